@@ -1,0 +1,162 @@
+"""The pose of a particle: the one convention of the project and its translation into the forms of other programs.
+
+A pose is the transform to APPLY to a particle so that it falls on the average:
+
+    p_aligned = M R(angle) p + t,    R = [[c, -s], [s, c]],    M = diag(-1, 1) if mirrored, else the identity
+
+x to the right, y down (row 0 on top), origin at pixel D//2 for even and odd boxes D. A positive angle turns the content
+clockwise as seen with row 0 at the top. Angles are degrees in (-180, 180]; shifts are pixels of the input image, (x, y).
+
+numpy only: both sides of the project, and tests, can import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def wrap(angle: np.ndarray | float, period: float = 360.0) -> np.ndarray:
+    """Angles (degrees, any shape) brought into (-period/2, period/2], float64."""
+    angle = np.asarray(angle, dtype=np.float64)
+    return period / 2 - np.mod(period / 2 - angle, period)
+
+
+@dataclass
+class Poses:
+    """Poses of N particles.
+
+    angle: (N,) float64, degrees in (-180, 180]; shift: (N, 2) float64, (x, y) in pixels of the input image;
+    mirror: (N,) bool. Missing shift or mirror mean none. Raises ValueError where the lengths differ.
+    """
+
+    angle: np.ndarray
+    shift: np.ndarray | None = None
+    mirror: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.angle = wrap(np.atleast_1d(self.angle))
+        n = len(self.angle)
+        self.shift = np.zeros((n, 2)) if self.shift is None else np.asarray(self.shift, np.float64).reshape(-1, 2)
+        self.mirror = np.zeros(n, bool) if self.mirror is None else np.atleast_1d(self.mirror).astype(bool)
+        if not len(self.shift) == len(self.mirror) == n:
+            raise ValueError(f"{n} angles, {len(self.shift)} shifts and {len(self.mirror)} mirror flags do not fit")
+
+    def __len__(self) -> int:
+        return len(self.angle)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Poses:
+        """The poses of a slice, an index array or a mask."""
+        return Poses(self.angle[index], self.shift[index], self.mirror[index])
+
+    @classmethod
+    def identity(cls, n: int) -> Poses:
+        """N poses that leave a particle as it is."""
+        return cls(np.zeros(n))
+
+
+def rotations(angle: np.ndarray) -> np.ndarray:
+    """Rotation matrices R, (N, 2, 2), of angles (N,) in degrees."""
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+
+
+def to_matrices(poses: Poses) -> np.ndarray:
+    """The matrices A = [M R | t], (N, 3, 3): what a Scipion Transform holds (its third row and column added)."""
+    matrices = np.tile(np.eye(3), (len(poses), 1, 1))
+    matrices[:, :2, :2] = rotations(poses.angle)
+    matrices[poses.mirror, 0, :2] *= -1
+    matrices[:, :2, 2] = poses.shift
+    return matrices
+
+
+def from_matrices(matrices: np.ndarray) -> Poses:
+    """Poses of matrices (N, 3, 3); the inverse of :func:`to_matrices`. A negative determinant means mirrored."""
+    m = np.array(matrices, np.float64).reshape(-1, 3, 3)
+    mirror = np.linalg.det(m[:, :2, :2]) < 0
+    m[mirror, 0, :2] *= -1
+    return Poses(np.degrees(np.arctan2(m[:, 1, 0], m[:, 0, 0])), m[:, :2, 2], mirror)
+
+
+def compose(second: Poses, first: Poses) -> Poses:
+    """The pose that applies ``first`` and then ``second`` (either may hold one pose for all)."""
+    return from_matrices(to_matrices(second) @ to_matrices(first))
+
+
+def invert(poses: Poses) -> Poses:
+    """The poses that undo the given ones."""
+    return from_matrices(np.linalg.inv(to_matrices(poses)))
+
+
+# The forms of other programs. Each is checked on images with the program that owns it (tests/alignment).
+
+
+def to_relion(poses: Poses) -> tuple[np.ndarray, np.ndarray]:
+    """RELION's (rlnAnglePsi in degrees (N,), rlnOrigin x, y in pixels (N, 2)): psi = angle, origin = R^T t.
+
+    RELION shifts first and rotates afterwards (measured with relion_stack_create 3.1.3). In RELION 3.1 and later the
+    origin is written times the pixel size as rlnOriginXAngst, rlnOriginYAngst. Raises ValueError for mirrored poses,
+    which RELION's 2D alignment cannot express.
+    """
+    if poses.mirror.any():
+        raise ValueError("RELION has no mirrored 2D alignment")
+    return poses.angle.copy(), np.einsum("nji,nj->ni", rotations(poses.angle), poses.shift)
+
+
+def from_relion(psi: np.ndarray, origin: np.ndarray) -> Poses:
+    """Poses of rlnAnglePsi (degrees, (N,)) and rlnOrigin (x, y in pixels, (N, 2)): angle = psi, t = R origin."""
+    psi = np.asarray(psi, np.float64)
+    return Poses(psi, np.einsum("nij,nj->ni", rotations(psi), np.asarray(origin, np.float64).reshape(-1, 2)))
+
+
+def to_xmipp(poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Xmipp's (anglePsi in degrees (N,), shiftX and shiftY in pixels (N, 2), flip (N,)): psi = -angle, shift = t."""
+    return wrap(-poses.angle), poses.shift.copy(), poses.mirror.copy()
+
+
+def from_xmipp(psi: np.ndarray, shift: np.ndarray, flip: np.ndarray | None = None) -> Poses:
+    """Poses of Xmipp's anglePsi (degrees), shiftX, shiftY (pixels) and flip; the inverse of :func:`to_xmipp`."""
+    return Poses(-np.asarray(psi, np.float64), shift, flip)
+
+
+# Comparison with a truth known up to one common rigid transform.
+
+
+@dataclass
+class PoseErrors:
+    """What is left between found and true poses once their common transform is taken out.
+
+    rotation: (N,) degrees in (-period/2, period/2]; shift: (N, 2) pixels, how far the template's origin falls from its
+    common place; common: the pose that takes the true frame to the found one.
+    """
+
+    rotation: np.ndarray
+    shift: np.ndarray
+    common: Poses
+
+
+def _robust_centre(values: np.ndarray, period: float) -> float:
+    """The centre of angles (degrees) on a circle of ``period``: circular mean, then medians of what is left."""
+    centre = float(np.angle(np.exp(2j * np.pi * values / period).mean()) * period / (2 * np.pi))
+    for _ in range(10):
+        centre += float(np.median(wrap(values - centre, period)))
+    return centre
+
+
+def pose_errors(found: Poses, truth: Poses, period: float = 360.0) -> PoseErrors:
+    """Errors of ``found`` against ``truth`` (both (N,)), modulo the common transform and ``period`` degrees.
+
+    The common transform G is defined by found = G truth; period is 360, or 180 (360/n) for two-fold (n-fold) views.
+    Its turn is the median of all turns, so that a minority of wrong particles does not move it. Mirrored truths or
+    results are compared as the matrices they are.
+    """
+    turn = from_matrices(to_matrices(found) @ np.linalg.inv(to_matrices(truth)))
+    # Where most are right, the centre is found on the finer circle first: two equal heaps 180 apart have no mean.
+    centre = _robust_centre(turn.angle, min(period, 180.0))
+    if period > 180.0:
+        flipped = np.abs(wrap(turn.angle - centre)) > 90
+        centre += 180.0 if flipped.mean() > 0.5 else 0.0
+    rotation = wrap(turn.angle - centre, period)
+    offset = np.median(turn.shift[np.abs(wrap(turn.angle - centre)) <= 90], axis=0)
+    return PoseErrors(rotation, turn.shift - offset, Poses(centre, offset))

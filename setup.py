@@ -1,0 +1,53 @@
+"""Packaging of scipion-em-udl: a Scipion plugin and the engine behind it.
+
+install_requires holds what both sides need, so that each side installs without the other:
+``pip install scipion-em-udl[engine]`` for the command line (Python 3.11 and up),
+``pip install scipion-em-udl[scipion]`` for the plugin (Python 3.8 and up, without torch).
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "scipion_udl" / "constants.py").read_text(), re.M).group(1)
+
+ENGINE = [
+    "torch>=2.2",
+    "torch-ctf>=0.5",
+    "scipy>=1.9",
+    "safetensors>=0.4",
+    "matplotlib>=3.7",
+    "pillow>=9",
+    "tqdm>=4.60",
+]
+SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11"]
+TEST = ["pytest>=7"]
+
+setup(
+    name="scipion-em-udl",
+    version=VERSION,
+    description="2D alignment of cryo-EM particles by unsupervised difference learning: a Scipion plugin and a "
+    "command line program",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="GPL-3.0-or-later",
+    python_requires=">=3.8",
+    install_requires=["numpy>=1.22", "mrcfile>=1.4", "emtable>=0.0.13"],
+    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "dev": [*TEST, "ruff>=0.6"]},
+    packages=find_packages(include=["scipion_udl", "scipion_udl.*"]),
+    include_package_data=True,
+    entry_points={
+        "pyworkflow.plugin": ["scipion_udl = scipion_udl"],
+        "console_scripts": ["scipion-udl = scipion_udl.cli:main"],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)
