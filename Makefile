@@ -1,0 +1,55 @@
+# make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
+# make test   all tests; fast ones first
+# make lint   style
+# make clean  removes everything that make made, the demo's output too
+#
+# The only needs are make, a compiler and Python 3.11 with venv. The demo and the tests run the Scipion side and the
+# engine in one environment, and the packages that Scipion pins install on Python 3.11. Another place for it:
+#   make demo PYTHON=/opt/python3.11/bin/python3
+
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+PYTHON ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python \
+	/usr/bin/python3.11 /usr/local/bin/python3.11 /opt/*/bin/python3.11))
+# A name on the PATH may be a shim that fails, and a distribution's Python may lack venv: run it.
+FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))
+# Folders of tests hold the engine's, which are quick; the flat files are Scipion's, which start projects.
+FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+$(READY): setup.py
+	@python=; for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c '$(FITS)' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 with venv was found (tried: $(CANDIDATES))."; \
+	  echo "The packages that Scipion pins need exactly 3.11 here. Debian, Ubuntu: apt-get install python3.11-venv python3.11-dev python3-tk;"; \
+	  echo "or name one: make PYTHON=/path/to/python3.11. The command line alone runs on 3.11 and later: pip install '.[engine]'"; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" -c 'import sys; print(sys.executable)') (once, some minutes)"; \
+	"$$python" -m venv $(VENV)
+	$(PIP) install '$(TORCH)'
+	$(PIP) install -e '.[engine,scipion,dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check scipion_udl examples docs benchmarks setup.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache demo_output
+	find scipion_udl -name __pycache__ -type d -prune -exec rm -rf {} +
