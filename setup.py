@@ -22,7 +22,7 @@ ENGINE = [
     "pillow>=9",
     "tqdm>=4.60",
 ]
-SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11"]
+SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7"]
 
 setup(
