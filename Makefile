@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python \
 	/usr/bin/python3.11 /usr/local/bin/python3.11 /opt/*/bin/python3.11))
 # A name on the PATH may be a shim that fails, and a distribution's Python may lack venv: run it.

@@ -1,0 +1,272 @@
+"""The figures of the report and of the evaluation: matplotlib, one look for all.
+
+Every function draws on axes it is given or returns a Figure; nothing touches pyplot, so no display and no global state
+is needed. ``to_svg`` and ``to_png`` turn them into text for a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import matplotlib
+import matplotlib.colors
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .geometry import Poses, wrap
+
+INK, MUTED, LINE = "#1c2833", "#5d6d7e", "#dfe5eb"
+BLUE, TEAL, AMBER, RED, PALE = "#21618c", "#148f77", "#ca8a04", "#b03a2e", "#d6e6f2"
+
+STYLE = {
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": "#aeb8c2",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "scipion-udl",
+    "figure.dpi": 100,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of width x height inches in the common style. Draw inside ``style()``."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style() -> matplotlib.rc_context:
+    """The context in which figures are drawn and saved."""
+    return matplotlib.rc_context(STYLE)
+
+
+# Text for a page.
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """The figure as an <svg> element for an HTML page; its ids start with ``name``, so that figures do not collide."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True)
+    svg = stream.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    return svg.strip()
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """An image (D, D) as uint8 grey values, from its 0.3 to its 99.7 percentile; a constant image is mid grey."""
+    low, high = np.percentile(image, [0.3, 99.7])
+    if not high > low:
+        return np.full(image.shape, 128, np.uint8)
+    return (np.clip((image - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+
+
+def to_png(image: np.ndarray, smallest: int = 0, largest: int = 4096) -> str:
+    """An image (D, D), any dtype, as a data: URI of a grey PNG, resized so that its side is in [smallest, largest]."""
+    picture = Image.fromarray(to_grey(np.asarray(image, np.float64)))
+    side = min(max(picture.width, smallest), largest)
+    if side != picture.width:
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def lowpass(image: np.ndarray, cycles: float) -> np.ndarray:
+    """A copy of an image (D, D) for the eye: Gaussian low-pass with half amplitude at ``cycles`` per box side."""
+    y, x = np.meshgrid(np.fft.fftfreq(len(image)), np.fft.rfftfreq(len(image)), indexing="ij")
+    radius = np.hypot(x, y) * len(image)
+    return np.fft.irfft2(np.fft.rfft2(image) * np.exp(-np.log(2) * (radius / cycles) ** 2), image.shape)
+
+
+def nice_length(longest: float) -> float:
+    """The largest of 1, 2, 5 x 10^k that is not longer than ``longest`` (> 0)."""
+    power = 10.0 ** np.floor(np.log10(longest))
+    return float(power * max(m for m in (1, 2, 5) if m * power <= longest * (1 + 1e-9)))
+
+
+# Drawings on given axes.
+
+
+def draw_frc(axes: Axes, frequency: np.ndarray, frc: np.ndarray, threshold: float, crossing: float | None, unit: str,
+             colour: str = BLUE) -> None:
+    """An FRC curve over spatial frequency (1/unit) with its threshold and, where given, the crossing (in unit)."""
+    axes.axhline(0, color="#aeb8c2", lw=0.8)
+    axes.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
+    axes.plot(frequency, frc, color=colour, lw=1.9)
+    top = float(np.max(frequency)) if len(frequency) else 1.0
+    axes.text(top, threshold + 0.015, f"{threshold:g}", ha="right", va="bottom", color=MUTED, fontsize=8.5)
+    if crossing:
+        axes.axvline(1 / crossing, color=TEAL, lw=1, ls=(0, (1, 2)))
+        axes.plot([1 / crossing], [threshold], "o", color=TEAL, ms=6, mec="white", mew=1.2)
+        late = 1 / crossing > 0.7 * top
+        axes.annotate(f"{crossing:.3g} {unit}", (1 / crossing, threshold), textcoords="offset points",
+                      xytext=(-8 if late else 8, 12), ha="right" if late else "left", color=TEAL, weight="bold",
+                      fontsize=11)
+    axes.set(xlim=(0, top), ylim=(min(-0.1, float(np.nanmin(frc, initial=0)) * 1.05), 1.03), ylabel="FRC",
+             xlabel=f"resolution ({unit})")
+    ticks = [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1]
+    axes.set_xticks(*_apart(ticks, top))
+
+
+def _apart(resolutions: list[float], top: float, least: float = 0.055) -> tuple[list[float], list[str]]:
+    """Ticks (frequencies, labels) of the resolutions below ``top`` that are ``least`` of the axis apart."""
+    ticks: list[float] = []
+    for resolution in resolutions:
+        if 1 / resolution <= top * 1.001 and 1 / resolution - (ticks[-1] if ticks else 0) >= least * top:
+            ticks.append(1 / resolution)
+    return ticks, [f"{1 / t:.3g}" for t in ticks]
+
+
+def draw_rose(axes: Axes, angle: np.ndarray, bins: int = 36) -> None:
+    """Angles (N,) in degrees as a rose on polar axes: 0 to the right, growing clockwise as on an image (y down)."""
+    edges = np.linspace(-180, 180, bins + 1)
+    counts, _ = np.histogram(wrap(angle), edges)
+    axes.set_theta_direction(-1)
+    axes.bar(np.radians(edges[:-1]), counts, width=2 * np.pi / bins, align="edge", color=BLUE, alpha=0.85, ec="white",
+             lw=0.6)
+    circle = np.linspace(0, 2 * np.pi, 181)
+    axes.plot(circle, np.full_like(circle, len(angle) / bins), color=AMBER, lw=1.1, ls=(0, (4, 3)))
+    axes.set_xticks(np.radians([0, 90, 180, 270]), ["0°", "90°", "180°", "−90°"])
+    axes.set_yticklabels([])
+    axes.set_ylim(0, max(1.0, counts.max() * 1.05))
+    axes.spines["polar"].set_visible(False)
+
+
+def draw_shifts(axes: Axes, shift: np.ndarray, colour: str = BLUE) -> None:
+    """Shifts (N, 2) in pixels as points, or as a density where they are many; x to the right, y down as on an image."""
+    reach = max(1.0, float(np.percentile(np.abs(shift), 99.8)) * 1.1) if len(shift) else 1.0
+    if len(shift) <= 3000:
+        axes.scatter(*shift.T, s=9 if len(shift) < 1000 else 5, color=colour, alpha=0.45, lw=0, rasterized=True)
+    else:
+        map_ = matplotlib.colors.LinearSegmentedColormap.from_list("udl", ["white", PALE, colour, INK])
+        edges = np.linspace(-reach, reach, 61)
+        axes.hist2d(*shift.T, bins=[edges, edges], cmap=map_, rasterized=True)
+    axes.axhline(0, color="#aeb8c2", lw=0.8)
+    axes.axvline(0, color="#aeb8c2", lw=0.8)
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal", xlabel="x (px)", ylabel="y (px)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter("{x:g}")
+
+
+def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray) -> None:
+    """Histogram of scores (N,), the ambiguous (N, bool) particles on top of the others in their own colour."""
+    edges = np.histogram_bin_edges(score, bins=int(np.clip(np.sqrt(len(score)), 10, 60)))
+    axes.hist([score[~ambiguous], score[ambiguous]], bins=edges, stacked=True, color=[BLUE, AMBER], ec="white", lw=0.4,
+              label=["clear", "ambiguous"])
+    axes.axvline(score.mean(), color=INK, lw=1, ls=(0, (4, 3)))
+    axes.set(xlabel="score", ylabel="particles")
+    axes.margins(y=0.16)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
+    if ambiguous.any():
+        axes.legend(loc="upper right", handlelength=1, handleheight=0.9, labelspacing=0.25, borderaxespad=0)
+
+
+# Whole figures of the report.
+
+
+def frc_figure(frequency: np.ndarray, frc: np.ndarray, crossing: float | None, unit: str) -> Figure:
+    """The half-set FRC with the threshold 0.143; ``crossing`` is the claimed resolution in ``unit``, or None."""
+    figure = new_figure(7.4, 3.6)
+    draw_frc(figure.subplots(), frequency, frc, 0.143, crossing, unit)
+    return figure
+
+
+def rose_figure(poses: Poses) -> Figure:
+    """How the angles of the particles are spread."""
+    figure = new_figure(3.5, 3.5)
+    draw_rose(figure.subplots(subplot_kw={"projection": "polar"}), poses.angle)
+    return figure
+
+
+def shift_figure(poses: Poses) -> Figure:
+    """How the shifts of the particles are spread."""
+    figure = new_figure(3.5, 3.5)
+    draw_shifts(figure.subplots(), poses.shift)
+    return figure
+
+
+def score_figure(score: np.ndarray, ambiguous: np.ndarray) -> Figure:
+    """How the scores of the particles are spread."""
+    figure = new_figure(3.5, 3.5)
+    draw_scores(figure.subplots(), score, ambiguous)
+    return figure
+
+
+def training_figure(rows: list[dict]) -> Figure | None:
+    """The training's figures per epoch: losses in the first panel, each further number of the rows in one of its own.
+
+    rows: one dict an epoch with numbers (or their text) under any names; "epoch" and "stage" are axis and shading.
+    None where no row holds a loss.
+    """
+    columns = numeric_columns(rows)
+    losses = {name: values for name, values in columns.items() if name in ("loss", "validation")}
+    others = {name: values for name, values in columns.items() if name not in ("loss", "validation", "epoch", "stage")}
+    others = dict([item for item in others.items() if np.nanmax(item[1]) > np.nanmin(item[1])][:2])
+    if not losses:
+        return None
+    figure = new_figure(7.4, 2.9 if not others else 2.9 + 1.3 * ((len(others) + 1) // 2))
+    mosaic = [["loss", "loss"]] + ([[min(others), max(others)]] if others else [])
+    axes = figure.subplot_mosaic(mosaic, height_ratios=[2, 1][: len(mosaic)])
+    step = np.arange(1, len(rows) + 1)  # epochs may start again in a second stage: rows never do
+    marker = "o" if len(rows) < 40 else None
+    for colour, (name, values) in zip((BLUE, TEAL), losses.items()):
+        axes["loss"].plot(step, values, color=colour, lw=1.7, marker=marker, ms=3, label=name)
+    axes["loss"].set(ylabel="loss", xlabel="epoch" if not others else "")
+    for name, values in others.items():
+        axes[name].plot(step, values, color=AMBER, lw=1.4, marker=marker, ms=2.5)
+        axes[name].set_title(name.replace("_", " "), fontsize=9, weight="normal", color=MUTED)
+        axes[name].set_xlabel("epoch")
+    for panel in axes.values():
+        _shade_stages(panel, [str(row.get("stage", "")) for row in rows], named=panel is axes["loss"])
+        panel.set_xlim(1, max(2, len(rows)))
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    axes["loss"].legend(loc="upper right", ncols=2)
+    return figure
+
+
+def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:
+    """The columns of rows that hold numbers, by name, (rows,) float64 with NaN where a row has none."""
+    columns = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        try:
+            values = np.array([np.nan if row.get(name) in (None, "") else float(row[name]) for row in rows])
+        except (TypeError, ValueError):
+            continue
+        if np.isfinite(values).any():
+            columns[str(name)] = values
+    return columns
+
+
+def _shade_stages(axes: Axes, stages: list[str], named: bool) -> None:
+    """Every second stage of the training on a pale ground; its name on top where ``named``."""
+    starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
+    if len(starts) < 2:
+        return
+    for k, (start, end) in enumerate(zip(starts, [*starts[1:], len(stages)])):
+        if k % 2:
+            axes.axvspan(start + 0.5, end + 0.5, color=PALE, alpha=0.4, lw=0)
+        if named:
+            axes.text(max(start + 0.5, 1), 1.01, f" {stages[start]}", transform=axes.get_xaxis_transform(),
+                      va="bottom", color=MUTED, fontsize=8.5)

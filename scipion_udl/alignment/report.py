@@ -1,0 +1,420 @@
+"""report.html: one self-contained page that tells a microscopist what an alignment did and how far to trust it.
+
+Nothing is fetched when the page is opened: style, figures and images are inside it. All text that comes from outside
+(file names, notes) is escaped. The numbers come from the run; the page computes nothing but pictures.
+"""
+
+from __future__ import annotations
+
+import datetime
+import html
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import figures
+from .geometry import Poses
+from .report_style import STYLE_SHEET
+
+EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
+
+
+@dataclass
+class ReportData:
+    """Everything the page shows, as plain data.
+
+    summary: the dict of summary.json; average_before, average_after: (D, D) float, the plain means of the particles as
+    they came and aligned; frc: (frequency in 1/A (F,), frc (F,)) of the two halves, or None;
+    frc_independent: whether the halves were refined apart from each other in the last rounds;
+    training: one dict an epoch (epoch, stage, loss, validation, ...), or None where nothing was trained here;
+    poses: of N particles; score: (N,) float, a correlation, higher is better; ambiguous: (N,) bool, the two candidates
+    180 degrees apart could not be told apart; examples: (label, score, image as it came (D, D), aligned image (D, D)),
+    any order: the page sorts them by score and shows the upper half as the best.
+    """
+
+    summary: dict
+    average_before: np.ndarray
+    average_after: np.ndarray
+    frc: tuple[np.ndarray, np.ndarray] | None
+    frc_independent: bool
+    training: list[dict] | None
+    poses: Poses
+    score: np.ndarray
+    ambiguous: np.ndarray
+    examples: list[tuple[str, float, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def pixel_size(self) -> float:
+        """Pixel size in A, or 1.0 where it is unknown."""
+        return float(self.summary.get("pixel_size") or 1.0)
+
+    @property
+    def pixel_size_known(self) -> bool:
+        """Whether lengths may be given in A."""
+        return bool(self.summary.get("pixel_size_known", True))
+
+    @property
+    def unit(self) -> str:
+        """What lengths are given in: A, or pixels where the pixel size is unknown."""
+        return "Å" if self.pixel_size_known else "px"
+
+
+def example_indices(score: np.ndarray, count: int = 6) -> np.ndarray:
+    """Which of N particles (score (N,)) to show: the ``count`` best and worst, best first, none of them twice."""
+    order = np.argsort(-np.asarray(score), kind="stable")
+    count = min(count, len(order) // 2) if len(order) > 1 else len(order)
+    return np.concatenate([order[:count], order[len(order) - count :]]) if len(order) > 1 else order
+
+
+def write_report(path: str | os.PathLike, data: ReportData) -> None:
+    """Write the page for ``data`` to ``path``. Raises OSError where it cannot be written."""
+    page = build_page(data)
+    part = Path(f"{path}.part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+
+
+def build_page(data: ReportData) -> str:
+    """The whole page as text."""
+    with figures.style():
+        sections = [
+            _averages(data),
+            _resolution(data),
+            _spread(data),
+            _gallery(data),
+            _training(data),
+            _numbers(data),
+        ]
+    name = Path(str(data.summary.get("input", "particles"))).name
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>2D alignment of {_text(name)}</title>
+<style>{STYLE_SHEET}</style>
+</head>
+<body>
+{_header(data, name)}
+<main>
+{_warnings(data)}
+{_tiles(data)}
+{"".join(section for section in sections if section)}
+</main>
+{_footer(data)}
+</body>
+</html>
+"""
+
+
+# Small pieces of text.
+
+
+def _text(value: object) -> str:
+    """Any value as text that is safe in a page."""
+    return html.escape(str(value), quote=True)
+
+
+def _count(value: int) -> str:
+    """An integer with thin spaces between thousands, as in 12 345."""
+    return f"{int(value):,}".replace(",", "\u2009")
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in percent: 1.2 %."""
+    return f"{100 * part / max(whole, 1):.1f}\u202f%"
+
+
+def _seconds(seconds: float) -> str:
+    """A time as 42 s, 3 min 05 s or 2 h 10 min."""
+    total = round(float(seconds))
+    if total < 60:
+        return f"{float(seconds):.0f} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def _small_units(time: str) -> str:
+    """A time with its units in small letters."""
+    return " ".join(f"<small>{word}</small>" if word.isalpha() else word for word in time.split())
+
+
+def _section(title: str, lead: str, body: str) -> str:
+    return f'<section>\n<h2>{_text(title)}</h2>\n<p class="lead">{_text(lead)}</p>\n{body}\n</section>\n'
+
+
+def _plot(figure: figures.Figure, name: str, title: str, caption: str, width: str = "") -> str:
+    """A figure as inline SVG with a caption; the caption is its description for those who cannot see it."""
+    return (
+        f'<figure class="plot {width}"><div role="img" aria-label="{_text(title)}">{figures.to_svg(figure, name)}</div>'
+        f"<figcaption><b>{_text(title)}.</b> {_text(caption)}</figcaption></figure>"
+    )
+
+
+# The parts of the page, from top to bottom.
+
+
+def _header(data: ReportData, name: str) -> str:
+    s = data.summary
+    facts = [f"{_count(len(data.poses))} particles", f"box {s.get('box', data.average_after.shape[-1])} px"]
+    facts.append(f"{data.pixel_size:.4g} Å per pixel" if data.pixel_size_known else "pixel size unknown")
+    model = str(s.get("model") or "")
+    if model == "trained here":
+        facts.append(f"{str(s.get('method', '')).upper()} network trained on these particles")
+    elif model:
+        facts.append(f"model {Path(model).name}")
+    facts.append(datetime.date.today().isoformat())
+    return (
+        f'<header>\n<div class="kicker">scipion-udl · 2D alignment</div>\n<h1>{_text(name)}</h1>\n'
+        f'<p class="facts">{"".join(f"<span>{_text(f)}</span>" for f in facts if f)}</p>\n</header>'
+    )
+
+
+def _warnings(data: ReportData) -> str:
+    """What the user must know before looking at anything else."""
+    warnings = [str(w) for w in data.summary.get("warnings") or []]
+    out = []
+    if data.summary.get("signal_found") is False:
+        warnings = [w for w in warnings if "no common signal" not in w.lower()]  # said once, and louder
+        out.append(
+            '<div class="box grave" role="alert"><h2>No common signal was found</h2>The particles do not agree with '
+            "each other more than noise does. The average below is not evidence of a structure.</div>"
+        )
+    if warnings:
+        title = "One warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        items = "".join(f"<li>{_text(w)}</li>" for w in warnings)
+        out.append(f'<div class="box" role="alert"><h2>{title}</h2><ul>{items}</ul></div>')
+    return "\n".join(out) or '<p class="calm">No warnings.</p>'
+
+
+def _tiles(data: ReportData) -> str:
+    """The five or six numbers one looks for first."""
+    s, n = data.summary, len(data.poses)
+    rms = s.get("shift_rms")
+    rms = float(np.sqrt((data.poses.shift**2).sum(1).mean())) if rms is None else float(rms)
+    ambiguous = int(np.count_nonzero(data.ambiguous))
+    resolution = s.get("resolution")
+    halves = "halves refined apart" if data.frc_independent else "halves not independent"
+    tiles = [
+        ("Particles", _count(n), "aligned"),
+        (
+            "Resolution",
+            f"{float(resolution):.3g} <small>{data.unit}</small>" if resolution else "<small>none claimed</small>",
+            f"half-set FRC at 0.143, {halves}" if resolution else "see below",
+        ),
+        ("Mean score", f"{float(np.mean(data.score)):.3f}", "correlation with the average; higher is better"),
+        ("Ambiguous", f"{_count(ambiguous)} <small>{_share(ambiguous, n)}</small>", "cannot be told from 180° turned"),
+        (
+            "Shift, RMS",
+            f"{rms:.2f} <small>px</small>",
+            f"{rms * data.pixel_size:.1f} Å" if data.pixel_size_known else "length of the applied shift",
+        ),
+    ]
+    if s.get("seconds") is not None:
+        tiles.append(("Time", _small_units(_seconds(s["seconds"])), _text(f"on {s.get('device', 'this machine')}")))
+    return '<div class="tiles">' + "".join(
+        f'<div class="tile"><div class="name">{name}</div><div class="value">{value}</div>'
+        f'<div class="more">{more}</div></div>'
+        for name, value, more in tiles
+    ) + "</div>"
+
+
+def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool) -> str:
+    """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width."""
+    box = image.shape[-1]
+    scale = ""
+    if bar and data.pixel_size_known:
+        length = figures.nice_length(box * data.pixel_size / 3.5)
+        scale = f'<div class="bar" style="width:{100 * length / (box * data.pixel_size):.2f}%">{length:g} Å</div>'
+    uri = figures.to_png(image, *((480, 1024) if bar else (0, 160)))
+    return f'<div class="frame"><img src="{uri}" alt="{_text(alt)}">{scale}</div>'
+
+
+def _averages(data: ReportData) -> str:
+    pairs = [
+        (data.average_before, "Before", "The plain mean of the particles as they came."),
+        (data.average_after, "After", "The plain mean of the aligned particles: no mask, no filter, no weights."),
+    ]
+    body = "".join(
+        f"<figure>{_frame(image, data, f'{title} alignment', bar=True)}"
+        f"<figcaption><b>{title}.</b> {caption}</figcaption></figure>"
+        for image, title, caption in pairs
+    )
+    lead = "The same particles, the same mean, before and after the alignment. Each image in its own grey scale."
+    return _section("Average", lead, f'<div class="pair">{body}</div>')
+
+
+def _resolution(data: ReportData) -> str:
+    s = data.summary
+    resolution = s.get("resolution")
+    claim = (
+        f'<div class="claim">{float(resolution):.3g} {data.unit}</div><p>where the half-set FRC falls to 0.143.</p>'
+        if resolution
+        else '<div class="claim none">No resolution is claimed</div>'
+    )
+    if s.get("resolution_note"):
+        claim += f"<p>{_text(s['resolution_note'])}</p>"
+    claim += (
+        "<p>The two halves were refined apart from each other in the last rounds, each against its own average "
+        "alone.</p>"
+        if data.frc_independent
+        else "<p>The two halves were <b>not</b> refined apart from each other: they share an average, so their "
+        "agreement is partly made by the alignment itself and the curve is too good.</p>"
+    )
+    lead = "How far the averages of two halves of the particles agree, by Fourier ring correlation (FRC)."
+    if data.frc is None:
+        return _section("Resolution", lead, f"{claim}<p>There is no FRC curve for this run.</p>")
+    frequency, frc = (np.asarray(a, np.float64) for a in data.frc)
+    keep = frequency > 0
+    figure = figures.frc_figure(frequency[keep], frc[keep], float(resolution) if resolution else None, data.unit)
+    caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, " \
+        "the halves no longer agree."
+    plot = _plot(figure, "frc", "Half-set FRC", caption)
+    return _section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
+
+
+def _spread(data: ReportData) -> str:
+    """Angles, shifts and scores of all particles."""
+    score, ambiguous = np.asarray(data.score, np.float64), np.asarray(data.ambiguous, bool)
+    mirrored = int(np.count_nonzero(data.poses.mirror))
+    plots = [
+        _plot(figures.rose_figure(data.poses), "rose", "Angle",
+              "Turn applied to each particle, clockwise on the image. Dashed: evenly spread angles. A sharp peak may "
+              "mean that noise or a gradient was aligned." + (f" {mirrored} mirrored." if mirrored else "")),
+        _plot(figures.shift_figure(data.poses), "shift", "Shift",
+              "Shift applied to each particle after its turn. Points piled up at a border mean that the allowed shift "
+              "was too small."),
+        _plot(figures.score_figure(score, ambiguous), "score", "Score",
+              "Correlation of each aligned particle with the average. A second heap at low scores is often junk or "
+              "another view."),
+    ]
+    return _section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
+                    f'<div class="trio">{"".join(plots)}</div>')
+
+
+def _gallery(data: ReportData) -> str:
+    """Best and worst particles, low-passed for the eye."""
+    if not data.examples:
+        return ""
+    ranked = sorted(data.examples, key=lambda example: -float(example[1]))
+    middle = (len(ranked) + 1) // 2
+    box = ranked[0][2].shape[-1]
+    period = box / EYE_CYCLES * data.pixel_size
+    lead = f"Each particle as it came and aligned, low-passed to {period:.3g} {data.unit} for the eye only; nothing " \
+        "was computed from these copies."
+    body = ""
+    for title, group in (("Highest scores", ranked[:middle]), ("Lowest scores", ranked[middle:])):
+        if group:
+            body += f'<h3>{title}</h3><div class="gallery">{"".join(_example(e, data) for e in group)}</div>'
+    return _section("Particles before and after", lead, body)
+
+
+def _example(example: tuple[str, float, np.ndarray, np.ndarray], data: ReportData) -> str:
+    label, score, before, after = example
+    pictures = "".join(
+        _frame(figures.lowpass(np.asarray(image, np.float64), EYE_CYCLES), data, f"{label} {when}", bar=False)
+        for image, when in ((before, "before"), (after, "after"))
+    )
+    return (
+        f'<figure><div class="two">{pictures}</div><figcaption><b>{float(score):.3f}</b> {_text(label)}</figcaption>'
+        "</figure>"
+    )
+
+
+def _training(data: ReportData) -> str:
+    figure = figures.training_figure(data.training) if data.training else None
+    if figure is None:
+        model = data.summary.get("model")
+        said = f"No network was trained in this run; the model {model} was used." if model else \
+            "No network was trained in this run."
+        return _section("Training", said, "")
+    training = data.summary.get("training") or {}
+    converged = training.get("converged")
+    lead = "The network learns from the particles alone; the lower the loss, the better they agree after turning."
+    if converged is not None:
+        lead += " Training converged." if converged else " Training had not converged when it ended."
+    caption = f"{len(data.training)} epochs. The curve should level off; if it still falls at the end, train longer " \
+        "(--epochs)."
+    return _section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
+
+
+NAMES = {
+    "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
+    "pixel_size_known": "pixel size known", "resolution_note": "about the resolution", "signal_found": "signal found",
+    "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
+    "network_only": "network alone",
+}
+UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px"}
+NOT_LISTED = {"warnings", "notes", "training", "network_only", "command", "version"}
+
+
+def _value(key: str, value: object, unit: str) -> str:
+    """A value of the summary as text of the page."""
+    if value is None:
+        return "none"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if key == "seconds":
+        return _text(_seconds(value))
+    if isinstance(value, (float, np.floating)):
+        value = f"{value:.4g}"
+    elif isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return ", ".join(f"{_text(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
+                         for k, v in items) or "none"
+    suffix = f" {unit}" if key == "resolution" else f" {UNITS[key]}" if key in UNITS else ""
+    return _text(f"{value}{suffix}")
+
+
+def _table(title: str, values: dict, unit: str) -> str:
+    if not values:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{_text(NAMES.get(k, str(k).replace("_", " ")))}</th><td>{_value(k, v, unit)}</td></tr>'
+        for k, v in values.items()
+    )
+    return f"<div><h3>{_text(title)}</h3><table>{rows}</table></div>"
+
+
+def _numbers(data: ReportData) -> str:
+    s = data.summary
+    listed = {k: v for k, v in s.items() if k not in NOT_LISTED}
+    left = _table("This run", listed, data.unit)
+    right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
+    right += _table("Training", s.get("training") or {}, data.unit)
+    right += _files(trained=bool(data.training))
+    notes = "".join(f"<li>{_text(n)}</li>" for n in s.get("notes") or [])
+    body = f'<div class="tables">{left}<div>{right}</div></div>'
+    if notes:
+        body += f"<h3 style='margin-top:22px'>Notes</h3><ul>{notes}</ul>"
+    return _section("Numbers", "As in summary.json beside this page.", body)
+
+
+def _files(trained: bool) -> str:
+    """What lies beside the page."""
+    files = {
+        "aligned.star aligned.xmd": "poses and scores, for RELION and for Xmipp",
+        "average.mrcs": "the average shown above",
+        "average_weighted.mrcs": "the average filtered by the FRC",
+        "half1.mrcs half2.mrcs": "the averages of the two halves",
+        "frc.csv": "the FRC curve as numbers",
+    }
+    if trained:
+        files |= {"model.safetensors": "the trained network", "training.csv": "the training curve as numbers"}
+    rows = "".join(
+        f'<tr><th scope="row">{"<br>".join(f"<code>{name}</code>" for name in names.split())}</th><td>{what}</td></tr>'
+        for names, what in files.items()
+    )
+    return f"<div><h3>Files</h3><table>{rows}</table></div>"
+
+
+def _footer(data: ReportData) -> str:
+    s = data.summary
+    command = f"<p><code>{_text(s['command'])}</code></p>" if s.get("command") else ""
+    return (
+        f"<footer>{command}<p>scipion-udl {_text(s.get('version', ''))}. Method: Chen, Feng, Shen, "
+        "J. Struct. Biol. 215 (2023) 107940.</p></footer>"
+    )
