@@ -1,0 +1,232 @@
+"""The tables that carry an alignment to other programs: aligned.star and aligned.xmd.
+
+All columns of the input come back as they were, but old poses: those are taken out, and the user is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses, to_relion, to_xmipp
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
+from scipion_udl.io.tables import Table, quote, write_tables
+
+if TYPE_CHECKING:
+    from scipion_udl.io.particles import ParticleSource
+
+# label in RELION, label in Xmipp, name in messages, unit, value where unknown, option
+_OPTICS = {
+    "voltage": ("rlnVoltage", "ctfVoltage", "voltage", " kV", 300.0, "--voltage"),
+    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
+    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"),
+}
+
+
+@dataclass
+class Optics:
+    """What RELION wants to know of the microscope: kV, mm, and a fraction; None where the user did not say."""
+
+    voltage: float | None = None
+    cs: float | None = None
+    amplitude_contrast: float | None = None
+
+
+@dataclass
+class _Results:
+    """The new columns, still as numbers."""
+
+    poses: Poses
+    score: np.ndarray
+    ambiguous: np.ndarray
+
+
+def write_aligned(
+    source: ParticleSource,
+    poses: Poses,
+    score: np.ndarray,
+    ambiguous: np.ndarray,
+    star: str | None = None,
+    xmd: str | None = None,
+    optics: Optics | None = None,
+    aligned_stack: str | None = None,
+) -> list[str]:
+    """Write aligned.star (path ``star``) and aligned.xmd (path ``xmd``), each where a path is given.
+
+    poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
+    bool. The STAR has the input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
+    aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which RELION's 2D alignment
+    cannot express, the STAR names those, with pose 0. Returns warnings, sentences for the user. Raises UdlError for
+    mirrored poses in a STAR without ``aligned_stack``, ValueError where lengths differ or numbers are not finite.
+    """
+    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool))
+    n = len(source)
+    if not len(poses) == len(results.score) == len(results.ambiguous) == n:
+        raise ValueError(f"{n} particles, {len(poses)} poses, {len(results.score)} scores")
+    for values in (poses.angle, poses.shift, results.score):
+        if not np.isfinite(values).all():
+            raise ValueError("poses and scores must be finite numbers")
+    optics = optics or Optics()
+    warnings = _old_pose_warning(source)
+    if star is not None:
+        write_tables(star, _star_tables(source, results, optics, aligned_stack, warnings))
+    if xmd is not None:
+        write_tables(xmd, _xmd_tables(source, results), xmipp=True)
+    return warnings
+
+
+def _old_pose_warning(source: ParticleSource) -> list[str]:
+    old = forms.pose_labels(source.table) if source.table is not None else []
+    if not old:
+        return []
+    return [f"The poses that {source.path} came with are left out of the new tables: {', '.join(old)}."]
+
+
+def _star_tables(
+    source: ParticleSource, results: _Results, optics: Optics, aligned_stack: str | None, warnings: list[str]
+) -> list[Table]:
+    mirrored = bool(results.poses.mirror.any())
+    if mirrored and aligned_stack is None:
+        raise UdlError(
+            "RELION's 2D alignment cannot hold mirrored particles, so aligned.star is not written: "
+            "write the aligned stack too, or use aligned.xmd"
+        )
+    if source.form == forms.RELION30:
+        tables = [table.copy() for table in source.tables]
+        particles = tables[source.tables.index(source.table)]
+        _add_pixel_size_30(particles, source)
+    elif source.form == forms.RELION31:
+        tables = [table.copy() for table in source.tables]
+        particles = tables[source.tables.index(source.table)]
+        _complete_optics(forms.optics_table(tables), source, optics, warnings)
+    else:
+        tables = _new_star(source, optics, warnings)
+        particles = tables[1]
+    particles.drop(forms.pose_labels(particles))
+    poses = results.poses
+    if mirrored:
+        particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
+        poses = Poses.identity(len(source))
+        warnings.append("Some particles are mirrored: aligned.star names the aligned stack, with all poses 0.")
+    psi, origin = to_relion(poses)
+    unit, scale = ("", 1.0) if source.form == forms.RELION30 else ("Angst", source.pixel_size)
+    particles.set("rlnAnglePsi", _texts(psi))
+    particles.set(f"rlnOriginX{unit}", _texts(origin[:, 0] * scale))
+    particles.set(f"rlnOriginY{unit}", _texts(origin[:, 1] * scale))
+    _add_score(particles, source.form or forms.RELION31, results)
+    return tables
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    # adding 0.0 turns -0.0 into 0.0
+    return [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
+
+
+def _add_score(table: Table, form: str, results: _Results) -> None:
+    table.set(forms.SCORE_LABEL[form], _texts(results.score))
+    table.set(forms.AMBIGUOUS_LABEL, ["1" if flag else "0" for flag in results.ambiguous])
+
+
+def _add_pixel_size_30(particles: Table, source: ParticleSource) -> None:
+    """Give a 3.0 table a pixel size where it has none, as RELION 3.0 says it: magnification and detector pixel."""
+    if source.pixel_size_known and forms.table_pixel_size(particles, None, forms.RELION30) is None:
+        particles.set("rlnMagnification", "10000.000000")
+        particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
+
+
+def _complete_optics(table: Table, source: ParticleSource, optics: Optics, warnings: list[str]) -> None:
+    """Add to an optics table what RELION needs and it lacks; what it has stays."""
+    given = {
+        "rlnImagePixelSize": f"{source.pixel_size:.6f}",
+        "rlnImageSize": str(source.box),
+        "rlnImageDimensionality": "2",
+    }
+    for label, text in given.items():
+        if label not in table:
+            table.set(label, text)
+    lacking = [key for key in _OPTICS if _OPTICS[key][0] not in table]
+    for key in lacking:
+        table.set(_OPTICS[key][0], f"{_value(optics, key):.6f}")
+    _warn_of_defaults(lacking, optics, warnings)
+
+
+def _value(optics: Optics, key: str) -> float:
+    value = getattr(optics, key)
+    return _OPTICS[key][4] if value is None else float(value)
+
+
+def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> None:
+    unknown = [key for key in keys if getattr(optics, key) is None]
+    if unknown:
+        values = ", ".join(f"{_OPTICS[key][2]} {_OPTICS[key][4]:g}{_OPTICS[key][3]}" for key in unknown)
+        options = ", ".join(_OPTICS[key][5] for key in unknown)
+        warnings.append(f"Not in the input, so assumed in aligned.star: {values}; give {options} if they are others.")
+
+
+def _new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> list[Table]:
+    """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
+    particles = Table("particles", {"rlnImageName": [quote(name) for name in source.names]})
+    table = source.table if source.table is not None else Table()
+    for xmipp, relion in forms.XMIPP_TO_RELION.items():
+        if xmipp in table:
+            particles.set(relion, table.columns[xmipp])
+    known = [key for key in _OPTICS if _OPTICS[key][1] in table]
+    unknown = [key for key in _OPTICS if key not in known]
+    _warn_of_defaults(unknown, optics, warnings)
+    # One optics group for each set of microscope values that occurs.
+    per_particle = zip(*(table.texts(_OPTICS[key][1]) for key in known)) if known else [()] * len(source)
+    groups: dict[tuple[str, ...], int] = {}
+    particles.set("rlnOpticsGroup", [str(groups.setdefault(values, len(groups) + 1)) for values in per_particle])
+    numbers = [str(number) for number in groups.values()]
+    columns = {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers}
+    for key, (label, *_) in _OPTICS.items():
+        if key in known:
+            columns[label] = [values[known.index(key)] for values in groups]
+        else:
+            columns[label] = [f"{_value(optics, key):.6f}"] * len(groups)
+    table = Table("optics", columns)
+    _complete_optics(table, source, optics, warnings)
+    return [table, particles]
+
+
+def _xmd_tables(source: ParticleSource, results: _Results) -> list[Table]:
+    if source.form == forms.XMIPP:
+        tables = [table.copy() for table in source.tables]
+        particles = tables[source.tables.index(source.table)]
+        particles.drop(forms.pose_labels(particles))
+    else:
+        particles = _new_xmd(source)
+        tables = [particles]
+    if "samplingRate" not in particles:
+        particles.set("samplingRate", f"{source.pixel_size:.6f}")
+    psi, shift, flip = to_xmipp(results.poses)
+    particles.set("anglePsi", _texts(psi))
+    particles.set("shiftX", _texts(shift[:, 0]))
+    particles.set("shiftY", _texts(shift[:, 1]))
+    particles.set("flip", ["1" if mirrored else "0" for mirrored in flip])
+    _add_score(particles, forms.XMIPP, results)
+    return tables
+
+
+def _new_xmd(source: ParticleSource) -> Table:
+    """Names, and the defocus and microscope columns of a STAR where it has them, under Xmipp's labels."""
+    n = len(source)
+    particles = Table("noname", {"itemId": [str(k + 1) for k in range(n)]})
+    particles.set("enabled", "1")
+    particles.set("image", [quote(name) for name in source.names])
+    if source.table is None:
+        return particles
+    for relion, xmipp in forms.RELION_TO_XMIPP.items():
+        if relion in source.table:
+            particles.set(xmipp, source.table.columns[relion])
+    optics = forms.optics_table(source.tables)
+    rows = forms.optics_rows(source.table, optics) if optics is not None else None
+    for label, xmipp, *_ in _OPTICS.values():
+        if optics is not None and label in optics:
+            particles.set(xmipp, [optics.columns[label][row] for row in rows])
+        elif label in source.table:
+            particles.set(xmipp, source.table.columns[label])
+    return particles

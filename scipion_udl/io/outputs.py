@@ -1,0 +1,120 @@
+"""The folder that a command writes into: never over somebody's results, never with half a file under a final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from types import TracebackType
+
+from scipion_udl.errors import UdlError
+
+_SCRATCH = ".unfinished"
+_LIST = ".udl-files.json"
+
+
+class OutputFolder:
+    """An output folder as a context manager.
+
+    ``with OutputFolder(path) as out:`` write to ``out.scratch(name)``; ``out.publish(name)`` gives the file its final
+    name ``out.final(name)``, and leaving the block without an error publishes the rest. Leaving it by an error removes
+    what is unfinished; what was published stays (checkpoints, say), and a folder made here that is empty goes away.
+
+    overwrite: an existing folder may be used; files that an earlier run left there (by its own list) are removed when
+    the block is entered, others stay. resume: an existing folder is gone on with, nothing is removed.
+    Raises UdlError for an existing folder without either, and where the folder cannot be made.
+    """
+
+    def __init__(self, path: str, overwrite: bool = False, resume: bool = False) -> None:
+        self.path = str(path)
+        self.overwrite, self.resume = overwrite, resume
+        self._made = False
+        self._pending: list[str] = []
+        self._published: list[str] = []
+
+    def __enter__(self) -> OutputFolder:
+        self.check()
+        try:
+            self._made = not os.path.isdir(self.path)
+            os.makedirs(os.path.join(self.path, _SCRATCH), exist_ok=True)
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be made: {error.strerror}") from None
+        self._published = self._listed()
+        if self.overwrite and not self.resume:
+            for name in self._published:
+                _remove(self.final(name))
+            self._published = []
+            self._save_list()
+        return self
+
+    def check(self) -> None:
+        """Raise UdlError where this folder may not be used; touches nothing."""
+        if not os.path.lexists(self.path):
+            return
+        if not os.path.isdir(self.path):
+            raise UdlError(f"{self.path} is a file; give the name of a folder for the results")
+        if not (self.overwrite or self.resume):
+            raise UdlError(f"{self.path} exists already; give another folder, or --overwrite to replace its results")
+
+    def final(self, name: str) -> str:
+        """The path of a finished file."""
+        return os.path.join(self.path, name)
+
+    def scratch(self, name: str) -> str:
+        """The path to write a file to until it is complete; it will be published under ``name``."""
+        if name not in self._pending:
+            self._pending.append(name)
+        return os.path.join(self.path, _SCRATCH, name)
+
+    def publish(self, *names: str) -> None:
+        """Give complete files their final names. Raises UdlError where one cannot be renamed."""
+        for name in names:
+            try:
+                os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))
+            except OSError as error:
+                raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
+            if name in self._pending:
+                self._pending.remove(name)
+            if name not in self._published:
+                self._published.append(name)
+        self._save_list()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
+        shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
+        if kind is not None and self._made and not self._published:
+            _remove(self.final(_LIST))
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                pass  # something else was written there meanwhile: it stays
+
+    def _listed(self) -> list[str]:
+        try:
+            with open(self.final(_LIST), encoding="utf-8") as file:
+                names = json.load(file)["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        # a list is a file like any other: nothing outside this folder is ever removed by it
+        return [name for name in names if isinstance(name, str) and os.path.basename(name) == name]
+
+    def _save_list(self) -> None:
+        if not self._published and not os.path.exists(self.final(_LIST)):
+            return
+        temporary = self.final(_LIST + ".part")
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"files": self._published}, file)
+            os.replace(temporary, self.final(_LIST))
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be written to: {error.strerror}") from None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass

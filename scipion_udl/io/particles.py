@@ -1,0 +1,270 @@
+"""Particles behind one face, whether a bare MRC stack or a STAR or XMD table names them.
+
+:func:`open_particles` reads headers and tables only; images come by :meth:`ParticleSource.read`, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
+from scipion_udl.io.aligned import Optics, write_aligned
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.tables import Table, read_tables
+
+__all__ = ["Optics", "ParticleSource", "open_particles", "write_aligned"]
+
+_TABLES = (".star", ".xmd")
+_STACKS = (".mrc", ".mrcs", ".map", ".st")
+_PACKED = (".gz", ".bz2")
+# Programs that do not know the pixel size write 1.
+_PLACEHOLDER = 1.0
+
+
+class ParticleSource:
+    """N particles of one box and pixel size.
+
+    box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
+    names: N image names as outputs give them; path: of the input;
+    form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
+    all tables of the file; has_3d_angles: whether its poses are projection directions; warnings: sentences for the
+    user.
+    """
+
+    def __init__(self, path: str, stacks: list[StackReader], stack: np.ndarray, item: np.ndarray) -> None:
+        self.path = path
+        self.warnings: list[str] = []
+        self.names: list[str] = []
+        self.tables: list[Table] = []
+        self.table: Table | None = None
+        self.form: str | None = None
+        self.pixel_size, self.pixel_size_known = 1.0, False
+        self._stacks, self._stack, self._item = stacks, stack, item
+        self.box = _common_box(stacks)
+        odd = next((reader.path for reader in stacks if reader.odd_header), None)
+        if odd:
+            self.warnings.append(
+                f"{odd} has an MRC header without MAP word or machine stamp; it was read all the same."
+            )
+
+    def __len__(self) -> int:
+        return len(self._item)
+
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+
+        Raises UdlError naming file and item (from 1) for a truncated file, an index past the end, NaN or inf.
+        """
+        indices = np.asarray(indices, np.int64).reshape(-1)
+        wrong = indices[(indices < 0) | (indices >= len(self))]
+        if len(wrong):
+            raise UdlError(f"{self.path} lists {len(self)} particles, there is no item {wrong[0] + 1}")
+        images = np.empty((len(indices), self.box, self.box), np.float32)
+        stack = self._stack[indices]
+        for k in np.unique(stack):
+            places = np.flatnonzero(stack == k)
+            self._stacks[k].read_into(images, places, self._item[indices[places]])
+        return images
+
+    def poses(self) -> Poses | None:
+        """The in-plane poses that the table carries, by the rules of its form; None without."""
+        if self.table is None:
+            return None
+        return forms.table_poses(self.table, self.form, self.pixel_size)
+
+    def locations(self) -> list[tuple[str, int]]:
+        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image."""
+        files = [os.path.realpath(reader.path) for reader in self._stacks]
+        return [(files[stack], int(item)) for stack, item in zip(self._stack, self._item)]
+
+    @property
+    def has_3d_angles(self) -> bool:
+        """Whether the table's rot or tilt say that its poses are projection directions, not a 2D alignment."""
+        return self.table is not None and forms.has_3d_angles(self.table)
+
+
+def open_particles(path: str, pixel_size: float | None = None) -> ParticleSource:
+    """Open .mrcs or .mrc (also .gz, .bz2), .star or .xmd; reads tables and headers, no image.
+
+    pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
+    for a missing, empty, truncated or unfitting file.
+    """
+    path = str(path)
+    if not os.path.isfile(path):
+        raise UdlError(f"{path} is not there: give a .mrcs, .mrc, .star or .xmd file")
+    stem, ending = os.path.splitext(path.lower())
+    if ending in _TABLES:
+        source, from_table = _open_table(path)
+    elif ending in _STACKS or (ending in _PACKED and os.path.splitext(stem)[1] in _STACKS):
+        source, from_table = _open_stack(path), None
+    else:
+        raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star or .xmd file")
+    _set_pixel_size(source, from_table, pixel_size)
+    return source
+
+
+def _common_box(stacks: Sequence[StackReader]) -> int:
+    first = stacks[0]
+    for reader in stacks:
+        if reader.shape[0] != reader.shape[1]:
+            raise UdlError(
+                f"{reader.path} holds images of {reader.shape[1]} x {reader.shape[0]} pixels; square ones are needed"
+            )
+        if reader.shape != first.shape:
+            raise UdlError(
+                f"{reader.path} holds images of {reader.shape[1]} pixels and {first.path} of {first.shape[1]}; "
+                "bring them to one box first"
+            )
+    return first.shape[0]
+
+
+def _open_stack(path: str) -> ParticleSource:
+    reader = StackReader(path)
+    if reader.looks_like_volume:
+        raise UdlError(f"{path} is a volume of {reader.count} cubed pixels, not a stack; name it .mrcs if it is one")
+    source = ParticleSource(path, [reader], np.zeros(reader.count, np.int64), np.arange(reader.count))
+    name = os.path.abspath(path)
+    if not name.lower().endswith(".mrcs"):
+        name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
+    source.names = [f"{k + 1:06d}@{name}" for k in range(reader.count)]
+    if path.lower().endswith(_PACKED):
+        source.warnings.append(f"{path} is packed: unpack it before other programs use the tables that name it.")
+    return source
+
+
+def _open_table(path: str) -> tuple[ParticleSource, float | None]:
+    """The source and the pixel size its table gives."""
+    tables = read_tables(path)
+    table, form = forms.find_particles(path, tables)
+    optics = forms.optics_table(tables)
+    from_table = forms.table_pixel_size(table, optics, form)
+    names = table.texts(forms.IMAGE_LABEL[form])
+    stacks, stack, item = _locate(path, names)
+    _refuse_repeated(path, names, stack, item)
+    source = ParticleSource(path, stacks, stack, item)
+    source.names, source.table, source.tables, source.form = names, table, tables, form
+    if form == forms.RELION31:
+        _check_image_size(source, optics)
+    if "enabled" in table and (table.numbers("enabled") < 0).any():
+        count = int((table.numbers("enabled") < 0).sum())
+        source.warnings.append(f"{count} particles of {path} are marked as disabled; they are treated as all others.")
+    return source, from_table
+
+
+def _check_image_size(source: ParticleSource, optics: Table) -> None:
+    if "rlnImageSize" in optics:
+        used = np.unique(forms.optics_rows(source.table, optics))
+        size = optics.numbers("rlnImageSize")[used[0]]
+        if size != source.box:
+            source.warnings.append(
+                f"The optics table of {source.path} says {size:g} pixels, the images have {source.box}: "
+                "check the pixel size."
+            )
+
+
+def _locate(path: str, names: Sequence[str]) -> tuple[list[StackReader], np.ndarray, np.ndarray]:
+    """The stacks that names speak of, and for each name its stack and item (from 0)."""
+    number_of: dict[str, int] = {}
+    stack, item = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
+    first_row: list[int] = []
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not at:
+            number, file = "1", name
+        if not (number.isdigit() and int(number) > 0 and file):
+            raise UdlError(f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1")
+        stack[row] = number_of.setdefault(file, len(number_of))
+        item[row] = int(number) - 1
+        if stack[row] == len(first_row):
+            first_row.append(row)
+    readers = [StackReader(_resolve(path, file, row)) for file, row in zip(number_of, first_row)]
+    counts = np.array([reader.count for reader in readers])
+    for reader, row in zip(readers, first_row):
+        if "@" not in names[row] and reader.count > 1:
+            raise UdlError(f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}")
+    past = np.flatnonzero(item >= counts[stack])
+    if len(past):
+        row = past[0]
+        reader = readers[stack[row]]
+        raise UdlError(f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}")
+    return readers, stack, item
+
+
+def _resolve(table: str, file: str, row: int) -> str:
+    """Where a file named in a table is: from the current folder, the table's folder, or one of its parents."""
+    for suffix in (":mrcs", ":mrc"):
+        if file.endswith(suffix):
+            file = file[: -len(suffix)]
+    plain = file.lower()
+    for ending in _PACKED:
+        plain = plain[: -len(ending)] if plain.endswith(ending) else plain
+    if not plain.endswith(_STACKS):
+        raise UdlError(f"{table}: row {row + 1} names {file}, which is no MRC file; convert the stack to .mrcs")
+    folder = os.path.dirname(os.path.abspath(table))
+    places = [os.getcwd()]
+    while folder not in places[1:]:
+        places.append(folder)
+        folder = os.path.dirname(folder)
+    for place in places:
+        candidate = os.path.join(place, file)
+        if os.path.isfile(candidate):
+            return file if place == places[0] else candidate
+    raise UdlError(
+        f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
+        "or its parents; run from the project folder or give the stack itself"
+    )
+
+
+def _refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray) -> None:
+    key = stack * (int(item.max()) + 1) + item
+    order = np.argsort(key, kind="stable")
+    same = np.flatnonzero(key[order][1:] == key[order][:-1])
+    if len(same):
+        first, second = order[same[0]], order[same[0] + 1]
+        raise UdlError(
+            f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
+            "name, so keep one of them"
+        )
+
+
+def _set_pixel_size(source: ParticleSource, from_table: float | None, option: float | None) -> None:
+    """Table, else header, else option, else 1.0 marked as unknown."""
+    if option is not None and not (np.isfinite(option) and option > 0):
+        raise UdlError(f"the pixel size must be a number of angstrom above 0, not {option:g}")
+    headers = [reader.pixel_size for reader in source._stacks]
+    header = headers[0]
+    source.pixel_size_known = True
+    if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
+        raise UdlError(f"{source.path}: its stacks give different pixel sizes in their headers; align them one by one")
+    if from_table is not None:
+        source.pixel_size = from_table
+        _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
+    elif header is not None and header == _PLACEHOLDER and option is not None:
+        source.pixel_size = option
+        _warn_of_other(source, header, f"{option:g} A was given", "the image header, a common placeholder,")
+    elif header is not None:
+        source.pixel_size = header
+        _warn_of_other(source, option, f"the image header says {header:g} A", "--pixel-size")
+        if header == _PLACEHOLDER:
+            source.warnings.append(
+                f"The header of {source._stacks[0].path} gives 1 A per pixel, which programs also write when they do "
+                "not know it; give --pixel-size if it is another."
+            )
+    elif option is not None:
+        source.pixel_size = option
+    else:
+        source.pixel_size, source.pixel_size_known = 1.0, False
+        source.warnings.append(
+            f"Neither {source.path} nor an image header gives the pixel size: 1 A is assumed, so no figure in angstrom "
+            "is meant; give --pixel-size."
+        )
+
+
+def _warn_of_other(source: ParticleSource, other: float | None, used: str, whose: str) -> None:
+    if other is not None and abs(other - source.pixel_size) > 1e-3 * source.pixel_size:
+        source.warnings.append(f"Pixel size: {used} and is used; {other:g} A of {whose} is not.")

@@ -1,0 +1,306 @@
+"""MRC image stacks: headers through mrcfile, images read in any order and written piece by piece.
+
+Images are read with pread into arrays of our own. The pages of a memory map would count as resident memory of the
+process and make a large stack look (and, under a memory limit, be) as if it were held as a whole.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from types import TracebackType
+
+import mrcfile
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+from mrcfile.utils import data_dtype_from_header
+
+from scipion_udl.errors import UdlError
+
+HEADER_BYTES = HEADER_DTYPE.itemsize
+CHUNK_BYTES = 16 << 20
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+_COMPLEX_MODES = (3, 4)
+_READABLE_MODES = (0, 1, 2, 6, 12)
+_MAX_SIDE = 65536
+
+
+class StackReader:
+    """The images of an MRC file, read by number.
+
+    path: as given; count: number of images; shape: (rows, columns); pixel_size: angstrom from the header, None where
+    it has none; odd_header: whether the header lacks the MAP word or a machine stamp; looks_like_volume: whether a
+    program that knows nothing else would take it for a map.
+    .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
+    Raises UdlError where the file is missing, no MRC file, of a mode that holds no real images, or truncated.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = str(path)
+        self._file = self.path
+        opener = _PACKED.get(_first_bytes(self.path))
+        if opener:
+            self._file = _unpacked(self.path, opener)
+            self._remove = weakref.finalize(self, _remove_quietly, self._file)
+        header, self.odd_header = _read_header(self.path, self._file)
+        self.count = int(header.nz)
+        self.shape = (int(header.ny), int(header.nx))
+        self._dtype = data_dtype_from_header(header)
+        self._start = HEADER_BYTES + int(header.nsymbt)
+        self.pixel_size = _header_pixel_size(header)
+        is_map = int(header.ispg) != 0 and ".mrcs" not in os.path.basename(self.path).lower()
+        self.looks_like_volume = is_map and self.count == self.shape[0] == self.shape[1] > 1
+        self._check_size()
+
+    @property
+    def _image_bytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self._dtype.itemsize
+
+    def _check_size(self) -> None:
+        there = max(0, os.path.getsize(self._file) - self._start)
+        if there < self.count * self._image_bytes:
+            raise UdlError(
+                f"{self.path} is truncated: its header promises {self.count} images, "
+                f"{there // self._image_bytes} are whole; copy or make the file again"
+            )
+
+    def read(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """Images as float32 (n, rows, columns), C-contiguous, in the order of ``indices`` (from 0; None is all).
+
+        Raises UdlError naming file and item (from 1) for an index past the end, NaN or inf, or an unreadable file.
+        """
+        indices = np.arange(self.count) if indices is None else np.asarray(indices, np.int64).reshape(-1)
+        images = np.empty((len(indices), *self.shape), np.float32)
+        self.read_into(images, np.arange(len(indices)), indices)
+        return images
+
+    def read_into(self, images: np.ndarray, places: np.ndarray, indices: np.ndarray) -> None:
+        """Read image ``indices[k]`` into ``images[places[k]]`` (float32). Raises what :meth:`read` raises."""
+        if not len(indices):
+            return
+        wrong = (indices < 0) | (indices >= self.count)
+        if wrong.any():
+            raise UdlError(f"{self.path} holds {self.count} images, there is no item {indices[wrong][0] + 1}")
+        order = np.argsort(indices, kind="stable")
+        places, indices = places[order], indices[order]
+        longest = max(1, CHUNK_BYTES // self._image_bytes)
+        try:
+            descriptor = os.open(self._file, os.O_RDONLY)
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be read: {error.strerror}") from None
+        try:
+            for first, last in _runs(indices, longest):
+                chunk = self._read_run(descriptor, int(indices[first]), int(indices[last - 1]) + 1)
+                images[places[first:last]] = chunk[indices[first:last] - indices[first]]
+        finally:
+            os.close(descriptor)
+
+    def _read_run(self, descriptor: int, first: int, last: int) -> np.ndarray:
+        raw = np.empty((last - first, *self.shape), self._dtype)
+        view = memoryview(raw.reshape(-1).view(np.uint8))
+        done = 0
+        while done < len(view):
+            got = os.preadv(descriptor, [view[done:]], self._start + first * self._image_bytes + done)
+            if got <= 0:
+                item = first + done // self._image_bytes + 1
+                raise UdlError(f"{self.path} ends within item {item}; copy or make the file again")
+            done += got
+        if raw.dtype.kind == "f":
+            # A sum is NaN or inf exactly where a pixel is, and needs no array of flags as large as the images.
+            with np.errstate(all="ignore"):
+                bad = np.flatnonzero(~np.isfinite(np.add.reduce(raw, axis=(1, 2), dtype=np.float64)))
+            if len(bad):
+                kind = "NaN" if np.isnan(raw[bad[0]]).any() else "infinite values"
+                raise UdlError(f"{self.path}: item {first + bad[0] + 1} holds {kind}; remove or mend this image")
+        return raw
+
+
+def _runs(indices: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """Slices of sorted indices whose images lie together in the file, none spanning more than ``longest`` images."""
+    runs = []
+    first = 0
+    for k in range(1, len(indices) + 1):
+        at_end = k == len(indices)
+        if at_end or indices[k] > indices[k - 1] + 1 or indices[k] - indices[first] >= longest:
+            runs.append((first, k))
+            first = k
+    return runs
+
+
+def _first_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2)
+    except OSError as error:
+        raise UdlError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _unpacked(path: str, opener: object) -> str:
+    try:
+        with opener(path, "rb") as packed, tempfile.NamedTemporaryFile(suffix=".mrcs", delete=False) as plain:
+            try:
+                shutil.copyfileobj(packed, plain, CHUNK_BYTES)
+            except BaseException:
+                _remove_quietly(plain.name)
+                raise
+            return plain.name
+    except (OSError, EOFError, ValueError) as error:
+        raise UdlError(f"{path} cannot be unpacked: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _remove_quietly(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+
+
+def _read_header(path: str, file: str) -> tuple[np.recarray, bool]:
+    """The header through mrcfile, and whether the permissive reading was needed. Raises UdlError."""
+    odd = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                with mrcfile.open(file, header_only=True) as mrc:
+                    header = mrc.header.copy()
+            except ValueError:
+                odd = True
+                with mrcfile.open(file, permissive=True, header_only=True) as mrc:
+                    header = mrc.header.copy()
+    except OSError as error:
+        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise UdlError(f"{path} is no MRC file: it is shorter than an MRC header") from None
+    header = header.view(np.recarray)
+    if not _sane(header):
+        header = header.view(header.dtype.newbyteorder()).view(np.recarray)
+    _check_header(path, header)
+    return header, odd
+
+
+def _sane(header: np.recarray) -> bool:
+    return all(0 < int(n) <= _MAX_SIDE for n in (header.nx, header.ny)) and int(header.nz) > 0
+
+
+def _check_header(path: str, header: np.recarray) -> None:
+    mode = int(header.mode)
+    if not _sane(header) or int(header.nsymbt) < 0:
+        raise UdlError(f"{path} is no MRC file, or an empty one: its header gives no sensible image size")
+    if mode in _COMPLEX_MODES:
+        raise UdlError(f"{path} holds Fourier transforms (MRC mode {mode}), not images; give the images themselves")
+    if mode not in _READABLE_MODES:
+        raise UdlError(f"{path} has MRC mode {mode}, which cannot be read; convert it to mode 2 (32 bit)")
+    if int(header.ispg) >= 401:
+        raise UdlError(f"{path} is a stack of volumes (space group {int(header.ispg)}), not of images")
+
+
+def _header_pixel_size(header: np.recarray) -> float | None:
+    width, pixels = float(header.cella.x), int(header.mx)
+    size = width / pixels if pixels > 0 else 0.0
+    return round(size, 6) if np.isfinite(size) and 1e-3 < size < 1e4 else None
+
+
+class StackWriter:
+    """An MRC stack (mode 2) written piece by piece, with its final name only when it is complete.
+
+    As a context manager: ``with StackWriter(path, n, box, pixel_size) as out: out.write(images)``. n: number of images
+    to come; box: pixels of a side, or (rows, columns); pixel_size: angstrom. Leaving it by an error removes the
+    unfinished file. Raises UdlError where the file cannot be written, ValueError where the number of images is wrong.
+    """
+
+    def __init__(self, path: str, n: int, box: int | tuple[int, int], pixel_size: float) -> None:
+        self.path = str(path)
+        self.count = int(n)
+        self.shape = (box, box) if isinstance(box, (int, np.integer)) else (int(box[0]), int(box[1]))
+        self.pixel_size = float(pixel_size)
+        self._temporary = f"{self.path}.part"
+        self._written = 0
+        self._sum = self._squares = 0.0
+        self._low, self._high = np.inf, -np.inf
+        self._file = None
+
+    def __enter__(self) -> StackWriter:
+        try:
+            # mrcfile makes the fixed fields of the header; the images go behind it piece by piece.
+            with mrcfile.new(self._temporary, np.zeros((1, *self.shape), np.float32), overwrite=True) as mrc:
+                # One image: mrcfile reads it as (1, rows, columns) for space group 1, for 0 it drops the first axis.
+                mrc.header.ispg = 1 if self.count == 1 else 0
+                mrc.header.nz, mrc.header.mz = self.count, 1
+                mrc.voxel_size = self.pixel_size
+                self._header = mrc.header.copy()
+            self._file = open(self._temporary, "r+b")
+            self._file.seek(HEADER_BYTES)
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        return self
+
+    def write(self, images: np.ndarray) -> None:
+        """Append images, (n, rows, columns) or one (rows, columns), of any real type (stored as float32)."""
+        images = np.ascontiguousarray(images, np.float32).reshape(-1, *self.shape)
+        self._written += len(images)
+        if self._written > self.count:
+            raise ValueError(f"{self.path}: {self._written} images for {self.count} places")
+        if not len(images):
+            return
+        flat = images.reshape(-1)
+        self._sum += float(flat.sum(dtype=np.float64))
+        self._squares += float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+        self._low, self._high = min(self._low, float(flat.min())), max(self._high, float(flat.max()))
+        try:
+            self._file.write(images.data)
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            self._file.close()
+            _remove_quietly(self._temporary)
+
+    def _complete(self) -> None:
+        if self._written != self.count:
+            raise ValueError(f"{self.path}: {self._written} images were written, {self.count} announced")
+        try:
+            self._file.seek(0)
+            self._file.write(self._final_header())
+            self._file.close()
+            os.replace(self._temporary, self.path)
+        except OSError as error:
+            raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def _final_header(self) -> bytes:
+        header, pixels = self._header.view(np.recarray), max(1, self.count * self.shape[0] * self.shape[1])
+        mean = self._sum / pixels
+        header.dmin, header.dmax, header.dmean = self._low, self._high, mean
+        header.rms = max(0.0, self._squares / pixels - mean * mean) ** 0.5
+        return header.tobytes()
+
+
+def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
+    """Write images as an MRC file of mode 2: (n, rows, columns) as a stack, (rows, columns) as one 2D image.
+
+    pixel_size in angstrom. The final name appears when the file is complete. Raises UdlError where it cannot be
+    written.
+    """
+    images = np.asarray(images)
+    temporary = f"{path}.part"
+    if images.ndim == 3:
+        with StackWriter(path, len(images), images.shape[1:], pixel_size) as out:
+            out.write(images)
+        return
+    try:
+        with mrcfile.new(temporary, images.astype(np.float32), overwrite=True) as mrc:
+            mrc.voxel_size = pixel_size
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,247 @@
+"""STAR and XMD files as columns of text, read and written through emtable.
+
+Every value stays the text it was in the file, so that columns nobody asked about come back character for character;
+numbers are made from it by label, when somebody asks. emtable alone takes too few values for an error, too many for
+none, and a comment for a row: the text is put into one plain form, and counted, before it gets it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from emtable import Table as EmTable
+
+from scipion_udl.errors import UdlError
+
+# One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
+_VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
+# Stands, with a number, for a value that emtable would take apart or for the end of the table.
+_STAND_IN = "\x01"
+
+
+class Table:
+    """One table of a STAR or XMD file: ``columns`` maps a label (without its underscore) to N texts.
+
+    name: what follows ``data_`` in the file; path: the file, for messages. Texts are as in the file, quotes included:
+    :meth:`texts` gives them without.
+    """
+
+    def __init__(self, name: str = "", columns: dict[str, list[str]] | None = None, path: str = "") -> None:
+        self.name = name
+        self.columns = columns or {}
+        self.path = path
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __contains__(self, label: str) -> bool:
+        return label in self.columns
+
+    def copy(self) -> Table:
+        """A table whose columns can be added and dropped without touching this one (the texts are shared)."""
+        return Table(self.name, dict(self.columns), self.path)
+
+    def texts(self, label: str) -> list[str]:
+        """The N texts of a column, without quotes. Raises UdlError where the table lacks the label."""
+        if label not in self.columns:
+            raise UdlError(f"{self.path}: the table data_{self.name} has no column _{label}")
+        column = self.columns[label]
+        return [unquote(text) for text in column] if any(text[:1] in "\"'" for text in column) else column
+
+    def numbers(self, label: str) -> np.ndarray:
+        """A column as finite float64 (N,). Raises UdlError naming label and row where a value is none."""
+        column = self.texts(label)
+        try:
+            values = np.array([float(text) for text in column], np.float64)
+        except ValueError:
+            values = np.array([_number(text) for text in column], np.float64)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
+        return values
+
+    def set(self, label: str, texts: Iterable[str] | str) -> None:
+        """Set a column: N texts, or one for all rows. Raises ValueError where the number does not fit."""
+        column = [texts] * len(self) if isinstance(texts, str) else list(texts)
+        if self.columns and len(column) != len(self):
+            raise ValueError(f"{len(column)} values for {len(self)} rows of column {label}")
+        self.columns[label] = column
+
+    def drop(self, labels: Iterable[str]) -> list[str]:
+        """Remove the columns among ``labels`` that the table has; returns their labels."""
+        return [label for label in labels if self.columns.pop(label, None) is not None]
+
+
+def unquote(text: str) -> str:
+    """The text without the quotes around it, if it has any."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
+def quote(text: str) -> str:
+    """The text as one STAR value: in quotes where it is empty or holds white space."""
+    return text if text and not re.search(r"\s", text) else f'"{text}"'
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+class _Block:
+    """The lines of one ``data_`` block: its labels, its rows (line number, text), and whether it is a loop."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loop = False
+        self.labels: list[str] = []
+        self.rows: list[tuple[int, str]] = []
+
+    def add(self, path: str, number: int, line: str) -> None:
+        """Take in one line. Raises UdlError where a second table begins."""
+        if line.split(None, 1)[0] == "loop_":
+            if self.loop or self.labels:
+                raise UdlError(f"{path}: line {number} begins a second table within data_{self.name}; split the file")
+            self.loop = True
+        elif line[0] == "_" and (not self.loop or not self.rows):
+            label = line.split(None, 1)[0]
+            self.labels.append(label[1:])
+            if not self.loop:
+                self.rows.append((number, line[len(label) :]))
+        elif self.loop:
+            self.rows.append((number, line))
+        else:
+            raise UdlError(f"{path}: line {number} is neither a label nor a row of a table")
+
+
+def read_tables(path: str) -> list[Table]:
+    """The tables of a STAR or XMD file, in its order (empty ones have no rows).
+
+    Raises UdlError naming the file (and line) where it is missing, no such file, or a row has too few or many values.
+    """
+    tables = [_to_table(path, block) for block in _blocks(path, _read_text(path))]
+    if not tables:
+        raise UdlError(f"{path} holds no table (no line begins with data_): give a STAR or XMD file")
+    return tables
+
+
+def _read_text(path: str) -> str:
+    try:
+        # surrogateescape: text in another encoding comes back as the bytes it was
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError as error:
+        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+    if "\0" in text:
+        raise UdlError(f"{path} is not a text table: give a STAR or XMD file")
+    return text
+
+
+def _blocks(path: str, text: str) -> list[_Block]:
+    blocks: list[_Block] = []
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if not line or line[0] == "#":
+            continue
+        if line.startswith("data_") and not (blocks and _is_row(line, blocks[-1])):
+            blocks.append(_Block(line.split(None, 1)[0][len("data_") :]))
+        elif blocks:
+            blocks[-1].add(path, number, line)
+        else:
+            raise UdlError(f"{path}: line {number} stands before any data_ line, so this is no STAR or XMD file")
+    return blocks
+
+
+def _is_row(line: str, block: _Block) -> bool:
+    """Whether a line that begins with data_ is a row of the block at hand (its first value a folder, say)."""
+    return block.loop and len(block.labels) > 1 and len(line.split()) >= len(block.labels)
+
+
+def _to_table(path: str, block: _Block) -> Table:
+    repeated = {label for label in block.labels if block.labels.count(label) > 1}
+    if repeated:
+        raise UdlError(f"{path}: the table data_{block.name} has the label _{min(repeated)} twice; remove one")
+    if not block.rows:
+        return Table(block.name, {label: [] for label in block.labels}, path)
+    stand_ins: list[str] = []
+    plain = _plain_form(path, block, stand_ins)
+    try:
+        reader = EmTable.Reader(plain, tableName=block.name, guessType=False)
+        columns = dict(zip(block.labels, map(_shared, zip(*reader))))
+    except ValueError as error:  # emtable makes the labels names of Python, which not all can be
+        raise UdlError(f"{path}: a label of the table data_{block.name} cannot be read: {error}") from None
+    if stand_ins:
+        for label, column in columns.items():
+            columns[label] = [stand_ins[int(v[1:])] if v[0] == _STAND_IN else v for v in column]
+    return Table(block.name, columns, path)
+
+
+def _plain_form(path: str, block: _Block, stand_ins: list[str]) -> io.StringIO:
+    """The block as a loop that emtable takes as it is meant. Raises UdlError where values and labels do not match."""
+    lines = [f"data_{block.name}", "loop_", *(f"_{label}" for label in block.labels)]
+    if not block.loop:
+        values = [_VALUE.findall(text)[:1] for _, text in block.rows]
+        if not all(values):
+            raise UdlError(f"{path}: the label _{block.labels[values.index([])]} has no value")
+        lines.append(" ".join(_safe(value[0], stand_ins) for value in values))
+        return io.StringIO("\n".join(lines))
+    width = len(block.labels)
+    for number, text in block.rows:
+        values = _VALUE.findall(text) if "'" in text or '"' in text else text.split()
+        if len(values) != width:
+            raise UdlError(
+                f"{path}: line {number} has {len(values)} values for the {width} labels of data_{block.name}; "
+                "a value with spaces must be in quotes"
+            )
+        if text.startswith("data_") or "'" in text or '"' in text:
+            text = " ".join(_safe(value, stand_ins) for value in values)
+        lines.append(text)
+    return io.StringIO("\n".join(lines))
+
+
+def _safe(value: str, stand_ins: list[str]) -> str:
+    if not (value.startswith("data_") or "'" in value or '"' in value):
+        return value
+    stand_ins.append(value)
+    return f"{_STAND_IN}{len(stand_ins) - 1}"
+
+
+def _shared(column: Sequence[str]) -> list[str]:
+    """The column as a list that holds equal texts once: most columns repeat a few values."""
+    known: dict[str, str] = {}
+    return [known.setdefault(text, text) for text in column]
+
+
+def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> None:
+    """Write tables as STAR, or as XMD (``xmipp``), under the final name at once.
+
+    Tables of 3.1 form (one is named optics) get RELION's version line. Raises UdlError where the file cannot be
+    written.
+    """
+    version = "\n# version 30001\n" if any(table.name == "optics" for table in tables) else ""
+    temporary = f"{path}.part"
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            if xmipp:
+                file.write("# XMIPP_STAR_1 * \n# \n")
+            for table in tables:
+                file.write("" if xmipp else version)
+                _write_table(file, table)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _write_table(file: io.TextIOBase, table: Table) -> None:
+    writer = EmTable.Writer(file)
+    writer.writeTableName(table.name)
+    if not table.columns:
+        return
+    writer.writeHeader([EmTable.Column(label) for label in table.columns])
+    for row in zip(*table.columns.values()):
+        writer.writeRowValues(row)
+    writer.writeNewline()
