@@ -5,7 +5,7 @@ A pose is the transform to APPLY to a particle so that it falls on the average:
     p_aligned = M R(angle) p + t,    R = [[c, -s], [s, c]],    M = diag(-1, 1) if mirrored, else the identity
 
 x to the right, y down (row 0 on top), origin at pixel D//2 for even and odd boxes D. A positive angle turns the content
-clockwise as seen with row 0 at the top. Angles are degrees in (-180, 180]; shifts are pixels of the input image, (x, y).
+clockwise as seen with row 0 at the top. Angles are degrees in (-180, 180]; shifts are (x, y) in pixels of the input.
 
 numpy only: both sides of the project, and tests, can import it.
 """
@@ -158,5 +158,7 @@ def pose_errors(found: Poses, truth: Poses, period: float = 360.0) -> PoseErrors
         flipped = np.abs(wrap(turn.angle - centre)) > 90
         centre += 180.0 if flipped.mean() > 0.5 else 0.0
     rotation = wrap(turn.angle - centre, period)
-    offset = np.median(turn.shift[np.abs(wrap(turn.angle - centre)) <= 90], axis=0)
+    # With a period below 360 the centre may be the minority's: the common shift is that of the majority's side.
+    near = np.abs(wrap(turn.angle - centre)) <= 90
+    offset = np.median(turn.shift[near if near.mean() >= 0.5 else ~near], axis=0)
     return PoseErrors(rotation, turn.shift - offset, Poses(centre, offset))

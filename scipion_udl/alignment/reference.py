@@ -1,0 +1,168 @@
+"""An average against a known image: brought onto it in the plane, then correlation and Fourier ring correlation.
+
+numpy and scipy only. Images are (D, D), row 0 on top, origin at pixel D//2, as everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from scipion_udl.io.particles import ParticleSource
+
+from .geometry import Poses, to_matrices
+
+COARSE_BOX = 64
+COARSE_STEP = 3.0  # degrees
+CHUNK = 256
+TRUE_THRESHOLD = 0.5  # against an image without noise this is what 0.143 is between two halves: sqrt(2 f / (1 + f))
+
+
+@dataclass
+class ReferenceMatch:
+    """An average laid on a reference.
+
+    average, reference: (D, D) float64 as compared (average turned and shifted, both masked); pose: the one pose that
+    was applied to the average; correlation: within the mask, -1 to 1; frequency: (F,) 1/A; frc: (F,);
+    resolution: A, where the FRC falls to 0.5, NaN where it never is above; reaches_end: the FRC stays above 0.5 up to
+    the finest ring.
+    """
+
+    average: np.ndarray
+    reference: np.ndarray
+    pose: Poses
+    correlation: float
+    frequency: np.ndarray
+    frc: np.ndarray
+    resolution: float
+    reaches_end: bool
+
+
+def aligned_average(source: ParticleSource, poses: Poses) -> np.ndarray:
+    """The plain mean (D, D) of the particles of ``source``, each transformed by its pose (cubic splines)."""
+    total = np.zeros((source.box, source.box))
+    for start in range(0, len(source), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(source)))
+        for image, row in zip(source.read(rows), rows):
+            total += transform(image, poses[[row]])
+    return total / len(source)
+
+
+def transform(image: np.ndarray, pose: Poses) -> np.ndarray:
+    """One image (D, D) moved by one pose (cubic splines); what comes from outside it is its mean."""
+    matrix = np.linalg.inv(to_matrices(pose)[0])
+    rows_first = matrix[1::-1, 1::-1]
+    centre = np.array([side // 2 for side in image.shape])
+    offset = matrix[1::-1, 2] + centre - rows_first @ centre
+    return ndimage.affine_transform(
+        np.asarray(image, np.float64), rows_first, offset, order=3, cval=float(image.mean())
+    )
+
+
+def soft_circle(box: int, radius: float = 0.42, edge: float = 0.06) -> np.ndarray:
+    """A mask (box, box): 1 within ``radius`` of the origin, 0 from ``radius + edge`` on (shares of the box)."""
+    y, x = np.indices((box, box)) - box // 2
+    distance = np.hypot(x, y) / box
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))
+
+
+def match_reference(average: np.ndarray, reference: np.ndarray, pixel_size: float) -> ReferenceMatch:
+    """Bring ``average`` onto ``reference`` (both (D, D)) by a turn and a shift, and compare them.
+
+    The whole circle and all shifts are searched in a small box, then the best place is refined at full size. A
+    reference of opposite contrast is matched all the same; its correlation is negative.
+    """
+    mask = soft_circle(len(average))
+    target = _normalised(reference, mask)
+    start, sign = _coarse(average, reference)
+
+    def loss(values: np.ndarray) -> float:
+        return -sign * float((_normalised(transform(average, _pose(values)), mask) * target).sum())
+
+    # The simplex starts as wide as the coarse grid is: degrees, pixels, pixels.
+    width = np.diag([COARSE_STEP, *[max(1.0, len(average) / COARSE_BOX)] * 2])
+    simplex = np.vstack([start, start + width])
+    options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-8}
+    best = optimize.minimize(loss, start, method="Nelder-Mead", options=options)
+    pose = _pose(best.x)
+    moved = _normalised(transform(average, pose), mask)
+    frequency, frc = ring_correlation(moved, sign * target, pixel_size)
+    resolution, reaches_end = crossing(frequency, frc, TRUE_THRESHOLD)
+    return ReferenceMatch(moved, target, pose, -sign * float(best.fun), frequency, frc, resolution, reaches_end)
+
+
+def _pose(values: np.ndarray) -> Poses:
+    return Poses(values[:1], values[None, 1:])
+
+
+def _normalised(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image under the mask, without its mean there, of norm 1 (0 for a constant image)."""
+    image = (image - (image * mask).sum() / mask.sum()) * mask
+    norm = np.linalg.norm(image)
+    return image / norm if norm > 0 else image
+
+
+def _coarse(average: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
+    """The best (angle, shift x, shift y) of a search over the circle in a small box, and the sign of the match."""
+    small, large = _shrunk(average), _shrunk(reference)
+    box = len(small)
+    mask = soft_circle(box)
+    target = np.conj(np.fft.rfft2(_normalised(large, mask)))
+    reach = np.fft.fftfreq(box, 1 / box)
+    near = np.hypot(*np.meshgrid(reach, reach)) <= box / 4
+    best, place, sign = -np.inf, np.zeros(3), 1.0
+    for angle in np.arange(0, 360, COARSE_STEP):
+        turned = _normalised(transform(small, Poses(np.array([angle]))), mask)
+        # The peak of this correlation lies at the shift that the reference has against the turned average.
+        correlation = np.fft.irfft2(np.conj(np.fft.rfft2(turned) * target), (box, box)) * near
+        peak = int(np.argmax(np.abs(correlation)))
+        if abs(correlation.flat[peak]) > best:
+            y, x = np.unravel_index(peak, correlation.shape)
+            best, sign = abs(correlation.flat[peak]), float(np.sign(correlation.flat[peak]))
+            place = np.array([angle, reach[x] * len(average) / box, reach[y] * len(average) / box])
+    return place, sign or 1.0
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """The image in a box of at most COARSE_BOX pixels, by cutting its Fourier transform (even boxes)."""
+    box = len(image)
+    if box <= COARSE_BOX:
+        return image
+    start = box // 2 - COARSE_BOX // 2
+    cut = slice(start, start + COARSE_BOX)
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image)))[cut, cut]
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(spectrum)).real) * (COARSE_BOX / box) ** 2
+
+
+def ring_correlation(first: np.ndarray, second: np.ndarray, pixel_size: float) -> tuple[np.ndarray, np.ndarray]:
+    """FRC of two images (D, D): frequency (1/A) and correlation, both (D // 2 + 1,), rings one Fourier pixel wide."""
+    box = len(first)
+    f, g = np.fft.fft2(first), np.fft.fft2(second)
+    y, x = np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 2, indexing="ij")
+    ring = np.rint(np.hypot(x, y)).astype(np.int64).ravel()
+    rings = box // 2 + 1
+
+    def ring_sum(values: np.ndarray) -> np.ndarray:
+        return np.bincount(ring, values.ravel(), minlength=rings)[:rings]
+
+    power = np.sqrt(ring_sum(np.abs(f) ** 2) * ring_sum(np.abs(g) ** 2))
+    frc = np.divide(ring_sum((f * np.conj(g)).real), power, out=np.zeros(rings), where=power > 0)
+    return np.arange(rings) / (box * pixel_size), frc
+
+
+def crossing(frequency: np.ndarray, frc: np.ndarray, threshold: float) -> tuple[float, bool]:
+    """Where an FRC first falls to ``threshold``: (resolution in A, whether it never does and the finest ring is given).
+
+    The ring of frequency 0 is left out. NaN where the curve is below the threshold from the start.
+    """
+    frequency, frc = frequency[1:], frc[1:]
+    below = np.flatnonzero(frc < threshold)
+    if not len(below):
+        return float(1 / frequency[-1]), True
+    k = int(below[0])
+    if k == 0:
+        return float("nan"), False
+    share = (frc[k - 1] - threshold) / (frc[k - 1] - frc[k])
+    return float(1 / (frequency[k - 1] + share * (frequency[k] - frequency[k - 1]))), False
