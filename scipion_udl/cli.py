@@ -1,0 +1,343 @@
+"""`scipion-udl`: the command line. Only argparse is imported here; a command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+
+_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_IMAGE = "FILE, or N@FILE for the N-th image of a stack"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted.
+
+    argparse itself ends the program with 2 for arguments it cannot take.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except UdlError as error:
+        if args.debug:
+            raise
+        print(f"scipion-udl {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"scipion-udl {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output went away (a pager, head): no error of ours, but nothing more can be printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        text = " ".join(str(error).split()) or "no further message"
+        print(
+            f"scipion-udl {args.command}: unexpected {type(error).__name__}: {text}; "
+            "please report it with the output of the same command with --debug",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; parsed arguments have ``run``, the function that does the work."""
+    parser = _Parser(
+        prog="scipion-udl",
+        description="Align cryo-EM particles of one view in 2D, without labels: unsupervised difference learning.",
+        epilog="Each command explains itself: scipion-udl COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"scipion-udl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_simulate(commands)
+    _add_train(commands)
+    _add_align(commands)
+    _add_evaluate(commands)
+    _add_gpus(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, more: str, run: object
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", formatter_class=_Help
+    )
+    parser.add_argument("--debug", action="store_true", help="show where in the program an error came from")
+    parser.set_defaults(run=run)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of printing the whole usage."""
+
+    def error(self, message: str) -> None:
+        """End the program with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _Help(argparse.HelpFormatter):
+    """Wide enough for the options to stand beside their text."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+def _add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
+    """The options of all commands that compute."""
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--gpu",
+        default="auto",
+        metavar="none|auto|IDS",
+        help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
+        "which must be there",
+    )
+    group.add_argument("--seed", type=int, default=seed, metavar="K", help=f"for all that is drawn by chance ({seed})")
+    group.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
+    group.add_argument("--batch", type=_positive_int, metavar="N", help="particles held at a time (default: automatic)")
+    group.add_argument(
+        "--pixel-size",
+        type=_positive,
+        metavar="A",
+        help="angstrom per pixel, where neither the table nor the image header says it",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results, made new")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+
+
+def _add_microscope(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("microscope (for aligned.star, where the input does not say it)")
+    group.add_argument("--voltage", type=_positive, metavar="KV", help="acceleration voltage in kV (300)")
+    group.add_argument("--cs", type=_not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--amplitude-contrast", type=_fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--method",
+        choices=["judl", "udl"],
+        default="judl",
+        help="judl: all particles together, by how well a batch fits its mean (default); udl: by pairs alone",
+    )
+    group.add_argument("--epochs", type=_positive_int, metavar="N", help="at most so many; it stops once converged")
+    group.add_argument("--lr", type=_positive, metavar="RATE", help="learning rate (default: of the method)")
+    group.add_argument(
+        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
+    )
+    group.add_argument(
+        "--mask-radius",
+        type=_positive,
+        metavar="PX",
+        help="radius of the particle in pixels of the input (default: automatic)",
+    )
+    group.add_argument(
+        "--max-shift", type=_not_negative, metavar="PX", help="largest shift looked for (default: 10 %% of the box)"
+    )
+
+
+def _add_simulate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "simulate",
+        "make synthetic particles whose true poses are known",
+        "One view of a phantom or of an image of yours, in any in-plane orientation, off centre, seen through the CTF "
+        "of a microscope, in noise. Writes OUT/particles.mrcs, particles.star, truth.star and template.mrc. Particles "
+        "keep the contrast of the template: the phantoms are bright on a dark ground.",
+        _simulate,
+    )
+    parser.add_argument("output", metavar="OUT", help="folder for the results, made new")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {_IMAGE}")
+    source.add_argument(
+        "--phantom",
+        metavar="NAME",
+        help="a built-in view: hook, clamp, hammer (asymmetric), dimer (two-fold), barrel (nearly two-fold), tube",
+    )
+    parser.add_argument("--count", type=_positive_int, default=1000, metavar="N", help="number of particles (1000)")
+    parser.add_argument(
+        "--snr",
+        type=_positive_or_inf,
+        default=0.1,
+        metavar="S",
+        help="variance of the noise-free particle (after the CTF, over the whole box) over that of the noise (0.1); "
+        "inf: no noise",
+    )
+    parser.add_argument(
+        "--box", type=_positive_int, metavar="D", help="pixels of a side (default: of the template; phantoms 128)"
+    )
+    parser.add_argument(
+        "--shift", type=_not_negative, default=10.0, metavar="PX", help="off centre by up to this in x and in y (10)"
+    )
+    parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
+    group = parser.add_argument_group("microscope")
+    group.add_argument("--no-ctf", action="store_true", help="no CTF")
+    group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
+    group.add_argument(
+        "--defocus",
+        type=_positive,
+        nargs=2,
+        default=[0.5, 2.0],
+        metavar=("MIN", "MAX"),
+        help="range of the defocus in micrometers, one value per particle (0.5 2.0)",
+    )
+    group.add_argument("--voltage", type=_positive, default=300.0, metavar="KV", help="in kV (300)")
+    group.add_argument("--cs", type=_not_negative, default=2.7, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--amplitude-contrast", type=_fraction, default=0.07, metavar="Q", help="0 to 1 (0.07)")
+    group.add_argument("--b-factor", type=_not_negative, default=50.0, metavar="A2", help="envelope in A^2 (50)")
+    _add_computing(parser, seed=1)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train the network on particles, without labels",
+        "Writes OUT/model.safetensors (weights and what they are) and training.csv. `align` does this by itself when "
+        "it gets no model.",
+        _train,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    _add_output(parser)
+    parser.add_argument("--network", choices=["polar"], default="polar", help="kind of network (polar)")
+    parser.add_argument("--model", metavar="START", help="model.safetensors to start from")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
+    )
+    _add_learning(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_align(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "align",
+        "align particles of one view to each other",
+        "Writes OUT/aligned.star and aligned.xmd (pose, score and a flag for particles whose two candidate "
+        "orientations cannot be told apart), average.mrcs, report.html, and more. Trains on the input first, unless a "
+        "model is given.",
+        _align,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    _add_output(parser)
+    parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
+    parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
+    parser.add_argument(
+        "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
+    )
+    _add_learning(parser)
+    _add_microscope(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "measure how good an alignment is",
+        "Against true poses (of `simulate`), against a reference image, or by pairs of particles.",
+        _evaluate,
+    )
+    parser.add_argument("aligned", metavar="ALIGNED", help="the result of align: aligned.star or aligned.xmd")
+    against = parser.add_mutually_exclusive_group(required=True)
+    against.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
+    against.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
+    against.add_argument("--pairs", action="store_true", help="how well aligned particles agree, pair by pair")
+    _add_output(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_gpus(commands: argparse._SubParsersAction) -> None:
+    _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    from scipion_udl.simulate.command import simulate
+
+    simulate(args)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.pipeline import train
+
+    train(args)
+
+
+def _align(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.pipeline import align
+
+    align(args)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.evaluation import evaluate
+
+    evaluate(args)
+
+
+def _gpus(args: argparse.Namespace) -> None:
+    import torch
+
+    names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    print(json.dumps({"version": __version__, "torch": torch.__version__, "gpus": names}))
+
+
+# What options take. argparse prints the message of an ArgumentTypeError behind the option's name.
+
+
+def _number(text: str, at_least: float, above: bool, finite: bool = True) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if value != value or (finite and value == float("inf")) or value < at_least or (above and value == at_least):
+        raise argparse.ArgumentTypeError(f"'{text}' must be {'above' if above else 'at least'} {at_least:g}")
+    return value
+
+
+def _positive(text: str) -> float:
+    return _number(text, 0.0, above=True)
+
+
+def _positive_or_inf(text: str) -> float:
+    return _number(text, 0.0, above=True, finite=False)
+
+
+def _not_negative(text: str) -> float:
+    return _number(text, 0.0, above=False)
+
+
+def _fraction(text: str) -> float:
+    value = _number(text, 0.0, above=False)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

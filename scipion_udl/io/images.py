@@ -1,0 +1,57 @@
+"""One image given on a command line: ``FILE`` or ``N@FILE``, an MRC file or a picture (png, tif, jpg)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.stacks import StackReader
+
+_PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+# The weights of red, green and blue in brightness (ITU-R 601).
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def read_image(spec: str) -> tuple[np.ndarray, float | None]:
+    """The image (float32, (D, D)) and its pixel size in angstrom (None where the file does not say).
+
+    ``N@FILE`` takes the N-th image of a stack (from 1). Colour pictures become grey. Raises UdlError where the file is
+    missing, is no such image, is not square, or is a stack and no N says which image of it.
+    """
+    number, at, path = spec.partition("@")
+    if not at or not number.isdigit():
+        number, path = "", spec
+    if not os.path.isfile(path):
+        raise UdlError(f"{path} is not there: give an image as FILE or N@FILE")
+    if path.lower().endswith(_PICTURES):
+        image, pixel_size = _read_picture(path), None
+    else:
+        image, pixel_size = _read_mrc(path, number)
+    if image.shape[0] != image.shape[1]:
+        raise UdlError(f"{path} has {image.shape[1]} x {image.shape[0]} pixels; a square image is needed")
+    return image, pixel_size
+
+
+def _read_mrc(path: str, number: str) -> tuple[np.ndarray, float | None]:
+    reader = StackReader(path.split(":mrc")[0])
+    if not number and reader.count > 1:
+        raise UdlError(f"{path} holds {reader.count} images; say which one: N@{path}")
+    return reader.read(np.array([int(number or 1) - 1]))[0], reader.pixel_size
+
+
+def _read_picture(path: str) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode in ("P", "RGBA", "LA", "CMYK", "YCbCr"):
+                picture = picture.convert("RGB")
+            image = np.asarray(picture, np.float32)
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        raise UdlError(f"{path} cannot be read as a picture: {error}") from None
+    image = image @ _GREY if image.ndim == 3 else image
+    if not np.isfinite(image).all():
+        raise UdlError(f"{path} holds NaN or infinite values; give another image")
+    return np.ascontiguousarray(image)

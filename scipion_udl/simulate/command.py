@@ -1,0 +1,114 @@
+"""`scipion-udl simulate`: a simulation as a folder of files that RELION, Xmipp and this project read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.images import read_image
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.io.tables import Table, quote, write_tables
+from scipion_udl.io.truth import truth_table
+from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.particles import Simulation, chunks
+from scipion_udl.simulate.phantoms import BlobTemplate, phantom
+from scipion_udl.simulate.templates import ImageTemplate
+
+_DEFAULT_PHANTOM = "hook"
+_DEFAULT_BOX = 128
+_DEFAULT_PIXEL_SIZE = 2.0
+_CHUNK = 64
+
+
+def simulate(args: argparse.Namespace) -> None:
+    """Run the command; ``args`` as made by :mod:`scipion_udl.cli`. Prints a summary. Raises UdlError."""
+    if args.gpu not in ("auto", "none"):
+        raise UdlError("simulate computes on the CPU only: leave --gpu away, or give none")
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    OutputFolder(args.output, args.overwrite).check()
+    template, pixel_size, what = _template(args)
+    ctf = None
+    if not args.no_ctf:
+        ctf = CtfSettings(
+            tuple(args.defocus), args.voltage, args.cs, args.amplitude_contrast, args.b_factor, args.signed
+        )
+    simulation = Simulation(template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed)
+    with OutputFolder(args.output, args.overwrite) as out:
+        write_simulation(out, simulation, args.batch or _CHUNK, progress=True)
+    print(_summary(args, simulation, what))
+
+
+def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, float, str]:
+    """The template, the particles' pixel size (angstrom), and what the template is in words."""
+    if args.template:
+        image, own_size = read_image(args.template)
+        box = args.box or image.shape[0]
+        # The field of view stays, so the pixels of another box are of another size.
+        size = args.pixel_size or (own_size * image.shape[0] / box if own_size else _DEFAULT_PIXEL_SIZE)
+        return ImageTemplate(image, box), size, f"the template {args.template}"
+    name = args.phantom or _DEFAULT_PHANTOM
+    return phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE, f"the phantom {name}"
+
+
+def write_simulation(out: OutputFolder, simulation: Simulation, chunk: int = _CHUNK, progress: bool = False) -> None:
+    """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
+
+    chunk: particles made at a time (the particles do not depend on it); progress: whether to draw a bar on stderr.
+    """
+    from tqdm import tqdm
+
+    stack = out.scratch("particles.mrcs")
+    bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
+    with bar, StackWriter(stack, simulation.count, simulation.box, simulation.pixel_size) as writer:
+        for indices in chunks(simulation.count, chunk):
+            writer.write(simulation.images(indices))
+            bar.update(len(indices))
+    write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
+    path = os.path.abspath(out.final("particles.mrcs"))
+    names = [f"{k + 1:06d}@{path}" for k in range(simulation.count)]
+    write_tables(out.scratch("particles.star"), _particle_tables(simulation, names))
+    write_tables(out.scratch("truth.star"), [truth_table(names, simulation.poses)])
+
+
+def _particle_tables(simulation: Simulation, names: list[str]) -> list[Table]:
+    ctf = simulation.ctf or CtfSettings()
+    optics = Table("optics")
+    optics.set("rlnOpticsGroupName", ["opticsGroup1"])
+    optics.set("rlnOpticsGroup", ["1"])
+    optics.set("rlnVoltage", f"{ctf.voltage:.6f}")
+    optics.set("rlnSphericalAberration", f"{ctf.cs:.6f}")
+    optics.set("rlnAmplitudeContrast", f"{ctf.amplitude_contrast:.6f}")
+    optics.set("rlnImagePixelSize", f"{simulation.pixel_size:.6f}")
+    optics.set("rlnImageSize", str(simulation.box))
+    optics.set("rlnImageDimensionality", "2")
+    particles = Table("particles", {"rlnImageName": [quote(name) for name in names]})
+    particles.set("rlnOpticsGroup", "1")
+    if simulation.ctf:
+        angstrom = [f"{defocus * 1e4:.3f}" for defocus in simulation.defocus]
+        particles.set("rlnDefocusU", angstrom)
+        particles.set("rlnDefocusV", angstrom)
+        particles.set("rlnDefocusAngle", "0.000000")
+        particles.set("rlnCtfBfactor", f"{ctf.b_factor:.6f}")
+    return [optics, particles]
+
+
+def _summary(args: argparse.Namespace, simulation: Simulation, what: str) -> str:
+    ctf = "no CTF"
+    if simulation.ctf:
+        low, high = simulation.ctf.defocus
+        ctf = f"CTF at {low:g} to {high:g} um defocus, " + ("signed" if simulation.ctf.signed else "phase-flipped")
+    steps = "sub-pixel" if simulation.subpixel else "whole pixels"
+    return "\n".join(
+        [
+            f"{simulation.count} particles of {what}, {simulation.box} px at {simulation.pixel_size:g} A",
+            f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
+            f"{ctf}, SNR {simulation.snr:g}, seed {simulation.seed}; computed on the CPU",
+            f"particles.mrcs, particles.star, truth.star and template.mrc are in {args.output}",
+        ]
+    )

@@ -1,0 +1,126 @@
+"""Synthetic particles with known poses: a template, turned, shifted, seen through the CTF, in noise.
+
+Every particle is drawn from (seed, its number) alone, so it is the same whatever is simulated before it or with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.errors import UdlError
+from scipion_udl.simulate.ctf import CtfSettings, transfer
+from scipion_udl.simulate.phantoms import BlobTemplate
+from scipion_udl.simulate.templates import ImageTemplate
+
+
+@dataclass
+class Simulation:
+    """N particles of one template.
+
+    template: BlobTemplate or ImageTemplate, which gives the box; count: N; snr: variance of the CTF-filtered noise-free
+    particle over the whole box / noise variance (inf: no noise); pixel_size: angstrom; max_shift: the particle lies up
+    to this many pixels off the centre in x and in y, by whole pixels unless ``subpixel``; ctf: None for none.
+    Raises UdlError for values that make no particles.
+    """
+
+    template: BlobTemplate | ImageTemplate
+    count: int
+    snr: float
+    pixel_size: float
+    max_shift: float = 10.0
+    subpixel: bool = False
+    ctf: CtfSettings | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UdlError(f"{self.count} particles cannot be simulated; take 1 or more")
+        if not self.snr > 0:
+            raise UdlError(f"an SNR of {self.snr:g} makes no particles; it must be above 0 (inf for no noise)")
+        if not 0 <= self.max_shift < self.box / 2:
+            raise UdlError(
+                f"shifts up to {self.max_shift:g} pixels do not fit a box of {self.box}; take less than half"
+            )
+        if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
+            raise UdlError(f"the pixel size must be a number of angstrom above 0, not {self.pixel_size:g}")
+        if self.ctf and not 0 < self.ctf.defocus[0] <= self.ctf.defocus[1]:
+            raise UdlError("the defocus range must be two micrometer values above 0, the lower one first")
+        if self.seed < 0:
+            raise UdlError(f"the seed must be a whole number from 0, not {self.seed}")
+        draws = np.array([self._random(k).random(4) for k in range(self.count)])
+        angle = draws[:, 0] * 360.0 - 180.0
+        off = (2 * draws[:, 1:3] - 1) * self.max_shift
+        if not self.subpixel:
+            reach = int(self.max_shift)
+            off = np.floor(draws[:, 1:3] * (2 * reach + 1)) - reach
+        # The particle's origin lies at ``off`` in the image; the pose must bring it to the template's: R off + t = 0.
+        self._poses = Poses(angle, -np.einsum("nij,nj->ni", rotations(angle), off))
+        low, high = self.ctf.defocus if self.ctf else (0.0, 0.0)
+        self._defocus = low + draws[:, 3] * (high - low)
+
+    @property
+    def box(self) -> int:
+        """Pixels of a side."""
+        return self.template.box
+
+    @property
+    def poses(self) -> Poses:
+        """The true poses (N,): each takes its particle to the template."""
+        return self._poses
+
+    @property
+    def defocus(self) -> np.ndarray:
+        """The defocus of each particle in micrometers of underfocus, float64 (N,); 0 without a CTF."""
+        return self._defocus
+
+    def _random(self, k: int, purpose: int = 0) -> np.random.Generator:
+        return np.random.default_rng([self.seed, k, purpose])
+
+    def clean(self, indices: np.ndarray) -> np.ndarray:
+        """The particles ``indices`` (from 0) without noise, CTF applied, float32 (n, box, box)."""
+        indices = np.asarray(indices, np.int64)
+        images = self.template.sample(self._poses[indices])
+        if self.ctf is None:
+            return images
+        spectra = fft.rfft2(images) * transfer(self.ctf, self._defocus[indices], self.box, self.pixel_size)
+        return fft.irfft2(spectra, s=images.shape[1:])
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """The particles ``indices`` (from 0), float32 (n, box, box): noise of variance 1, signal of variance SNR.
+
+        Without noise (SNR inf) the signal has variance 1.
+        """
+        images = self.clean(indices)
+        deviation = images.std(axis=(1, 2), dtype=np.float64)
+        scale = (1.0 if np.isinf(self.snr) else np.sqrt(self.snr)) / np.maximum(deviation, 1e-30)
+        images *= scale[:, None, None].astype(np.float32)
+        if not np.isinf(self.snr):
+            for image, k in zip(images, np.asarray(indices, np.int64)):
+                image += self._random(int(k), 1).standard_normal(image.shape, np.float32)
+        return images
+
+
+def chunks(count: int, size: int) -> list[np.ndarray]:
+    """The numbers 0 to count - 1 in chunks of ``size``."""
+    return [np.arange(first, min(count, first + size)) for first in range(0, count, size)]
+
+
+def noise(count: int, box: int, seed: int = 1, coloured: bool = False) -> np.ndarray:
+    """Images without any particle: Gaussian noise of mean 0 and variance 1, float32 (count, box, box).
+
+    coloured: amplitudes fall with frequency as those of ice and carbon do (and stay the same in all directions).
+    """
+    out = np.empty((count, box, box), np.float32)
+    frequency = np.hypot(np.fft.fftfreq(box)[:, None], np.fft.rfftfreq(box)[None])
+    shape = 1.0 / (1.0 + (frequency / 0.05) ** 2) + 0.3
+    for k, image in enumerate(out):
+        image[:] = np.random.default_rng([seed, k, 2]).standard_normal((box, box), np.float32)
+        if coloured:
+            image[:] = fft.irfft2(fft.rfft2(image) * shape, s=image.shape)
+            image -= image.mean()
+            image /= image.std()
+    return out

@@ -1,0 +1,195 @@
+"""Phantoms: views of protein-like particles made by formula, so that users and tests need no download.
+
+A phantom is a sum of round Gaussian blobs. A turn or shift only moves their centres, so it is sampled exactly, with no
+interpolation at all; and each blob is a product of a function of x and one of y, so an image is one matrix product.
+Lengths are in parts of the box, weights in any unit; nothing is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.errors import UdlError
+
+# Blobs narrower than this many pixels would hold frequencies that the pixels cannot.
+_NARROWEST = 0.7
+# exp(_FAR) is nothing beside the height of any blob.
+_FAR = -40.0
+# Steps of a sequence that fills the plane evenly without a pattern (from the root of x^3 = x + 1), and its weights.
+_STEPS = np.array([0.7548776662466927, 0.5698402909980532, 0.6180339887498949])
+
+
+class BlobTemplate:
+    """A template (see :mod:`scipion_udl.simulate.templates`) of K Gaussian blobs.
+
+    blobs: (K, 4) float64: x, y, width (standard deviation), all in parts of the box from its origin, and weight, the
+    height of the blob.
+    """
+
+    def __init__(self, blobs: np.ndarray, box: int) -> None:
+        if box < 8:
+            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+        self.box = int(box)
+        self._centre = blobs[:, :2] * box
+        width = blobs[:, 2] * box
+        self._width = np.hypot(width, _NARROWEST)
+        self._weight = blobs[:, 3] * (width / self._width) ** 2  # the same mass, however wide the pixels make it
+
+    def image(self) -> np.ndarray:
+        """The phantom itself, float32 (box, box)."""
+        return self.sample(Poses.identity(1))[0]
+
+    def sample(self, poses: Poses) -> np.ndarray:
+        """The particles that ``poses`` (N,) take to the phantom, float32 (N, box, box)."""
+        matrices = to_matrices(poses)
+        # A blob at c in the template is at (M R)^T (c - t) in the particle.
+        centre = np.einsum("nji,nkj->nki", matrices[:, :2, :2], self._centre - matrices[:, None, :2, 2])
+        axis = np.arange(self.box) - self.box // 2
+        sides = (axis[:, None] - centre.transpose(0, 2, 1)[:, :, None, :]) / self._width
+        # Bounded, for numbers below what float32 holds as normal make the product many times slower.
+        sides = np.exp(np.maximum(-0.5 * sides * sides, _FAR).astype(np.float32))
+        return np.matmul(sides[:, 1] * self._weight.astype(np.float32), sides[:, 0].transpose(0, 2, 1))
+
+
+def _blob(x: float, y: float, width: float, weight: float) -> np.ndarray:
+    return np.array([[x, y, width, weight]])
+
+
+def _bar(x0: float, y0: float, x1: float, y1: float, width: float, weight: float) -> np.ndarray:
+    """A straight rod, such as a helix lying in the plane, as a row of blobs with a faint beat along it."""
+    length = np.hypot(x1 - x0, y1 - y0)
+    n = max(2, int(np.ceil(length / (1.6 * width))) + 1)
+    along = np.linspace(0, 1, n)
+    beat = weight * (0.8 + 0.2 * np.cos(2 * np.pi * 3 * along))
+    return np.stack([x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, np.full(n, width), beat], -1)
+
+
+def _ring(x: float, y: float, radius: float, n: int, width: float, weight: float, gap: float = 0.0) -> np.ndarray:
+    """n blobs on a circle, of uneven weight; ``gap`` is the part of the circle left open."""
+    turn = 2 * np.pi * (1 - gap) * (np.arange(n) + 0.5) / n
+    uneven = weight * (1 + 0.35 * np.sin(2.7 * np.arange(n) + 0.5))
+    return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn), np.full(n, width), uneven], -1)
+
+
+def _domain(x: float, y: float, a: float, b: float, turn: float, n: int, weight: float, start: int = 0) -> np.ndarray:
+    """A folded domain: an ellipse (half axes a, b, turned by ``turn`` degrees) of n fine blobs on a smooth ground.
+
+    start: where in the sequence of points it begins, so that no two domains have the same texture.
+    """
+    u, v, w = np.mod((np.arange(n) + 1 + start)[:, None] * _STEPS, 1.0).T
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    p, q = a * np.sqrt(u) * np.cos(2 * np.pi * v), b * np.sqrt(u) * np.sin(2 * np.pi * v)
+    fine = np.stack([x + c * p - s * q, y + s * p + c * q, 0.003 + 0.013 * w * w, weight * (0.35 + 0.65 * v)], -1)
+    ground = [
+        _blob(x + k * 0.5 * a * c, y + k * 0.5 * a * s, 0.45 * min(a, b) + 0.1 * a, 0.5 * weight) for k in (-1, 0, 1)
+    ]
+    return np.concatenate([fine, *ground])
+
+
+def _turned(blobs: np.ndarray) -> np.ndarray:
+    """The blobs turned by 180 degrees about the origin."""
+    return blobs * [-1, -1, 1, 1]
+
+
+def _hook() -> np.ndarray:
+    """Asymmetric: a large domain, a smaller one on an arm, and a bent tail."""
+    return np.concatenate(
+        [
+            _domain(-0.06, 0.05, 0.17, 0.13, 25, 110, 1.0),
+            _domain(0.15, -0.13, 0.09, 0.07, -40, 45, 1.1, start=300),
+            _bar(-0.02, -0.02, 0.12, -0.10, 0.016, 1.6),
+            _bar(-0.20, 0.14, -0.24, -0.04, 0.014, 1.5),
+            _bar(-0.24, -0.04, -0.17, -0.17, 0.014, 1.4),
+            _bar(-0.12, 0.00, 0.02, 0.12, 0.010, 1.3),
+            _blob(-0.14, -0.20, 0.026, 1.6),
+        ]
+    )
+
+
+def _clamp() -> np.ndarray:
+    """Asymmetric: an open ring with jaws of different size around a channel."""
+    return np.concatenate(
+        [
+            _ring(0.0, 0.0, 0.15, 26, 0.022, 1.2, gap=0.22),
+            _domain(0.16, 0.12, 0.10, 0.07, 60, 60, 1.0, start=40),
+            _domain(-0.17, -0.05, 0.12, 0.08, 95, 80, 0.9, start=520),
+            _domain(0.06, -0.20, 0.08, 0.06, 10, 40, 1.0, start=900),
+            _bar(-0.06, -0.04, 0.05, 0.05, 0.011, 1.4),
+            _bar(-0.03, 0.19, 0.07, 0.23, 0.012, 1.5),
+            _blob(0.0, 0.0, 0.012, 2.0),
+        ]
+    )
+
+
+def _hammer() -> np.ndarray:
+    """Asymmetric: a long stalk with a broad head and a foot, as an enzyme in a membrane seen from the side."""
+    return np.concatenate(
+        [
+            _domain(0.02, -0.19, 0.16, 0.085, 8, 100, 1.0, start=150),
+            _bar(-0.02, -0.12, -0.03, 0.17, 0.018, 1.5),
+            _bar(0.035, -0.12, 0.03, 0.13, 0.014, 1.4),
+            _bar(-0.13, -0.13, -0.16, 0.12, 0.010, 1.3),
+            _domain(-0.02, 0.20, 0.09, 0.06, -15, 55, 0.9, start=700),
+            _domain(0.13, 0.06, 0.05, 0.04, 50, 24, 1.0, start=1000),
+        ]
+    )
+
+
+def _dimer() -> np.ndarray:
+    """Two-fold symmetric: the same half twice, 180 degrees apart."""
+    half = np.concatenate(
+        [
+            _domain(0.13, 0.03, 0.12, 0.09, 35, 90, 1.0, start=220),
+            _domain(0.09, 0.20, 0.06, 0.045, -30, 30, 1.1, start=610),
+            _bar(0.02, 0.03, 0.10, 0.15, 0.013, 1.5),
+            _bar(0.05, -0.06, 0.20, -0.09, 0.012, 1.4),
+        ]
+    )
+    return np.concatenate([half, _turned(half)])
+
+
+def _barrel() -> np.ndarray:
+    """Nearly two-fold: a double barrel from the side, whose two ends differ in detail only."""
+    layers = [
+        _bar(-0.20 + 0.01 * abs(k), 0.065 * k, 0.20 - 0.01 * abs(k), 0.065 * k, 0.017, 1.5 - 0.15 * abs(k))
+        for k in (-3, -1, 1, 3)
+    ]
+    half = np.concatenate(
+        [
+            _domain(0.10, 0.19, 0.09, 0.035, 5, 45, 0.9, start=400),
+            _domain(-0.11, 0.18, 0.08, 0.035, -8, 40, 1.0, start=800),
+            _domain(0.0, 0.065, 0.19, 0.025, 0, 50, 0.8, start=30),
+        ]
+    )
+    one_end = np.concatenate([_blob(0.03, 0.235, 0.020, 0.8), _blob(-0.16, 0.225, 0.014, 0.8)])
+    return np.concatenate([*layers, half, _turned(half), one_end])
+
+
+def _tube() -> np.ndarray:
+    """A tube across the view, with a repeat along it and one end tapered: a shift along it is hard to tell."""
+    x = np.arange(-4, 5) * 0.055
+    rungs = [_bar(k, -0.09, k + 0.02, 0.09, 0.012, 1.2 + 0.1 * np.sin(40 * k)) for k in x]
+    walls = [_bar(-0.24, y, 0.24, y + 0.004, 0.016, 1.4) for y in (-0.09, 0.09)]
+    texture = _domain(0.0, 0.0, 0.24, 0.08, 0, 120, 0.45, start=1200)
+    return np.concatenate([*rungs, *walls, texture, _blob(0.27, 0.0, 0.03, 1.0), _blob(-0.25, 0.05, 0.015, 1.2)])
+
+
+# name: (formula, what a user should know of it)
+PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
+    "hook": (_hook, "asymmetric, a large and a small domain and a bent tail"),
+    "clamp": (_clamp, "asymmetric, an open ring with three jaws"),
+    "hammer": (_hammer, "asymmetric, long, a head on a stalk"),
+    "dimer": (_dimer, "two-fold symmetric"),
+    "barrel": (_barrel, "nearly two-fold, its ends differ in detail only"),
+    "tube": (_tube, "a tube with a repeat along it"),
+}
+
+
+def phantom(name: str, box: int) -> BlobTemplate:
+    """The phantom of that name for a box of ``box`` pixels. Raises UdlError for a name that is not in PHANTOMS."""
+    if name not in PHANTOMS:
+        raise UdlError(f"there is no phantom '{name}'; choose one of {', '.join(PHANTOMS)}")
+    return BlobTemplate(PHANTOMS[name][0](), box)
