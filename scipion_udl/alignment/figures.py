@@ -280,13 +280,14 @@ def truth_figure(full: np.ndarray, half: np.ndarray, shift: np.ndarray) -> Figur
     figure = new_figure(11, 3.6)
     histogram, shares, shifts = figure.subplots(1, 3)
     histogram.hist(full, bins=np.linspace(-180, 180, 91), color=BLUE, log=True)
-    histogram.set(title="Rotation error, full circle", xlabel="degrees", ylabel="particles", xlim=(-180, 180),
+    histogram.set(title="Rotation error, full circle", xlabel="degrees", ylabel="particles", xlim=(-180, 180), ylim=(0.7, None),
                   xticks=[-180, -90, 0, 90, 180])
     histogram.yaxis.set_major_formatter("{x:g}")
     histogram.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    order = np.arange(1, len(full) + 1) / len(full) * 100
+    order = np.append(np.arange(1, len(full) + 1) / len(full) * 100, 100)
     for errors, colour, label in ((half, TEAL, "modulo 180"), (full, BLUE, "full circle")):
-        shares.plot(np.maximum(np.sort(np.abs(errors)), 1e-3), order, color=colour, lw=1.8, label=label)
+        off = np.append(np.maximum(np.sort(np.abs(errors)), 1e-3), 180)
+        shares.plot(off, order, color=colour, lw=1.8, label=label)
     shares.axvline(5, color=MUTED, lw=1, ls=(0, (4, 3)))
     shares.set(xscale="log", xlim=(0.01, 180), ylim=(0, 101), title="Share of particles closer than",
                xlabel="rotation error (degrees)", ylabel="%")
