@@ -250,14 +250,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         commands,
         "evaluate",
         "measure how good an alignment is",
-        "Against true poses (of `simulate`), against a reference image, or by pairs of particles.",
+        "Against true poses (of `simulate`) or a reference image. Prints a table; writes evaluation.csv and .png.",
         _evaluate,
     )
     parser.add_argument("aligned", metavar="ALIGNED", help="the result of align: aligned.star or aligned.xmd")
     against = parser.add_mutually_exclusive_group(required=True)
     against.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
     against.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
-    against.add_argument("--pairs", action="store_true", help="how well aligned particles agree, pair by pair")
     _add_output(parser)
     _add_computing(parser, seed=1)
 

@@ -280,8 +280,8 @@ def truth_figure(full: np.ndarray, half: np.ndarray, shift: np.ndarray) -> Figur
     figure = new_figure(11, 3.6)
     histogram, shares, shifts = figure.subplots(1, 3)
     histogram.hist(full, bins=np.linspace(-180, 180, 91), color=BLUE, log=True)
-    histogram.set(title="Rotation error, full circle", xlabel="degrees", ylabel="particles", xlim=(-180, 180), ylim=(0.7, None),
-                  xticks=[-180, -90, 0, 90, 180])
+    histogram.set(title="Rotation error, full circle", xlabel="degrees", ylabel="particles", ylim=(0.7, None),
+                  xlim=(-180, 180), xticks=[-180, -90, 0, 90, 180])
     histogram.yaxis.set_major_formatter("{x:g}")
     histogram.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     order = np.append(np.arange(1, len(full) + 1) / len(full) * 100, 100)
