@@ -18,12 +18,12 @@ from scipion_udl.io import forms
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.io.truth import read_truth
 
 from . import figures
 from .geometry import Poses, pose_errors
 from .reference import ReferenceMatch, aligned_average, match_reference
 
-TRUTH_LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")
 CLOSE = 5.0  # degrees: what counts as found
 
 
@@ -63,20 +63,13 @@ def compare(found: Poses, truth: Poses, pixel_size: float = 1.0) -> dict[str, fl
 # Two tables, one list of particles.
 
 
-def read_truth(path: str) -> tuple[list[tuple[str, int]], Poses]:
+def located_truth(path: str) -> tuple[list[tuple[str, int]], Poses]:
     """The images (real path, item from 0) and true poses (N,) of a truth.star.
 
-    Raises UdlError where the file cannot be read or lacks one of udlAngle, udlShiftX, udlShiftY, udlMirror.
+    Raises UdlError where the file cannot be read, holds no true poses, or names images that are not there.
     """
-    source = open_particles(path)
-    missing = [label for label in TRUTH_LABELS if source.table is None or label not in source.table]
-    if missing:
-        raise UdlError(
-            f"{path} has no column _{missing[0]}, so it holds no true poses: give the truth.star that "
-            "scipion-udl simulate wrote"
-        )
-    angle, x, y, mirror = (source.table.numbers(label) for label in TRUTH_LABELS)
-    return source.locations(), Poses(angle, np.stack([x, y], -1), mirror != 0)
+    _, poses = read_truth(path)
+    return open_particles(path).locations(), poses
 
 
 def join(found: Sequence[tuple[str, int]], truth: Sequence[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +111,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
 
 
 def _against_truth(source: ParticleSource, poses: Poses, path: str, out: OutputFolder) -> dict[str, float]:
-    images, truth = read_truth(path)
+    images, truth = located_truth(path)
     rows, true_rows = join(source.locations(), images)
     if not len(rows):
         raise UdlError(f"{path} names none of the images of {source.path}: give the truth of these very particles")

@@ -12,13 +12,14 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
 
-from scipion_udl.alignment.evaluation import compare, evaluate, join, read_truth
+from scipion_udl.alignment.evaluation import compare, evaluate, join, located_truth
 from scipion_udl.alignment.geometry import Poses, compose, invert
 from scipion_udl.alignment.reference import transform
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles, write_aligned
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.io.truth import truth_table
 from scipion_udl.tests.alignment.test_reference import picture
 
 BOX, COUNT, PIXEL = 48, 40, 2.5
@@ -142,11 +143,8 @@ def write_particles(path, stack, rows):
 
 
 def write_truth(path, truth, rows):
-    numbers = {"udlAngle": truth.angle, "udlShiftX": truth.shift[:, 0], "udlShiftY": truth.shift[:, 1]}
-    columns = {"rlnImageName": [f"{k + 1:06d}@{os.path.abspath('data/particles.mrcs')}" for k in rows]}
-    columns |= {label: [f"{values[k]:.6f}" for k in rows] for label, values in numbers.items()}
-    columns["udlMirror"] = [str(int(truth.mirror[k])) for k in rows]
-    write_tables(path, [Table("particles", columns)])
+    names = [f"{k + 1:06d}@{os.path.abspath('data/particles.mrcs')}" for k in rows]
+    write_tables(path, [truth_table(names, truth[np.array(rows)])])
 
 
 @pytest.mark.parametrize("aligned", ["aligned.star", "aligned.xmd"])
@@ -212,15 +210,13 @@ def test_wrong_input_ends_in_one_sentence(run):
     call, _, _ = run
     write_stack("other.mrcs", np.zeros((2, BOX, BOX)), PIXEL)
     write_stack("small.mrc", np.zeros((20, 20)), PIXEL)
-    write_tables("stranger.star", [Table("particles", {
-        "rlnImageName": ["1@other.mrcs"], **{k: ["0"] for k in ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")},
-    })])  # fmt: skip
+    write_tables("stranger.star", [truth_table(["1@other.mrcs"], Poses.identity(1))])
     cases = [
         ({}, "either --truth"),
         ({"truth": "data/truth.star", "reference": "data/template.mrc"}, "either --truth"),
         ({"truth": "nowhere.star"}, "nowhere.star"),
         ({"truth": "data/particles.star"}, "no true poses"),
-        ({"truth": "data/particles.mrcs"}, "no true poses"),
+        ({"truth": "data/particles.mrcs"}, "not a text table"),
         ({"truth": "stranger.star"}, "names none of the images"),
         ({"aligned": "data/particles.star", "truth": "data/truth.star"}, "carries no poses"),
         ({"aligned": "data/particles.mrcs", "truth": "data/truth.star"}, "carries no poses"),
@@ -243,7 +239,7 @@ def test_results_are_not_overwritten_unasked(run):
 
 
 def test_truth_is_read_as_written(run):
-    images, truth = read_truth("data/truth.star")
+    images, truth = located_truth("data/truth.star")
     assert images[3] == (os.path.realpath("data/particles.mrcs"), 3)
     assert truth.angle == pytest.approx(run[1].angle, abs=1e-5)
     assert truth.shift == pytest.approx(run[1].shift, abs=1e-5)
