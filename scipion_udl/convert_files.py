@@ -1,0 +1,220 @@
+"""Particle files (MRC stack, STAR, XMD) -> Scipion items: images, alignment, CTF, microscope, coordinates.
+
+The files are read by :mod:`scipion_udl.io`, the poses become Transforms by :mod:`scipion_udl.convert`.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Callable
+
+import numpy as np
+from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
+from pyworkflow.object import Boolean, Float
+
+from scipion_udl.convert import transform_matrices
+from scipion_udl.io import forms
+from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.stacks import StackReader, StackWriter
+from scipion_udl.io.tables import Table
+
+# Sets what one kind of column says on the item of a row.
+Filler = Callable[[Particle, int], None]
+
+_PACKED = {".gz": gzip.open, ".bz2": bz2.open}
+_CHUNK = 256
+
+# quantity: label of RELION, label of Xmipp
+_CTF = {
+    "defocusU": ("rlnDefocusU", "ctfDefocusU"),
+    "defocusV": ("rlnDefocusV", "ctfDefocusV"),
+    "defocusAngle": ("rlnDefocusAngle", "ctfDefocusAngle"),
+}
+_MICROSCOPE = {
+    "voltage": ("rlnVoltage", "ctfVoltage"),
+    "sphericalAberration": ("rlnSphericalAberration", "ctfSphericalAberration"),
+    "amplitudeContrast": ("rlnAmplitudeContrast", "ctfQ0"),
+}
+_PLACE = (("rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName"), ("xcoor", "ycoor", "micrograph"))
+
+
+def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, str]:
+    """Put the stacks that a source names into ``folder``, as links or copies; real path -> path in there.
+
+    All are named .mrcs, or Scipion takes them for volumes. Packed stacks are unpacked, and those of the other byte
+    order, whose headers Scipion does not read, are written anew as float32.
+    """
+    brought: dict[str, str] = {}
+    for path in dict.fromkeys(path for path, _ in source.locations()):
+        stem, ending = os.path.splitext(os.path.basename(path))
+        opener = _PACKED.get(ending.lower())
+        stem = os.path.splitext(stem)[0] if opener else stem
+        target = os.path.join(folder, f"{stem}.mrcs")
+        if target in brought.values():
+            target = os.path.join(folder, f"{stem}_{len(brought) + 1}.mrcs")
+        if os.path.lexists(target):
+            os.remove(target)
+        if opener:
+            with opener(path, "rb") as packed, open(target, "wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        elif copy:
+            shutil.copyfile(path, target)
+        else:
+            os.symlink(path, target)
+        if _is_big_endian(target):
+            _write_anew(target)
+        brought[path] = target
+    return brought
+
+
+def _is_big_endian(path: str) -> bool:
+    with open(path, "rb") as file:
+        file.seek(212)
+        return file.read(1) == b"\x11"
+
+
+def _write_anew(path: str) -> None:
+    reader = StackReader(path)
+    temporary = f"{path}.native.mrcs"
+    with StackWriter(temporary, reader.count, reader.shape, reader.pixel_size or 1.0) as writer:
+        for first in range(0, reader.count, _CHUNK):
+            writer.write(reader.read(np.arange(first, min(first + _CHUNK, reader.count))))
+    os.replace(temporary, path)
+
+
+def is_phase_flipped(source: ParticleSource) -> bool:
+    """Whether the table says that the phases are flipped already (optics groups of RELION 3.1)."""
+    optics = forms.optics_table(source.tables)
+    label = "rlnCtfDataArePhaseFlipped"
+    return optics is not None and label in optics and bool((optics.numbers(label) != 0).all())
+
+
+def has_ctf(source: ParticleSource) -> bool:
+    """Whether the table gives a defocus for its particles."""
+    return _column(source, _CTF["defocusU"]) is not None
+
+
+def iter_particles(
+    source: ParticleSource, stacks: dict[str, str], acquisition: Acquisition, alignment: bool
+) -> Iterator[Particle]:
+    """The items of a set out of a source, in its order, with the microscope, CTF, coordinates and scores it gives.
+
+    stacks: real path -> path in the project, from :func:`bring_stacks`; acquisition: used for what the table does not
+    say; alignment: whether the poses come along.
+    """
+    fill = [_locations(source, stacks), _microscopes(source, acquisition), _enabled(source), _places(source)]
+    fill += [_defocus(source), _alignment(source) if alignment else None]
+    fillers = [filler for filler in fill if filler is not None]
+    for row in range(len(source)):
+        particle = Particle()
+        particle.setSamplingRate(source.pixel_size)
+        for filler in fillers:
+            filler(particle, row)
+        yield particle
+
+
+def _column(source: ParticleSource, labels: tuple[str, str]) -> np.ndarray | None:
+    """A column of numbers (N,), out of the particles' table or, by optics group, out of the optics table."""
+    if source.table is None:
+        return None
+    label = labels[source.form == forms.XMIPP]
+    if label in source.table:
+        return source.table.numbers(label)
+    optics = forms.optics_table(source.tables)
+    if optics is not None and label in optics:
+        return optics.numbers(label)[forms.optics_rows(source.table, optics)]
+    return None
+
+
+def _locations(source: ParticleSource, stacks: dict[str, str]) -> Filler:
+    locations = source.locations()
+
+    def fill(particle: Particle, row: int) -> None:
+        path, item = locations[row]
+        particle.setLocation(item + 1, stacks[path])
+
+    return fill
+
+
+def _microscopes(source: ParticleSource, given: Acquisition) -> Filler:
+    columns = {name: _column(source, labels) for name, labels in _MICROSCOPE.items()}
+    known = {name: column for name, column in columns.items() if column is not None}
+    made: dict[tuple, Acquisition] = {}
+
+    def fill(particle: Particle, row: int) -> None:
+        values = tuple(column[row] for column in known.values())
+        if values not in made:
+            made[values] = given.clone()
+            for name, value in zip(known, values):
+                getattr(made[values], f"_{name}").set(float(value))
+        particle.setAcquisition(made[values])
+
+    return fill
+
+
+def _enabled(source: ParticleSource) -> Filler | None:
+    if source.table is None or "enabled" not in source.table:
+        return None
+    flags = source.table.numbers("enabled") > 0
+    return lambda particle, row: particle.setEnabled(bool(flags[row]))
+
+
+def _places(source: ParticleSource) -> Filler | None:
+    table: Table | None = source.table
+    labels = _PLACE[source.form == forms.XMIPP]
+    if table is None or any(label not in table for label in labels):
+        return None
+    x, y, names = table.numbers(labels[0]), table.numbers(labels[1]), table.texts(labels[2])
+    number = {name: k + 1 for k, name in enumerate(dict.fromkeys(names))}
+
+    def fill(particle: Particle, row: int) -> None:
+        place = Coordinate()
+        place.setPosition(round(x[row]), round(y[row]))
+        place.setMicId(number[names[row]])
+        place.setMicName(names[row])
+        particle.setCoordinate(place)
+        particle.setMicId(number[names[row]])
+
+    return fill
+
+
+def _defocus(source: ParticleSource) -> Filler | None:
+    u, v, angle = (_column(source, labels) for labels in _CTF.values())
+    if u is None:
+        return None
+    v, angle = (u if v is None else v), (np.zeros_like(u) if angle is None else angle)
+    label = "rlnPhaseShift"
+    phase = source.table.numbers(label) if label in source.table else None
+
+    def fill(particle: Particle, row: int) -> None:
+        ctf = CTFModel()
+        ctf.setStandardDefocus(float(u[row]), float(v[row]), float(angle[row]))
+        if phase is not None:
+            ctf.setPhaseShift(float(phase[row]))
+        particle.setCTF(ctf)
+
+    return fill
+
+
+def _alignment(source: ParticleSource) -> Filler | None:
+    poses = source.poses()
+    if poses is None:
+        return None
+    matrices = transform_matrices(poses)
+    label = forms.SCORE_LABEL[source.form]
+    score = source.table.numbers(label) if label in source.table else None
+    flag = forms.AMBIGUOUS_LABEL
+    ambiguous = source.table.numbers(flag) != 0 if flag in source.table else None
+
+    def fill(particle: Particle, row: int) -> None:
+        particle.setTransform(Transform(matrix=matrices[row]))
+        if score is not None:
+            particle._udlScore = Float(float(score[row]))
+        if ambiguous is not None:
+            particle._udlAmbiguous = Boolean(bool(ambiguous[row]))
+
+    return fill

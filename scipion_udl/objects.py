@@ -1,0 +1,117 @@
+"""The trained model as a Scipion object, and the reading of a model's card."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+
+from pwem.objects import EMObject
+from pyworkflow.object import Boolean, Float, Integer, String
+
+from scipion_udl.errors import UdlError
+
+# By how much the field of view (box times pixel size) of particles may differ from the model's, as in the engine.
+FIELD_TOLERANCE = 0.02
+# A header is a list of tensors and the card; more than this is some other file whose first bytes look like a length.
+_LONGEST_HEADER = 100_000_000
+
+
+def read_card(path: str) -> dict:
+    """The card of a model file (safetensors): what it was trained by and on.
+
+    It stands in the file's header, so no tensor is read and torch is not needed. Raises UdlError naming the file where
+    it is missing, no safetensors file, or without the card that this program's models have.
+    """
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(_LONGEST_HEADER, os.path.getsize(path)):
+                raise ValueError
+            metadata = json.loads(file.read(length)).get("__metadata__", {})
+            return json.loads(metadata["udl"])
+    except OSError as error:
+        raise UdlError(f"{path} cannot be read: {error.strerror}") from None
+    except KeyError:
+        raise UdlError(f"{path} has no card, so it is no model of udl; give one that udl trained") from None
+    except (struct.error, ValueError):
+        raise UdlError(f"{path} is no safetensors file; give a model.safetensors that udl trained") from None
+
+
+class UdlModel(EMObject):
+    """A network trained by udl: where it lies, and what its card says of it."""
+
+    def __init__(self, filename: str | None = None, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self._filename = String(filename)
+        self._method = String()
+        self._network = String()
+        self._box = Integer()
+        self._samplingRate = Float()
+        self._contrast = String()
+        self._version = String()
+        self._particles = Integer()
+        self._converged = Boolean()
+
+    @classmethod
+    def fromFile(cls, path: str) -> UdlModel:
+        """The object of a model file. Raises UdlError where it is none."""
+        card = read_card(path)
+        training = card.get("training") or {}
+        model = cls(path)
+        model._method.set(card.get("method"))
+        model._network.set(card.get("network"))
+        model._box.set(card.get("box"))
+        model._samplingRate.set(card.get("pixel_size"))
+        model._contrast.set(card.get("contrast"))
+        model._version.set(card.get("made_by"))
+        model._particles.set(training.get("particles"))
+        model._converged.set(training.get("converged"))
+        return model
+
+    def getFileName(self) -> str:
+        """The model file, relative to the project folder."""
+        return self._filename.get()
+
+    def getMethod(self) -> str:
+        """judl (joint) or udl (pair-wise difference)."""
+        return self._method.get()
+
+    def getBox(self) -> int:
+        """Box of the particles it was trained on, pixels."""
+        return self._box.get()
+
+    def getSamplingRate(self) -> float:
+        """Pixel size of the particles it was trained on, angstrom."""
+        return self._samplingRate.get()
+
+    def misfit(self, box: int, sampling_rate: float) -> str:
+        """Why it does not fit particles of ``box`` pixels at ``sampling_rate`` angstrom, a sentence; "" where it does.
+
+        The network sees frequencies of the whole field of view, so particles that were only binned fit.
+        """
+        mine, theirs = self._box.get(0) * self._samplingRate.get(0.0), box * sampling_rate
+        if not mine or abs(mine - theirs) <= FIELD_TOLERANCE * mine:
+            return ""
+        return (
+            f"The model was trained on particles {mine:.0f} Å across ({self._box.get()} px at "
+            f"{self._samplingRate.get():g} Å/px), these are {theirs:.0f} Å across ({box} px at {sampling_rate:g} Å/px); "
+            "train one on these."
+        )
+
+    def getFiles(self) -> set[str]:
+        """The files that belong to the object."""
+        return {self.getFileName()}
+
+    def getSummary(self) -> str:
+        """One line on the model for people."""
+        method = (self._method.get() or "").upper()
+        text = f"{self._network.get() or 'network'} network, {method or 'unknown method'}"
+        if self._box.hasValue() and self._samplingRate.hasValue():
+            text += f", trained on {self._box.get()} px at {self._samplingRate.get():.2f} Å/px"
+        if self._particles.hasValue():
+            text += f", {self._particles.get()} particles"
+        return text
+
+    def __str__(self) -> str:
+        return f"UdlModel ({self.getSummary()})"

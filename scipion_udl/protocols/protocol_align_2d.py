@@ -1,0 +1,227 @@
+"""udl - align 2D: particles of one view in, the same particles in register and their average out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from enum import Enum
+
+from pwem.objects import Particle, SetOfParticles
+from pwem.protocols import ProtAlign2D
+from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+
+from scipion_udl.convert import add_results, read_ids, read_results
+from scipion_udl.objects import UdlModel, read_card
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAIN_FOLDER, ProtUdlBase
+
+MODEL_TRAIN, MODEL_GIVEN = 0, 1
+ALIGN_FOLDER = "align"
+
+
+class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
+    """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
+
+    A small neural network, trained on the particles themselves without any reference, finds how each is turned. The
+    shift and the remaining half turn are found against the average, which sharpens as more particles fall into
+    register. The output particles carry the alignment, a score (a correlation with the average, higher is better) and
+    a flag on those whose two ends cannot be told apart.
+
+    The particles should be of one view: those of one 2D class, say. The report of the run warns where they are mixed,
+    or where no common signal was found.
+    """
+
+    _label = "align 2D"
+
+    class outputs(Enum):
+        """What the protocol may give."""
+
+        outputParticles = SetOfParticles
+        outputAverage = Particle
+        outputModel = UdlModel
+
+    _possibleOutputs = outputs
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _defineAlignParams(self, form: Form) -> None:
+        self._defineGpuParams(form)
+        form.addParam(
+            "modelFrom",
+            params.EnumParam,
+            choices=["Train on these particles", "Use a trained model"],
+            default=MODEL_TRAIN,
+            label="Model",
+            help="Training on the particles themselves needs no other input and fits them best; it takes seconds to "
+            "minutes. A model that was trained on particles like these saves that time.",
+        )
+        form.addParam(
+            "inputModel",
+            params.PointerParam,
+            pointerClass="UdlModel",
+            condition=f"modelFrom == {MODEL_GIVEN}",
+            allowsNull=False,
+            label="Trained model",
+            help="The output of 'udl - train model', 'udl - import model' or of another alignment.",
+        )
+        self._defineParticleParams(form)
+        form.addParam(
+            "inputReference",
+            params.PointerParam,
+            pointerClass="Particle",
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Reference image",
+            help="An image of the same box and pixel size, such as a class average, whose orientation the result takes "
+            "over. Without it, orientation and centre of the average are arbitrary.",
+        )
+        form.addParam(
+            "doRefine",
+            params.BooleanParam,
+            default=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Refine against the average?",
+            help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
+            "see what the network alone can do.",
+        )
+        form.addSection(label="Training")
+        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
+        self._defineSeedParam(form)
+        form.addParallelSection(threads=4, mpi=0)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _insertAllSteps(self) -> None:
+        inputs = self._inputArguments()
+        self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
+        if self.modelFrom.get() == MODEL_TRAIN:
+            trained = self._trainingOptions()
+            self._insertFunctionStep(self.trainStep, trained, *inputs)
+            model: tuple = (trained,)
+        else:
+            model = (self.inputModel.get().getObjId(), self.inputModel.get().getFileName())
+        options = self._alignOptions()
+        self._insertFunctionStep(self.alignStep, options, *model, *inputs)
+        self._insertFunctionStep(self.createOutputStep, options, *model, *inputs, needsGPU=False)
+
+    def trainStep(self, options: str, *dependsOn: object) -> list[str]:
+        """Train a network on the particles, unless they are too few: those are aligned without one."""
+        count = len(read_ids(self._getExtraPath(PARTICLES)))
+        if count >= FEWEST_TO_TRAIN:
+            return super().trainStep(options, *dependsOn)
+        self.info(f"{count} particles are too few to train a network on: they are aligned without one")
+        shutil.rmtree(self._getExtraPath(TRAIN_FOLDER), ignore_errors=True)
+        return []
+
+    def getModelFile(self) -> str | None:
+        """The model that the alignment uses, a path; None where no network could be trained."""
+        if self.modelFrom.get() == MODEL_GIVEN:
+            return self.inputModel.get().getFileName()
+        model = self._getExtraPath(TRAIN_FOLDER, MODEL)
+        return model if os.path.exists(model) else None
+
+    def _alignOptions(self) -> str:
+        """The options of the engine, beside the model, that the alignment depends on."""
+        options = f"--seed {self.seed.get()}" + self._particleOptions()
+        reference = self.inputReference.get()
+        if reference is not None:
+            index, name = reference.getLocation()
+            options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
+        return options if self.doRefine else options + " --no-refine"
+
+    def alignStep(self, options: str, *dependsOn: object) -> list[str]:
+        """Align the particles with the model."""
+        folder, model = self._getExtraPath(ALIGN_FOLDER), self.getModelFile()
+        if model is not None:
+            options += f" --model {shlex.quote(model)}"
+        self._runEngine("align", folder, options, dependsOn)
+        return [os.path.join(folder, name) for name in ("aligned.star", "average.mrcs")]
+
+    def createOutputStep(self, *_dependsOn: object) -> None:
+        """Give the particles with their alignment, the average, and the model where it was trained here."""
+        particles = self.inputParticles.get()
+        average = Particle()
+        average.setLocation(1, self._getExtraPath(ALIGN_FOLDER, "average.mrcs"))
+        average.setSamplingRate(particles.getSamplingRate())
+
+        aligned = self._createSetOfParticles()
+        aligned.copyInfo(particles)
+        add_results(particles, aligned, read_results(self._getExtraPath(ALIGN_FOLDER, "aligned.star")))
+
+        found = {self.outputs.outputAverage.name: average, self.outputs.outputParticles.name: aligned}
+        if self.modelFrom.get() == MODEL_TRAIN and self.getModelFile():
+            found[self.outputs.outputModel.name] = UdlModel.fromFile(self.getModelFile())
+        self._defineOutputs(**found)
+        self._defineTransformRelation(self.inputParticles, aligned)
+        for output in found.values():
+            if output is not aligned:
+                self._defineSourceRelation(self.inputParticles, output)
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> list[str]:
+        errors = self._validateEngine() + self._validateParticles()
+        box = self.inputParticles.get().getXDim()
+        reference = self.inputReference.get()
+        if reference is not None and reference.getXDim() != box:
+            errors.append(f"*Reference image* has {reference.getXDim()} px and the particles {box}: scale or crop it.")
+        if self.modelFrom.get() == MODEL_GIVEN:
+            errors += self._validateModel(self.inputModel.get(), "Trained model")
+        return errors
+
+    def _warnings(self) -> list[str]:
+        warnings = []
+        particles = self.inputParticles.get()
+        if self.modelFrom.get() == MODEL_TRAIN and particles.getSize() < FEWEST_TO_TRAIN:
+            warnings.append(
+                f"There are {particles.getSize()} particles, and training needs about {FEWEST_TO_TRAIN}: they will be "
+                "aligned without a network, and no resolution will be claimed."
+            )
+        if particles.hasAlignment() and not particles.hasAlignment2D():
+            warnings.append(
+                "The particles carry projection directions. The output carries the new 2D alignment in their place; "
+                "those of the input stay in the input set."
+            )
+        return warnings
+
+    def hasSummaryWarnings(self) -> bool:
+        """Whether Scipion should mark the run with a warning sign."""
+        return super().hasSummaryWarnings() or bool(self._readSummary(ALIGN_FOLDER).get("warnings"))
+
+    def _summary(self) -> list[str]:
+        aligned, trained = self._readSummary(ALIGN_FOLDER), self._readSummary(TRAIN_FOLDER)
+        if not aligned:
+            return ["The alignment is not ready yet."]
+        lines = self._trainingSummary(trained)
+        lines.append(f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px.")
+        resolution = aligned.get("resolution")
+        if not aligned.get("signal_found", True):
+            lines.append("*No common signal was found* in the particles.")
+        elif resolution:
+            lines.append(f"Resolution of the average: *{resolution:.1f} Å* (FRC of two halves at 0.143).")
+        if aligned.get("resolution_note"):
+            lines.append(aligned["resolution_note"])
+        if aligned.get("ambiguous"):
+            lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
+        lines += aligned.get("notes", [])
+        lines.append(f"Report: {self.getFileTag(self.getReport())}")
+        return lines + self._warningSummary(trained, aligned)
+
+    def _methods(self) -> list[str]:
+        aligned = self._readSummary(ALIGN_FOLDER)
+        if not aligned:
+            return []
+        text = f"{aligned.get('particles')} particles were aligned in 2D by unsupervised difference learning [Chen2023]"
+        if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
+            card = read_card(self.getModelFile())
+            how = "jointly (JUDL)" if card.get("method") == "judl" else "by pair-wise differences (UDL) [Chen2022]"
+            where = "on them" if self.modelFrom.get() == MODEL_TRAIN else "before, on other particles,"
+            text += f": rotations modulo 180 degrees by a {card.get('network', 'polar')} network trained {where} {how}"
+        text += "; shifts and half turns against the average"
+        return [text + (", then refinement of all three against it." if self.doRefine else ".")]
+
+    # -- for the viewer ------------------------------------------------------------------------------------------------
+
+    def getReport(self) -> str:
+        """The run's report, an HTML page, relative to the project folder."""
+        return self._getExtraPath(ALIGN_FOLDER, "report.html")

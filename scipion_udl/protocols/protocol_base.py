@@ -1,0 +1,285 @@
+"""What the protocols that run the engine have in common: how it is started, its GPU, what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+from subprocess import CalledProcessError
+
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
+
+from scipion_udl import Plugin
+from scipion_udl.convert import write_particles
+from scipion_udl.engine_env import engine_gpus, engine_problem
+from scipion_udl.errors import UdlError
+from scipion_udl.objects import UdlModel
+
+METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
+METHOD_OPTIONS = ["judl", "udl"]
+
+# Below this many particles the engine trains no network (it says so itself; here it is said before the run).
+FEWEST_TO_TRAIN = 128
+
+# What a parameter says that leaves its value to the engine.
+AUTOMATIC = -1
+
+PARTICLES = "particles.star"
+CONVERTED = "particles.mrcs"
+TRAIN_FOLDER = "train"
+MODEL = "model.safetensors"
+SUMMARY = "summary.json"
+
+
+class ProtUdlBase(EMProtocol):
+    """Base of the protocols that run the engine on a set of particles."""
+
+    _label = None
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _defineGpuParams(self, form: Form) -> None:
+        form.addHidden(
+            USE_GPU,
+            params.BooleanParam,
+            default=False,
+            expertLevel=LEVEL_ADVANCED,
+            label="Use GPU?",
+            help="No: the processor does it all; 1000 particles of 128 pixels take minutes. Yes: the GPU that you name "
+            "does it, which pays from some ten thousand particles on. A GPU that is not there is an error.",
+        )
+        form.addHidden(
+            GPU_LIST,
+            params.StringParam,
+            default="0",
+            expertLevel=LEVEL_ADVANCED,
+            label="GPU ID",
+            help="The number of the GPU to use, counted from 0 as nvidia-smi does.",
+        )
+
+    def _defineTrainingParams(self, form: Form, condition: str = "True") -> None:
+        form.addParam(
+            "method",
+            params.EnumParam,
+            choices=METHODS,
+            default=0,
+            condition=condition,
+            label="Training method",
+            help="JUDL draws all particles to one common orientation and is the better choice. UDL, its predecessor, "
+            "learns from differences between pairs only.",
+        )
+        form.addParam(
+            "epochs",
+            params.IntParam,
+            default=AUTOMATIC,
+            expertLevel=LEVEL_ADVANCED,
+            condition=condition,
+            label="Most epochs",
+            help="How often training goes through the particles at most; it stops by itself when nothing improves any "
+            "more. -1 leaves it to the program. Give more if the summary says that training has not converged.",
+        )
+        form.addParam(
+            "learningRate",
+            params.FloatParam,
+            default=float(AUTOMATIC),
+            expertLevel=LEVEL_ADVANCED,
+            condition=condition,
+            label="Learning rate",
+            help="Size of the steps in training. -1 leaves it to the program.",
+        )
+
+    def _defineParticleParams(self, form: Form) -> None:
+        form.addParam(
+            "maxShift",
+            params.IntParam,
+            default=AUTOMATIC,
+            label="Largest shift (px)",
+            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
+            "box. A small value helps where neighbours come into the box, or along tubes.",
+        )
+        form.addParam(
+            "maskRadius",
+            params.IntParam,
+            default=AUTOMATIC,
+            expertLevel=LEVEL_ADVANCED,
+            label="Mask radius (px)",
+            help="Radius of the circle that holds the particle once it is centred, in pixels; what is outside is not "
+            "compared. -1 leaves it to the program. The wizard shows the circle on the particles.",
+        )
+
+    def _defineSeedParam(self, form: Form) -> None:
+        form.addParam(
+            "seed",
+            params.IntParam,
+            default=1,
+            expertLevel=LEVEL_ADVANCED,
+            validators=[params.GE(0, "must be 0 or more")],
+            label="Random seed",
+            help="The same seed on the same machine with the same number of threads gives the same result. Another one "
+            "tells how much the result depends on chance.",
+        )
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def convertInputStep(self, inputId: int, size: int) -> list[str]:
+        """Write the enabled particles as the engine's table; the arguments tell when it must be written anew."""
+        star, stack = self._getExtraPath(PARTICLES), self._getExtraPath(CONVERTED)
+        count = write_particles(self.inputParticles.get(), star, stack)
+        left_out = self.inputParticles.get().getSize() - count
+        self.info(f"{count} particles for the engine" + (f", {left_out} disabled ones left out" if left_out else ""))
+        return [star]
+
+    def trainStep(self, options: str, *dependsOn: object) -> list[str]:
+        """Train a network on the particles. A training that was interrupted with the same options goes on."""
+        folder = self._getExtraPath(TRAIN_FOLDER)
+        self._runEngine("train", folder, options, dependsOn)
+        return [os.path.join(folder, MODEL)]
+
+    def _trainingOptions(self) -> str:
+        """The options of the engine that training depends on."""
+        options = f"--method {METHOD_OPTIONS[self.method.get()]} --seed {self.seed.get()}"
+        if self.epochs.get() > 0:
+            options += f" --epochs {self.epochs.get()}"
+        if self.learningRate.get() > 0:
+            options += f" --lr {self.learningRate.get():g}"
+        return options + self._particleOptions()
+
+    def _particleOptions(self) -> str:
+        options = f" --max-shift {self.maxShift.get()}" if self.maxShift.get() >= 0 else ""
+        return options + (f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else "")
+
+    def _inputArguments(self) -> tuple[int, int]:
+        """What tells one input set from another in a step's arguments."""
+        particles = self.inputParticles.get()
+        return particles.getObjId(), particles.getSize()
+
+    def _runEngine(self, subcommand: str, folder: str, options: str, dependsOn: tuple) -> None:
+        """Run a subcommand of the engine on the particles of this run, into ``folder`` in the project.
+
+        Raises UdlError with the engine's own sentence where it fails, also where a queue hides its exit code.
+        """
+        program = Plugin.getEngineProgram()
+        problem = engine_problem(Plugin.getEnginePython())
+        if problem:
+            raise UdlError(problem)
+        how = "--continue" if self._isInterrupted(folder, options, dependsOn) else "--overwrite"
+        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(folder)
+        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()} {how}"
+        if self.usesGpu():
+            # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
+            arguments = arguments.replace("%", "%%") + ' --gpu "%(GPU)s"'
+        else:
+            arguments += " --gpu none"
+        try:
+            self.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
+        except CalledProcessError:
+            raise UdlError(self._engineComplaint()) from None
+        if not os.path.exists(os.path.join(folder, SUMMARY)):
+            raise UdlError(self._engineComplaint())
+
+    def _isInterrupted(self, folder: str, options: str, dependsOn: tuple) -> bool:
+        """Whether ``folder`` holds an unfinished run with the same options; remembers those of this one."""
+        note = f"{folder}.options.json"
+        asked = json.loads(json.dumps([options, dependsOn]))
+        try:
+            with open(note, encoding="utf-8") as file:
+                same = json.load(file) == asked
+        except (OSError, ValueError):
+            same = False
+        with open(note, "w", encoding="utf-8") as file:
+            json.dump(asked, file)
+        return same and os.path.isdir(folder)
+
+    def _engineComplaint(self) -> str:
+        """The last sentence in which the engine said what is wrong, from the run's log."""
+        try:
+            with open(self.getStderrLog(), encoding="utf-8", errors="replace") as file:
+                lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
+        except OSError:
+            lines = []
+        for line in reversed(lines):
+            if line.startswith("scipion-udl "):
+                return line.partition(": ")[2]
+        return "The engine stopped before it was done; its log (run.stderr) says where."
+
+    # -- what the engine left ------------------------------------------------------------------------------------------
+
+    def _readSummary(self, folder: str) -> dict:
+        """The engine's summary in a folder of this run, {} where there is none yet."""
+        try:
+            with open(self._getExtraPath(folder, SUMMARY), encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return {}
+
+    def readTraining(self, folder: str = TRAIN_FOLDER) -> dict[str, list[str]]:
+        """The figures of each epoch of training: name -> texts; {} where nothing was trained."""
+        try:
+            with open(self._getExtraPath(folder, "training.csv"), encoding="utf-8", newline="") as file:
+                rows = list(csv.reader(file))
+        except OSError:
+            return {}
+        return {name: [row[k] for row in rows[1:]] for k, name in enumerate(rows[0])} if len(rows) > 1 else {}
+
+    @staticmethod
+    def _trainingSummary(summary: dict) -> list[str]:
+        training = summary.get("training") or {}
+        if not training:
+            return []
+        text = f"Trained by *{str(summary.get('method', '')).upper()}* for {training.get('epochs', '?')} epochs"
+        if training.get("converged") is False:
+            return [text + ": it has *not converged*."]
+        return [text + "; it has converged." if training.get("converged") else text + "."]
+
+    @staticmethod
+    def _warningSummary(*summaries: dict) -> list[str]:
+        warnings = list(dict.fromkeys(text for summary in summaries for text in summary.get("warnings", [])))
+        return ["", "*WARNINGS:*", *warnings] if warnings else []
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def _validateParticles(self) -> list[str]:
+        """Sentences where what is said of the particles does not fit them."""
+        box, errors = self.inputParticles.get().getXDim(), []
+        for name, label in (("maxShift", "Largest shift"), ("maskRadius", "Mask radius")):
+            value = getattr(self, name).get()
+            if value > box / 2:
+                errors.append(f"*{label}* is {value} px, more than half of the box of {box} px: give less.")
+        return errors
+
+    def _validateModel(self, model: UdlModel, label: str) -> list[str]:
+        """Sentences where a model cannot be used on the particles."""
+        if not os.path.exists(model.getFileName()):
+            return [f"The file of *{label}*, {model.getFileName()}, is not there any more."]
+        particles = self.inputParticles.get()
+        misfit = model.misfit(particles.getXDim(), particles.getSamplingRate())
+        return [f"*{label}*: {misfit}"] if misfit else []
+
+    def _validateEngine(self) -> list[str]:
+        """Sentences where the engine cannot run, or a GPU was asked for that it does not see."""
+        if Plugin.validateInstallation():
+            return []  # Scipion adds these sentences itself
+        problem = engine_problem(Plugin.getEnginePython())
+        if problem:
+            return [problem]
+        return self._validateGpu() if self.usesGpu() else []
+
+    def _validateGpu(self) -> list[str]:
+        text = self.gpuList.get("")
+        try:
+            wanted = [gpu for gpu in self.getGpuList() if gpu != VOID_GPU]
+        except ValueError:
+            wanted = []
+        if not wanted:
+            return [f"*GPU ID* is '{text}': give the number of a GPU, such as 0, or switch *Use GPU* off."]
+        if self.useQueue():
+            return []  # this may not be the machine that it runs on; the engine looks there
+        names, problem = engine_gpus(Plugin.getEngineProgram())
+        if problem:
+            return [problem]
+        if all(gpu < len(names) for gpu in wanted):
+            return []
+        seen = ", ".join(f"{k}: {name}" for k, name in enumerate(names)) or "none"
+        return [f"GPU {text} was asked for, but the engine sees {seen}. Name one of these, or switch *Use GPU* off."]

@@ -1,0 +1,195 @@
+"""udl - import particles: an MRC stack, a STAR or an XMD becomes a set of particles, with the alignment it carries."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+
+from pwem.objects import Acquisition, SetOfParticles
+from pwem.protocols import ProtImport
+from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+
+from scipion_udl.convert_files import bring_stacks, has_ctf, is_phase_flipped, iter_particles
+from scipion_udl.errors import UdlError
+from scipion_udl.io.particles import ParticleSource, open_particles
+
+ALIGNMENT_AS_IS, ALIGNMENT_2D, ALIGNMENT_NONE = 0, 1, 2
+
+
+class ProtUdlImportParticles(ProtImport):
+    """Imports particles out of an MRC stack, a STAR file of RELION or an XMD file of Xmipp.
+
+    Neither the Xmipp nor the RELION plugin is needed. CTF, microscope and coordinates come along where the table has
+    them, and so does a 2D alignment, in the right signs: aligned particles come in as a set with 2D alignment.
+    """
+
+    _label = "import particles"
+
+    class outputs(Enum):
+        """What the protocol gives."""
+
+        outputParticles = SetOfParticles
+
+    _possibleOutputs = outputs
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Import")
+        form.addParam(
+            "filePath",
+            params.FileParam,
+            important=True,
+            label="File",
+            help="A stack (.mrcs or .mrc, also .gz or .bz2), a STAR file of RELION 3.0 or later, or an XMD file of "
+            "Xmipp. Images that a table names are looked for from the current folder, from the table's folder, and "
+            "from the folders above that.",
+        )
+        form.addParam(
+            "samplingRate",
+            params.FloatParam,
+            default=None,
+            allowsNull=True,
+            label="Pixel size (Å/px)",
+            help="Leave it empty to take it from the file. It is needed where neither the table nor the header of the "
+            "images gives one; where they do, theirs is used.",
+        )
+        form.addParam(
+            "alignment",
+            params.EnumParam,
+            choices=["As in the file", "2D, without rot and tilt", "None"],
+            default=ALIGNMENT_AS_IS,
+            label="Alignment",
+            help="A table may say how its particles are turned and shifted.\n"
+            "*As in the file*: taken over where it is a 2D alignment.\n"
+            "*2D, without rot and tilt*: for a table with projection directions, keeps what lies in the plane.\n"
+            "*None*: left aside.",
+        )
+        form.addParam(
+            "copyFiles",
+            params.BooleanParam,
+            default=False,
+            expertLevel=LEVEL_ADVANCED,
+            label="Copy files?",
+            help="No: the project holds links to the stacks, which must stay where they are. Yes: it holds copies.",
+        )
+        self._defineAcquisitionParams(form)
+
+    def _defineAcquisitionParams(self, form: Form) -> None:
+        group = form.addGroup("Acquisition, where the file does not say")
+        group.addParam("voltage", params.FloatParam, default=300.0, label="Voltage (kV)", help="Of the microscope.")
+        group.addParam(
+            "sphericalAberration",
+            params.FloatParam,
+            default=2.7,
+            label="Spherical aberration (mm)",
+            help="Cs of the objective lens.",
+        )
+        group.addParam(
+            "amplitudeContrast",
+            params.FloatParam,
+            default=0.1,
+            label="Amplitude contrast",
+            help="The share of amplitude contrast, 0.07 to 0.1 in ice.",
+        )
+        group.addParam(
+            "magnification",
+            params.FloatParam,
+            default=50000.0,
+            expertLevel=LEVEL_ADVANCED,
+            label="Magnification",
+            help="Kept with the particles for other programs; nothing here uses it.",
+        )
+        group.addParam(
+            "isPhaseFlipped",
+            params.BooleanParam,
+            default=False,
+            label="Phases flipped?",
+            help="Whether the particles' CTF phases have been flipped already.",
+        )
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _insertAllSteps(self) -> None:
+        self._insertFunctionStep(self.importStep, self.filePath.get(), self.alignment.get(), needsGPU=False)
+
+    def importStep(self, *_dependsOn: object) -> None:
+        """Read the file and give the set."""
+        source = self._open()
+        stacks = bring_stacks(source, self._getExtraPath(), self.copyFiles.get())
+        acquisition = Acquisition(
+            magnification=self.magnification.get(),
+            voltage=self.voltage.get(),
+            sphericalAberration=self.sphericalAberration.get(),
+            amplitudeContrast=self.amplitudeContrast.get(),
+        )
+        with_alignment = self._takesAlignment(source)
+        particles = self._createSetOfParticles()
+        particles.setSamplingRate(source.pixel_size)
+        particles.setHasCTF(has_ctf(source))
+        particles.setIsPhaseFlipped(self.isPhaseFlipped.get() or is_phase_flipped(source))
+        if with_alignment:
+            particles.setAlignment2D()
+        for k, particle in enumerate(iter_particles(source, stacks, acquisition, with_alignment)):
+            if k == 0:
+                particles.setAcquisition(particle.getAcquisition().clone())
+            particles.append(particle)
+        self._defineOutputs(**{self.outputs.outputParticles.name: particles})
+        self.summaryVar.set("\n".join(self._notes(source, with_alignment)))
+        self._store(self.summaryVar)
+
+    def _open(self) -> ParticleSource:
+        return open_particles(self._path(), self.samplingRate.get())
+
+    def _path(self) -> str:
+        return os.path.expanduser((self.filePath.get() or "").strip())
+
+    def _takesAlignment(self, source: ParticleSource) -> bool:
+        return self.alignment.get() != ALIGNMENT_NONE and source.poses() is not None
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> list[str]:
+        if not self._path():
+            return ["*File* is empty: give a .mrcs, .mrc, .star or .xmd file."]
+        try:
+            source = self._open()
+        except UdlError as error:
+            return [str(error)]
+        errors = []
+        if not source.pixel_size_known:
+            errors.append("*Pixel size* is needed: neither the table nor the image headers give it.")
+        if source.has_3d_angles and self.alignment.get() == ALIGNMENT_AS_IS:
+            errors.append(
+                f"{self._path()} holds projection directions (rot and tilt), which are no 2D alignment: choose under "
+                "*Alignment* to keep what lies in the plane, or none; to keep the directions, import with Scipion's "
+                "own protocol and the plugin of the program that wrote the file."
+            )
+        return errors
+
+    def _warnings(self) -> list[str]:
+        try:
+            return self._sourceWarnings(self._open())
+        except UdlError:
+            return []  # an error, which validation tells
+
+    @staticmethod
+    def _sourceWarnings(source: ParticleSource) -> list[str]:
+        # Disabled particles stay disabled in Scipion, so what the engine says of them does not hold here.
+        return [text for text in source.warnings if "marked as disabled" not in text]
+
+    def _notes(self, source: ParticleSource, with_alignment: bool) -> list[str]:
+        alignment = "with their 2D alignment" if with_alignment else "without alignment"
+        ctf = "with CTF" if has_ctf(source) else "without CTF"
+        lines = [
+            f"Imported *{len(source)}* particles of {source.box} px at {source.pixel_size:g} Å/px, {alignment}, {ctf}.",
+            f"From {self._path()}",
+        ]
+        warnings = self._sourceWarnings(source)
+        return [*lines, "", "*WARNINGS:*", *warnings] if warnings else lines
+
+    def _summary(self) -> list[str]:
+        return (self.summaryVar.get() or "The particles are not imported yet.").split("\n")
+
+    def _methods(self) -> list[str]:
+        return [f"Particles were imported from {self._path()}."]
