@@ -75,18 +75,27 @@ def _ring(x: float, y: float, radius: float, n: int, width: float, weight: float
 
 
 def _domain(x: float, y: float, a: float, b: float, turn: float, n: int, weight: float, start: int = 0) -> np.ndarray:
-    """A folded domain: an ellipse (half axes a, b, turned by ``turn`` degrees) of n fine blobs on a smooth ground.
+    """A folded domain: an ellipse (half axes a, b, turned by ``turn`` degrees) of n lumps on a smooth ground.
 
-    start: where in the sequence of points it begins, so that no two domains have the same texture.
+    One lump in six is broad, the others range from fine to middling. start: where in the sequence of points the domain
+    begins, so that no two have the same texture.
     """
-    u, v, w = np.mod((np.arange(n) + 1 + start)[:, None] * _STEPS, 1.0).T
+    k = np.arange(n)
+    u, v, w = np.mod((k + 1 + start)[:, None] * _STEPS, 1.0).T
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     p, q = a * np.sqrt(u) * np.cos(2 * np.pi * v), b * np.sqrt(u) * np.sin(2 * np.pi * v)
-    fine = np.stack([x + c * p - s * q, y + s * p + c * q, 0.003 + 0.013 * w * w, weight * (0.35 + 0.65 * v)], -1)
-    ground = [
-        _blob(x + k * 0.5 * a * c, y + k * 0.5 * a * s, 0.45 * min(a, b) + 0.1 * a, 0.5 * weight) for k in (-1, 0, 1)
-    ]
-    return np.concatenate([fine, *ground])
+    broad = k % 6 == 0
+    width = np.where(broad, 0.022 + 0.012 * w, 0.004 + 0.014 * w * w)
+    height = weight * np.where(broad, 0.3 + 0.5 * v, 0.4 + 1.6 * np.mod(2 * v + w, 1.0))
+    lumps = np.stack([x + c * p - s * q, y + s * p + c * q, width, height], -1)
+    ground = [_blob(x + f * a * c, y + f * a * s, 0.4 * b + 0.12 * a, 0.7 * weight) for f in (-0.5, 0.0, 0.5)]
+    return np.concatenate([lumps, *ground])
+
+
+def _texture(a: float, b: float, n: int, weight: float, start: int) -> np.ndarray:
+    """n fine lumps all over a rectangle of half sides a, b about the origin."""
+    u, v, w = np.mod((np.arange(n) + 1 + start)[:, None] * _STEPS, 1.0).T
+    return np.stack([a * (2 * u - 1), b * (2 * v - 1), 0.006 + 0.012 * w, weight * (0.4 + 1.6 * w)], -1)
 
 
 def _turned(blobs: np.ndarray) -> np.ndarray:
@@ -95,16 +104,17 @@ def _turned(blobs: np.ndarray) -> np.ndarray:
 
 
 def _hook() -> np.ndarray:
-    """Asymmetric: a large domain, a smaller one on an arm, and a bent tail."""
+    """Asymmetric: a large domain with a cleft, a smaller one on an arm, and a bent tail."""
     return np.concatenate(
         [
-            _domain(-0.06, 0.05, 0.17, 0.13, 25, 110, 1.0),
-            _domain(0.15, -0.13, 0.09, 0.07, -40, 45, 1.1, start=300),
-            _bar(-0.02, -0.02, 0.12, -0.10, 0.016, 1.6),
-            _bar(-0.20, 0.14, -0.24, -0.04, 0.014, 1.5),
-            _bar(-0.24, -0.04, -0.17, -0.17, 0.014, 1.4),
-            _bar(-0.12, 0.00, 0.02, 0.12, 0.010, 1.3),
-            _blob(-0.14, -0.20, 0.026, 1.6),
+            _domain(-0.07, 0.07, 0.17, 0.12, 20, 130, 1.0),
+            _domain(-0.12, -0.09, 0.10, 0.07, -50, 60, 0.9, start=170),
+            _domain(0.16, -0.13, 0.10, 0.08, -40, 60, 1.0, start=300),
+            _domain(0.05, -0.05, 0.08, 0.035, -35, 24, 0.9, start=420),
+            _bar(0.09, 0.13, 0.20, 0.10, 0.018, 0.9),
+            _bar(0.20, 0.10, 0.22, 0.01, 0.015, 0.8),
+            _bar(-0.16, 0.05, -0.01, 0.13, 0.010, 0.7),
+            _blob(-0.03, 0.02, 0.016, -1.2),
         ]
     )
 
@@ -113,27 +123,27 @@ def _clamp() -> np.ndarray:
     """Asymmetric: an open ring with jaws of different size around a channel."""
     return np.concatenate(
         [
-            _ring(0.0, 0.0, 0.15, 26, 0.022, 1.2, gap=0.22),
-            _domain(0.16, 0.12, 0.10, 0.07, 60, 60, 1.0, start=40),
-            _domain(-0.17, -0.05, 0.12, 0.08, 95, 80, 0.9, start=520),
-            _domain(0.06, -0.20, 0.08, 0.06, 10, 40, 1.0, start=900),
-            _bar(-0.06, -0.04, 0.05, 0.05, 0.011, 1.4),
-            _bar(-0.03, 0.19, 0.07, 0.23, 0.012, 1.5),
-            _blob(0.0, 0.0, 0.012, 2.0),
+            _ring(0.01, 0.01, 0.13, 22, 0.028, 0.7, gap=0.18),
+            _domain(0.14, 0.12, 0.12, 0.08, 60, 75, 0.9, start=40),
+            _domain(-0.15, -0.04, 0.14, 0.09, 95, 110, 0.9, start=520),
+            _domain(0.07, -0.16, 0.10, 0.07, 15, 65, 1.0, start=900),
+            _domain(-0.05, 0.17, 0.08, 0.05, -20, 36, 0.8, start=1300),
+            _bar(-0.05, 0.03, 0.04, -0.03, 0.012, 0.9),
         ]
     )
 
 
 def _hammer() -> np.ndarray:
-    """Asymmetric: a long stalk with a broad head and a foot, as an enzyme in a membrane seen from the side."""
+    """Asymmetric: a broad head on a stalk with a foot, as an enzyme in a membrane seen from the side."""
     return np.concatenate(
         [
-            _domain(0.02, -0.19, 0.16, 0.085, 8, 100, 1.0, start=150),
-            _bar(-0.02, -0.12, -0.03, 0.17, 0.018, 1.5),
-            _bar(0.035, -0.12, 0.03, 0.13, 0.014, 1.4),
-            _bar(-0.13, -0.13, -0.16, 0.12, 0.010, 1.3),
-            _domain(-0.02, 0.20, 0.09, 0.06, -15, 55, 0.9, start=700),
-            _domain(0.13, 0.06, 0.05, 0.04, 50, 24, 1.0, start=1000),
+            _domain(0.03, -0.17, 0.17, 0.09, 8, 130, 0.9, start=150),
+            _domain(-0.11, -0.10, 0.07, 0.05, 60, 36, 0.9, start=1500),
+            _domain(0.0, 0.04, 0.05, 0.13, 4, 60, 0.7, start=260),
+            _bar(-0.02, -0.08, -0.03, 0.15, 0.014, 0.8),
+            _bar(0.03, -0.08, 0.03, 0.12, 0.012, 0.7),
+            _domain(-0.02, 0.20, 0.11, 0.06, -12, 65, 0.9, start=700),
+            _domain(0.12, 0.09, 0.06, 0.045, 50, 30, 0.8, start=1000),
         ]
     )
 
@@ -142,10 +152,10 @@ def _dimer() -> np.ndarray:
     """Two-fold symmetric: the same half twice, 180 degrees apart."""
     half = np.concatenate(
         [
-            _domain(0.13, 0.03, 0.12, 0.09, 35, 90, 1.0, start=220),
-            _domain(0.09, 0.20, 0.06, 0.045, -30, 30, 1.1, start=610),
-            _bar(0.02, 0.03, 0.10, 0.15, 0.013, 1.5),
-            _bar(0.05, -0.06, 0.20, -0.09, 0.012, 1.4),
+            _domain(0.11, 0.05, 0.13, 0.09, 35, 110, 0.9, start=220),
+            _domain(0.13, 0.20, 0.07, 0.055, -30, 42, 1.0, start=610),
+            _domain(0.17, -0.08, 0.07, 0.045, 15, 36, 0.8, start=1700),
+            _bar(0.01, 0.03, 0.10, 0.15, 0.014, 0.8),
         ]
     )
     return np.concatenate([half, _turned(half)])
@@ -153,28 +163,27 @@ def _dimer() -> np.ndarray:
 
 def _barrel() -> np.ndarray:
     """Nearly two-fold: a double barrel from the side, whose two ends differ in detail only."""
-    layers = [
-        _bar(-0.20 + 0.01 * abs(k), 0.065 * k, 0.20 - 0.01 * abs(k), 0.065 * k, 0.017, 1.5 - 0.15 * abs(k))
-        for k in (-3, -1, 1, 3)
-    ]
     half = np.concatenate(
         [
-            _domain(0.10, 0.19, 0.09, 0.035, 5, 45, 0.9, start=400),
-            _domain(-0.11, 0.18, 0.08, 0.035, -8, 40, 1.0, start=800),
-            _domain(0.0, 0.065, 0.19, 0.025, 0, 50, 0.8, start=30),
+            _domain(0.10, 0.205, 0.10, 0.045, 6, 60, 0.9, start=400),
+            _domain(-0.11, 0.20, 0.09, 0.045, -8, 55, 1.0, start=800),
+            _domain(0.0, 0.07, 0.20, 0.035, 0, 90, 0.9, start=30),
+            _domain(0.17, 0.13, 0.03, 0.06, 0, 18, 0.5, start=1900),
+            _domain(-0.17, 0.13, 0.03, 0.06, 0, 18, 0.5, start=2000),
         ]
     )
-    one_end = np.concatenate([_blob(0.03, 0.235, 0.020, 0.8), _blob(-0.16, 0.225, 0.014, 0.8)])
-    return np.concatenate([*layers, half, _turned(half), one_end])
+    one_end = np.concatenate(
+        [_blob(0.02, 0.245, 0.020, 1.5), _blob(-0.17, 0.23, 0.014, 1.5), _blob(0.09, 0.14, 0.016, 1.2)]
+    )
+    return np.concatenate([half, _turned(half), one_end])
 
 
 def _tube() -> np.ndarray:
-    """A tube across the view, with a repeat along it and one end tapered: a shift along it is hard to tell."""
-    x = np.arange(-4, 5) * 0.055
-    rungs = [_bar(k, -0.09, k + 0.02, 0.09, 0.012, 1.2 + 0.1 * np.sin(40 * k)) for k in x]
-    walls = [_bar(-0.24, y, 0.24, y + 0.004, 0.016, 1.4) for y in (-0.09, 0.09)]
-    texture = _domain(0.0, 0.0, 0.24, 0.08, 0, 120, 0.45, start=1200)
-    return np.concatenate([*rungs, *walls, texture, _blob(0.27, 0.0, 0.03, 1.0), _blob(-0.25, 0.05, 0.015, 1.2)])
+    """A tube across the view, with a repeat along it and ends that differ: a shift along it is hard to tell."""
+    rungs = [_bar(x - 0.02, -0.10, x + 0.02, 0.10, 0.013, 0.9 + 0.1 * np.sin(60 * x)) for x in np.arange(-4, 5) * 0.055]
+    walls = [_bar(-0.25, y, 0.25, y, 0.018, 0.8) for y in (-0.10, 0.10)]
+    ends = [_domain(0.265, 0.02, 0.025, 0.06, 0, 14, 0.9, start=2400), _blob(-0.26, 0.06, 0.022, 1.0)]
+    return np.concatenate([*rungs, *walls, *ends, _texture(0.25, 0.09, 160, 0.5, start=1200)])
 
 
 # name: (formula, what a user should know of it)
