@@ -95,7 +95,7 @@ class UdlModel(EMObject):
             return ""
         return (
             f"The model was trained on particles {mine:.0f} Å across ({self._box.get()} px at "
-            f"{self._samplingRate.get():g} Å/px), these are {theirs:.0f} Å across ({box} px at {sampling_rate:g} Å/px); "
+            f"{self._samplingRate.get():g} Å/px), these are {theirs:.0f} Å ({box} px at {sampling_rate:g} Å/px); "
             "train one on these."
         )
 
