@@ -1,0 +1,95 @@
+"""Makes the pictures of README.md and docs/ out of the folder that an alignment wrote.
+
+    python docs/make_pictures.py RUN [docs/images]
+
+RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment). The picture of the report needs
+Chromium; without it that one is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from PIL import Image
+
+from scipion_udl.alignment import figures
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def before_after(run: Path, picture: Path) -> None:
+    """Nine particles as they came, the mean of all before, the mean of all after the alignment."""
+    source = open_particles(str(run / "aligned.star"))
+    particles = source.read(np.arange(min(9, len(source))))
+    before, after = (StackReader(str(run / name)).read()[0] for name in ("average_before.mrcs", "average.mrcs"))
+    with figures.style():
+        figure = figures.new_figure(10.2, 3.75)
+        left, middle, right = figure.subfigures(1, 3)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+        tiles = left.subplots(3, 3)
+        for axes, image in zip(tiles.flat, particles):
+            _show(axes, image)
+        for axes in list(tiles.flat)[len(particles) :]:
+            axes.set_axis_off()
+        left.suptitle(f"{min(9, len(source))} of {len(source)} particles", fontsize=11)
+        for part, image, title in ((middle, before, "average before"), (right, after, "average after")):
+            axes = part.subplots()
+            _show(axes, image)
+            part.suptitle(title, fontsize=11)
+            if source.pixel_size_known:
+                _scale_bar(axes, len(image), source.pixel_size)
+        figure.savefig(picture, dpi=110, facecolor="white")
+    Image.open(picture).convert("L").save(picture, optimize=True)
+    print(picture)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(figures.to_grey(image), cmap="gray", interpolation="bicubic", vmin=0, vmax=255)
+    axes.set_axis_off()
+
+
+def _scale_bar(axes: Axes, box: int, pixel_size: float) -> None:
+    length = figures.nice_length(box * pixel_size / 3.5)
+    x, y = 0.05 * box, 0.95 * box
+    axes.plot([x, x + length / pixel_size], [y, y], color="white", lw=3, solid_capstyle="butt")
+    axes.text(x + length / pixel_size / 2, y - 0.02 * box, f"{length:g} Å", color="white", ha="center", va="bottom")
+
+
+def screenshot(run: Path, picture: Path, width: int = 1180, height: int = 1300) -> None:
+    """The top of the report as a browser shows it."""
+    browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    if browser is None:
+        print(f"{picture}: not made, there is no Chromium here")
+        return
+    with tempfile.TemporaryDirectory() as profile:
+        shot = Path(profile) / "shot.png"
+        flags = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
+        command = [browser, *flags, "--hide-scrollbars", f"--user-data-dir={profile}/profile"]
+        command += [f"--window-size={width},{height}", f"--screenshot={shot}", (run / "report.html").resolve().as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        Image.open(shot).convert("RGB").save(picture, optimize=True)
+    print(picture)
+
+
+def main() -> None:
+    """Make all pictures."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    run, images = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) == 3 else Path(__file__).parent / "images")
+    images.mkdir(parents=True, exist_ok=True)
+    before_after(run, images / "before_after.png")
+    screenshot(run, images / "report.png")
+
+
+if __name__ == "__main__":
+    main()
