@@ -48,7 +48,7 @@ test: $(READY)
 	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) $(PYTEST_ARGS)
 
 lint: $(READY)
-	$(BIN)/ruff check scipion_udl examples docs benchmarks setup.py
+	$(BIN)/ruff check .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache demo_output
