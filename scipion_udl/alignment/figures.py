@@ -1,7 +1,8 @@
 """The figures of the report and of the evaluation: matplotlib, one look for all.
 
 Every function draws on axes it is given or returns a Figure; nothing touches pyplot, so no display and no global state
-is needed. ``to_svg`` and ``to_png`` turn them into text for a page.
+is needed. ``to_svg`` and ``to_png`` turn them into text for a page. The Scipion viewers draw with it too, so it runs on
+Python 3.8.
 """
 
 from __future__ import annotations
@@ -215,35 +216,44 @@ def score_figure(score: np.ndarray, ambiguous: np.ndarray) -> Figure:
 
 
 def training_figure(rows: list[dict]) -> Figure | None:
-    """The training's figures per epoch: losses in the first panel, each further number of the rows in one of its own.
+    """Loss over epochs, one panel a stage of the training: stages may measure their loss in different ways.
 
-    rows: one dict an epoch with numbers (or their text) under any names; "epoch" and "stage" are axis and shading.
-    None where no row holds a loss.
+    rows: one dict an epoch with "epoch", "stage", "loss", "validation" (numbers or their text; what lacks is not
+    drawn). None where no row holds a loss.
     """
-    columns = numeric_columns(rows)
-    losses = {name: values for name, values in columns.items() if name in ("loss", "validation")}
-    others = {name: values for name, values in columns.items() if name not in ("loss", "validation", "epoch", "stage")}
-    others = dict([item for item in others.items() if np.nanmax(item[1]) > np.nanmin(item[1])][:2])
-    if not losses:
+    stages: dict[str, list[dict]] = {}
+    for row in rows:
+        stages.setdefault(str(row.get("stage") or "training"), []).append(row)
+    curves = {stage: numeric_columns(part) for stage, part in stages.items()}
+    curves = {stage: part for stage, part in curves.items() if "loss" in part or "validation" in part}
+    if not curves:
         return None
-    figure = new_figure(7.4, 2.9 if not others else 2.9 + 1.3 * ((len(others) + 1) // 2))
-    mosaic = [["loss", "loss"]] + ([[min(others), max(others)]] if others else [])
-    axes = figure.subplot_mosaic(mosaic, height_ratios=[2, 1][: len(mosaic)])
-    step = np.arange(1, len(rows) + 1)  # epochs may start again in a second stage: rows never do
-    marker = "o" if len(rows) < 40 else None
-    for colour, (name, values) in zip((BLUE, TEAL), losses.items()):
-        axes["loss"].plot(step, values, color=colour, lw=1.7, marker=marker, ms=3, label=name)
-    axes["loss"].set(ylabel="loss", xlabel="epoch" if not others else "")
-    for name, values in others.items():
-        axes[name].plot(step, values, color=AMBER, lw=1.4, marker=marker, ms=2.5)
-        axes[name].set_title(name.replace("_", " "), fontsize=9, weight="normal", color=MUTED)
-        axes[name].set_xlabel("epoch")
-    for panel in axes.values():
-        _shade_stages(panel, [str(row.get("stage", "")) for row in rows], named=panel is axes["loss"])
-        panel.set_xlim(1, max(2, len(rows)))
-        panel.xaxis.get_major_locator().set_params(integer=True)
-    axes["loss"].legend(loc="upper right", ncols=2)
+    figure = new_figure(8.4, 3.1)
+    lengths = [max(1.0, np.sqrt(len(next(iter(part.values()))))) for part in curves.values()]
+    panels = figure.subplots(1, len(curves), width_ratios=lengths, squeeze=False)[0]
+    for axes, (stage, part) in zip(panels, curves.items()):
+        _draw_stage(axes, part)
+        axes.set_title(stage)
+    panels[0].set_ylabel("loss")
     return figure
+
+
+def _draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
+    """Loss and validation of one stage, whose columns are (epochs,) with NaN where there is none."""
+    drawn = [(name, colour) for name, colour in (("loss", BLUE), ("validation", TEAL)) if name in columns]
+    count = len(columns[drawn[0][0]])
+    epoch = columns.get("epoch", np.arange(1.0, count + 1))
+    for name, colour in drawn:
+        there = np.isfinite(columns[name])
+        axes.plot(epoch[there], columns[name][there], color=colour, lw=1.7, marker="o" if count < 40 else None, ms=3,
+                  label=name)
+    axes.set_xlabel("epoch")
+    axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.ticklabel_format(axis="y", useOffset=False)
+    if len(drawn) > 1:
+        axes.legend(loc="upper right")
 
 
 def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:
@@ -257,19 +267,6 @@ def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:
         if np.isfinite(values).any():
             columns[str(name)] = values
     return columns
-
-
-def _shade_stages(axes: Axes, stages: list[str], named: bool) -> None:
-    """Every second stage of the training on a pale ground; its name on top where ``named``."""
-    starts = [i for i in range(len(stages)) if i == 0 or stages[i] != stages[i - 1]]
-    if len(starts) < 2:
-        return
-    for k, (start, end) in enumerate(zip(starts, [*starts[1:], len(stages)])):
-        if k % 2:
-            axes.axvspan(start + 0.5, end + 0.5, color=PALE, alpha=0.4, lw=0)
-        if named:
-            axes.text(max(start + 0.5, 1), 1.01, f" {stages[start]}", transform=axes.get_xaxis_transform(),
-                      va="bottom", color=MUTED, fontsize=8.5)
 
 
 # Whole figures of the evaluation.
