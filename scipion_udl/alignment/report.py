@@ -336,8 +336,8 @@ def _training(data: ReportData) -> str:
     lead = "The network learns from the particles alone; the lower the loss, the better they agree after turning."
     if converged is not None:
         lead += " Training converged." if converged else " Training had not converged when it ended."
-    caption = "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each stage " \
-        "measures its loss in its own way; validation is the loss of particles that training does not see."
+    caption = "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each " \
+        "stage measures its loss in its own way; validation is the loss of particles that training does not see."
     return _section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
 
 
