@@ -1,0 +1,79 @@
+"""What the Scipion tests share: particles with known poses, and sets of them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pwem.objects as emobj
+
+from scipion_udl import Plugin
+from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.io.tables import read_tables
+
+# An asymmetric view, made of round spots: x, y, width, height.
+SPOTS = [(0, 0, 6, 1.0), (12, -5, 4, 1.2), (-8, 10, 3, 0.8), (4, 14, 5, 0.6)]
+
+
+def view(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The view at any points (pixels from the origin), by formula: nothing is interpolated."""
+    return sum(h * np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * s**2)) for a, b, s, h in SPOTS)
+
+
+def particles_at(poses: Poses, box: int) -> np.ndarray:
+    """Particles (N, box, box), float32, that ``poses`` bring onto the view: particle(p) = view(A p)."""
+    y, x = np.mgrid[:box, :box] - box // 2
+    points = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
+    moved = to_matrices(poses) @ points
+    return view(moved[:, 0], moved[:, 1]).reshape(-1, box, box).astype(np.float32)
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """The correlation coefficient of two images."""
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def random_poses(n: int, seed: int = 0, mirrored: bool = False) -> Poses:
+    """Poses with any angle and shifts up to 6 pixels."""
+    random = np.random.default_rng(seed)
+    mirror = random.random(n) < 0.5 if mirrored else None
+    return Poses(random.uniform(-180, 180, n), random.uniform(-6, 6, (n, 2)), mirror)
+
+
+def make_set(
+    path: str | Path, stack: str, ids: list[int], disabled: tuple[int, ...] = (), box: int = 64
+) -> emobj.SetOfParticles:
+    """A set whose items have the given ids and the images 1, 2, ... of a stack; those of ``disabled`` are disabled."""
+    particles = emobj.SetOfParticles(filename=str(path))
+    particles.setSamplingRate(2.5)
+    particles.setAcquisition(
+        emobj.Acquisition(magnification=50000, voltage=200, sphericalAberration=1.4, amplitudeContrast=0.08)
+    )
+    particles.setDim((box, box, 1))
+    for k, item_id in enumerate(ids):
+        item = emobj.Particle()
+        item.setObjId(item_id)
+        item.setLocation(k + 1, str(stack))
+        item.setEnabled(item_id not in disabled)
+        particles.append(item)
+    particles.write()
+    return particles
+
+
+def simulate(folder: Path, **options: object) -> Path:
+    """Particles made by the engine into ``folder`` (anew): the path of particles.star, truth.star is beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    arguments = " ".join(map(shlex.quote, ["simulate", str(folder), *words]))
+    subprocess.run(f"{Plugin.getEngineProgram()} {arguments}", shell=True, check=True, env=Plugin.getEnviron())
+    return folder / "particles.star"
+
+
+def read_truth(star: Path) -> Poses:
+    """The true poses of simulated particles, in the order of their stack."""
+    (table,) = (table for table in read_tables(str(star.parent / "truth.star")) if "udlAngle" in table)
+    shift = np.stack([table.numbers("udlShiftX"), table.numbers("udlShiftY")], -1)
+    return Poses(table.numbers("udlAngle"), shift, table.numbers("udlMirror") != 0)

@@ -1,0 +1,183 @@
+"""Sets to tables and back: signs, ids, disabled items, formats. Claims on signs are checked with Scipion's programs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+from pwem.emlib.image import ImageHandler
+from pwem.objects import CTFModel, SetOfParticles, Transform
+
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.convert import (
+    ITEM_ID,
+    add_results,
+    poses_of,
+    read_ids,
+    read_results,
+    transform_matrices,
+    write_particles,
+)
+from scipion_udl.errors import UdlError
+from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.tests.scipion_helpers import correlation, make_set, particles_at, random_poses, view
+
+
+class TestUdlConvert(unittest.TestCase):
+    """Each test has a folder of its own."""
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.stack = str(self.folder / "particles.mrcs")
+
+    def newSet(self, poses: Poses, ids: list, **options: object) -> SetOfParticles:
+        box = options.get("box", 64)
+        write_stack(self.stack, particles_at(poses, box), 2.5)
+        return make_set(self.folder / f"set{len(list(self.folder.iterdir()))}.sqlite", self.stack, ids, **options)
+
+    def emptySet(self) -> SetOfParticles:
+        return SetOfParticles(filename=str(self.folder / f"out{len(list(self.folder.iterdir()))}.sqlite"))
+
+    def runFakeEngine(self, star: str, poses: Poses, score: np.ndarray, order: np.ndarray) -> str:
+        """What the engine does with a table: results in other rows than those of the input."""
+        source = open_particles(star)
+        aligned = str(self.folder / "aligned.star")
+        write_aligned(source, poses, score, score < 0.2, star=aligned)
+        text = Path(aligned).read_text().splitlines()
+        first = next(k for k, line in enumerate(text) if "@" in line)
+        rows = text[first : first + len(order)]
+        Path(aligned).write_text("\n".join(text[:first] + [rows[k] for k in order] + [""]))
+        return aligned
+
+    def test_a_transform_brings_the_particle_onto_the_view(self) -> None:
+        cases = {
+            "turn": ([35.0], [[0, 0]], [False]),
+            "shift": ([0.0], [[4, -2.5]], [False]),
+            "turn and shift": ([-110.0], [[3, 5]], [False]),
+            "mirror": ([35.0], [[4, -2.5]], [True]),
+        }
+        for box in (64, 63):
+            y, x = np.mgrid[:box, :box] - box // 2
+            for name, (angle, shift, mirror) in cases.items():
+                poses = Poses(angle, shift, mirror)
+                write_stack(self.stack, particles_at(poses, box), 1.0)
+                whole = Transform(matrix=transform_matrices(poses)[0]).getMatrix()
+                flat = whole[np.ix_([0, 1, 3], [0, 1, 3])]
+                found = {}
+                for kind, matrix in (("applied", flat), ("undone", np.linalg.inv(flat))):
+                    output = str(self.folder / "out.mrc")
+                    ImageHandler.applyTransform(f"1@{self.stack}", output, matrix, (box, box))
+                    found[kind] = correlation(ImageHandler().read(output).getData(), view(x, y))
+                with self.subTest(box=box, case=name):
+                    # Scipion takes the nearest pixel here, which costs up to 0.02.
+                    self.assertGreater(found["applied"], 0.975)
+                    self.assertLess(found["undone"], 0.95)
+
+    def test_poses_survive_the_way_through_a_set(self) -> None:
+        poses = random_poses(5, mirrored=True)
+        particles = self.newSet(poses, [1, 2, 3, 4, 5])
+        found = {k + 1: matrix for k, matrix in enumerate(transform_matrices(poses))}
+        output = self.emptySet()
+        output.copyInfo(particles)
+        output.copyItems(
+            particles, updateItemCallback=lambda item, _: item.setTransform(Transform(matrix=found[item.getObjId()]))
+        )
+        back = poses_of(output)
+        np.testing.assert_allclose(back.angle, poses.angle, atol=1e-9)
+        np.testing.assert_allclose(back.shift, poses.shift, atol=1e-9)
+        np.testing.assert_array_equal(back.mirror, poses.mirror)
+
+    def test_results_find_their_items_over_gaps_disabled_items_and_mixed_rows(self) -> None:
+        ids = [3, 4, 7, 20, 21, 1000]
+        particles = self.newSet(random_poses(6), ids, disabled=(7, 1000))
+        star = str(self.folder / "particles.star")
+        self.assertEqual(write_particles(particles, star, "unused.mrcs"), 4)
+        self.assertEqual(read_ids(star).tolist(), [3, 4, 20, 21])
+        score = np.array([0.1, 0.2, 0.3, 0.4])
+        poses = random_poses(4, seed=1)
+        results = read_results(self.runFakeEngine(star, poses, score, np.array([2, 0, 3, 1])))
+        self.assertEqual(results.ids.tolist(), [20, 3, 21, 4])
+        output = self.emptySet()
+        output.copyInfo(particles)
+        add_results(particles, output, results)
+        output.write()
+        self.assertTrue(output.hasAlignment2D())
+        self.assertEqual(output.getSize(), 4)
+        items = {item.getObjId(): item.clone() for item in output}
+        self.assertEqual(sorted(items), [3, 4, 20, 21])
+        for row, item_id in enumerate([3, 4, 20, 21]):
+            self.assertAlmostEqual(items[item_id]._udlScore.get(), score[row], places=5)
+            self.assertEqual(items[item_id]._udlAmbiguous.get(), score[row] < 0.2)
+            self.assertEqual(items[item_id].getLocation(), (ids.index(item_id) + 1, self.stack))
+            matrix = items[item_id].getTransform().getMatrix()
+            np.testing.assert_allclose(matrix, transform_matrices(poses)[row], atol=1e-5)
+
+    def test_an_item_without_result_is_an_error_that_names_it(self) -> None:
+        particles = self.newSet(random_poses(3), [1, 2, 5])
+        star = str(self.folder / "particles.star")
+        write_particles(particles, star, "unused.mrcs")
+        results = read_results(self.runFakeEngine(star, random_poses(3), np.ones(3), np.array([0, 1])))
+        with self.assertRaisesRegex(UdlError, "id 5"):
+            add_results(particles, self.emptySet(), results)
+
+    def test_the_table_says_what_the_set_knows(self) -> None:
+        particles = self.newSet(random_poses(2), [1, 2])
+        star = str(self.folder / "particles.star")
+        write_particles(particles, star, "unused.mrcs")
+        source = open_particles(star)
+        self.assertEqual((len(source), source.box, source.pixel_size, source.pixel_size_known), (2, 64, 2.5, True))
+        self.assertEqual(source.names, [f"{k:06d}@{self.stack}" for k in (1, 2)])
+        self.assertEqual(source.tables[0].texts("rlnVoltage"), ["200.000000"])
+        self.assertEqual(source.tables[0].texts("rlnAmplitudeContrast"), ["0.080000"])
+        self.assertEqual(source.table.texts(ITEM_ID), ["1", "2"])
+        self.assertNotIn("rlnDefocusU", source.table)
+
+    def test_ctf_comes_along_where_the_set_has_it(self) -> None:
+        particles = self.newSet(random_poses(3), [1, 2, 3])
+        with_ctf = self.emptySet()
+        with_ctf.copyInfo(particles)
+        with_ctf.setHasCTF(True)
+
+        def add(item: object, _row: object) -> None:
+            item.setCTF(CTFModel(defocusU=15000.0 + item.getObjId(), defocusV=14000.0, defocusAngle=30.0))
+
+        with_ctf.copyItems(particles, updateItemCallback=add)
+        star = str(self.folder / "particles.star")
+        write_particles(with_ctf, star, "unused.mrcs")
+        table = open_particles(star).table
+        np.testing.assert_allclose(table.numbers("rlnDefocusU"), [15001, 15002, 15003])
+        np.testing.assert_allclose(table.numbers("rlnDefocusAngle"), 30)
+
+    def test_images_of_other_formats_are_converted(self) -> None:
+        poses = random_poses(3)
+        images = particles_at(poses, 32)
+        write_stack(self.stack, images, 2.5)
+        spider = str(self.folder / "particles.stk")
+        handler = ImageHandler()
+        for k in (1, 2, 3):
+            handler.convert((k, self.stack), (k, spider))
+        particles = make_set(self.folder / "spider.sqlite", spider, [1, 2, 3], disabled=(2,), box=32)
+        star, converted = str(self.folder / "particles.star"), str(self.folder / "converted.mrcs")
+        write_particles(particles, star, converted)
+        source = open_particles(star)
+        np.testing.assert_allclose(source.read([0, 1]), images[[0, 2]], atol=1e-6)
+        self.assertEqual(read_ids(star).tolist(), [1, 3])
+
+    def test_a_folder_with_spaces_is_no_obstacle(self) -> None:
+        folder = self.folder / "my particles"
+        folder.mkdir()
+        self.stack = str(folder / "first set.mrcs")
+        particles = self.newSet(random_poses(2), [1, 2])
+        star = str(folder / "particles.star")
+        write_particles(particles, star, "unused.mrcs")
+        self.assertEqual(open_particles(star).read([0, 1]).shape, (2, 64, 64))
+
+    def test_a_set_without_enabled_items_is_an_error(self) -> None:
+        particles = self.newSet(random_poses(2), [1, 2], disabled=(1, 2))
+        with self.assertRaisesRegex(UdlError, "no enabled particles"):
+            write_particles(particles, str(self.folder / "particles.star"), "unused.mrcs")
