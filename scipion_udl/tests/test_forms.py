@@ -1,0 +1,91 @@
+"""The forms of the protocols and viewers open on a (virtual) screen and show their parameters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import unittest
+
+# Runs in a process of its own: Tk and the screen must not meet the other tests.
+SHOW_FORM = """
+import json, os, sys
+import pyworkflow as pw
+import pyworkflow.gui.project  # first, or Scipion's own modules import each other in a circle
+from pyworkflow.gui.form import FormWindow
+from pyworkflow.project import Manager
+
+domain = pw.Config.getDomain()
+protocols = domain.getProtocols()
+domain.getViewers(), domain.getWizards()
+project = Manager().createProject("TestUdlForms" + sys.argv[1])
+os.chdir(project.path)
+protocol = project.newProtocol(protocols[sys.argv[1]])
+if len(sys.argv) > 2:
+    viewer = domain.getViewers()[sys.argv[2]](project=project)
+    viewer.setProtocol(protocol)
+    window = FormWindow("Viewer", viewer, lambda *a, **k: None, None, visualizeMode=True,
+                        visualizeDict=viewer._getVisualizeDict())
+else:
+    window = FormWindow("Protocol Run", protocol, lambda *a, **k: None, None)
+window.root.update()
+helps = {name: bool(param.help.get()) for name, param in window.protocol.getDefinition().iterParams()}
+print(json.dumps({"shown": sorted(window.widgetDict), "wizards": sorted(window.wizards), "helps": helps,
+                  "torch": "torch" in sys.modules}))
+sys.stdout.flush()
+os._exit(0)  # destroying the window hangs
+"""
+
+
+@unittest.skipUnless(shutil.which("xvfb-run"), "xvfb-run is not installed")
+class TestUdlForms(unittest.TestCase):
+    """Each form, opened under Xvfb."""
+
+    def openForm(self, *names: str) -> dict:
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", SHOW_FORM, *names]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        self.assertFalse(found["torch"], "a form imported torch")
+        return found
+
+    def checkProtocol(self, name: str, *parameters: str) -> dict:
+        found = self.openForm(name)
+        for parameter in parameters:
+            self.assertIn(parameter, found["shown"])
+            self.assertTrue(found["helps"][parameter], f"{parameter} has no help")
+        return found
+
+    def test_align_2d(self) -> None:
+        found = self.checkProtocol(
+            "ProtUdlAlign2D",
+            *("modelFrom", "inputModel", "maxShift", "maskRadius", "inputReference", "doRefine"),
+            *("method", "epochs", "learningRate", "seed"),
+        )
+        self.assertIn("inputParticles", found["shown"])
+        self.assertIn("maskRadius", found["wizards"])
+
+    def test_train(self) -> None:
+        found = self.checkProtocol(
+            "ProtUdlTrain",
+            *("inputParticles", "inputModel", "maxShift", "maskRadius", "method", "epochs", "learningRate", "seed"),
+        )
+        self.assertIn("maskRadius", found["wizards"])
+
+    def test_import_model(self) -> None:
+        self.checkProtocol("ProtUdlImportModel", "modelFile")
+
+    def test_import_particles(self) -> None:
+        self.checkProtocol(
+            "ProtUdlImportParticles",
+            *("filePath", "samplingRate", "alignment", "copyFiles"),
+            *("voltage", "sphericalAberration", "amplitudeContrast", "magnification", "isPhaseFlipped"),
+        )
+
+    def test_viewers(self) -> None:
+        align = self.openForm("ProtUdlAlign2D", "UdlAlign2DViewer")
+        buttons = ["doShowAverages", "doShowFrc", "doShowHistograms", "doShowReport", "doShowTraining"]
+        self.assertEqual([name for name in align["shown"] if name.startswith("doShow")], buttons)
+        train = self.openForm("ProtUdlTrain", "UdlTrainViewer")
+        self.assertIn("doShowTraining", train["shown"])
