@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from types import TracebackType
 import mrcfile
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
+from mrcfile.mrcinterpreter import MrcInterpreter
 from mrcfile.utils import data_dtype_from_header
 
 from scipion_udl.errors import UdlError
@@ -25,6 +27,8 @@ from scipion_udl.errors import UdlError
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+# Where the header says how long its extension is.
+_EXTENSION = slice(92, 96)
 _COMPLEX_MODES = (3, 4)
 _READABLE_MODES = (0, 1, 2, 6, 12)
 _MAX_SIDE = 65536
@@ -162,24 +166,27 @@ def _remove_quietly(path: str) -> None:
 
 def _read_header(path: str, file: str) -> tuple[np.recarray, bool]:
     """The header through mrcfile, and whether the permissive reading was needed. Raises UdlError."""
-    odd = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                with mrcfile.open(file, header_only=True) as mrc:
-                    header = mrc.header.copy()
-            except ValueError:
-                odd = True
-                with mrcfile.open(file, permissive=True, header_only=True) as mrc:
-                    header = mrc.header.copy()
+        with open(file, "rb") as stream:
+            start = stream.read(HEADER_BYTES)
     except OSError as error:
         raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise UdlError(f"{path} is no MRC file: it is shorter than an MRC header") from None
+    if len(start) < HEADER_BYTES:
+        raise UdlError(f"{path} is no MRC file: it is shorter than an MRC header")
+    # mrcfile gets the header without its extension, which it would load, however large a broken header says it is.
+    plain = start[:_EXTENSION.start] + bytes(4) + start[_EXTENSION.stop :]
+    odd = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            header = MrcInterpreter(io.BytesIO(plain), header_only=True).header.copy()
+        except ValueError:
+            odd = True
+            header = MrcInterpreter(io.BytesIO(plain), permissive=True, header_only=True).header.copy()
     header = header.view(np.recarray)
     if not _sane(header):
         header = header.view(header.dtype.newbyteorder()).view(np.recarray)
+    header.nsymbt = np.frombuffer(start[_EXTENSION], header.nsymbt.dtype)[0]
     _check_header(path, header)
     return header, odd
 

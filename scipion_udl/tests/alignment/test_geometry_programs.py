@@ -1,0 +1,131 @@
+"""Each form of a pose, checked on images with the program that owns it.
+
+The particles are exact samples of a formula, so the aligned image may differ from the template only by that program's
+own interpolation: half a pixel off gives 0.994, a wrong sign less than 0.8 (last test).
+"""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.simulate.phantoms import phantom
+
+PIXEL_SIZE = 1.7
+CASES = {
+    "rotation": Poses([35.0, -100.0]),
+    "shift": Poses([0.0, 0.0], [[4.0, -2.5], [-3.0, 1.0]]),
+    "both": Poses([35.0, -152.0], [[4.0, -2.5], [-1.25, 5.0]]),
+}
+MIRRORED = {
+    "mirror": Poses([0.0], None, [True]),
+    "mirror and all": Poses([35.0, -100.0], [[4.0, -2.5], [2.0, 3.0]], [True, True]),
+}
+
+needs_relion = pytest.mark.skipif(not shutil.which("relion_stack_create"), reason="RELION is not installed")
+
+
+@pytest.fixture
+def emlib(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SCIPION_HOME", str(tmp_path_factory.mktemp("scipion")))
+    monkeypatch.setenv("SCIPION_DOMAIN", "pwem")
+    return pytest.importorskip("pwem.emlib")
+
+
+def worst_correlation(images, template):
+    return min(np.corrcoef(image.ravel(), template.ravel())[0, 1] for image in images)
+
+
+def write_tables(folder, template, poses, applied=None, star=True):
+    """Particles in the given poses, with tables that say ``applied`` (default: the truth)."""
+    write_stack(str(folder / "particles.mrcs"), template.sample(poses), PIXEL_SIZE)
+    source = open_particles(str(folder / "particles.mrcs"))
+    n = len(source)
+    write_aligned(
+        source,
+        applied or poses,
+        np.ones(n),
+        np.zeros(n, bool),
+        star=str(folder / "aligned.star") if star else None,
+        xmd=str(folder / "aligned.xmd"),
+    )
+
+
+def relion_aligned(folder):
+    command = ["relion_stack_create", "--i", "aligned.star", "--o", "out", "--apply_transformation"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return StackReader(str(folder / "out.mrcs")).read()
+
+
+def xmipp_aligned(emlib, path):
+    table = emlib.MetaData(str(path))
+    images = []
+    for row in table:
+        image = emlib.Image()
+        image.readApplyGeo(table, row)
+        images.append(image.getData().squeeze())
+    return images
+
+
+@needs_relion
+@pytest.mark.parametrize("box", [64, 65])
+@pytest.mark.parametrize("case", CASES)
+def test_relion_aligns_by_what_aligned_star_says(tmp_path, box, case):
+    template = phantom("hook", box)
+    write_tables(tmp_path, template, CASES[case])
+    assert worst_correlation(relion_aligned(tmp_path), template.image()) > 0.9995
+
+
+@needs_relion
+def test_relion_finds_the_images_from_another_folder(tmp_path):
+    write_tables(tmp_path, phantom("hook", 64), CASES["both"])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(str(tmp_path / "aligned.star"), str(elsewhere / "aligned.star"))
+    assert worst_correlation(relion_aligned(elsewhere), phantom("hook", 64).image()) > 0.9995
+
+
+@needs_relion
+@pytest.mark.parametrize("name", ["parti cles.mrcs", "particles.mrc"])
+def test_relion_finds_stacks_of_inconvenient_names(tmp_path, name):
+    template = phantom("hook", 64)
+    write_stack(str(tmp_path / name), template.sample(CASES["both"]), PIXEL_SIZE)
+    source = open_particles(str(tmp_path / name))
+    write_aligned(source, CASES["both"], np.ones(2), np.zeros(2, bool), star=str(tmp_path / "aligned.star"))
+    assert worst_correlation(relion_aligned(tmp_path), template.image()) > 0.9995
+
+
+@pytest.mark.parametrize("box", [64, 65])
+@pytest.mark.parametrize("case", [*CASES, *MIRRORED])
+def test_xmipp_aligns_by_what_aligned_xmd_says(emlib, tmp_path, box, case):
+    template = phantom("hook", box)
+    write_tables(tmp_path, template, {**CASES, **MIRRORED}[case], star=False)
+    assert worst_correlation(xmipp_aligned(emlib, tmp_path / "aligned.xmd"), template.image()) > 0.9995
+
+
+@pytest.mark.parametrize("box", [64, 65])
+@pytest.mark.parametrize("case", [*CASES, *MIRRORED])
+def test_scipion_aligns_by_the_matrix(emlib, tmp_path, box, case):
+    from pwem.emlib.image import ImageHandler
+
+    template = phantom("hook", box)
+    poses = {**CASES, **MIRRORED}[case]
+    for particle, matrix in zip(template.sample(poses), to_matrices(poses)):
+        write_stack(str(tmp_path / "in.mrc"), particle, PIXEL_SIZE)
+        ImageHandler.applyTransform(
+            str(tmp_path / "in.mrc"), str(tmp_path / "out.mrc"), matrix, (box, box), fillValue=0
+        )
+        aligned = StackReader(str(tmp_path / "out.mrc")).read()
+        assert worst_correlation(aligned, template.image()) > 0.9995
+
+
+def test_another_sign_would_be_noticed(emlib, tmp_path):
+    template, poses = phantom("hook", 64), CASES["both"]
+    for angle, shift in ((-1, 1), (1, -1), (-1, -1)):
+        write_tables(tmp_path, template, poses, Poses(angle * poses.angle, shift * poses.shift), star=False)
+        assert worst_correlation(xmipp_aligned(emlib, tmp_path / "aligned.xmd"), template.image()) < 0.8
