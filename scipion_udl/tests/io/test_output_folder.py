@@ -36,7 +36,7 @@ def test_files_get_their_names_when_all_is_done(tmp_path):
 
 def test_an_existing_folder_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(UdlError, match="exists already; .*--overwrite"):
+    with pytest.raises(UdlError, match=r"exists already; .*--overwrite"):
         OutputFolder(str(tmp_path / "out")).check()
     with pytest.raises(UdlError, match="exists already"), OutputFolder(str(tmp_path / "out")):
         pass

@@ -69,7 +69,7 @@ def test_an_mrc_stack_is_named_so_that_other_programs_take_it_for_one(stack):
 def test_a_packed_stack_is_read_with_a_word_of_warning(stack, tmp_path):
     plain = stack()
     packed = tmp_path / "p.mrcs.gz"
-    packed.write_bytes(gzip.compress(open(plain, "rb").read()))
+    packed.write_bytes(gzip.compress((tmp_path / "s.mrcs").read_bytes()))
     source = open_particles(str(packed))
     assert np.array_equal(source.read([1]), open_particles(plain).read([1]))
     assert "unpack it" in source.warnings[0]

@@ -111,7 +111,7 @@ def test_windows_line_ends_and_tabs_are_white_space(write):
     ],
 )
 def test_what_is_wrong_gets_one_sentence(write, text, message):
-    with pytest.raises(UdlError, match="t.star") as error:
+    with pytest.raises(UdlError, match=r"t\.star") as error:
         read_tables(write(text))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
