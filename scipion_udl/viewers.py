@@ -79,7 +79,7 @@ class _UdlViewer(EmProtocolViewer):
 class UdlAlign2DViewer(_UdlViewer):
     """Averages, curves, histograms and the report of an alignment."""
 
-    _label = "viewer udl - align 2D"
+    _label = "results of align 2D"
     _targets = [ProtUdlAlign2D]
 
     def _buttons(self) -> list[tuple[str, str, str, Callable[[], list[View]]]]:
@@ -153,7 +153,7 @@ class UdlAlign2DViewer(_UdlViewer):
 class UdlTrainViewer(_UdlViewer):
     """The training curve of a model."""
 
-    _label = "viewer udl - train model"
+    _label = "results of train model"
     _targets = [ProtUdlTrain]
 
     def _buttons(self) -> list[tuple[str, str, str, Callable[[], list[View]]]]:

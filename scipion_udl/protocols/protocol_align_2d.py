@@ -45,6 +45,10 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _defineAlignParams(self, form: Form) -> None:
+        form.getParam("inputParticles").help.set(
+            "Particles that show one view, those of one 2D class say. Disabled ones are left out. An alignment that "
+            "they carry is not used."
+        )
         self._defineGpuParams(form)
         form.addParam(
             "modelFrom",
