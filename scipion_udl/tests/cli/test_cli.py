@@ -66,7 +66,7 @@ def test_simulate_takes_a_picture_or_an_image_of_a_stack(tmp_path):
     source = open_particles(str(tmp_path / "a" / "particles.star"))
     assert (source.box, source.pixel_size) == (48, 2.0)
     # another box shows the same field of view, so its pixels are larger
-    assert run("simulate", tmp_path / "b", "--template", f"2@{tmp_path / 't.mrcs'}", "--count", "3", "--box", 32) == 0
+    assert run("simulate", tmp_path / "b", "--template", template, "--count", "3", "--box", 32) == 0
     assert open_particles(str(tmp_path / "b" / "particles.star")).pixel_size == 3.0
 
 
