@@ -63,16 +63,13 @@ class _UdlViewer(EmProtocolViewer):
 
     def _showTraining(self) -> list[View]:
         training = self.protocol.readTraining(TRAIN_FOLDER)
-        columns = figures.numeric_columns([dict(zip(training, row)) for row in zip(*training.values())])
-        losses = {name: values for name, values in columns.items() if name in ("loss", "validation")}
-        if not losses:
+        curves = figures.training_curves([dict(zip(training, row)) for row in zip(*training.values())])
+        if not curves:
             return [self.infoMessage("No model was trained in this run.", "Training")]
-        plotter = EmPlotter(windowTitle="Training")
+        plotter = EmPlotter(x=1, y=len(curves), windowTitle="Training", figsize=(1 + 4 * len(curves), 4))
         with figures.style():
-            axes = plotter.createSubPlot("Training", "epoch", "loss (lower is better)")
-            for colour, (name, values) in zip((figures.BLUE, figures.TEAL), losses.items()):
-                axes.plot(np.arange(1, len(values) + 1), values, color=colour, lw=1.7, label=name)
-            axes.legend()
+            for stage, columns in curves.items():  # each has its own axes: their losses are not comparable
+                figures.draw_stage(plotter.createSubPlot(stage, "", "loss (lower is better)"), columns)
         return [plotter]
 
 

@@ -221,24 +221,29 @@ def training_figure(rows: list[dict]) -> Figure | None:
     rows: one dict an epoch with "epoch", "stage", "loss", "validation" (numbers or their text; what lacks is not
     drawn). None where no row holds a loss.
     """
-    stages: dict[str, list[dict]] = {}
-    for row in rows:
-        stages.setdefault(str(row.get("stage") or "training"), []).append(row)
-    curves = {stage: numeric_columns(part) for stage, part in stages.items()}
-    curves = {stage: part for stage, part in curves.items() if "loss" in part or "validation" in part}
+    curves = training_curves(rows)
     if not curves:
         return None
     figure = new_figure(8.4, 3.1)
     lengths = [max(1.0, np.sqrt(len(next(iter(part.values()))))) for part in curves.values()]
     panels = figure.subplots(1, len(curves), width_ratios=lengths, squeeze=False)[0]
     for axes, (stage, part) in zip(panels, curves.items()):
-        _draw_stage(axes, part)
+        draw_stage(axes, part)
         axes.set_title(stage)
     panels[0].set_ylabel("loss")
     return figure
 
 
-def _draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
+def training_curves(rows: list[dict]) -> dict[str, dict[str, np.ndarray]]:
+    """The numeric columns of each stage of a training that has a loss, by the stage's name; rows as above."""
+    stages: dict[str, list[dict]] = {}
+    for row in rows:
+        stages.setdefault(str(row.get("stage") or "training"), []).append(row)
+    curves = {stage: numeric_columns(part) for stage, part in stages.items()}
+    return {stage: part for stage, part in curves.items() if "loss" in part or "validation" in part}
+
+
+def draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
     """Loss and validation of one stage, whose columns are (epochs,) with NaN where there is none."""
     drawn = [(name, colour) for name, colour in (("loss", BLUE), ("validation", TEAL)) if name in columns]
     count = len(columns[drawn[0][0]])
