@@ -60,9 +60,8 @@ def test_simulate_writes_its_four_files_and_a_summary(tmp_path, capsys):
 def test_simulate_takes_a_picture_or_an_image_of_a_stack(tmp_path):
     rng = np.random.default_rng(0)
     write_stack(str(tmp_path / "t.mrcs"), rng.normal(size=(3, 48, 48)), 2.0)
-    assert (
-        run("simulate", tmp_path / "a", "--template", f"2@{tmp_path / 't.mrcs'}", "--count", "3", "--shift", "2") == 0
-    )
+    template = f"2@{tmp_path / 't.mrcs'}"
+    assert run("simulate", tmp_path / "a", "--template", template, "--count", "3", "--shift", "2") == 0
     source = open_particles(str(tmp_path / "a" / "particles.star"))
     assert (source.box, source.pixel_size) == (48, 2.0)
     # another box shows the same field of view, so its pixels are larger
