@@ -20,7 +20,8 @@ from scipion_udl.simulate.templates import ImageTemplate
 _DEFAULT_PHANTOM = "hook"
 _DEFAULT_BOX = 128
 _DEFAULT_PIXEL_SIZE = 2.0
-_CHUNK = 64
+# Pixels that are worked on at a time: 64 particles of 128 pixels.
+_CHUNK_PIXELS = 1 << 20
 
 
 def simulate(args: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def simulate(args: argparse.Namespace) -> None:
         )
     simulation = Simulation(template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed)
     with OutputFolder(args.output, args.overwrite) as out:
-        write_simulation(out, simulation, args.batch or _CHUNK, progress=True)
+        write_simulation(out, simulation, args.batch, progress=True)
     print(_summary(args, simulation, what))
 
 
@@ -56,13 +57,16 @@ def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, f
     return phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE, f"the phantom {name}"
 
 
-def write_simulation(out: OutputFolder, simulation: Simulation, chunk: int = _CHUNK, progress: bool = False) -> None:
+def write_simulation(
+    out: OutputFolder, simulation: Simulation, chunk: int | None = None, progress: bool = False
+) -> None:
     """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
 
-    chunk: particles made at a time (the particles do not depend on it); progress: whether to draw a bar on stderr.
+    chunk: particles made at a time (they do not depend on it; None: by their size); progress: whether to draw a bar on stderr.
     """
     from tqdm import tqdm
 
+    chunk = chunk or max(1, _CHUNK_PIXELS // simulation.box**2)
     stack = out.scratch("particles.mrcs")
     bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
     with bar, StackWriter(stack, simulation.count, simulation.box, simulation.pixel_size) as writer:
