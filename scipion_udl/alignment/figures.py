@@ -116,14 +116,16 @@ def draw_frc(axes: Axes, frequency: np.ndarray, frc: np.ndarray, threshold: floa
     axes.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
     axes.plot(frequency, frc, color=colour, lw=1.9)
     top = float(np.max(frequency)) if len(frequency) else 1.0
-    axes.text(top, threshold + 0.015, f"{threshold:g}", ha="right", va="bottom", color=MUTED, fontsize=8.5)
+    axes.text(top, threshold + 0.015, f"{threshold:g}", ha="right", va="bottom", color=MUTED, fontsize=8.5,
+              bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0})
     if crossing:
         axes.axvline(1 / crossing, color=TEAL, lw=1, ls=(0, (1, 2)))
         axes.plot([1 / crossing], [threshold], "o", color=TEAL, ms=6, mec="white", mew=1.2)
-        late = 1 / crossing > 0.7 * top
-        axes.annotate(f"{crossing:.3g} {unit}", (1 / crossing, threshold), textcoords="offset points",
-                      xytext=(-8 if late else 8, 12), ha="right" if late else "left", color=TEAL, weight="bold",
-                      fontsize=11)
+        # Beside the curve, above it: what lies beyond the crossing is low.
+        late = 1 / crossing > 0.85 * top
+        axes.annotate(f"{crossing:.3g} {unit}", (1 / crossing, 0.93), textcoords="offset points",
+                      xytext=(-7 if late else 7, 0), ha="right" if late else "left", va="center", color=TEAL,
+                      weight="bold", fontsize=11, bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0})
     axes.set(xlim=(0, top), ylim=(min(-0.1, float(np.nanmin(frc, initial=0)) * 1.05), 1.03), ylabel="FRC",
              xlabel=f"resolution ({unit})")
     ticks = [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1]
@@ -258,7 +260,7 @@ def draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.ticklabel_format(axis="y", useOffset=False)
     if len(drawn) > 1:
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
 
 
 def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:

@@ -210,7 +210,7 @@ def _tiles(data: ReportData) -> str:
         (
             "Shift, RMS",
             f"{rms:.2f} <small>px</small>",
-            f"{rms * data.pixel_size:.1f} Å" if data.pixel_size_known else "length of the applied shift",
+            (f"{rms * data.pixel_size:.1f} Å, " if data.pixel_size_known else "") + "about the common centre",
         ),
     ]
     if s.get("seconds") is not None:
@@ -250,13 +250,12 @@ def _averages(data: ReportData) -> str:
 def _resolution(data: ReportData) -> str:
     s = data.summary
     resolution = s.get("resolution")
-    claim = (
-        f'<div class="claim">{float(resolution):.3g} {data.unit}</div><p>where the half-set FRC falls to 0.143.</p>'
-        if resolution
-        else '<div class="claim none">No resolution is claimed</div>'
-    )
-    if s.get("resolution_note"):
-        claim += f"<p>{_text(s['resolution_note'])}</p>"
+    if resolution:
+        claim = f'<div class="claim">{float(resolution):.3g} {data.unit}</div>'
+        note = s.get("resolution_note") or "where the half-set FRC falls to 0.143."
+    else:
+        claim, note = '<div class="claim none">No resolution is claimed</div>', s.get("resolution_note")
+    claim += f"<p>{_text(note)}</p>" if note else ""
     claim += (
         "<p>The two halves were refined apart from each other in the last rounds, each against its own average "
         "alone.</p>"
@@ -343,22 +342,27 @@ def _training(data: ReportData) -> str:
 
 NAMES = {
     "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
-    "pixel_size_known": "pixel size known", "resolution_note": "about the resolution", "signal_found": "signal found",
+    "resolution_note": "about the resolution", "signal_found": "signal found",
     "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
-    "network_only": "network alone",
+    "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
+    "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",
+    "best_epoch": "best epoch",
 }
-UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px"}
-NOT_LISTED = {"warnings", "notes", "training", "network_only", "command", "version"}
+UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°"}
+SHARES = {"within_5_degrees"}
+NOT_LISTED = {"pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
 
 
 def _value(key: str, value: object, unit: str) -> str:
     """A value of the summary as text of the page."""
     if value is None:
-        return "none"
+        return "unknown" if key == "pixel_size" else "none"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if key == "seconds":
         return _text(_seconds(value))
+    if key in SHARES and isinstance(value, (int, float, np.floating)):
+        return f"{100 * value:.1f}\u202f%"
     if isinstance(value, (float, np.floating)):
         value = f"{value:.4g}"
     elif isinstance(value, (dict, list, tuple)):
@@ -382,6 +386,8 @@ def _table(title: str, values: dict, unit: str) -> str:
 def _numbers(data: ReportData) -> str:
     s = data.summary
     listed = {k: v for k, v in s.items() if k not in NOT_LISTED}
+    if not data.pixel_size_known:
+        listed["pixel_size"] = None
     left = _table("This run", listed, data.unit)
     right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
     right += _table("Training", s.get("training") or {}, data.unit)
