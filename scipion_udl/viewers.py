@@ -18,8 +18,7 @@ from scipion_udl.convert import read_results
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.objects import UdlModel, read_card
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
-from scipion_udl.protocols.protocol_align_2d import ALIGN_FOLDER
-from scipion_udl.protocols.protocol_base import TRAIN_FOLDER
+from scipion_udl.protocols.protocol_align_2d import ALIGNED, AVERAGE, AVERAGE_BEFORE, FRC, REPORT
 
 
 class BrowserView(View):
@@ -62,8 +61,7 @@ class _UdlViewer(EmProtocolViewer):
         return show
 
     def _showTraining(self) -> list[View]:
-        training = self.protocol.readTraining(TRAIN_FOLDER)
-        curves = figures.training_curves([dict(zip(training, row)) for row in zip(*training.values())])
+        curves = figures.training_curves(self.protocol.readTraining())
         if not curves:
             return [self.infoMessage("No model was trained in this run.", "Training")]
         plotter = EmPlotter(x=1, y=len(curves), windowTitle="Training", figsize=(1 + 4 * len(curves), 4))
@@ -106,18 +104,18 @@ class UdlAlign2DViewer(_UdlViewer):
         ]
 
     def _path(self, name: str) -> str:
-        path = self.protocol._getExtraPath(ALIGN_FOLDER, name)
+        path = self.protocol._getExtraPath(name)
         if not os.path.exists(path):
             raise FileNotFoundError(f"{path} is not there")
         return path
 
     def _showReport(self) -> list[View]:
-        return [BrowserView(self._path("report.html"))]
+        return [BrowserView(self._path(REPORT))]
 
     def _showAverages(self) -> list[View]:
         plotter = EmPlotter(x=1, y=2, windowTitle="Average before and after", figsize=(8, 4.4))
         with figures.style():
-            for name, title in (("average_before.mrcs", "As they came"), ("average.mrcs", "Aligned")):
+            for name, title in ((AVERAGE_BEFORE, "As they came"), (AVERAGE, "Aligned")):
                 image = StackReader(self._path(name)).read()[0]
                 axes = plotter.createSubPlot(title, "", "")
                 axes.imshow(figures.to_grey(image), cmap="gray")  # row 0 on top, as in the report
@@ -125,10 +123,10 @@ class UdlAlign2DViewer(_UdlViewer):
         return [plotter]
 
     def _showFrc(self) -> list[View]:
-        with open(self._path("frc.csv"), encoding="utf-8", newline="") as file:
+        with open(self._path(FRC), encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
         columns = dict(zip(rows[0], zip(*rows[1:])))
-        summary = self.protocol._readSummary(ALIGN_FOLDER)
+        summary = self.protocol.readEngineSummary()
         plotter = EmPlotter(windowTitle="Resolution")
         with figures.style():
             axes = plotter.createSubPlot("FRC of two halves", "", "")
@@ -138,7 +136,7 @@ class UdlAlign2DViewer(_UdlViewer):
         return [plotter]
 
     def _showHistograms(self) -> list[View]:
-        results = read_results(self._path("aligned.star"))
+        results = read_results(self._path(ALIGNED))
         plotter = EmPlotter(x=1, y=3, windowTitle="Angles, shifts and scores", figsize=(12, 4.4))
         with figures.style():
             figures.draw_rose(plotter.createSubPlot("Angles", "", "", projection="polar"), results.poses.angle)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from enum import Enum
 
+import pyworkflow.utils as pwutils
 from pwem.objects import Particle, SetOfParticles
 from pwem.protocols import ProtAlign2D
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.convert import add_results, read_ids, read_results
 from scipion_udl.objects import UdlModel, read_card
-from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAIN_FOLDER, ProtUdlBase
+from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1
-ALIGN_FOLDER = "align"
+ALIGNED = "aligned.star"
+AVERAGE = "average.mrcs"
+AVERAGE_BEFORE = "average_before.mrcs"
+FRC = "frc.csv"
+REPORT = "report.html"
 
 
 class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
@@ -68,7 +72,15 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             label="Trained model",
             help="The output of 'udl - train model', 'udl - import model' or of another alignment.",
         )
-        self._defineParticleParams(form)
+        form.addParam(
+            "maxShift",
+            params.IntParam,
+            default=AUTOMATIC,
+            label="Largest shift (px)",
+            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
+            "box. A small value helps where neighbours come into the box, or along tubes.",
+        )
+        self._defineMaskParam(form)
         form.addParam(
             "inputReference",
             params.PointerParam,
@@ -114,43 +126,45 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         if count >= FEWEST_TO_TRAIN:
             return super().trainStep(options, *dependsOn)
         self.info(f"{count} particles are too few to train a network on: they are aligned without one")
-        shutil.rmtree(self._getExtraPath(TRAIN_FOLDER), ignore_errors=True)
+        pwutils.cleanPath(self._getExtraPath(MODEL), self._getExtraPath(TRAINING))  # of an earlier, larger input
         return []
 
     def getModelFile(self) -> str | None:
         """The model that the alignment uses, a path; None where no network could be trained."""
         if self.modelFrom.get() == MODEL_GIVEN:
             return self.inputModel.get().getFileName()
-        model = self._getExtraPath(TRAIN_FOLDER, MODEL)
+        model = self._getExtraPath(MODEL)
         return model if os.path.exists(model) else None
 
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""
-        options = f"--seed {self.seed.get()}" + self._particleOptions()
+        options = f"--seed {self.seed.get()}" + self._maskOption()
+        if self.maxShift.get() >= 0:
+            options += f" --max-shift {self.maxShift.get()}"
         reference = self.inputReference.get()
         if reference is not None:
             index, name = reference.getLocation()
             options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
         return options if self.doRefine else options + " --no-refine"
 
-    def alignStep(self, options: str, *dependsOn: object) -> list[str]:
+    def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
-        folder, model = self._getExtraPath(ALIGN_FOLDER), self.getModelFile()
-        if model is not None:
-            options += f" --model {shlex.quote(model)}"
-        self._runEngine("align", folder, options, dependsOn)
-        return [os.path.join(folder, name) for name in ("aligned.star", "average.mrcs")]
+        if self.modelFrom.get() == MODEL_GIVEN:
+            options += f" --model {shlex.quote(self.getModelFile())}"
+        # To continue is to take up the model that was trained here, with its history for the report.
+        self._runEngine("align", f"{options} --continue")
+        return [self._getExtraPath(ALIGNED), self._getExtraPath(AVERAGE)]
 
     def createOutputStep(self, *_dependsOn: object) -> None:
         """Give the particles with their alignment, the average, and the model where it was trained here."""
         particles = self.inputParticles.get()
         average = Particle()
-        average.setLocation(1, self._getExtraPath(ALIGN_FOLDER, "average.mrcs"))
+        average.setLocation(1, self._getExtraPath(AVERAGE))
         average.setSamplingRate(particles.getSamplingRate())
 
         aligned = self._createSetOfParticles()
         aligned.copyInfo(particles)
-        add_results(particles, aligned, read_results(self._getExtraPath(ALIGN_FOLDER, "aligned.star")))
+        add_results(particles, aligned, read_results(self._getExtraPath(ALIGNED)))
 
         found = {self.outputs.outputAverage.name: average, self.outputs.outputParticles.name: aligned}
         if self.modelFrom.get() == MODEL_TRAIN and self.getModelFile():
@@ -164,7 +178,8 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
-        errors = self._validateEngine() + self._validateParticles()
+        errors = self._validateEngine()
+        errors += self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
         box = self.inputParticles.get().getXDim()
         reference = self.inputReference.get()
         if reference is not None and reference.getXDim() != box:
@@ -188,15 +203,11 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             )
         return warnings
 
-    def hasSummaryWarnings(self) -> bool:
-        """Whether Scipion should mark the run with a warning sign."""
-        return super().hasSummaryWarnings() or bool(self._readSummary(ALIGN_FOLDER).get("warnings"))
-
     def _summary(self) -> list[str]:
-        aligned, trained = self._readSummary(ALIGN_FOLDER), self._readSummary(TRAIN_FOLDER)
-        if not aligned:
-            return ["The alignment is not ready yet."]
-        lines = self._trainingSummary(trained)
+        aligned = self.readEngineSummary()
+        if "resolution" not in aligned:
+            return [*self._trainingSummary(aligned), "The alignment is not ready yet."]
+        lines = self._trainingSummary(aligned)
         lines.append(f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px.")
         resolution = aligned.get("resolution")
         if not aligned.get("signal_found", True):
@@ -209,11 +220,11 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
         lines += aligned.get("notes", [])
         lines.append(f"Report: {self.getFileTag(self.getReport())}")
-        return lines + self._warningSummary(trained, aligned)
+        return lines + self._warningSummary(aligned)
 
     def _methods(self) -> list[str]:
-        aligned = self._readSummary(ALIGN_FOLDER)
-        if not aligned:
+        aligned = self.readEngineSummary()
+        if "resolution" not in aligned:
             return []
         text = f"{aligned.get('particles')} particles were aligned in 2D by unsupervised difference learning [Chen2023]"
         if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
@@ -228,4 +239,4 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
 
     def getReport(self) -> str:
         """The run's report, an HTML page, relative to the project folder."""
-        return self._getExtraPath(ALIGN_FOLDER, "report.html")
+        return self._getExtraPath(REPORT)

@@ -8,6 +8,7 @@ import os
 import shlex
 from subprocess import CalledProcessError
 
+import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
@@ -26,10 +27,11 @@ FEWEST_TO_TRAIN = 128
 # What a parameter says that leaves its value to the engine.
 AUTOMATIC = -1
 
+# Files in the run's extra folder; the engine writes its results there too.
 PARTICLES = "particles.star"
 CONVERTED = "particles.mrcs"
-TRAIN_FOLDER = "train"
 MODEL = "model.safetensors"
+TRAINING = "training.csv"
 SUMMARY = "summary.json"
 
 
@@ -90,15 +92,7 @@ class ProtUdlBase(EMProtocol):
             help="Size of the steps in training. -1 leaves it to the program.",
         )
 
-    def _defineParticleParams(self, form: Form) -> None:
-        form.addParam(
-            "maxShift",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Largest shift (px)",
-            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
-            "box. A small value helps where neighbours come into the box, or along tubes.",
-        )
+    def _defineMaskParam(self, form: Form) -> None:
         form.addParam(
             "maskRadius",
             params.IntParam,
@@ -133,9 +127,9 @@ class ProtUdlBase(EMProtocol):
 
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
         """Train a network on the particles. A training that was interrupted with the same options goes on."""
-        folder = self._getExtraPath(TRAIN_FOLDER)
-        self._runEngine("train", folder, options, dependsOn)
-        return [os.path.join(folder, MODEL)]
+        interrupted = self._wasAsked("train", options, dependsOn)
+        self._runEngine("train", f"{options} {'--continue' if interrupted else '--overwrite'}")
+        return [self._getExtraPath(MODEL)]
 
     def _trainingOptions(self) -> str:
         """The options of the engine that training depends on."""
@@ -144,44 +138,42 @@ class ProtUdlBase(EMProtocol):
             options += f" --epochs {self.epochs.get()}"
         if self.learningRate.get() > 0:
             options += f" --lr {self.learningRate.get():g}"
-        return options + self._particleOptions()
+        return options + self._maskOption()
 
-    def _particleOptions(self) -> str:
-        options = f" --max-shift {self.maxShift.get()}" if self.maxShift.get() >= 0 else ""
-        return options + (f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else "")
+    def _maskOption(self) -> str:
+        return f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else ""
 
     def _inputArguments(self) -> tuple[int, int]:
         """What tells one input set from another in a step's arguments."""
         particles = self.inputParticles.get()
         return particles.getObjId(), particles.getSize()
 
-    def _runEngine(self, subcommand: str, folder: str, options: str, dependsOn: tuple) -> None:
-        """Run a subcommand of the engine on the particles of this run, into ``folder`` in the project.
+    def _runEngine(self, subcommand: str, options: str) -> None:
+        """Run a subcommand of the engine on the particles of this run; its results go into the extra folder.
 
         Raises UdlError with the engine's own sentence where it fails, also where a queue hides its exit code.
         """
-        program = Plugin.getEngineProgram()
         problem = engine_problem(Plugin.getEnginePython())
         if problem:
             raise UdlError(problem)
-        how = "--continue" if self._isInterrupted(folder, options, dependsOn) else "--overwrite"
-        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(folder)
-        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()} {how}"
+        pwutils.cleanPath(self._getExtraPath(SUMMARY))  # it comes back when the engine is done
+        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(self._getExtraPath())
+        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()}"
         if self.usesGpu():
             # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
             arguments = arguments.replace("%", "%%") + ' --gpu "%(GPU)s"'
         else:
             arguments += " --gpu none"
         try:
-            self.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
+            self.runJob(Plugin.getEngineProgram(), arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError:
             raise UdlError(self._engineComplaint()) from None
-        if not os.path.exists(os.path.join(folder, SUMMARY)):
+        if not os.path.exists(self._getExtraPath(SUMMARY)):
             raise UdlError(self._engineComplaint())
 
-    def _isInterrupted(self, folder: str, options: str, dependsOn: tuple) -> bool:
-        """Whether ``folder`` holds an unfinished run with the same options; remembers those of this one."""
-        note = f"{folder}.options.json"
+    def _wasAsked(self, subcommand: str, options: str, dependsOn: tuple) -> bool:
+        """Whether an earlier attempt of this run began the same; remembers what this one asks for."""
+        note = self._getExtraPath(f"{subcommand}.options.json")
         asked = json.loads(json.dumps([options, dependsOn]))
         try:
             with open(note, encoding="utf-8") as file:
@@ -190,7 +182,7 @@ class ProtUdlBase(EMProtocol):
             same = False
         with open(note, "w", encoding="utf-8") as file:
             json.dump(asked, file)
-        return same and os.path.isdir(folder)
+        return same
 
     def _engineComplaint(self) -> str:
         """The last sentence in which the engine said what is wrong, from the run's log."""
@@ -206,22 +198,21 @@ class ProtUdlBase(EMProtocol):
 
     # -- what the engine left ------------------------------------------------------------------------------------------
 
-    def _readSummary(self, folder: str) -> dict:
-        """The engine's summary in a folder of this run, {} where there is none yet."""
+    def readEngineSummary(self) -> dict:
+        """What the engine says of its last run here (its summary.json); {} where there is none yet."""
         try:
-            with open(self._getExtraPath(folder, SUMMARY), encoding="utf-8") as file:
+            with open(self._getExtraPath(SUMMARY), encoding="utf-8") as file:
                 return json.load(file)
         except (OSError, ValueError):
             return {}
 
-    def readTraining(self, folder: str = TRAIN_FOLDER) -> dict[str, list[str]]:
-        """The figures of each epoch of training: name -> texts; {} where nothing was trained."""
+    def readTraining(self) -> list[dict[str, str]]:
+        """The figures of each epoch of training, one dict an epoch; [] where nothing was trained."""
         try:
-            with open(self._getExtraPath(folder, "training.csv"), encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))
+            with open(self._getExtraPath(TRAINING), encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file))
         except OSError:
-            return {}
-        return {name: [row[k] for row in rows[1:]] for k, name in enumerate(rows[0])} if len(rows) > 1 else {}
+            return []
 
     @staticmethod
     def _trainingSummary(summary: dict) -> list[str]:
@@ -230,24 +221,26 @@ class ProtUdlBase(EMProtocol):
             return []
         text = f"Trained by *{str(summary.get('method', '')).upper()}* for {training.get('epochs', '?')} epochs"
         if training.get("converged") is False:
-            return [text + ": it has *not converged*."]
+            return [text + ": it has *not converged*, so give it more epochs."]
         return [text + "; it has converged." if training.get("converged") else text + "."]
 
     @staticmethod
-    def _warningSummary(*summaries: dict) -> list[str]:
-        warnings = list(dict.fromkeys(text for summary in summaries for text in summary.get("warnings", [])))
+    def _warningSummary(summary: dict) -> list[str]:
+        warnings = summary.get("warnings") or []
         return ["", "*WARNINGS:*", *warnings] if warnings else []
+
+    def hasSummaryWarnings(self) -> bool:
+        """Whether Scipion should mark the run with a warning sign."""
+        return super().hasSummaryWarnings() or bool(self.readEngineSummary().get("warnings"))
 
     # -- information ---------------------------------------------------------------------------------------------------
 
-    def _validateParticles(self) -> list[str]:
-        """Sentences where what is said of the particles does not fit them."""
-        box, errors = self.inputParticles.get().getXDim(), []
-        for name, label in (("maxShift", "Largest shift"), ("maskRadius", "Mask radius")):
-            value = getattr(self, name).get()
-            if value > box / 2:
-                errors.append(f"*{label}* is {value} px, more than half of the box of {box} px: give less.")
-        return errors
+    def _validateLength(self, name: str, label: str) -> list[str]:
+        """A sentence where a length in pixels does not fit into the box of the particles."""
+        box, value = self.inputParticles.get().getXDim(), getattr(self, name).get()
+        if value <= box / 2:
+            return []
+        return [f"*{label}* is {value} px, more than half of the box of {box} px: give less."]
 
     def _validateModel(self, model: UdlModel, label: str) -> list[str]:
         """Sentences where a model cannot be used on the particles."""

@@ -8,7 +8,7 @@ from enum import Enum
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, TRAIN_FOLDER, ProtUdlBase
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, ProtUdlBase
 
 
 class ProtUdlTrain(ProtUdlBase):
@@ -50,7 +50,7 @@ class ProtUdlTrain(ProtUdlBase):
             label="Start from model",
             help="A trained model to go on from, of the same box and pixel size. Without it, training starts anew.",
         )
-        self._defineParticleParams(form)
+        self._defineMaskParam(form)
         self._defineTrainingParams(form)
         self._defineSeedParam(form)
         form.addParallelSection(threads=4, mpi=0)
@@ -68,33 +68,29 @@ class ProtUdlTrain(ProtUdlBase):
 
     def createOutputStep(self, *_dependsOn: object) -> None:
         """Give the trained model."""
-        model = UdlModel.fromFile(self._getExtraPath(TRAIN_FOLDER, MODEL))
+        model = UdlModel.fromFile(self._getExtraPath(MODEL))
         self._defineOutputs(**{self.outputs.outputModel.name: model})
         self._defineSourceRelation(self.inputParticles, model)
 
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
-        errors = self._validateEngine() + self._validateParticles()
+        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         size = self.inputParticles.get().getSize()
         if size < FEWEST_TO_TRAIN:
             errors.append(f"There are {size} particles, and training needs about {FEWEST_TO_TRAIN}: give more.")
         start = self.inputModel.get()
         return errors if start is None else errors + self._validateModel(start, "Start from model")
 
-    def hasSummaryWarnings(self) -> bool:
-        """Whether Scipion should mark the run with a warning sign."""
-        return super().hasSummaryWarnings() or bool(self._readSummary(TRAIN_FOLDER).get("warnings"))
-
     def _summary(self) -> list[str]:
-        summary = self._readSummary(TRAIN_FOLDER)
+        summary = self.readEngineSummary()
         if not summary:
             return ["The model is not ready yet."]
         lines = [*self._trainingSummary(summary), f"Particles: {summary.get('particles')} of {summary.get('box')} px."]
         return lines + summary.get("notes", []) + self._warningSummary(summary)
 
     def _methods(self) -> list[str]:
-        summary = self._readSummary(TRAIN_FOLDER)
+        summary = self.readEngineSummary()
         if not summary:
             return []
         kind = "joint unsupervised" if summary.get("method") == "judl" else "unsupervised"

@@ -69,7 +69,7 @@ class TestUdlForms(unittest.TestCase):
     def test_train(self) -> None:
         found = self.checkProtocol(
             "ProtUdlTrain",
-            *("inputParticles", "inputModel", "maxShift", "maskRadius", "method", "epochs", "learningRate", "seed"),
+            *("inputParticles", "inputModel", "maskRadius", "method", "epochs", "learningRate", "seed"),
         )
         self.assertIn("maskRadius", found["wizards"])
 
