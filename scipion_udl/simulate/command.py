@@ -62,7 +62,7 @@ def write_simulation(
 ) -> None:
     """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
 
-    chunk: particles made at a time (they do not depend on it; None: by their size); progress: whether to draw a bar on stderr.
+    chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr.
     """
     from tqdm import tqdm
 
