@@ -1,0 +1,373 @@
+"""The way from angles modulo 180 degrees to poses: first average, halves apart, everything together.
+
+1. A bounded subset settles shift and branch (initial.py); a full-circle search checks the network's angles on it.
+2. The first average, low-passed, starts two halves; from there on each half uses its own average alone.
+3. All particles are swept against their half's average until poses stand still (refinement.py).
+4. The halves are brought into one frame, and the last rounds align every particle to the average of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.alignment.fourier import Band, ShiftMaps, resize, to_fourier, transform
+from scipion_udl.alignment.geometry import Poses, compose, wrap
+from scipion_udl.alignment.initial import BranchSolver, Start
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.refinement import Reference, Refiner, State, full_circle, shift_reach
+from scipion_udl.alignment.resolution import frc_weights, ring_correlation
+from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+
+FIRST = 1024  # particles that settle the first average, at most
+FIRST_BAND = 32  # Fourier pixels of the working box
+AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
+DISAGREES = 2.0 * 4.0  # degrees: a search this far from the network's angle found another place
+
+
+@dataclass
+class AlignSettings:
+    """How particles are aligned.
+
+    max_shift: how far off centre particles lie, pixels of the input; seed; refine: False keeps the network's angles
+    (--no-refine); sweeps: rounds of the halves at most; joint: rounds against the average of all.
+    """
+
+    max_shift: float
+    seed: int = 0
+    refine: bool = True
+    sweeps: int = 6
+    joint: int = 2
+
+
+@dataclass
+class Alignment:
+    """The result for N particles; shifts in pixels of the input.
+
+    poses: final; half_poses: from halves that never saw each other's average (None without refinement); half: (N,) 0 or
+    1; score: weighted correlation with the average, -1 to 1; ambiguous: (N,) bool; shared: the Fourier ring up to which
+    halves had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,)
+    degrees modulo 180, NaN where the network was not asked; changes: (turn, move) per sweep.
+    """
+
+    poses: Poses
+    half_poses: Poses | None
+    half: np.ndarray
+    score: np.ndarray
+    ambiguous: np.ndarray
+    shared: float
+    searched: bool
+    network_angle: np.ndarray
+    changes: list[tuple[float, float]] = field(default_factory=list)
+
+
+class Aligner:
+    """Aligns the particles of a set with a trained network, or without one.
+
+    prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
+    spectra: how its input is sampled; log: told one line a stage.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedParticles,
+        network: nn.Module | None,
+        spectra: SpectraSettings,
+        settings: AlignSettings,
+        log: Callable[[str], None],
+    ) -> None:
+        self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
+        box, device = prepared.box, prepared.device
+        self.band = Band(box, round(0.45 * box), device)
+        self.first_band = Band(box, min(FIRST_BAND, self.band.k_max), device)
+        self.max_shift = settings.max_shift / prepared.scale
+        self.ranks = prepared.ranks(settings.seed)
+        self.network_angle = np.full(len(prepared), np.nan)
+
+    def run(self, reference: np.ndarray | None = None) -> Alignment:
+        """Align. reference: an image (D, D) of the input's box to start from, or None."""
+        prepared = self.prepared
+        usable = prepared.usable
+        half = (self.ranks % np.uint64(2)).astype(np.int64)
+        subset = usable[np.argsort(self.ranks[usable], kind="stable")[:FIRST]]
+        turns = self.network_angles(subset)
+        start, searched, subset_angle = self._first(subset, turns, reference)
+        state = State.start(np.zeros(len(prepared)))
+        state.angle[subset] = subset_angle
+        refiner = Refiner(prepared, self.band, self.max_shift)
+        if not self.settings.refine:
+            return self._network_only(state, start, refiner, usable, half)
+        shared = self._common_limit(start)
+        references = self._split(start, subset, subset_angle, half, shared)
+        rest = np.setdiff1d(usable, subset)
+        if len(rest):
+            if searched:
+                refiner.search(state, references, half, "full-circle search", rest)
+            else:
+                state.angle[rest] = self.network_angles(rest)
+        changes = self._halves(state, references, refiner, half, usable)
+        half_state = state.copy()
+        joint = self._joint(state, half_state, references, refiner, half, usable)
+        if reference is not None:
+            self._onto(joint, reference, (state, half_state), refiner)
+        return self._finish(state, half_state, half, shared, searched, changes)
+
+    @torch.no_grad()
+    def network_angles(self, indices: np.ndarray) -> np.ndarray:
+        """Pose angles (len(indices),) in degrees, modulo 180, by the network; zeros without one."""
+        angles = np.zeros(len(indices))
+        if self.network is None:
+            return angles
+        done = 0
+        for part, coefficients in self.prepared.chunks(indices, "network"):
+            turns = self.network.turns(polar_log_spectra(coefficients, self.prepared.box, self.spectra))
+            angles[done : done + len(part)] = wrap(-turns.double().cpu().numpy(), 180.0)
+            done += len(part)
+        self.network_angle[indices] = angles
+        return angles
+
+    # The first average
+
+    def _first(
+        self, subset: np.ndarray, angles: np.ndarray, reference: np.ndarray | None
+    ) -> tuple[Start, bool, np.ndarray]:
+        """(start, whether angles had to be searched, angles of the subset)."""
+        solver = self._solver(subset, angles)
+        if reference is not None:
+            start = solver.run(self._given(reference), 20, "the reference given")
+            return self._search_rounds(subset, angles, start, force=True)
+        if self.network is None:
+            return self._without_network(subset)
+        start = solver.solve(log=self.log)
+        return self._search_rounds(subset, angles, start)
+
+    def _solver(self, subset: np.ndarray, angles: np.ndarray) -> BranchSolver:
+        band = self.first_band
+        angle = np.zeros(len(self.prepared))
+        angle[subset] = angles
+
+        def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+            return band.of_images(transform(coefficients, band.box, torch.from_numpy(angle[part]).to(band.device)))
+
+        particles = self.prepared.all(subset, "first average", turned)
+        maps = ShiftMaps(band, shift_reach(self.max_shift))
+        return BranchSolver(band, maps, self.prepared.mask, particles)
+
+    def _given(self, reference: np.ndarray) -> torch.Tensor:
+        """A reference image as a band, whitened like the particles; its scale is that of an average of strength 1."""
+        band = self.first_band.crop(self.band_of(reference))
+        return self.first_band.masked(band, self.prepared.mask)
+
+    def _search_rounds(
+        self, subset: np.ndarray, angles: np.ndarray, start: Start, force: bool = False
+    ) -> tuple[Start, bool, np.ndarray]:
+        """Full-circle search of the subset against the average; where many angles are elsewhere and the likelihood
+        grows, the found ones are taken, until nothing changes."""
+        searched = False
+        for _ in range(4):
+            found = self._search(subset, start)
+            far = np.abs(wrap(found - angles, 180.0)) > DISAGREES
+            self.log(f"full-circle search: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
+            if far.mean() <= 0.005 and not force:
+                break
+            solver = self._solver(subset, found)
+            new = solver.run(start.average * self.first_band.spread(start.weight), 15, "full-circle search")
+            self.log(f"log likelihood a particle {start.likelihood:.2f} before, {new.likelihood:.2f} after the search")
+            if new.likelihood <= start.likelihood and not force:
+                break
+            gain = new.likelihood - start.likelihood
+            start, angles, searched, force = new, found, True, False
+            if gain < 0.05:
+                break
+        return start, searched, angles
+
+    def _search(self, subset: np.ndarray, start: Start) -> np.ndarray:
+        """Angles (degrees, modulo 360) of the subset by full-circle search against the first average."""
+        refiner = Refiner(self.prepared, self.first_band, self.max_shift)
+        state = State.start(np.zeros(len(self.prepared)))
+        reference = Reference(self.first_band, start.average, start.weight)
+        refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
+        return state.angle[subset]
+
+    def _without_network(self, subset: np.ndarray) -> tuple[Start, bool, np.ndarray]:
+        """Real space alone: full-circle search against single particles, then their average; several starts."""
+        best: tuple[Start, np.ndarray] | None = None
+        still = np.zeros(len(subset))
+        for number in range(min(4, len(subset))):
+            first = self._solver(subset[number : number + 1], still[:1]).particles[0]
+            weight = (torch.arange(self.first_band.k_max + 1, device=self.first_band.device) < 12).double()
+            start = Start(self.first_band.masked(first, self.prepared.mask), weight, -np.inf, still, "", [])
+            angles = still
+            for _ in range(5):
+                angles = self._search(subset, start)
+                start = self._solver(subset, angles).run(
+                    start.average * self.first_band.spread(start.weight), 10, f"particle {number + 1}"
+                )
+            if best is None or start.likelihood > best[0].likelihood:
+                best = (start, angles)
+        return best[0], True, best[1]
+
+    # Halves
+
+    def _common_limit(self, start: Start) -> float:
+        """The Fourier ring at which the common start of the halves is cut off: half of how far it reaches, 4 to 10."""
+        reach = int((start.weight > 0.5).sum())
+        return float(np.clip(reach / 2, 4, 10))
+
+    def _split(
+        self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray, shared: float
+    ) -> list[Reference]:
+        """A reference for either half: from the low-passed first average on, halves of the subset go their own way."""
+        inner = self.first_band
+        low = start.average * inner.spread(start.weight) * (inner.radius <= shared)
+        averages = []
+        for number in (0, 1):
+            members = half[subset] == number
+            if members.sum() < 2:  # too few to go apart: nothing will be claimed
+                averages.append(start.average)
+                continue
+            averages.append(self._solver(subset[members], angles[members]).run(low, 15, f"half {number + 1}").average)
+        weight = frc_weights(ring_correlation(inner, *averages))
+        return [self._widen(average, weight) for average in averages]
+
+    def _widen(self, average: torch.Tensor, weight: torch.Tensor) -> Reference:
+        wide = self.band.crop(self.first_band.half_plane(average))
+        padded = weight.new_zeros(self.band.k_max + 1)
+        padded[: len(weight)] = weight
+        return Reference(self.band, wide, padded)
+
+    def _halves(
+        self, state: State, references: list[Reference], refiner: Refiner, half: np.ndarray, usable: np.ndarray
+    ) -> list[tuple[float, float]]:
+        """Sweeps of both halves, each against its own average (``references``, renewed in place)."""
+        changes = []
+        for number in range(self.settings.sweeps):
+            result = refiner.sweep(state, references, half, f"halves, round {number + 1}", usable)
+            averages = self._averages(result.sums, result.counts)
+            weight = frc_weights(ring_correlation(self.band, *averages))
+            references[:] = [Reference(self.band, average, weight) for average in averages]
+            changes.append((result.turned, result.moved))
+            reach = int((weight > 0).sum())
+            self.log(
+                f"halves, round {number + 1}: poses moved by {result.turned:.3f} degrees and "
+                f"{result.moved * self.prepared.scale:.3f} px (medians); halves agree to Fourier pixel {reach}"
+            )
+            if number > 1 and result.turned < 0.03 and result.moved < 0.03:
+                break
+        return changes
+
+    def _averages(self, sums: list[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
+        return [self.band.masked(s / max(c, 1), self.prepared.mask) for s, c in zip(sums, counts)]
+
+    def _joint(
+        self,
+        state: State,
+        half_state: State,
+        references: list[Reference],
+        refiner: Refiner,
+        half: np.ndarray,
+        usable: np.ndarray,
+    ) -> Reference:
+        """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average."""
+        between = register(self.band, references[1], references[0], refiner)
+        members = np.flatnonzero(half == 1)
+        for poses in (state, half_state):
+            joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
+            poses.angle[members], poses.shift[members] = joined.angle, joined.shift
+        self.log(
+            f"the second half's average lay {float(between.angle[0]):.2f} degrees and "
+            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
+        )
+        moved = self._moved(references[1].average, between)
+        averages = [references[0].average, moved]
+        counts = np.bincount(half[usable], minlength=2)
+        for number in range(self.settings.joint):
+            frc = ring_correlation(self.band, *averages).clamp(0, 1)
+            whole = frc_weights(2 * frc / (1 + frc), floor=0.2)  # of the average of all, by the halves' agreement
+            total = (averages[0] * counts[0] + averages[1] * counts[1]) / counts.sum()
+            joint = Reference(self.band, total, whole)
+            other = [Reference(self.band, averages[1 - h], frc_weights(frc)) for h in (0, 1)]
+            result = refiner.sweep(
+                state, [joint, joint], half, f"all together, round {number + 1}", usable, judge=other
+            )
+            averages = self._averages(result.sums, result.counts)
+        return joint
+
+    def _onto(self, joint: Reference, image: np.ndarray, states: tuple[State, ...], refiner: Refiner) -> None:
+        """Bring all poses into the frame of the reference image that was given."""
+        target = self.band.crop(self.band_of(image))
+        target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
+        between = register(self.band, joint, target, refiner)
+        for poses in states:
+            joined = compose(between, Poses(poses.angle, poses.shift))
+            poses.angle, poses.shift = joined.angle, joined.shift
+
+    def band_of(self, image: np.ndarray) -> torch.Tensor:
+        """Coefficients in the working box (box, box//2 + 1) of an image (D, D) of the input's box, normalised."""
+        prepared = self.prepared
+        values = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(prepared.device)
+        values = (values - values.mean()) / values.std().clamp(min=1e-12)
+        return resize(to_fourier(values), prepared.source.box, prepared.box)
+
+    def _moved(self, average: torch.Tensor, pose: Poses) -> torch.Tensor:
+        angle = torch.from_numpy(pose.angle).to(self.band.device)
+        shift = torch.from_numpy(pose.shift).to(self.band.device)
+        return self.band.of_images(transform(self.band.half_plane(average)[None], self.band.box, angle, shift))[0]
+
+    # Results
+
+    def _network_only(
+        self, state: State, start: Start, refiner: Refiner, usable: np.ndarray, half: np.ndarray
+    ) -> Alignment:
+        """The network's angles, shift and branch against the first average; no search, no rounds."""
+        reference = self._widen(start.average, start.weight)
+        state.angle[usable] = self.network_angles(usable)
+        everyone = np.zeros(len(half), np.int64)
+        refiner.sweep(state, [reference], everyone, "shift and branch", usable, turn=False)
+        return self._finish(state, None, half, 0.0, False, [])
+
+    def _finish(
+        self,
+        state: State,
+        half_state: State | None,
+        half: np.ndarray,
+        shared: float,
+        searched: bool,
+        changes: list[tuple[float, float]],
+    ) -> Alignment:
+        scale = self.prepared.scale
+        blank = self.prepared.statistics.blank
+        for one in (state, half_state):
+            if one is not None:
+                one.angle[blank], one.shift[blank], one.score[blank], one.log_odds[blank] = 0, 0, 0, 0
+        return Alignment(
+            poses=Poses(state.angle, state.shift * scale),
+            half_poses=None if half_state is None else Poses(half_state.angle, half_state.shift * scale),
+            half=half,
+            score=state.score,
+            ambiguous=state.log_odds < AMBIGUOUS,
+            shared=shared,
+            searched=searched,
+            network_angle=self.network_angle,
+            changes=changes,
+        )
+
+
+def register(band: Band, moving: Reference, fixed: Reference, refiner: Refiner) -> Poses:
+    """The pose (working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
+    angles = torch.arange(0, 180, 4.0, device=band.device)
+    turned = fixed.turned(band, -angles)
+    angle = full_circle(moving.average[None], turned, angles, refiner.maps).double()
+    shift = torch.zeros(1, 2, device=band.device)
+    for _ in range(5):
+        image = transform(band.half_plane(moving.average)[None], band.box, angle)
+        aligned = refiner._align(band.of_images(image), fixed, fixed, True)
+        shift = aligned.shift
+        angle = angle + aligned.turn.double() + 180.0 * aligned.flipped
+    turn = Poses(aligned.turn.double().cpu().numpy())
+    before = Poses((angle - aligned.turn.double()).cpu().numpy(), shift.double().cpu().numpy())
+    return compose(turn, before)

@@ -1,0 +1,76 @@
+"""Averages in the full box: the last pass over the particles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import radii, to_fourier, to_images, transform
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.resolution import frc_weights
+
+
+@dataclass
+class Averages:
+    """Images (D, D) float32: plain mean of all aligned particles; halves, by their own poses (None without)."""
+
+    all: np.ndarray
+    halves: tuple[np.ndarray, np.ndarray] | None
+
+
+def apply_poses(images: torch.Tensor, fill: torch.Tensor, poses: Poses) -> torch.Tensor:
+    """Images (n, D, D) with poses applied; what comes from outside of the box is ``fill`` (n,)."""
+    box, device = images.shape[-1], images.device
+    fill = fill[:, None, None]
+    angle = torch.from_numpy(poses.angle).to(device)
+    shift = torch.from_numpy(poses.shift).to(device)
+    moved = transform(to_fourier(images - fill), box, angle, shift) + fill
+    still = (angle == 0) & (shift == 0).all(1)  # nothing to do: not even the Nyquist frequency is touched
+    return torch.where(still[:, None, None], images, moved)
+
+
+def average_particles(
+    prepared: PreparedParticles,
+    poses: Poses,
+    half_poses: Poses | None,
+    half: np.ndarray,
+    keep: Callable[[np.ndarray], None] | None = None,
+) -> Averages:
+    """One pass over all particles in the full box. ``keep`` is given the aligned images (n, D, D) chunk by chunk, in
+    the order of the set."""
+    box, device, n = prepared.source.box, prepared.device, len(prepared)
+    mean = prepared.statistics.mean
+    total = torch.zeros(3, box, box, dtype=torch.float64, device=device)
+    for part, images in prepared.raw_chunks(np.arange(n), "averages"):
+        fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
+        aligned = apply_poses(images, fill, poses[part])
+        total[0] += aligned.double().sum(0)
+        if keep:
+            keep(aligned.cpu().numpy())
+        if half_poses is not None:
+            own = apply_poses(images, fill, half_poses[part])
+            second = torch.from_numpy(half[part] == 1).to(device)
+            total[1] += own[~second].double().sum(0)
+            total[2] += own[second].double().sum(0)
+    counts = np.maximum(np.bincount(half, minlength=2), 1)
+    halves = None
+    if half_poses is not None:
+        halves = tuple((total[h + 1] / counts[h]).float().cpu().numpy() for h in (0, 1))
+    return Averages((total[0] / n).float().cpu().numpy(), halves)
+
+
+def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:
+    """An average (D, D) with every Fourier ring weighted by what the half-set FRC says of the average of both halves;
+    rings up to ``shared``, where the FRC proves nothing, are kept."""
+    box = average.shape[-1]
+    whole = 2 * np.clip(frc, 0, 1) / (1 + np.clip(frc, 0, 1))
+    per_ring = torch.zeros(box, dtype=torch.float64)
+    per_ring[: len(whole)] = frc_weights(torch.from_numpy(whole), floor=0.25)
+    per_ring[: max(int(shared), 4)] = 1
+    coefficients = to_fourier(torch.from_numpy(average - background).double())
+    ring = radii(box).round().long()
+    return (to_images(coefficients * per_ring[ring], box) + background).float().numpy()

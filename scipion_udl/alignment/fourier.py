@@ -1,0 +1,169 @@
+"""Fourier coefficients of small images: cropping, the band that alignment works in, moving an image, comparing two.
+
+Coefficients are those of ``rfft2`` with ``norm="ortho"`` of an image whose origin is pixel box//2, so white noise of
+variance 1 has coefficients of variance 1 in any box. Half planes: the last axis holds 0 <= kx, the one before it all
+ky. Everything takes free leading batch dimensions and stays on the device of its input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as functional
+
+
+def to_fourier(images: torch.Tensor) -> torch.Tensor:
+    """Half-plane coefficients (..., D, D//2 + 1), complex, of images (..., D, D)."""
+    return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)), norm="ortho")
+
+
+def to_images(coefficients: torch.Tensor, box: int) -> torch.Tensor:
+    """Images (..., box, box) of half-plane coefficients (..., box, box//2 + 1); undoes :func:`to_fourier`."""
+    return torch.fft.fftshift(torch.fft.irfft2(coefficients, s=(box, box), norm="ortho"), dim=(-2, -1))
+
+
+def resize(coefficients: torch.Tensor, box: int, new_box: int) -> torch.Tensor:
+    """Coefficients of a box brought to a smaller (cropped) or larger (zero padded) one, values unchanged.
+
+    (..., box, box//2 + 1) -> (..., new_box, new_box//2 + 1). The Nyquist frequency of the smaller even box is dropped:
+    it has no partner, and a shifted image would not stay real.
+    """
+    if box == new_box:
+        return coefficients
+    k = (min(box, new_box) - 1) // 2
+    out = coefficients.new_zeros(*coefficients.shape[:-2], new_box, new_box // 2 + 1)
+    out[..., : k + 1, : k + 1] = coefficients[..., : k + 1, : k + 1]
+    out[..., -k:, : k + 1] = coefficients[..., -k:, : k + 1]
+    return out
+
+
+def soft_disc(box: int, radius: float, edge: float, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A disc (box, box) about pixel box//2: 1 inside, falling as a raised cosine to 0 over ``edge`` pixels about
+    ``radius``."""
+    axis = torch.arange(box, device=device) - box // 2
+    r = (axis[:, None] ** 2 + axis[None] ** 2).sqrt()
+    return 0.5 + 0.5 * torch.cos(math.pi * ((r - radius + edge / 2) / edge).clamp(0, 1))
+
+
+def radii(box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The distance from the origin, in Fourier pixels, of every half-plane coefficient, (box, box//2 + 1)."""
+    ky = torch.fft.fftfreq(box, 1 / box, device=device)
+    kx = torch.arange(box // 2 + 1, device=device)
+    return (ky[:, None] ** 2 + kx[None] ** 2).sqrt()
+
+
+def transform(
+    coefficients: torch.Tensor, box: int, angle: torch.Tensor, shift: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Images (N, box, box) of particles with a pose applied: turned by ``angle``, then moved by ``shift``.
+
+    coefficients: (N, box, box//2 + 1) or (1, ...) for one image in many poses; angle: (N,) degrees; shift: (N, 2) x, y
+    in pixels, or None. The pose is that of geometry.py: p_aligned = R(angle) p + t. The image is sampled twice as
+    finely by zero padding and read with cubic interpolation; outside of the box it is 0.
+    """
+    fine = 2 * box
+    sampled = to_images(resize(coefficients, box, fine), fine) * 2
+    axis = torch.arange(box, device=angle.device, dtype=sampled.dtype) - box // 2
+    angle = torch.deg2rad(angle).to(sampled.dtype)[:, None, None]
+    x, y = axis[None, None, :].expand(len(angle), box, box), axis[None, :, None].expand(len(angle), box, box)
+    if shift is not None:
+        shift = shift.to(sampled.dtype)
+        x, y = x - shift[:, 0, None, None], y - shift[:, 1, None, None]
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # grid_sample counts from -1 to 1 over the outer edges of the pixels; pixel box of the fine image is the origin.
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], -1) * (2 / box) + 1 / fine
+    return functional.grid_sample(
+        sampled[:, None].expand(len(angle), -1, -1, -1), grid, mode="bicubic", align_corners=False
+    )[:, 0]
+
+
+class Band:
+    """The Fourier coefficients of a box up to a radius: what alignment computes with.
+
+    box: pixels; k_max: Fourier pixels, below box/2. Coefficients in the band are (..., 2 k_max + 1, k_max + 1) with ky
+    from -k_max to k_max; outside of the disc, and at the origin, they are 0. ``weight`` counts a half plane once.
+    """
+
+    def __init__(self, box: int, k_max: int, device: torch.device | str = "cpu") -> None:
+        self.box, self.k_max, self.device = box, min(k_max, (box - 1) // 2), torch.device(device)
+        self.ky = torch.arange(-self.k_max, self.k_max + 1, device=device, dtype=torch.float32)
+        self.kx = torch.arange(self.k_max + 1, device=device, dtype=torch.float32)
+        self.radius = (self.ky[:, None] ** 2 + self.kx[None] ** 2).sqrt()
+        self.disc = ((self.radius <= self.k_max) & (self.radius >= 1)).float()
+        self.weight = self.disc.clone()
+        self.weight[:, 0] *= 0.5  # both halves of the column kx = 0 are in the band
+        self.ring = self.radius.round().long().clamp(max=self.k_max + 1)
+
+    def crop(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """The band of half-plane coefficients (..., box, box//2 + 1)."""
+        k = self.k_max
+        return torch.cat([coefficients[..., -k:, : k + 1], coefficients[..., : k + 1, : k + 1]], -2) * self.disc
+
+    def half_plane(self, band: torch.Tensor) -> torch.Tensor:
+        """Half-plane coefficients (..., box, box//2 + 1) of a band, zero outside of it."""
+        k = self.k_max
+        out = band.new_zeros(*band.shape[:-2], self.box, self.box // 2 + 1)
+        out[..., -k:, : k + 1] = band[..., :k, :]
+        out[..., : k + 1, : k + 1] = band[..., k:, :]
+        return out
+
+    def of_images(self, images: torch.Tensor) -> torch.Tensor:
+        """The band of images (..., box, box)."""
+        return self.crop(to_fourier(images))
+
+    def images(self, band: torch.Tensor) -> torch.Tensor:
+        """Images (..., box, box) of a band."""
+        return to_images(self.half_plane(band), self.box)
+
+    def masked(self, band: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The band of the image after multiplication with a mask (box, box)."""
+        return self.of_images(self.images(band) * mask)
+
+    def shifted(self, band: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """The band of images moved by ``shift`` (..., 2), x and y in pixels (+x to the right, +y down)."""
+        phase = shift[..., 1, None, None] * self.ky[:, None] + shift[..., 0, None, None] * self.kx
+        return band * torch.polar(torch.ones_like(phase), phase * (-2 * math.pi / self.box))
+
+    def dot(self, a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """The real inner product of two bands over one half plane, weighted; (...,)."""
+        w = self.weight if weight is None else self.weight * weight
+        return ((a.real * b.real + a.imag * b.imag) * w).sum((-2, -1))
+
+    def ring_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums of real values (2 k_max + 1, k_max + 1) over rings one Fourier pixel wide, (k_max + 1,), float64."""
+        sums = torch.zeros(self.k_max + 2, dtype=torch.float64, device=values.device)
+        return sums.index_add_(0, self.ring.flatten(), (values * self.weight).double().flatten())[:-1]
+
+    def spread(self, per_ring: torch.Tensor) -> torch.Tensor:
+        """Values per ring (k_max + 1,) laid out over the band, (2 k_max + 1, k_max + 1), float32, 0 outside the disc.
+        """
+        padded = functional.pad(per_ring.float(), (0, 1))
+        return padded[self.ring] * self.disc
+
+
+class ShiftMaps:
+    """Correlations over a square of shifts, without a Fourier transform of the whole box.
+
+    band: the Band; reach: the farthest shift looked at, pixels; step: pixels between two shifts. The maps are
+    (..., S, S) with rows for y, columns for x; ``shifts`` (S,) are the values along either axis.
+    """
+
+    def __init__(self, band: Band, reach: float, step: float = 1.0) -> None:
+        count = math.ceil(reach / step)
+        self.shifts = torch.arange(-count, count + 1, device=band.device, dtype=torch.float32) * step
+        turn = 2 * math.pi / band.box
+        self._rows = torch.polar(torch.ones(1, device=band.device), turn * self.shifts[:, None] * band.ky)
+        self._columns = torch.polar(torch.ones(1, device=band.device), turn * band.kx[:, None] * self.shifts)
+        self.inside = (self.shifts[:, None] ** 2 + self.shifts[None] ** 2) <= reach**2
+        self._weight = band.weight
+
+    def correlate(self, band: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        """<shifted by t, reference> over one half plane for every t, (..., S, S)."""
+        product = band.conj() * (reference * self._weight)
+        return ((self._rows @ product) @ self._columns).real
+
+    def blur(self, weights: torch.Tensor) -> torch.Tensor:
+        """The factor that makes of a band the mean of its shifted copies with these weights (..., S, S)."""
+        weights = weights.to(self._rows.dtype)
+        return (self._rows.conj().T @ weights) @ self._columns.conj().T

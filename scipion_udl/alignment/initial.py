@@ -1,0 +1,164 @@
+"""The first average: shift and the 180 degree question, settled together.
+
+The network knows each angle modulo 180 degrees. Turned by it, a particle has two candidates (as it is, and turned by
+another 180 degrees, which in Fourier space is the complex conjugate), each with a shift. Expectation maximisation
+weighs all of them by their likelihood given the average and puts the weighted mean in the average's place. Three things
+make it find the same answer from every start: the reference of a particle never holds that particle (the set is cut
+into folds), the shifts looked at reach farther than any particle lies off centre, and the average is kept centred.
+
+Starts: the two-fold symmetrised average with the signs of its antisymmetric part read off the first principal
+component, and single particles. All are judged by one number, the mean log likelihood of a particle given the average
+of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.resolution import frc_weights, ring_correlation
+
+FOLDS = 4
+STEP = 64  # particles at a time: bounds the memory of the shift maps
+
+
+@dataclass
+class Start:
+    """Where the rounds of one start ended.
+
+    average: (band) plain masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood
+    of a particle given the average of the others, nats; turned: (N,) posterior of the candidate turned by 180 degrees;
+    name: how it began; history: the likelihood after every round.
+    """
+
+    average: torch.Tensor
+    weight: torch.Tensor
+    likelihood: float
+    turned: torch.Tensor
+    name: str
+    history: list[float]
+
+
+def expectation(
+    maps: ShiftMaps, particles: torch.Tensor, reference: torch.Tensor, prior: torch.Tensor, both: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log evidence (N,), posterior (N, 2, S, S)) of the candidates and shifts of particles against a reference.
+
+    particles: bands (N, ...), already turned by the network's angle; reference: one band, Wiener weighted; prior: (S,
+    S) log prior of the shifts. Noise has variance 1 a coefficient. With ``both`` false the second candidate is left
+    out.
+    """
+    logs = 2 * maps.correlate(particles, reference)[:, None] + prior
+    if both:
+        logs = torch.cat([logs, 2 * maps.correlate(particles.conj(), reference)[:, None] + prior], 1)
+    flat = logs.flatten(1)
+    return torch.logsumexp(flat, 1), torch.softmax(flat, 1).view(logs.shape)
+
+
+class BranchSolver:
+    """Finds shifts and the 180 degree branch of particles turned by the network.
+
+    band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), bounded in number.
+    """
+
+    def __init__(self, band: Band, maps: ShiftMaps, mask: torch.Tensor, particles: torch.Tensor) -> None:
+        self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
+        self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
+        reach = float(maps.shifts[-1])
+        square = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2
+        self.prior = (-square / (2 * (reach / 2) ** 2)).masked_fill(~maps.inside, -torch.inf)
+
+    def run(self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False) -> Start:
+        """Rounds of expectation maximisation from an average (band), until the likelihood stands still.
+
+        symmetric: hold the average two-fold symmetric (real in Fourier space), which leaves the branch open.
+        """
+        references = [start] * (int(self.fold.max()) + 1)
+        history: list[float] = []
+        for _ in range(rounds):
+            sums, counts, likelihood, turned = self._expect(references, symmetric)
+            total, n = sum(sums), len(self.particles)
+            halves = [self._finish(sum(sums[h::2]) / max(sum(counts[h::2]), 1), symmetric) for h in (0, 1)]
+            weight = frc_weights(ring_correlation(self.band, *halves))
+            spread = self.band.spread(weight)
+            references = [
+                self._finish((total - s) / max(n - c, 1), symmetric) * spread for s, c in zip(sums, counts)
+            ]
+            history.append(likelihood)
+            if len(history) > 3 and abs(history[-1] - history[-2]) < 1e-3 * max(1.0, 0.01 * abs(likelihood)):
+                break
+        return Start(self._finish(total / n, symmetric), weight, history[-1], turned, name, history)
+
+    def _expect(
+        self, references: list[torch.Tensor], symmetric: bool
+    ) -> tuple[list[torch.Tensor], list[int], float, torch.Tensor]:
+        """Sums of the expected aligned particles per fold (centred), their counts, the likelihood, the branches."""
+        band, maps = self.band, self.maps
+        sums, counts, evidence = [], [], 0.0
+        turned = torch.zeros(len(self.particles), device=band.device)
+        drift = torch.zeros(2, dtype=torch.float64, device=band.device)
+        for fold, reference in enumerate(references):
+            members = (self.fold == fold).nonzero()[:, 0]
+            total = torch.zeros_like(reference)
+            for part in members.split(STEP):
+                particles = self.particles[part]
+                logs, posterior = expectation(maps, particles, reference, self.prior, both=not symmetric)
+                total += (particles * maps.blur(posterior[:, 0])).sum(0)
+                if not symmetric:
+                    total += (particles.conj() * maps.blur(posterior[:, 1])).sum(0)
+                    turned[part] = posterior[:, 1].sum((-2, -1))
+                across = posterior.sum((0, 1)).double()
+                drift += torch.stack([(across.sum(0) * maps.shifts).sum(), (across.sum(1) * maps.shifts).sum()])
+                evidence += float((logs - band.dot(reference, reference)).double().sum())
+            sums.append(total)
+            counts.append(len(members))
+        centre = (-drift / len(self.particles)).float()
+        return [band.shifted(s, centre) for s in sums], counts, evidence / len(self.particles), turned
+
+    def _finish(self, average: torch.Tensor, symmetric: bool) -> torch.Tensor:
+        masked = self.band.masked(average, self.mask)
+        return masked.real.to(masked.dtype) if symmetric else masked
+
+    def symmetric_start(self, rounds: int = 15) -> Start:
+        """The two-fold symmetrised average: shifts are known against it, branches are not."""
+        blurred = self.particles.real.mean(0).to(self.particles.dtype) * (self.band.radius < 12)
+        return self.run(self._finish(blurred, True), rounds, "symmetrised", symmetric=True)
+
+    def spectral_start(self, symmetric: Start) -> torch.Tensor:
+        """An average (band) with the branches that the antisymmetric parts agree on.
+
+        The antisymmetric part of a particle (imaginary in Fourier space once it is centred on the symmetrised average)
+        is the same for all but for its sign, the branch: its first principal component has the signs.
+        """
+        band = self.band
+        reference = symmetric.average * band.spread(symmetric.weight)
+        aligned = []
+        for part in self.particles.split(STEP):
+            _, posterior = expectation(self.maps, part, reference, self.prior, both=False)
+            aligned.append(band.masked(part * self.maps.blur(posterior[:, 0]), self.mask))
+        aligned = torch.cat(aligned)
+        odd = (aligned.imag * band.weight.sqrt()).flatten(1)
+        vector = torch.linalg.eigh(odd @ odd.T).eigenvectors[:, -1]
+        sign = torch.where(vector >= 0, 1.0, -1.0)
+        for _ in range(10):
+            sign = torch.where(odd @ (sign @ odd) >= 0, 1.0, -1.0)
+        both = torch.complex(aligned.real, aligned.imag * sign[:, None, None])
+        return both.mean(0)
+
+    def single_start(self, number: int) -> torch.Tensor:
+        """An average (band) that is one particle, low-passed."""
+        return self._finish(self.particles[number] * (self.band.radius < 16), False)
+
+    def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
+        """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
+        starts = [self.run(self.spectral_start(self.symmetric_start()), rounds, "spectral signs")]
+        for number in range(min(singles, len(self.particles))):
+            starts.append(self.run(self.single_start(number), rounds, f"particle {number + 1}"))
+        best = max(starts, key=lambda start: start.likelihood)
+        if log:
+            told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
+            log(f"first average: log likelihood a particle from {told}")
+        return best

@@ -1,0 +1,199 @@
+"""Particles as the alignment sees them: normalised, whitened, Fourier cropped to a working box; chunk by chunk.
+
+One look through the set (:meth:`PreparedParticles.scan`) measures what preparation needs; afterwards every pass reads
+each particle once, one chunk ahead of the computation, and nothing of the size of the set is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import radii, resize, soft_disc, to_fourier
+from scipion_udl.errors import UdlError
+from scipion_udl.io.particles import ParticleSource
+
+WORKING_BOX = 128
+CHUNK = 128
+
+
+@dataclass
+class Scan:
+    """What one look through a set found.
+
+    mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
+    noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
+    average: (D, D) float64, mean of the particles as they came (blank ones left out);
+    bright: mean of the disc minus the background, in units of the background's standard deviation.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    blank: np.ndarray
+    noise: torch.Tensor
+    average: np.ndarray
+    bright: float
+
+
+class PreparedParticles:
+    """The particles of a source, prepared on a device.
+
+    source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
+    of the disc that holds the particle, pixels of the source (None: 0.42 of the box). ``box`` is the working box,
+    ``scale`` the pixels of the source in a pixel of it. Progress is told to ``report`` (stage, done, total).
+    """
+
+    def __init__(
+        self,
+        source: ParticleSource,
+        device: torch.device,
+        chunk: int | None = None,
+        mask_radius: float | None = None,
+        report: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.source, self.device, self.chunk = source, device, chunk or CHUNK
+        self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
+        self.scale = source.box / self.box
+        self.mask_radius = (mask_radius or 0.42 * source.box) / self.scale
+        self.report = report or (lambda stage, done, total: None)
+        self._scan: Scan | None = None
+        self._filter: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def statistics(self) -> Scan:
+        """The result of :meth:`scan`."""
+        if self._scan is None:
+            self.scan()
+        return self._scan
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Indices (from 0) of the particles that are not blank."""
+        return np.flatnonzero(~self.statistics.blank)
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The soft disc about the particle in the working box, (box, box)."""
+        return soft_disc(self.box, self.mask_radius, max(4.0, 0.06 * self.box), self.device)
+
+    def raw_chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(indices, images (n, D, D) on the device) over ``indices`` in their order, read one chunk ahead."""
+        parts = [indices[i : i + self.chunk] for i in range(0, len(indices), self.chunk)]
+        done = 0
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.source.read, parts[0]) if parts else None
+            for number, part in enumerate(parts):
+                images = torch.from_numpy(ahead.result()).to(self.device)
+                if number + 1 < len(parts):
+                    ahead = reader.submit(self.source.read, parts[number + 1])
+                yield part, images
+                done += len(part)
+                self.report(stage, done, len(indices))
+
+    def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
+        statistics = self.statistics
+        for part, images in self.raw_chunks(indices, stage):
+            yield part, self._whiten(images, statistics.mean[part], statistics.std[part])
+
+    def all(
+        self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """What ``keep`` makes of (indices, coefficients) of each chunk, in one tensor: for bounded subsets."""
+        out = None
+        start = 0
+        for part, coefficients in self.chunks(indices, stage):
+            kept = keep(part, coefficients)
+            if out is None:  # filled in place: stacking at the end would need the memory twice
+                out = kept.new_empty(len(indices), *kept.shape[1:])
+            out[start : start + len(part)] = kept
+            start += len(part)
+        return out
+
+    def subset(self, count: int, seed: int) -> np.ndarray:
+        """At most ``count`` usable particles, chosen by their names and the seed, whatever the order of the items."""
+        usable = self.usable
+        return usable[np.argsort(self.ranks(seed)[usable], kind="stable")[:count]]
+
+    def ranks(self, seed: int) -> np.ndarray:
+        """A pseudo-random number (uint64) for every particle that depends on its image name and the seed alone."""
+        return np.array(
+            [
+                int.from_bytes(hashlib.blake2b(f"{seed}:{_short(name)}".encode(), digest_size=8).digest(), "big")
+                for name in self.source.names
+            ],
+            np.uint64,
+        )
+
+    def _whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
+        mean, std = (torch.from_numpy(v.astype(np.float32)).to(self.device)[:, None, None] for v in (mean, std))
+        coefficients = to_fourier((images - mean) / std)
+        return resize(coefficients * self._filter, self.source.box, self.box)
+
+    def scan(self) -> Scan:
+        """Read every particle once and measure background, noise spectrum, blank images and the plain average.
+
+        Raises UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
+        """
+        d, n = self.source.box, len(self)
+        disc = soft_disc(d, min(self.mask_radius * self.scale, d / 2 - 2), max(2.0, 0.04 * d), self.device)
+        outside = 1 - disc
+        mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
+        ring = radii(d, self.device).round().long().clamp(max=d // 2)
+        noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
+        total = torch.zeros(d, d, dtype=torch.float64, device=self.device)
+        bright = 0.0
+        for part, images in self.raw_chunks(np.arange(n), "reading"):
+            m, s, flat = _background(images, outside)
+            m, s = m[:, None, None], s[:, None, None]
+            good = ~flat
+            normal = ((images - m) / s)[good]
+            power = to_fourier(normal * outside).abs().pow(2).sum(0)
+            noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
+            total += images[good].double().sum(0)
+            bright += float((normal * disc).double().sum() / disc.sum())
+            mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
+            blank[part] = flat.cpu().numpy()
+        used = int((~blank).sum())
+        if used == 0:
+            raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
+        counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
+        noise = (noise / counts / used / outside.pow(2).mean()).float()
+        self._scan = Scan(mean, std, blank, noise, (total / used).cpu().numpy(), bright / used)
+        self._filter = _whitening(noise)[ring]
+        return self._scan
+
+
+def _short(name: str) -> str:
+    """An image name without its folders: what stays when a project is moved."""
+    number, _, file = name.rpartition("@")
+    return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
+
+
+def _background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant."""
+    whole = images.std((-2, -1))
+    scale = images.abs().amax((-2, -1))
+    flat = whole <= 1e-6 * scale
+    mean = (images * outside).sum((-2, -1)) / outside.sum()
+    std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
+    # A background that was masked to a constant says nothing of the noise; then the whole image must.
+    std = torch.maximum(std, 0.05 * whole)
+    return mean, torch.where(flat, torch.ones_like(std), std), flat
+
+
+def _whitening(noise: torch.Tensor) -> torch.Tensor:
+    """The filter per ring that makes the noise white: 1 / sqrt of its smoothed power, at most 100 times its least."""
+    # Ring 0 knows only the mean, which was taken off: ring 1 stands in for it.
+    padded = torch.cat([noise[1:2], noise[1:2], noise[1:], noise[-1:]])
+    smooth = padded.unfold(0, 3, 1).mean(-1)
+    floor = 1e-4 * smooth.max()
+    return smooth.clamp(min=float(floor) or 1e-12).rsqrt()

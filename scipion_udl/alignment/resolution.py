@@ -1,0 +1,102 @@
+"""How far two averages agree: Fourier ring correlation, the weights made of it, and the resolution that may be claimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from scipion_udl.alignment.fourier import Band, to_fourier
+
+CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
+
+
+def ring_correlation(band: Band, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Fourier ring correlation per ring (k_max + 1,), float64, of two bands; ring 0 is 0."""
+    cross = band.ring_sums(a.real * b.real + a.imag * b.imag)
+    power = band.ring_sums(a.abs().pow(2)) * band.ring_sums(b.abs().pow(2))
+    return cross / power.sqrt().clamp(min=1e-30)
+
+
+def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
+    """Wiener weights per ring, 2 FRC / (1 + FRC), of the half-set FRC smoothed over three rings; 0 from where it first
+    falls below ``floor``."""
+    f = frc.clone()
+    f[0] = f[1]
+    smooth = functional.avg_pool1d(functional.pad(f[None, None], (1, 1), mode="replicate"), 3, 1)[0, 0].clamp(0, 1)
+    low = (smooth < floor).nonzero()[:, 0]
+    low = low[low > 2]
+    if len(low):
+        smooth[int(low[0]) :] = 0
+    return 2 * smooth / (1 + smooth)
+
+
+def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+    """FRC per ring (D//2,), float64, of two masked images (D, D)."""
+    box = a.shape[-1]
+    fa, fb = to_fourier(a.double() * mask), to_fourier(b.double() * mask)
+    ky = torch.fft.fftfreq(box, 1 / box, device=a.device)
+    ring = (ky[:, None] ** 2 + torch.arange(box // 2 + 1, device=a.device)[None] ** 2).sqrt().round().long()
+    weight = torch.ones_like(ring, dtype=torch.float64)
+    weight[:, 0] = 0.5
+    if box % 2 == 0:
+        weight[:, -1] = 0.5
+
+    def rings(values: torch.Tensor) -> torch.Tensor:
+        sums = torch.zeros(int(ring.max()) + 1, dtype=torch.float64, device=a.device)
+        return sums.index_add_(0, ring.flatten(), (values * weight).flatten())[: box // 2]
+
+    cross = rings((fa * fb.conj()).real)
+    return (cross / (rings(fa.abs() ** 2) * rings(fb.abs() ** 2)).sqrt().clamp(min=1e-30)).cpu().numpy()
+
+
+@dataclass
+class Claim:
+    """What the half-set FRC allows to say.
+
+    signal: whether the halves agree on anything they did not share; resolution: angstrom, None where none is claimed;
+    note: the sentence for the user.
+    """
+
+    signal: bool
+    resolution: float | None
+    note: str
+
+
+def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float, mask_radius: float) -> Claim:
+    """The resolution that two halves support.
+
+    frc: per ring, of averages refined apart from each other; shared: the Fourier ring (pixels) up to which the halves
+    had a common start, where agreement proves nothing; mask_radius: pixels. A common signal is one whose FRC beyond the
+    shared rings stays clear of what noise gives: the mean of the next rings against its standard deviation, the number
+    of independent coefficients in the masked area counted.
+    """
+    first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
+    rings = np.arange(first, min(first + 4, len(frc)))
+    if not len(rings):
+        return Claim(False, None, "The box is too small to tell signal from noise: no resolution is claimed.")
+    independent = np.pi * rings * (np.pi * mask_radius**2 / box**2)
+    score = float((frc[rings] * independent).sum() / np.sqrt(independent.sum()))
+    limit = box * pixel_size / max(shared, 1e-9)
+    if score < 4 or frc[rings].mean() < CLAIM:
+        return Claim(
+            False,
+            None,
+            "No common signal was found: two halves of the set, aligned apart from each other, do not agree "
+            f"on anything finer than the common start ({limit:.1f} A); no resolution is claimed.",
+        )
+    below = np.flatnonzero(frc[first:] < CLAIM)
+    ring = first + int(below[0]) if len(below) else len(frc) - 1
+    if len(below) and ring > first:  # where the line between two rings crosses the threshold
+        high, low = frc[ring - 1], frc[ring]
+        ring = ring - 1 + (high - CLAIM) / max(high - low, 1e-9)
+    resolution = box * pixel_size / ring
+    return Claim(
+        True,
+        float(resolution),
+        f"The FRC of two halves aligned apart from each other falls to {CLAIM} at {resolution:.1f} A; their "
+        f"common start was low-passed at {limit:.1f} A.",
+    )

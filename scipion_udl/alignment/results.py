@@ -1,0 +1,206 @@
+"""What `train` and `align` leave behind: tables, averages, figures of merit, the report and the screen's summary."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
+from scipion_udl.alignment.device import describe
+from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.alignment.resolution import Claim
+from scipion_udl.constants import __version__
+from scipion_udl.io.aligned import Optics, write_aligned
+from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.stacks import write_stack
+
+if TYPE_CHECKING:
+    from scipion_udl.alignment.pipeline import Run
+
+
+def head(source: ParticleSource, args: argparse.Namespace, device: torch.device) -> dict:
+    """What every summary.json begins with."""
+    return {
+        "version": __version__,
+        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "input": args.input,
+        "particles": len(source),
+        "box": source.box,
+        "pixel_size": source.pixel_size,
+        "pixel_size_known": source.pixel_size_known,
+        "device": describe(device),
+        "seed": args.seed,
+    }
+
+
+def write_json(path: str, content: dict) -> None:
+    """A dict as indented JSON."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+
+
+def read_history(path: str) -> list[dict] | None:
+    """The rows of a training.csv, numbers as float; None where there is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: v if k == "stage" else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError):
+        return None
+
+
+def contrast(bright: float) -> str:
+    """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
+    if abs(bright) < 0.01:
+        return "unknown"
+    return "bright" if bright > 0 else "dark"
+
+
+def write_alignment(
+    run: Run,
+    alignment: Alignment,
+    averages: Averages,
+    claim: Claim,
+    frc: np.ndarray,
+    training: dict | None,
+    history: list[dict] | None,
+) -> None:
+    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder."""
+    out, source, args = run.out, run.source, run.args
+    optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
+    tables = write_aligned(
+        source,
+        alignment.poses,
+        alignment.score,
+        alignment.ambiguous,
+        out.scratch("aligned.star"),
+        out.scratch("aligned.xmd"),
+        optics,
+    )
+    for warning in tables:
+        run.warn(warning)
+    statistics = run.particles.statistics
+    background = float(statistics.mean[~statistics.blank].mean())
+    images = {
+        "average": averages.all,
+        "average_before": statistics.average,
+        "average_weighted": weighted_average(averages.all, frc, background, alignment.shared),
+        "half1": averages.halves[0],
+        "half2": averages.halves[1],
+    }
+    for name, image in images.items():
+        write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
+    _write_frc(out.scratch("frc.csv"), frc, source.box * source.pixel_size)
+    summary = _summary(run, alignment, claim, training)
+    write_json(out.scratch("summary.json"), summary)
+    _write_report(run, summary, alignment, averages, frc, history)
+
+
+def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
+    """frc.csv: frequency (1/A), resolution (A), FRC of the halves; field: box x pixel size, A."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frequency", "resolution", "frc"])
+        writer.writerows([f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc)))
+
+
+def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None) -> dict:
+    args = run.args
+    used = run.particles.usable
+    offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
+    return run.summary(
+        model=args.model or ("trained here" if training else None),
+        method=run.method,
+        refined=not args.no_refine,
+        signal_found=claim.signal,
+        resolution=claim.resolution,
+        resolution_note=claim.note,
+        score_mean=float(alignment.score[used].mean()),
+        ambiguous=int(alignment.ambiguous[used].sum()),
+        shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
+        searched=alignment.searched,
+        training=training,
+        network_only=_network_figures(alignment),
+    )
+
+
+def _network_figures(alignment: Alignment) -> dict:
+    """How far the network's angles were from the final ones, modulo 180 degrees; empty without a network."""
+    known = np.flatnonzero(np.isfinite(alignment.network_angle))
+    if not len(known) or alignment.half_poses is None:
+        return {}
+    angle = type(alignment.poses)(alignment.network_angle[known])
+    errors = np.abs(pose_errors(angle, alignment.poses[known], 180.0).rotation)
+    return {"median_change": float(np.median(errors)), "within_5_degrees": float((errors < 5).mean())}
+
+
+def _write_report(
+    run: Run,
+    summary: dict,
+    alignment: Alignment,
+    averages: Averages,
+    frc: np.ndarray,
+    history: list[dict] | None,
+) -> None:
+    from scipion_udl.alignment.report import ReportData, example_indices, write_report  # matplotlib takes a second
+
+    source = run.source
+    chosen = run.particles.usable[example_indices(alignment.score[run.particles.usable])]
+    before = source.read(chosen)
+    fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
+    after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
+    rings = np.arange(1, len(frc))
+    data = ReportData(
+        summary=summary,
+        average_before=run.particles.statistics.average,
+        average_after=averages.all,
+        frc=(rings / (source.box * source.pixel_size), frc[1:]),
+        frc_independent=alignment.half_poses is not None,
+        training=history,
+        poses=alignment.poses,
+        score=alignment.score,
+        ambiguous=alignment.ambiguous,
+        examples=[(f"item {i + 1}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)],
+    )
+    write_report(run.out.scratch("report.html"), data)
+
+
+def training_text(summary: dict, model: str, warnings: list[str]) -> str:
+    """The screen's summary of `train`."""
+    state = "converged" if summary["converged"] else "NOT converged"
+    lines = [
+        "",
+        f"Model               {model}",
+        f"Method              {summary['method'].upper()}, {summary['particles']} particles, seed {summary['seed']}",
+        f"Epochs              {summary['epochs']} ({state}; the best was number {summary['best_epoch']})",
+        f"Held-out loss       {summary['validation']:.4f}",
+    ]
+    return "\n".join([*lines, *(f"Warning: {w}" for w in warnings)])
+
+
+def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> str:
+    """The screen's summary of `align`."""
+    used = run.particles.usable
+    network = _network_figures(alignment)
+    lines = [
+        "",
+        f"Particles           {len(run.source)} ({len(used)} with an image)",
+        f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
+        f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
+        f"                    {claim.note}",
+    ]
+    if network:
+        lines.append(
+            f"Network alone       {network['median_change']:.2f} degrees (median) from the refined angle, "
+            f"{network['within_5_degrees']:.1%} within 5"
+        )
+    lines += [f"Results             {path}/report.html, aligned.star, aligned.xmd, average.mrcs"]
+    return "\n".join([*lines, *(f"Warning: {w}" for w in run.warnings)])

@@ -1,0 +1,67 @@
+"""Polar log spectra: what the networks see of a particle. Blind to its shift; turning the particle shifts them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+
+from scipion_udl.alignment.fourier import resize, soft_disc, to_images
+
+
+@dataclass(frozen=True)
+class SpectraSettings:
+    """How polar spectra are sampled.
+
+    box: the particles are Fourier cropped to this box first (pixels); r_min, r_max: the band, Fourier pixels, one
+    radius each; angles: directions over 180 degrees; mask: radius of the disc about the particle as a part of the box.
+    """
+
+    box: int = 64
+    r_min: int = 2
+    r_max: int = 20
+    angles: int = 128
+    mask: float = 0.42
+
+    @property
+    def radii(self) -> int:
+        """Number of radii."""
+        return self.r_max - self.r_min + 1
+
+    @classmethod
+    def for_box(cls, box: int) -> SpectraSettings:
+        """Settings for particles in a working box of ``box`` pixels: 64 px, or less for smaller particles."""
+        small = min(64, box - box % 2)
+        return cls(box=small, r_max=min(20, round(0.42 * small)))
+
+
+def polar_log_spectra(coefficients: torch.Tensor, box: int, settings: SpectraSettings) -> torch.Tensor:
+    """Polar log spectra (N, radii, angles), float32, of whitened coefficients (N, box, box//2 + 1).
+
+    Bin a of the last axis is the direction a * 180 / angles degrees from +x towards +y. The logarithm is that of 1 +
+    the amplitude in units of the noise; its mean over the directions is taken off per radius, so that what is left does
+    not know the particle's contrast transfer function but through its signal. After Chen, Feng, Shen 2023 (log
+    amplitude), sampled on a polar grid with the spectrum oversampled twice by zero padding.
+    """
+    small = settings.box
+    images = to_images(resize(coefficients, box, small), small)
+    disc = soft_disc(small, settings.mask * small, 0.08 * small, images.device)
+    outside = 1 - disc
+    images = (images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()) * disc
+    padded = 2 * small
+    amplitude = torch.fft.fft2(images, s=(padded, padded)).abs() / (small * disc.pow(2).mean().sqrt())
+    amplitude = torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1))
+    grid = _polar_grid(settings, images.device).expand(len(images), -1, -1, -1)
+    polar = functional.grid_sample(amplitude[:, None], grid, mode="bicubic", align_corners=False)[:, 0]
+    return polar - polar.mean(-1, keepdim=True)
+
+
+def _polar_grid(settings: SpectraSettings, device: torch.device) -> torch.Tensor:
+    """Where the polar samples lie in the padded spectrum, in grid_sample's coordinates, (1, radii, angles, 2)."""
+    padded = 2 * settings.box
+    radius = 2.0 * torch.arange(settings.r_min, settings.r_max + 1, device=device)[:, None]
+    theta = torch.arange(settings.angles, device=device)[None] * (math.pi / settings.angles)
+    xy = torch.stack([radius * theta.cos(), radius * theta.sin()], -1)
+    return ((xy + 0.5) * (2 / padded))[None]

@@ -1,0 +1,72 @@
+"""The first guess of the equivariant network, in closed form.
+
+With correlation as the only layer, the joint objective (the power of the mean of the aligned polar spectra) is climbed
+by turning every particle to the template and putting the mean in the template's place. Several starts, each one
+particle; the start with the best objective wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from scipion_udl.models.polar import refine_angles
+
+
+@dataclass
+class TemplateFit:
+    """A template (radii, angles); radial_weight (radii,), the agreement of halves; turns (N,) degrees modulo 180;
+    history: one dict a round."""
+
+    template: torch.Tensor
+    radial_weight: torch.Tensor
+    turns: torch.Tensor
+    history: list[dict]
+
+
+def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int = 40) -> TemplateFit:
+    """Fit a template to spectra (N, radii, angles), unsupervised.
+
+    The history holds, per round, the loss of the best start (1 - power of the mean / mean power) and how far the turns
+    still moved in degrees.
+    """
+    n, _, bins = spectra.shape
+    data = torch.fft.rfft(spectra)
+    order = torch.arange(data.shape[-1], device=data.device)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(n, generator=generator)[: min(starts, n)].to(data.device)
+    templates = data[chosen].clone()
+    power = data.abs().pow(2).sum((1, 2)).mean()
+    history: list[dict] = []
+    turns = None
+    for round_number in range(1, rounds + 1):
+        product = torch.einsum("nrm,srm->nsm", data, templates.conj())
+        new = refine_angles(torch.fft.irfft(product, n=bins).flatten(0, 1)).view(n, -1)
+        moved = None if turns is None else _distance(new, turns).mean(0)
+        turns = new
+        phase = torch.polar(torch.ones((), device=data.device), turns[..., None] * order * (torch.pi / 90))
+        templates = torch.einsum("nrm,nsm->srm", data, phase) / n
+        objective = templates.abs().pow(2).sum((1, 2)) / power
+        best = int(objective.argmax())
+        history.append({"epoch": round_number, "stage": "template", "loss": 1 - float(objective[best])})
+        if moved is not None:
+            history[-1]["moved"] = float(moved[best])
+            if moved.max() < 0.02:
+                break
+    aligned = data * phase[:, best, None]
+    weight = _agreement(aligned[::2].sum(0), aligned[1::2].sum(0))
+    template = torch.fft.irfft(templates[best], n=bins)
+    return TemplateFit(template, weight, turns[:, best] % 180, history)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Absolute difference of angles modulo 180, degrees."""
+    return ((a - b + 90) % 180 - 90).abs()
+
+
+def _agreement(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Correlation per radius of the two halves' mean spectra (Fourier along the angle), 0 to 1, as a Wiener weight."""
+    cross = (a * b.conj()).real.sum(-1)
+    frc = (cross / (a.abs().pow(2).sum(-1) * b.abs().pow(2).sum(-1)).sqrt().clamp(min=1e-12)).clamp(0, 1)
+    return 2 * frc / (1 + frc)

@@ -1,0 +1,96 @@
+"""Model files: safetensors with a card, so that a model can be read without running anything that it holds.
+
+The card is JSON in the file's metadata under "udl": format version, what made it, which network, what the particles
+were (box, pixel size, contrast) and how training went.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+from scipion_udl.models.polar import NETWORKS
+
+CARD_FORMAT = 1
+FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
+
+
+@dataclass
+class ModelCard:
+    """What a model is and what it was trained on.
+
+    method: judl or udl; network: a key of NETWORKS; config: its arguments; spectra: the arguments of SpectraSettings;
+    box (pixels), pixel_size (A): of the training particles; contrast: "bright" or "dark" particles, "unknown";
+    training: epochs, particles, seed, converged and final figures; made_by: the version that wrote it.
+    """
+
+    method: str
+    network: str
+    config: dict
+    spectra: dict
+    box: int
+    pixel_size: float
+    contrast: str = "unknown"
+    training: dict = field(default_factory=dict)
+    made_by: str = __version__
+    format: int = CARD_FORMAT
+
+    def check_fits(self, box: int, pixel_size: float, path: str) -> None:
+        """Raises UdlError where the field of view, box x pixel size, is not that of the training particles.
+
+        The network reads frequencies in units of 1/(box x pixel size), so a set that was only binned still fits.
+        """
+        mine, theirs = self.box * self.pixel_size, box * pixel_size
+        if abs(mine - theirs) > FIELD_TOLERANCE * mine:
+            raise UdlError(
+                f"The model {path} was trained on particles of {self.box} px at {self.pixel_size:g} A/px "
+                f"({mine:.0f} A across), these have {box} px at {pixel_size:g} A/px ({theirs:.0f} A across): "
+                "train a model on these particles, or give the right --pixel-size."
+            )
+
+
+def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
+    """Writes weights and card to ``path`` (complete or not at all)."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    partial = f"{path}.part"
+    save_file(tensors, partial, metadata={"udl": json.dumps(asdict(card)), "format": "pt"})
+    os.replace(partial, path)
+
+
+def read_card(path: str) -> ModelCard:
+    """The card of a model file. Raises UdlError for a file that is missing, cut, or no model of this program."""
+    if not os.path.isfile(path):
+        raise UdlError(f"There is no model file {path}: give the model.safetensors of a training run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            fields = json.loads((file.metadata() or {})["udl"])
+        if int(fields.get("format", 0)) > CARD_FORMAT:
+            raise UdlError(
+                f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
+            )
+        return ModelCard(**fields)
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise UdlError(
+            f"{path} is not a model of scipion-udl, or it is damaged ({type(error).__name__}): give the "
+            "model.safetensors of a training run."
+        ) from None
+
+
+def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelCard]:
+    """(network in evaluation mode on ``device``, card) of a model file. Raises UdlError as :func:`read_card` does."""
+    card = read_card(path)
+    try:
+        network = NETWORKS[card.network](**card.config)
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, SafetensorError):
+        raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None
+    return network.to(device).eval(), card
