@@ -1,0 +1,240 @@
+"""Training and aligning in a project, with the real engine, on simulated particles whose poses are known."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from pwem import Domain
+from pwem.emlib.image import ImageHandler
+from pwem.objects import Particle
+from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+
+from scipion_udl import Plugin
+from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.convert import poses_of
+from scipion_udl.engine_env import engine_gpus
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlImportParticles, ProtUdlTrain
+from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
+from scipion_udl.tests.test_protocols_import import write_model
+
+BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200
+
+
+class _UdlTest(BaseTest):
+    """A project with simulated particles in it."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        setupTestOutput(cls)
+        cls.folder = Path(cls.getOutputPath()).absolute()
+        cls.star = simulate(
+            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
+        )
+        cls.truth = read_truth(cls.star)
+        cls.imported = cls.importFile(cls.star)
+
+    @classmethod
+    def importFile(cls, path: Path) -> ProtUdlImportParticles:
+        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
+
+    @classmethod
+    def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
+        run = cls.newProtocol(protocol, numberOfThreads=2, **options)
+        run.inputParticles.set(cls.imported if particles is None else particles)
+        run.inputParticles.setExtended("outputParticles")
+        return run
+
+    def extraFile(self, run: object, name: str) -> Path:
+        return Path(self.proj.getPath(run._getExtraPath(name)))
+
+    def checkAgainstTruth(self, particles: object, rows: slice | list = slice(None)) -> None:
+        errors = pose_errors(poses_of(particles), self.truth[rows])
+        self.assertGreater(np.mean(np.abs(errors.rotation) < 5), 0.98)
+        self.assertLess(np.median(np.abs(errors.rotation)), 1.0)
+        self.assertLess(np.sqrt(np.mean(errors.shift**2)), 0.7)
+
+
+class TestUdlAlign2D(_UdlTest):
+    """The protocol to align, from its form to its outputs."""
+
+    def test_particles_in_and_an_alignment_out(self) -> None:
+        run = self.launchProtocol(self.newRun(ProtUdlAlign2D))
+        particles, average = run.outputParticles, run.outputAverage
+        self.assertSetSize(particles, COUNT)
+        self.assertTrue(particles.hasAlignment2D())
+        self.assertTrue(particles.hasCTF())
+        self.assertEqual(particles.getSamplingRate(), PIXEL_SIZE)
+        self.checkAgainstTruth(particles)
+        for item in particles.iterItems():
+            self.assertTrue(-1 <= item._udlScore.get() <= 1)
+            self.assertIn(item._udlAmbiguous.get(), (True, False))
+        self.assertIsInstance(average, Particle)
+        self.assertEqual((average.getSamplingRate(), average.getDim()), (PIXEL_SIZE, (BOX, BOX, 1)))
+        self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")
+        self.checkAverage(particles, average)
+        self.checkWords(run)
+        self.checkViewer(run)
+
+    def checkAverage(self, particles: object, average: Particle) -> None:
+        """The average is that of the particles as Scipion itself applies their alignment."""
+        total, output = np.zeros((BOX, BOX)), str(self.folder / "one.mrc")
+        for item in particles.iterItems():
+            flat = item.getTransform().getMatrix()[np.ix_([0, 1, 3], [0, 1, 3])]
+            ImageHandler.applyTransform("%d@%s" % item.getLocation(), output, flat, (BOX, BOX))  # noqa: UP031
+            total += ImageHandler().read(output).getData()
+        found = ImageHandler().read(average).getData()
+        self.assertGreater(correlation(total, found), 0.97)  # Scipion takes the nearest pixel here
+        with mrcfile.open(self.proj.getPath(average.getFileName())) as mrc:
+            self.assertEqual(mrc.data.shape, (1, BOX, BOX))
+
+    def checkWords(self, run: ProtUdlAlign2D) -> None:
+        summary = "\n".join(run.summary())
+        self.assertIn(f"Aligned *{COUNT}* particles", summary)
+        self.assertIn("report.html", summary)
+        self.assertIn("JUDL", summary)
+        self.assertIn("Chen2023", "\n".join(run.methods()))
+        self.assertIn("10.1016/j.jsb.2023.107940", "\n".join(run.citations()))
+        self.assertIn("2205.11829", "\n".join(run.citations()))
+        self.assertEqual(run.hasSummaryWarnings(), "WARNINGS" in summary)
+
+    def checkViewer(self, run: ProtUdlAlign2D) -> None:
+        """Everything that the viewer offers can be made from the files of the run, off screen."""
+        Domain.getViewers()
+        (viewer_class,) = (v for v in Domain.findViewers(run, "tkinter") if v.__name__ == "UdlAlign2DViewer")
+        viewer = viewer_class(project=self.proj)
+        viewer.setProtocol(run)
+        for name, show in viewer._getVisualizeDict().items():
+            views = show(name)
+            self.assertEqual(len(views), 1, name)
+            if name == "doShowReport":
+                self.assertTrue(views[0].url.endswith("report.html"))
+                continue
+            picture = self.folder / f"{name}.png"
+            views[0].savefig(str(picture))
+            self.assertGreater(picture.stat().st_size, 5000, name)
+            views[0].close()
+
+    def test_disabled_items_and_gaps_in_the_ids(self) -> None:
+        source = self.importFile(self.star)
+        disabled, removed = {3, 50, 51, 200}, {7, 8, 120}
+        with sqlite3.connect(self.proj.getPath(source.outputParticles.getFileName())) as database:
+            database.execute(f"UPDATE Objects SET enabled=0 WHERE id IN {tuple(disabled)}")
+            database.execute(f"DELETE FROM Objects WHERE id IN {tuple(removed)}")
+        run = self.launchProtocol(self.newRun(ProtUdlAlign2D, source))
+        expected = [k for k in range(1, COUNT + 1) if k not in disabled | removed]
+        self.assertEqual([item.getObjId() for item in run.outputParticles.iterItems()], expected)
+        for item in run.outputParticles.iterItems():
+            self.assertEqual(item.getIndex(), item.getObjId())
+        self.checkAgainstTruth(run.outputParticles, [k - 1 for k in expected])
+
+    def test_few_particles_are_aligned_without_a_network(self) -> None:
+        star = self.folder / "few.star"
+        lines = self.star.read_text().splitlines()
+        first = next(k for k, line in enumerate(lines) if "@" in line)
+        star.write_text("\n".join([*lines[: first + 40], ""]))
+        source = self.importFile(star)
+        run = self.newRun(ProtUdlAlign2D, source)
+        self.assertIn("40 particles", "\n".join(run.warnings()))
+        self.launchProtocol(run)
+        self.assertSetSize(run.outputParticles, 40)
+        self.assertFalse(run.hasAttribute("outputModel"))
+        self.assertIn("too few", "\n".join(run.summary()))
+        self.assertTrue(run.hasSummaryWarnings())
+
+    def test_a_stopped_run_goes_on_without_training_again(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.launchProtocol(run, wait=False)
+        log = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
+        deadline = time.time() + 300
+        while not (log.exists() and "alignStep, step 3" in log.read_text()):
+            self.assertLess(time.time(), deadline, "the run did not come to the alignment")
+            time.sleep(0.2)
+        self.proj._updateProtocol(run)
+        self.proj.stopProtocol(run)
+        model = self.extraFile(run, "model.safetensors")
+        trained = (model.read_bytes(), model.stat().st_mtime_ns)
+        self.assertFalse(self.extraFile(run, "aligned.star").exists())
+        self.proj._updateProtocol(run)
+        run.runMode.set(MODE_RESUME)
+        self.launchProtocol(run)
+        self.assertEqual((model.read_bytes(), model.stat().st_mtime_ns), trained)
+        self.assertSetSize(run.outputParticles, COUNT)
+        self.assertIn("Trained by", "\n".join(run.summary()))
+
+    def test_a_bad_particle_is_named(self) -> None:
+        images = mrcfile.read(str(self.star.parent / "particles.mrcs")).copy()
+        images[6, 10, 10] = np.nan
+        with mrcfile.new(str(self.folder / "nan.mrcs")) as mrc:
+            mrc.set_data(images)
+            mrc.set_image_stack()
+            mrc.voxel_size = PIXEL_SIZE
+        source = self.importFile(self.folder / "nan.mrcs")
+        run = self.newRun(ProtUdlAlign2D, source)
+        self.proj.launchProtocol(run, wait=True)
+        self.assertTrue(run.isFailed())
+        self.assertIn("item 7 holds NaN", run.getErrorMessage())
+        self.assertNotIn("Traceback", run.getErrorMessage())
+
+    def test_a_gpu_that_is_not_there_is_an_error(self) -> None:
+        names, problem = engine_gpus(Plugin.getEngineProgram())
+        self.assertEqual(problem, "")
+        run = self.newRun(ProtUdlAlign2D, useGpu=True, gpuList=str(len(names)))
+        (error,) = run.validate()
+        self.assertIn(f"GPU {len(names)} was asked for", error)
+        run.gpuList.set("")
+        self.assertIn("GPU ID", run.validate()[0])
+        run.useGpu.set(False)
+        self.assertEqual(run.validate(), [])
+
+    def test_lengths_must_fit_into_the_box(self) -> None:
+        run = self.newRun(ProtUdlAlign2D, maxShift=BOX, maskRadius=BOX)
+        errors = "\n".join(run.validate())
+        self.assertIn("*Largest shift*", errors)
+        self.assertIn("*Mask radius*", errors)
+
+
+class TestUdlModels(_UdlTest):
+    """Models: trained, imported, used."""
+
+    def test_a_trained_model_aligns_onto_a_reference(self) -> None:
+        trained = self.launchProtocol(self.newRun(ProtUdlTrain, method=0, seed=5))
+        self.assertIn("Trained by *JUDL*", "\n".join(trained.summary()))
+        self.assertTrue(self.extraFile(trained, "training.csv").exists())
+        template = self.importFile(self.referenceStack())
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=8, maskRadius=28)
+        run.inputModel.set(trained)
+        run.inputModel.setExtended("outputModel")
+        run.inputReference.set(template)
+        run.inputReference.setExtended("outputParticles.1")
+        self.assertEqual(run.validate(), [])
+        self.launchProtocol(run)
+        self.assertFalse(run.hasAttribute("outputModel"))
+        self.assertFalse(self.extraFile(run, "model.safetensors").exists())
+        found = poses_of(run.outputParticles)
+        turn = np.abs(Poses(found.angle - self.truth.angle).angle)
+        self.assertLess(np.median(turn), 3.0)  # the truth is the pose that brings a particle onto the template
+
+    def referenceStack(self) -> Path:
+        path = self.folder / "reference.mrcs"
+        template = mrcfile.read(str(self.star.parent / "template.mrc")).reshape(1, BOX, BOX)
+        write_stack(str(path), template, PIXEL_SIZE)
+        return path
+
+    def test_a_model_that_does_not_fit_is_refused(self) -> None:
+        path = write_model(self.folder / "other.safetensors", box=128, pixel_size=PIXEL_SIZE)
+        imported = self.launchProtocol(self.newProtocol(ProtUdlImportModel, modelFile=str(path)))
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1)
+        self.assertIn("cannot be EMPTY", "\n".join(run.validate()))
+        run.inputModel.set(imported)
+        run.inputModel.setExtended("outputModel")
+        self.assertIn("was trained on particles 384 Å across", "\n".join(run.validate()))
+        os.remove(self.proj.getPath(imported.outputModel.getFileName()))
+        self.assertIn("is not there any more", "\n".join(run.validate()))
