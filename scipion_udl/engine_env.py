@@ -71,7 +71,14 @@ def install_commands(conda: str | None, wanted: str = "", torch: str = "torch") 
     for the venv; torch: what pip is asked for, options included (a version, an index with a build for some CUDA).
     """
     python = f"./{ENV_PYTHON}"
-    source = f"{shlex.quote(sys.executable)} -m scipion_udl.engine_env source"
+    steps = [
+        f"{python} -m pip install {torch}",  # first: what comes after it takes the build that was chosen here
+        f"{shlex.quote(sys.executable)} -m scipion_udl.engine_env source",
+        f"{python} -m pip install ./source",
+        "rm -rf source",
+        f"{python} -m scipion_udl.cli gpus > gpus.tmp",
+        f"mv gpus.tmp {INSTALLED}",
+    ]
     if conda is not None:
         prefix = f"{conda.rstrip('&; ')} && " if conda.strip() else ""
         create = f"{prefix}conda create -y -p ./env python={CONDA_PYTHON}"
@@ -82,13 +89,7 @@ def install_commands(conda: str | None, wanted: str = "", torch: str = "torch") 
             'if test -n "$P"; then "$P" -m venv env; '
             "else echo 'No Python 3.11 or later with venv was found: set UDL_ENGINE_PYTHON to one'; false; fi"
         )
-    # torch first: what is installed after it takes the build that was chosen here.
-    return [
-        (source, ["source/pyproject.toml"]),
-        (create, [ENV_PYTHON]),
-        (f"{python} -m pip install {torch} && {python} -m pip install ./source && rm -rf source && "
-         f"{python} -m scipion_udl.cli gpus > gpus.tmp && mv gpus.tmp {INSTALLED}", [INSTALLED]),
-    ]
+    return [(create, [ENV_PYTHON]), (" && ".join(steps), [INSTALLED])]
 
 
 def write_source(folder: str) -> None:
@@ -145,8 +146,8 @@ def engine_problem(python: str) -> str:
         return f"The engine does not start with {python} ({answer}): run 'scipion3 installb udl', or set UDL_PYTHON."
     if answer["version"] != __version__:
         return (
-            f"The engine of {python} is version {answer['version']}, the plugin is {__version__}: "
-            "run 'scipion3 installb udl' again."
+            f"The engine of {python} is version {answer['version']}, the plugin is {__version__}: install this version "
+            "there, or make an engine of the plugin's own with 'scipion3 installb udl'."
         )
     if tuple(answer["python"]) < OLDEST_PYTHON or not answer["torch"]:
         return (

@@ -106,15 +106,19 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def defineBinaries(cls, env: object) -> None:
-        """Tell Scipion how to make the engine's own environment in UDL_HOME."""
+        """Tell Scipion how to make the engine's own environment in UDL_HOME.
+
+        It is made when the plugin is installed, unless the variables say that the engine is elsewhere.
+        """
         wanted = cls.getVar(UDL_ENGINE_PYTHON, "")
         activation = pw.Config.CONDA_ACTIVATION_CMD or ""
         has_conda = bool(activation.strip()) or shutil.which("conda") is not None
         conda = activation if has_conda and not wanted else None
+        is_own = cls.getVar(UDL_PYTHON) == cls.getHome(engine_env.ENV_PYTHON)
         env.addPackage(
             NAME,
             version=__version__,
             tar="void.tgz",
             commands=engine_env.install_commands(conda, wanted, cls.getVar(UDL_TORCH)),
-            default=True,
+            default=is_own and not cls.getVar(UDL_ENV_ACTIVATION, "").strip(),
         )
