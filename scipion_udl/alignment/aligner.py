@@ -25,6 +25,7 @@ from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
 
 FIRST = 1024  # particles that settle the first average, at most
 FIRST_BAND = 32  # Fourier pixels of the working box
+ALONE = 12  # ring up to which halves share their start where no network says so
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
 DISAGREES = 2.0 * 4.0  # degrees: a search this far from the network's angle found another place
 
@@ -85,6 +86,9 @@ class Aligner:
         self.band = Band(box, round(0.45 * box), device)
         self.first_band = Band(box, min(FIRST_BAND, self.band.k_max), device)
         self.max_shift = settings.max_shift / prepared.scale
+        # All that the halves have in common comes from below this ring: the network's band, the full-circle search of
+        # the first average, and that average itself. Nothing is claimed where the halves agree no further.
+        self.shared = min(spectra.r_max if network is not None else ALONE, self.first_band.k_max)
         self.ranks = prepared.ranks(settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
@@ -98,11 +102,10 @@ class Aligner:
         start, searched, subset_angle = self._first(subset, turns, reference)
         state = State.start(np.zeros(len(prepared)))
         state.angle[subset] = subset_angle
-        refiner = Refiner(prepared, self.band, self.max_shift)
+        refiner = Refiner(prepared, self.band, self.max_shift, self.shared)
         if not self.settings.refine:
             return self._network_only(state, start, refiner, usable, half)
-        shared = self._common_limit(start)
-        references = self._split(start, subset, subset_angle, half, shared)
+        references = self._split(start, subset, subset_angle, half)
         rest = np.setdiff1d(usable, subset)
         if len(rest):
             if searched:
@@ -114,7 +117,7 @@ class Aligner:
         joint = self._joint(state, half_state, references, refiner, half, usable)
         if reference is not None:
             self._onto(joint, reference, (state, half_state), refiner)
-        return self._finish(state, half_state, half, shared, searched, changes)
+        return self._finish(state, half_state, half, searched, changes)
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
@@ -187,7 +190,7 @@ class Aligner:
 
     def _search(self, subset: np.ndarray, start: Start) -> np.ndarray:
         """Angles (degrees, modulo 360) of the subset by full-circle search against the first average."""
-        refiner = Refiner(self.prepared, self.first_band, self.max_shift)
+        refiner = Refiner(self.prepared, self.first_band, self.max_shift, self.shared)
         state = State.start(np.zeros(len(self.prepared)))
         reference = Reference(self.first_band, start.average, start.weight)
         refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
@@ -213,17 +216,10 @@ class Aligner:
 
     # Halves
 
-    def _common_limit(self, start: Start) -> float:
-        """The Fourier ring at which the common start of the halves is cut off: half of how far it reaches, 4 to 10."""
-        reach = int((start.weight > 0.5).sum())
-        return float(np.clip(reach / 2, 4, 10))
-
-    def _split(
-        self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray, shared: float
-    ) -> list[Reference]:
+    def _split(self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray) -> list[Reference]:
         """A reference for either half: from the low-passed first average on, halves of the subset go their own way."""
         inner = self.first_band
-        low = start.average * inner.spread(start.weight) * (inner.radius <= shared)
+        low = start.average * inner.spread(start.weight) * (inner.radius <= self.shared)
         averages = []
         for number in (0, 1):
             members = half[subset] == number
@@ -328,14 +324,13 @@ class Aligner:
         state.angle[usable] = self.network_angles(usable)
         everyone = np.zeros(len(half), np.int64)
         refiner.sweep(state, [reference], everyone, "shift and branch", usable, turn=False)
-        return self._finish(state, None, half, 0.0, False, [])
+        return self._finish(state, None, half, False, [])
 
     def _finish(
         self,
         state: State,
         half_state: State | None,
         half: np.ndarray,
-        shared: float,
         searched: bool,
         changes: list[tuple[float, float]],
     ) -> Alignment:
@@ -350,7 +345,7 @@ class Aligner:
             half=half,
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
-            shared=shared,
+            shared=float(self.shared),
             searched=searched,
             network_angle=self.network_angle,
             changes=changes,

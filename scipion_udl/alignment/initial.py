@@ -22,6 +22,7 @@ from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 
 FOLDS = 4
+TRIAL = 12  # rounds after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
 
 
@@ -154,11 +155,13 @@ class BranchSolver:
 
     def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
         """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
-        starts = [self.run(self.spectral_start(self.symmetric_start()), rounds, "spectral signs")]
+        starts = [self.run(self.spectral_start(self.symmetric_start()), TRIAL, "spectral signs")]
         for number in range(min(singles, len(self.particles))):
-            starts.append(self.run(self.single_start(number), rounds, f"particle {number + 1}"))
+            starts.append(self.run(self.single_start(number), TRIAL, f"particle {number + 1}"))
         best = max(starts, key=lambda start: start.likelihood)
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
             log(f"first average: log likelihood a particle from {told}")
+        if len(best.history) == TRIAL:  # not at rest yet
+            best = self.run(best.average * self.band.spread(best.weight), rounds - TRIAL, best.name)
         return best

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.alignment.training import (
     SUBSET,
     TrainingResult,
@@ -130,13 +131,17 @@ def _train(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard, Spec
         if card.method != args.method:
             raise UdlError(f"{start} is a {card.method} model: train it on with --method {card.method}.")
     spectra = SpectraSettings(**card.spectra) if card else SpectraSettings.for_box(particles.box)
-    name, fresh = new_network(args.method, spectra)
     settings = TrainingSettings(args.method, args.epochs, args.lr, seed=args.seed)
     subset = particles.subset(SUBSET, args.seed)
     data = particles.all(
         subset, "spectra", lambda part, values: polar_log_spectra(values, particles.box, spectra)
     )
-    run.say(f"Training ({args.method.upper()}) on {len(subset)} particles")
+    if card is None:
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(data, args.seed) - 1)
+        data = data[:, : spectra.radii].contiguous()
+    name, fresh = new_network(args.method, spectra)
+    finest = run.source.box * run.source.pixel_size / spectra.r_max
+    run.say(f"Training ({args.method.upper()}) on the spectra of {len(subset)} particles, up to {finest:.1f} A")
     result = train_network(
         data,
         network or fresh,

@@ -83,13 +83,14 @@ class SweepResult:
 class Refiner:
     """Sweeps over the particles of a set.
 
-    prepared: the particles; band; max_shift: how far off centre particles lie, working pixels.
+    prepared: the particles; band; max_shift: how far off centre particles lie, working pixels; coarse: the band of the
+    full-circle search, Fourier pixels.
     """
 
-    def __init__(self, prepared: PreparedParticles, band: Band, max_shift: float) -> None:
+    def __init__(self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int) -> None:
         self.prepared, self.band = prepared, band
         self.maps = ShiftMaps(band, shift_reach(max_shift))
-        self.coarse_band = Band(band.box, min(16, band.k_max), band.device)
+        self.coarse_band = Band(band.box, min(coarse, band.k_max), band.device)
         step = band.box / (4 * self.coarse_band.k_max)
         self.coarse_maps = ShiftMaps(self.coarse_band, shift_reach(max_shift), step)
 

@@ -86,7 +86,7 @@ def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float
             False,
             None,
             "No common signal was found: two halves of the set, aligned apart from each other, do not agree "
-            f"on anything finer than the common start ({limit:.1f} A); no resolution is claimed.",
+            f"on anything finer than their common start ({limit:.1f} A); no resolution is claimed.",
         )
     below = np.flatnonzero(frc[first:] < CLAIM)
     ring = first + int(below[0]) if len(below) else len(frc) - 1

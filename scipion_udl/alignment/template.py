@@ -60,6 +60,27 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     return TemplateFit(template, weight, turns[:, best] % 180, history)
 
 
+def reliable_radii(spectra: torch.Tensor, seed: int, least: int = 7, threshold: float = 0.4) -> int:
+    """How many radii, counted from the innermost, carry a common signal: the band a network may look at.
+
+    Two halves of the spectra (N, radii, angles) get a template each, on their own; the templates are turned onto each
+    other, and the band ends where their agreement (smoothed over three radii) first falls below ``threshold``; the
+    innermost radii may be empty in a view. In noise that is at once; then ``least`` radii are kept.
+    """
+    halves = [fit_template(part, seed, starts=3, rounds=20).template for part in (spectra[::2], spectra[1::2])]
+    first, second = (torch.fft.rfft(template) for template in halves)
+    bins = spectra.shape[-1]
+    turn = refine_angles(torch.fft.irfft((second * first.conj()).sum(0)[None], n=bins))[0]
+    order = torch.arange(second.shape[-1], device=second.device)
+    turned = second * torch.polar(torch.ones((), device=second.device), turn * order * (torch.pi / 90))
+    agreement = _agreement(first, turned)
+    padded = torch.cat([agreement[:1], agreement, agreement[-1:]])
+    low = (padded.unfold(0, 3, 1).mean(-1) < threshold).nonzero()[:, 0]
+    low = low[low > 3]
+    end = int(low[0]) if len(low) else len(agreement)
+    return max(min(least, len(agreement)), end)
+
+
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Absolute difference of angles modulo 180, degrees."""
     return ((a - b + 90) % 180 - 90).abs()

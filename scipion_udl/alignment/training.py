@@ -40,7 +40,7 @@ class TrainingSettings:
     batch: int = 128
     seed: int = 0
     patience: int = 6
-    min_gain: float = 2e-3
+    min_gain: float = 1e-4
 
     @property
     def max_epochs(self) -> int:
@@ -50,7 +50,7 @@ class TrainingSettings:
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return self.lr if self.lr is not None else {"judl": 3e-3, "udl": 1e-3}[self.method]
+        return self.lr if self.lr is not None else {"judl": 1e-3, "udl": 1e-3}[self.method]
 
 
 @dataclass
