@@ -214,8 +214,9 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             lines.append("*No common signal was found* in the particles.")
         elif resolution:
             lines.append(f"Resolution of the average: *{resolution:.1f} Å* (FRC of two halves at 0.143).")
-        if aligned.get("resolution_note"):
-            lines.append(aligned["resolution_note"])
+        note = aligned.get("resolution_note")
+        if note and note not in aligned.get("warnings", []):
+            lines.append(note)
         if aligned.get("ambiguous"):
             lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
         lines += aligned.get("notes", [])

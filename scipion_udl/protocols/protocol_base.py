@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 from subprocess import CalledProcessError
 
@@ -33,6 +34,27 @@ CONVERTED = "particles.mrcs"
 MODEL = "model.safetensors"
 TRAINING = "training.csv"
 SUMMARY = "summary.json"
+
+
+# The engine speaks of its options; in Scipion these are the labels of forms.
+_LABELS = {
+    "--pixel-size": "*Pixel size*",
+    "--max-shift": "*Largest shift*",
+    "--mask-radius": "*Mask radius*",
+    "--epochs": "*Most epochs*",
+    "--lr": "*Learning rate*",
+    "--continue": "the run mode *Continue*",
+    "--model": "*Model*",
+    "--reference": "*Reference image*",
+    "--gpu": "*GPU ID*",
+}
+
+
+def in_words_of_the_form(sentence: str) -> str:
+    """A sentence of the engine with the labels of the form in place of the command line's options."""
+    for option, label in _LABELS.items():
+        sentence = re.sub(rf"{option}(?![\w-])", label, sentence)
+    return sentence
 
 
 class ProtUdlBase(EMProtocol):
@@ -193,7 +215,7 @@ class ProtUdlBase(EMProtocol):
             lines = []
         for line in reversed(lines):
             if line.startswith("scipion-udl "):
-                return line.partition(": ")[2]
+                return in_words_of_the_form(line.partition(": ")[2])
         return "The engine stopped before it was done; its log (run.stderr) says where."
 
     # -- what the engine left ------------------------------------------------------------------------------------------
@@ -226,7 +248,7 @@ class ProtUdlBase(EMProtocol):
 
     @staticmethod
     def _warningSummary(summary: dict) -> list[str]:
-        warnings = summary.get("warnings") or []
+        warnings = [in_words_of_the_form(text) for text in summary.get("warnings") or []]
         return ["", "*WARNINGS:*", *warnings] if warnings else []
 
     def hasSummaryWarnings(self) -> bool:

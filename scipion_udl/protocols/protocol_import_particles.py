@@ -12,6 +12,7 @@ from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 from scipion_udl.convert_files import bring_stacks, has_ctf, is_phase_flipped, iter_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.protocols.protocol_base import in_words_of_the_form
 
 ALIGNMENT_AS_IS, ALIGNMENT_2D, ALIGNMENT_NONE = 0, 1, 2
 
@@ -155,7 +156,7 @@ class ProtUdlImportParticles(ProtImport):
         try:
             source = self._open()
         except UdlError as error:
-            return [str(error)]
+            return [in_words_of_the_form(str(error))]
         errors = []
         if not source.pixel_size_known:
             errors.append("*Pixel size* is needed: neither the table nor the image headers give it.")
@@ -176,7 +177,7 @@ class ProtUdlImportParticles(ProtImport):
     @staticmethod
     def _sourceWarnings(source: ParticleSource) -> list[str]:
         # Disabled particles stay disabled in Scipion, so what the engine says of them does not hold here.
-        return [text for text in source.warnings if "marked as disabled" not in text]
+        return [in_words_of_the_form(text) for text in source.warnings if "marked as disabled" not in text]
 
     def _notes(self, source: ParticleSource, with_alignment: bool) -> list[str]:
         alignment = "with their 2D alignment" if with_alignment else "without alignment"

@@ -201,7 +201,10 @@ class TestUdlImportParticles(BaseTest):
         with mrcfile.new(stack) as mrc:
             mrc.set_data(self.images)
             mrc.set_image_stack()
-        self.assertIn("Pixel size", self.errorsOf(stack))
+        self.assertIn("*Pixel size* is needed", self.errorsOf(stack))
+        (warning,) = self.newProtocol(ProtUdlImportParticles, filePath=stack).warnings()
+        self.assertIn("*Pixel size*", warning)
+        self.assertNotIn("--", warning)
         self.assertAlmostEqual(self.runImport(stack, samplingRate=1.7).outputParticles.getSamplingRate(), 1.7)
 
     def test_bad_files_are_one_sentence(self) -> None:
