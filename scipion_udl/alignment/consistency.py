@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -12,6 +14,7 @@ from scipion_udl.alignment.resolution import Claim
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
+MIXED = 0.03  # share of the average's power above which views are called mixed
 RINGS = 3  # amplitudes of the average that each particle may scale by itself (its CTF does)
 
 
@@ -28,45 +31,63 @@ def view_warnings(
             "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
         )
     if claim.signal and len(used) >= 16:
-        excess = residual_excess(particles, alignment)
-        if excess > 2.0:
+        mixture = measure_mixture(particles, alignment)
+        if mixture.share > MIXED and mixture.sigma > 5:
             warnings.append(
-                f"The views are mixed: the aligned particles differ among each other {excess:.1f} times as "
-                "much as noise "
-                f"explains, so the average is not that of one view. Classify the particles first and align each class."
+                f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the power "
+                f"of their average, so it is not that of one view. Classify the particles first and align each class."
             )
     return warnings
 
 
-@torch.no_grad()
-def residual_excess(particles: PreparedParticles, alignment: Alignment) -> float:
-    """The largest principal variance of what is left of aligned particles, over the largest that noise alone gives.
+@dataclass
+class Mixture:
+    """How much aligned particles of a set differ among each other.
 
-    The average, in RINGS shells of free amplitude, is taken off every particle. Noise of variance v in p coefficients
-    of n particles has no principal variance above v (1 + sqrt(p / n))^2 (Marchenko and Pastur 1967); v is the median's.
+    share: the variance of the largest difference over the power of the average, noise taken off; sigma: how many
+    standard deviations that variance lies above noise.
+    """
+
+    share: float
+    sigma: float
+
+
+@torch.no_grad()
+def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixture:
+    """The largest way in which aligned particles differ from their average, in a coarse band.
+
+    The average is taken off every particle ring by ring, each with an amplitude of its own, for particles differ in
+    their contrast transfer. The first principal component of one half of them is looked for in the other half, so that
+    noise alone gives nothing; the noise in it is measured on white noise behind the same mask.
     """
     band = Band(particles.box, BAND, particles.device)
-    subset = particles.subset(LOOK, 0)
-    poses = alignment.poses
+    inside = band.disc.bool()
+    root = band.weight.sqrt()[inside]
+    ring = band.ring[inside].repeat(2)
+
+    def vectors(images: torch.Tensor) -> torch.Tensor:
+        kept = band.of_images(images * particles.mask)[:, inside] * root
+        return torch.cat([kept.real, kept.imag], -1)
 
     def aligned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        angle = torch.from_numpy(poses.angle[part]).to(band.device)
-        shift = torch.from_numpy(poses.shift[part] / particles.scale).to(band.device)
-        image = transform(coefficients, particles.box, angle, shift) * particles.mask
-        kept = band.of_images(image) * band.weight.sqrt()
-        inside = band.disc.bool()
-        return torch.cat([kept.real[:, inside], kept.imag[:, inside]], -1)
+        angle = torch.from_numpy(alignment.poses.angle[part]).to(band.device)
+        shift = torch.from_numpy(alignment.poses.shift[part] / particles.scale).to(band.device)
+        return vectors(transform(coefficients, particles.box, angle, shift))
 
-    data = particles.all(subset, "consistency", aligned)
+    data = particles.all(particles.subset(LOOK, 0), "consistency", aligned)
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(512, particles.box, particles.box, generator=generator).to(band.device)
+    noise = vectors(white)
     mean = data.mean(0)
-    shell = (band.radius[band.disc.bool()] / (BAND + 1e-3) * RINGS).long().repeat(2)
-    rest = data.clone()
-    for number in range(RINGS):
-        part = mean * (shell == number)
-        rest -= (data @ part)[:, None] * part / part.pow(2).sum().clamp(min=1e-12)
-    # Only the covariance is kept: p x p, whatever the number of particles.
-    variances = torch.linalg.eigvalsh((rest.T @ rest / len(rest)).double()).clamp(min=0)
-    count = int((variances > 1e-9 * variances[-1]).sum())
-    ratio = count / len(rest)
-    typical = float(variances[-count:].sum() / count)
-    return float(variances[-1]) / (typical * (1 + np.sqrt(ratio)) ** 2)
+    power = float(mean.pow(2).sum() - noise.pow(2).sum(1).mean() / len(data))
+    for number in range(1, BAND + 1):
+        part = mean * (ring == number)
+        part = part / part.norm().clamp(min=1e-12)
+        data -= (data @ part)[:, None] * part
+        noise -= (noise @ part)[:, None] * part
+    first, second = data[::2], data[1::2]
+    direction = torch.linalg.eigh((first.T @ first).double()).eigenvectors[:, -1].float()
+    found = float((second @ direction).pow(2).mean())
+    expected = float((noise @ direction).pow(2).mean())
+    error = expected * np.sqrt(2 / len(second) + 2 / len(noise))
+    return Mixture((found - expected) / max(power, 1e-12), (found - expected) / error)
