@@ -80,8 +80,17 @@ class TestUdlAlign2D(_UdlTest):
         self.assertEqual((average.getSamplingRate(), average.getDim()), (PIXEL_SIZE, (BOX, BOX, 1)))
         self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")
         self.checkAverage(particles, average)
+        self.checkTables(run)
         self.checkWords(run)
         self.checkViewer(run)
+
+    def checkTables(self, run: ProtUdlAlign2D) -> None:
+        """What the engine wrote for other programs holds the alignment that Scipion got."""
+        expected = poses_of(run.outputParticles)
+        for name in ("aligned.star", "aligned.xmd"):
+            found = poses_of(self.importFile(self.extraFile(run, name)).outputParticles)
+            np.testing.assert_allclose(Poses(found.angle - expected.angle).angle, 0, atol=1e-4)
+            np.testing.assert_allclose(found.shift, expected.shift, atol=1e-4)
 
     def checkAverage(self, particles: object, average: Particle) -> None:
         """The average is that of the particles as Scipion itself applies their alignment."""
