@@ -76,7 +76,7 @@ def read_card(path: str) -> ModelCard:
                 f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
             )
         return ModelCard(**fields)
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
         raise UdlError(
             f"{path} is not a model of scipion-udl, or it is damaged ({type(error).__name__}): give the "
             "model.safetensors of a training run."
