@@ -1,0 +1,112 @@
+"""What the engine's tests share: particles with known poses, spectra with known turns, and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scipion_udl import cli
+from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.io.truth import read_truth
+from scipion_udl.models.polar import turn_spectra
+from scipion_udl.simulate.command import write_simulation
+from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.particles import Simulation
+from scipion_udl.simulate.phantoms import phantom
+
+PIXEL_SIZE = 3.0
+CPU = torch.device("cpu")
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+def run(*arguments: object) -> int:
+    """The exit code of ``scipion-udl`` with these arguments; one CPU thread, which is as fast for images this small."""
+    words = [str(argument) for argument in arguments]
+    if words[0] in ("train", "align"):
+        words += [option for pair in (("--gpu", "none"), ("--threads", "1")) if pair[0] not in words for option in pair]
+    return cli.main(words)
+
+
+def simulate(folder: Path, count: int, box: int, snr: float, name: str = "hook", **more: object) -> Path:
+    """A simulation (CTF, whole-pixel shifts up to 5 px unless said otherwise) written into ``folder``, returned."""
+    options = {"max_shift": 5.0, "ctf": CtfSettings(), "seed": 3, **more}
+    with OutputFolder(str(folder)) as out:
+        write_simulation(out, Simulation(phantom(name, box), count, snr, PIXEL_SIZE, **options))
+    return folder
+
+
+def subset_star(folder: Path, path: Path, rows: np.ndarray | list[int]) -> Path:
+    """A STAR with these rows of the folder's particles.star, in this order."""
+    tables = read_tables(str(folder / "particles.star"))
+    table = next(table for table in tables if "rlnImageName" in table)
+    for label in list(table.columns):
+        texts = table.texts(label)
+        table.set(label, [texts[row] for row in rows])
+    write_tables(str(path), tables)
+    return path
+
+
+def named_poses(path: Path) -> dict[str, tuple[float, float, float]]:
+    """(angle, x, y) in degrees and pixels by image name."""
+    source = open_particles(str(path))
+    poses = source.poses()
+    return {n: (a, *s) for n, a, s in zip(source.names, poses.angle.tolist(), poses.shift.tolist())}
+
+
+def errors_to_truth(aligned: Path, folder: Path, period: float = 360.0):
+    """The PoseErrors of a table against the truth.star of a simulation, joined by image name."""
+    found = named_poses(aligned)
+    names, truth = read_truth(str(folder / "truth.star"))
+    rows = [row for row, name in enumerate(names) if name in found]
+    values = np.array([found[names[row]] for row in rows])
+    return pose_errors(Poses(values[:, 0], values[:, 1:]), truth[np.array(rows)], period)
+
+
+def image(path: Path) -> np.ndarray:
+    """The one image (D, D) of a stack."""
+    return StackReader(str(path)).read()[0]
+
+
+def prepared(folder: Path, images: np.ndarray, chunk: int | None = None) -> PreparedParticles:
+    """Images (n, D, D) as the alignment sees them, on the CPU."""
+    path = folder / "images.mrcs"
+    write_stack(str(path), np.asarray(images, np.float32), PIXEL_SIZE)
+    return PreparedParticles(open_particles(str(path)), CPU, chunk)
+
+
+def smooth_template(radii: int = 12, angles: int = 64, seed: int = 0) -> torch.Tensor:
+    """A template (radii, angles) of unit variance without any symmetry, a smooth function of the angle."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.randn(radii, angles // 2 + 1, generator=generator, dtype=torch.complex64)
+    orders = orders * torch.exp(-torch.arange(angles // 2 + 1) / 4)
+    orders[:, 0] = 0
+    template = torch.fft.irfft(orders, n=angles)
+    return template / template.std()
+
+
+def turned_spectra(n: int, noise: float, seed: int = 0, **shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(spectra (n, radii, angles), turns (n,) degrees): a template turned, in white noise of this deviation."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    template = smooth_template(**shape)
+    turns = torch.rand(n, generator=generator) * 180
+    spectra = turn_spectra(template.expand(n, -1, -1), turns)
+    return spectra + noise * torch.randn(spectra.shape, generator=generator), turns
+
+
+def turn_errors(found: torch.Tensor, true: torch.Tensor) -> np.ndarray:
+    """Absolute differences (n,) in degrees modulo 180, once the common bias is taken out."""
+    return np.abs(pose_errors(Poses(found.double().numpy()), Poses(true.double().numpy()), 180.0).rotation)
+
+
+def correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | float = 1.0) -> float:
+    """The correlation of two images under a mask, about their means."""
+    weight = np.broadcast_to(mask, a.shape)
+    a, b = ((v - (v * weight).sum() / weight.sum()) * weight for v in (a, b))
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

@@ -1,0 +1,270 @@
+"""Moving images in Fourier space does what geometry.py says, for even and odd boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from scipion_udl.alignment.fourier import (
+    Band,
+    ShiftMaps,
+    radii,
+    resize,
+    soft_disc,
+    to_fourier,
+    to_images,
+    transform,
+)
+from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.alignment.test_geometry import apply
+
+BOXES = [48, 49]
+
+
+def hook(box: int, poses: Poses | None = None) -> torch.Tensor:
+    """The phantom in poses, exact samples of a formula, (N, box, box)."""
+    return torch.from_numpy(phantom("hook", box).sample(poses or Poses.identity(1)))
+
+
+def spot(box: int, x: int, y: int) -> torch.Tensor:
+    """A round spot, x pixels to the right of and y below the origin."""
+    axis = torch.arange(box) - box // 2
+    return torch.exp(-((axis[:, None] - y) ** 2 + (axis[None] - x) ** 2) / 8.0)
+
+
+def place(image: torch.Tensor) -> tuple[int, int]:
+    """(row, column) of the brightest pixel from the origin."""
+    row, column = divmod(int(image.argmax()), image.shape[-1])
+    return row - image.shape[-1] // 2, column - image.shape[-1] // 2
+
+
+@pytest.fixture(params=BOXES)
+def box(request):
+    return request.param
+
+
+@pytest.fixture
+def poses():
+    rng = np.random.default_rng(5)
+    return Poses(rng.uniform(-180, 180, 6), rng.uniform(-4, 4, (6, 2)))
+
+
+# coefficients
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_come_back_from_their_coefficients(box, dtype, device):
+    images = torch.randn(2, 3, box, box, dtype=dtype, device=device)
+    back = to_images(to_fourier(images), box)
+    assert back.dtype == dtype
+    assert back.device == images.device
+    assert torch.allclose(back, images, atol=1e-5)
+
+
+def test_an_image_that_is_even_about_the_origin_has_real_coefficients(box):
+    coefficients = to_fourier(spot(box, 0, 0).double())
+    assert float(coefficients.imag.abs().max()) < 1e-12
+    assert float(coefficients.real[0, 0]) > 0
+
+
+@pytest.mark.parametrize("other", [32, 33, 64])
+def test_white_noise_of_variance_1_has_coefficients_of_variance_1_in_any_box(box, other):
+    torch.manual_seed(0)
+    coefficients = to_fourier(torch.randn(200, box, box))
+    assert float(coefficients.abs().pow(2).mean()) == pytest.approx(1, rel=0.02)
+    cropped = resize(coefficients, box, other)
+    inside = (radii(other) < min(box, other) / 2 - 1) & (radii(other) > 0)
+    assert float(cropped.abs().pow(2)[:, inside].mean()) == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("small", [32, 33])
+def test_a_cropped_image_shows_the_same_on_fewer_pixels(small):
+    large = 2 * small - small % 2  # 64 or 65
+    inner = to_images(resize(to_fourier(hook(large)), large, small), small)[0]
+    expected = hook(small)[0] * large / small  # the same mass a pixel; energy is kept, so values grow
+    assert np.corrcoef(inner.flatten(), expected.flatten())[0, 1] > 0.98
+    assert float(inner.sum() / expected.sum()) == pytest.approx(1, rel=0.2)
+
+
+def test_zero_padding_and_cropping_give_the_image_back(box):
+    smooth = spot(box, 3, -2)
+    padded = resize(to_fourier(smooth), box, 2 * box)
+    back = to_images(resize(padded, 2 * box, box), box)
+    assert torch.allclose(back, smooth, atol=1e-4)
+
+
+def test_a_soft_disc_is_1_inside_0_outside_and_about_the_origin(box):
+    disc = soft_disc(box, 15, 4)
+    axis = torch.arange(box) - box // 2
+    r = (axis[:, None] ** 2 + axis[None] ** 2).sqrt()
+    assert bool((disc[r <= 13] == 1).all())
+    assert bool((disc[r >= 17] < 1e-6).all())
+    edge = disc[box // 2, box // 2 :]
+    assert bool((edge[1:] <= edge[:-1]).all())
+    assert float(edge[15]) == pytest.approx(0.5, abs=1e-5)
+
+
+# moving
+
+
+def test_a_positive_shift_moves_the_image_to_the_right_and_down(box, device):
+    band = Band(box, 20, device)
+    centred = band.of_images(spot(box, 0, 0).to(device))
+    right = band.images(band.shifted(centred, torch.tensor([5.0, 0.0], device=device)))
+    down = band.images(band.shifted(centred, torch.tensor([0.0, 3.0], device=device)))
+    assert place(right) == (0, 5)
+    assert place(down) == (3, 0)
+
+
+def test_a_shift_by_part_of_a_pixel_is_exact_for_what_the_band_holds(box):
+    shift = np.array([[2.3, -1.7]])
+    band = Band(box, 20)
+    moved = band.shifted(band.of_images(hook(box)), torch.tensor(shift, dtype=torch.float32))
+    # the particle of the pose (0, t) is the template moved by -t
+    expected = band.of_images(hook(box, Poses([0.0], -shift)))
+    assert float((moved - expected).abs().max() / expected.abs().max()) < 1e-3
+
+
+def test_plus_90_degrees_move_the_x_axis_onto_the_y_axis(box, device):
+    image = spot(box, 9, 0)[None].to(device)
+    turned = transform(to_fourier(image), box, torch.tensor([90.0], device=device))[0]
+    assert place(turned) == (9, 0)
+    y, x = place(turned)
+    assert np.allclose(to_matrices(Poses([90.0]))[0] @ [9, 0, 1], [x, y, 1])
+
+
+def test_a_turn_by_90_degrees_leaves_every_value_as_it_is(box):
+    turned = transform(to_fourier(hook(box)), box, torch.tensor([90.0]))[0].numpy()
+    expected = np.rot90(hook(box)[0].numpy(), -1)
+    if box % 2 == 0:  # row 0 is turned out of the box; the origin stays at box//2
+        expected = np.roll(expected, 1, axis=1)
+    inside = soft_disc(box, box / 2 - 3, 2).numpy() == 1
+    assert np.abs((turned - expected)[inside]).max() < 0.003 * expected.max()
+
+
+def test_a_true_pose_takes_the_particle_to_the_template(box, poses):
+    aligned = transform(
+        to_fourier(hook(box, poses)), box, torch.from_numpy(poses.angle), torch.from_numpy(poses.shift)
+    )
+    template = hook(box)[0]
+    for image in aligned:
+        assert np.corrcoef(image.flatten(), template.flatten())[0, 1] > 0.9998
+        assert float((image - template).abs().max()) < 0.015 * float(template.max())
+
+
+def test_a_pose_does_what_scipy_makes_of_its_matrix(box, poses):
+    image = hook(box)[0]
+    moved = transform(to_fourier(image[None]), box, torch.from_numpy(poses.angle), torch.from_numpy(poses.shift))
+    for ours, matrix in zip(moved, to_matrices(poses)):
+        theirs = apply(image.numpy(), matrix)
+        assert np.abs(ours.numpy() - theirs).max() < 0.015 * float(image.max())
+
+
+def test_one_image_in_many_poses_is_that_image_in_each(box, poses):
+    coefficients = to_fourier(hook(box))
+    angle, shift = torch.from_numpy(poses.angle), torch.from_numpy(poses.shift)
+    together = transform(coefficients, box, angle, shift)
+    for number in range(len(poses)):
+        alone = transform(coefficients, box, angle[number : number + 1], shift[number : number + 1])
+        assert torch.allclose(together[number], alone[0], atol=1e-5)
+
+
+def test_nothing_comes_in_from_outside_of_the_box(box):
+    moved = transform(
+        to_fourier(torch.ones(1, box, box)), box, torch.zeros(1), torch.tensor([[10.0, 0.0]])
+    )[0]
+    assert float(moved[:, :8].abs().max()) < 1e-4
+    assert float(moved[:, 14:-4].min()) == pytest.approx(1, abs=0.02)
+
+
+def test_the_complex_conjugate_is_the_image_turned_by_180_degrees(box):
+    band = Band(box, 20)
+    turned = band.images(band.of_images(hook(box)).conj())
+    expected = band.images(band.of_images(transform(to_fourier(hook(box)), box, torch.tensor([180.0]))))
+    assert float((turned - expected).abs().max()) < 0.01 * float(expected.abs().max())
+
+
+# bands
+
+
+def test_a_band_keeps_what_lies_inside_it_and_nothing_else(box):
+    band = Band(box, 10)
+    coefficients = to_fourier(torch.randn(2, box, box))
+    kept = band.half_plane(band.crop(coefficients))
+    r = radii(box)
+    inside = (r <= 10) & (r >= 1)
+    assert torch.equal(kept[:, inside], coefficients[:, inside])
+    assert float(kept[:, ~inside].abs().max()) == 0
+
+
+def test_the_inner_product_over_a_half_plane_is_half_of_that_of_the_images(box):
+    band = Band(box, 15)
+    a, b = (band.of_images(torch.randn(box, box)) for _ in range(2))
+    of_images = (band.images(a).double() * band.images(b).double()).sum()
+    assert float(2 * band.dot(a, b)) == pytest.approx(float(of_images), rel=1e-3, abs=0.05)
+    assert float(2 * band.dot(a, a)) == pytest.approx(float(band.images(a).double().pow(2).sum()), rel=1e-4)
+
+
+def test_rings_share_out_the_power_and_nothing_is_lost(box):
+    band = Band(box, 15)
+    a = band.of_images(torch.randn(box, box))
+    rings = band.ring_sums(a.abs().pow(2))
+    assert rings.shape == (16,)
+    assert float(rings[0]) == 0
+    assert float(rings.sum()) == pytest.approx(float(band.dot(a, a)), rel=1e-5)
+    flat = band.spread(torch.arange(16.0))
+    assert float(((flat - band.radius) * band.disc).abs().max()) <= 0.5
+
+
+def test_a_mask_takes_away_what_lies_outside(box):
+    band = Band(box, 20)
+    both = band.of_images(spot(box, 0, 0) + spot(box, 18, 0))
+    before, after = band.images(both), band.images(band.masked(both, soft_disc(box, 9, 3)))
+    middle, outer = (box // 2, box // 2), (box // 2, box // 2 + 18)
+    assert float(before[outer] / before[middle]) > 0.9
+    assert abs(float(after[outer] / after[middle])) < 0.1
+    assert float(after[middle] / before[middle]) == pytest.approx(1, abs=0.1)
+
+
+# maps of shifts
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_the_map_holds_the_inner_product_at_every_shift(box, step):
+    torch.manual_seed(1)
+    band = Band(box, 12)
+    maps = ShiftMaps(band, 3, step)
+    image, reference = (band.of_images(torch.randn(box, box)) for _ in range(2))
+    found = maps.correlate(image, reference)
+    for row, y in enumerate(maps.shifts):
+        for column, x in enumerate(maps.shifts):
+            expected = band.dot(band.shifted(image, torch.stack([x, y])), reference)
+            assert float(found[row, column]) == pytest.approx(float(expected), rel=1e-3, abs=0.02)
+
+
+def test_the_highest_point_is_the_shift_that_brings_the_image_back(box):
+    band = Band(box, 20)
+    maps = ShiftMaps(band, 6)
+    reference = band.of_images(hook(box))[0]
+    moved = band.shifted(reference, torch.tensor([4.0, -2.0]))
+    row, column = divmod(int(maps.correlate(moved, reference).argmax()), len(maps.shifts))
+    assert (float(maps.shifts[column]), float(maps.shifts[row])) == (-4, 2)
+
+
+def test_shifts_are_looked_at_in_a_circle(box):
+    maps = ShiftMaps(Band(box, 10), 5)
+    assert bool(maps.inside[5, 0])
+    assert not bool(maps.inside[0, 0])
+
+
+def test_blurring_with_all_weight_on_one_shift_is_that_shift(box):
+    band = Band(box, 12)
+    maps = ShiftMaps(band, 4)
+    image = band.of_images(hook(box))[0]
+    weights = torch.zeros(len(maps.shifts), len(maps.shifts))
+    weights[list(maps.shifts).index(-3.0), list(maps.shifts).index(2.0)] = 1
+    expected = band.shifted(image, torch.tensor([2.0, -3.0]))
+    assert float((image * maps.blur(weights) - expected).abs().max()) < 1e-4 * float(image.abs().max())

@@ -1,0 +1,149 @@
+"""Model files: what is written comes back, and anything else ends in one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import save_file
+
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import CARD_FORMAT, ModelCard, load_model, read_card, save_model
+from scipion_udl.models.polar import NETWORKS
+from scipion_udl.tests.alignment.engine_helpers import CPU, turned_spectra
+
+
+def card_of(name: str, network: torch.nn.Module) -> ModelCard:
+    return ModelCard(
+        method="judl" if name == "polar" else "udl",
+        network=name,
+        config=network.config,
+        spectra={"box": 64, "r_min": 2, "r_max": 13, "angles": 64, "mask": 0.4},
+        box=128,
+        pixel_size=1.5,
+        contrast="bright",
+        training={"epochs": 3, "converged": True},
+    )
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(2)
+    network = NETWORKS[request.param](12, 64, channels=8)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return request.param, network.eval()
+
+
+@pytest.fixture
+def path(tmp_path, network):
+    file = str(tmp_path / "model.safetensors")
+    save_model(file, network[1], card_of(*network))
+    return file
+
+
+@torch.no_grad()
+def test_a_model_comes_back_bit_by_bit_and_answers_alike(path, network):
+    name, before = network
+    after, card = load_model(path, CPU)
+    assert card == card_of(name, before)
+    assert card.made_by == __version__
+    assert not after.training
+    for label, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[label])
+    spectra, _ = turned_spectra(5, 0.5)
+    assert torch.equal(before.turns(spectra), after.turns(spectra))
+
+
+def test_nothing_unfinished_is_left_beside_a_model(path, tmp_path):
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def one_sentence(action, *arguments):
+    """The message of the UdlError that ``action`` ends in."""
+    with pytest.raises(UdlError) as error:
+        action(*arguments)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith((".", ")"))
+    return message
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    assert "no model file" in one_sentence(read_card, str(tmp_path / "model.safetensors"))
+    assert str(tmp_path) in one_sentence(read_card, str(tmp_path))
+
+
+@pytest.mark.parametrize("left", [0, 5, 200, -1])
+def test_a_cut_file_is_refused(path, left):
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "wb") as file:
+        file.write(content[:left])
+    message = one_sentence(load_model, path, CPU)
+    assert path in message
+    assert "damaged" in message
+
+
+@pytest.mark.parametrize("content", [b"import this", b"PK\x03\x04" + bytes(300), bytes(4096)])
+def test_a_file_of_another_program_is_refused(tmp_path, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    assert "not a model of scipion-udl" in one_sentence(load_model, str(path), CPU)
+
+
+def test_weights_of_another_program_are_refused(tmp_path):
+    path = str(tmp_path / "other.safetensors")
+    save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
+    assert "not a model of scipion-udl" in one_sentence(load_model, path, CPU)
+    save_file({"weight": torch.zeros(3)}, path)
+    assert "not a model of scipion-udl" in one_sentence(load_model, path, CPU)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}'])
+def test_a_card_that_makes_no_sense_is_refused(tmp_path, text):
+    path = str(tmp_path / "model.safetensors")
+    save_file({"weight": torch.zeros(3)}, path, metadata={"udl": text})
+    assert path in one_sentence(read_card, path)
+
+
+def rewrite(path: str, **changes: object) -> None:
+    """The model file with other entries in its card."""
+    network, card = load_model(path, CPU)
+    fields = {**asdict(card), **changes}
+    save_file(network.state_dict(), path, metadata={"udl": json.dumps(fields), "format": "pt"})
+
+
+def test_a_file_of_a_newer_version_asks_for_an_update(path):
+    rewrite(path, format=CARD_FORMAT + 1, made_by="9.1", flavour="unheard of")
+    message = one_sentence(load_model, path, CPU)
+    assert "newer version (9.1)" in message
+    assert "update" in message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"network": "resnet-900"}, {"config": {"radii": 5, "angles": 64}}, {"config": {"a": 1}}]
+)
+def test_weights_that_do_not_fit_their_card_are_refused(path, changes):
+    rewrite(path, **changes)
+    assert "do not fit" in one_sentence(load_model, path, CPU)
+
+
+def test_a_model_fits_particles_of_its_field_of_view(path):
+    card = read_card(path)
+    card.check_fits(128, 1.5, path)
+    card.check_fits(64, 3.0, path)  # binned
+    card.check_fits(256, 0.75, path)
+    card.check_fits(129, 1.5, path)
+
+
+@pytest.mark.parametrize(("box", "pixel_size"), [(128, 1.0), (128, 3.0), (64, 1.5), (140, 1.5)])
+def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
+    message = one_sentence(read_card(path).check_fits, box, pixel_size, path)
+    for word in ("128 px at 1.5", f"{box} px at {pixel_size:g}", "192 A", path):
+        assert word in message
