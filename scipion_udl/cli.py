@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argparse itself ends the program with 2 for arguments it cannot take.
     """
     args = build_parser().parse_args(argv)
+    # Threads that wait must sleep: by default they spin, and two programs on one machine slow each other many times.
+    # Read when torch is imported, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         args.run(args)
         sys.stdout.flush()

@@ -34,8 +34,9 @@ def view_warnings(
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
             warnings.append(
-                f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the power "
-                f"of their average, so it is not that of one view. Classify the particles first and align each class."
+                f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
+                "power of their average, so it is not that of one view. Classify the particles first and "
+                "align each class."
             )
     return warnings
 

@@ -25,6 +25,7 @@ def set_scipion_environment() -> None:
         "SCIPION_TEST_NOSYNC": "True",
         "SCIPION_HOSTS": str(hosts),
         "MPLBACKEND": "Agg",
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     for name, value in values.items():
         os.environ.setdefault(name, value)
