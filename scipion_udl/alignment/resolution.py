@@ -35,9 +35,13 @@ def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
 
 
 def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-    """FRC per ring (D//2,), float64, of two masked images (D, D)."""
+    """FRC per ring (D//2,), float64, of two masked images (D, D).
+
+    The background, the mean outside of the mask, is taken off first: under the mask a constant would agree with itself
+    at every ring.
+    """
     box = a.shape[-1]
-    fa, fb = to_fourier(a.double() * mask), to_fourier(b.double() * mask)
+    fa, fb = (to_fourier((image.double() - _background(image, mask)) * mask) for image in (a, b))
     ky = torch.fft.fftfreq(box, 1 / box, device=a.device)
     ring = (ky[:, None] ** 2 + torch.arange(box // 2 + 1, device=a.device)[None] ** 2).sqrt().round().long()
     weight = torch.ones_like(ring, dtype=torch.float64)
@@ -51,6 +55,11 @@ def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarra
 
     cross = rings((fa * fb.conj()).real)
     return (cross / (rings(fa.abs() ** 2) * rings(fb.abs() ** 2)).sqrt().clamp(min=1e-30)).cpu().numpy()
+
+
+def _background(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    outside = 1 - mask.double()
+    return (image.double() * outside).sum() / outside.sum() if outside.sum() > 0 else image.double().mean()
 
 
 @dataclass
