@@ -46,4 +46,5 @@ def describe(device: torch.device) -> str:
     """The device in words, for the log and the summary."""
     if device.type == "cuda":
         return f"GPU {device.index} ({torch.cuda.get_device_name(device)})"
-    return f"CPU ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({threads} thread{'' if threads == 1 else 's'})"
