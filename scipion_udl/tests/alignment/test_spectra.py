@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from scipion_udl.alignment.fourier import to_fourier
 from scipion_udl.alignment.geometry import Poses, invert

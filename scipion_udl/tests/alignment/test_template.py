@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from scipion_udl.alignment.template import fit_template, reliable_radii
 from scipion_udl.tests.alignment.engine_helpers import turn_errors, turned_spectra

@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from safetensors.torch import save_file
 
 from scipion_udl.constants import __version__

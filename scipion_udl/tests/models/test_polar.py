@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from scipion_udl.models.polar import NETWORKS, FreeHeadNetwork, PolarNetwork, refine_angles, turn_spectra
 from scipion_udl.tests.alignment.engine_helpers import DEVICES, smooth_template, turn_errors, turned_spectra

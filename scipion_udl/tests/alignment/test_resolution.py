@@ -1,0 +1,165 @@
+"""What two halves allow to claim: on curves with a known answer, on signal of known strength, and on noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.fourier import Band, soft_disc
+from scipion_udl.alignment.resolution import CLAIM, claim_resolution, frc_weights, image_frc, ring_correlation
+from scipion_udl.simulate.phantoms import phantom
+
+BOX, PIXEL = 64, 2.0
+MASK = soft_disc(BOX, 0.42 * BOX, 4)
+
+
+def noise(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, BOX, BOX, generator=torch.Generator().manual_seed(seed))
+
+
+# ring correlation
+
+
+@pytest.mark.parametrize("box", [48, 49])
+def test_an_image_agrees_with_itself_and_with_nothing_else(box):
+    band = Band(box, 20)
+    a, b = (band.of_images(torch.randn(box, box, generator=torch.Generator().manual_seed(s))) for s in (0, 1))
+    assert np.allclose(ring_correlation(band, a, a)[1:], 1)
+    assert np.allclose(ring_correlation(band, a, -2 * a)[1:], -1)
+    assert float(ring_correlation(band, a, b)[3:].abs().mean()) < 0.2
+    assert float(ring_correlation(band, a, b)[0]) == 0
+
+
+@pytest.mark.parametrize("box", [48, 49])
+def test_the_frc_of_images_is_that_of_their_bands(box):
+    band = Band(box, 20)
+    a, b = torch.randn(2, box, box, generator=torch.Generator().manual_seed(2))
+    b = a + b
+    of_images = image_frc(a, b, torch.ones(box, box))
+    assert of_images.shape == (box // 2,)
+    assert np.allclose(of_images[1:20], ring_correlation(band, band.of_images(a), band.of_images(b))[1:20], atol=1e-4)
+
+
+@pytest.mark.parametrize("snr", [0.3, 1.0, 4.0])
+def test_the_frc_of_signal_in_noise_is_snr_over_1_plus_snr(snr):
+    signal = noise(1, 5)[0] * np.sqrt(snr)
+    curves = [image_frc(signal + a, signal + b, torch.ones(BOX, BOX)) for a, b in noise(40).view(20, 2, BOX, BOX)]
+    assert np.mean(curves, 0)[4:].mean() == pytest.approx(snr / (1 + snr), abs=0.05)
+
+
+def test_signal_outside_of_the_mask_is_not_counted():
+    marked = torch.zeros(BOX, BOX)
+    marked[:2] = 100 * torch.sign(torch.cos(torch.arange(BOX) * 2 * torch.pi * 5 / BOX + 0.1))
+    a, b = noise(2)
+    assert image_frc(a + marked, b + marked, torch.ones(BOX, BOX))[5:8].mean() > 0.5
+    assert abs(image_frc(a + marked, b + marked, MASK)[5:8].mean()) < 0.3
+
+
+@pytest.mark.parametrize("offset", [1.0, -300.0, 5e3])
+def test_a_background_that_halves_have_in_common_is_no_agreement(offset):
+    """Raw images lie far from zero: under a mask, that alone would look like a perfect signal."""
+    a, b = noise(2, seed=8) / 30
+    assert np.allclose(image_frc(a + offset, b + offset, MASK), image_frc(a, b, MASK), atol=0.05)
+    assert not claim_resolution(image_frc(a + offset, b + offset, MASK), BOX, PIXEL, 8, 27).signal
+
+
+# weights
+
+
+def test_weights_are_those_of_wiener_for_the_sum_of_the_halves():
+    frc = torch.full((20,), 0.5, dtype=torch.float64)
+    assert torch.allclose(frc_weights(frc), torch.full((20,), 2 / 3, dtype=torch.float64))
+    assert torch.allclose(frc_weights(torch.ones(20, dtype=torch.float64)), torch.ones(20, dtype=torch.float64))
+
+
+def test_no_weight_beyond_the_ring_where_halves_cease_to_agree():
+    frc = torch.cat([torch.full((10,), 0.9), torch.full((5,), -0.05), torch.full((5,), 0.8)]).double()
+    weight = frc_weights(frc)
+    assert float(weight[:9].min()) > 0.8
+    assert float(weight[12:].abs().max()) == 0  # what comes again behind is not believed
+    assert float(weight.min()) >= 0
+
+
+def test_halves_that_agree_on_nothing_have_next_to_no_weight():
+    frc = torch.full((20,), -0.1, dtype=torch.float64)
+    assert float(frc_weights(frc).sum()) == 0
+
+
+# claims
+
+
+def curve(reach: float, width: float = 4.0, rings: int = BOX // 2) -> np.ndarray:
+    """An FRC that falls from 1 to 0 in a straight line of 2 x width rings about ``reach``."""
+    return np.clip(0.5 - (np.arange(rings) - reach) / (2 * width), 0, 1)
+
+
+@pytest.mark.parametrize("reach", [12, 16, 21])
+def test_the_resolution_is_where_the_curve_falls_to_0_143(reach):
+    claim = claim_resolution(curve(reach), BOX, PIXEL, shared=6, mask_radius=27)
+    ring = reach + (0.5 - CLAIM) * 8
+    assert claim.signal
+    assert claim.resolution == pytest.approx(BOX * PIXEL / ring, rel=1e-6)
+    assert f"{claim.resolution:.1f} A" in claim.note
+    assert f"{BOX * PIXEL / 6:.1f} A" in claim.note
+
+
+def test_the_claim_scales_with_the_pixel_size():
+    one, two = (claim_resolution(curve(16), BOX, size, 6, 27).resolution for size in (1.0, 2.5))
+    assert two == pytest.approx(2.5 * one)
+
+
+def test_agreement_up_to_the_shared_start_proves_nothing():
+    shared = 12
+    frc = np.where(np.arange(32) <= shared + 1, 0.99, 0.0)
+    claim = claim_resolution(frc, BOX, PIXEL, shared, 27)
+    assert not claim.signal
+    assert claim.resolution is None
+    assert "No common signal was found" in claim.note
+    assert f"{BOX * PIXEL / shared:.1f} A" in claim.note
+
+
+def test_the_first_crossing_counts_not_a_later_return():
+    frc = curve(16)
+    frc[26:] = 0.9
+    assert claim_resolution(frc, BOX, PIXEL, 6, 27).resolution == pytest.approx(
+        claim_resolution(curve(16), BOX, PIXEL, 6, 27).resolution
+    )
+
+
+def test_a_curve_that_never_falls_ends_at_the_last_ring():
+    claim = claim_resolution(np.full(32, 0.9), BOX, PIXEL, 6, 27)
+    assert claim.signal
+    assert claim.resolution == pytest.approx(BOX * PIXEL / 31)
+
+
+@pytest.mark.parametrize("shared", [30, 31, 40])
+def test_where_no_ring_is_left_nothing_is_claimed(shared):
+    claim = claim_resolution(np.full(32, 0.9), BOX, PIXEL, shared, 27)
+    assert not claim.signal
+    assert claim.resolution is None
+    assert claim.note.endswith(".")
+
+
+@pytest.mark.parametrize(("shared", "radius"), [(7, 27), (12, 27), (20, 27), (7, 12)])
+def test_halves_of_noise_claim_nothing(shared, radius):
+    mask = soft_disc(BOX, radius, 4)
+    images = noise(400, seed=shared)
+    claims = [
+        claim_resolution(image_frc(a, b, mask), BOX, PIXEL, shared, radius).signal
+        for a, b in images.view(200, 2, BOX, BOX)
+    ]
+    assert sum(claims) <= 1
+
+
+def test_a_weak_signal_beyond_the_shared_start_is_found():
+    signal = torch.from_numpy(phantom("hook", BOX).image())
+    signal = 2 * signal / signal.std()
+    found = [
+        claim_resolution(image_frc(signal + a, signal + b, MASK), BOX, PIXEL, 8, 27)
+        for a, b in noise(20).view(10, 2, BOX, BOX)
+    ]
+    assert all(claim.signal and claim.resolution < BOX * PIXEL / 9 for claim in found)
