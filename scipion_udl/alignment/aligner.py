@@ -50,9 +50,10 @@ class Alignment:
     """The result for N particles; shifts in pixels of the input.
 
     poses: final; half_poses: from halves that never saw each other's average (None without refinement); half: (N,) 0 or
-    1; score: weighted correlation with the average, -1 to 1; ambiguous: (N,) bool; shared: the Fourier ring up to which
-    halves had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,)
-    degrees modulo 180, NaN where the network was not asked; changes: (turn, move) per sweep.
+    1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
+    Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
+    had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
+    modulo 180, NaN where the network was not asked; changes: (turn, move) per sweep.
     """
 
     poses: Poses
@@ -96,8 +97,10 @@ class Aligner:
         """Align. reference: an image (D, D) of the input's box to start from, or None."""
         prepared = self.prepared
         usable = prepared.usable
-        half = (self.ranks % np.uint64(2)).astype(np.int64)
-        subset = usable[np.argsort(self.ranks[usable], kind="stable")[:FIRST]]
+        by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
+        half = np.zeros(len(prepared), np.int64)
+        half[by_rank[1::2]] = 1
+        subset = by_rank[:FIRST]
         turns = self.network_angles(subset)
         start, searched, subset_angle = self._first(subset, turns, reference)
         state = State.start(np.zeros(len(prepared)))

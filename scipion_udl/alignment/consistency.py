@@ -25,12 +25,12 @@ def view_warnings(
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean())
-    if claim.signal and ambiguous > 0.5 and len(used) > 1:
+    if claim.signal is not False and ambiguous > 0.5 and len(used) > 1:
         warnings.append(
             f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
             "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
         )
-    if claim.signal and len(used) >= 16:
+    if claim.signal is not False and len(used) >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
             warnings.append(

@@ -247,10 +247,11 @@ def _network(run: Run) -> tuple[nn.Module | None, SpectraSettings, dict | None, 
         return network, SpectraSettings(**card.spectra), None, None
     usable = len(run.particles.usable)
     if usable < ENOUGH:
-        run.warn(
-            f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
-            "real space alone, and no resolution is claimed."
-        )
+        if usable > 1:
+            run.warn(
+                f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
+                "real space alone, and no resolution is claimed."
+            )
         return None, SpectraSettings.for_box(run.particles.box), None, None
     if args.resume and Path(out.final(MODEL)).exists():
         run.say("Going on with the model that was trained before")
@@ -299,10 +300,10 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) ->
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
-        return Claim(True, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
+        return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
+    if not learned and len(particles.usable) < ENOUGH:
+        return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius)
-    if not claim.signal:
+    if claim.signal is False:
         run.warn(claim.note)
-    elif not learned and len(particles.usable) < ENOUGH:
-        claim = Claim(True, None, "Too few particles: no resolution is claimed.")
     return claim, frc

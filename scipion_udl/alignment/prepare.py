@@ -20,6 +20,7 @@ from scipion_udl.io.particles import ParticleSource
 
 WORKING_BOX = 128
 CHUNK = 128
+MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 
 
 @dataclass
@@ -155,18 +156,22 @@ class PreparedParticles:
             m, s, flat = _background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
+            mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
+            blank[part] = flat.cpu().numpy()
+            if not good.any():
+                continue
             normal = ((images - m) / s)[good]
             power = to_fourier(normal * outside).abs().pow(2).sum(0)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
             total += images[good].double().sum(0)
             bright += float((normal * disc).double().sum() / disc.sum())
-            mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
-            blank[part] = flat.cpu().numpy()
         used = int((~blank).sum())
         if used == 0:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / used / outside.pow(2).mean()).float()
+        if noise[1:].mean() < MASKED:
+            noise = torch.ones_like(noise)
         self._scan = Scan(mean, std, blank, noise, (total / used).cpu().numpy(), bright / used)
         self._filter = _whitening(noise)[ring]
         return self._scan
@@ -186,7 +191,7 @@ def _background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tens
     mean = (images * outside).sum((-2, -1)) / outside.sum()
     std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
     # A background that was masked to a constant says nothing of the noise; then the whole image must.
-    std = torch.maximum(std, 0.05 * whole)
+    std = torch.where(std < 0.05 * whole, whole, std)
     return mean, torch.where(flat, torch.ones_like(std), std), flat
 
 

@@ -25,7 +25,7 @@ SEARCH_STEP = 4.0  # degrees between two orientations of the full-circle search
 class State:
     """Poses of all particles in working pixels and what the last sweep saw of them, numpy arrays of length N.
 
-    angle: degrees; shift: (N, 2); score: weighted correlation with the average; log_odds: log likelihood of the
+    angle: degrees; shift: (N, 2); score: weighted correlation with the judge's average; log_odds: log likelihood of the
     candidate taken over that of the one turned by 180 degrees, nats.
     """
 
@@ -63,7 +63,9 @@ class Reference:
         )
         # How the image changes when a pose of +1 px in x, +1 px in y, +1 degree is applied to it.
         self.tangents = torch.stack([moved[0] - moved[1], moved[2] - moved[3], (turned[0] - turned[1]) / 2])
-        self.normal = band.dot(self.tangents[:, None], self.tangents[None], self.weight)
+        normal = band.dot(self.tangents[:, None], self.tangents[None], self.weight)
+        # An image that looks the same moved or turned (a stripe, a ring) has a singular system: then nothing is moved.
+        self.normal = normal + torch.eye(3, device=band.device) * (1e-6 * normal.trace() + 1e-12)
 
     def turned(self, band: Band, angles: torch.Tensor) -> torch.Tensor:
         """The weighted reference turned by each of ``angles`` (degrees), (len(angles), band)."""
@@ -106,8 +108,8 @@ class Refiner:
     ) -> SweepResult:
         """One round over ``indices``: updates ``state`` in place.
 
-        member: (N,) which reference each particle is aligned to; judge: references that decide the branch and the log
-        odds instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
+        member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
+        score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
         (but for the 180 degree branch).
         """
         band = self.band
@@ -148,14 +150,14 @@ class Refiner:
             gradient = band.dot(reference.tangents[:size], rest[:, None], reference.weight)
             correction = torch.zeros_like(correction)
             correction[:, :size] = torch.linalg.solve(
-                reference.normal[:size, :size] + 1e-9 * torch.eye(size, device=band.device) * reference.normal.trace(),
+                reference.normal[:size, :size],
                 gradient.unsqueeze(-1),
             )[..., 0]
             shift = shift - correction[:, :2].clamp(-MAX_MOVE, MAX_MOVE)
         shift = shift.clamp(-float(maps.shifts[-1]), float(maps.shifts[-1]))
         moved = band.shifted(particles, shift)
-        norm = (band.dot(moved, moved, reference.weight) * reference.power).sqrt().clamp(min=1e-12)
-        score = band.dot(moved, reference.average, reference.weight) / norm
+        norm = (band.dot(moved, moved, arbiter.weight) * arbiter.power).sqrt().clamp(min=1e-12)
+        score = band.dot(moved, arbiter.average, arbiter.weight) / norm
         return _Aligned(particles, flipped, shift, -correction[:, 2].clamp(-MAX_TURN, MAX_TURN), score, log_odds)
 
     def _store(self, state: State, rows: np.ndarray, aligned: _Aligned) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 
 from scipion_udl.alignment.fourier import Band, to_fourier
 
+LEAST = 4
 CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
 
 
@@ -23,7 +24,7 @@ def ring_correlation(band: Band, a: torch.Tensor, b: torch.Tensor) -> torch.Tens
 
 def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
     """Wiener weights per ring, 2 FRC / (1 + FRC), of the half-set FRC smoothed over three rings; 0 from where it first
-    falls below ``floor``."""
+    falls below ``floor``. The innermost LEAST rings always count a little, so that there is something to align to."""
     f = frc.clone()
     f[0] = f[1]
     smooth = functional.avg_pool1d(functional.pad(f[None, None], (1, 1), mode="replicate"), 3, 1)[0, 0].clamp(0, 1)
@@ -31,6 +32,7 @@ def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
     low = low[low > 2]
     if len(low):
         smooth[int(low[0]) :] = 0
+    smooth[1 : LEAST + 1] = smooth[1 : LEAST + 1].clamp(min=floor)
     return 2 * smooth / (1 + smooth)
 
 
@@ -66,11 +68,11 @@ def _background(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 class Claim:
     """What the half-set FRC allows to say.
 
-    signal: whether the halves agree on anything they did not share; resolution: angstrom, None where none is claimed;
-    note: the sentence for the user.
+    signal: whether the halves agree on anything they did not share, None where that was not asked; resolution:
+    angstrom, None where none is claimed; note: the sentence for the user.
     """
 
-    signal: bool
+    signal: bool | None
     resolution: float | None
     note: str
 
@@ -86,7 +88,7 @@ def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float
     first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
     rings = np.arange(first, min(first + 4, len(frc)))
     if not len(rings):
-        return Claim(False, None, "The box is too small to tell signal from noise: no resolution is claimed.")
+        return Claim(None, None, "The box is too small to tell signal from noise: no resolution is claimed.")
     independent = np.pi * rings * (np.pi * mask_radius**2 / box**2)
     score = float((frc[rings] * independent).sum() / np.sqrt(independent.sum()))
     limit = box * pixel_size / max(shared, 1e-9)
@@ -95,7 +97,8 @@ def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float
             False,
             None,
             "No common signal was found: two halves of the set, aligned apart from each other, do not agree "
-            f"on anything finer than their common start ({limit:.1f} A); no resolution is claimed.",
+            f"on anything finer than their common start ({limit:.1f} A). They may be noise, several views "
+            "mixed, or too few; no resolution is claimed.",
         )
     below = np.flatnonzero(frc[first:] < CLAIM)
     ring = first + int(below[0]) if len(below) else len(frc) - 1
