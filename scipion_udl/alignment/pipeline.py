@@ -139,6 +139,7 @@ def _train(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard, Spec
     if card is None:
         spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(data, args.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
+    torch.manual_seed(args.seed)  # the first weights, too, come from the seed alone
     name, fresh = new_network(args.method, spectra)
     finest = run.source.box * run.source.pixel_size / spectra.r_max
     run.say(f"Training ({args.method.upper()}) on the spectra of {len(subset)} particles, up to {finest:.1f} A")
