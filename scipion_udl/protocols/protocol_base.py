@@ -92,7 +92,7 @@ class ProtUdlBase(EMProtocol):
             condition=condition,
             label="Training method",
             help="JUDL draws all particles to one common orientation and is the better choice. UDL, its predecessor, "
-            "learns from differences between pairs only.",
+            "learns from differences between pairs only, and takes far longer.",
         )
         form.addParam(
             "epochs",
