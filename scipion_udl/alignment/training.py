@@ -25,32 +25,55 @@ SUBSET = 2048  # particles that training looks at, at most
 HELD_OUT = 0.2
 
 
+@dataclass(frozen=True)
+class _Recipe:
+    """What suits a method. epochs: at most; learned: the held-out loss below which there is something to converge;
+    noise: of the copies that the network compares, in standard deviations of the spectra."""
+
+    epochs: int
+    lr: float
+    batch: int
+    patience: int
+    learned: float = math.inf
+    noise: float = 0.0
+
+
+# UDL stands at chance for some epochs before it finds the turn, so that a rest there is no convergence; and without
+# fresh noise in every copy it learns each particle's own noise, which turns with the particle as well.
+RECIPES = {
+    "judl": _Recipe(epochs=60, lr=1e-3, batch=128, patience=6),
+    "udl": _Recipe(epochs=120, lr=2e-3, batch=64, patience=12, learned=0.5, noise=1.0),
+}
+
+
 @dataclass
 class TrainingSettings:
     """How a network is trained.
 
-    method: judl (equivariant head, joint term) or udl (free head, difference loss); epochs: at most; lr: of Adam, None
-    for the method's own; batch: particles a step; patience: epochs without gain after which training has converged;
-    min_gain: the relative gain of the held-out loss that counts.
+    method: judl (equivariant head, joint term) or udl (free head, difference loss); epochs: at most, lr: of Adam,
+    batch: particles a step, patience: epochs without gain after which training has converged (None: what suits the
+    method); min_gain: the relative gain of the held-out loss that counts.
     """
 
     method: str = "judl"
     epochs: int | None = None
     lr: float | None = None
-    batch: int = 128
+    batch: int | None = None
     seed: int = 0
-    patience: int = 6
+    patience: int | None = None
     min_gain: float = 1e-4
 
-    @property
-    def max_epochs(self) -> int:
-        """Epochs at most: 60 for judl, 200 for udl, unless said otherwise."""
-        return self.epochs if self.epochs is not None else {"judl": 60, "udl": 200}[self.method]
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.epochs = recipe.epochs if self.epochs is None else self.epochs
+        self.lr = recipe.lr if self.lr is None else self.lr
+        self.batch = recipe.batch if self.batch is None else self.batch
+        self.patience = recipe.patience if self.patience is None else self.patience
 
     @property
-    def rate(self) -> float:
-        """The learning rate."""
-        return self.lr if self.lr is not None else {"judl": 1e-3, "udl": 1e-3}[self.method]
+    def recipe(self) -> _Recipe:
+        """What suits the method."""
+        return RECIPES[self.method]
 
 
 @dataclass
@@ -100,7 +123,7 @@ def train_network(
     held = max(2, round(HELD_OUT * len(spectra)))
     held_out, seen = spectra[:held], spectra[held:]
     state = _State()
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.rate)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr)
     best = None
     if checkpoint and os.path.exists(checkpoint):
         best = _resume(checkpoint, network, optimiser, state)
@@ -109,12 +132,12 @@ def train_network(
         start_from_template(network, fit, seen)
         state.history.extend(fit.history)
     if best is None:
-        state.best_loss = _validate(network, held_out, settings, 0)
+        state.best_loss = _validate(network, held_out, settings)
         state.history.append({"epoch": 0, "stage": "network", "validation": state.best_loss})
         if monitor:
             state.history[-1].update(monitor(network))
         best = _copy(network)
-    while state.epoch < settings.max_epochs and state.since_gain < settings.patience:
+    while state.epoch < settings.epochs and not _converged(state, settings):
         row = _epoch(network, optimiser, seen, held_out, settings, state)
         if monitor:
             row.update(monitor(network))
@@ -126,7 +149,7 @@ def train_network(
         if checkpoint:
             _save_checkpoint(checkpoint, network, best, optimiser, state)
         if report:
-            report(row, settings.max_epochs)
+            report(row, settings.epochs)
     network.load_state_dict(best)
     return TrainingResult(network.eval(), state.history, _summary(settings, state, len(spectra)))
 
@@ -143,6 +166,10 @@ def start_from_template(network: PolarNetwork, fit: TemplateFit, spectra: torch.
         network.agreement.copy_(fit.radial_weight)
 
 
+def _converged(state: _State, settings: TrainingSettings) -> bool:
+    return state.since_gain >= settings.patience and state.best_loss < settings.recipe.learned
+
+
 def _epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -157,18 +184,18 @@ def _epoch(
     network.train()
     total, count = 0.0, 0
     for batch in _batches(seen, settings.batch, generator):
-        loss = _loss(network, batch, settings, generator)
+        loss = _loss(network, batch, settings, generator, min(180.0, 30.0 + 4.0 * state.epoch))
         if not torch.isfinite(loss):
             raise UdlError(
                 f"Training diverged in epoch {state.epoch} (the loss is not finite): try a lower --lr than "
-                f"{settings.rate:g}."
+                f"{settings.lr:g}."
             )
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         total, count = total + float(loss.detach()) * len(batch), count + len(batch)
-    validation = _validate(network, held_out, settings, state.epoch)
+    validation = _validate(network, held_out, settings)
     row = {"epoch": state.epoch, "stage": "network", "loss": total / count, "validation": validation}
     state.history.append(row)
     return row
@@ -183,20 +210,32 @@ def _batches(spectra: torch.Tensor, size: int, generator: torch.Generator) -> It
 
 
 def _loss(
-    network: nn.Module, spectra: torch.Tensor, settings: TrainingSettings, generator: torch.Generator
+    network: nn.Module,
+    spectra: torch.Tensor,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    reach: float = 180.0,
 ) -> torch.Tensor:
-    angle = (torch.rand(2, len(spectra), generator=generator) * 180).to(spectra.device)
+    """The loss of a batch under random turns; reach: the span of UDL's turns, degrees (small ones are learned first).
+    """
+    angle = torch.rand(2, len(spectra), generator=generator).to(spectra.device)
     if settings.method == "judl":
-        turned = turn_spectra(spectra, angle[0])
+        turned = turn_spectra(spectra, angle[0] * 180)
         return joint_loss(turned, network.turns(turned), network.agreement)
+    angle = (angle - 0.5) * reach
+    deviation = settings.recipe.noise * spectra.std()
+
+    def turns(copy: torch.Tensor) -> torch.Tensor:
+        return network.turns(copy + deviation * torch.randn(copy.shape, generator=generator).to(copy.device))
+
     first, second = spectra, spectra.roll(1, 0)
-    before = network.turns(first) - network.turns(second)
-    after = network.turns(turn_spectra(first, angle[0])) - network.turns(turn_spectra(second, angle[1]))
+    before = turns(first) - turns(second)
+    after = turns(turn_spectra(first, angle[0])) - turns(turn_spectra(second, angle[1]))
     return difference_loss(after - before, angle[0] - angle[1])
 
 
 @torch.no_grad()
-def _validate(network: nn.Module, held_out: torch.Tensor, settings: TrainingSettings, epoch: int) -> float:
+def _validate(network: nn.Module, held_out: torch.Tensor, settings: TrainingSettings) -> float:
     """The loss of the held-out particles, with the same random turns in every epoch."""
     network.eval()
     return float(_loss(network, held_out, settings, torch.Generator().manual_seed(settings.seed)))
@@ -211,12 +250,12 @@ def _summary(settings: TrainingSettings, state: _State, particles: int) -> dict:
         "method": settings.method,
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
-        "converged": state.since_gain >= settings.patience,
+        "converged": _converged(state, settings),
         "validation": state.best_loss,
         "particles": particles,
         "seed": settings.seed,
         "batch": settings.batch,
-        "lr": settings.rate,
+        "lr": settings.lr,
     }
 
 
