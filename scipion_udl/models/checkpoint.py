@@ -60,7 +60,8 @@ def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
     """Writes weights and card to ``path`` (complete or not at all)."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     partial = f"{path}.part"
-    save_file(tensors, partial, metadata={"udl": json.dumps(asdict(card)), "format": "pt"})
+    # One entry only: the order of several is not the same from file to file.
+    save_file(tensors, partial, metadata={"udl": json.dumps(asdict(card))})
     os.replace(partial, path)
 
 

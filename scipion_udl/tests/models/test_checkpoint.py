@@ -61,6 +61,14 @@ def test_a_model_comes_back_bit_by_bit_and_answers_alike(path, network):
     assert torch.equal(before.turns(spectra), after.turns(spectra))
 
 
+def test_the_same_model_is_the_same_file(path, network, tmp_path):
+    for number in range(5):
+        again = tmp_path / f"{number}.safetensors"
+        save_model(str(again), network[1], card_of(*network))
+        with open(path, "rb") as file:
+            assert again.read_bytes() == file.read()
+
+
 def test_nothing_unfinished_is_left_beside_a_model(path, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
@@ -117,7 +125,7 @@ def rewrite(path: str, **changes: object) -> None:
     """The model file with other entries in its card."""
     network, card = load_model(path, CPU)
     fields = {**asdict(card), **changes}
-    save_file(network.state_dict(), path, metadata={"udl": json.dumps(fields), "format": "pt"})
+    save_file(network.state_dict(), path, metadata={"udl": json.dumps(fields)})
 
 
 def test_a_file_of_a_newer_version_asks_for_an_update(path):
