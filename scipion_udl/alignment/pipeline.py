@@ -229,6 +229,8 @@ def _reference(run: Run) -> np.ndarray | None:
             f"The reference {run.args.reference} has {image.shape[-1]} px, the particles have "
             f"{run.source.box}: give one of the same box and pixel size."
         )
+    if image.min() == image.max():
+        raise UdlError(f"The reference {run.args.reference} is a constant image: give one that shows the particle.")
     return image
 
 
