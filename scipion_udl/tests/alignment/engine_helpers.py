@@ -10,10 +10,11 @@ import torch
 from scipion_udl import cli
 from scipion_udl.alignment.geometry import Poses, pose_errors
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.reference import transform
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.simulate.command import write_simulation
@@ -42,14 +43,18 @@ def simulate(folder: Path, count: int, box: int, snr: float, name: str = "hook",
     return folder
 
 
+def without_noise(box: int, name: str) -> np.ndarray:
+    """The phantom as a perfect average of such simulated particles would show it, (box, box): through the CTF."""
+    simulation = Simulation(phantom(name, box), 100, np.inf, PIXEL_SIZE, 0.0, ctf=CtfSettings())
+    rows = np.arange(100)
+    return np.mean([transform(i, simulation.poses[[k]]) for k, i in enumerate(simulation.images(rows))], axis=0)
+
+
 def subset_star(folder: Path, path: Path, rows: np.ndarray | list[int]) -> Path:
     """A STAR with these rows of the folder's particles.star, in this order."""
-    tables = read_tables(str(folder / "particles.star"))
-    table = next(table for table in tables if "rlnImageName" in table)
-    for label in list(table.columns):
-        texts = table.texts(label)
-        table.set(label, [texts[row] for row in rows])
-    write_tables(str(path), tables)
+    optics, table = read_tables(str(folder / "particles.star"))
+    columns = {label: [texts[row] for row in rows] for label, texts in table.columns.items()}
+    write_tables(str(path), [optics, Table(table.name, columns)])
     return path
 
 
