@@ -24,7 +24,7 @@ from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
 
 FIRST = 1024  # particles that settle the first average, at most
-FIRST_BAND = 32  # Fourier pixels of the working box
+FIRST_BAND = 40  # Fourier pixels of the working box
 ALONE = 12  # ring up to which halves share their start where no network says so
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
 DISAGREES = 2.0 * 4.0  # degrees: a search this far from the network's angle found another place
@@ -229,7 +229,8 @@ class Aligner:
             if members.sum() < 2:  # too few to go apart: nothing will be claimed
                 averages.append(start.average)
                 continue
-            averages.append(self._solver(subset[members], angles[members]).run(low, 15, f"half {number + 1}").average)
+            solver = self._solver(subset[members], angles[members]).centred(low)
+            averages.append(solver.run(solver.particles.mean(0) * (inner.radius <= self.shared), 15, "half").average)
         weight = frc_weights(ring_correlation(inner, *averages))
         return [self._widen(average, weight) for average in averages]
 

@@ -4,7 +4,9 @@ The network knows each angle modulo 180 degrees. Turned by it, a particle has tw
 another 180 degrees, which in Fourier space is the complex conjugate), each with a shift. Expectation maximisation
 weighs all of them by their likelihood given the average and puts the weighted mean in the average's place. Three things
 make it find the same answer from every start: the reference of a particle never holds that particle (the set is cut
-into folds), the shifts looked at reach farther than any particle lies off centre, and the average is kept centred.
+into folds), the shifts looked at reach farther than any particle lies off centre, and the average is kept centred. Once
+it stands, the particles are centred on it and the rounds go on with shifts in quarters of a pixel: in whole pixels the
+two candidates of a nearly two-fold view would serve as half steps, and say nothing of which way round it is.
 
 Starts: the two-fold symmetrised average with the signs of its antisymmetric part read off the first principal
 component, and single particles. All are judged by one number, the mean log likelihood of a particle given the average
@@ -22,6 +24,7 @@ from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 
 FOLDS = 4
+FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL = 12  # rounds after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
 
@@ -153,6 +156,31 @@ class BranchSolver:
         """An average (band) that is one particle, low-passed."""
         return self._finish(self.particles[number] * (self.band.radius < 16), False)
 
+    def centred(self, reference: torch.Tensor) -> BranchSolver:
+        """A solver for the same particles, each centred (and turned by 180 degrees where that fits better) on a
+        weighted reference, with a fine grid of small shifts.
+
+        The frame's origin becomes the centre about which the reference is most like itself turned by 180 degrees, so
+        that either candidate of a nearly two-fold view needs no shift.
+        """
+        band, maps = self.band, self.maps
+        likeness = maps.correlate(reference.conj(), reference).masked_fill(~maps.inside, -torch.inf)
+        place, size = int(likeness.argmax()), len(maps.shifts)
+        # Turned by 180 degrees about the origin and moved by t it fits best: the centre is t / 2.
+        centre = torch.stack([maps.shifts[place % size], maps.shifts[place // size]]) / 2
+        particles = torch.empty_like(self.particles)
+        for start in range(0, len(particles), STEP):
+            part = self.particles[start : start + STEP]
+            candidates = torch.stack([part, part.conj()], 1)
+            logs = (2 * maps.correlate(candidates, reference) + self.prior).flatten(2)
+            value, place = logs.max(-1)
+            flipped = value[:, 1] > value[:, 0]
+            place = torch.where(flipped, place[:, 1], place[:, 0])
+            shift = torch.stack([maps.shifts[place % size], maps.shifts[place // size]], -1) - centre
+            chosen = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
+            particles[start : start + STEP] = band.shifted(chosen, shift)
+        return BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles)
+
     def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
         """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
         starts = [self.run(self.spectral_start(self.symmetric_start()), TRIAL, "spectral signs")]
@@ -162,6 +190,12 @@ class BranchSolver:
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
             log(f"first average: log likelihood a particle from {told}")
-        if len(best.history) == TRIAL:  # not at rest yet
-            best = self.run(best.average * self.band.spread(best.weight), rounds - TRIAL, best.name)
-        return best
+        fine = self.centred(best.average * self.band.spread(best.weight))
+        starts = [
+            fine.run(fine.spectral_start(fine.symmetric_start()), rounds, "spectral signs"),
+            fine.run(fine.particles.mean(0), rounds, best.name),
+        ]
+        if log:
+            told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
+            log(f"with fine shifts: {told}")
+        return max(starts, key=lambda start: start.likelihood)

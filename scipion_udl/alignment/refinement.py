@@ -134,31 +134,37 @@ class Refiner:
         return SweepResult(sums, counts, float(turned), float(moved))
 
     def _align(self, particles: torch.Tensor, reference: Reference, arbiter: Reference, turn: bool) -> _Aligned:
-        """Branch, shift and correction of turned particles (n, band)."""
+        """Branch, shift and correction of turned particles (n, band).
+
+        Both candidates are moved to a fraction of a pixel before they are compared: on whole pixels the branch would
+        serve as half a step.
+        """
         band, maps = self.band, self.maps
         candidates = torch.stack([particles, particles.conj()], 1)
-        shift, value = peaks(maps, maps.correlate(candidates, arbiter.weighted))
+        shift, _ = peaks(maps, maps.correlate(candidates, arbiter.weighted))
+        for _ in range(2):
+            shift = shift - self._correct(band.shifted(candidates, shift), arbiter, 2).clamp(-MAX_MOVE, MAX_MOVE)
+        value = band.dot(band.shifted(candidates, shift), arbiter.weighted)
         flipped = value[:, 1] > value[:, 0]
-        log_odds = 2 * (value[:, 0] - value[:, 1]).abs()
-        particles = torch.where(flipped[:, None, None], particles.conj(), particles)
+        particles = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
         shift = torch.where(flipped[:, None], shift[:, 1], shift[:, 0])
-        size = 3 if turn else 2
-        correction = torch.zeros(len(particles), 3, device=band.device)
-        for _ in range(2):  # the peak is known to a fraction of a pixel; the second step is after shifting by the first
-            moved = band.shifted(particles, shift)
-            rest = moved - reference.average
-            gradient = band.dot(reference.tangents[:size], rest[:, None], reference.weight)
-            correction = torch.zeros_like(correction)
-            correction[:, :size] = torch.linalg.solve(
-                reference.normal[:size, :size],
-                gradient.unsqueeze(-1),
-            )[..., 0]
-            shift = shift - correction[:, :2].clamp(-MAX_MOVE, MAX_MOVE)
-        shift = shift.clamp(-float(maps.shifts[-1]), float(maps.shifts[-1]))
+        correction = self._correct(band.shifted(particles, shift), reference, 3 if turn else 2)
+        shift = shift - correction[:, :2].clamp(-MAX_MOVE, MAX_MOVE)
+        reach = float(maps.shifts[-1])
+        shift = shift.clamp(-reach, reach)
         moved = band.shifted(particles, shift)
         norm = (band.dot(moved, moved, arbiter.weight) * arbiter.power).sqrt().clamp(min=1e-12)
         score = band.dot(moved, arbiter.average, arbiter.weight) / norm
-        return _Aligned(particles, flipped, shift, -correction[:, 2].clamp(-MAX_TURN, MAX_TURN), score, log_odds)
+        turned = -correction[:, 2].clamp(-MAX_TURN, MAX_TURN) if turn else torch.zeros_like(score)
+        return _Aligned(particles, flipped, shift, turned, score, 2 * (value[:, 0] - value[:, 1]).abs())
+
+    def _correct(self, moved: torch.Tensor, reference: Reference, size: int) -> torch.Tensor:
+        """How far particles (..., band) in the reference's frame are moved in x, in y (pixels) and, for size 3, turned
+        (degrees) against it: one Gauss-Newton step, (..., size)."""
+        gradient = self.band.dot(
+            reference.tangents[:size], (moved - reference.average).unsqueeze(-3), reference.weight
+        )
+        return torch.linalg.solve(reference.normal[:size, :size], gradient.unsqueeze(-1))[..., 0]
 
     def _store(self, state: State, rows: np.ndarray, aligned: _Aligned) -> np.ndarray:
         """Write aligned particles into the state; returns (n, 2) changes of angle (degrees) and of shift (pixels).
