@@ -44,6 +44,7 @@ from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 ENOUGH = 128  # particles that training needs
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
+LOG_EVERY = 20  # epochs between two lines of the log
 
 
 class Run:
@@ -75,6 +76,12 @@ class Run:
             self.warnings.append(sentence)
             self.progress.clear()
             print(f"Warning: {sentence}", file=sys.stderr, flush=True)
+
+    def epoch(self, row: dict, epochs: int) -> None:
+        """The end of an epoch: on the bar, and now and then in the log."""
+        self.progress.epoch(row, epochs)
+        if row["epoch"] % LOG_EVERY == 0:
+            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}")
 
     def scan(self) -> None:
         """The first look through the set, with its warnings."""
@@ -149,7 +156,7 @@ def _train(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard, Spec
         settings,
         started=network is not None,
         checkpoint=run.out.final(CHECKPOINT),
-        report=lambda row, epochs: run.progress.epoch(row, epochs),
+        report=run.epoch,
         monitor=_true_error(run, subset, data),
     )
     done = result.summary

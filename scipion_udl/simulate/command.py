@@ -99,6 +99,7 @@ def _particle_tables(simulation: Simulation, names: list[str]) -> list[Table]:
         particles.set("rlnDefocusV", angstrom)
         particles.set("rlnDefocusAngle", "0.000000")
         particles.set("rlnCtfBfactor", f"{ctf.b_factor:.6f}")
+        optics.set("rlnCtfDataArePhaseFlipped", str(int(not ctf.signed)))
     return [optics, particles]
 
 
