@@ -7,6 +7,7 @@ A tenth to a quarter of the subset is held out: its loss decides when to stop an
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from scipion_udl.alignment.losses import difference_loss, joint_loss
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.template import TemplateFit, fit_template
 from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import write_tensors
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork, turn_spectra
 
 SUBSET = 2048  # particles that training looks at, at most
@@ -263,24 +265,17 @@ def _save_checkpoint(
     path: str, network: nn.Module, best: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer, state: _State
 ) -> None:
     """Weights, best weights, Adam's moments and the epoch, in one file that replaces the last when it is complete."""
-    import json
-
-    from safetensors.torch import save_file
-
     tensors = {f"now.{k}": v.contiguous() for k, v in network.state_dict().items()}
     tensors.update({f"best.{k}": v.contiguous() for k, v in best.items()})
     for number, values in optimiser.state_dict()["state"].items():
         tensors.update({f"adam.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in values.items()})
-    save_file(tensors, f"{path}.part", metadata={"state": json.dumps(asdict(state))})
-    os.replace(f"{path}.part", path)
+    write_tensors(path, tensors, {"state": json.dumps(asdict(state))})
 
 
 def _resume(
     path: str, network: nn.Module, optimiser: torch.optim.Optimizer, state: _State
 ) -> dict[str, torch.Tensor]:
     """Put a checkpoint back into network, optimiser and state; returns the best weights so far."""
-    import json
-
     from safetensors import SafetensorError, safe_open
 
     device = str(next(network.parameters()).device)

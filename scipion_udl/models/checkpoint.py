@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
@@ -59,9 +59,16 @@ class ModelCard:
 def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
     """Writes weights and card to ``path`` (complete or not at all)."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    partial = f"{path}.part"
     # One entry only: the order of several is not the same from file to file.
-    save_file(tensors, partial, metadata={"udl": json.dumps(asdict(card))})
+    write_tensors(path, tensors, {"udl": json.dumps(asdict(card))})
+
+
+def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """A safetensors file, complete or not at all, with the permissions of any other file (save_file shuts out the
+    group)."""
+    partial = f"{path}.part"
+    with open(partial, "wb") as file:
+        file.write(save(tensors, metadata=metadata))
     os.replace(partial, path)
 
 
