@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.fourier import Band, ShiftMaps, resize, to_fourier, transform
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.initial import BranchSolver, Start
@@ -285,12 +286,14 @@ class Aligner:
         moved = self._moved(references[1].average, between)
         averages = [references[0].average, moved]
         counts = np.bincount(half[usable], minlength=2)
+        confirmed = confirmed_rings(self.band, refiner.maps, averages)  # now, while halves have not seen each other
         for number in range(self.settings.joint):
             frc = ring_correlation(self.band, *averages).clamp(0, 1)
             whole = frc_weights(2 * frc / (1 + frc), floor=0.2)  # of the average of all, by the halves' agreement
             total = (averages[0] * counts[0] + averages[1] * counts[1]) / counts.sum()
             joint = Reference(self.band, total, whole)
-            other = [Reference(self.band, averages[1 - h], frc_weights(frc)) for h in (0, 1)]
+            differences = [confirmed * half_turn_difference(self.band, refiner.maps, a) for a in averages]
+            other = [Reference(self.band, averages[1 - h], frc_weights(frc), differences[1 - h]) for h in (0, 1)]
             result = refiner.sweep(
                 state, [joint, joint], half, f"all together, round {number + 1}", usable, judge=other
             )

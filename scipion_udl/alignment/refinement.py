@@ -48,10 +48,14 @@ class State:
 class Reference:
     """An average to align to: its band, weights, tangents and normal equations.
 
-    average: the masked plain mean (band); weight: Wiener weight per ring (k_max + 1,).
+    average: the masked plain mean (band); weight: Wiener weight per ring (k_max + 1,); difference: what is believed of
+    the average minus itself turned by 180 degrees (band), which the log odds rest on; None for all of it.
     """
 
-    def __init__(self, band: Band, average: torch.Tensor, weight: torch.Tensor) -> None:
+    def __init__(
+        self, band: Band, average: torch.Tensor, weight: torch.Tensor, difference: torch.Tensor | None = None
+    ) -> None:
+        self.difference = difference
         self.average, self.ring_weight = average, weight
         self.weight = band.spread(weight)
         self.weighted = average * self.weight
@@ -156,7 +160,11 @@ class Refiner:
         norm = (band.dot(moved, moved, arbiter.weight) * arbiter.power).sqrt().clamp(min=1e-12)
         score = band.dot(moved, arbiter.average, arbiter.weight) / norm
         turned = -correction[:, 2].clamp(-MAX_TURN, MAX_TURN) if turn else torch.zeros_like(score)
-        return _Aligned(particles, flipped, shift, turned, score, 2 * (value[:, 0] - value[:, 1]).abs())
+        if arbiter.difference is None:
+            log_odds = 2 * (value[:, 0] - value[:, 1]).abs()
+        else:
+            log_odds = 2 * band.dot(moved, arbiter.difference)
+        return _Aligned(particles, flipped, shift, turned, score, log_odds)
 
     def _correct(self, moved: torch.Tensor, reference: Reference, size: int) -> torch.Tensor:
         """How far particles (..., band) in the reference's frame are moved in x, in y (pixels) and, for size 3, turned

@@ -1,0 +1,48 @@
+"""Which way round? What two halves confirm of the difference between an average and itself turned by 180 degrees.
+
+The odds between a particle's two candidates rest on that difference alone. In a (nearly) two-fold view it is mostly
+The odds between two candidates of a particle rest on that difference alone. In a (nearly) two-fold view it is mostly
+nothing. So it counts, ring by ring, by what two halves that never saw each other's average agree on.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+
+from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.refinement import peaks
+from scipion_udl.alignment.resolution import frc_weights, ring_correlation
+
+EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves' differences must exceed
+SMOOTH = 2  # rings to either side
+
+
+def half_turn_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch.Tensor:
+    """An average (band) minus itself turned by 180 degrees about the point where that changes it least, a band."""
+    shift, _ = peaks(maps, maps.correlate(average.conj(), average)[None])
+    return average - band.shifted(average.conj(), shift[0])
+
+
+def confirmed_rings(band: Band, maps: ShiftMaps, averages: list[torch.Tensor]) -> torch.Tensor:
+    """How much of the difference two halves confirm: weights 0 to 1 laid out over the band; all 0 where their agreement
+    is within EVIDENCE of chance, and so no way round is better than the other.
+
+    averages: of two halves (bands), aligned apart from each other and then brought into one frame.
+    """
+    total = (averages[0] + averages[1]) / 2
+    shift, _ = peaks(maps, maps.correlate(total.conj(), total)[None])
+    first, second = (average - band.shifted(average.conj(), shift[0]) for average in averages)
+    agreement = ring_correlation(band, first, second)
+    count = band.ring_sums(torch.ones_like(band.radius))
+    reach = frc_weights(ring_correlation(band, *averages))
+    # Half of the coefficients are free: the difference is antisymmetric about its centre.
+    chance = ((reach * count).pow(2) / (count / 2).clamp(min=1)).sum().sqrt()
+    if float((reach * count * agreement).sum()) < EVIDENCE * float(chance):
+        return torch.zeros_like(band.disc)
+
+    def around(values: torch.Tensor) -> torch.Tensor:
+        return functional.pad(values, (SMOOTH, SMOOTH)).unfold(0, 2 * SMOOTH + 1, 1).sum(-1)
+
+    smooth = around(agreement * count) / around(count).clamp(min=1)
+    return band.spread(smooth.clamp(0, 1) * (reach > 0))
