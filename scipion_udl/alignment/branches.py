@@ -1,6 +1,5 @@
 """Which way round? What two halves confirm of the difference between an average and itself turned by 180 degrees.
 
-The odds between a particle's two candidates rest on that difference alone. In a (nearly) two-fold view it is mostly
 The odds between two candidates of a particle rest on that difference alone. In a (nearly) two-fold view it is mostly
 nothing. So it counts, ring by ring, by what two halves that never saw each other's average agree on.
 """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,13 +15,11 @@ from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.consistency import view_warnings
-from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, pose_errors
-from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
+from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
 from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.alignment.training import (
@@ -37,71 +33,12 @@ from scipion_udl.alignment.training import (
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 
 ENOUGH = 128  # particles that training needs
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
-LOG_EVERY = 20  # epochs between two lines of the log
-
-
-class Run:
-    """What one command works with: particles, device, output folder, what it has to say."""
-
-    def __init__(self, args: argparse.Namespace, out: OutputFolder) -> None:
-        self.args, self.out, self.started = args, out, time.monotonic()
-        self.device = choose_device(args.gpu, args.threads)
-        self.progress = Progress()
-        self.warnings: list[str] = []
-        self.notes: list[str] = []
-        self.method: str | None = None  # of the network that is used
-        self.say(f"Device: {describe(self.device)}")
-        source = open_particles(args.input, args.pixel_size)
-        for warning in source.warnings:
-            self.warn(warning)
-        self.source = source
-        self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
-        self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, self.progress.show)
-
-    def say(self, line: str) -> None:
-        """One line in the log."""
-        self.progress.clear()
-        print(f"[{time.monotonic() - self.started:7.1f} s] {line}", flush=True)
-
-    def warn(self, sentence: str) -> None:
-        """A warning: in the log now, in summary and report later."""
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
-            self.progress.clear()
-            print(f"Warning: {sentence}", file=sys.stderr, flush=True)
-
-    def epoch(self, row: dict, epochs: int) -> None:
-        """The end of an epoch: on the bar, and now and then in the log."""
-        self.progress.epoch(row, epochs)
-        if row["epoch"] % LOG_EVERY == 0:
-            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}")
-
-    def scan(self) -> None:
-        """The first look through the set, with its warnings."""
-        statistics = self.particles.scan()
-        blank = np.flatnonzero(statistics.blank)
-        if len(blank):
-            self.warn(
-                f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
-                "they are kept with pose 0 and score 0."
-            )
-
-    def summary(self, **more: object) -> dict:
-        """The common part of summary.json."""
-        return {
-            **results.head(self.source, self.args, self.device),
-            "seconds": round(time.monotonic() - self.started, 1),
-            **more,
-            "warnings": self.warnings,
-            "notes": self.notes,
-        }
 
 
 def train(args: argparse.Namespace) -> None:
@@ -118,7 +55,8 @@ def train(args: argparse.Namespace) -> None:
         if usable < ENOUGH:
             raise UdlError(f"{args.input} has {usable} particles with an image; training needs at least {ENOUGH}.")
         result, card, _ = _train(run, args.model)
-        results.write_json(out.scratch("summary.json"), run.summary(training=result.summary, method=card.method))
+        summary = results.summary(run, training=result.summary, method=card.method)
+        results.write_json(out.scratch("summary.json"), summary)
         out.publish(MODEL, "training.csv", "summary.json")
         run.progress.clear()
         print(results.training_text(result.summary, out.final(MODEL), run.warnings))

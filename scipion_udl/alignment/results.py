@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING
+import time
 
 import numpy as np
 import torch
@@ -17,17 +16,15 @@ from scipion_udl.alignment.averages import Averages, apply_poses, weighted_avera
 from scipion_udl.alignment.device import describe
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.alignment.resolution import Claim
+from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import Optics, write_aligned
-from scipion_udl.io.particles import ParticleSource
 from scipion_udl.io.stacks import write_stack
 
-if TYPE_CHECKING:
-    from scipion_udl.alignment.pipeline import Run
 
-
-def head(source: ParticleSource, args: argparse.Namespace, device: torch.device) -> dict:
-    """What every summary.json begins with."""
+def summary(run: Run, **more: object) -> dict:
+    """The content of summary.json: what every command says, and ``more``."""
+    source, args = run.source, run.args
     return {
         "version": __version__,
         "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
@@ -36,8 +33,12 @@ def head(source: ParticleSource, args: argparse.Namespace, device: torch.device)
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
-        "device": describe(device),
+        "device": describe(run.device),
         "seed": args.seed,
+        "seconds": round(time.monotonic() - run.started, 1),
+        **more,
+        "warnings": run.warnings,
+        "notes": run.notes,
     }
 
 
@@ -98,9 +99,9 @@ def write_alignment(
     for name, image in images.items():
         write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
     _write_frc(out.scratch("frc.csv"), frc, source.box * source.pixel_size)
-    summary = _summary(run, alignment, claim, training)
-    write_json(out.scratch("summary.json"), summary)
-    _write_report(run, summary, alignment, averages, frc, history)
+    figures = _summary(run, alignment, claim, training)
+    write_json(out.scratch("summary.json"), figures)
+    _write_report(run, figures, alignment, averages, frc, history)
 
 
 def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
@@ -115,7 +116,8 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
     args = run.args
     used = run.particles.usable
     offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
-    return run.summary(
+    return summary(
+        run,
         model=args.model or ("trained here" if training else None),
         method=run.method,
         refined=not args.no_refine,
@@ -143,7 +145,7 @@ def _network_figures(alignment: Alignment) -> dict:
 
 def _write_report(
     run: Run,
-    summary: dict,
+    figures: dict,
     alignment: Alignment,
     averages: Averages,
     frc: np.ndarray,
@@ -158,7 +160,7 @@ def _write_report(
     after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
     rings = np.arange(1, len(frc))
     data = ReportData(
-        summary=summary,
+        summary=figures,
         average_before=run.particles.statistics.average,
         average_after=averages.all,
         frc=(rings / (source.box * source.pixel_size), frc[1:]),
@@ -172,15 +174,15 @@ def _write_report(
     write_report(run.out.scratch("report.html"), data)
 
 
-def training_text(summary: dict, model: str, warnings: list[str]) -> str:
+def training_text(training: dict, model: str, warnings: list[str]) -> str:
     """The screen's summary of `train`."""
-    state = "converged" if summary["converged"] else "NOT converged"
+    state = "converged" if training["converged"] else "NOT converged"
     lines = [
         "",
         f"Model               {model}",
-        f"Method              {summary['method'].upper()}, {summary['particles']} particles, seed {summary['seed']}",
-        f"Epochs              {summary['epochs']} ({state}; the best was number {summary['best_epoch']})",
-        f"Held-out loss       {summary['validation']:.4f}",
+        f"Method              {training['method'].upper()}, {training['particles']} particles, seed {training['seed']}",
+        f"Epochs              {training['epochs']} ({state}; the best was number {training['best_epoch']})",
+        f"Held-out loss       {training['validation']:.4f}",
     ]
     return "\n".join([*lines, *(f"Warning: {w}" for w in warnings)])
 

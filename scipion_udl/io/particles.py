@@ -13,11 +13,8 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
-from scipion_udl.io.aligned import Optics, write_aligned
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import Table, read_tables
-
-__all__ = ["Optics", "ParticleSource", "open_particles", "write_aligned"]
 
 _TABLES = (".star", ".xmd")
 _STACKS = (".mrc", ".mrcs", ".map", ".st")

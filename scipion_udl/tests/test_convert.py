@@ -22,7 +22,8 @@ from scipion_udl.convert import (
     write_particles,
 )
 from scipion_udl.errors import UdlError
-from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.tests.scipion_helpers import correlation, make_set, particles_at, random_poses, view
 

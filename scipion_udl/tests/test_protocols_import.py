@@ -14,7 +14,8 @@ from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import poses_of
-from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlImportModel, ProtUdlImportParticles
 from scipion_udl.tests.scipion_helpers import correlation, particles_at, random_poses, view

@@ -16,7 +16,8 @@ from scipion_udl.alignment.evaluation import compare, evaluate, join, located_tr
 from scipion_udl.alignment.geometry import Poses, compose, invert
 from scipion_udl.alignment.reference import transform
 from scipion_udl.errors import UdlError
-from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.io.truth import truth_table

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
-from scipion_udl.io.particles import open_particles, write_aligned
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.simulate.phantoms import phantom
 

@@ -5,7 +5,8 @@ import pytest
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
-from scipion_udl.io.particles import Optics, open_particles, write_aligned
+from scipion_udl.io.aligned import Optics, write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
 

@@ -1,0 +1,64 @@
+"""What one command works with: particles, device, output folder, and all that it has to say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+from scipion_udl.alignment.device import choose_device, describe
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.progress import Progress
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.particles import open_particles
+
+LOG_EVERY = 20  # epochs between two lines of the log
+
+
+class Run:
+    """What one command works with: particles, device, output folder, what it has to say."""
+
+    def __init__(self, args: argparse.Namespace, out: OutputFolder) -> None:
+        self.args, self.out, self.started = args, out, time.monotonic()
+        self.device = choose_device(args.gpu, args.threads)
+        self.progress = Progress()
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.method: str | None = None  # of the network that is used
+        self.say(f"Device: {describe(self.device)}")
+        source = open_particles(args.input, args.pixel_size)
+        for warning in source.warnings:
+            self.warn(warning)
+        self.source = source
+        self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
+        self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, self.progress.show)
+
+    def say(self, line: str) -> None:
+        """One line in the log."""
+        self.progress.clear()
+        print(f"[{time.monotonic() - self.started:7.1f} s] {line}", flush=True)
+
+    def warn(self, sentence: str) -> None:
+        """A warning: in the log now, in summary and report later."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.progress.clear()
+            print(f"Warning: {sentence}", file=sys.stderr, flush=True)
+
+    def epoch(self, row: dict, epochs: int) -> None:
+        """The end of an epoch: on the bar, and now and then in the log."""
+        self.progress.epoch(row, epochs)
+        if row["epoch"] % LOG_EVERY == 0:
+            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}")
+
+    def scan(self) -> None:
+        """The first look through the set, with its warnings."""
+        statistics = self.particles.scan()
+        blank = np.flatnonzero(statistics.blank)
+        if len(blank):
+            self.warn(
+                f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
+                "they are kept with pose 0 and score 0."
+            )
