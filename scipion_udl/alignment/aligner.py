@@ -107,20 +107,24 @@ class Aligner:
         state = State.start(np.zeros(len(prepared)))
         state.angle[subset] = subset_angle
         refiner = Refiner(prepared, self.band, self.max_shift, self.shared)
-        if not self.settings.refine:
-            return self._network_only(state, start, refiner, usable, half)
-        references = self._split(start, subset, subset_angle, half)
         rest = np.setdiff1d(usable, subset)
-        if len(rest):
+        changes: list[tuple[float, float]] = []
+        half_state = None
+        if self.settings.refine:
+            references = self._split(start, subset, subset_angle, half)
             if searched:
                 refiner.search(state, references, half, "full-circle search", rest)
             else:
                 state.angle[rest] = self.network_angles(rest)
-        changes = self._halves(state, references, refiner, half, usable)
-        half_state = state.copy()
-        joint = self._joint(state, half_state, references, refiner, half, usable)
+            changes = self._halves(state, references, refiner, half, usable)
+            half_state = state.copy()
+            joint = self._joint(state, half_state, references, refiner, half, usable)
+        else:  # the network's angles; shift and branch against the first average
+            state.angle[rest] = self.network_angles(rest)
+            joint = self._widen(start.average, start.weight)
+            refiner.sweep(state, [joint], np.zeros(len(half), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
-            self._onto(joint, reference, (state, half_state), refiner)
+            self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
         return self._finish(state, half_state, half, searched, changes)
 
     @torch.no_grad()
@@ -143,13 +147,11 @@ class Aligner:
         self, subset: np.ndarray, angles: np.ndarray, reference: np.ndarray | None
     ) -> tuple[Start, bool, np.ndarray]:
         """(start, whether angles had to be searched, angles of the subset)."""
-        solver = self._solver(subset, angles)
-        if reference is not None:
-            start = solver.run(self._given(reference), 20, "the reference given")
-            return self._search_rounds(subset, angles, start, force=True)
         if self.network is None:
-            return self._without_network(subset)
-        start = solver.solve(log=self.log)
+            return self._without_network(subset, reference)
+        start = self._solver(subset, angles).solve(log=self.log)
+        if not self.settings.refine:
+            return start, False, angles
         return self._search_rounds(subset, angles, start)
 
     def _solver(self, subset: np.ndarray, angles: np.ndarray) -> BranchSolver:
@@ -164,13 +166,8 @@ class Aligner:
         maps = ShiftMaps(band, shift_reach(self.max_shift))
         return BranchSolver(band, maps, self.prepared.mask, particles)
 
-    def _given(self, reference: np.ndarray) -> torch.Tensor:
-        """A reference image as a band, whitened like the particles; its scale is that of an average of strength 1."""
-        band = self.first_band.crop(self.band_of(reference))
-        return self.first_band.masked(band, self.prepared.mask)
-
     def _search_rounds(
-        self, subset: np.ndarray, angles: np.ndarray, start: Start, force: bool = False
+        self, subset: np.ndarray, angles: np.ndarray, start: Start
     ) -> tuple[Start, bool, np.ndarray]:
         """Full-circle search of the subset against the average; where many angles are elsewhere and the likelihood
         grows, the found ones are taken, until nothing changes."""
@@ -179,15 +176,15 @@ class Aligner:
             found = self._search(subset, start)
             far = np.abs(wrap(found - angles, 180.0)) > DISAGREES
             self.log(f"full-circle search: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
-            if far.mean() <= 0.005 and not force:
+            if far.mean() <= 0.005:
                 break
             solver = self._solver(subset, found)
             new = solver.run(start.average * self.first_band.spread(start.weight), 15, "full-circle search")
             self.log(f"log likelihood a particle {start.likelihood:.2f} before, {new.likelihood:.2f} after the search")
-            if new.likelihood <= start.likelihood and not force:
+            if new.likelihood <= start.likelihood:
                 break
             gain = new.likelihood - start.likelihood
-            start, angles, searched, force = new, found, True, False
+            start, angles, searched = new, found, True
             if gain < 0.05:
                 break
         return start, searched, angles
@@ -200,13 +197,17 @@ class Aligner:
         refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
         return state.angle[subset]
 
-    def _without_network(self, subset: np.ndarray) -> tuple[Start, bool, np.ndarray]:
-        """Real space alone: full-circle search against single particles, then their average; several starts."""
+    def _without_network(self, subset: np.ndarray, reference: np.ndarray | None) -> tuple[Start, bool, np.ndarray]:
+        """Real space alone: full-circle search against the reference, or against single particles of which the best
+        serves, then against the average."""
         best: tuple[Start, np.ndarray] | None = None
         still = np.zeros(len(subset))
-        for number in range(min(4, len(subset))):
-            first = self._solver(subset[number : number + 1], still[:1]).particles[0]
-            weight = (torch.arange(self.first_band.k_max + 1, device=self.first_band.device) < 12).double()
+        weight = (torch.arange(self.first_band.k_max + 1, device=self.first_band.device) < self.shared).double()
+        for number in range(min(4, len(subset)) if reference is None else 1):
+            if reference is None:
+                first = self._solver(subset[number : number + 1], still[:1]).particles[0]
+            else:
+                first = self.first_band.crop(self.band_of(reference))
             start = Start(self.first_band.masked(first, self.prepared.mask), weight, -np.inf, still, "", [])
             angles = still
             for _ in range(5):
@@ -300,7 +301,7 @@ class Aligner:
             averages = self._averages(result.sums, result.counts)
         return joint
 
-    def _onto(self, joint: Reference, image: np.ndarray, states: tuple[State, ...], refiner: Refiner) -> None:
+    def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
@@ -322,16 +323,6 @@ class Aligner:
         return self.band.of_images(transform(self.band.half_plane(average)[None], self.band.box, angle, shift))[0]
 
     # Results
-
-    def _network_only(
-        self, state: State, start: Start, refiner: Refiner, usable: np.ndarray, half: np.ndarray
-    ) -> Alignment:
-        """The network's angles, shift and branch against the first average; no search, no rounds."""
-        reference = self._widen(start.average, start.weight)
-        state.angle[usable] = self.network_angles(usable)
-        everyone = np.zeros(len(half), np.int64)
-        refiner.sweep(state, [reference], everyone, "shift and branch", usable, turn=False)
-        return self._finish(state, None, half, False, [])
 
     def _finish(
         self,

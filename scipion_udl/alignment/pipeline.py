@@ -195,6 +195,11 @@ def _network(run: Run) -> tuple[nn.Module | None, SpectraSettings, dict | None, 
         return network, SpectraSettings(**card.spectra), None, None
     usable = len(run.particles.usable)
     if usable < ENOUGH:
+        if args.no_refine:
+            raise UdlError(
+                f"--no-refine leaves the angles to the network, and {usable} particles are too few to train one (about "
+                f"{ENOUGH} are needed): give a --model, or leave --no-refine out."
+            )
         if usable > 1:
             run.warn(
                 f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
