@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.alignment.geometry import PoseErrors, Poses, pose_errors
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.reference import transform
 from scipion_udl.io.outputs import OutputFolder
@@ -65,7 +66,7 @@ def named_poses(path: Path) -> dict[str, tuple[float, float, float]]:
     return {n: (a, *s) for n, a, s in zip(source.names, poses.angle.tolist(), poses.shift.tolist())}
 
 
-def errors_to_truth(aligned: Path, folder: Path, period: float = 360.0):
+def errors_to_truth(aligned: Path, folder: Path, period: float = 360.0) -> PoseErrors:
     """The PoseErrors of a table against the truth.star of a simulation, joined by image name."""
     found = named_poses(aligned)
     names, truth = read_truth(str(folder / "truth.star"))
@@ -115,3 +116,22 @@ def correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | float = 1.0) ->
     weight = np.broadcast_to(mask, a.shape)
     a, b = ((v - (v * weight).sum() / weight.sum()) * weight for v in (a, b))
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def summary(folder: Path) -> dict:
+    """What summary.json says."""
+    return json.loads((folder / "summary.json").read_text())
+
+
+def rms(errors: PoseErrors) -> float:
+    """The root mean square of how far the template's origin falls from its place, pixels."""
+    return float(np.sqrt((errors.shift**2).sum(1).mean()))
+
+
+def difference(a: Path, b: Path) -> tuple[float, float]:
+    """(largest angle in degrees, largest shift in pixels) between two tables of the same images, common pose out."""
+    one, other = named_poses(a), named_poses(b)
+    assert one.keys() == other.keys()
+    first, second = (np.array([poses[name] for name in one]) for poses in (one, other))
+    errors = pose_errors(Poses(first[:, 0], first[:, 1:]), Poses(second[:, 0], second[:, 1:]))
+    return float(np.abs(errors.rotation).max()), float(np.abs(errors.shift).max())
