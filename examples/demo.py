@@ -113,7 +113,7 @@ def main() -> int:
 
 def print_result(project: object, align: object, errors: dict, environment: dict, seconds: float) -> None:
     """What a visitor wants to know."""
-    home = " ".join(f"{name}={environment[name]}" for name in ("SCIPION_HOME", "SCIPION_USER_DATA"))
+    home = " ".join(f"{name}={environment[name]}" for name in ("SCIPION_HOME", "SCIPION_USER_DATA", "SCIPION_PYTHON"))
     print(
         f"   rotation error   {errors['rotation_mean']:.2f} degrees (mean), {errors['rotation_median']:.2f} (median)\n"
         f"   within 5 degrees {errors['within_5']:.1%} of {errors['particles']} particles\n"
