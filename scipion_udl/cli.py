@@ -128,7 +128,8 @@ def _add_microscope(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--amplitude-contrast", type=_fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
 
 
-def _add_learning(parser: argparse.ArgumentParser) -> None:
+def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Training, and the group on the particle, which is returned for more."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--method",
@@ -141,15 +142,14 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
     )
+    group = parser.add_argument_group("particle")
     group.add_argument(
         "--mask-radius",
         type=_positive,
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
     )
-    group.add_argument(
-        "--max-shift", type=_not_negative, metavar="PX", help="largest shift looked for (default: 10 %% of the box)"
-    )
+    return group
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
@@ -243,7 +243,12 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
     )
-    _add_learning(parser)
+    _add_learning(parser).add_argument(
+        "--max-shift",
+        type=_not_negative,
+        metavar="PX",
+        help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
     _add_microscope(parser)
     _add_computing(parser, seed=1)
 

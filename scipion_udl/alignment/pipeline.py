@@ -98,10 +98,11 @@ def _train(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard, Spec
         monitor=_true_error(run, subset, data),
     )
     done = result.summary
-    run.say(f"Trained {done['epochs']} epochs, the best is number {done['best_epoch']}")
+    best = f"number {done['best_epoch']} is the best" if done["best_epoch"] else "none is better than the start"
+    run.say(f"Trained for {_epochs(done)}: {best}")
     if not done["converged"]:
         run.warn(
-            f"Training had not converged after {done['epochs']} epochs: give it more with --epochs, or go on with "
+            f"Training had not converged after {_epochs(done)}: give it more with --epochs, or go on with "
             f"--continue."
         )
     card = ModelCard(
@@ -149,9 +150,9 @@ def align(args: argparse.Namespace) -> None:
         _forget_checkpoint(out, args)
         run = Run(args, out)
         reference = _reference(run)
+        settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         network, spectra, training, history = _network(run)
-        settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         aligner = Aligner(run.particles, network, spectra, settings, run.say)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         averages = _average(run, alignment)
@@ -179,9 +180,18 @@ def _reference(run: Run) -> np.ndarray | None:
     return image
 
 
+def _epochs(training: dict) -> str:
+    return "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
+
+
 def _max_shift(run: Run) -> float:
-    wanted = run.args.max_shift
-    return 0.1 * run.source.box if wanted is None else float(wanted)
+    wanted, box = run.args.max_shift, run.source.box
+    if wanted is not None and wanted > box / 2:
+        raise UdlError(
+            f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
+            f"a particle may lie, or nothing for a tenth of the box."
+        )
+    return 0.1 * box if wanted is None else float(wanted)
 
 
 def _network(run: Run) -> tuple[nn.Module | None, SpectraSettings, dict | None, list[dict] | None]:

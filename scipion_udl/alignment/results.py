@@ -177,11 +177,13 @@ def _write_report(
 def training_text(training: dict, model: str, warnings: list[str]) -> str:
     """The screen's summary of `train`."""
     state = "converged" if training["converged"] else "NOT converged"
+    number = training["best_epoch"]
+    best = f"number {number} was the best" if number else "none was better than the start"
     lines = [
         "",
         f"Model               {model}",
         f"Method              {training['method'].upper()}, {training['particles']} particles, seed {training['seed']}",
-        f"Epochs              {training['epochs']} ({state}; the best was number {training['best_epoch']})",
+        f"Epochs              {training['epochs']} ({state}; {best})",
         f"Held-out loss       {training['validation']:.4f}",
     ]
     return "\n".join([*lines, *(f"Warning: {w}" for w in warnings)])
