@@ -52,8 +52,10 @@ class ProtUdlImportModel(EMProtocol):
 
     def _validate(self) -> list[str]:
         path = os.path.expanduser(self.modelFile.get("") or "")
+        if not path:
+            return ["*Model file*: give a file model.safetensors."]
         if not os.path.isfile(path):
-            return [f"*Model file*: {path or 'nothing'} is not there: give a file model.safetensors."]
+            return [f"*Model file*: {path} is not there: give a file model.safetensors."]
         try:
             UdlModel.fromFile(path)
         except UdlError as error:
