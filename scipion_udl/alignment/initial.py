@@ -34,8 +34,9 @@ class Start:
     """Where the rounds of one start ended.
 
     average: (band) plain masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood
-    of a particle given the average of the others, nats; turned: (N,) posterior of the candidate turned by 180 degrees;
-    name: how it began; history: the likelihood after every round.
+    of a particle given the average of the others, nats; turned: (N,) posterior of the second candidate of the solver
+    that ran (the first of a centred solver is the one that fitted better before); name: how it began; history: the
+    likelihood after every round.
     """
 
     average: torch.Tensor
