@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import Band, to_fourier
+from scipion_udl.alignment.fourier import Band, to_fourier, to_images
 
 LEAST = 4
 CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
@@ -39,11 +39,12 @@ def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
 def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """FRC per ring (D//2,), float64, of two masked images (D, D).
 
-    The background, the mean outside of the mask, is taken off first: under the mask a constant would agree with itself
-    at every ring.
+    The background, the mean outside of the mask, is taken off, for a constant would agree with itself. The mask mixes
+    rings: where the power falls steeply (low-passed images), strong rings that agree show in weak ones far away. So the
+    FRC is taken of the images as they are and once more with all rings brought to one power, and the lower of the two
+    counts in every ring; that filter alone would bring in what lies outside of the mask.
     """
     box = a.shape[-1]
-    fa, fb = (to_fourier((image.double() - _background(image, mask)) * mask) for image in (a, b))
     ky = torch.fft.fftfreq(box, 1 / box, device=a.device)
     ring = (ky[:, None] ** 2 + torch.arange(box // 2 + 1, device=a.device)[None] ** 2).sqrt().round().long()
     weight = torch.ones_like(ring, dtype=torch.float64)
@@ -53,10 +54,18 @@ def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarra
 
     def rings(values: torch.Tensor) -> torch.Tensor:
         sums = torch.zeros(int(ring.max()) + 1, dtype=torch.float64, device=a.device)
-        return sums.index_add_(0, ring.flatten(), (values * weight).flatten())[: box // 2]
+        return sums.index_add_(0, ring.flatten(), (values * weight).flatten())
 
-    cross = rings((fa * fb.conj()).real)
-    return (cross / (rings(fa.abs() ** 2) * rings(fb.abs() ** 2)).sqrt().clamp(min=1e-30)).cpu().numpy()
+    images = [image.double() - _background(image, mask) for image in (a, b)]
+    power = rings(sum(to_fourier(image).abs() ** 2 for image in images)) / rings(torch.ones_like(weight)).clamp(min=0.5)
+    flatten = power.clamp(min=float(power.max()) * 1e-24 or 1e-300).rsqrt()[ring]
+    flat = [to_images(to_fourier(image) * flatten, box) for image in images]
+
+    def masked_frc(pair: list[torch.Tensor]) -> torch.Tensor:
+        fa, fb = (to_fourier((image - _background(image, mask)) * mask) for image in pair)
+        return rings((fa * fb.conj()).real) / (rings(fa.abs() ** 2) * rings(fb.abs() ** 2)).sqrt().clamp(min=1e-30)
+
+    return torch.minimum(masked_frc(images), masked_frc(flat))[: box // 2].cpu().numpy()
 
 
 def _background(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

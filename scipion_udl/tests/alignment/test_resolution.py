@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, soft_disc
+from scipion_udl.alignment.fourier import Band, radii, soft_disc, to_fourier, to_images
 from scipion_udl.alignment.resolution import CLAIM, LEAST, claim_resolution, frc_weights, image_frc, ring_correlation
 from scipion_udl.simulate.phantoms import phantom
 
@@ -65,6 +65,19 @@ def test_a_background_that_halves_have_in_common_is_no_agreement(offset):
     a, b = noise(2, seed=8) / 30
     assert np.allclose(image_frc(a + offset, b + offset, MASK), image_frc(a, b, MASK), atol=0.05)
     assert not claim_resolution(image_frc(a + offset, b + offset, MASK), BOX, PIXEL, 8, 27).signal
+
+
+def test_strong_rings_that_agree_do_not_show_in_weak_rings_that_do_not():
+    """Low-passed particles: what a mask carries from the common start outwards is no agreement of its own."""
+    ring = radii(BOX)
+    falling = torch.exp(-((ring / 8) ** 2))
+    agreed, *own = to_fourier(noise(5, seed=9))
+    for a, b in ((own[0], own[1]), (own[2], own[3])):
+        a, b = (to_images((agreed * (ring <= 8) + 0.5 * c) * falling, BOX) for c in (a, b))
+        frc = image_frc(a, b, MASK)
+        assert frc[2:7].mean() > 0.5
+        assert abs(frc[12:].mean()) < 0.1
+        assert not claim_resolution(frc, BOX, PIXEL, 8, 27).signal
 
 
 # weights
