@@ -102,6 +102,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
         raise UdlError("give what to evaluate against: either --truth TRUTH.star or --reference IMAGE")
     with OutputFolder(args.output, overwrite=args.overwrite) as out:
         source = open_particles(args.aligned, args.pixel_size)
+        files = {path for path, _ in source.locations()}
+        out.spare([args.aligned, args.truth, (args.reference or "").rpartition("@")[2], *files])
         for warning in source.warnings:
             print(f"Warning: {warning}", file=sys.stderr)
         poses = _aligned_poses(source)

@@ -48,8 +48,8 @@ def train(args: argparse.Namespace) -> None:
     batch, pixel_size. Raises UdlError where the input cannot be trained on.
     """
     with OutputFolder(args.output, args.overwrite, args.resume) as out:
-        _forget_checkpoint(out, args)
         run = Run(args, out)
+        _forget_checkpoint(out, args)
         run.scan()
         usable = len(run.particles.usable)
         if usable < ENOUGH:
@@ -147,8 +147,8 @@ def align(args: argparse.Namespace) -> None:
     no_refine, voltage, cs, amplitude_contrast.
     """
     with OutputFolder(args.output, args.overwrite, args.resume) as out:
-        _forget_checkpoint(out, args)
         run = Run(args, out)
+        _forget_checkpoint(out, args)
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()

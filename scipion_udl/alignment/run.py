@@ -32,6 +32,9 @@ class Run:
         for warning in source.warnings:
             self.warn(warning)
         self.source = source
+        given = [getattr(args, name, None) for name in ("model", "truth", "reference")]
+        files = {path for path, _ in source.locations()}
+        out.spare([args.input, *(path and path.rpartition("@")[2] for path in given), *files])
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
         self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, self.progress.show)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from types import TracebackType
 
 from scipion_udl.errors import UdlError
@@ -21,7 +22,8 @@ class OutputFolder:
     what is unfinished; what was published stays (checkpoints, say), and a folder made here that is empty goes away.
 
     overwrite: an existing folder may be used; files that an earlier run left there (by its own list) are removed when
-    the block is entered, others stay. resume: an existing folder is gone on with, nothing is removed.
+    the first new one is published, so that a run that comes to nothing costs nobody anything; others stay. What a run
+    reads must not be among them: see :meth:`spare`. resume: an existing folder is gone on with, nothing is removed.
     Raises UdlError for an existing folder without either, and where the folder cannot be made.
     """
 
@@ -31,6 +33,7 @@ class OutputFolder:
         self._made = False
         self._pending: list[str] = []
         self._published: list[str] = []
+        self._old: list[str] = []  # of an earlier run, to be removed
 
     def __enter__(self) -> OutputFolder:
         self.check()
@@ -41,20 +44,26 @@ class OutputFolder:
             raise UdlError(f"{self.path} cannot be made: {error.strerror}") from None
         self._published = self._listed()
         if self.overwrite and not self.resume:
-            for name in self._published:
-                _remove(self.final(name))
-            self._published = []
-            self._save_list()
+            self._old, self._published = self._published, []
         return self
 
     def check(self) -> None:
         """Raise UdlError where this folder may not be used; touches nothing."""
+        if not self.path.strip():
+            raise UdlError("the folder for the results has no name; give one")
         if not os.path.lexists(self.path):
             return
         if not os.path.isdir(self.path):
             raise UdlError(f"{self.path} is a file; give the name of a folder for the results")
         if not (self.overwrite or self.resume):
             raise UdlError(f"{self.path} exists already; give another folder, or --overwrite to replace its results")
+
+    def spare(self, paths: Iterable[str | None]) -> None:
+        """Raise UdlError where one of ``paths``, files that the run reads, is a result that it would overwrite."""
+        own = {os.path.realpath(self.final(name)) for name in self._old}
+        for path in paths:
+            if path and os.path.realpath(path) in own:
+                raise UdlError(f"{path} is one of the results that --overwrite would replace; give another folder")
 
     def final(self, name: str) -> str:
         """The path of a finished file."""
@@ -68,6 +77,11 @@ class OutputFolder:
 
     def publish(self, *names: str) -> None:
         """Give complete files their final names. Raises UdlError where one cannot be renamed."""
+        if not names:
+            return
+        for name in self._old:
+            _remove(self.final(name))
+        self._old = []
         for name in names:
             try:
                 os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))

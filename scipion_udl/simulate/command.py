@@ -41,6 +41,7 @@ def simulate(args: argparse.Namespace) -> None:
         )
     simulation = Simulation(template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed)
     with OutputFolder(args.output, args.overwrite) as out:
+        out.spare([(args.template or "").rpartition("@")[2]])
         write_simulation(out, simulation, args.batch, progress=True)
     print(_summary(args, simulation, what))
 

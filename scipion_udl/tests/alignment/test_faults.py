@@ -173,6 +173,20 @@ def test_a_run_that_fails_half_way_leaves_no_results(folder, monkeypatch, capsys
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["align", "gone.mrcs"], ["align", "out/aligned.star"], ["train", "gone.star"]])
+def test_overwriting_that_fails_costs_nothing(fails, folder, words):
+    assert run("align", write(particle_images(3)), "-o", "out") == 0
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    fails(*words, "-o", "out", "--overwrite")
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
+
+
+def test_particles_are_not_overwritten_by_their_alignment(fails, folder):
+    simulate(folder / "out", 5, 48, 0.5)
+    assert "--overwrite would replace" in fails("align", "out/particles.star", "-o", "out", "--overwrite")
+    assert (folder / "out" / "particles.mrcs").exists()
+
+
 # processors
 
 

@@ -55,6 +55,39 @@ def test_overwriting_removes_our_old_files_and_no_others(tmp_path):
     assert visible(path) == ["new.mrcs", "notes.txt"]
 
 
+def test_overwriting_that_fails_before_its_first_result_removes_nothing(tmp_path):
+    path = str(tmp_path / "out")
+    with OutputFolder(path) as out:
+        write(out.scratch("old.mrcs"))
+    with pytest.raises(RuntimeError), OutputFolder(path, overwrite=True) as out:
+        write(out.scratch("new.mrcs"))
+        raise RuntimeError
+    assert visible(path) == ["old.mrcs"]
+    with OutputFolder(path, overwrite=True) as out:  # they are still known as ours
+        write(out.scratch("new.mrcs"))
+    assert visible(path) == ["new.mrcs"]
+
+
+def test_what_a_run_reads_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with OutputFolder("out") as out:
+        write(out.scratch("particles.mrcs"))
+    write("other.mrcs")
+    os.symlink("out/particles.mrcs", "link.mrcs")
+    with OutputFolder("out", overwrite=True) as out:
+        out.spare([None, "other.mrcs", "out/notes.txt"])
+        for path in ("out/particles.mrcs", str(tmp_path / "out" / "particles.mrcs"), "link.mrcs"):
+            with pytest.raises(UdlError, match="--overwrite would replace"):
+                out.spare(["other.mrcs", path])
+    with OutputFolder("out", resume=True) as out:
+        out.spare(["out/particles.mrcs"])
+
+
+def test_a_folder_without_a_name_is_refused():
+    with pytest.raises(UdlError, match="no name"), OutputFolder(""):
+        pass
+
+
 def test_resuming_removes_nothing(tmp_path):
     path = str(tmp_path / "out")
     with OutputFolder(path) as out:
