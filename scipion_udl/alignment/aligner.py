@@ -175,12 +175,12 @@ class Aligner:
         for _ in range(4):
             found = self._search(subset, start)
             far = np.abs(wrap(found - angles, 180.0)) > DISAGREES
-            self.log(f"full-circle search: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
+            self.log(f"Full-circle search: the angle of {far.mean():.1%} of {len(subset)} particles lies elsewhere")
             if far.mean() <= 0.005:
                 break
             solver = self._solver(subset, found)
             new = solver.run(start.average * self.first_band.spread(start.weight), 15, "full-circle search")
-            self.log(f"log likelihood a particle {start.likelihood:.2f} before, {new.likelihood:.2f} after the search")
+            self.log(f"Log likelihood a particle {start.likelihood:.2f} before, {new.likelihood:.2f} after the search")
             if new.likelihood <= start.likelihood:
                 break
             gain = new.likelihood - start.likelihood
@@ -232,7 +232,8 @@ class Aligner:
                 averages.append(start.average)
                 continue
             solver = self._solver(subset[members], angles[members]).centred(low)
-            averages.append(solver.run(solver.particles.mean(0) * (inner.radius <= self.shared), 15, "half").average)
+            own = solver.run(solver.particles.mean(0) * (inner.radius <= self.shared), 15, "half")
+            averages.append(solver.home(own.average))
         weight = frc_weights(ring_correlation(inner, *averages))
         return [self._widen(average, weight) for average in averages]
 
@@ -254,10 +255,11 @@ class Aligner:
             references[:] = [Reference(self.band, average, weight) for average in averages]
             changes.append((result.turned, result.moved))
             reach = int((weight > 0).sum())
-            self.log(
-                f"halves, round {number + 1}: poses moved by {result.turned:.3f} degrees and "
-                f"{result.moved * self.prepared.scale:.3f} px (medians); halves agree to Fourier pixel {reach}"
-            )
+            finest = self.prepared.source.box * self.prepared.source.pixel_size / max(reach, 1)
+            moved = f"angles moved by {result.turned:.3f} degrees"
+            if number:  # the first round only finds the shifts
+                moved += f" and shifts by {result.moved * self.prepared.scale:.3f} px"
+            self.log(f"Halves, round {number + 1}: {moved} (medians); they agree to {finest:.1f} A")
             if number > 1 and result.turned < 0.03 and result.moved < 0.03:
                 break
         return changes
@@ -281,7 +283,7 @@ class Aligner:
             joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
             poses.angle[members], poses.shift[members] = joined.angle, joined.shift
         self.log(
-            f"the second half's average lay {float(between.angle[0]):.2f} degrees and "
+            f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
             f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
         )
         moved = self._moved(references[1].average, between)

@@ -16,7 +16,7 @@ of the others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -24,6 +24,7 @@ from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 
 FOLDS = 4
+NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL = 12  # rounds after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
@@ -71,6 +72,7 @@ class BranchSolver:
 
     def __init__(self, band: Band, maps: ShiftMaps, mask: torch.Tensor, particles: torch.Tensor) -> None:
         self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
+        self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
         reach = float(maps.shifts[-1])
         square = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2
@@ -165,7 +167,9 @@ class BranchSolver:
         that either candidate of a nearly two-fold view needs no shift.
         """
         band, maps = self.band, self.maps
-        likeness = maps.correlate(reference.conj(), reference).masked_fill(~maps.inside, -torch.inf)
+        # Not far from the common centre of the particles: an asymmetric view has no such point, and any would do.
+        near = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2 <= (NEAR * band.box) ** 2
+        likeness = maps.correlate(reference.conj(), reference).masked_fill(~near, -torch.inf)
         place, size = int(likeness.argmax()), len(maps.shifts)
         # Turned by 180 degrees about the origin and moved by t it fits best: the centre is t / 2.
         centre = torch.stack([maps.shifts[place % size], maps.shifts[place // size]]) / 2
@@ -180,7 +184,13 @@ class BranchSolver:
             shift = torch.stack([maps.shifts[place % size], maps.shifts[place // size]], -1) - centre
             chosen = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
             particles[start : start + STEP] = band.shifted(chosen, shift)
-        return BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles)
+        solver = BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles)
+        solver.origin = centre
+        return solver
+
+    def home(self, average: torch.Tensor) -> torch.Tensor:
+        """An average (band) of this solver in the frame of the solver that was centred."""
+        return self.band.shifted(average, self.origin)
 
     def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
         """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
@@ -189,14 +199,15 @@ class BranchSolver:
             starts.append(self.run(self.single_start(number), TRIAL, f"particle {number + 1}"))
         best = max(starts, key=lambda start: start.likelihood)
         if log:
-            told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
-            log(f"first average: log likelihood a particle from {told}")
+            told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
+            log(f"First average from {len(starts)} starts (log likelihood a particle: {told})")
         fine = self.centred(best.average * self.band.spread(best.weight))
         starts = [
             fine.run(fine.spectral_start(fine.symmetric_start()), rounds, "spectral signs"),
             fine.run(fine.particles.mean(0), rounds, best.name),
         ]
         if log:
-            told = ", ".join(f"{s.name} {s.likelihood:.2f} ({len(s.history)} rounds)" for s in starts)
-            log(f"with fine shifts: {told}")
-        return max(starts, key=lambda start: start.likelihood)
+            told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
+            log(f"The same with shifts in quarters of a pixel ({told})")
+        best = max(starts, key=lambda start: start.likelihood)
+        return replace(best, average=fine.home(best.average))

@@ -174,6 +174,11 @@ def _write_report(
     write_report(run.out.scratch("report.html"), data)
 
 
+def _count(warnings: list[str]) -> list[str]:
+    """The line that reminds of warnings, which the log has told in full."""
+    return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
+
+
 def training_text(training: dict, model: str, warnings: list[str]) -> str:
     """The screen's summary of `train`."""
     state = "converged" if training["converged"] else "NOT converged"
@@ -186,7 +191,7 @@ def training_text(training: dict, model: str, warnings: list[str]) -> str:
         f"Epochs              {training['epochs']} ({state}; {best})",
         f"Held-out loss       {training['validation']:.4f}",
     ]
-    return "\n".join([*lines, *(f"Warning: {w}" for w in warnings)])
+    return "\n".join([*lines, *_count(warnings)])
 
 
 def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> str:
@@ -207,4 +212,4 @@ def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> s
             f"{network['within_5_degrees']:.1%} within 5"
         )
     lines += [f"Results             {path}/report.html, aligned.star, aligned.xmd, average.mrcs"]
-    return "\n".join([*lines, *(f"Warning: {w}" for w in run.warnings)])
+    return "\n".join([*lines, *_count(run.warnings)])
