@@ -42,14 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        text = " ".join(str(error).split()) or "no further message"
-        print(
-            f"scipion-udl {args.command}: unexpected {type(error).__name__}: {text}; "
-            "please report it with the output of the same command with --debug",
-            file=sys.stderr,
-        )
+        print(f"scipion-udl {args.command}: {_in_words(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_words(error: Exception) -> str:
+    """One sentence on an error that no command foresaw: the machine's limits by name, the rest as ours to mend."""
+    text = " ".join(str(error).split()) or "no further message"
+    # torch has a class of its own for a full GPU, and says a full machine in the text of a RuntimeError
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
+    return (
+        f"unexpected {type(error).__name__}: {text}; "
+        "please report it with the output of the same command with --debug"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -105,7 +114,7 @@ def _add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
         help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
         "which must be there",
     )
-    group.add_argument("--seed", type=int, default=seed, metavar="K", help=f"for all that is drawn by chance ({seed})")
+    group.add_argument("--seed", type=_seed, default=seed, metavar="K", help=f"for all that is left to chance ({seed})")
     group.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
     group.add_argument("--batch", type=_positive_int, metavar="N", help="particles held at a time (default: automatic)")
     group.add_argument(
@@ -333,6 +342,16 @@ def _fraction(text: str) -> float:
     value = _number(text, 0.0, above=False)
     if value > 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to {2**32 - 1}")
     return value
 
 

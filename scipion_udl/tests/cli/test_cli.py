@@ -149,6 +149,34 @@ def test_errors_have_their_exit_codes(monkeypatch, capsys):
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (OSError(28, "No space left on device", "out/frc.csv"), "out/frc.csv cannot be read or written: No space left"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_the_limits_of_the_machine_are_named(monkeypatch, capsys, error, words):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_gpus", fail)
+    assert run("gpus") == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert "unexpected" not in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])
+def test_seeds_that_not_all_generators_take_are_refused(capsys, seed):
+    ends_with(2, "align", "p.mrcs", "-o", "out", "--seed", seed)
+    assert "--seed" in capsys.readouterr().err
+
+
 def test_continue_and_the_rest_reach_the_command(monkeypatch):
     seen = {}
     monkeypatch.setattr(cli, "_align", lambda args: seen.update(vars(args)))
