@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.models.polar import NETWORKS
@@ -91,6 +92,19 @@ def read_card(path: str) -> ModelCard:
         ) from None
 
 
+def _check_card(path: str, card: ModelCard) -> None:
+    """Raises UdlError where the fields of a card, whose network could be made, do not go together."""
+    try:
+        spectra = SpectraSettings(**card.spectra)
+        fits = (spectra.radii, spectra.angles) == (card.config["radii"], card.config["angles"])
+        fits = fits and 0 < spectra.r_min <= spectra.r_max <= spectra.box / 2 and spectra.mask > 0
+        fits = fits and card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise UdlError(f"The card of the model {path} was changed or is damaged: give the file as it was written.")
+
+
 def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelCard]:
     """(network in evaluation mode on ``device``, card) of a model file. Raises UdlError as :func:`read_card` does."""
     card = read_card(path)
@@ -101,4 +115,7 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
         network.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError, SafetensorError):
         raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")
+    _check_card(path, card)
     return network.to(device).eval(), card

@@ -156,3 +156,31 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
     message = one_sentence(read_card(path).check_fits, box, pixel_size, path)
     for word in ("128 px at 1.5", f"{box} px at {pixel_size:g}", "192 A", path):
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spectra": {}},
+        {"spectra": {"colour": 3}},
+        {"spectra": {"box": 64, "r_min": 2, "r_max": "13", "angles": 64, "mask": 0.4}},
+        {"spectra": {"box": 16, "r_min": 2, "r_max": 13, "angles": 64, "mask": 0.4}},
+        {"box": 0},
+        {"box": "64"},
+        {"pixel_size": -1.0},
+        {"method": "guess"},
+    ],
+)
+def test_a_card_whose_fields_do_not_fit_is_refused(path, network, wrong):
+    fields = {**asdict(card_of(*network)), **wrong}
+    save_file(network[1].state_dict(), path, metadata={"udl": json.dumps(fields)})
+    with pytest.raises(UdlError, match="changed or is damaged"):
+        load_model(path, CPU)
+
+
+def test_weights_that_are_no_numbers_are_refused(path, network):
+    with torch.no_grad():
+        next(network[1].parameters()).view(-1)[3] = float("nan")
+    save_model(path, network[1], card_of(*network))
+    with pytest.raises(UdlError, match="not all finite"):
+        load_model(path, CPU)
