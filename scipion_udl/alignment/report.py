@@ -284,10 +284,10 @@ def _spread(data: ReportData) -> str:
               "Turn applied to each particle, clockwise on the image. Dashed: evenly spread angles. A sharp peak may "
               "mean that noise or a gradient was aligned." + (f" {mirrored} mirrored." if mirrored else "")),
         _plot(figures.shift_figure(data.poses), "shift", "Shift",
-              "Shift applied to each particle after its turn. Points piled up at a border mean that the allowed shift "
-              "was too small."),
+              "Shift applied to each particle after its turn; the average lies where they are zero on average. Points "
+              "piled up at a border mean that the allowed shift was too small."),
         _plot(figures.score_figure(score, ambiguous), "score", "Score",
-              "Correlation of each aligned particle with the average. A second heap at low scores is often junk or "
+              "Correlation of each aligned particle with the average of the half that it is not in. A second heap at low scores is often junk or "
               "another view."),
     ]
     return _section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
