@@ -287,8 +287,8 @@ def _spread(data: ReportData) -> str:
               "Shift applied to each particle after its turn; the average lies where they are zero on average. Points "
               "piled up at a border mean that the allowed shift was too small."),
         _plot(figures.score_figure(score, ambiguous), "score", "Score",
-              "Correlation of each aligned particle with the average of the half that it is not in. A second heap at low scores is often junk or "
-              "another view."),
+              "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
+              "low scores is often junk or another view."),
     ]
     return _section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
                     f'<div class="trio">{"".join(plots)}</div>')

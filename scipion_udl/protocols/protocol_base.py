@@ -71,8 +71,8 @@ class ProtUdlBase(EMProtocol):
             default=False,
             expertLevel=LEVEL_ADVANCED,
             label="Use GPU?",
-            help="No: the processor does it all; 1000 particles of 128 pixels take a minute or so. Yes: the GPU that you "
-            "name does it. A GPU that is not there is an error.",
+            help="No: the processor does it all; 1000 particles of 128 pixels take a minute or so. Yes: the GPU that "
+            "you name does it. A GPU that is not there is an error.",
         )
         form.addHidden(
             GPU_LIST,
