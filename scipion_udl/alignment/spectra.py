@@ -34,7 +34,7 @@ class SpectraSettings:
     def for_box(cls, box: int) -> SpectraSettings:
         """Settings for particles in a working box of ``box`` pixels: 64 px, or less for smaller particles."""
         small = min(64, box - box % 2)
-        return cls(box=small, r_max=min(20, round(0.3 * small)))
+        return cls(box=small, r_max=max(cls.r_min, min(20, round(0.3 * small))))
 
 
 def polar_log_spectra(coefficients: torch.Tensor, box: int, settings: SpectraSettings) -> torch.Tensor:
