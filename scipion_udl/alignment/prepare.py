@@ -7,6 +7,7 @@ each particle once, one chunk ahead of the computation, and nothing of the size 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
 WORKING_BOX = 128
+SMALLEST_BOX = 8
 CHUNK = 128
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 
@@ -47,6 +49,7 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: 0.42 of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. Progress is told to ``report`` (stage, done, total).
+    Raises UdlError for a box below SMALLEST_BOX.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class PreparedParticles:
         mask_radius: float | None = None,
         report: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        if source.box < SMALLEST_BOX:
+            raise UdlError(f"{source.path}: a box of {source.box} px is too small to align, take {SMALLEST_BOX} or more.")
         self.source, self.device, self.chunk = source, device, chunk or CHUNK
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
@@ -126,11 +131,12 @@ class PreparedParticles:
 
     def ranks(self, seed: int) -> np.ndarray:
         """A pseudo-random number (uint64) for every particle that depends on its image name and the seed alone."""
+        names = [_short(name) for name in self.source.names]
+        times = Counter(names)
+        if len(times) < len(names):  # stacks of one name in several folders: there the folder counts
+            names = [whole if times[name] > 1 else name for name, whole in zip(names, self.source.names)]
         return np.array(
-            [
-                int.from_bytes(hashlib.blake2b(f"{seed}:{_short(name)}".encode(), digest_size=8).digest(), "big")
-                for name in self.source.names
-            ],
+            [int.from_bytes(hashlib.blake2b(f"{seed}:{n}".encode(), digest_size=8).digest(), "big") for n in names],
             np.uint64,
         )
 

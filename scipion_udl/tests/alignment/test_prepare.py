@@ -13,9 +13,10 @@ from scipion_udl.alignment.fourier import radii, to_images
 from scipion_udl.alignment.prepare import WORKING_BOX, PreparedParticles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import write_stack
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import CPU, prepared, subset_star
+from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, prepared, subset_star
 
 
 def coefficients_of(particles: PreparedParticles) -> torch.Tensor:
@@ -191,3 +192,22 @@ def test_the_ranks_halve_the_set_evenly(particles):
     ranks = PreparedParticles(open_particles(str(particles / "particles.star")), CPU).ranks(0)
     assert len(set(ranks.tolist())) == 300
     assert abs(int((ranks % np.uint64(2)).sum()) - 150) < 45
+
+
+def test_stacks_of_one_name_in_two_folders_have_ranks_of_their_own(tmp_path):
+    rows = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_stack(str(tmp_path / folder / "x.mrcs"), noise(5, 16), PIXEL_SIZE)
+        rows += [f"{k + 1}@{tmp_path}/{folder}/x.mrcs" for k in range(5)]
+    ranks = []
+    for name, order in (("forward", rows), ("backward", rows[::-1])):
+        (tmp_path / f"{name}.star").write_text("\n".join(["data_", "loop_", "_rlnImageName", *order, ""]))
+        ranks.append(PreparedParticles(open_particles(str(tmp_path / f"{name}.star")), CPU).ranks(0))
+    assert len(set(ranks[0].tolist())) == 10
+    assert np.array_equal(ranks[0], ranks[1][::-1])
+
+
+def test_a_box_that_holds_nothing_is_refused(tmp_path):
+    with pytest.raises(UdlError, match="too small"):
+        prepared(tmp_path, noise(3, 6))
