@@ -42,19 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"scipion-udl {args.command}: {_in_words(error)}", file=sys.stderr)
+        print(f"scipion-udl {args.command}: {_in_words(error, args)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: Exception, args: argparse.Namespace) -> str:
     """One sentence on an error that no command foresaw: the machine's limits by name, the rest as ours to mend."""
     text = " ".join(str(error).split()) or "no further message"
     # torch has a class of its own for a full GPU, and says a full machine in the text of a RuntimeError
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'} cannot be read or written: {error.strerror}"
+        place = error.filename or f"a file in {getattr(args, 'output', 'use')}"  # a full disk does not say which
+        return f"{place} cannot be read or written: {error.strerror}"
     return (
         f"unexpected {type(error).__name__}: {text}; "
         "please report it with the output of the same command with --debug"
