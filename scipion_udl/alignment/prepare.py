@@ -61,7 +61,7 @@ class PreparedParticles:
         report: Callable[[str, int, int], None] | None = None,
     ) -> None:
         if source.box < SMALLEST_BOX:
-            raise UdlError(f"{source.path}: a box of {source.box} px is too small to align, take {SMALLEST_BOX} or more.")
+            raise UdlError(f"{source.path}: a box of {source.box} px is too small; {SMALLEST_BOX} or more are needed.")
         self.source, self.device, self.chunk = source, device, chunk or CHUNK
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
