@@ -142,11 +142,11 @@ class BranchSolver:
         """
         band = self.band
         reference = symmetric.average * band.spread(symmetric.weight)
-        aligned = []
-        for part in self.particles.split(STEP):
+        aligned = torch.empty_like(self.particles)
+        for start in range(0, len(aligned), STEP):
+            part = self.particles[start : start + STEP]
             _, posterior = expectation(self.maps, part, reference, self.prior, both=False)
-            aligned.append(band.masked(part * self.maps.blur(posterior[:, 0]), self.mask))
-        aligned = torch.cat(aligned)
+            aligned[start : start + STEP] = band.masked(part * self.maps.blur(posterior[:, 0]), self.mask)
         odd = (aligned.imag * band.weight.sqrt()).flatten(1)
         vector = torch.linalg.eigh(odd @ odd.T).eigenvectors[:, -1]
         sign = torch.where(vector >= 0, 1.0, -1.0)
