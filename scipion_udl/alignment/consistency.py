@@ -15,11 +15,10 @@ from scipion_udl.alignment.resolution import Claim
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
 MIXED = 0.03  # share of the average's power above which views are called mixed
-RINGS = 3  # amplitudes of the average that each particle may scale by itself (its CTF does)
 
 
 def view_warnings(
-    particles: PreparedParticles, alignment: Alignment, average: np.ndarray, claim: Claim
+    particles: PreparedParticles, alignment: Alignment, claim: Claim
 ) -> list[str]:
     """Sentences for the user about ambiguity and mixed views; empty where all is well."""
     warnings = []

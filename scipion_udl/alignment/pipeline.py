@@ -157,7 +157,7 @@ def align(args: argparse.Namespace) -> None:
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         averages = _average(run, alignment)
         claim, frc = _claim(run, alignment, averages, network is not None)
-        for warning in view_warnings(run.particles, alignment, averages.all, claim):
+        for warning in view_warnings(run.particles, alignment, claim):
             run.warn(warning)
         results.write_alignment(run, alignment, averages, claim, frc, training, history)
         if os.path.exists(out.final(CHECKPOINT)):
