@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; changes: (turn, move) per sweep.
+    modulo 180, NaN where the network was not asked.
     """
 
     poses: Poses
@@ -65,7 +65,6 @@ class Alignment:
     shared: float
     searched: bool
     network_angle: np.ndarray
-    changes: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Aligner:
@@ -108,7 +107,6 @@ class Aligner:
         state.angle[subset] = subset_angle
         refiner = Refiner(prepared, self.band, self.max_shift, self.shared)
         rest = np.setdiff1d(usable, subset)
-        changes: list[tuple[float, float]] = []
         half_state = None
         if self.settings.refine:
             references = self._split(start, subset, subset_angle, half)
@@ -116,7 +114,7 @@ class Aligner:
                 refiner.search(state, references, half, "full-circle search", rest)
             else:
                 state.angle[rest] = self.network_angles(rest)
-            changes = self._halves(state, references, refiner, half, usable)
+            self._halves(state, references, refiner, half, usable)
             half_state = state.copy()
             joint = self._joint(state, half_state, references, refiner, half, usable)
         else:  # the network's angles; shift and branch against the first average
@@ -125,7 +123,7 @@ class Aligner:
             refiner.sweep(state, [joint], np.zeros(len(half), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        return self._finish(state, half_state, half, searched, changes)
+        return self._finish(state, half_state, half, searched)
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
@@ -245,15 +243,13 @@ class Aligner:
 
     def _halves(
         self, state: State, references: list[Reference], refiner: Refiner, half: np.ndarray, usable: np.ndarray
-    ) -> list[tuple[float, float]]:
+    ) -> None:
         """Sweeps of both halves, each against its own average (``references``, renewed in place)."""
-        changes = []
         for number in range(self.settings.sweeps):
             result = refiner.sweep(state, references, half, f"halves, round {number + 1}", usable)
             averages = self._averages(result.sums, result.counts)
             weight = frc_weights(ring_correlation(self.band, *averages))
             references[:] = [Reference(self.band, average, weight) for average in averages]
-            changes.append((result.turned, result.moved))
             reach = int((weight > 0).sum())
             finest = self.prepared.source.box * self.prepared.source.pixel_size / max(reach, 1)
             moved = f"angles moved by {result.turned:.3f} degrees"
@@ -262,7 +258,6 @@ class Aligner:
             self.log(f"Halves, round {number + 1}: {moved} (medians); they agree to {finest:.1f} A")
             if number > 1 and result.turned < 0.03 and result.moved < 0.03:
                 break
-        return changes
 
     def _averages(self, sums: list[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
         return [self.band.masked(s / max(c, 1), self.prepared.mask) for s, c in zip(sums, counts)]
@@ -332,7 +327,6 @@ class Aligner:
         half_state: State | None,
         half: np.ndarray,
         searched: bool,
-        changes: list[tuple[float, float]],
     ) -> Alignment:
         scale = self.prepared.scale
         blank = self.prepared.statistics.blank
@@ -348,7 +342,6 @@ class Aligner:
             shared=float(self.shared),
             searched=searched,
             network_angle=self.network_angle,
-            changes=changes,
         )
 
 
