@@ -179,7 +179,8 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     source.add_argument(
         "--phantom",
         metavar="NAME",
-        help="a built-in view: hook, clamp, hammer (asymmetric), dimer (two-fold), barrel (nearly two-fold), tube",
+        help="a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
+        "barrel, spindle (nearly two-fold), tube",
     )
     parser.add_argument("--count", type=_positive_int, default=1000, metavar="N", help="number of particles (1000)")
     parser.add_argument(

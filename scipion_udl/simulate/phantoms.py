@@ -186,6 +186,47 @@ def _tube() -> np.ndarray:
     return np.concatenate([*rungs, *walls, *ends, _texture(0.25, 0.09, 160, 0.5, start=1200)])
 
 
+def _pebble() -> np.ndarray:
+    """Asymmetric and compact: a small enzyme of two lobes around a cleft, a quarter of the box wide."""
+    return np.concatenate(
+        [
+            _domain(-0.035, 0.02, 0.075, 0.055, 30, 70, 1.0, start=3100),
+            _domain(0.055, -0.03, 0.055, 0.045, -55, 44, 0.9, start=3300),
+            _domain(0.03, 0.065, 0.045, 0.025, -15, 20, 0.8, start=3500),
+            _bar(-0.06, -0.045, 0.02, -0.075, 0.010, 0.9),
+            _blob(0.012, 0.012, 0.012, -0.9),
+        ]
+    )
+
+
+def _anchor() -> np.ndarray:
+    """Asymmetric: a shank between two arms of different length, with a cap beside its upper end."""
+    return np.concatenate(
+        [
+            _domain(-0.01, 0.02, 0.06, 0.15, -12, 80, 0.8, start=4100),
+            _domain(-0.16, 0.13, 0.11, 0.065, 35, 62, 0.9, start=4300),
+            _domain(0.15, 0.15, 0.07, 0.08, -20, 48, 1.0, start=4500),
+            _domain(0.05, -0.19, 0.13, 0.06, -6, 72, 0.9, start=4700),
+            _domain(-0.14, -0.09, 0.05, 0.07, 15, 26, 0.7, start=4900),
+            _bar(0.07, -0.10, 0.15, 0.05, 0.012, 0.7),
+            _blob(0.02, 0.10, 0.018, -0.9),
+        ]
+    )
+
+
+def _spindle() -> np.ndarray:
+    """Nearly two-fold: a long stack of four layers, lying aslant, that are wider in the middle; the tips differ."""
+    layers = [
+        _domain(0.035, -0.045, 0.15, 0.04, 38, 74, 1.0, start=5100),
+        _domain(0.085, -0.12, 0.12, 0.035, 42, 56, 0.9, start=5300),
+        _domain(0.135, -0.19, 0.075, 0.035, 30, 34, 0.9, start=5500),
+        _bar(0.13, -0.04, 0.20, -0.13, 0.014, 0.6),
+    ]
+    half = np.concatenate(layers)
+    tips = [_domain(0.17, -0.235, 0.03, 0.022, 38, 12, 0.7, start=5700), _blob(-0.205, 0.175, 0.016, 1.4)]
+    return np.concatenate([half, _turned(half), *tips])
+
+
 # name: (formula, what a user should know of it)
 PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
     "hook": (_hook, "asymmetric, a large and a small domain and a bent tail"),
@@ -194,6 +235,9 @@ PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
     "dimer": (_dimer, "two-fold symmetric"),
     "barrel": (_barrel, "nearly two-fold, its ends differ in detail only"),
     "tube": (_tube, "a tube with a repeat along it"),
+    "pebble": (_pebble, "asymmetric, small and compact, a quarter of the box wide"),
+    "anchor": (_anchor, "asymmetric, a shank with two arms and a cap"),
+    "spindle": (_spindle, "nearly two-fold, long, its tips differ in detail only"),
 }
 
 

@@ -7,7 +7,7 @@ from scipion_udl.alignment.geometry import Poses, compose, to_matrices
 from scipion_udl.errors import UdlError
 from scipion_udl.simulate.phantoms import PHANTOMS, BlobTemplate, phantom
 
-ASYMMETRIC = ["hook", "clamp", "hammer"]
+ASYMMETRIC = ["hook", "clamp", "hammer", "pebble", "anchor"]
 
 
 def correlation(a, b):
@@ -59,6 +59,19 @@ def test_asymmetric_phantoms_are_asymmetric(name):
 def test_the_two_fold_ones_are_as_they_say():
     assert turned_correlation("dimer") > 0.999999
     assert 0.99 < turned_correlation("barrel") < 0.999
+    assert 0.97 < turned_correlation("spindle") < 0.99
+
+
+def test_the_tube_has_no_exact_symmetry():
+    assert turned_correlation("tube") < 0.95
+
+
+def test_the_pebble_is_a_quarter_of_the_box_wide():
+    image = phantom("pebble", 128).image()
+    seen = image > 0.1 * image.max()
+    for axis in (0, 1):
+        pixels = np.flatnonzero(seen.any(axis))
+        assert 0.2 < (pixels[-1] - pixels[0] + 1) / 128 < 0.3
 
 
 def test_no_two_phantoms_are_alike():
