@@ -17,7 +17,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from benchmarks import cases
@@ -26,6 +25,7 @@ from benchmarks.methods import METHODS
 from benchmarks.methods.common import write_average
 from benchmarks.scores import score
 from scipion_udl.constants import __version__
+from scipion_udl.io.particles import open_particles
 
 HERE = Path(__file__).resolve().parent.parent
 OWN_THREADS = 2
@@ -94,23 +94,21 @@ def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
     number = str(threads)
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), number)
-    start = time.monotonic()
+    figures = Path(f"{log}.figures.json")
+    measure = [sys.executable, str(HERE / "benchmarks" / "measure.py"), str(figures)]
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=HERE, env=environment)
+        process = subprocess.Popen([*measure, *command], stdout=file, stderr=file, cwd=HERE, env=environment)
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            code = process.wait()
         except BaseException:
-            process.kill()
+            process.terminate()
             raise
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if code:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise RuntimeError(f"{lines[-1] if lines else 'no message'} (exit code {process.returncode}, see {log})")
-    return {
-        "wall_s": round(time.monotonic() - start, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "memory_mb": round(usage.ru_maxrss / 1024, 1),
-    }
+        raise RuntimeError(f"{lines[-1] if lines else 'no message'} (exit code {code}, see {log})")
+    taken = json.loads(figures.read_text())
+    figures.unlink()
+    return taken
 
 
 def machine() -> str:
@@ -171,7 +169,8 @@ def _scored(case: Case, data: Path, result: Path) -> dict:
         shutil.copy(own, result / "average.mrcs")
     elif (data / "truth.star").exists() and not (result / "average.mrcs").exists():
         write_average(data, result)
-    return score(data, result, case.view.period)
+    source = open_particles(str(data / "particles.star"))
+    return {"box": source.box, "pixel_size": source.pixel_size, **score(data, result, case.view.period)}
 
 
 def line(row: dict) -> str:

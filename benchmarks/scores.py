@@ -108,7 +108,7 @@ def correlation(average: np.ndarray, template: np.ndarray) -> float:
 
     def plain(image: np.ndarray) -> np.ndarray:
         image = np.asarray(image, np.float64)
-        return (image - (image * (1 - mask)).sum() / (1 - mask).sum()) * mask
+        return (image - (image * mask).sum() / mask.sum()) * mask
 
     one, other = (np.fft.fft2(plain(image)) for image in (average, template))
     y, x = np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 2, indexing="ij")
