@@ -116,7 +116,7 @@ def _cpu(rows: Rows) -> object:
     drawn = axes.barh(names, values, color=colours, height=0.65)
     axes.bar_label(drawn, [f"{value:.3g}" for value in values], padding=4, color=INK)
     axes.set_xscale("log")
-    axes.set_xlim(right=max(values) * 3)
+    axes.set_xlim(min(1.0, min(values) / 2), max(values) * 3)
     axes.set_xlabel("CPU time a particle (ms)")
     axes.grid(axis="y", visible=False)
     return figure

@@ -253,7 +253,7 @@ def claimed(path: Path) -> tuple[str, Check]:
 
 
 def programs(rows: Rows) -> str:
-    """What the methods are: the first paragraph of each module."""
+    """What the methods are and their settings, in the words of each module (but how to call it)."""
     lines = ["## What is compared\n"]
     seen = set()
     for method in (m for m in METHODS if any(row["method"] == m for row in rows.all)):
@@ -262,7 +262,8 @@ def programs(rows: Rows) -> str:
             continue
         seen.add(module)
         text = ast.get_docstring(ast.parse((Path(__file__).parent / "methods" / f"{module}.py").read_text())) or ""
-        lines.append(f"- **{label(method)}**: {' '.join(text.split(chr(10) * 2)[0].split())}")
+        text = " ".join(part for part in text.split("\n\n") if not part.startswith("python -m"))
+        lines.append(f"- **{label(method)}**: {' '.join(text.split())}")
     return "\n".join(lines) + "\n"
 
 
