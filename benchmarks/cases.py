@@ -115,7 +115,7 @@ def given_case(path: str) -> Case:
     folder = place if place.is_dir() else place.parent
     known = (folder / "truth.star").exists()
     methods = OWN if not known else QUICK if (folder / "template.mrc").exists() else (*PEERS, *OWN)
-    name = folder.resolve().name if place.is_dir() else place.stem
+    name = folder.resolve().name if place.is_dir() or place.stem == "particles" else place.stem
     return Case(View(name, (), 0.0, kind="own data"), "", 0, methods, "own data", given=str(place.resolve()))
 
 
