@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ CHUNK = 64
 def arguments(description: str, more: list[tuple[str, dict]] | None = None) -> argparse.Namespace:
     """Parse ``DATA OUT [--threads N]`` and the options ``more`` (flag, keywords of add_argument).
 
-    Makes the folder OUT. Libraries are told the number of threads, so call it before torch computes anything.
+    Makes the folder OUT. Libraries and child processes are told the number of threads.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with particles.star and particles.mrcs")
@@ -36,9 +37,9 @@ def arguments(description: str, more: list[tuple[str, dict]] | None = None) -> a
     args = parser.parse_args()
     # Threads that wait must sleep, or they count as CPU time without doing anything.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    torch.set_num_threads(args.threads)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    if "torch" in sys.modules:  # to import it takes seconds, which are not for methods that do without
+        sys.modules["torch"].set_num_threads(args.threads)
     _keep_memory()
     args.out.mkdir(parents=True, exist_ok=True)
     return args
