@@ -19,10 +19,12 @@ from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.fourier import Band, ShiftMaps, resize, to_fourier, transform
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.initial import BranchSolver, Start
+from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, full_circle, shift_reach
+from scipion_udl.alignment.refinement import Reference, Refiner, State, register, shift_reach
 from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.alignment.sums import Sums
 
 FIRST = 1024  # particles that settle the first average, at most
 FIRST_BAND = 40  # Fourier pixels of the working box
@@ -158,11 +160,25 @@ class Aligner:
         angle[subset] = angles
 
         def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+            transfer = self.prepared.transfer(part)
+            if transfer is not None:
+                coefficients = coefficients * transfer
             return band.of_images(transform(coefficients, band.box, torch.from_numpy(angle[part]).to(band.device)))
 
         particles = self.prepared.all(subset, "first average", turned)
         maps = ShiftMaps(band, shift_reach(self.max_shift))
-        return BranchSolver(band, maps, self.prepared.mask, particles)
+        return BranchSolver(band, maps, self.prepared.mask, particles, self._power(subset))
+
+    def _power(self, subset: np.ndarray) -> torch.Tensor | None:
+        """Squared transfers per ring of the first band, (len(subset), k_max + 1); None where they are not known."""
+        band = self.first_band
+        parts = []
+        for start in range(0, len(subset), self.prepared.chunk):
+            transfer = self.prepared.transfer(subset[start : start + self.prepared.chunk])
+            if transfer is None:
+                return None
+            parts.append(band.ring_totals(band.crop(transfer).square()) / band.ring_count)
+        return torch.cat(parts)
 
     def _search_rounds(
         self, subset: np.ndarray, angles: np.ndarray, start: Start
@@ -230,7 +246,7 @@ class Aligner:
                 averages.append(start.average)
                 continue
             solver = self._solver(subset[members], angles[members]).centred(low)
-            own = solver.run(solver.particles.mean(0) * (inner.radius <= self.shared), 15, "half")
+            own = solver.run(solver.mean() * (inner.radius <= self.shared), 15, "half")
             averages.append(solver.home(own.average))
         weight = frc_weights(ring_correlation(inner, *averages))
         return [self._widen(average, weight) for average in averages]
@@ -247,7 +263,7 @@ class Aligner:
         """Sweeps of both halves, each against its own average (``references``, renewed in place)."""
         for number in range(self.settings.sweeps):
             result = refiner.sweep(state, references, half, f"halves, round {number + 1}", usable)
-            averages = self._averages(result.sums, result.counts)
+            averages = self._averages(result.sums)
             weight = frc_weights(ring_correlation(self.band, *averages))
             references[:] = [Reference(self.band, average, weight) for average in averages]
             reach = int((weight > 0).sum())
@@ -259,8 +275,8 @@ class Aligner:
             if number > 1 and result.turned < 0.03 and result.moved < 0.03:
                 break
 
-    def _averages(self, sums: list[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
-        return [self.band.masked(s / max(c, 1), self.prepared.mask) for s, c in zip(sums, counts)]
+    def _averages(self, sums: list[Sums]) -> list[torch.Tensor]:
+        return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]
 
     def _joint(
         self,
@@ -272,7 +288,7 @@ class Aligner:
         usable: np.ndarray,
     ) -> Reference:
         """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average."""
-        between = register(self.band, references[1], references[0], refiner)
+        between = self._between(refiner, references[1], references[0])
         members = np.flatnonzero(half == 1)
         for poses in (state, half_state):
             joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
@@ -295,14 +311,14 @@ class Aligner:
             result = refiner.sweep(
                 state, [joint, joint], half, f"all together, round {number + 1}", usable, judge=other
             )
-            averages = self._averages(result.sums, result.counts)
+            averages = self._averages(result.sums)
         return joint
 
     def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between = register(self.band, joint, target, refiner)
+        between = self._between(refiner, joint, target)
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
@@ -314,10 +330,13 @@ class Aligner:
         values = (values - values.mean()) / values.std().clamp(min=1e-12)
         return resize(to_fourier(values), prepared.source.box, prepared.box)
 
+    def _between(self, refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
+        angle, shift = register(refiner, moving, fixed)
+        return Poses(np.array([angle]), shift[None])
+
     def _moved(self, average: torch.Tensor, pose: Poses) -> torch.Tensor:
-        angle = torch.from_numpy(pose.angle).to(self.band.device)
-        shift = torch.from_numpy(pose.shift).to(self.band.device)
-        return self.band.of_images(transform(self.band.half_plane(average)[None], self.band.box, angle, shift))[0]
+        angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (pose.angle, pose.shift))
+        return self.band.shifted(turned_band(self.band, average, angle), shift.float())[0]
 
     # Results
 
@@ -343,19 +362,3 @@ class Aligner:
             searched=searched,
             network_angle=self.network_angle,
         )
-
-
-def register(band: Band, moving: Reference, fixed: Reference, refiner: Refiner) -> Poses:
-    """The pose (working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
-    angles = torch.arange(0, 180, 4.0, device=band.device)
-    turned = fixed.turned(band, -angles)
-    angle = full_circle(moving.average[None], turned, angles, refiner.maps).double()
-    shift = torch.zeros(1, 2, device=band.device)
-    for _ in range(5):
-        image = transform(band.half_plane(moving.average)[None], band.box, angle)
-        aligned = refiner._align(band.of_images(image), fixed, fixed, True)
-        shift = aligned.shift
-        angle = angle + aligned.turn.double() + 180.0 * aligned.flipped
-    turn = Poses(aligned.turn.double().cpu().numpy())
-    before = Poses((angle - aligned.turn.double()).cpu().numpy(), shift.double().cpu().numpy())
-    return compose(turn, before)

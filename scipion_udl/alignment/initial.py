@@ -22,6 +22,7 @@ import torch
 
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.resolution import frc_weights, ring_correlation
+from scipion_udl.alignment.sums import Sums
 
 FOLDS = 4
 NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
@@ -53,9 +54,9 @@ def expectation(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(log evidence (N,), posterior (N, 2, S, S)) of the candidates and shifts of particles against a reference.
 
-    particles: bands (N, ...), already turned by the network's angle; reference: one band, Wiener weighted; prior: (S,
-    S) log prior of the shifts. Noise has variance 1 a coefficient. With ``both`` false the second candidate is left
-    out.
+    particles: bands (N, ...), already turned by the network's angle, times their transfer; reference: one band, Wiener
+    weighted; prior: (S, S) log prior of the shifts. Noise has variance 1 a coefficient. With ``both`` false the second
+    candidate is left out. What does not depend on candidate and shift is left out of the evidence.
     """
     logs = 2 * maps.correlate(particles, reference)[:, None] + prior
     if both:
@@ -67,11 +68,20 @@ def expectation(
 class BranchSolver:
     """Finds shifts and the 180 degree branch of particles turned by the network.
 
-    band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), bounded in number.
+    band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), bounded in number, times
+    their contrast transfer where that is known; power: its square per ring (N, k_max + 1), None for 1.
     """
 
-    def __init__(self, band: Band, maps: ShiftMaps, mask: torch.Tensor, particles: torch.Tensor) -> None:
+    def __init__(
+        self,
+        band: Band,
+        maps: ShiftMaps,
+        mask: torch.Tensor,
+        particles: torch.Tensor,
+        power: torch.Tensor | None = None,
+    ) -> None:
         self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
+        self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
         self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
         reach = float(maps.shifts[-1])
@@ -86,25 +96,24 @@ class BranchSolver:
         references = [start] * (int(self.fold.max()) + 1)
         history: list[float] = []
         for _ in range(rounds):
-            sums, counts, likelihood, turned = self._expect(references, symmetric)
-            total, n = sum(sums), len(self.particles)
-            halves = [self._finish(sum(sums[h::2]) / max(sum(counts[h::2]), 1), symmetric) for h in (0, 1)]
+            sums, powers, likelihood, turned = self._expect(references, symmetric)
+            total, power = sum(sums), sum(powers)
+            halves = [self._finish(sum(sums[h::2]), sum(powers[h::2]), symmetric) for h in (0, 1)]
             weight = frc_weights(ring_correlation(self.band, *halves))
             spread = self.band.spread(weight)
-            references = [
-                self._finish((total - s) / max(n - c, 1), symmetric) * spread for s, c in zip(sums, counts)
-            ]
+            references = [self._finish(total - s, power - p, symmetric) * spread for s, p in zip(sums, powers)]
             history.append(likelihood)
             if len(history) > 3 and abs(history[-1] - history[-2]) < 1e-3 * max(1.0, 0.01 * abs(likelihood)):
                 break
-        return Start(self._finish(total / n, symmetric), weight, history[-1], turned, name, history)
+        return Start(self._finish(total, power, symmetric), weight, history[-1], turned, name, history)
 
     def _expect(
         self, references: list[torch.Tensor], symmetric: bool
-    ) -> tuple[list[torch.Tensor], list[int], float, torch.Tensor]:
-        """Sums of the expected aligned particles per fold (centred), their counts, the likelihood, the branches."""
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], float, torch.Tensor]:
+        """Sums of the expected aligned particles per fold (centred), of their squared transfers, the likelihood, the
+        branches."""
         band, maps = self.band, self.maps
-        sums, counts, evidence = [], [], 0.0
+        sums, powers, evidence = [], [], 0.0
         turned = torch.zeros(len(self.particles), device=band.device)
         drift = torch.zeros(2, dtype=torch.float64, device=band.device)
         for fold, reference in enumerate(references):
@@ -119,20 +128,24 @@ class BranchSolver:
                     turned[part] = posterior[:, 1].sum((-2, -1))
                 across = posterior.sum((0, 1)).double()
                 drift += torch.stack([(across.sum(0) * maps.shifts).sum(), (across.sum(1) * maps.shifts).sum()])
-                evidence += float((logs - band.dot(reference, reference)).double().sum())
+                evidence += float(logs.double().sum())
             sums.append(total)
-            counts.append(len(members))
+            powers.append(self.power[members].double().sum(0))
+            evidence -= float((powers[-1] * band.ring_sums(reference.abs().square())).sum())
         centre = (-drift / len(self.particles)).float()
-        return [band.shifted(s, centre) for s in sums], counts, evidence / len(self.particles), turned
+        return [band.shifted(s, centre) for s in sums], powers, evidence / len(self.particles), turned
 
-    def _finish(self, average: torch.Tensor, symmetric: bool) -> torch.Tensor:
-        masked = self.band.masked(average, self.mask)
+    def _finish(self, total: torch.Tensor, power: torch.Tensor, symmetric: bool) -> torch.Tensor:
+        masked = self.band.masked(Sums(total, power, 0).mean(self.band), self.mask)
         return masked.real.to(masked.dtype) if symmetric else masked
 
     def symmetric_start(self, rounds: int = 15) -> Start:
         """The two-fold symmetrised average: shifts are known against it, branches are not."""
-        blurred = self.particles.real.mean(0).to(self.particles.dtype) * (self.band.radius < 12)
-        return self.run(self._finish(blurred, True), rounds, "symmetrised", symmetric=True)
+        blurred = self.particles.real.sum(0).to(self.particles.dtype) * (self.band.radius < 12)
+        return self.run(self._finish(blurred, self._all_power(), True), rounds, "symmetrised", symmetric=True)
+
+    def _all_power(self) -> torch.Tensor:
+        return self.power.double().sum(0)
 
     def spectral_start(self, symmetric: Start) -> torch.Tensor:
         """An average (band) with the branches that the antisymmetric parts agree on.
@@ -153,11 +166,12 @@ class BranchSolver:
         for _ in range(10):
             sign = torch.where(odd @ (sign @ odd) >= 0, 1.0, -1.0)
         both = torch.complex(aligned.real, aligned.imag * sign[:, None, None])
-        return both.mean(0)
+        return Sums(both.sum(0), self._all_power(), len(both)).mean(band)
 
     def single_start(self, number: int) -> torch.Tensor:
         """An average (band) that is one particle, low-passed."""
-        return self._finish(self.particles[number] * (self.band.radius < 16), False)
+        low = self.particles[number] * (self.band.radius < 16)
+        return self._finish(low, self._all_power() / len(self.particles), False)
 
     def centred(self, reference: torch.Tensor) -> BranchSolver:
         """A solver for the same particles, each centred (and turned by 180 degrees where that fits better) on a
@@ -184,9 +198,13 @@ class BranchSolver:
             shift = torch.stack([maps.shifts[place % size], maps.shifts[place // size]], -1) - centre
             chosen = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
             particles[start : start + STEP] = band.shifted(chosen, shift)
-        solver = BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles)
+        solver = BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles, self.power)
         solver.origin = centre
         return solver
+
+    def mean(self) -> torch.Tensor:
+        """The plain mean (band) of the particles as they are, their transfer taken out."""
+        return Sums(self.particles.sum(0), self._all_power(), len(self.particles)).mean(self.band)
 
     def home(self, average: torch.Tensor) -> torch.Tensor:
         """An average (band) of this solver in the frame of the solver that was centred."""
@@ -204,7 +222,7 @@ class BranchSolver:
         fine = self.centred(best.average * self.band.spread(best.weight))
         starts = [
             fine.run(fine.spectral_start(fine.symmetric_start()), rounds, "spectral signs"),
-            fine.run(fine.particles.mean(0), rounds, best.name),
+            fine.run(fine.mean(), rounds, best.name),
         ]
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)

@@ -152,6 +152,7 @@ def align(args: argparse.Namespace) -> None:
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
+        run.use_contrast()
         network, spectra, training, history = _network(run)
         aligner = Aligner(run.particles, network, spectra, settings, run.say)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.fourier import radii, resize, soft_disc, to_fourier
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
 WORKING_BOX = 128
 SMALLEST_BOX = 8
-CHUNK = 128
+CHUNK = 64
+DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 
 
@@ -48,7 +50,8 @@ class PreparedParticles:
 
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: 0.42 of the box). ``box`` is the working box,
-    ``scale`` the pixels of the source in a pixel of it. Progress is told to ``report`` (stage, done, total).
+    ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
+    known and to be made use of. Progress is told to ``report`` (stage, done, total).
     Raises UdlError for a box below SMALLEST_BOX.
     """
 
@@ -65,7 +68,8 @@ class PreparedParticles:
         self.source, self.device, self.chunk = source, device, chunk or CHUNK
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
-        self.mask_radius = (mask_radius or 0.42 * source.box) / self.scale
+        self.mask_radius = (mask_radius or DISC * source.box) / self.scale
+        self.contrast: ContrastTransfer | None = None
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
@@ -109,6 +113,12 @@ class PreparedParticles:
         statistics = self.statistics
         for part, images in self.raw_chunks(indices, stage):
             yield part, self._whiten(images, statistics.mean[part], statistics.std[part])
+
+    def transfer(self, indices: np.ndarray) -> torch.Tensor | None:
+        """The contrast transfer (n, box, box//2 + 1) of particles in the working box; None where it is not known."""
+        if self.contrast is None or self.contrast.mode == "none":
+            return None
+        return self.contrast.evaluate(indices, self.box, self.device)
 
     def all(
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]

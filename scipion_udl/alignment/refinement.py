@@ -1,23 +1,30 @@
-"""Refinement in real space: every particle against an average, one resampling a round.
+"""Refinement in real space: every particle against an average, without turning the particle.
 
-A sweep turns each particle by its angle, looks at both 180 degree candidates over all shifts, takes the better one and
-then solves for what is left by Gauss-Newton: the particle in the average's frame is a sum of the average and its three
-tangents (moved in x, in y, turned), so three dot products and a 3 x 3 system give the correction. Working pixels
-throughout; the pose is that of geometry.py.
+A particle is compared with the average in the orientation nearest to its angle. Both 180 degree candidates are looked at
+over all shifts, the better one is taken, and what is left is solved for by Gauss-Newton: the particle is a sum of the
+average and its three changes (moved in x, in y, turned), so three inner products and a 3 x 3 system give the
+correction. Where the contrast transfer of the particles is known, particle and average are compared through it.
+Working pixels throughout; the pose is that of geometry.py.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps, transform
+from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.sums import Sums
 
-MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the tangent holds
+MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
+GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
 SEARCH_STEP = 4.0  # degrees between two orientations of the full-circle search
 
 
@@ -46,44 +53,75 @@ class State:
 
 
 class Reference:
-    """An average to align to: its band, weights, tangents and normal equations.
+    """An average to align to.
 
-    average: the masked plain mean (band); weight: Wiener weight per ring (k_max + 1,); difference: what is believed of
-    the average minus itself turned by 180 degrees (band), which the log odds rest on; None for all of it.
+    average: the masked mean (band), its contrast transfer taken out where that is known; weight: Wiener weight per ring
+    (k_max + 1,); difference: what is believed of the average minus itself turned by 180 degrees (band), which the log
+    odds rest on; None for all of it.
     """
 
     def __init__(
         self, band: Band, average: torch.Tensor, weight: torch.Tensor, difference: torch.Tensor | None = None
     ) -> None:
-        self.difference = difference
-        self.average, self.ring_weight = average, weight
+        self.band, self.average, self.ring_weight, self.difference = band, average, weight, difference
         self.weight = band.spread(weight)
-        self.weighted = average * self.weight
-        self.power = float(band.dot(average, average, self.weight))
-        half = torch.tensor([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]], device=band.device)
-        moved = band.shifted(average, half)
-        turned = band.of_images(
-            transform(band.half_plane(average)[None], band.box, torch.tensor([1.0, -1.0], device=band.device))
-        )
-        # How the image changes when a pose of +1 px in x, +1 px in y, +1 degree is applied to it.
-        self.tangents = torch.stack([moved[0] - moved[1], moved[2] - moved[3], (turned[0] - turned[1]) / 2])
-        normal = band.dot(self.tangents[:, None], self.tangents[None], self.weight)
-        # An image that looks the same moved or turned (a stripe, a ring) has a singular system: then nothing is moved.
-        self.normal = normal + torch.eye(3, device=band.device) * (1e-6 * normal.trace() + 1e-12)
 
-    def turned(self, band: Band, angles: torch.Tensor) -> torch.Tensor:
-        """The weighted reference turned by each of ``angles`` (degrees), (len(angles), band)."""
-        return band.of_images(transform(band.half_plane(self.weighted)[None], band.box, angles))
+    @cached_property
+    def orientations(self) -> Orientations:
+        """The weighted average in all orientations."""
+        return Orientations(self.band, self.average, self.weight)
+
+    @cached_property
+    def differences(self) -> Orientations | None:
+        """The believed difference in all orientations."""
+        if self.difference is None:
+            return None
+        return Orientations(self.band, self.difference, torch.ones_like(self.weight), slopes=False)
+
+    @cached_property
+    def normals(self) -> torch.Tensor:
+        """What a small move costs per ring, weighted, (k_max + 1, 3, 3): see :func:`ring_normals`."""
+        normals = ring_normals(self.band, self.average) * self.ring_weight[:, None, None].float()
+        # An image that looks the same moved or turned (a stripe, a ring) has a singular system: then nothing is moved.
+        total = normals.sum(0)
+        slight = torch.eye(3, device=self.band.device) * (1e-6 * total.trace() + 1e-12) / len(normals)
+        return normals + slight
+
+    @cached_property
+    def powers(self) -> torch.Tensor:
+        """Weighted power per ring (k_max + 1,), float32."""
+        return (self.band.ring_sums(self.average.abs().pow(2)) * self.ring_weight.double()).float()
+
+    def turned(self, angles: torch.Tensor) -> torch.Tensor:
+        """The weighted reference with poses of ``angles`` (degrees) applied, (len(angles), band)."""
+        return turned_band(self.band, self.average, angles) * self.weight
 
 
 @dataclass
 class SweepResult:
-    """Sums (band, complex) of the aligned particles per reference, their counts, and the median change of the poses."""
+    """Sums per reference, and the median change of angle (degrees) and shift (working pixels)."""
 
-    sums: list[torch.Tensor]
-    counts: list[int]
+    sums: list[Sums]
     turned: float
     moved: float
+
+
+@dataclass
+class Matched:
+    """Poses of n particles that were compared with a reference; torch, working pixels.
+
+    angle: (n,) degrees; shift: (n, 2), to apply after turning; turn: (n,) how far the last step turned them; score,
+    log_odds: (n,); place: (n,) bin of the angle among the orientations; centred: (n, band) the particles moved to the
+    centre (and conjugate where their angle is in the other half circle), not turned.
+    """
+
+    angle: torch.Tensor
+    shift: torch.Tensor
+    turn: torch.Tensor
+    score: torch.Tensor
+    log_odds: torch.Tensor
+    place: torch.Tensor
+    centred: torch.Tensor
 
 
 class Refiner:
@@ -99,6 +137,13 @@ class Refiner:
         self.coarse_band = Band(band.box, min(coarse, band.k_max), band.device)
         step = band.box / (4 * self.coarse_band.k_max)
         self.coarse_maps = ShiftMaps(self.coarse_band, shift_reach(max_shift), step)
+        # Sums of a product of two bands that give its value and its change with a shift in x and in y: one matrix.
+        wave = 2 * math.pi / band.box
+        columns = torch.zeros(*band.disc.shape, 2, 3, device=band.device)
+        columns[..., 0, 0] = 1
+        columns[..., 1, 1] = wave * band.kx[None, :]
+        columns[..., 1, 2] = wave * band.ky[:, None]
+        self._sums = columns.flatten(0, 2)
 
     def sweep(
         self,
@@ -109,121 +154,203 @@ class Refiner:
         indices: np.ndarray,
         turn: bool = True,
         judge: list[Reference] | None = None,
+        first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
     ) -> SweepResult:
         """One round over ``indices``: updates ``state`` in place.
 
         member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
         score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
-        (but for the 180 degree branch).
+        (but for the 180 degree branch); first: called with the indices and coefficients of each chunk before it.
         """
         band = self.band
-        sums = [torch.zeros_like(reference.average) for reference in references]
+        bins = [AngleBins(band, reference.orientations.count) for reference in references]
+        transfer = [torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device) for _ in references]
         counts = [0] * len(references)
         changes = []
         for part, coefficients in self.prepared.chunks(indices, stage):
-            angle = torch.from_numpy(state.angle[part]).to(band.device)
-            particles = band.of_images(transform(coefficients, band.box, angle))
+            if first is not None:
+                first(part, coefficients)
+            particles, power, ring_power = self._through_transfer(part, coefficients)
             for number, reference in enumerate(references):
                 own = np.flatnonzero(member[part] == number)
                 if not len(own):
                     continue
-                rows = part[own]
+                at = torch.from_numpy(own).to(band.device)
+                angle = torch.from_numpy(state.angle[part[own]]).to(band.device)
+                q = power if power is None else power[at]
                 arbiter = (judge or references)[number]
-                aligned = self._align(particles[torch.from_numpy(own).to(band.device)], reference, arbiter, turn)
-                changes.append(self._store(state, rows, aligned))
-                sums[number] += band.shifted(aligned.particles, aligned.shift).sum(0)
-                counts[number] += len(rows)
+                found = self.match(particles[at], q, ring_power[at], angle, reference, arbiter, turn)
+                changes.append(self._store(state, part[own], found))
+                bins[number].add(found.place, found.centred)
+                transfer[number] += len(own) if q is None else q.double().sum(0)
+                counts[number] += len(own)
         change = np.concatenate(changes) if changes else np.zeros((0, 2))
         turned, moved = np.median(np.abs(change), axis=0) if len(change) else (0.0, 0.0)
-        return SweepResult(sums, counts, float(turned), float(moved))
+        sums = [Sums(b.total(), t, c) for b, t, c in zip(bins, transfer, counts)]
+        return SweepResult(sums, float(turned), float(moved))
 
-    def _align(self, particles: torch.Tensor, reference: Reference, arbiter: Reference, turn: bool) -> _Aligned:
-        """Branch, shift and correction of turned particles (n, band).
+    def _through_transfer(
+        self, part: np.ndarray, coefficients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """(particles times their transfer (n, band), squared transfer per ring (n, k_max + 1) or None, power of the
+        particles per ring)."""
+        band = self.band
+        particles = band.crop(coefficients)
+        ring_power = band.ring_totals(particles.real.square() + particles.imag.square())
+        transfer = self.prepared.transfer(part)
+        if transfer is None:
+            return particles, None, ring_power
+        transfer = band.crop(transfer)
+        return particles * transfer, band.ring_totals(transfer.square()) / band.ring_count, ring_power
 
-        Both candidates are moved to a fraction of a pixel before they are compared: on whole pixels the branch would
-        serve as half a step.
+    def match(
+        self,
+        particles: torch.Tensor,
+        power: torch.Tensor | None,
+        ring_power: torch.Tensor,
+        angle: torch.Tensor,
+        reference: Reference,
+        arbiter: Reference,
+        turn: bool = True,
+    ) -> Matched:
+        """Branch, shift and correction of the angle of particles (n, band) near ``angle`` (n,) degrees.
+
+        power: their squared transfer per ring (n, k_max + 1), None for 1; ring_power: theirs. Both candidates are moved
+        to a fraction of a pixel before they are compared: on whole pixels the branch would serve as half a step.
         """
-        band, maps = self.band, self.maps
-        candidates = torch.stack([particles, particles.conj()], 1)
-        shift, _ = peaks(maps, maps.correlate(candidates, arbiter.weighted))
-        for _ in range(2):
-            shift = shift - self._correct(band.shifted(candidates, shift), arbiter, 2).clamp(-MAX_MOVE, MAX_MOVE)
-        value = band.dot(band.shifted(candidates, shift), arbiter.weighted)
-        flipped = value[:, 1] > value[:, 0]
-        particles = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
-        shift = torch.where(flipped[:, None], shift[:, 1], shift[:, 0])
-        correction = self._correct(band.shifted(particles, shift), reference, 3 if turn else 2)
-        shift = shift - correction[:, :2].clamp(-MAX_MOVE, MAX_MOVE)
-        reach = float(maps.shifts[-1])
-        shift = shift.clamp(-reach, reach)
-        moved = band.shifted(particles, shift)
-        norm = (band.dot(moved, moved, arbiter.weight) * arbiter.power).sqrt().clamp(min=1e-12)
-        score = band.dot(moved, arbiter.average, arbiter.weight) / norm
-        turned = -correction[:, 2].clamp(-MAX_TURN, MAX_TURN) if turn else torch.zeros_like(score)
-        if arbiter.difference is None:
-            log_odds = 2 * (value[:, 0] - value[:, 1]).abs()
+        place, other = arbiter.orientations.nearest(angle)
+        particles = torch.where(other[:, None, None], particles.conj(), particles)
+        images = arbiter.orientations.images[place]
+        base = place * arbiter.orientations.step
+        normal = self._normal(arbiter, power)
+        found = [self._shift(p, images, base, normal) for p in (particles, particles.conj())]
+        flipped = found[1][1] > found[0][1]
+        particles = torch.where(flipped[:, None, None], particles.conj(), particles)
+        shift = torch.where(flipped[:, None], found[1][0], found[0][0])
+        odds = 2 * (found[0][1] - found[1][1]).abs()
+        if turn:
+            if reference is not arbiter:
+                images, normal = reference.orientations.images[place], self._normal(reference, power)
+            slopes = reference.orientations.slopes[place]
+            strength = reference.powers.sum() if power is None else power @ reference.powers
+            shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
         else:
-            log_odds = 2 * band.dot(moved, arbiter.difference)
-        return _Aligned(particles, flipped, shift, turned, score, log_odds)
+            delta = torch.zeros_like(odds)
+        centred = self.band.shifted(particles, shift)
+        if arbiter is not reference:
+            images = arbiter.orientations.images[place]
+        score = _inner(centred, images) / self._norm(arbiter, power, ring_power)
+        if arbiter.difference is not None:
+            odds = 2 * _inner(centred, arbiter.differences.images[place])
+        new = base + delta
+        bins, beyond = reference.orientations.nearest(new)
+        centred = torch.where(beyond[:, None, None], centred.conj(), centred)
+        half_turn = 180.0 * (other ^ flipped)
+        # A shift of the turned particle: it was found in the particle's own frame.
+        return Matched(new + half_turn, _turned_vector(shift, new), delta, score, odds, bins, centred)
 
-    def _correct(self, moved: torch.Tensor, reference: Reference, size: int) -> torch.Tensor:
-        """How far particles (..., band) in the reference's frame are moved in x, in y (pixels) and, for size 3, turned
-        (degrees) against it: one Gauss-Newton step, (..., size)."""
-        gradient = self.band.dot(
-            reference.tangents[:size], (moved - reference.average).unsqueeze(-3), reference.weight
-        )
-        return torch.linalg.solve(reference.normal[:size, :size], gradient.unsqueeze(-1))[..., 0]
+    def _normal(self, reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
+        if power is None:
+            return reference.normals.sum(0)[None]
+        return torch.einsum("nr,rjk->njk", power, reference.normals)
 
-    def _store(self, state: State, rows: np.ndarray, aligned: _Aligned) -> np.ndarray:
-        """Write aligned particles into the state; returns (n, 2) changes of angle (degrees) and of shift (pixels).
+    def _norm(self, arbiter: Reference, power: torch.Tensor | None, ring_power: torch.Tensor) -> torch.Tensor:
+        reference = arbiter.powers.sum() if power is None else power @ arbiter.powers
+        return ((ring_power @ arbiter.ring_weight.float()) * reference).sqrt().clamp(min=1e-12)
 
-        A correction turns the aligned particle about the average's origin, so its shift turns with it.
+    def _shift(
+        self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(shift (n, 2) in the particle's own frame, value (n,)) of the best match over all shifts."""
+        shift, _ = peaks(self.maps, self.maps.of_products(particles.conj() * images))
+        for _ in range(2):
+            sums = self._value_and_slopes(particles, shift, images)
+            step = _solve_in_frame(normal[:, :2, :2], sums[:, 1:], base)
+            shift = shift + step.clamp(-MAX_MOVE, MAX_MOVE)
+        return shift, self._value_and_slopes(particles, shift, images)[:, 0]
+
+    def _value_and_slopes(
+        self, particles: torch.Tensor, shift: torch.Tensor, images: torch.Tensor
+    ) -> torch.Tensor:
+        """Inner product with images (n, band) at a shift, and its changes per pixel in x and y, (n, 3)."""
+        product = self.band.shifted(particles, shift) * images.conj()
+        return torch.view_as_real(product).flatten(1) @ self._sums
+
+    def _correct(
+        self,
+        particles: torch.Tensor,
+        shift: torch.Tensor,
+        images: torch.Tensor,
+        slopes: torch.Tensor,
+        base: torch.Tensor,
+        normal: torch.Tensor,
+        strength: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(shift (n, 2), turn away from the orientation (n,) degrees) after one Gauss-Newton step in all three.
+
+        strength: the reference's power as each particle sees it. How much stronger or weaker a particle is than that
+        scales its step, or the orientation it started from would pull on the answer.
         """
-        turn = aligned.turn.double().cpu().numpy()
-        shift = aligned.shift.double().cpu().numpy()
-        flipped = aligned.flipped.cpu().numpy()
-        cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-        shift = np.stack([cos * shift[:, 0] - sin * shift[:, 1], sin * shift[:, 0] + cos * shift[:, 1]], 1)
+        moved = self.band.shifted(particles, shift)
+        sums = torch.view_as_real(moved * images.conj()).flatten(1) @ self._sums
+        gradient = torch.cat([_turned_vector(sums[:, 1:], base), _inner(moved, slopes)[:, None]], 1)
+        gain = (sums[:, 0] / strength.clamp(min=1e-12)).clamp(*GAIN)
+        step = torch.linalg.solve(normal.expand(len(gradient), 3, 3), gradient / gain[:, None])
+        shift = shift + _turned_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE)
+        reach = float(self.maps.shifts[-1])
+        return shift.clamp(-reach, reach), step[:, 2].clamp(-MAX_TURN, MAX_TURN)
+
+    def _store(self, state: State, rows: np.ndarray, found: Matched) -> np.ndarray:
+        """Write found poses into the state; returns (n, 2) changes of angle (degrees) and of shift (pixels)."""
+        shift = found.shift.double().cpu().numpy()
+        angle = found.angle.double().cpu().numpy()
         moved = np.hypot(*(shift - state.shift[rows]).T)
-        state.angle[rows] = state.angle[rows] + turn + 180.0 * flipped
-        state.shift[rows] = shift
-        state.score[rows] = aligned.score.double().cpu().numpy()
-        state.log_odds[rows] = aligned.log_odds.double().cpu().numpy()
-        return np.stack([turn, moved], 1)
+        turned = (angle - state.angle[rows] + 90) % 180 - 90
+        state.angle[rows], state.shift[rows] = angle, shift
+        state.score[rows] = found.score.double().cpu().numpy()
+        state.log_odds[rows] = found.log_odds.double().cpu().numpy()
+        return np.stack([turned, moved], 1)
 
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
     ) -> None:
-        """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles and shifts to
-        ``state``."""
-        angles = torch.arange(0, 180, SEARCH_STEP, device=self.band.device)
-        coarse = [self._coarse(reference).turned(self.coarse_band, -angles) for reference in references]
+        """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``."""
+        band = self.coarse_band
+        angles = torch.arange(0, 180, SEARCH_STEP, device=band.device)
+        coarse = [self._coarse(reference).turned(-angles) * band.weight for reference in references]
         for part, coefficients in self.prepared.chunks(indices, stage):
-            particles = self.coarse_band.crop(coefficients)
+            particles = band.crop(coefficients)
+            transfer = self.prepared.transfer(part)
+            if transfer is not None:
+                particles = particles * band.crop(transfer)
             for number, turned in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
-                    rows = part[own]
-                    those = particles[torch.from_numpy(own).to(self.band.device)]
-                    angle = full_circle(those, turned, angles, self.coarse_maps)
-                    state.angle[rows] = angle.double().cpu().numpy()
+                    those = particles[torch.from_numpy(own).to(band.device)]
+                    state.angle[part[own]] = full_circle(those, turned, angles, self.coarse_maps).double().cpu().numpy()
 
     def _coarse(self, reference: Reference) -> Reference:
         inner = self.coarse_band.crop(self.band.half_plane(reference.average))
         return Reference(self.coarse_band, inner, reference.ring_weight[: self.coarse_band.k_max + 1])
 
 
-@dataclass
-class _Aligned:
-    """Particles (n, band) turned and on the right branch, not shifted; shift (n, 2); turn: correction still to be
-    applied (n,) degrees; score, log_odds (n,)."""
+def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Plain real inner products (n,) of bands (n, ...)."""
+    return torch.einsum("nb,nb->n", torch.view_as_real(a).flatten(1), torch.view_as_real(b).flatten(1))
 
-    particles: torch.Tensor
-    flipped: torch.Tensor
-    shift: torch.Tensor
-    turn: torch.Tensor
-    score: torch.Tensor
-    log_odds: torch.Tensor
+
+def _turned_vector(vector: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+    """R(angle) v for vectors (n, 2) and angles (n,) in degrees."""
+    radians = torch.deg2rad(angle).to(vector.dtype)
+    cos, sin = torch.cos(radians), torch.sin(radians)
+    x, y = vector[:, 0], vector[:, 1]
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1)
+
+
+def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    """The step (n, 2) in the particle's frame; the normal matrix is that of the average's frame."""
+    step = torch.linalg.solve(normal.expand(len(gradient), 2, 2), _turned_vector(gradient, base))
+    return _turned_vector(step, -base)
 
 
 def shift_reach(max_shift: float) -> float:
@@ -260,14 +387,29 @@ def full_circle(
     """The pose angle (n,), degrees, of particles (n, band) whose best match among references turned by -angles is
     there.
 
-    turned: (A, band) for ``angles`` (A,) over 180 degrees; the other half circle is their complex conjugates.
+    turned: (A, band), weighted, for ``angles`` (A,) over 180 degrees; the other half circle is their complex
+    conjugates.
     """
     best = torch.full((len(particles),), -torch.inf, device=particles.device)
     angle = torch.zeros_like(best)
+    both = particles.conj(), particles
     for reference, degrees in zip(turned, angles):
-        for candidate, extra in ((reference, 0.0), (reference.conj(), 180.0)):
-            value = maps.correlate(particles, candidate).masked_fill(~maps.inside, -torch.inf).flatten(1).amax(1)
+        for candidate, extra in zip(both, (0.0, 180.0)):
+            value = maps.of_products(candidate * reference).masked_fill(~maps.inside, -torch.inf).flatten(1).amax(1)
             better = value > best
             best = torch.where(better, value, best)
             angle = torch.where(better, degrees + extra, angle)
     return angle
+
+
+def register(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[float, np.ndarray]:
+    """(angle in degrees, shift (2,) in working pixels) of the pose that brings one average onto another: full-circle
+    search, then Gauss-Newton."""
+    band = refiner.band
+    angles = torch.arange(0, 180, SEARCH_STEP, device=band.device)
+    angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()
+    power = band.ring_totals(moving.average[None].abs().square())
+    for _ in range(5):
+        found = refiner.match(moving.average[None], None, power, angle, fixed, fixed)
+        angle = found.angle.double()
+    return float(angle[0]), found.shift[0].double().cpu().numpy()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
 import numpy as np
 
+from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 
@@ -65,3 +68,11 @@ class Run:
                 f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
                 "they are kept with pose 0 and score 0."
             )
+
+    def use_contrast(self) -> None:
+        """Make use of the particles' contrast transfer where their table gives it."""
+        defocus = read_defocus(self.source)
+        if defocus is None:
+            return
+        field = self.source.box * self.source.pixel_size
+        self.particles.contrast = ContrastTransfer(defocus, field, os.environ.get("UDL_CTF", "flipped"))

@@ -1,10 +1,12 @@
-"""The contrast transfer function of simulated particles, through torch-ctf."""
+"""The contrast transfer function of simulated particles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from scipion_udl.io.defocus import Defocus
 
 
 @dataclass
@@ -30,25 +32,25 @@ def transfer(settings: CtfSettings, defocus: np.ndarray, box: int, pixel_size: f
     defocus: (N,) micrometers; pixel_size: angstrom. Its sign is positive at the lowest frequencies, so that particles
     stay as bright or dark as the template is.
     """
-    import torch
-    from torch_ctf import calculate_ctf_2d
+    from scipion_udl.alignment.ctf import contrast_transfer
 
-    values = calculate_ctf_2d(
-        defocus=torch.as_tensor(np.asarray(defocus, np.float64), dtype=torch.float32),
-        astigmatism=0.0,
-        astigmatism_angle=0.0,
-        voltage=settings.voltage,
-        spherical_aberration=settings.cs,
-        amplitude_contrast=settings.amplitude_contrast,
-        phase_shift=0.0,
-        pixel_size=pixel_size,
-        image_shape=(box, box),
-        rfft=True,
-        fftshift=False,
+    defocus = np.asarray(defocus, np.float64) * 1e4
+
+    def all_of(value: float) -> np.ndarray:
+        return np.full(len(defocus), value)
+
+    values = contrast_transfer(
+        Defocus(
+            defocus_u=defocus,
+            defocus_v=defocus,
+            angle=all_of(0.0),
+            phase_shift=all_of(0.0),
+            b_factor=all_of(settings.b_factor),
+            voltage=all_of(settings.voltage),
+            cs=all_of(settings.cs),
+            amplitude_contrast=all_of(settings.amplitude_contrast),
+        ),
+        box,
+        pixel_size,
     ).numpy()
-    if values[0, 0, 0] < 0:
-        values = -values
-    if not settings.signed:
-        values = np.abs(values)
-    frequency2 = (np.fft.fftfreq(box)[:, None] ** 2 + np.fft.rfftfreq(box)[None] ** 2) / pixel_size**2
-    return (values * np.exp(-0.25 * settings.b_factor * frequency2)).astype(np.float32)
+    return values if settings.signed else np.abs(values)

@@ -1,0 +1,26 @@
+"""What aligned particles add up to, and their mean where each was seen through a contrast transfer of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from scipion_udl.alignment.fourier import Band
+
+LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
+
+
+@dataclass
+class Sums:
+    """What aligned particles of a reference add up to: total (band), each times its transfer; transfer: sum of the
+    squared transfers per ring (k_max + 1,), float64; count."""
+
+    total: torch.Tensor
+    transfer: torch.Tensor
+    count: int
+
+    def mean(self, band: Band) -> torch.Tensor:
+        """The particles' mean (band), their transfer taken out where there is one."""
+        least = LEAST_TRANSFER * max(float(self.transfer.max()), 1e-12)
+        return self.total / band.spread(self.transfer.clamp(min=least)).clamp(min=least)
