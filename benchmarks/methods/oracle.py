@@ -4,13 +4,16 @@ A particle is x = s C T(theta, o) + white noise: the template T turned by theta 
 and the particle's CTF C, which template.mrc, the defocus and the B-factor of particles.star give exactly. The pose of
 highest likelihood is the one that maximises <C x, T(theta, o)>, for its norm is the same in all poses.
 
-1. All angles in steps of 2 degrees x all shifts in whole pixels up to --max-shift (15: 1.5 times what the particles
+1. All angles in steps of 1 degree x all shifts in whole pixels up to --max-shift (15: 1.5 times what the particles
    are shifted), by FFT at full resolution, in a box so large that nothing comes in again on the other side.
 2. The best --candidates (8) local maxima are refined to the top of the likelihood: at the angles of a fine set, half
    a degree apart, it and its derivatives by the shift are computed exactly; between these angles it is read by a
    windowed sinc, for it holds no harmonics of the angle that the fine set does not resolve. Angles are compared
    in steps of 0.05 degrees at the end, with a parabola through the best three; shifts are solved for.
 3. The best of the refined candidates is the pose.
+
+A finer grid and more candidates (0.5 degrees, 32) find the same poses, at SNR 0.003 too; with 2 degrees 2 % of the
+particles there end on a lower maximum.
 
 python -m benchmarks.methods.oracle DATA OUT [--threads N] [--max-shift PX] [--candidates K] [--step DEGREES]
 """
@@ -237,7 +240,7 @@ def main() -> None:
         [
             ("--max-shift", {"type": int, "default": 15, "metavar": "PX", "help": "of the search (15)"}),
             ("--candidates", {"type": int, "default": 8, "metavar": "K", "help": "maxima that are refined (8)"}),
-            ("--step", {"type": float, "default": 2.0, "metavar": "DEGREES", "help": "of the grid (2)"}),
+            ("--step", {"type": float, "default": 1.0, "metavar": "DEGREES", "help": "of the grid (1)"}),
         ],
     )
     poses, source = find_poses(args.data, args.max_shift, args.candidates, round(args.step * _FINE / 180.0))
