@@ -15,16 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.fourier import Band, ShiftMaps, resize, to_fourier, transform
 from scipion_udl.alignment.geometry import Poses, compose, wrap
+from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.initial import BranchSolver, Start
-from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register, shift_reach
-from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
-from scipion_udl.alignment.sums import Sums
 
 FIRST = 1024  # particles that settle the first average, at most
 FIRST_BAND = 40  # Fourier pixels of the working box
@@ -100,8 +97,7 @@ class Aligner:
         prepared = self.prepared
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
-        half = np.zeros(len(prepared), np.int64)
-        half[by_rank[1::2]] = 1
+        split = Split.of(by_rank, len(prepared))
         subset = by_rank[:FIRST]
         turns = self.network_angles(subset)
         start, searched, subset_angle = self._first(subset, turns, reference)
@@ -111,21 +107,34 @@ class Aligner:
         rest = np.setdiff1d(usable, subset)
         half_state = None
         if self.settings.refine:
-            references = self._split(start, subset, subset_angle, half)
+            halves = HalfRefinement(refiner, split, start.local, self.log)
+            averages = self._split(start, subset, subset_angle, split.half)
             if searched:
-                refiner.search(state, references, half, "full-circle search", rest)
-            else:
-                state.angle[rest] = self.network_angles(rest)
-            self._halves(state, references, refiner, half, usable)
+                refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
+            averages = halves.apart(
+                state, averages, usable, self.settings.sweeps, None if searched else self._asked(state, subset)
+            )
             half_state = state.copy()
-            joint = self._joint(state, half_state, references, refiner, half, usable)
+            joint = halves.together(state, half_state, averages, usable, self.settings.joint)
         else:  # the network's angles; shift and branch against the first average
             state.angle[rest] = self.network_angles(rest)
             joint = self._widen(start.average, start.weight)
-            refiner.sweep(state, [joint], np.zeros(len(half), np.int64), "shift and branch", usable, turn=False)
+            refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        return self._finish(state, half_state, half, searched)
+        return self._finish(state, half_state, split.half, searched)
+
+    def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
+        """Asks the network for the angles of a chunk's particles, but for those that are known, when they come by."""
+        is_known = np.zeros(len(state.angle), bool)
+        is_known[known] = True
+
+        def ask(part: np.ndarray, coefficients: torch.Tensor) -> None:
+            new = ~is_known[part]
+            if new.any():
+                state.angle[part[new]] = self._ask(part[new], coefficients[torch.from_numpy(new)])
+
+        return ask
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
@@ -135,11 +144,15 @@ class Aligner:
             return angles
         done = 0
         for part, coefficients in self.prepared.chunks(indices, "network"):
-            turns = self.network.turns(polar_log_spectra(coefficients, self.prepared.box, self.spectra))
-            angles[done : done + len(part)] = wrap(-turns.double().cpu().numpy(), 180.0)
+            angles[done : done + len(part)] = self._ask(part, coefficients)
             done += len(part)
-        self.network_angle[indices] = angles
         return angles
+
+    @torch.no_grad()
+    def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:
+        turns = self.network.turns(polar_log_spectra(coefficients, self.prepared.box, self.spectra))
+        self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
+        return self.network_angle[indices]
 
     # The first average
 
@@ -235,90 +248,37 @@ class Aligner:
 
     # Halves
 
-    def _split(self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray) -> list[Reference]:
-        """A reference for either half: from the low-passed first average on, halves of the subset go their own way."""
+    def _split(
+        self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray
+    ) -> list[torch.Tensor]:
+        """An average (band) for either half: from the low-passed first average on, halves of the subset go their own
+        way."""
         inner = self.first_band
         low = start.average * inner.spread(start.weight) * (inner.radius <= self.shared)
         averages = []
         for number in (0, 1):
             members = half[subset] == number
             if members.sum() < 2:  # too few to go apart: nothing will be claimed
-                averages.append(start.average)
+                averages.append(self._wide(start.average))
                 continue
             solver = self._solver(subset[members], angles[members]).centred(low)
-            own = solver.run(solver.mean() * (inner.radius <= self.shared), 15, "half")
-            averages.append(solver.home(own.average))
-        weight = frc_weights(ring_correlation(inner, *averages))
-        return [self._widen(average, weight) for average in averages]
+            own = solver.run(solver.mean() * (inner.radius <= self.shared), 15, "half", local=start.local)
+            averages.append(self._wide(solver.home(own.average)))
+        return averages
+
+    def _wide(self, average: torch.Tensor) -> torch.Tensor:
+        return self.band.crop(self.first_band.half_plane(average))
 
     def _widen(self, average: torch.Tensor, weight: torch.Tensor) -> Reference:
-        wide = self.band.crop(self.first_band.half_plane(average))
         padded = weight.new_zeros(self.band.k_max + 1)
         padded[: len(weight)] = weight
-        return Reference(self.band, wide, padded)
-
-    def _halves(
-        self, state: State, references: list[Reference], refiner: Refiner, half: np.ndarray, usable: np.ndarray
-    ) -> None:
-        """Sweeps of both halves, each against its own average (``references``, renewed in place)."""
-        for number in range(self.settings.sweeps):
-            result = refiner.sweep(state, references, half, f"halves, round {number + 1}", usable)
-            averages = self._averages(result.sums)
-            weight = frc_weights(ring_correlation(self.band, *averages))
-            references[:] = [Reference(self.band, average, weight) for average in averages]
-            reach = int((weight > 0).sum())
-            finest = self.prepared.source.box * self.prepared.source.pixel_size / max(reach, 1)
-            moved = f"angles moved by {result.turned:.3f} degrees"
-            if number:  # the first round only finds the shifts
-                moved += f" and shifts by {result.moved * self.prepared.scale:.3f} px"
-            self.log(f"Halves, round {number + 1}: {moved} (medians); they agree to {finest:.1f} A")
-            if number > 1 and result.turned < 0.03 and result.moved < 0.03:
-                break
-
-    def _averages(self, sums: list[Sums]) -> list[torch.Tensor]:
-        return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]
-
-    def _joint(
-        self,
-        state: State,
-        half_state: State,
-        references: list[Reference],
-        refiner: Refiner,
-        half: np.ndarray,
-        usable: np.ndarray,
-    ) -> Reference:
-        """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average."""
-        between = self._between(refiner, references[1], references[0])
-        members = np.flatnonzero(half == 1)
-        for poses in (state, half_state):
-            joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
-            poses.angle[members], poses.shift[members] = joined.angle, joined.shift
-        self.log(
-            f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
-            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
-        )
-        moved = self._moved(references[1].average, between)
-        averages = [references[0].average, moved]
-        counts = np.bincount(half[usable], minlength=2)
-        confirmed = confirmed_rings(self.band, refiner.maps, averages)  # now, while halves have not seen each other
-        for number in range(self.settings.joint):
-            frc = ring_correlation(self.band, *averages).clamp(0, 1)
-            whole = frc_weights(2 * frc / (1 + frc), floor=0.2)  # of the average of all, by the halves' agreement
-            total = (averages[0] * counts[0] + averages[1] * counts[1]) / counts.sum()
-            joint = Reference(self.band, total, whole)
-            differences = [confirmed * half_turn_difference(self.band, refiner.maps, a) for a in averages]
-            other = [Reference(self.band, averages[1 - h], frc_weights(frc), differences[1 - h]) for h in (0, 1)]
-            result = refiner.sweep(
-                state, [joint, joint], half, f"all together, round {number + 1}", usable, judge=other
-            )
-            averages = self._averages(result.sums)
-        return joint
+        return Reference(self.band, self._wide(average), padded)
 
     def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between = self._between(refiner, joint, target)
+        between = register(refiner, joint, target)
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
@@ -329,14 +289,6 @@ class Aligner:
         values = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(prepared.device)
         values = (values - values.mean()) / values.std().clamp(min=1e-12)
         return resize(to_fourier(values), prepared.source.box, prepared.box)
-
-    def _between(self, refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
-        angle, shift = register(refiner, moving, fixed)
-        return Poses(np.array([angle]), shift[None])
-
-    def _moved(self, average: torch.Tensor, pose: Poses) -> torch.Tensor:
-        angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (pose.angle, pose.shift))
-        return self.band.shifted(turned_band(self.band, average, angle), shift.float())[0]
 
     # Results
 

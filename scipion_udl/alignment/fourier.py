@@ -55,7 +55,7 @@ def radii(box: int, device: torch.device | str = "cpu") -> torch.Tensor:
 
 
 def bicubic_response(frequency: torch.Tensor) -> torch.Tensor:
-    """By how much ``grid_sample``'s bicubic interpolation changes a wave of ``frequency`` cycles per sample, same shape.
+    """By how much bicubic interpolation (``grid_sample``) changes waves of ``frequency`` cycles per sample, same shape.
 
     The Fourier transform of its kernel (cubic convolution of Keys 1981, with the parameter -0.75 that torch takes).
     Dividing by it beforehand leaves of the interpolation's error what aliases alone: 1e-3 where 3e-2 was.
@@ -185,6 +185,7 @@ class ShiftMaps:
     """
 
     def __init__(self, band: Band, reach: float, step: float = 1.0) -> None:
+        self.box = band.box
         count = math.ceil(reach / step)
         self.shifts = torch.arange(-count, count + 1, device=band.device, dtype=torch.float32) * step
         turn = 2 * math.pi / band.box

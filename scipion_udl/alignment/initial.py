@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.alignment.resolution import frc_weights, ring_correlation
 from scipion_udl.alignment.sums import Sums
 
 FOLDS = 4
-NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL = 12  # rounds after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
@@ -38,7 +37,7 @@ class Start:
     average: (band) plain masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood
     of a particle given the average of the others, nats; turned: (N,) posterior of the second candidate of the solver
     that ran (the first of a centred solver is the one that fitted better before); name: how it began; history: the
-    likelihood after every round.
+    likelihood after every round; local: whether the half-turn difference was weighed place by place.
     """
 
     average: torch.Tensor
@@ -47,6 +46,7 @@ class Start:
     turned: torch.Tensor
     name: str
     history: list[float]
+    local: bool = False
 
 
 def expectation(
@@ -82,16 +82,20 @@ class BranchSolver:
     ) -> None:
         self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
         self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
+        self.is_centred = False
         self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
         reach = float(maps.shifts[-1])
         square = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2
         self.prior = (-square / (2 * (reach / 2) ** 2)).masked_fill(~maps.inside, -torch.inf)
 
-    def run(self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False) -> Start:
+    def run(
+        self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False, local: bool = False
+    ) -> Start:
         """Rounds of expectation maximisation from an average (band), until the likelihood stands still.
 
-        symmetric: hold the average two-fold symmetric (real in Fourier space), which leaves the branch open.
+        symmetric: hold the average two-fold symmetric (real in Fourier space), which leaves the branch open; local:
+        weigh what decides the branch place by place (see denoise.py).
         """
         references = [start] * (int(self.fold.max()) + 1)
         history: list[float] = []
@@ -99,9 +103,15 @@ class BranchSolver:
             sums, powers, likelihood, turned = self._expect(references, symmetric)
             total, power = sum(sums), sum(powers)
             halves = [self._finish(sum(sums[h::2]), sum(powers[h::2]), symmetric) for h in (0, 1)]
-            weight = frc_weights(ring_correlation(self.band, *halves))
-            spread = self.band.spread(weight)
-            references = [self._finish(total - s, power - p, symmetric) * spread for s, p in zip(sums, powers)]
+            references = [self._finish(total - s, power - p, symmetric) for s, p in zip(sums, powers)]
+            # A particle's reference holds all folds but its own: so many times what either half has.
+            share = 2 * (len(sums) - 1) / max(len(sums), 2)
+            denoiser = Denoiser(self.band, halves, local=local)
+            weight = denoiser.weight(share)
+            if self.is_centred:
+                references = [denoiser(r, share) for r in references]
+            else:
+                references = [r * self.band.spread(weight) for r in references]
             history.append(likelihood)
             if len(history) > 3 and abs(history[-1] - history[-2]) < 1e-3 * max(1.0, 0.01 * abs(likelihood)):
                 break
@@ -181,12 +191,7 @@ class BranchSolver:
         that either candidate of a nearly two-fold view needs no shift.
         """
         band, maps = self.band, self.maps
-        # Not far from the common centre of the particles: an asymmetric view has no such point, and any would do.
-        near = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2 <= (NEAR * band.box) ** 2
-        likeness = maps.correlate(reference.conj(), reference).masked_fill(~near, -torch.inf)
-        place, size = int(likeness.argmax()), len(maps.shifts)
-        # Turned by 180 degrees about the origin and moved by t it fits best: the centre is t / 2.
-        centre = torch.stack([maps.shifts[place % size], maps.shifts[place // size]]) / 2
+        centre, size = half_turn_centre(maps, reference), len(maps.shifts)
         particles = torch.empty_like(self.particles)
         for start in range(0, len(particles), STEP):
             part = self.particles[start : start + STEP]
@@ -200,6 +205,7 @@ class BranchSolver:
             particles[start : start + STEP] = band.shifted(chosen, shift)
         solver = BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles, self.power)
         solver.origin = centre
+        solver.is_centred = True
         return solver
 
     def mean(self) -> torch.Tensor:
@@ -228,4 +234,9 @@ class BranchSolver:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
             log(f"The same with shifts in quarters of a pixel ({told})")
         best = max(starts, key=lambda start: start.likelihood)
+        local = fine.run(best.average * self.band.spread(best.weight), rounds, best.name, local=True)
+        if log:
+            log(f"Weighing the half-turn difference place by place: {local.likelihood:.2f}")
+        if local.likelihood > best.likelihood:
+            best = replace(local, local=True)
         return replace(best, average=fine.home(best.average))

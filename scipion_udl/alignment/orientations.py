@@ -8,6 +8,7 @@ order, with the slope of the orientation (refinement.py).
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 import torch.nn.functional as functional
@@ -27,21 +28,26 @@ def orientation_count(k_max: int) -> int:
 class Orientations:
     """An image (band) turned by minus the pose angle of particles, for ``count`` angles over 180 degrees.
 
-    The orientations of the other half circle are the complex conjugates. images: (count, band) complex, weighted by
-    ``weight`` (band; the half plane's own weight included), so that a plain sum is a weighted inner product; slopes:
-    (count, band), their change per degree of the pose angle. Angles count in degrees, ``step`` apart.
+    The orientations of the other half circle are the complex conjugates. images: (count, band) complex, times the
+    weight of the half plane, so that a plain sum is an inner product; slopes: (count, band), their change per degree of
+    the pose angle. Angles count in degrees, ``step`` apart.
     """
 
-    def __init__(
-        self, band: Band, image: torch.Tensor, weight: torch.Tensor, count: int | None = None, slopes: bool = True
-    ) -> None:
-        self.band = band
+    def __init__(self, band: Band, image: torch.Tensor, count: int | None = None) -> None:
+        self.band, self._image = band, image
         self.count = count or orientation_count(band.k_max)
         self.step = 180.0 / self.count
-        angles = torch.arange(self.count, device=band.device, dtype=torch.float64) * self.step
-        weight = weight * band.weight
-        self.images = _turned(band, _fine_spectrum(band, image), angles) * weight
-        self.slopes = _turned(band, _fine_slope(band, image), angles) * weight if slopes else None
+        self._angles = torch.arange(self.count, device=band.device, dtype=torch.float64) * self.step
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """The orientations (count, band)."""
+        return _turned(self.band, _fine_spectrum(self.band, self._image), self._angles) * self.band.weight
+
+    @cached_property
+    def slopes(self) -> torch.Tensor:
+        """Their change per degree (count, band)."""
+        return _turned(self.band, _fine_slope(self.band, self._image), self._angles) * self.band.weight
 
     def nearest(self, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(index of the nearest orientation (n,), whether the particle is to be turned by 180 degrees first (n,)) of

@@ -1,8 +1,8 @@
 """Refinement in real space: every particle against an average, without turning the particle.
 
-A particle is compared with the average in the orientation nearest to its angle. Both 180 degree candidates are looked at
-over all shifts, the better one is taken, and what is left is solved for by Gauss-Newton: the particle is a sum of the
-average and its three changes (moved in x, in y, turned), so three inner products and a 3 x 3 system give the
+A particle is compared with the average in the orientation nearest to its angle. Both 180 degree candidates are looked
+at over all shifts, the better one is taken, and what is left is solved for by Gauss-Newton: the particle is a sum of
+the average and its three changes (moved in x, in y, turned), so three inner products and a 3 x 3 system give the
 correction. Where the contrast transfer of the particles is known, particle and average are compared through it.
 Working pixels throughout; the pose is that of geometry.py.
 """
@@ -18,12 +18,14 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.sums import Sums
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
+STAY = 0.5  # half the log likelihood by which the other way round must be better to be taken: not on a mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
 SEARCH_STEP = 4.0  # degrees between two orientations of the full-circle search
 
@@ -56,27 +58,33 @@ class Reference:
     """An average to align to.
 
     average: the masked mean (band), its contrast transfer taken out where that is known; weight: Wiener weight per ring
-    (k_max + 1,); difference: what is believed of the average minus itself turned by 180 degrees (band), which the log
-    odds rest on; None for all of it.
+    (k_max + 1,); weighted: the average as particles are compared with it (band), None for the average times its weight;
+    difference: what is believed of the average minus itself turned by 180 degrees (band), which the log odds rest on;
+    None for all of it.
     """
 
     def __init__(
-        self, band: Band, average: torch.Tensor, weight: torch.Tensor, difference: torch.Tensor | None = None
+        self,
+        band: Band,
+        average: torch.Tensor,
+        weight: torch.Tensor,
+        weighted: torch.Tensor | None = None,
+        difference: torch.Tensor | None = None,
     ) -> None:
         self.band, self.average, self.ring_weight, self.difference = band, average, weight, difference
-        self.weight = band.spread(weight)
+        self.weighted = average * band.spread(weight) if weighted is None else weighted
 
     @cached_property
     def orientations(self) -> Orientations:
         """The weighted average in all orientations."""
-        return Orientations(self.band, self.average, self.weight)
+        return Orientations(self.band, self.weighted)
 
     @cached_property
     def differences(self) -> Orientations | None:
         """The believed difference in all orientations."""
         if self.difference is None:
             return None
-        return Orientations(self.band, self.difference, torch.ones_like(self.weight), slopes=False)
+        return Orientations(self.band, self.difference)
 
     @cached_property
     def normals(self) -> torch.Tensor:
@@ -92,18 +100,28 @@ class Reference:
         """Weighted power per ring (k_max + 1,), float32."""
         return (self.band.ring_sums(self.average.abs().pow(2)) * self.ring_weight.double()).float()
 
+    def expected_errors(self, transfer: torch.Tensor | None = None) -> tuple[float, float]:
+        """(degrees, working pixels): standard deviation of the angle and of the shift along an axis that noise of
+        variance 1 leaves a particle with (the Cramer-Rao bound). transfer: its squared transfer per ring, None for 1.
+        """
+        normals = self.normals if transfer is None else self.normals * transfer[:, None, None]
+        variances = torch.linalg.inv(2 * normals.sum(0).double()).diagonal()
+        return float(variances[2].clamp(min=0).sqrt()), float(variances[:2].mean().clamp(min=0).sqrt())
+
     def turned(self, angles: torch.Tensor) -> torch.Tensor:
         """The weighted reference with poses of ``angles`` (degrees) applied, (len(angles), band)."""
-        return turned_band(self.band, self.average, angles) * self.weight
+        return turned_band(self.band, self.weighted, angles)
 
 
 @dataclass
 class SweepResult:
-    """Sums per reference, and the median change of angle (degrees) and shift (working pixels)."""
+    """Sums per reference, the median change of angle (degrees, modulo 180) and shift (working pixels), and the share of
+    particles that were turned round by 180 degrees."""
 
     sums: list[Sums]
     turned: float
     moved: float
+    flipped: float
 
 
 @dataclass
@@ -184,10 +202,10 @@ class Refiner:
                 bins[number].add(found.place, found.centred)
                 transfer[number] += len(own) if q is None else q.double().sum(0)
                 counts[number] += len(own)
-        change = np.concatenate(changes) if changes else np.zeros((0, 2))
-        turned, moved = np.median(np.abs(change), axis=0) if len(change) else (0.0, 0.0)
+        change = np.concatenate(changes) if changes else np.zeros((1, 3))
+        turned, moved, _ = np.median(change, axis=0)
         sums = [Sums(b.total(), t, c) for b, t, c in zip(bins, transfer, counts)]
-        return SweepResult(sums, float(turned), float(moved))
+        return SweepResult(sums, float(turned), float(moved), float(change[:, 2].mean()))
 
     def _through_transfer(
         self, part: np.ndarray, coefficients: torch.Tensor
@@ -224,7 +242,7 @@ class Refiner:
         base = place * arbiter.orientations.step
         normal = self._normal(arbiter, power)
         found = [self._shift(p, images, base, normal) for p in (particles, particles.conj())]
-        flipped = found[1][1] > found[0][1]
+        flipped = found[1][1] > found[0][1] + STAY
         particles = torch.where(flipped[:, None, None], particles.conj(), particles)
         shift = torch.where(flipped[:, None], found[1][0], found[0][0])
         odds = 2 * (found[0][1] - found[1][1]).abs()
@@ -301,15 +319,17 @@ class Refiner:
         return shift.clamp(-reach, reach), step[:, 2].clamp(-MAX_TURN, MAX_TURN)
 
     def _store(self, state: State, rows: np.ndarray, found: Matched) -> np.ndarray:
-        """Write found poses into the state; returns (n, 2) changes of angle (degrees) and of shift (pixels)."""
+        """Write found poses into the state; returns (n, 3): changes of angle (degrees) and of shift (pixels), and
+        whether a particle was turned round."""
         shift = found.shift.double().cpu().numpy()
         angle = found.angle.double().cpu().numpy()
         moved = np.hypot(*(shift - state.shift[rows]).T)
-        turned = (angle - state.angle[rows] + 90) % 180 - 90
+        full = (angle - state.angle[rows] + 90) % 360 - 90
+        turned = (full + 90) % 180 - 90
         state.angle[rows], state.shift[rows] = angle, shift
         state.score[rows] = found.score.double().cpu().numpy()
         state.log_odds[rows] = found.log_odds.double().cpu().numpy()
-        return np.stack([turned, moved], 1)
+        return np.stack([np.abs(turned), moved, full > 90], 1)
 
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
@@ -330,8 +350,9 @@ class Refiner:
                     state.angle[part[own]] = full_circle(those, turned, angles, self.coarse_maps).double().cpu().numpy()
 
     def _coarse(self, reference: Reference) -> Reference:
-        inner = self.coarse_band.crop(self.band.half_plane(reference.average))
-        return Reference(self.coarse_band, inner, reference.ring_weight[: self.coarse_band.k_max + 1])
+        band = self.coarse_band
+        inner, weighted = (band.crop(self.band.half_plane(b)) for b in (reference.average, reference.weighted))
+        return Reference(band, inner, reference.ring_weight[: band.k_max + 1], weighted)
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -402,9 +423,8 @@ def full_circle(
     return angle
 
 
-def register(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[float, np.ndarray]:
-    """(angle in degrees, shift (2,) in working pixels) of the pose that brings one average onto another: full-circle
-    search, then Gauss-Newton."""
+def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
+    """The pose (one, in working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
     band = refiner.band
     angles = torch.arange(0, 180, SEARCH_STEP, device=band.device)
     angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()
@@ -412,4 +432,4 @@ def register(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[flo
     for _ in range(5):
         found = refiner.match(moving.average[None], None, power, angle, fixed, fixed)
         angle = found.angle.double()
-    return float(angle[0]), found.shift[0].double().cpu().numpy()
+    return Poses(angle.cpu().numpy(), found.shift.double().cpu().numpy())

@@ -22,9 +22,19 @@ def ring_correlation(band: Band, a: torch.Tensor, b: torch.Tensor) -> torch.Tens
     return cross / power.sqrt().clamp(min=1e-30)
 
 
+def of_more(frc: torch.Tensor, factor: float) -> torch.Tensor:
+    """What the FRC of two halves would be if each had ``factor`` times as many particles (same shape).
+
+    With 2, the share of signal in the average of both halves: its Wiener weight.
+    """
+    f = frc.clamp(0, 1)
+    return factor * f / (1 + (factor - 1) * f)
+
+
 def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
-    """Wiener weights per ring, 2 FRC / (1 + FRC), of the half-set FRC smoothed over three rings; 0 from where it first
-    falls below ``floor``. The innermost LEAST rings always count a little, so that there is something to align to."""
+    """Wiener weights per ring of an average, of the FRC that it would have with another one like it: smoothed over
+    three rings; 0 from where it first falls below ``floor``. The innermost LEAST rings always count a little, so
+    that there is something to align to."""
     f = frc.clone()
     f[0] = f[1]
     smooth = functional.avg_pool1d(functional.pad(f[None, None], (1, 1), mode="replicate"), 3, 1)[0, 0].clamp(0, 1)
@@ -33,7 +43,7 @@ def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
     if len(low):
         smooth[int(low[0]) :] = 0
     smooth[1 : LEAST + 1] = smooth[1 : LEAST + 1].clamp(min=floor)
-    return 2 * smooth / (1 + smooth)
+    return smooth
 
 
 def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarray:

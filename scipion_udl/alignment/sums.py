@@ -24,3 +24,13 @@ class Sums:
         """The particles' mean (band), their transfer taken out where there is one."""
         least = LEAST_TRANSFER * max(float(self.transfer.max()), 1e-12)
         return self.total / band.spread(self.transfer.clamp(min=least)).clamp(min=least)
+
+    def mean_transfer(self) -> torch.Tensor:
+        """Squared transfer of a particle per ring (k_max + 1,), float32."""
+        return (self.transfer / max(self.count, 1)).float()
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.total + other.total, self.transfer + other.transfer, self.count + other.count)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.total - other.total, self.transfer - other.transfer, self.count - other.count)

@@ -1,0 +1,165 @@
+"""Refinement of two halves of a set apart from each other, and of everything together at the end.
+
+From the first round on a half knows its own average alone, so that what both agree on is in the particles and not in a
+common reference; resolution and weights rest on that. The last rounds align every particle to the average of all; which
+way round it lies is decided by an average that it is not part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
+from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
+from scipion_udl.alignment.geometry import Poses, compose
+from scipion_udl.alignment.orientations import turned_band
+from scipion_udl.alignment.refinement import Reference, Refiner, State, register
+from scipion_udl.alignment.sums import Sums
+
+FOLDS = 4
+STILL = 1 / 3  # of the expected error: changes below it are not worth another round
+WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
+CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
+FLIPS = 0.002  # share of particles that turn round in a round, below which it is settled
+
+
+@dataclass
+class Split:
+    """Which particles go together: half (N,) 0 or 1; fold (N,) 0 to FOLDS - 1, the even ones in half 0."""
+
+    half: np.ndarray
+    fold: np.ndarray
+
+    @classmethod
+    def of(cls, order: np.ndarray, count: int) -> Split:
+        """Of ``count`` particles, dealt out in ``order`` (indices of those that count)."""
+        fold = np.zeros(count, np.int64)
+        fold[order] = np.arange(len(order)) % FOLDS
+        return cls(fold % 2, fold)
+
+
+class HalfRefinement:
+    """Sweeps of two halves, then of all particles together.
+
+    refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
+    place (denoise.py); log: told one line a round.
+    """
+
+    def __init__(self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None]) -> None:
+        self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
+        self.split, self.local, self.log = split, local, log
+
+    def references(self, averages: list[torch.Tensor]) -> list[Reference]:
+        """A reference for either half, weighted by what both averages (bands, in about one frame) agree on."""
+        denoiser = self._denoiser(averages)
+        return [Reference(self.band, a, denoiser.weight(1), denoiser(a, 1)) for a in averages]
+
+    def apart(
+        self,
+        state: State,
+        averages: list[torch.Tensor],
+        usable: np.ndarray,
+        rounds: int,
+        first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
+    ) -> list[torch.Tensor]:
+        """Sweeps of both halves, each against its own average, until poses stand still; returns the averages (bands).
+
+        first: told indices and coefficients of each chunk of the first round, before it is aligned.
+        """
+        source, scale = self.prepared.source, self.prepared.scale
+        for number in range(1, rounds + 1):
+            references = self.references(averages)
+            result = self.refiner.sweep(
+                state, references, self.split.half, f"halves, round {number}", usable, first=first
+            )
+            first = None
+            averages = self._means(result.sums)
+            reach = int((self._denoiser(averages).weight(1) > 0).sum())
+            turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
+            moved = f"angles moved by {result.turned:.3f} degrees"
+            if number > 1:  # the first round only finds the shifts
+                moved += f" and shifts by {result.moved * scale:.3f} px"
+            self.log(
+                f"Halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, {move * scale:.2f} px); "
+                f"they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
+            )
+            if number > 1 and result.turned < STILL * turn and result.moved < STILL * move:
+                break
+        return averages
+
+    def together(
+        self, state: State, half_state: State, averages: list[torch.Tensor], usable: np.ndarray, rounds: int
+    ) -> Reference:
+        """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average, where
+        that promises better poses; returns that average."""
+        averages = self._into_one_frame(averages, [state, half_state])
+        denoiser = self._denoiser(averages)  # now, while halves have not seen each other
+        confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
+        members = np.bincount(self.split.half[usable], minlength=2)
+        total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
+        joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        if not self._worthwhile(state, denoiser, total, usable):
+            self.log("The average of all would not align them better than that of half of them: done")
+            return joint
+        judges = [averages[1 - fold % 2] for fold in range(FOLDS)]
+        share = 1.0
+        for number in range(1, rounds + 1):
+            arbiters = [
+                Reference(
+                    self.band,
+                    judge,
+                    denoiser.weight(share),
+                    denoiser(judge, share),
+                    confirmed * half_turn_difference(self.band, self.refiner.maps, judge),
+                )
+                for judge in judges
+            ]
+            result = self.refiner.sweep(
+                state, [joint] * FOLDS, self.split.fold, f"all together, round {number}", usable, judge=arbiters
+            )
+            turn, move = joint.expected_errors(result.sums[0].mean_transfer())
+            self.log(
+                f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
+                f"{turn:.2f}), {result.flipped:.1%} turned round"
+            )
+            if number > 1 and result.turned < STILL * turn and result.moved < STILL * move and result.flipped < FLIPS:
+                break
+            whole = sum(result.sums[1:], result.sums[0])
+            total = self._means([whole])[0]
+            judges = self._means([whole - own for own in result.sums])
+            share = 2 * (FOLDS - 1) / FOLDS
+            joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        return joint
+
+    def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
+        """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""
+        if np.quantile(state.log_odds[usable], 0.02) < CLEAR:
+            return True
+        half, whole = (Reference(self.band, total, denoiser.weight(share)) for share in (1, 2))
+        return half.expected_errors()[0] > WORTH * whole.expected_errors()[0]
+
+    def _denoiser(self, averages: list[torch.Tensor]) -> Denoiser:
+        centre = half_turn_centre(self.refiner.maps, averages[0] + averages[1])
+        return Denoiser(self.band, averages, centre, self.local)
+
+    def _means(self, sums: list[Sums]) -> list[torch.Tensor]:
+        return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]
+
+    def _into_one_frame(self, averages: list[torch.Tensor], states: list[State]) -> list[torch.Tensor]:
+        """Both averages in the frame of the first; the poses of half 1 in ``states`` are brought along."""
+        first, second = self.references(averages)
+        between = register(self.refiner, second, first)
+        members = np.flatnonzero(self.split.half == 1)
+        for poses in states:
+            joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
+            poses.angle[members], poses.shift[members] = joined.angle, joined.shift
+        self.log(
+            f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
+            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
+        )
+        angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (between.angle, between.shift))
+        return [averages[0], self.band.shifted(turned_band(self.band, averages[1], angle), shift.float())[0]]
