@@ -15,6 +15,7 @@ import torch
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import PoseErrors, Poses, invert, pose_errors
+from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.resolution import image_frc
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
@@ -22,7 +23,7 @@ from scipion_udl.io.truth import read_truth
 from scipion_udl.simulate.templates import ImageTemplate
 
 CLOSE = 5.0  # degrees
-MASK_RADIUS = 0.42  # of the box: the mask within which `align` claims its resolution
+MASK_RADIUS = DISC  # of the box: the mask within which `align` claims its resolution
 TRUE_LEVEL = 0.5  # against an image without noise, what 0.143 is between two halves
 
 
