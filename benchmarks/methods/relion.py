@@ -3,8 +3,9 @@
 The settings are those of its form for 2D classification where not said otherwise: --K 1, --iter 25, --tau2_fudge 2,
 --ctf with --ctf_phase_flipped where the table says so, --zero_mask, --flatten_solvent, --norm, --scale, --pad 2,
 --oversampling 1, --offset_step 2 (samples 1 pixel apart in the second pass), --j THREADS. Finer than the form, whose
-6 degrees would be far behind the others: --psi_step 2, samples 1 degree apart. --offset_range 10, as far as the
-particles lie off the centre in x and in y (it is searched about the last offset). --particle_diameter: 84 % of the
+6 degrees would be far behind the others: --psi_step 2, samples 1 degree apart. --offset_range 6, its default: it is
+searched about each particle's last offset, so that 10 pixels in x and in y are reached within a few iterations, and a
+wider range costs in proportion to its area. --particle_diameter: 84 % of the
 box, the mask of the other methods. --dont_check_norm: white noise of variance 1 is normalised already. --firstiter_cc:
 without it nearly all poses count in the first iteration, whose average is of particles in random orientations, and that
 iteration alone takes as long as ten others.
@@ -33,7 +34,7 @@ def command(source: ParticleSource, root: Path, threads: int) -> list[str]:
     diameter = round(_DIAMETER * source.box * source.pixel_size)
     line = ["relion_refine", "--i", source.path, "--o", str(root), "--K", "1", "--iter", str(_ITERATIONS)]
     line += ["--tau2_fudge", "2", "--particle_diameter", str(diameter), "--zero_mask", "--flatten_solvent", "--norm"]
-    line += ["--scale", "--oversampling", "1", "--psi_step", "2", "--offset_range", "10", "--offset_step", "2"]
+    line += ["--scale", "--oversampling", "1", "--psi_step", "2", "--offset_range", "6", "--offset_step", "2"]
     line += ["--pad", "2", "--dont_check_norm", "--dont_combine_weights_via_disc", "--preread_images", "--pool", "30"]
     line += ["--firstiter_cc", "--random_seed", "1", "--j", str(threads)]
     if source.table is not None and "rlnDefocusU" in source.table:
