@@ -76,6 +76,8 @@ class AngleBins:
         """The sum of all particles, each turned by the angle of its bin (band)."""
         band = self.band
         total = torch.zeros_like(self.sums[0])
+        if not self.filled.any():  # a fold of a handful of particles may be empty
+            return total
         for part in self.filled.nonzero()[:, 0].split(STEP):
             turned = transform(band.half_plane(self.sums[part]), band.box, part * self.step)
             total += band.of_images(turned.sum(0))
