@@ -58,7 +58,8 @@ def bicubic_response(frequency: torch.Tensor) -> torch.Tensor:
     """By how much bicubic interpolation (``grid_sample``) changes waves of ``frequency`` cycles per sample, same shape.
 
     The Fourier transform of its kernel (cubic convolution of Keys 1981, with the parameter -0.75 that torch takes).
-    Dividing by it beforehand leaves of the interpolation's error what aliases alone: 1e-3 where 3e-2 was.
+    Dividing by it beforehand gives waves their height back, to 5e-4 on the mean over all places between samples; what
+    aliases stays (root mean square 2e-2 of a wave of 1/8 cycle per sample, 1.3e-2 of 1/16).
     """
     a, points = -0.75, 512
     t = (torch.arange(2 * points, dtype=torch.float64, device=frequency.device) + 0.5) / points

@@ -252,8 +252,8 @@ class Refiner:
             slopes = reference.orientations.slopes[place]
             strength = reference.powers.sum() if power is None else power @ reference.powers
             shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
-        else:
-            delta = torch.zeros_like(odds)
+        else:  # each keeps the angle it came with, not that of the orientation
+            delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred = self.band.shifted(particles, shift)
         if arbiter is not reference:
             images = arbiter.orientations.images[place]

@@ -64,24 +64,7 @@ def scaled(refiner: Refiner, reference: Reference) -> Reference:
     return Reference(refiner.band, reference.average * factor, reference.ring_weight)
 
 
-# tangents and peaks
-
-
-@pytest.mark.parametrize("box", [48, 49])
-def test_tangents_are_what_a_small_pose_changes(tmp_path, box):
-    refiner = refiner_of(tmp_path, np.random.default_rng(0).normal(size=(4, box, box)))
-    reference, band = template_reference(refiner), refiner.band
-    for tangent, angle, shift in zip(reference.tangents, (0, 0, 1), ((1, 0), (0, 1), (0, 0))):
-        poses = Poses([angle, -angle], [shift, [-v for v in shift]])
-        moved = transform(
-            band.half_plane(reference.average)[None],
-            box,
-            torch.from_numpy(poses.angle / 2),
-            torch.from_numpy(poses.shift / 2),
-        )
-        plus, minus = band.of_images(moved)
-        left = plus - minus - tangent
-        assert float(band.dot(left, left) / band.dot(tangent, tangent)) < 0.03  # a wrong sign is 4
+# peaks
 
 
 @pytest.mark.parametrize("step", [1.0, 0.75])
@@ -128,7 +111,7 @@ def test_without_turning_only_the_shift_and_the_side_change(scene):
     start = truth.angle + 1.0
     state = State.start(start + 180.0 * (np.arange(N) % 3 == 0))
     sweep(refiner, state, turn=False)
-    assert np.abs(wrap(state.angle - start)).max() < 1e-6
+    assert np.abs(wrap(state.angle - start)).max() < 1e-4  # none takes the angle of the orientation it is compared with
     errors = pose_errors(Poses(state.angle, state.shift), truth)
     assert np.hypot(*errors.shift.T).max() < 0.5
 
@@ -149,10 +132,10 @@ def test_the_sum_of_the_aligned_particles_shows_the_template(scene):
     state = State.start(truth.angle)
     reference = scaled(refiner, template_reference(refiner))
     result = refiner.sweep(state, [reference], member, "test", indices)
-    assert result.counts == [N]
+    assert [one.count for one in result.sums] == [N]
     band = refiner.band
-    mean = band.masked(result.sums[0] / N, refiner.prepared.mask)
-    norm = (band.dot(mean, mean) * reference.power).sqrt()
+    mean = band.masked(result.sums[0].mean(band), refiner.prepared.mask)
+    norm = (band.dot(mean, mean) * reference.powers.sum()).sqrt()
     assert float(band.dot(mean, reference.average) / norm) > 0.97
 
 
@@ -167,7 +150,7 @@ def test_each_particle_is_aligned_to_its_own_reference(scene):
     state = State.start(truth.angle)
     for _ in range(4):
         result = refiner.sweep(state, [one, other], member, "test", indices)
-    assert result.counts == [N // 2, N // 2]
+    assert [one.count for one in result.sums] == [N // 2, N // 2]
     assert result.turned < 0.2
     found = Poses(state.angle, state.shift)
     expected = truth[member == 0], compose(Poses([-2.0]), truth[member == 1])
@@ -196,7 +179,7 @@ def test_the_change_that_is_told_is_the_change_of_the_poses(scene):
     reference = scaled(refiner, template_reference(refiner))
     before = state.copy()
     first = refiner.sweep(state, [reference], member, "test", indices)
-    assert first.turned == pytest.approx(np.median(np.abs(state.angle - before.angle)), rel=1e-4)
+    assert first.turned == pytest.approx(np.median(np.abs(wrap(state.angle - before.angle))), rel=1e-4)
     assert first.turned == pytest.approx(1.0, abs=0.4)
     last = [refiner.sweep(state, [reference], member, "test", indices) for _ in range(3)][-1]
     assert last.turned < 0.1
@@ -245,6 +228,6 @@ def test_one_average_is_brought_onto_another(scene, pose):
     refiner, _ = scene
     fixed = template_reference(refiner)
     moving = template_reference(refiner, pose=pose)  # the pose takes it to the template
-    between = register(refiner.band, moving, fixed, refiner)
+    between = register(refiner, moving, fixed)
     assert abs(float(wrap(between.angle[0] - pose.angle[0]))) < 0.2
     assert np.abs(between.shift[0] - pose.shift[0]).max() < 0.1
