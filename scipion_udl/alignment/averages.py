@@ -16,7 +16,8 @@ from scipion_udl.alignment.resolution import frc_weights
 
 @dataclass
 class Averages:
-    """Images (D, D) float32: plain mean of all aligned particles; halves, by their own poses (None without)."""
+    """Images (D, D) float32. all: plain mean of all aligned particles; halves: means by the halves' own poses (None
+    without) of particles brought to one background and one noise, the medians of the set, each image counted once."""
 
     all: np.ndarray
     halves: tuple[np.ndarray, np.ndarray] | None
@@ -41,9 +42,15 @@ def average_particles(
     keep: Callable[[np.ndarray], None] | None = None,
 ) -> Averages:
     """One pass over all particles in the full box. ``keep`` is given the aligned images (n, D, D) chunk by chunk, in
-    the order of the set."""
+    the order of the set.
+
+    The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
+    that the set names twice.
+    """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
-    mean = prepared.statistics.mean
+    mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
+    counted = ~blank & (prepared.originals == np.arange(n))
+    background, noise = (float(np.median(v[~blank])) for v in (mean, std))
     total = torch.zeros(3, box, box, dtype=torch.float64, device=device)
     for part, images in prepared.raw_chunks(np.arange(n), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
@@ -52,14 +59,15 @@ def average_particles(
         if keep:
             keep(aligned.cpu().numpy())
         if half_poses is not None:
-            own = apply_poses(images, fill, half_poses[part])
-            second = torch.from_numpy(half[part] == 1).to(device)
-            total[1] += own[~second].double().sum(0)
-            total[2] += own[second].double().sum(0)
-    counts = np.maximum(np.bincount(half, minlength=2), 1)
+            own = apply_poses(images, fill, half_poses[part]) - fill[:, None, None]
+            gain = torch.from_numpy(noise / std[part]).to(device)
+            for number in (0, 1):
+                weight = gain * torch.from_numpy(counted[part] & (half[part] == number)).to(device)
+                total[number + 1] += torch.einsum("n,nyx->yx", weight, own.double())
+    counts = np.maximum(np.bincount(half[counted], minlength=2), 1)
     halves = None
     if half_poses is not None:
-        halves = tuple((total[h + 1] / counts[h]).float().cpu().numpy() for h in (0, 1))
+        halves = tuple((total[h + 1] / counts[h] + background).float().cpu().numpy() for h in (0, 1))
     return Averages((total[0] / n).float().cpu().numpy(), halves)
 
 

@@ -1,8 +1,11 @@
-"""Does the set hold one view, and is one way round better than the other? Looked at once everything is aligned."""
+"""What is odd about a set: more than one view, no best way round, images that come twice or outshine the rest.
+
+Looked at once everything is aligned.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,12 +18,38 @@ from scipion_udl.alignment.resolution import Claim
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
 MIXED = 0.03  # share of the average's power above which views are called mixed
+FEW = 0.7  # share of the particles that a plain mean must be worth
 
 
-def view_warnings(
+def image_warnings(particles: PreparedParticles) -> list[str]:
+    """Sentences for the user about images that come twice or are much brighter than the rest; empty where none do."""
+    warnings = []
+    count = len(particles)
+    copies = np.flatnonzero(particles.originals != np.arange(count))
+    if len(copies):
+        first = particles.originals[copies[0]]
+        warnings.append(
+            f"{len(copies)} of {count} images are in the set more than once (item {copies[0] + 1} is item {first + 1} "
+            "again): the noise of a copy agrees with itself, which looks like signal. For FRC and resolution each "
+            "image counts once; better take the copies out."
+        )
+    noise = particles.statistics.std[particles.usable]
+    worth = noise.sum() ** 2 / (noise**2).sum() / len(noise)
+    if worth < FEW:
+        warnings.append(
+            f"The images differ in scale (their noise by a factor of {np.quantile(noise, 0.99) / np.median(noise):.3g} "
+            f"and more): average.mrcs, the plain mean, is carried by the brightest and is worth {worth:.0%} of the "
+            "particles. Alignment, half averages, FRC and resolution are of normalised images: normalise the particles "
+            "for an average as good."
+        )
+    return warnings
+
+
+def consider_views(
     particles: PreparedParticles, alignment: Alignment, claim: Claim
-) -> list[str]:
-    """Sentences for the user about ambiguity and mixed views; empty where all is well."""
+) -> tuple[Claim, list[str]]:
+    """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
+    none where all is well)."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean())
@@ -37,7 +66,9 @@ def view_warnings(
                 "power of their average, so it is not that of one view. Classify the particles first and "
                 "align each class."
             )
-    return warnings
+            note = "No resolution is claimed, for the views are mixed; frc.csv has the FRC that was measured."
+            claim = replace(claim, resolution=None, note=note)
+    return claim, warnings
 
 
 @dataclass

@@ -120,7 +120,8 @@ def draw_frc(axes: Axes, frequency: np.ndarray, frc: np.ndarray, threshold: floa
               bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0})
     if crossing:
         axes.axvline(1 / crossing, color=TEAL, lw=1, ls=(0, (1, 2)))
-        axes.plot([1 / crossing], [threshold], "o", color=TEAL, ms=6, mec="white", mew=1.2)
+        height = np.interp(1 / crossing, frequency, frc)  # a cautious claim lies where the curve is not down yet
+        axes.plot([1 / crossing], [height], "o", color=TEAL, ms=6, mec="white", mew=1.2)
         # Beside the curve, above it: what lies beyond the crossing is low.
         late = 1 / crossing > 0.85 * top
         axes.annotate(f"{crossing:.3g} {unit}", (1 / crossing, 0.93), textcoords="offset points",

@@ -14,7 +14,7 @@ from torch import nn
 from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
-from scipion_udl.alignment.consistency import view_warnings
+from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, pose_errors
@@ -158,7 +158,8 @@ def align(args: argparse.Namespace) -> None:
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         averages = _average(run, alignment)
         claim, frc = _claim(run, alignment, averages, network is not None)
-        for warning in view_warnings(run.particles, alignment, claim):
+        claim, warnings = consider_views(run.particles, alignment, claim)
+        for warning in (*image_warnings(run.particles), *warnings):
             run.warn(warning)
         results.write_alignment(run, alignment, averages, claim, frc, training, history)
         if os.path.exists(out.final(CHECKPOINT)):

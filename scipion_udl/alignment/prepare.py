@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.fourier import radii, resize, soft_disc, to_fourier
 from scipion_udl.errors import UdlError
@@ -88,6 +90,12 @@ class PreparedParticles:
     def usable(self) -> np.ndarray:
         """Indices (from 0) of the particles that are not blank."""
         return np.flatnonzero(~self.statistics.blank)
+
+    @cached_property
+    def originals(self) -> np.ndarray:
+        """For each particle the index (from 0) of the first that is the same image; its own where it is new."""
+        found = self.statistics
+        return originals(self.source, found.mean, found.std, found.blank)
 
     @property
     def mask(self) -> torch.Tensor:

@@ -270,7 +270,7 @@ def _resolution(data: ReportData) -> str:
     keep = frequency > 0
     figure = figures.frc_figure(frequency[keep], frc[keep], float(resolution) if resolution else None, data.unit)
     caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, " \
-        "the halves no longer agree."
+        "the halves no longer agree. What is claimed lies before that by the scatter of the rings."
     plot = _plot(figure, "frc", "Half-set FRC", caption)
     return _section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 

@@ -13,7 +13,7 @@ from scipion_udl.alignment.averages import apply_poses, average_particles, weigh
 from scipion_udl.alignment.fourier import radii, to_fourier
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.alignment.engine_helpers import correlation, prepared
 
 N = 30
 
@@ -74,13 +74,53 @@ def test_the_aligned_images_come_in_the_order_of_the_set(tmp_path):
     assert np.array_equal(np.concatenate(kept), images)
 
 
+def noisy(name: str, box: int, poses: Poses, seed: int = 0) -> np.ndarray:
+    """Particles in white noise of deviation 1."""
+    noise = np.random.default_rng(seed).normal(size=(len(poses), box, box))
+    return (phantom(name, box).sample(poses) + noise).astype(np.float32)
+
+
 def test_halves_by_the_common_poses_make_up_the_whole(tmp_path):
     poses = random_poses()
-    images = phantom("clamp", 48).sample(poses)
+    images = noisy("clamp", 48, poses)
     half = (np.arange(N) % 3 == 0).astype(np.int64)
     averages = average_particles(prepared(tmp_path, images, 11), poses, poses, half)
     first, second = averages.halves
-    assert np.allclose((20 * first + 10 * second) / 30, averages.all, atol=1e-5)
+    together = (20 * first + 10 * second) / 30
+    assert correlation(together, averages.all) > 0.995  # each particle's noise is measured anew
+    assert np.std(together) == pytest.approx(np.std(averages.all), rel=0.05)
+
+
+def test_one_particle_does_not_carry_a_half(tmp_path):
+    """Gain and background may differ from micrograph to micrograph: what halves agree on must not come of that."""
+    poses = random_poses()
+    images = noisy("clamp", 48, poses)
+    half = np.arange(N) % 2
+    other = images.copy()
+    other[::3] = 100 * other[::3] + 3000
+    other[4] = 1e-3 * other[4]
+    one, changed = (average_particles(prepared(tmp_path, v), poses, poses, half).halves for v in (images, other))
+    for before, after in zip(one, changed):
+        assert correlation(before, after) > 0.999
+        assert np.std(after) == pytest.approx(np.std(before), rel=0.02)
+
+
+def test_an_image_that_comes_twice_counts_once_in_the_halves(tmp_path):
+    poses = random_poses()
+    images = noisy("clamp", 48, poses)
+    half = (np.arange(N) % 2).astype(np.int64)
+    images[[20, 23]] = images[5]
+    found = prepared(tmp_path, images)
+    assert np.flatnonzero(found.originals != np.arange(N)).tolist() == [20, 23]
+    assert found.originals[[20, 23]].tolist() == [5, 5]
+    twice = average_particles(found, poses, poses, half)
+    once = np.setdiff1d(np.arange(N), [20, 23])
+    folder = tmp_path / "once"
+    folder.mkdir()
+    alone = average_particles(prepared(folder, images[once]), poses[once], poses[once], half[once])
+    for a, b in zip(twice.halves, alone.halves):
+        assert correlation(a, b) > 0.9999
+    assert correlation(twice.all, alone.all) < 0.9999  # the plain mean is of all there are
 
 
 def test_halves_go_by_their_own_poses(tmp_path):
