@@ -15,19 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps, resize, to_fourier, transform
+from scipion_udl.alignment.first import First, FirstAverage
+from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
-from scipion_udl.alignment.initial import BranchSolver, Start
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, register, shift_reach
+from scipion_udl.alignment.refinement import Reference, Refiner, State, register
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
 
 FIRST = 1024  # particles that settle the first average, at most
-FIRST_BAND = 40  # Fourier pixels of the working box
-ALONE = 12  # ring up to which halves share their start where no network says so
+ALONE = 8  # ring up to which halves share their start where no network says so
+SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of halves
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
-DISAGREES = 2.0 * 4.0  # degrees: a search this far from the network's angle found another place
 
 
 @dataclass
@@ -42,7 +41,7 @@ class AlignSettings:
     seed: int = 0
     refine: bool = True
     sweeps: int = 6
-    joint: int = 2
+    joint: int = 3
 
 
 @dataclass
@@ -84,11 +83,11 @@ class Aligner:
         self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
         box, device = prepared.box, prepared.device
         self.band = Band(box, round(0.45 * box), device)
-        self.first_band = Band(box, min(FIRST_BAND, self.band.k_max), device)
         self.max_shift = settings.max_shift / prepared.scale
-        # All that the halves have in common comes from below this ring: the network's band, the full-circle search of
-        # the first average, and that average itself. Nothing is claimed where the halves agree no further.
-        self.shared = min(spectra.r_max if network is not None else ALONE, self.first_band.k_max)
+        # All that the halves have in common comes from below this ring: the network's band, and the first average that
+        # either starts from. Nothing is claimed where the halves agree no further.
+        shared = spectra.r_max if network is not None else ALONE
+        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared, log)
         self.ranks = prepared.ranks(settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
@@ -99,30 +98,35 @@ class Aligner:
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared))
         subset = by_rank[:FIRST]
-        turns = self.network_angles(subset)
-        start, searched, subset_angle = self._first(subset, turns, reference)
+        first = self._first_average(subset, reference)
         state = State.start(np.zeros(len(prepared)))
-        state.angle[subset] = subset_angle
-        refiner = Refiner(prepared, self.band, self.max_shift, self.shared)
+        refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
         rest = np.setdiff1d(usable, subset)
         half_state = None
         if self.settings.refine:
-            halves = HalfRefinement(refiner, split, start.local, self.log)
-            averages = self._split(start, subset, subset_angle, split.half)
-            if searched:
+            halves = HalfRefinement(refiner, split, first.start.local, self.log)
+            averages = [self._wide(a) for a in self.first.halves(first, subset, split.half[subset])]
+            state.angle[subset] = first.angle
+            if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
             averages = halves.apart(
-                state, averages, usable, self.settings.sweeps, None if searched else self._asked(state, subset)
+                state, averages, usable, self.settings.sweeps, None if first.searched else self._asked(state, subset)
             )
             half_state = state.copy()
-            joint = halves.together(state, half_state, averages, usable, self.settings.joint)
+            joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched)
         else:  # the network's angles; shift and branch against the first average
+            state.angle[subset] = first.angle
             state.angle[rest] = self.network_angles(rest)
-            joint = self._widen(start.average, start.weight)
+            joint = self._widen(first.start.average, first.start.weight)
             refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        return self._finish(state, half_state, split.half, searched)
+        return self._finish(state, half_state, split.half, first.searched)
+
+    def _first_average(self, subset: np.ndarray, reference: np.ndarray | None) -> First:
+        if self.network is not None:
+            return self.first.from_angles(subset, self.network_angles(subset), search=self.settings.refine)
+        return self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
         """Asks the network for the angles of a chunk's particles, but for those that are known, when they come by."""
@@ -154,120 +158,10 @@ class Aligner:
         self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
         return self.network_angle[indices]
 
-    # The first average
-
-    def _first(
-        self, subset: np.ndarray, angles: np.ndarray, reference: np.ndarray | None
-    ) -> tuple[Start, bool, np.ndarray]:
-        """(start, whether angles had to be searched, angles of the subset)."""
-        if self.network is None:
-            return self._without_network(subset, reference)
-        start = self._solver(subset, angles).solve(log=self.log)
-        if not self.settings.refine:
-            return start, False, angles
-        return self._search_rounds(subset, angles, start)
-
-    def _solver(self, subset: np.ndarray, angles: np.ndarray) -> BranchSolver:
-        band = self.first_band
-        angle = np.zeros(len(self.prepared))
-        angle[subset] = angles
-
-        def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-            transfer = self.prepared.transfer(part)
-            if transfer is not None:
-                coefficients = coefficients * transfer
-            return band.of_images(transform(coefficients, band.box, torch.from_numpy(angle[part]).to(band.device)))
-
-        particles = self.prepared.all(subset, "first average", turned)
-        maps = ShiftMaps(band, shift_reach(self.max_shift))
-        return BranchSolver(band, maps, self.prepared.mask, particles, self._power(subset))
-
-    def _power(self, subset: np.ndarray) -> torch.Tensor | None:
-        """Squared transfers per ring of the first band, (len(subset), k_max + 1); None where they are not known."""
-        band = self.first_band
-        parts = []
-        for start in range(0, len(subset), self.prepared.chunk):
-            transfer = self.prepared.transfer(subset[start : start + self.prepared.chunk])
-            if transfer is None:
-                return None
-            parts.append(band.ring_totals(band.crop(transfer).square()) / band.ring_count)
-        return torch.cat(parts)
-
-    def _search_rounds(
-        self, subset: np.ndarray, angles: np.ndarray, start: Start
-    ) -> tuple[Start, bool, np.ndarray]:
-        """Full-circle search of the subset against the average; where many angles are elsewhere and the likelihood
-        grows, the found ones are taken, until nothing changes."""
-        searched = False
-        for _ in range(4):
-            found = self._search(subset, start)
-            far = np.abs(wrap(found - angles, 180.0)) > DISAGREES
-            self.log(f"Full-circle search: the angle of {far.mean():.1%} of {len(subset)} particles lies elsewhere")
-            if far.mean() <= 0.005:
-                break
-            solver = self._solver(subset, found)
-            new = solver.run(start.average * self.first_band.spread(start.weight), 15, "full-circle search")
-            self.log(f"Log likelihood a particle {start.likelihood:.2f} before, {new.likelihood:.2f} after the search")
-            if new.likelihood <= start.likelihood:
-                break
-            gain = new.likelihood - start.likelihood
-            start, angles, searched = new, found, True
-            if gain < 0.05:
-                break
-        return start, searched, angles
-
-    def _search(self, subset: np.ndarray, start: Start) -> np.ndarray:
-        """Angles (degrees, modulo 360) of the subset by full-circle search against the first average."""
-        refiner = Refiner(self.prepared, self.first_band, self.max_shift, self.shared)
-        state = State.start(np.zeros(len(self.prepared)))
-        reference = Reference(self.first_band, start.average, start.weight)
-        refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
-        return state.angle[subset]
-
-    def _without_network(self, subset: np.ndarray, reference: np.ndarray | None) -> tuple[Start, bool, np.ndarray]:
-        """Real space alone: full-circle search against the reference, or against single particles of which the best
-        serves, then against the average."""
-        best: tuple[Start, np.ndarray] | None = None
-        still = np.zeros(len(subset))
-        weight = (torch.arange(self.first_band.k_max + 1, device=self.first_band.device) < self.shared).double()
-        for number in range(min(4, len(subset)) if reference is None else 1):
-            if reference is None:
-                first = self._solver(subset[number : number + 1], still[:1]).particles[0]
-            else:
-                first = self.first_band.crop(self.band_of(reference))
-            start = Start(self.first_band.masked(first, self.prepared.mask), weight, -np.inf, still, "", [])
-            angles = still
-            for _ in range(5):
-                angles = self._search(subset, start)
-                start = self._solver(subset, angles).run(
-                    start.average * self.first_band.spread(start.weight), 10, f"particle {number + 1}"
-                )
-            if best is None or start.likelihood > best[0].likelihood:
-                best = (start, angles)
-        return best[0], True, best[1]
-
-    # Halves
-
-    def _split(
-        self, start: Start, subset: np.ndarray, angles: np.ndarray, half: np.ndarray
-    ) -> list[torch.Tensor]:
-        """An average (band) for either half: from the low-passed first average on, halves of the subset go their own
-        way."""
-        inner = self.first_band
-        low = start.average * inner.spread(start.weight) * (inner.radius <= self.shared)
-        averages = []
-        for number in (0, 1):
-            members = half[subset] == number
-            if members.sum() < 2:  # too few to go apart: nothing will be claimed
-                averages.append(self._wide(start.average))
-                continue
-            solver = self._solver(subset[members], angles[members]).centred(low)
-            own = solver.run(solver.mean() * (inner.radius <= self.shared), 15, "half", local=start.local)
-            averages.append(self._wide(solver.home(own.average)))
-        return averages
+    # Averages
 
     def _wide(self, average: torch.Tensor) -> torch.Tensor:
-        return self.band.crop(self.first_band.half_plane(average))
+        return self.band.crop(self.first.band.half_plane(average))
 
     def _widen(self, average: torch.Tensor, weight: torch.Tensor) -> Reference:
         padded = weight.new_zeros(self.band.k_max + 1)
@@ -310,7 +204,7 @@ class Aligner:
             half=half,
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
-            shared=float(self.shared),
+            shared=float(self.first.shared),
             searched=searched,
             network_angle=self.network_angle,
         )

@@ -15,7 +15,7 @@ import torch
 
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
-from scipion_udl.alignment.geometry import Poses, compose
+from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register
 from scipion_udl.alignment.sums import Sums
@@ -24,6 +24,7 @@ FOLDS = 4
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
+ELSEWHERE = 8.0  # degrees: farther than the sweeps reach
 FLIPS = 0.002  # share of particles that turn round in a round, below which it is settled
 
 
@@ -92,10 +93,16 @@ class HalfRefinement:
         return averages
 
     def together(
-        self, state: State, half_state: State, averages: list[torch.Tensor], usable: np.ndarray, rounds: int
+        self,
+        state: State,
+        half_state: State,
+        averages: list[torch.Tensor],
+        usable: np.ndarray,
+        rounds: int,
+        search: bool = False,
     ) -> Reference:
         """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average, where
-        that promises better poses; returns that average."""
+        that promises better poses; returns that average. search: look over the full circle once more, too."""
         averages = self._into_one_frame(averages, [state, half_state])
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
@@ -126,7 +133,10 @@ class HalfRefinement:
                 f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
                 f"{turn:.2f}), {result.flipped:.1%} turned round"
             )
-            if number > 1 and result.turned < STILL * turn and result.moved < STILL * move and result.flipped < FLIPS:
+            if search and number > 1:
+                self._look_again(state, joint, arbiters, usable)
+                search = False
+            elif number > 1 and result.turned < STILL * turn and result.moved < STILL * move and result.flipped < FLIPS:
                 break
             whole = sum(result.sums[1:], result.sums[0])
             total = self._means([whole])[0]
@@ -134,6 +144,22 @@ class HalfRefinement:
             share = 2 * (FOLDS - 1) / FOLDS
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
+
+    def _look_again(
+        self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray
+    ) -> None:
+        """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
+        trial = state.copy()
+        reach = int((joint.ring_weight > 0).sum())
+        searcher = Refiner(self.prepared, self.band, float(self.refiner.max_shift), max(reach, 8))
+        searcher.search(trial, arbiters, self.split.fold, "last search", usable)
+        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > ELSEWHERE]
+        for number in (1, 2):
+            self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
+        better = far[trial.score[far] > state.score[far]]
+        self.log(f"Last search of the full circle: {len(better)} of {len(usable)} particles fit better elsewhere")
+        for name in ("angle", "shift", "score", "log_odds"):
+            getattr(state, name)[better] = getattr(trial, name)[better]
 
     def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
         """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""

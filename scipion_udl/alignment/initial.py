@@ -225,6 +225,10 @@ class BranchSolver:
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
             log(f"First average from {len(starts)} starts (log likelihood a particle: {told})")
+        return self.settle(best, rounds, log)
+
+    def settle(self, best: Start, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
+        """The best that is reached from a start with the particles centred on it."""
         fine = self.centred(best.average * self.band.spread(best.weight))
         starts = [
             fine.run(fine.spectral_start(fine.symmetric_start()), rounds, "spectral signs"),

@@ -27,7 +27,7 @@ MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in whi
 MAX_MOVE = 1.5  # working pixels
 STAY = 0.5  # half the log likelihood by which the other way round must be better to be taken: not on a mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
-SEARCH_STEP = 4.0  # degrees between two orientations of the full-circle search
+SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
 
 
 @dataclass
@@ -150,10 +150,10 @@ class Refiner:
     """
 
     def __init__(self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int) -> None:
-        self.prepared, self.band = prepared, band
+        self.prepared, self.band, self.max_shift = prepared, band, max_shift
         self.maps = ShiftMaps(band, shift_reach(max_shift))
         self.coarse_band = Band(band.box, min(coarse, band.k_max), band.device)
-        step = band.box / (4 * self.coarse_band.k_max)
+        step = band.box / (4 * max(self.coarse_band.k_max, 1))
         self.coarse_maps = ShiftMaps(self.coarse_band, shift_reach(max_shift), step)
         # Sums of a product of two bands that give its value and its change with a shift in x and in y: one matrix.
         wave = 2 * math.pi / band.box
@@ -336,7 +336,7 @@ class Refiner:
     ) -> None:
         """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``."""
         band = self.coarse_band
-        angles = torch.arange(0, 180, SEARCH_STEP, device=band.device)
+        angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
         coarse = [self._coarse(reference).turned(-angles) * band.weight for reference in references]
         for part, coefficients in self.prepared.chunks(indices, stage):
             particles = band.crop(coefficients)
@@ -426,7 +426,7 @@ def full_circle(
 def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     """The pose (one, in working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
     band = refiner.band
-    angles = torch.arange(0, 180, SEARCH_STEP, device=band.device)
+    angles = torch.arange(0, 180, 4.0, device=band.device)
     angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()
     power = band.ring_totals(moving.average[None].abs().square())
     for _ in range(5):
