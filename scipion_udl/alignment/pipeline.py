@@ -14,6 +14,7 @@ from torch import nn
 from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
+from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure
 from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
@@ -158,8 +159,10 @@ def align(args: argparse.Namespace) -> None:
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         averages = _average(run, alignment)
         claim, frc = _claim(run, alignment, averages, network is not None)
+        if claim.signal:
+            claim.sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
         claim, warnings = consider_views(run.particles, alignment, claim)
-        for warning in (*image_warnings(run.particles), *warnings):
+        for warning in (*image_warnings(run.particles), *certainty_warnings(claim.sure), *warnings):
             run.warn(warning)
         results.write_alignment(run, alignment, averages, claim, frc, training, history)
         if os.path.exists(out.final(CHECKPOINT)):

@@ -120,7 +120,7 @@ class PreparedParticles:
         """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
         statistics = self.statistics
         for part, images in self.raw_chunks(indices, stage):
-            yield part, self._whiten(images, statistics.mean[part], statistics.std[part])
+            yield part, self.whiten(images, statistics.mean[part], statistics.std[part])
 
     def transfer(self, indices: np.ndarray) -> torch.Tensor | None:
         """The contrast transfer (n, box, box//2 + 1) of particles in the working box; None where it is not known."""
@@ -158,7 +158,9 @@ class PreparedParticles:
             np.uint64,
         )
 
-    def _whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
+    def whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
+        """Coefficients (n, box, box//2 + 1) of the working box of images (n, D, D) with this background, (n,) each,
+        their noise made white."""
         mean, std = (torch.from_numpy(v.astype(np.float32)).to(self.device)[:, None, None] for v in (mean, std))
         coefficients = to_fourier((images - mean) / std)
         return resize(coefficients * self._filter, self.source.box, self.box)

@@ -343,13 +343,14 @@ def _training(data: ReportData) -> str:
 NAMES = {
     "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
     "resolution_note": "about the resolution", "signal_found": "signal found",
+    "angles_sure": "angles right to 10°, expected",
     "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
     "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
     "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",
     "best_epoch": "best epoch",
 }
 UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°"}
-SHARES = {"within_5_degrees"}
+SHARES = {"within_5_degrees", "angles_sure"}
 NOT_LISTED = {"pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
 
 

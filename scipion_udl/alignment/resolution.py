@@ -90,12 +90,14 @@ class Claim:
     """What the half-set FRC allows to say.
 
     signal: whether the halves agree on anything they did not share, None where that was not asked; resolution:
-    angstrom, None where none is claimed; note: the sentence for the user.
+    angstrom, None where none is claimed; note: the sentence for the user; sure: the expected share of particles whose
+    angle is right (certainty.py), None where that was not asked.
     """
 
     signal: bool | None
     resolution: float | None
     note: str
+    sure: float | None = None
 
 
 def independent_coefficients(rings: np.ndarray, box: int, mask_radius: float) -> np.ndarray:
@@ -146,7 +148,8 @@ def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float
             None,
             "No common signal was found: two halves of the set, aligned apart from each other, do not agree "
             f"on anything finer than their common start ({limit:.1f} A). They may be noise, several views "
-            "mixed, or too few; no resolution is claimed.",
+            "mixed, or too few for their noise; no resolution is claimed, and neither poses nor average are to be "
+            "relied on.",
         )
     resolution = box * pixel_size / (first + _falls_to(cautious_frc(beyond, independent), CLAIM))
     return Claim(

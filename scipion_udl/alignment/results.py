@@ -124,6 +124,7 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
         signal_found=claim.signal,
         resolution=claim.resolution,
         resolution_note=claim.note,
+        angles_sure=claim.sure,
         score_mean=float(alignment.score[used].mean()),
         ambiguous=int(alignment.ambiguous[used].sum()),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),

@@ -1,0 +1,101 @@
+"""How many particles of a set have an angle that can be relied on, by what the particles themselves say.
+
+At very low SNR a particle fits an average nearly as well in other orientations as in its own, and no alignment can know
+better. Averages, FRC and the spread of angles between rounds do not tell: the particles that went astray are blurred
+away, and they stay where they are. The likelihood of all angles tells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.geometry import wrap
+from scipion_udl.alignment.orientations import Orientations
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.refinement import shift_reach
+
+BAND = 20  # Fourier pixels: what is finer adds little to coarse angles
+ANGLES = 72  # over 180 degrees
+CLOSE = 10.0  # degrees
+LOOK = 256  # particles looked at, at most
+ENOUGH = 0.9  # share of sure particles below which the user is told
+STEP = 16  # particles at a time: bounds the memory of the maps
+
+
+def certainty_warnings(sure: float | None) -> list[str]:
+    """The sentence for the user where :func:`share_of_sure` is low; empty where it is not, or was not asked (None)."""
+    if sure is None or sure >= ENOUGH:
+        return []
+    return [
+        f"The signal is weak for the noise: judged by the average of the half that each particle is not in, only "
+        f"{sure:.0%} of the angles can be expected to be right to {CLOSE:g} degrees (modulo 180). Particles that show "
+        "nothing, or something else, count as wrong. Better averages need more particles; what a single particle does "
+        "not hold, no alignment can know."
+    ]
+
+
+@torch.no_grad()
+def share_of_sure(
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
+) -> float:
+    """The expected share (0 to 1) of particles whose angle, modulo 180 degrees, is right to CLOSE degrees.
+
+    Every particle of a subset is compared with the average of the half that it is not in, in all orientations and
+    shifts up to ``max_shift`` (pixels of the input); what counts is how much of its likelihood lies about the angle
+    that it was given. ``averages`` must have halves, of an alignment whose halves were refined apart.
+    """
+    band = Band(particles.box, BAND, particles.device)
+    maps = ShiftMaps(band, shift_reach(max_shift / particles.scale), particles.box / (4 * band.k_max))
+    chosen = particles.subset(LOOK, 1)
+    references = _references(particles, averages, band, chosen)
+    angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
+    sure = []
+    for part, coefficients in particles.chunks(chosen, "certainty"):
+        transfer = particles.transfer(part)
+        images = band.crop(coefficients if transfer is None else coefficients * transfer)
+        for number, orientations in enumerate(references):
+            own = np.flatnonzero(alignment.half[part] != number)
+            for rows in np.split(own, range(STEP, len(own), STEP)):
+                if not len(rows):
+                    continue
+                likely = _angle_likelihood(images[torch.from_numpy(rows)], orientations, maps).cpu()
+                given = torch.from_numpy(alignment.poses.angle[part[rows]])
+                near = np.abs(wrap((angles - given[:, None]).numpy(), 180.0)) <= CLOSE
+                sure.append((likely.numpy() * near).sum(1))
+    return float(np.concatenate(sure).mean())
+
+
+def _references(
+    particles: PreparedParticles, averages: Averages, band: Band, chosen: np.ndarray
+) -> list[Orientations]:
+    """The halves' averages, as what a particle with a transfer of 1 would be compared with, in all orientations."""
+    found = particles.statistics
+    background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
+    images = torch.from_numpy(np.stack(averages.halves)).to(particles.device)
+    halves = band.crop(particles.whiten(images, background, noise))
+    transfer = particles.transfer(chosen[:64])
+    if transfer is not None:  # a plain mean shows what the mean transfer left
+        per_ring = band.ring_totals(band.crop(transfer)).mean(0) / band.ring_count
+        halves = halves / band.spread(per_ring.clamp(min=0.1)).clamp(min=0.1)
+    halves = [band.masked(half, particles.mask) for half in halves]
+    weight = band.spread(Denoiser(band, halves).weight(1))
+    return [Orientations(band, half * weight, ANGLES) for half in halves]
+
+
+def _angle_likelihood(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> torch.Tensor:
+    """The likelihood of every angle modulo 180, (n, ANGLES) float64 that sum to 1, of particles (n, band) that were
+    multiplied with their transfer; all shifts and both ways round count together."""
+    both = torch.cat([particles, particles.conj()])
+    reach = float(maps.shifts[-1])
+    prior = -(maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2) / (2 * (reach / 2) ** 2)
+    prior = prior.masked_fill(~maps.inside, -torch.inf)
+    logs = []
+    for image in orientations.images:
+        found = (2 * maps.of_products(both.conj() * image) + prior).flatten(1).double()
+        logs.append(torch.logsumexp(found, 1).view(2, -1).logsumexp(0))
+    return torch.softmax(torch.stack(logs, 1), 1)
