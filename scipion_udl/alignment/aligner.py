@@ -96,7 +96,7 @@ class Aligner:
         prepared = self.prepared
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
-        split = Split.of(by_rank, len(prepared))
+        split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
         first = self._first_average(subset, reference)
         state = State.start(np.zeros(len(prepared)))

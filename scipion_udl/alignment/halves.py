@@ -36,10 +36,13 @@ class Split:
     fold: np.ndarray
 
     @classmethod
-    def of(cls, order: np.ndarray, count: int) -> Split:
-        """Of ``count`` particles, dealt out in ``order`` (indices of those that count)."""
+    def of(cls, order: np.ndarray, count: int, originals: np.ndarray | None = None) -> Split:
+        """Of ``count`` particles, dealt out in ``order`` (indices of those that count). originals: (count,) for each
+        the index of the first particle that is the same image (copies.py): they stay together."""
         fold = np.zeros(count, np.int64)
         fold[order] = np.arange(len(order)) % FOLDS
+        if originals is not None:
+            fold = fold[originals]
         return cls(fold % 2, fold)
 
 

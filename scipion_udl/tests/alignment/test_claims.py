@@ -12,6 +12,7 @@ from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure
 from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -94,6 +95,14 @@ def test_copies_of_noise_are_no_signal(tmp_path):
     facts = align(tmp_path, np.repeat(noise(200, 48, seed=3), 2, axis=0))
     assert facts["resolution"] is None
     assert any("200 of 400 images are in the set more than once" in warning for warning in facts["warnings"])
+
+
+def test_copies_stay_in_one_half():
+    originals = np.arange(40)
+    originals[[5, 17, 30]] = 2
+    split = Split.of(np.random.default_rng(0).permutation(40), 40, originals)
+    assert len(set(split.half[[2, 5, 17, 30]])) == len(set(split.fold[[2, 5, 17, 30]])) == 1
+    assert abs(split.half.mean() - 0.5) < 0.1
 
 
 # how many angles can be relied on
