@@ -146,8 +146,13 @@ class Band:
         return to_images(self.half_plane(band), self.box)
 
     def masked(self, band: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The band of the image after multiplication with a mask (box, box)."""
-        return self.of_images(self.images(band) * mask)
+        """The band of the image after multiplication with a mask (box, box).
+
+        A band knows no mean, so the mean outside of the mask is taken off first: the mask would show as a disc else.
+        """
+        images, outside = self.images(band), 1 - mask
+        level = (images * outside).sum((-2, -1), keepdim=True) / outside.sum().clamp(min=1e-6)
+        return self.of_images((images - level) * mask)
 
     def shifted(self, band: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """The band of images moved by ``shift`` (..., 2), x and y in pixels (+x to the right, +y down)."""

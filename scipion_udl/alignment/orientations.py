@@ -79,9 +79,19 @@ class AngleBins:
         if not self.filled.any():  # a fold of a handful of particles may be empty
             return total
         for part in self.filled.nonzero()[:, 0].split(STEP):
-            turned = transform(band.half_plane(self.sums[part]), band.box, part * self.step)
+            turned = transform(self._on_nothing(self.sums[part]), band.box, part * self.step)
             total += band.of_images(turned.sum(0))
         return total
+
+    def _on_nothing(self, bands: torch.Tensor) -> torch.Tensor:
+        """Half planes of bands (n, band) with the mean at which the corners are 0: those of the box that come in when
+        it is turned are."""
+        band = self.band
+        coefficients = band.half_plane(bands)
+        outside = _outside(band)
+        level = 2 * band.dot(bands, band.of_images(outside)) / outside.sum()
+        coefficients[:, 0, 0] = -level * band.box
+        return coefficients
 
 
 def turned_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
@@ -112,8 +122,12 @@ def _pixels(band: Band, image: torch.Tensor) -> torch.Tensor:
     """The image (box, box) of a band with a background of 0: a band knows no mean, and padding would make an edge."""
     box = band.box
     pixels = to_images(band.half_plane(image), box)
-    outside = 1 - soft_disc(box, 0.47 * box, 2.0, band.device)
+    outside = _outside(band)
     return pixels - (pixels * outside).sum() / outside.sum()
+
+
+def _outside(band: Band) -> torch.Tensor:
+    return 1 - soft_disc(band.box, 0.47 * band.box, 2.0, band.device)
 
 
 def _fine(band: Band, pixels: torch.Tensor) -> torch.Tensor:
