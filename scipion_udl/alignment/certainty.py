@@ -33,8 +33,8 @@ def certainty_warnings(sure: float | None) -> list[str]:
         return []
     return [
         f"The signal is weak for the noise: judged by the average of the half that each particle is not in, only "
-        f"{sure:.0%} of the angles can be expected to be right to {CLOSE:g} degrees (modulo 180). Particles that show "
-        "nothing, or something else, count as wrong. Better averages need more particles; what a single particle does "
+        f"{sure:.0%} of the angles can be expected to be right to {CLOSE:g} degrees (modulo 180). Images that show "
+        "nothing lower that, too. Better averages need more particles; what a single particle does "
         "not hold, no alignment can know."
     ]
 
