@@ -5,8 +5,9 @@
 Sets of noise alone, of particles with a share of noise or of another view among them, and plain ones are aligned.
 Claimed is what the run says (half-set FRC = 0.143), true is where the FRC of its average with the template that was put
 in, moved into the average's frame by the known poses, falls to 0.5 (same mask). A claimed frequency may be at most 1.05
-times the true one, and of noise alone nothing may be claimed. Writes OUT/confidence.csv; the exit code is 1 where a
-claim goes too far.
+times the true one, and of noise alone nothing may be claimed. The share of angles that the run expects to be right
+stands beside the share within 10 degrees, modulo 180, of those particles that show the view. Writes OUT/confidence.csv;
+the exit code is 1 where a claim goes too far.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NOISE_SHARES = (0.25, 0.5, 0.75)
 VIEW_SHARES = (0.25, 0.5)
 COLUMNS = [
     "set", "what", "view", "snr", "particles", "seed", "claimed_resolution", "true_resolution", "claimed_frequency",
-    "true_frequency", "ratio", "holds", "signal_found", "within_5", "warnings",
+    "true_frequency", "ratio", "holds", "signal_found", "angles_sure", "within_10", "warnings",
 ]  # fmt: skip
 
 
@@ -155,18 +156,19 @@ def check(one: MixedSet, out: Path, threads: int) -> dict[str, object]:
         "particles": one.count, "seed": one.seed, "claimed_resolution": said["claimed_resolution"],
         "true_resolution": pixel_size / true if true else None, "claimed_frequency": claimed, "true_frequency": true,
         "ratio": ratio, "holds": int(ratio is None or ratio <= ALLOWED), "signal_found": said["signal_found"],
-        "within_5": within, "warnings": said["warnings"],
+        "angles_sure": said["angles_sure"], "within_10": within, "warnings": said["warnings"],
     }  # fmt: skip
 
 
 def _truth(result: Path, truth: Path, average: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """(true frequency in 1/px, share of this view's particles within 5 degrees, true FRC) against one view's template.
-    """
+    """(true frequency in 1/px, share of this view's particles within 10 degrees modulo 180, true FRC) against one
+    view's template."""
     found, true = joined(result / "aligned.star", truth)
     errors = pose_errors(found, true)
     template = read_image(str(truth.with_name(truth.name.replace("truth", "template").replace(".star", ".mrc"))))[0]
     frc = true_frc(average, moved_template(template, errors))
-    return falls_to(frc, TRUE_LEVEL) / len(average), float((np.abs(errors.rotation) < 5).mean()), frc
+    close = np.abs(pose_errors(found, true, 180.0).rotation) < 10
+    return falls_to(frc, TRUE_LEVEL) / len(average), float(close.mean()), frc
 
 
 def markdown(rows: list[dict]) -> str:
@@ -175,13 +177,16 @@ def markdown(rows: list[dict]) -> str:
     def text(value: object, form: str) -> str:
         return "-" if value in (None, "") else format(float(value), form)
 
-    lines = ["| set | view | SNR | particles | claimed (A) | true (A) | claimed / true in 1/px | holds | warnings |"]
-    lines.append("|" + " --- |" * 9)
+    lines = ["| set | view | SNR | particles | claimed (A) | true (A) | claimed / true in 1/px | holds | angles within 10 "
+             "degrees, said and true | warnings |"]  # fmt: skip
+    lines.append("|" + " --- |" * 10)
     for row in rows:
         warnings = [part.split(":")[0][:60] for part in str(row["warnings"] or "").split(" / ") if part]
         cells = [row["what"], row["view"], row["snr"], row["particles"], text(row["claimed_resolution"], ".1f"),
                  text(row["true_resolution"], ".1f"), text(row["ratio"], ".2f"),
-                 "yes" if int(row["holds"]) else "NO", "; ".join(warnings)]  # fmt: skip
+                 "yes" if int(row["holds"]) else "NO",
+                 f"{text(row.get('angles_sure'), '.0%')}, {text(row.get('within_10'), '.0%')}",
+                 "; ".join(warnings)]  # fmt: skip
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 

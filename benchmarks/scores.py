@@ -140,6 +140,7 @@ def claims(result: Path) -> dict[str, object]:
         "claimed_resolution": resolution,
         "claimed_frequency": summary["pixel_size"] / resolution if resolution else None,
         "signal_found": summary.get("signal_found"),
+        "angles_sure": summary.get("angles_sure"),
         "ambiguous": summary.get("ambiguous"),
         "score": summary.get("score_mean"),
         "searched": summary.get("searched"),
