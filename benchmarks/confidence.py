@@ -175,10 +175,12 @@ def markdown(rows: list[dict]) -> str:
     """The rows as a table."""
 
     def text(value: object, form: str) -> str:
-        return "-" if value in (None, "") else format(float(value), form)
+        return "-" if value in (None, "") or np.isnan(float(value)) else format(float(value), form)
 
-    lines = ["| set | view | SNR | particles | claimed (A) | true (A) | claimed / true in 1/px | holds | angles within 10 "
-             "degrees, said and true | warnings |"]  # fmt: skip
+    lines = [
+        "| set | view | SNR | particles | claimed (A) | true (A) | claimed / true in 1/px | holds | "
+        "angles within 10 degrees, said and true | warnings |"
+    ]
     lines.append("|" + " --- |" * 10)
     for row in rows:
         warnings = [part.split(":")[0][:60] for part in str(row["warnings"] or "").split(" / ") if part]
