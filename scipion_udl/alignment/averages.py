@@ -55,20 +55,24 @@ def average_particles(
     for part, images in prepared.raw_chunks(np.arange(n), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
-        total[0] += aligned.double().sum(0)
+        total[0] += aligned.sum(0).double()
         if keep:
             keep(aligned.cpu().numpy())
         if half_poses is not None:
-            own = apply_poses(images, fill, half_poses[part]) - fill[:, None, None]
-            gain = torch.from_numpy(noise / std[part]).to(device)
-            for number in (0, 1):
-                weight = gain * torch.from_numpy(counted[part] & (half[part] == number)).to(device)
-                total[number + 1] += torch.einsum("n,nyx->yx", weight, own.double())
+            if not _same(poses[part], half_poses[part]):
+                aligned = apply_poses(images, fill, half_poses[part])
+            own = aligned - fill[:, None, None]
+            weights = (noise / std[part]) * counted[part] * (half[part] == np.array([[0], [1]]))
+            total[1:] += torch.einsum("hn,nyx->hyx", torch.from_numpy(weights.astype(np.float32)).to(device), own)
     counts = np.maximum(np.bincount(half[counted], minlength=2), 1)
     halves = None
     if half_poses is not None:
         halves = tuple((total[h + 1] / counts[h] + background).float().cpu().numpy() for h in (0, 1))
     return Averages((total[0] / n).float().cpu().numpy(), halves)
+
+
+def _same(a: Poses, b: Poses) -> bool:
+    return np.array_equal(a.angle, b.angle) and np.array_equal(a.shift, b.shift)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as functional
 
 
+TOGETHER = 16  # images transformed at a time: their fine copies stay in the processor's cache
+
+
 def to_fourier(images: torch.Tensor) -> torch.Tensor:
     """Half-plane coefficients (..., D, D//2 + 1), complex, of images (..., D, D)."""
     return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)), norm="ortho")
@@ -72,10 +75,14 @@ def bicubic_response(frequency: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _sharpening(box: int, fine: int, device: torch.device) -> torch.Tensor:
-    """What coefficients of a box that is sampled with ``fine`` points are divided by before bicubic interpolation."""
+    """What coefficients of a box that is sampled with ``fine`` points (an even number) are multiplied with before the
+    inverse transform: bicubic interpolation is undone, and the origin moved to the middle."""
     ky = bicubic_response(torch.fft.fftfreq(box, 1 / box, device=device) / fine)
     kx = bicubic_response(torch.arange(box // 2 + 1, device=device) / fine)
-    return (ky[:, None] * kx[None]).reciprocal()
+    sign = 1 - 2 * ((torch.arange(box, device=device)[:, None] + torch.arange(box // 2 + 1, device=device)) % 2)
+    if box % 2:  # rows of negative frequencies count from the end
+        sign[(box + 1) // 2 :] *= -1
+    return sign / (ky[:, None] * kx[None])
 
 
 def transform(
@@ -88,17 +95,22 @@ def transform(
     finely by zero padding and read with cubic interpolation; outside of the box it is 0.
     """
     fine = 2 * box
-    coefficients = coefficients * _sharpening(box, fine, coefficients.device)
-    sampled = to_images(resize(coefficients, box, fine), fine) * 2
-    axis = torch.arange(box, device=angle.device, dtype=sampled.dtype) - box // 2
-    angle = torch.deg2rad(angle).to(sampled.dtype)[:, None, None]
-    x, y = axis[None, None, :].expand(len(angle), box, box), axis[None, :, None].expand(len(angle), box, box)
-    if shift is not None:
-        shift = shift.to(sampled.dtype)
-        x, y = x - shift[:, 0, None, None], y - shift[:, 1, None, None]
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    # grid_sample counts from -1 to 1 over the outer edges of the pixels; pixel box of the fine image is the origin.
-    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], -1) * (2 / box) + 1 / fine
+    if len(angle) > TOGETHER and len(coefficients) == len(angle):
+        parts = range(0, len(angle), TOGETHER)
+        cut = [slice(start, start + TOGETHER) for start in parts]
+        return torch.cat([transform(coefficients[c], box, angle[c], None if shift is None else shift[c]) for c in cut])
+    coefficients = coefficients * (2 * _sharpening(box, fine, coefficients.device))
+    sampled = torch.fft.irfft2(resize(coefficients, box, fine), s=(fine, fine), norm="ortho")
+    radians = torch.deg2rad(angle)
+    cos, sin = torch.cos(radians), torch.sin(radians)
+    back = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
+    # affine_grid and grid_sample count from -1 to 1 over the outer edges of the pixels, of the result and of the fine
+    # image; the origins are pixel box//2 and pixel box.
+    origin = (box - 1) / 2 - box // 2
+    moved = torch.full_like(back[..., 0], origin) if shift is None else origin - shift.to(back.dtype)
+    offset = torch.einsum("nij,nj->ni", back, moved) * (2 / box) + 1 / fine
+    theta = torch.cat([back, offset[..., None]], -1).to(sampled.dtype)
+    grid = functional.affine_grid(theta, [len(angle), 1, box, box], align_corners=False)
     return functional.grid_sample(
         sampled[:, None].expand(len(angle), -1, -1, -1), grid, mode="bicubic", align_corners=False
     )[:, 0]

@@ -17,13 +17,13 @@ from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.orientations import turned_band
-from scipion_udl.alignment.refinement import Reference, Refiner, State, register
+from scipion_udl.alignment.refinement import CLEAR, Reference, Refiner, State, register
 from scipion_udl.alignment.sums import Sums
 
 FOLDS = 4
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
-CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
+LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
 ELSEWHERE = 8.0  # degrees: farther than the sweeps reach
 FLIPS = 0.002  # share of particles that turn round in a round, below which it is settled
 
@@ -78,7 +78,13 @@ class HalfRefinement:
         for number in range(1, rounds + 1):
             references = self.references(averages)
             result = self.refiner.sweep(
-                state, references, self.split.half, f"halves, round {number}", usable, first=first
+                state,
+                references,
+                self.split.half,
+                f"halves, round {number}",
+                usable,
+                first=first,
+                settle=number > (1 if len(usable) > LARGE else 2),
             )
             first = None
             averages = self._means(result.sums)
@@ -129,7 +135,13 @@ class HalfRefinement:
                 for judge in judges
             ]
             result = self.refiner.sweep(
-                state, [joint] * FOLDS, self.split.fold, f"all together, round {number}", usable, judge=arbiters
+                state,
+                [joint] * FOLDS,
+                self.split.fold,
+                f"all together, round {number}",
+                usable,
+                judge=arbiters,
+                settle=True,
             )
             turn, move = joint.expected_errors(result.sums[0].mean_transfer())
             self.log(

@@ -26,7 +26,7 @@ from scipion_udl.alignment.sums import Sums
 
 FOLDS = 4
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
-TRIAL = 12  # rounds after which starts are judged
+TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
 
 
@@ -216,11 +216,18 @@ class BranchSolver:
         """An average (band) of this solver in the frame of the solver that was centred."""
         return self.band.shifted(average, self.origin)
 
+    def subset(self, count: int) -> BranchSolver:
+        """A solver for the first ``count`` particles."""
+        if count >= len(self.particles):
+            return self
+        return BranchSolver(self.band, self.maps, self.mask, self.particles[:count], self.power[:count])
+
     def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
         """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
-        starts = [self.run(self.spectral_start(self.symmetric_start()), TRIAL, "spectral signs")]
-        for number in range(min(singles, len(self.particles))):
-            starts.append(self.run(self.single_start(number), TRIAL, f"particle {number + 1}"))
+        few = self.subset(FEW)
+        starts = [few.run(few.spectral_start(few.symmetric_start()), TRIAL, "spectral signs")]
+        for number in range(min(singles, len(few.particles))):
+            starts.append(few.run(few.single_start(number), TRIAL, f"particle {number + 1}"))
         best = max(starts, key=lambda start: start.likelihood)
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)

@@ -26,6 +26,7 @@ WORKING_BOX = 128
 SMALLEST_BOX = 8
 CHUNK = 64
 DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one
+LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 
 
@@ -177,7 +178,9 @@ class PreparedParticles:
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
         total = torch.zeros(d, d, dtype=torch.float64, device=self.device)
-        bright = 0.0
+        bright, heard = 0.0, 0
+        listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
+        listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(np.arange(n), "reading"):
             m, s, flat = _background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
@@ -186,19 +189,23 @@ class PreparedParticles:
             blank[part] = flat.cpu().numpy()
             if not good.any():
                 continue
-            normal = ((images - m) / s)[good]
+            total += (images * good[:, None, None]).double().sum(0)
+            those = good & torch.from_numpy(listen[part]).to(self.device)
+            if not those.any():
+                continue
+            normal = ((images - m) / s)[those]
             power = to_fourier(normal * outside).abs().pow(2).sum(0)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
-            total += images[good].double().sum(0)
             bright += float((normal * disc).double().sum() / disc.sum())
+            heard += len(normal)
         used = int((~blank).sum())
         if used == 0:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
-        noise = (noise / counts / used / outside.pow(2).mean()).float()
+        noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
-        self._scan = Scan(mean, std, blank, noise, (total / used).cpu().numpy(), bright / used)
+        self._scan = Scan(mean, std, blank, noise, (total / used).cpu().numpy(), bright / max(heard, 1))
         self._filter = _whitening(noise)[ring]
         return self._scan
 

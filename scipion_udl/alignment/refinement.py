@@ -25,6 +25,7 @@ from scipion_udl.alignment.sums import Sums
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
+CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
 STAY = 0.5  # half the log likelihood by which the other way round must be better to be taken: not on a mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
 SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
@@ -173,12 +174,14 @@ class Refiner:
         turn: bool = True,
         judge: list[Reference] | None = None,
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
+        settle: bool = False,
     ) -> SweepResult:
         """One round over ``indices``: updates ``state`` in place.
 
         member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
         score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
-        (but for the 180 degree branch); first: called with the indices and coefficients of each chunk before it.
+        (but for the 180 degree branch); first: called with the indices and coefficients of each chunk before it;
+        settle: particles whose branch is clear keep it and are moved from where they are, no other shift is looked at.
         """
         band = self.band
         bins = [AngleBins(band, reference.orientations.count) for reference in references]
@@ -193,14 +196,19 @@ class Refiner:
                 own = np.flatnonzero(member[part] == number)
                 if not len(own):
                     continue
-                at = torch.from_numpy(own).to(band.device)
-                angle = torch.from_numpy(state.angle[part[own]]).to(band.device)
-                q = power if power is None else power[at]
                 arbiter = (judge or references)[number]
-                found = self.match(particles[at], q, ring_power[at], angle, reference, arbiter, turn)
-                changes.append(self._store(state, part[own], found))
-                bins[number].add(found.place, found.centred)
-                transfer[number] += len(own) if q is None else q.double().sum(0)
+                clear = (state.log_odds[part[own]] > CLEAR) & settle
+                for those, known in ((own[~clear], False), (own[clear], True)):
+                    if not len(those):
+                        continue
+                    at = torch.from_numpy(those).to(band.device)
+                    angle = torch.from_numpy(state.angle[part[those]]).to(band.device)
+                    shift = torch.from_numpy(state.shift[part[those]]).to(band.device) if known else None
+                    q = power if power is None else power[at]
+                    found = self.match(particles[at], q, ring_power[at], angle, reference, arbiter, turn, shift)
+                    changes.append(self._store(state, part[those], found))
+                    bins[number].add(found.place, found.centred)
+                transfer[number] += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
                 counts[number] += len(own)
         change = np.concatenate(changes) if changes else np.zeros((1, 3))
         turned, moved, _ = np.median(change, axis=0)
@@ -230,22 +238,24 @@ class Refiner:
         reference: Reference,
         arbiter: Reference,
         turn: bool = True,
+        shift: torch.Tensor | None = None,
     ) -> Matched:
         """Branch, shift and correction of the angle of particles (n, band) near ``angle`` (n,) degrees.
 
-        power: their squared transfer per ring (n, k_max + 1), None for 1; ring_power: theirs. Both candidates are moved
-        to a fraction of a pixel before they are compared: on whole pixels the branch would serve as half a step.
+        power: their squared transfer per ring (n, k_max + 1), None for 1; ring_power: theirs; shift: where they lie
+        (n, 2), if branch and shift are not to be looked for (then log odds are nan). Both candidates are moved to a
+        fraction of a pixel before they are compared: on whole pixels the branch would serve as half a step.
         """
         place, other = arbiter.orientations.nearest(angle)
         particles = torch.where(other[:, None, None], particles.conj(), particles)
         images = arbiter.orientations.images[place]
         base = place * arbiter.orientations.step
         normal = self._normal(arbiter, power)
-        found = [self._shift(p, images, base, normal) for p in (particles, particles.conj())]
-        flipped = found[1][1] > found[0][1] + STAY
-        particles = torch.where(flipped[:, None, None], particles.conj(), particles)
-        shift = torch.where(flipped[:, None], found[1][0], found[0][0])
-        odds = 2 * (found[0][1] - found[1][1]).abs()
+        if shift is None:
+            particles, shift, flipped, odds = self._branch(particles, images, base, normal)
+        else:  # in the frame of the particle as it is, or turned by 180 degrees
+            shift = _turned_vector(shift, 180.0 * other - angle).float()
+            flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
         if turn:
             if reference is not arbiter:
                 images, normal = reference.orientations.images[place], self._normal(reference, power)
@@ -275,6 +285,17 @@ class Refiner:
     def _norm(self, arbiter: Reference, power: torch.Tensor | None, ring_power: torch.Tensor) -> torch.Tensor:
         reference = arbiter.powers.sum() if power is None else power @ arbiter.powers
         return ((ring_power @ arbiter.ring_weight.float()) * reference).sqrt().clamp(min=1e-12)
+
+    def _branch(
+        self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The better of particles (n, band) and themselves turned by 180 degrees: (particles, shift (n, 2) in their own
+        frame, whether they are turned (n,), log odds (n,))."""
+        found = [self._shift(p, images, base, normal) for p in (particles, particles.conj())]
+        flipped = found[1][1] > found[0][1] + STAY
+        particles = torch.where(flipped[:, None, None], particles.conj(), particles)
+        shift = torch.where(flipped[:, None], found[1][0], found[0][0])
+        return particles, shift, flipped, 2 * (found[0][1] - found[1][1]).abs()
 
     def _shift(
         self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
@@ -328,7 +349,8 @@ class Refiner:
         turned = (full + 90) % 180 - 90
         state.angle[rows], state.shift[rows] = angle, shift
         state.score[rows] = found.score.double().cpu().numpy()
-        state.log_odds[rows] = found.log_odds.double().cpu().numpy()
+        odds = found.log_odds.double().cpu().numpy()
+        state.log_odds[rows] = np.where(np.isnan(odds), state.log_odds[rows], odds)
         return np.stack([np.abs(turned), moved, full > 90], 1)
 
     def search(
