@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from scipion_udl.alignment.fourier import radii
 from scipion_udl.io.defocus import Defocus
 
 MODES = ("flipped", "signed", "none")
+SAMPLE = 256  # particles that the mean transfer is taken of
+LEAST_LEVEL = 1e-2  # of the largest: rings that hardly any particle shows are not made louder than that
 
 
 class ContrastTransfer:
@@ -24,20 +27,55 @@ class ContrastTransfer:
         if mode not in MODES:
             raise ValueError(f"{mode} is none of {', '.join(MODES)}")
         self.defocus, self.field, self.mode = defocus, field, mode
+        self._levels: dict[int, torch.Tensor] = {}
 
     def evaluate(self, indices: np.ndarray, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The transfer (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients.
+        """The transfer (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients, relative to
+        the root mean square of all particles' in every Fourier ring.
 
-        Its sign is positive at the lowest frequencies, so that particles stay as bright or dark as they are.
+        With it an average is the particle as the microscope shows it on the whole. Without, the lowest rings, of which
+        little is transferred, would be made up to tenfold louder with their noise, and a mask would spread that noise
+        over the others. The sign is positive at the lowest frequencies.
         """
+        if self.mode == "none":
+            return torch.ones(len(indices), box, box // 2 + 1, device=device)
+        return self.absolute(indices, box, device) / self._level(box, device)
+
+    def absolute(self, indices: np.ndarray, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies."""
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
         values = contrast_transfer(_rows(self.defocus, indices), box, self.field / box, device)
         return values.abs() if self.mode == "flipped" else values
 
+    def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles,
+        the same whatever their order."""
+        if box not in self._levels:
+            order = np.lexsort((self.defocus.angle, self.defocus.defocus_v, self.defocus.defocus_u))
+            chosen = order[np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).round().astype(int)]
+            ring, total = _rings(box, device), torch.zeros(box, dtype=torch.float64, device=device)
+            for part in np.array_split(chosen, -(-len(chosen) // 64)):
+                values = contrast_transfer(_rows(self.defocus, part), box, self.field / box, device)
+                total.index_add_(0, ring.flatten(), values.square().sum(0).double().flatten())
+            count = torch.bincount(ring.flatten(), minlength=box)[: box // 2 + 1]
+            self._levels[box] = (total[: box // 2 + 1] / count / len(chosen)).sqrt()
+        return self._levels[box].to(device)
+
+    def _level(self, box: int, device: torch.device | str) -> torch.Tensor:
+        level = self.level(box, device)
+        level = level.clamp(min=LEAST_LEVEL * float(level.max()))
+        return level[_rings(box, device).clamp(max=box // 2)].float()
+
     def with_mode(self, mode: str) -> ContrastTransfer:
         """The same particles, their images taken another way."""
-        return ContrastTransfer(self.defocus, self.field, mode)
+        other = ContrastTransfer(self.defocus, self.field, mode)
+        other._levels = self._levels
+        return other
+
+
+def _rings(box: int, device: torch.device | str) -> torch.Tensor:
+    return radii(box, device).round().long()
 
 
 def contrast_transfer(
