@@ -14,7 +14,7 @@ from scipion_udl.alignment.geometry import Poses, pose_errors, wrap
 from scipion_udl.alignment.reference import transform
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.io.tables import read_tables
+from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import read_card
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.alignment.engine_helpers import (
@@ -65,12 +65,15 @@ def test_another_order_gives_the_same_poses(particles, few_aligned, model, tmp_p
     assert shift < 1e-3
 
 
-def test_inverted_contrast_gives_the_same_poses(particles, few_aligned, model, tmp_path):
+def test_inverted_contrast_gives_the_same_poses(particles, few, few_aligned, model, tmp_path):
     stack = StackReader(str(particles / "particles.mrcs")).read(np.arange(100))
-    write_stack(str(tmp_path / "particles.mrcs"), 500 - 20 * stack, PIXEL_SIZE)
-    names = open_particles(str(particles / "particles.star")).names[:100]
-    assert [name[:7] for name in names] == [f"{k + 1:06d}@" for k in range(100)]
-    assert run("align", tmp_path / "particles.mrcs", "-o", tmp_path / "out", "--model", model) == 0
+    inverted = tmp_path / "particles.mrcs"  # the same name, for names decide on the halves
+    write_stack(str(inverted), 500 - 20 * stack, PIXEL_SIZE)
+    optics, table = read_tables(str(few))  # with the same defocus
+    assert [name[:7] for name in table.texts("rlnImageName")] == [f"{k + 1:06d}@" for k in range(100)]
+    names = [f"{k + 1:06d}@{inverted}" for k in range(100)]
+    write_tables(str(tmp_path / "p.star"), [optics, Table(table.name, {**table.columns, "rlnImageName": names})])
+    assert run("align", tmp_path / "p.star", "-o", tmp_path / "out", "--model", model) == 0
     found = open_particles(str(tmp_path / "out" / "aligned.star")).poses()
     expected = open_particles(str(few_aligned / "aligned.star")).poses()
     errors = pose_errors(found, expected)
