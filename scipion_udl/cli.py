@@ -254,11 +254,20 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
     )
-    _add_learning(parser).add_argument(
+    particle = _add_learning(parser)
+    particle.add_argument(
         "--max-shift",
         type=_not_negative,
         metavar="PX",
         help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
+    particle.add_argument(
+        "--ctf",
+        choices=["auto", "flipped", "signed", "none"],
+        default="auto",
+        help="what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
+        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
+        "auto (default): as the table says, otherwise as the images tell",
     )
     _add_microscope(parser)
     _add_computing(parser, seed=1)

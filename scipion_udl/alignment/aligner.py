@@ -22,6 +22,7 @@ from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.alignment.transfer_mode import TransferChoice
 
 FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so
@@ -69,7 +70,8 @@ class Aligner:
     """Aligns the particles of a set with a trained network, or without one.
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
-    spectra: how its input is sampled; log: told one line a stage.
+    spectra: how its input is sampled; log: told one line a stage; transfer: how the particles' contrast transfer is to
+    be taken, where that may have to be settled by their first average.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Aligner:
         spectra: SpectraSettings,
         settings: AlignSettings,
         log: Callable[[str], None],
+        transfer: TransferChoice | None = None,
     ) -> None:
         self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
+        self.transfer = transfer
         box, device = prepared.box, prepared.device
         self.band = Band(box, round(0.45 * box), device)
         self.max_shift = settings.max_shift / prepared.scale
@@ -99,6 +103,10 @@ class Aligner:
         split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
         first = self._first_average(subset, reference)
+        if self.transfer is not None:
+            weighted = first.start.average * self.first.band.spread(first.start.weight)
+            if self.transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift):
+                first = self._first_average(subset, reference)
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
         rest = np.setdiff1d(usable, subset)

@@ -29,9 +29,12 @@ class ContrastTransfer:
         self.defocus, self.field, self.mode = defocus, field, mode
         self._levels: dict[int, torch.Tensor] = {}
 
-    def evaluate(self, indices: np.ndarray, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    def evaluate(
+        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
+    ) -> torch.Tensor:
         """The transfer (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients, relative to
-        the root mean square of all particles' in every Fourier ring.
+        the root mean square of all particles' in every Fourier ring. turn: (n,) pose angles, degrees, of particles that
+        were turned.
 
         With it an average is the particle as the microscope shows it on the whole. Without, the lowest rings, of which
         little is transferred, would be made up to tenfold louder with their noise, and a mask would spread that noise
@@ -39,13 +42,18 @@ class ContrastTransfer:
         """
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
-        return self.absolute(indices, box, device) / self._level(box, device)
+        return self.absolute(indices, box, device, turn) / self._level(box, device)
 
-    def absolute(self, indices: np.ndarray, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    def absolute(
+        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
+    ) -> torch.Tensor:
         """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies."""
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
-        values = contrast_transfer(_rows(self.defocus, indices), box, self.field / box, device)
+        defocus = _rows(self.defocus, indices)
+        if turn is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
+            defocus = replace(defocus, angle=defocus.angle + turn)
+        values = contrast_transfer(defocus, box, self.field / box, device)
         return values.abs() if self.mode == "flipped" else values
 
     def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:

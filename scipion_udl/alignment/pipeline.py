@@ -153,10 +153,11 @@ def align(args: argparse.Namespace) -> None:
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
-        run.use_contrast()
+        transfer = run.use_contrast()
         network, spectra, training, history = _network(run)
-        aligner = Aligner(run.particles, network, spectra, settings, run.say)
+        aligner = Aligner(run.particles, network, spectra, settings, run.say, transfer)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
+        run.note_contrast()
         averages = _average(run, alignment)
         claim, frc = _claim(run, alignment, averages, network is not None)
         if claim.signal:

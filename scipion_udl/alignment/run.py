@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 
 import numpy as np
 
-from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.transfer_mode import TransferChoice
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
@@ -69,10 +70,25 @@ class Run:
                 "they are kept with pose 0 and score 0."
             )
 
-    def use_contrast(self) -> None:
-        """Make use of the particles' contrast transfer where their table gives it."""
-        defocus = read_defocus(self.source)
-        if defocus is None:
-            return
-        field = self.source.box * self.source.pixel_size
-        self.particles.contrast = ContrastTransfer(defocus, field, os.environ.get("UDL_CTF", "flipped"))
+    def use_contrast(self) -> TransferChoice:
+        """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.
+
+        Raises UdlError where it is asked for and the table gives none.
+        """
+        asked, defocus = self.args.ctf, read_defocus(self.source)
+        if defocus is None and asked in ("flipped", "signed"):
+            raise UdlError(
+                f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "
+                f"contrast, which {self.args.input} does not give: leave --ctf out, or give a table that has them."
+            )
+        # Where nothing is said, RELION means that phases are as they were; Xmipp flips them as a rule.
+        guess = "flipped" if self.source.form == forms.XMIPP else "signed"
+        self.transfer = TransferChoice(self.particles, defocus, asked, guess, self.say, self.warn)
+        return self.transfer
+
+    def note_contrast(self) -> None:
+        """Say how the contrast transfer was taken: in the log now, in summary and report later."""
+        note = self.transfer.note()
+        if note:
+            self.say(note)
+            self.notes.append(note)

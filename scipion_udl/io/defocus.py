@@ -14,13 +14,13 @@ _LABELS = {
     "defocus_u": ("rlnDefocusU", "ctfDefocusU", None),
     "defocus_v": ("rlnDefocusV", "ctfDefocusV", None),
     "angle": ("rlnDefocusAngle", "ctfDefocusAngle", 0.0),
-    "phase_shift": ("rlnPhaseShift", "ctfPhaseShift", 0.0),
+    "phase_shift": ("rlnPhaseShift", "ctfVPPphaseshift", 0.0),
     "b_factor": ("rlnCtfBfactor", "ctfBfactor", 0.0),
     "voltage": ("rlnVoltage", "ctfVoltage", None),
     "cs": ("rlnSphericalAberration", "ctfSphericalAberration", None),
     "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", None),
 }
-_FLIPPED = "rlnCtfDataArePhaseFlipped"
+_FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
 
 
 @dataclass
@@ -30,7 +30,8 @@ class Defocus:
     defocus_u, defocus_v: angstrom of underfocus, the larger and the smaller as a rule; angle: degrees from x to the
     direction of defocus_u; phase_shift: degrees of a phase plate; b_factor: angstrom^2, the envelope exp(-B f^2 / 4);
     voltage: kV; cs: mm; amplitude_contrast: fraction; flipped: whether the images' phases were flipped already, None
-    where the table does not say.
+    where the table does not say, or not the same of all; premultiplied: whether (some) images were multiplied by their
+    transfer already.
     """
 
     defocus_u: np.ndarray
@@ -42,6 +43,7 @@ class Defocus:
     cs: np.ndarray
     amplitude_contrast: np.ndarray
     flipped: bool | None = None
+    premultiplied: bool = False
 
 
 def read_defocus(source: ParticleSource) -> Defocus | None:
@@ -55,8 +57,13 @@ def read_defocus(source: ParticleSource) -> Defocus | None:
         return None
     if not (values["defocus_u"] + values["defocus_v"] != 0).all() or not (values["voltage"] > 0).all():
         return None
-    flipped = _column(source, _FLIPPED, _FLIPPED, None)
-    return Defocus(**values, flipped=None if flipped is None else bool((flipped != 0).all()))
+    flipped, premultiplied = (_column(source, label, label, None) for label in (_FLIPPED, _PREMULTIPLIED))
+    said = set() if flipped is None else set((flipped != 0).tolist())
+    return Defocus(
+        **values,
+        flipped=said.pop() if len(said) == 1 else None,
+        premultiplied=premultiplied is not None and bool((premultiplied != 0).any()),
+    )
 
 
 def _column(source: ParticleSource, relion: str, xmipp: str, default: float | None) -> np.ndarray | None:
