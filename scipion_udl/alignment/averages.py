@@ -13,25 +13,71 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.resolution import frc_weights
 
+LEAST_TRANSFER = 0.1  # of the largest sum of squared transfers: rings that show less are not made louder than that
+
 
 @dataclass
 class Averages:
     """Images (D, D) float32. all: plain mean of all aligned particles; halves: means by the halves' own poses (None
-    without) of particles brought to one background and one noise, the medians of the set, each image counted once."""
+    without) of particles brought to one background and one noise, the medians of the set, each image counted once;
+    corrected: the mean of both halves together, where contrast transfer is made use of: halves and corrected are then
+    weighted by the particles' transfer and corrected for it."""
 
     all: np.ndarray
     halves: tuple[np.ndarray, np.ndarray] | None
+    corrected: np.ndarray | None = None
 
 
-def apply_poses(images: torch.Tensor, fill: torch.Tensor, poses: Poses) -> torch.Tensor:
-    """Images (n, D, D) with poses applied; what comes from outside of the box is ``fill`` (n,)."""
+def apply_poses(
+    images: torch.Tensor, fill: torch.Tensor, poses: Poses, transfer: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Images (n, D, D) with poses applied; what comes from outside of the box is ``fill`` (n,). transfer: what the
+    images are multiplied by in Fourier space before, (n, D, D//2 + 1)."""
     box, device = images.shape[-1], images.device
     fill = fill[:, None, None]
     angle = torch.from_numpy(poses.angle).to(device)
     shift = torch.from_numpy(poses.shift).to(device)
-    moved = transform(to_fourier(images - fill), box, angle, shift) + fill
+    coefficients = to_fourier(images - fill)
+    moved = transform(coefficients if transfer is None else coefficients * transfer, box, angle, shift) + fill
+    if transfer is not None:
+        return moved
     still = (angle == 0) & (shift == 0).all(1)  # nothing to do: not even the Nyquist frequency is touched
     return torch.where(still[:, None, None], images, moved)
+
+
+class _HalfSums:
+    """Sums of two halves, through the particles' contrast transfer where it is made use of."""
+
+    def __init__(self, prepared: PreparedParticles) -> None:
+        self.box, device = prepared.source.box, prepared.device
+        contrast = prepared.contrast
+        self.contrast = None if contrast is None or contrast.mode == "none" else contrast
+        self.total = torch.zeros(2, self.box, self.box, dtype=torch.float64, device=device)
+        self.power = torch.zeros(2, self.box, dtype=torch.float64, device=device)  # squared transfers per ring
+        self.count = [0, 0]
+        self.ring = radii(self.box, device).round().long()
+        self.ring_count = torch.bincount(self.ring.flatten(), minlength=self.box).clamp(min=1)
+
+    def transfer(self, part: np.ndarray) -> torch.Tensor | None:
+        """What particles ``part`` are to be multiplied by before they are aligned; None for nothing."""
+        return None if self.contrast is None else self.contrast.absolute(part, self.box, self.total.device)
+
+    def add(self, half: int, images: torch.Tensor, gain: torch.Tensor, transfer: torch.Tensor | None) -> None:
+        """Add aligned images (n, D, D) times ``gain`` (n,), 0 for those that do not count."""
+        self.total[half] += torch.einsum("n,nyx->yx", gain, images.double())
+        self.count[half] += int((gain > 0).sum())
+        if transfer is not None:
+            counted = (transfer[gain > 0].square()).sum(0).double().flatten()
+            self.power[half].index_add_(0, self.ring.flatten(), counted)
+
+    def mean(self, halves: list[int]) -> torch.Tensor:
+        """The mean (D, D) of one half or both, without its background."""
+        total = self.total[halves].sum(0)
+        if self.contrast is None:
+            return total / max(sum(self.count[half] for half in halves), 1)
+        power = self.power[halves].sum(0) / self.ring_count
+        power = power + LEAST_TRANSFER * power.max().clamp(min=1e-12)
+        return to_images(to_fourier(total) / power[self.ring], self.box)
 
 
 def average_particles(
@@ -45,34 +91,34 @@ def average_particles(
     the order of the set.
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
-    that the set names twice.
+    that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel),
+    each particle is multiplied by its transfer, and their sum is divided by that of the squared transfers, with
+    LEAST_TRANSFER of the largest added.
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
     counted = ~blank & (prepared.originals == np.arange(n))
     background, noise = (float(np.median(v[~blank])) for v in (mean, std))
-    total = torch.zeros(3, box, box, dtype=torch.float64, device=device)
+    total = torch.zeros(box, box, dtype=torch.float64, device=device)
+    sums = _HalfSums(prepared)
     for part, images in prepared.raw_chunks(np.arange(n), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
-        total[0] += aligned.sum(0).double()
+        total += aligned.double().sum(0)
         if keep:
             keep(aligned.cpu().numpy())
         if half_poses is not None:
-            if not _same(poses[part], half_poses[part]):
-                aligned = apply_poses(images, fill, half_poses[part])
-            own = aligned - fill[:, None, None]
-            weights = (noise / std[part]) * counted[part] * (half[part] == np.array([[0], [1]]))
-            total[1:] += torch.einsum("hn,nyx->hyx", torch.from_numpy(weights.astype(np.float32)).to(device), own)
-    counts = np.maximum(np.bincount(half[counted], minlength=2), 1)
-    halves = None
-    if half_poses is not None:
-        halves = tuple((total[h + 1] / counts[h] + background).float().cpu().numpy() for h in (0, 1))
-    return Averages((total[0] / n).float().cpu().numpy(), halves)
-
-
-def _same(a: Poses, b: Poses) -> bool:
-    return np.array_equal(a.angle, b.angle) and np.array_equal(a.shift, b.shift)
+            transfer = sums.transfer(part)
+            own = apply_poses(images, fill, half_poses[part], transfer) - fill[:, None, None]
+            gain = torch.from_numpy(noise / std[part]).to(device)
+            for number in (0, 1):
+                members = torch.from_numpy(counted[part] & (half[part] == number)).to(device)
+                sums.add(number, own, gain * members, transfer)
+    average = (total / n).float().cpu().numpy()
+    if half_poses is None:
+        return Averages(average, None)
+    first, second, both = ((sums.mean(h) + background).float().cpu().numpy() for h in ([0], [1], [0, 1]))
+    return Averages(average, (first, second), None if sums.contrast is None else both)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:

@@ -89,10 +89,11 @@ def write_alignment(
         run.warn(warning)
     statistics = run.particles.statistics
     background = float(statistics.mean[~statistics.blank].mean())
+    best = averages.all if averages.corrected is None else averages.corrected
     images = {
         "average": averages.all,
         "average_before": statistics.average,
-        "average_weighted": weighted_average(averages.all, frc, background, alignment.shared),
+        "average_weighted": weighted_average(best, frc, background, alignment.shared),
         "half1": averages.halves[0],
         "half2": averages.halves[1],
     }
