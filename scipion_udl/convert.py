@@ -26,7 +26,8 @@ ITEM_ID = "udlItemId"
 # What the engine reads; anything else is converted first.
 MRC_ENDINGS = (".mrc", ".mrcs", ".map", ".st")
 CTF_LABELS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
-# Written where the set does not know its microscope: RELION refuses a table without. The alignment does not use them.
+# Written where the set does not know its microscope: RELION refuses a table without. The alignment
+# uses them where particles have a CTF.
 MICROSCOPE = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
 
 

@@ -59,7 +59,7 @@ class TransferChoice:
         if defocus is None:
             self.mode, self.reason = "none", "no defocus in the input"
         elif asked != "auto":
-            self.mode, self.reason = asked, f"--ctf {asked}"
+            self.mode, self.reason = asked, "as was asked for"
         elif defocus.premultiplied:
             self.mode, self.reason = "none", "the table says that the images were multiplied by their CTF already"
         elif defocus.flipped is not None:

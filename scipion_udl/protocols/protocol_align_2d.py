@@ -16,6 +16,7 @@ from scipion_udl.objects import UdlModel, read_card
 from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1
+CTF_OPTIONS = ["auto", "flipped", "signed", "none"]  # of the engine, in the order of the form's choices
 ALIGNED = "aligned.star"
 AVERAGE = "average.mrcs"
 AVERAGE_BEFORE = "average_before.mrcs"
@@ -100,6 +101,20 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
             "see what the network alone can do.",
         )
+        form.addParam(
+            "ctfTreatment",
+            params.EnumParam,
+            choices=["As the set says", "Phases were flipped", "Phases were not flipped", "Leave the CTF out"],
+            default=0,
+            expertLevel=LEVEL_ADVANCED,
+            label="CTF of the particles",
+            help="Particles with a CTF are compared with the average as each of them shows it at its own defocus. That "
+            "needs to be known: whether their phases were flipped. The set says it (Phase flipped, in the info of the "
+            "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
+            "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
+            "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
+            "multiplied by their CTF already. Particles without CTF are aligned without it.",
+        )
         form.addSection(label="Training")
         self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
         self._defineSeedParam(form)
@@ -145,6 +160,7 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         if reference is not None:
             index, name = reference.getLocation()
             options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
+        options += f" --ctf {CTF_OPTIONS[self.ctfTreatment.get()]}"
         return options if self.doRefine else options + " --no-refine"
 
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
@@ -186,6 +202,8 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             errors.append(f"*Reference image* has {reference.getXDim()} px and the particles {box}: scale or crop it.")
         if self.modelFrom.get() == MODEL_GIVEN:
             errors += self._validateModel(self.inputModel.get(), "Trained model")
+        if CTF_OPTIONS[self.ctfTreatment.get()] in ("flipped", "signed") and not self.inputParticles.get().hasCTF():
+            errors.append("The particles have no CTF: leave *CTF of the particles* at 'As the set says'.")
         return errors
 
     def _warnings(self) -> list[str]:
@@ -210,7 +228,7 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         lines = self._trainingSummary(aligned)
         lines.append(f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px.")
         resolution = aligned.get("resolution")
-        if not aligned.get("signal_found", True):
+        if aligned.get("signal_found") is False:
             lines.append("*No common signal was found* in the particles.")
         elif resolution:
             lines.append(f"Resolution of the average: *{resolution:.1f} Å* (FRC of two halves at 0.143).")

@@ -47,6 +47,10 @@ _LABELS = {
     "--model": "*Model*",
     "--reference": "*Reference image*",
     "--gpu": "*GPU ID*",
+    "--ctf flipped": "*CTF of the particles*: Phases were flipped",
+    "--ctf signed": "*CTF of the particles*: Phases were not flipped",
+    "--ctf none": "*CTF of the particles*: Leave the CTF out",
+    "--ctf": "*CTF of the particles*",
 }
 
 
