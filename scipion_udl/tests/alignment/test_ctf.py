@@ -1,0 +1,131 @@
+"""The contrast transfer: signs and units by the formula, on images, and relative to what all particles show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.ctf import ContrastTransfer, contrast_transfer
+from scipion_udl.alignment.fourier import radii, to_fourier, to_images, transform
+from scipion_udl.io.defocus import Defocus
+from scipion_udl.simulate.phantoms import phantom
+
+BOX, PIXEL = 64, 2.0
+
+
+def defocus(u, v=None, angle=0.0, phase_shift=0.0, b_factor=0.0, voltage=300.0, cs=2.7, amplitude_contrast=0.07):
+    """Of one particle, or of as many as ``u`` has values."""
+    u = np.atleast_1d(np.asarray(u, np.float64))
+    rest = (u if v is None else v, angle, phase_shift, b_factor, voltage, cs, amplitude_contrast)
+    return Defocus(u, *(np.broadcast_to(np.asarray(value, np.float64), u.shape).copy() for value in rest))
+
+
+def by_formula(u, v, angle, x, y, phase_shift=0.0, voltage=300.0, cs=2.7, amplitude_contrast=0.07):
+    """The CTF, positive at the origin, at frequencies x, y (1/A), y down; independent of the code under test."""
+    volts = voltage * 1e3
+    wave = 12.2643247 / np.sqrt(volts * (1 + 0.978466e-6 * volts))
+    along = np.arctan2(y, x) - np.radians(angle)
+    depth = u * np.cos(along) ** 2 + v * np.sin(along) ** 2
+    square = x**2 + y**2
+    phase = np.pi * wave * square * (depth - 0.5 * cs * 1e7 * wave**2 * square)
+    return np.sin(phase + np.arcsin(amplitude_contrast) + np.radians(phase_shift))
+
+
+def frequencies():
+    y, x = np.meshgrid(np.fft.fftfreq(BOX, PIXEL), np.fft.rfftfreq(BOX, PIXEL), indexing="ij")
+    return x, y
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, -75.0])
+def test_astigmatism_lies_as_the_angle_says(angle):
+    found = contrast_transfer(defocus(15000, 11000, angle), BOX, PIXEL)[0].numpy()
+    assert np.allclose(found, by_formula(15000, 11000, angle, *frequencies()), atol=2e-3)
+
+
+def test_the_larger_defocus_lies_along_x_at_angle_0():
+    """Said without a formula: along x the first zero comes sooner than along y, at 30 degrees soonest at 30 degrees."""
+    straight = contrast_transfer(defocus(20000, 8000, 0.0), BOX, PIXEL)[0]
+    along_x, along_y = straight[0, :], straight[: BOX // 2, 0]
+    assert first_zero(along_x) < first_zero(along_y)
+    turned = contrast_transfer(defocus(20000, 8000, 30.0), BOX, PIXEL)[0]
+    k = 8
+    at = {a: float(turned[round(k * np.sin(np.radians(a))), round(k * np.cos(np.radians(a)))]) for a in (30, -60)}
+    down, up = float(turned[4, 7]), float(turned[-4, 7])  # +30 and -30 degrees from x, y down
+    assert down != pytest.approx(up, abs=0.05)
+    assert at[30] == pytest.approx(down)
+
+
+def first_zero(values):
+    return int((values < 0).nonzero()[0])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"phase_shift": 90.0},
+        {"phase_shift": 40.0},
+        {"voltage": 200.0, "cs": 2.0},
+        {"voltage": 80.0, "cs": 0.01, "amplitude_contrast": 0.2},
+    ],
+)
+def test_phase_plate_and_microscope(more):
+    found = contrast_transfer(defocus(9000, 8000, 20.0, **more), BOX, PIXEL)[0].numpy()
+    assert np.allclose(found, by_formula(9000, 8000, 20.0, *frequencies(), **more), atol=2e-3)
+
+
+def test_particles_of_different_microscopes_keep_their_own():
+    both = defocus([9000, 9000], [9000, 9000], voltage=[200, 300], b_factor=[0, 100])
+    found = contrast_transfer(both, BOX, PIXEL)
+    x, y = frequencies()
+    assert np.allclose(found[0].numpy(), by_formula(9000, 9000, 0, x, y, voltage=200), atol=2e-3)
+    envelope = np.exp(-100 / 4 * (x**2 + y**2))
+    assert np.allclose(found[1].numpy(), by_formula(9000, 9000, 0, x, y) * envelope, atol=2e-3)
+
+
+def test_overfocus_keeps_the_contrast():
+    assert float(contrast_transfer(defocus(-9000), BOX, PIXEL)[0, 0, 0]) > 0
+
+
+def test_turning_a_particle_turns_its_transfer():
+    """What ``turn`` means, on images: the particle seen through its transfer and then turned is the turned particle
+    seen through the turned transfer."""
+    contrast = ContrastTransfer(defocus(22000, 9000, 25.0, b_factor=200), BOX * PIXEL, "signed")
+    image = to_fourier(torch.from_numpy(phantom("hook", BOX).image()))[None]
+    turn = torch.tensor([40.0])
+    seen = transform(image * contrast.absolute(np.array([0]), BOX), BOX, turn)
+    right = contrast.absolute(np.array([0]), BOX, turn=np.array([40.0]))
+    wrong = contrast.absolute(np.array([0]), BOX, turn=np.array([-40.0]))
+    found = {n: to_images(to_fourier(transform(image, BOX, turn)) * c, BOX) for n, c in (("+", right), ("-", wrong))}
+    distance = {n: float((seen - other).norm() / seen.norm()) for n, other in found.items()}
+    assert distance["+"] < 0.05 < 0.2 < distance["-"]
+
+
+def test_modes():
+    contrast = ContrastTransfer(defocus(20000), BOX * PIXEL, "signed")
+    signed = contrast.absolute(np.array([0]), BOX)
+    assert (signed < -0.5).any()
+    assert torch.equal(contrast.with_mode("flipped").absolute(np.array([0]), BOX), signed.abs())
+    assert (contrast.with_mode("none").evaluate(np.array([0]), BOX) == 1).all()
+    with pytest.raises(ValueError, match="sideways"):
+        contrast.with_mode("sideways")
+
+
+def test_relative_transfers_have_a_mean_square_of_one_in_every_ring():
+    particles = defocus(np.linspace(8000, 22000, 40))
+    contrast = ContrastTransfer(particles, BOX * PIXEL, "flipped")
+    square = contrast.evaluate(np.arange(40), BOX).square().mean(0)
+    ring = radii(BOX).round().long()
+    means = [float(square[ring == k].mean()) for k in range(BOX // 2)]
+    assert means == pytest.approx([1.0] * len(means), abs=1e-3)
+
+
+def test_relative_transfers_do_not_depend_on_the_order_of_the_particles():
+    u = np.random.default_rng(0).uniform(5000, 20000, 600)
+    order = np.random.default_rng(1).permutation(600)
+    first = ContrastTransfer(defocus(u), BOX * PIXEL).evaluate(order[:5], BOX)
+    second = ContrastTransfer(defocus(u[order]), BOX * PIXEL).evaluate(np.arange(5), BOX)
+    assert torch.allclose(first, second, atol=1e-5)
