@@ -42,7 +42,7 @@ class AlignSettings:
     seed: int = 0
     refine: bool = True
     sweeps: int = 6
-    joint: int = 3
+    joint: int = 4
 
 
 @dataclass

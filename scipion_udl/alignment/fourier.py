@@ -13,7 +13,6 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as functional
 
-
 TOGETHER = 16  # images transformed at a time: their fine copies stay in the processor's cache
 
 

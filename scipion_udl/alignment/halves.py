@@ -121,15 +121,14 @@ class HalfRefinement:
         if not self._worthwhile(state, denoiser, total, usable):
             self.log("The average of all would not align them better than that of half of them: done")
             return joint
-        judges = [averages[1 - fold % 2] for fold in range(FOLDS)]
-        share = 1.0
+        judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
             arbiters = [
                 Reference(
                     self.band,
                     judge,
-                    denoiser.weight(share),
-                    denoiser(judge, share),
+                    judging.weight(share),
+                    judging(judge, share),
                     confirmed * half_turn_difference(self.band, self.refiner.maps, judge),
                 )
                 for judge in judges
@@ -157,6 +156,8 @@ class HalfRefinement:
             total = self._means([whole])[0]
             judges = self._means([whole - own for own in result.sums])
             share = 2 * (FOLDS - 1) / FOLDS
+            # For the way round, which no claim rests on, halves that saw the same reference tell more.
+            judging = self._denoiser(self._means([sum(result.sums[h + 2 :: 2], result.sums[h]) for h in (0, 1)]))
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
 
