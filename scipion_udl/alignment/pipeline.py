@@ -14,7 +14,7 @@ from torch import nn
 from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
-from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure
+from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
@@ -160,8 +160,11 @@ def align(args: argparse.Namespace) -> None:
         run.note_contrast()
         averages = _average(run, alignment)
         claim, frc = _claim(run, alignment, averages, network is not None)
-        if claim.signal:
-            claim.sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
+        if claim.signal is not None:
+            sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
+            claim = with_certainty(claim, sure)
+        if claim.signal is False:
+            run.warn(claim.note)
         claim, warnings = consider_views(run.particles, alignment, claim)
         for warning in (*image_warnings(run.particles), *certainty_warnings(claim.sure), *warnings):
             run.warn(warning)
@@ -272,7 +275,4 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) ->
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
     if not learned and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
-    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius)
-    if claim.signal is False:
-        run.warn(claim.note)
-    return claim, frc
+    return claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius), frc

@@ -9,17 +9,26 @@ pytest.importorskip("torch")
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import average_particles
-from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure
+from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.resolution import claim_resolution
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, prepared, run, simulate, summary
+from scipion_udl.tests.alignment.engine_helpers import (
+    CPU,
+    PIXEL_SIZE,
+    errors_to_truth,
+    prepared,
+    run,
+    simulate,
+    summary,
+)
 
 
 def align(folder, images, *options):
@@ -106,6 +115,24 @@ def test_copies_stay_in_one_half():
 
 
 # how many angles can be relied on
+
+
+def test_halves_that_agree_up_to_their_start_alone_are_no_alarm_where_angles_are_sure():
+    flat = np.where(np.arange(32) < 14, 0.95, 0.0)
+    claim = claim_resolution(flat, 64, PIXEL_SIZE, shared=14, mask_radius=30)
+    assert claim.signal is False
+    calm = with_certainty(claim, 0.99)
+    assert (calm.signal, calm.resolution, calm.sure) == (None, None, 0.99)
+    assert "no noise" in calm.note
+    assert with_certainty(claim, 0.3) == claim
+
+
+def test_a_small_set_whose_halves_agree_no_further_is_not_called_noise(tmp_path):
+    folder = simulate(tmp_path / "p", 150, 48, 0.1, name="clamp", max_shift=4, seed=1)
+    assert run("align", folder / "particles.star", "-o", tmp_path / "out") == 0
+    assert np.abs(errors_to_truth(tmp_path / "out" / "aligned.star", folder).rotation).max() < 5
+    assert summary(tmp_path / "out")["signal_found"] is not False
+    assert summary(tmp_path / "out")["angles_sure"] > 0.95
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.4])
