@@ -13,15 +13,15 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.resolution import frc_weights
 
-LEAST_TRANSFER = 0.1  # of the largest sum of squared transfers: rings that show less are not made louder than that
+LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
 
 
 @dataclass
 class Averages:
     """Images (D, D) float32. all: plain mean of all aligned particles; halves: means by the halves' own poses (None
     without) of particles brought to one background and one noise, the medians of the set, each image counted once;
-    corrected: the mean of both halves together, where contrast transfer is made use of: halves and corrected are then
-    weighted by the particles' transfer and corrected for it."""
+    where contrast transfer is made use of, each particle weighs by its own. corrected: the mean of both halves with the
+    mean transfer taken out, None where none is made use of."""
 
     all: np.ndarray
     halves: tuple[np.ndarray, np.ndarray] | None
@@ -60,7 +60,7 @@ class _HalfSums:
 
     def transfer(self, part: np.ndarray) -> torch.Tensor | None:
         """What particles ``part`` are to be multiplied by before they are aligned; None for nothing."""
-        return None if self.contrast is None else self.contrast.absolute(part, self.box, self.total.device)
+        return None if self.contrast is None else self.contrast.evaluate(part, self.box, self.total.device)
 
     def add(self, half: int, images: torch.Tensor, gain: torch.Tensor, transfer: torch.Tensor | None) -> None:
         """Add aligned images (n, D, D) times ``gain`` (n,), 0 for those that do not count."""
@@ -71,13 +71,24 @@ class _HalfSums:
             self.power[half].index_add_(0, self.ring.flatten(), counted)
 
     def mean(self, halves: list[int]) -> torch.Tensor:
-        """The mean (D, D) of one half or both, without its background."""
+        """The mean (D, D) of one half or both, without its background: as the microscope shows it on the whole."""
         total = self.total[halves].sum(0)
         if self.contrast is None:
             return total / max(sum(self.count[half] for half in halves), 1)
         power = self.power[halves].sum(0) / self.ring_count
-        power = power + LEAST_TRANSFER * power.max().clamp(min=1e-12)
+        power = power.clamp(min=LEAST_TRANSFER * float(power.max()) or 1.0)
         return to_images(to_fourier(total) / power[self.ring], self.box)
+
+    def corrected(self) -> torch.Tensor | None:
+        """The mean of both halves, without its background, with the mean transfer taken out of it; None where no
+        transfer is made use of. Rings of which little is transferred stay weak, or they would show their noise alone.
+        """
+        if self.contrast is None:
+            return None
+        level = self.contrast.level(self.box, self.total.device)
+        gain = level / (level.square() + LEAST_TRANSFER * level.square().max())
+        gain = gain[self.ring.clamp(max=len(gain) - 1)]
+        return to_images(to_fourier(self.mean([0, 1])) * gain, self.box)
 
 
 def average_particles(
@@ -91,9 +102,8 @@ def average_particles(
     the order of the set.
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
-    that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel),
-    each particle is multiplied by its transfer, and their sum is divided by that of the squared transfers, with
-    LEAST_TRANSFER of the largest added.
+    that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
+    is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones.
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
@@ -117,8 +127,9 @@ def average_particles(
     average = (total / n).float().cpu().numpy()
     if half_poses is None:
         return Averages(average, None)
-    first, second, both = ((sums.mean(h) + background).float().cpu().numpy() for h in ([0], [1], [0, 1]))
-    return Averages(average, (first, second), None if sums.contrast is None else both)
+    images = [sums.mean([0]), sums.mean([1]), sums.corrected()]
+    first, second, corrected = (i if i is None else (i + background).float().cpu().numpy() for i in images)
+    return Averages(average, (first, second), corrected)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:
