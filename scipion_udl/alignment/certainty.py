@@ -90,14 +90,11 @@ def share_of_sure(
 
 
 def _references(particles: PreparedParticles, averages: Averages, band: Band) -> list[Orientations]:
-    """The halves' averages, as what a particle with a transfer of 1 would be compared with, in all orientations."""
+    """The halves' averages, weighted, in all orientations: they show a particle whose (relative) transfer is 1."""
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
     images = torch.from_numpy(np.stack(averages.halves)).to(particles.device)
     halves = band.crop(particles.whiten(images, background, noise))
-    if particles.transfer(particles.usable[:1]) is not None:
-        # The halves are corrected for the transfer itself; particles are compared through it relative to its level.
-        halves = halves * band.spread(particles.contrast.level(particles.box, particles.device)[: band.k_max + 1])
     halves = [band.masked(half, particles.mask) for half in halves]
     weight = band.spread(Denoiser(band, halves).weight(1))
     return [Orientations(band, half * weight, ANGLES) for half in halves]
