@@ -105,10 +105,12 @@ def contrast_transfer(
 
     mean, half = (defocus.defocus_u + defocus.defocus_v) / 2, (defocus.defocus_u - defocus.defocus_v) / 2
     round_beam = not half.any()
+    # torch-ctf wants the larger defocus first: where the smaller is, the angle is that of the other axis.
+    angle, half = np.where(half < 0, defocus.angle + 90, defocus.angle), np.abs(half)
     values = calculate_ctf_2d(
         defocus=column(mean, 1e-4),
         astigmatism=0.0 if round_beam else column(half, 1e-4),
-        astigmatism_angle=0.0 if round_beam else column(defocus.angle),
+        astigmatism_angle=0.0 if round_beam else column(angle),
         voltage=common(defocus.voltage),
         spherical_aberration=common(defocus.cs),
         amplitude_contrast=common(defocus.amplitude_contrast),

@@ -46,6 +46,12 @@ def test_astigmatism_lies_as_the_angle_says(angle):
     assert np.allclose(found, by_formula(15000, 11000, angle, *frequencies()), atol=2e-3)
 
 
+def test_either_defocus_may_be_the_larger():
+    found = contrast_transfer(defocus([15000, 9000, 9000], [11000, 14000, 9000], 25.0), BOX, PIXEL).numpy()
+    for one, (u, v) in zip(found, [(15000, 11000), (9000, 14000), (9000, 9000)]):
+        assert np.allclose(one, by_formula(u, v, 25.0, *frequencies()), atol=2e-3)
+
+
 def test_the_larger_defocus_lies_along_x_at_angle_0():
     """Said without a formula: along x the first zero comes sooner than along y, at 30 degrees soonest at 30 degrees."""
     straight = contrast_transfer(defocus(20000, 8000, 0.0), BOX, PIXEL)[0]
