@@ -52,7 +52,7 @@ class PreparedParticles:
     """The particles of a source, prepared on a device.
 
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
-    of the disc that holds the particle, pixels of the source (None: 0.42 of the box). ``box`` is the working box,
+    of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
     known and to be made use of. Progress is told to ``report`` (stage, done, total).
     Raises UdlError for a box below SMALLEST_BOX.

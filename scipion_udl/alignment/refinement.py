@@ -153,6 +153,9 @@ class Refiner:
     def __init__(self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int) -> None:
         self.prepared, self.band, self.max_shift = prepared, band, max_shift
         self.maps = ShiftMaps(band, shift_reach(max_shift))
+        # Whole pixels need no more than the inner half of the frequencies; the rest comes in where fractions do.
+        self._inner = Band(band.box, min(band.k_max, band.box // 4), band.device)
+        self._inner_maps = ShiftMaps(self._inner, shift_reach(max_shift))
         self.coarse_band = Band(band.box, min(coarse, band.k_max), band.device)
         step = band.box / (4 * max(self.coarse_band.k_max, 1))
         self.coarse_maps = ShiftMaps(self.coarse_band, shift_reach(max_shift), step)
@@ -301,7 +304,10 @@ class Refiner:
         self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (n, 2) in the particle's own frame, value (n,)) of the best match over all shifts."""
-        shift, _ = peaks(self.maps, self.maps.of_products(particles.conj() * images))
+        k, inner = self.band.k_max, self._inner.k_max
+        rows, columns = slice(k - inner, k + inner + 1), slice(0, inner + 1)
+        products = particles[:, rows, columns].conj() * images[:, rows, columns]
+        shift, _ = peaks(self._inner_maps, self._inner_maps.of_products(products * self._inner.disc))
         for _ in range(2):
             sums = self._value_and_slopes(particles, shift, images)
             step = _solve_in_frame(normal[:, :2, :2], sums[:, 1:], base)
