@@ -21,6 +21,7 @@ from scipion_udl.convert import poses_of
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlImportParticles, ProtUdlTrain
+from scipion_udl.protocols.protocol_base import in_words_of_the_form
 from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
 from scipion_udl.tests.test_protocols_import import write_model
 
@@ -208,6 +209,26 @@ class TestUdlAlign2D(_UdlTest):
         errors = "\n".join(run.validate())
         self.assertIn("*Largest shift*", errors)
         self.assertIn("*Mask radius*", errors)
+
+
+class TestUdlCtf(_UdlTest):
+    """The choice of what is made of the particles' CTF."""
+
+    def test_the_form_says_it_in_the_words_of_the_engine(self) -> None:
+        for number, option in enumerate(("auto", "flipped", "signed", "none")):
+            run = self.newRun(ProtUdlAlign2D, ctfTreatment=number)
+            self.assertIn(f" --ctf {option}", run._alignOptions())
+            self.assertEqual(run.validate(), [])
+
+    def test_a_ctf_that_is_not_there_cannot_be_asked_for(self) -> None:
+        bare = self.importFile(self.star.parent / "particles.mrcs")
+        for number, refused in ((0, False), (1, True), (2, True), (3, False)):
+            errors = "\n".join(self.newRun(ProtUdlAlign2D, bare, ctfTreatment=number).validate())
+            self.assertEqual("have no CTF" in errors, refused)
+
+    def test_warnings_speak_of_the_form(self) -> None:
+        found = in_words_of_the_form("if so, give --ctf signed.")
+        self.assertEqual(found, "if so, give *CTF of the particles*: Phases were not flipped.")
 
 
 class TestUdlModels(_UdlTest):
