@@ -170,7 +170,8 @@ class FirstAverage:
                 self._circle_solver(subset).run(self.circle_band.crop(self.band.half_plane(start)), CIRCLE_ROUNDS)
             )
             return self._after_circle(subset, fit)
-        angle = self._refined(subset, np.where(far, found, first.angle), first.start)
+        angle = first.angle.copy()
+        angle[far] = self._refined(subset[far], found[far], first.start, self.shared)
         return First(self._solver(subset, angle).settle(first.start, log=self.log), angle, True, first.circled)
 
     def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
@@ -200,12 +201,17 @@ class FirstAverage:
         refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
         return state.angle[subset]
 
-    def _refined(self, subset: np.ndarray, angles: np.ndarray, start: Start) -> np.ndarray:
-        """Angles (degrees) of the subset, solved for to a fraction of the search's step against a first average."""
+    def _refined(
+        self, subset: np.ndarray, angles: np.ndarray, start: Start, limit: int | None = None
+    ) -> np.ndarray:
+        """Angles (degrees) of the subset, solved for to a fraction of the search's step against a first average; limit:
+        up to this ring of it."""
         refiner = Refiner(self.prepared, self.band, self.max_shift, self.shared)
         state = State.start(np.zeros(len(self.prepared)))
         state.angle[subset] = angles
-        reference = Reference(self.band, start.average, start.weight)
+        weight = start.weight.clone()
+        weight[(self.band.k_max if limit is None else limit) + 1 :] = 0
+        reference = Reference(self.band, start.average, weight)
         for number in (1, 2):
             refiner.sweep(state, [reference], np.zeros(len(state.angle), np.int64), f"angles, round {number}", subset)
         return state.angle[subset]
