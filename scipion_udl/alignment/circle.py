@@ -79,7 +79,7 @@ class CircleSolver:
             history.append(likelihood)
             if told:
                 told(number, likelihood)
-            if number > 5 and history[-1] - history[-4] < 1e-3 * abs(likelihood):
+            if number > 5 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), 0.03):
                 break
         return CircleFit(self._mean(whole), weight, history[-1], angle, history)
 
