@@ -25,7 +25,7 @@ CIRCLE_START = 8  # ring up to which halves that weigh all angles share their st
 CIRCLE_ROUNDS = 40
 SINGLES, TRIAL = 3, 8  # single particles to start from where there is no network, and rounds after which one is chosen
 DISAGREES = 8.0  # degrees: a search this far from the network's angle found another place
-FEW, MANY = 0.002, 0.05  # shares of particles that a search finds elsewhere: not worth it, and the network fails
+FEW, MANY = 0.001, 0.05  # shares of particles that a search finds elsewhere: not worth it, and the network fails
 
 
 @dataclass
