@@ -45,7 +45,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

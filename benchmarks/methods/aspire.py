@@ -38,12 +38,13 @@ def main() -> None:
     args = arguments(__doc__, [("--max-shift", more)])
     source = read_particles(args.data)
     radius = min(int(np.ceil(2 * np.sqrt(2) * args.max_shift)), source.box // 2 - 1)
-    images, result = args.out / "images.npy", args.out / "aspire.npy"
+    out = args.out.resolve()  # ASPIRE leaves its logs in the folder that it runs in
+    images, result = out / "images.npy", out / "aspire.npy"
     np.save(images, source.read(np.arange(len(source))))
     worker = Path(__file__).with_name("aspire_worker.py")
-    line = [ASPIRE_ENVIRONMENT / "bin" / "python", "-I", "-W", "ignore", worker, images, result, radius]
+    line = [ASPIRE_ENVIRONMENT.absolute() / "bin" / "python", "-I", "-W", "ignore", worker, images, result, radius]
     with (args.out / "log.txt").open("w") as log:
-        code = subprocess.run([str(word) for word in line], stdout=log, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run([str(word) for word in line], stdout=log, stderr=subprocess.STDOUT, cwd=out).returncode
     images.unlink()
     if code:
         sys.exit(f"{' '.join(map(str, line))} failed with {code}, see {args.out / 'log.txt'}")
