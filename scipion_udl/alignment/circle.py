@@ -19,6 +19,7 @@ from scipion_udl.alignment.orientations import AngleBins, Orientations
 from scipion_udl.alignment.sums import Sums
 
 FOLDS = 4
+STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains
 ANGLES = 60  # orientations over 180 degrees
 STEP = 16  # particles at a time: bounds the memory of the maps
 
@@ -79,7 +80,7 @@ class CircleSolver:
             history.append(likelihood)
             if told:
                 told(number, likelihood)
-            if number > 5 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), 0.03):
+            if number > 4 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), STILL):
                 break
         return CircleFit(self._mean(whole), weight, history[-1], angle, history)
 

@@ -22,7 +22,7 @@ from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_re
 FIRST_BAND = 40  # Fourier pixels of the working box
 CIRCLE_BAND = 16  # of the rounds that weigh all angles
 CIRCLE_START = 8  # ring up to which halves that weigh all angles share their start
-CIRCLE_ROUNDS = 40
+CIRCLE_ROUNDS = 40  # at most; a quarter of them for halves, which start from what all have found
 SINGLES, TRIAL = 3, 8  # single particles to start from where there is no network, and rounds after which one is chosen
 DISAGREES = 8.0  # degrees: a search this far from the network's angle found another place
 FEW, MANY = 0.001, 0.05  # shares of particles that a search finds elsewhere: not worth it, and the network fails
@@ -110,7 +110,7 @@ class FirstAverage:
             start = low
             if first.circled:
                 fit = self._circle_solver(subset[members]).run(
-                    self.circle_band.crop(inner.half_plane(low)), CIRCLE_ROUNDS
+                    self.circle_band.crop(inner.half_plane(low)), CIRCLE_ROUNDS // 4
                 )
                 begin = self._as_start(fit)
                 first.angle[members] = self._refined(subset[members], fit.angle.double().cpu().numpy(), begin)
