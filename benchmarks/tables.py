@@ -193,7 +193,10 @@ def times(rows: Rows) -> str:
     body = []
     for method in rows.methods("main"):
         mine = [row for row in rows.of("main") if row["method"] == method]
-        cells = [f"{np.median([row[column] for row in mine]):.{digits}f}" for column, digits in _TIMES]
+        cells = []
+        for column, digits in _TIMES:
+            values = [row[column] for row in mine if row[column] is not None]
+            cells.append(f"{np.median(values):.{digits}f}" if values else "")
         body.append([label(method), "512", f"median of {len(mine)} cases", *cells])
     for row in rows.of("large"):
         cells = [f"{row[column]:.{digits}f}" for column, digits in _TIMES]
@@ -330,7 +333,7 @@ def everything(rows: Rows) -> str:
         "correlation": ("correlation", lambda v: "-" if v is None else f"{v:.3f}"),
         "true_resolution": ("FRC 0.5 (A)", degrees), "claimed_resolution": ("claimed (A)", degrees),
         "cpu_s": ("CPU (s)", degrees), "wall_s": ("wall (s)", degrees),
-        "memory_mb": ("memory (MB)", lambda v: f"{v:.0f}"),
+        "memory_mb": ("memory (MB)", lambda v: "-" if v is None else f"{v:.0f}"),
     }  # fmt: skip
     head = ["case", "method", *(words for words, _ in columns.values())]
     body = [_line(row, columns) for row in rows.all]
