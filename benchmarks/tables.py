@@ -273,13 +273,14 @@ def programs(rows: Rows) -> str:
 def stamp(rows: Rows) -> str:
     """Machine, dates and versions of all rows."""
 
-    def every(column: str) -> list[str]:
-        return sorted({row[column] for row in rows.all if row[column]})
+    def every(column: str, mine: Sequence[Row] = rows.all) -> list[str]:
+        return sorted({row[column] for row in mine if row[column]})
 
     days = every("date")
+    own = [row for row in rows.all if row["method"].startswith("own")]  # the others do not change with the program
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return (f"Measured {when} on: {'; '.join(every('machine'))}. scipion-udl {', '.join(every('version'))} "
-            f"(commits {', '.join(every('commit'))}), {'; '.join(every('python'))}.\n")  # fmt: skip
+            f"(commits {', '.join(every('commit', own))}), {'; '.join(every('python'))}.\n")  # fmt: skip
 
 
 def page(rows: Rows, confidence_csv: Path, images: dict[str, str]) -> str:

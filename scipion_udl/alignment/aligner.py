@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import nn
 
 from scipion_udl.alignment.first import First, FirstAverage
@@ -169,11 +170,10 @@ class Aligner:
     # Averages
 
     def _wide(self, average: torch.Tensor) -> torch.Tensor:
-        return self.band.crop(self.first.band.half_plane(average))
+        return self.band.taken_from(self.first.band, average)
 
     def _widen(self, average: torch.Tensor, weight: torch.Tensor) -> Reference:
-        padded = weight.new_zeros(self.band.k_max + 1)
-        padded[: len(weight)] = weight
+        padded = functional.pad(weight, (0, self.band.k_max + 1 - len(weight)))
         return Reference(self.band, self._wide(average), padded)
 
     def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:

@@ -11,7 +11,7 @@ import torch
 from scipion_udl.alignment.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.resolution import frc_weights
+from scipion_udl.alignment.resolution import frc_weights, of_more
 
 LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
 
@@ -63,12 +63,11 @@ class _HalfSums:
         return None if self.contrast is None else self.contrast.evaluate(part, self.box, self.total.device)
 
     def add(self, half: int, images: torch.Tensor, gain: torch.Tensor, transfer: torch.Tensor | None) -> None:
-        """Add aligned images (n, D, D) times ``gain`` (n,), 0 for those that do not count."""
+        """Add aligned images (n, D, D) times ``gain`` (n,)."""
         self.total[half] += torch.einsum("n,nyx->yx", gain, images.double())
-        self.count[half] += int((gain > 0).sum())
+        self.count[half] += len(images)
         if transfer is not None:
-            counted = (transfer[gain > 0].square()).sum(0).double().flatten()
-            self.power[half].index_add_(0, self.ring.flatten(), counted)
+            self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
 
     def mean(self, halves: list[int]) -> torch.Tensor:
         """The mean (D, D) of one half or both, without its background: as the microscope shows it on the whole."""
@@ -122,8 +121,8 @@ def average_particles(
             own = apply_poses(images, fill, half_poses[part], transfer) - fill[:, None, None]
             gain = torch.from_numpy(noise / std[part]).to(device)
             for number in (0, 1):
-                members = torch.from_numpy(counted[part] & (half[part] == number)).to(device)
-                sums.add(number, own, gain * members, transfer)
+                rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)
+                sums.add(number, own[rows], gain[rows], None if transfer is None else transfer[rows])
     average = (total / n).float().cpu().numpy()
     if half_poses is None:
         return Averages(average, None)
@@ -136,9 +135,8 @@ def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, sh
     """An average (D, D) with every Fourier ring weighted by what the half-set FRC says of the average of both halves;
     rings up to ``shared``, where the FRC proves nothing, are kept."""
     box = average.shape[-1]
-    whole = 2 * np.clip(frc, 0, 1) / (1 + np.clip(frc, 0, 1))
     per_ring = torch.zeros(box, dtype=torch.float64)
-    per_ring[: len(whole)] = frc_weights(torch.from_numpy(whole), floor=0.25)
+    per_ring[: len(frc)] = frc_weights(of_more(torch.from_numpy(frc), 2), floor=0.25)
     per_ring[: max(int(shared), 4)] = 1
     coefficients = to_fourier(torch.from_numpy(average - background).double())
     ring = radii(box).round().long()

@@ -7,14 +7,12 @@ nothing. So it counts, ring by ring, by what two halves that never saw each othe
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.refinement import peaks
-from scipion_udl.alignment.resolution import frc_weights, ring_correlation
+from scipion_udl.alignment.resolution import frc_weights, over_rings, ring_correlation
 
 EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves' differences must exceed
-SMOOTH = 2  # rings to either side
 
 
 def half_turn_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch.Tensor:
@@ -39,9 +37,4 @@ def confirmed_rings(band: Band, maps: ShiftMaps, averages: list[torch.Tensor]) -
     chance = ((reach * count).pow(2) / (count / 2).clamp(min=1)).sum().sqrt()
     if float((reach * count * agreement).sum()) < EVIDENCE * float(chance):
         return torch.zeros_like(band.disc)
-
-    def around(values: torch.Tensor) -> torch.Tensor:
-        return functional.pad(values, (SMOOTH, SMOOTH)).unfold(0, 2 * SMOOTH + 1, 1).sum(-1)
-
-    smooth = around(agreement * count) / around(count).clamp(min=1)
-    return band.spread(smooth.clamp(0, 1) * (reach > 0))
+    return band.spread(over_rings(agreement, count).clamp(0, 1) * (reach > 0))

@@ -14,6 +14,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.circle import log_likelihoods
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.geometry import wrap
@@ -39,8 +40,8 @@ def with_certainty(claim: Claim, sure: float) -> Claim:
     if claim.signal is False and sure >= ENOUGH:
         note = (
             "No resolution is claimed: two halves of the set, aligned apart from each other, do not agree on anything "
-            "finer than their common start. But the particles are no noise, {sure:.0%} of their angles can be expected "
-            f"to be right to {CLOSE:g} degrees (modulo 180)."
+            f"finer than their common start. But the particles are no noise, {sure:.0%} of their angles can be "
+            f"expected to be right to {CLOSE:g} degrees (modulo 180)."
         )
         return replace(claim, signal=None, note=note, sure=sure)
     return replace(claim, sure=sure if claim.signal else None)
@@ -75,8 +76,7 @@ def share_of_sure(
     angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
     sure = []
     for part, coefficients in particles.chunks(chosen, "certainty"):
-        transfer = particles.transfer(part)
-        images = band.crop(coefficients if transfer is None else coefficients * transfer)
+        images = band.crop(particles.through_transfer(part, coefficients))
         for number, orientations in enumerate(references):
             own = np.flatnonzero(alignment.half[part] != number)
             for rows in np.split(own, range(STEP, len(own), STEP)):
@@ -103,12 +103,6 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
 def _angle_likelihood(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> torch.Tensor:
     """The likelihood of every angle modulo 180, (n, ANGLES) float64 that sum to 1, of particles (n, band) that were
     multiplied with their transfer; all shifts and both ways round count together."""
-    both = torch.cat([particles, particles.conj()])
-    reach = float(maps.shifts[-1])
-    prior = -(maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2) / (2 * (reach / 2) ** 2)
-    prior = prior.masked_fill(~maps.inside, -torch.inf)
-    logs = []
-    for image in orientations.images:
-        found = (2 * maps.of_products(both.conj() * image) + prior).flatten(1).double()
-        logs.append(torch.logsumexp(found, 1).view(2, -1).logsumexp(0))
+    found = log_likelihoods(particles, orientations, maps)
+    logs = [torch.logsumexp(values.double(), 1).view(2, -1).logsumexp(0) for values in found]
     return torch.softmax(torch.stack(logs, 1), 1)

@@ -8,7 +8,7 @@ In a coarse band this costs about a millisecond a particle and round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +16,8 @@ import torch
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.orientations import AngleBins, Orientations
-from scipion_udl.alignment.sums import Sums
+from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
 
-FOLDS = 4
 STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains
 ANGLES = 60  # orientations over 180 degrees
 STEP = 16  # particles at a time: bounds the memory of the maps
@@ -59,9 +58,6 @@ class CircleSolver:
         self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
         self.folds = min(FOLDS, len(particles))
         self.fold = torch.arange(len(particles), device=band.device) % self.folds
-        square = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2
-        reach = float(maps.shifts[-1])
-        self.prior = (-square / (2 * (reach / 2) ** 2)).masked_fill(~maps.inside, -torch.inf)
         # Log odds and posteriors of all angles and shifts of STEP particles, written over and over.
         size = len(maps.shifts)
         self._logs = torch.empty(STEP, 2 * ANGLES, size * size, device=band.device)
@@ -72,10 +68,10 @@ class CircleSolver:
         history: list[float] = []
         for number in range(1, rounds + 1):
             sums, likelihood, angle = self._expect(references)
-            whole = sum(sums[1:], sums[0])
-            denoiser = Denoiser(self.band, [self._mean(sum(sums[h + 2 :: 2], sums[h])) for h in (0, 1)])
-            share = 2 * (self.folds - 1) / self.folds
-            weight = denoiser.weight(share)
+            whole = add_up(sums)
+            weight = Denoiser(self.band, [self._mean(half) for half in halves_of(sums)]).weight(
+                share_of_others(self.folds)
+            )
             references = [self._mean(whole - own) * self.band.spread(weight) for own in sums]
             history.append(likelihood)
             if told:
@@ -109,10 +105,8 @@ class CircleSolver:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(log evidence (n,), likeliest angle (n,)) of particles, which are added to the bins by their likelihood."""
         maps, n, size = self.maps, len(particles), len(self.maps.shifts)
-        both = torch.cat([particles, particles.conj()])
         logs = self._logs[:n]
-        for place, image in enumerate(orientations.images):
-            found = (2 * maps.of_products(both.conj() * image) + self.prior).flatten(1)
+        for place, found in enumerate(log_likelihoods(particles, orientations, maps)):
             logs[:, place], logs[:, ANGLES + place] = found[:n], found[n:]
         flat = logs.flatten(1)
         evidence = torch.logsumexp(flat, 1)
@@ -125,3 +119,11 @@ class CircleSolver:
             weights = posterior[who, way * ANGLES + where].view(-1, size, size)
             bins.add(where, those[who] * maps.blur(weights))
         return evidence, marginal.argmax(1).float() * orientations.step
+
+
+def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> Iterator[torch.Tensor]:
+    """For every orientation the log likelihood of all shifts, their prior with it, (2 n, S * S), of particles (n, band)
+    times their transfer and then of the same turned by 180 degrees."""
+    both = torch.cat([particles, particles.conj()])
+    for image in orientations.images:
+        yield (2 * maps.of_products(both.conj() * image) + maps.prior).flatten(1)

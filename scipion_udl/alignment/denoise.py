@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as functional
 
 from scipion_udl.alignment.fourier import Band, ShiftMaps, soft_disc
-from scipion_udl.alignment.resolution import frc_weights, of_more, ring_correlation
+from scipion_udl.alignment.resolution import frc_weights, of_more, over_rings, ring_correlation
 
 NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
 LOCAL = 0.025  # of the box: standard deviation of the window in which local power is measured
-SMOOTH = 2  # rings to either side, over which the agreement of antisymmetric parts is averaged
 CAUTION = 1.5  # times the mean noise power: what a place must exceed to count as more than noise
 
 
@@ -68,8 +67,7 @@ class Denoiser:
 
     def _odd_weight(self, within: torch.Tensor, share: float) -> torch.Tensor:
         """The antisymmetric part's weight, laid out over the band: it may be weak in some rings and come back."""
-        count = self.band.ring_count.double()
-        agreed = _around(self.odd * count) / _around(count).clamp(min=1)
+        agreed = over_rings(self.odd, self.band.ring_count.double())
         return self.band.spread(of_more(agreed, share) * within)
 
     def _to_centre(self, image: torch.Tensor) -> torch.Tensor:
@@ -91,11 +89,6 @@ def _even(band: torch.Tensor) -> torch.Tensor:
 
 def _odd(band: torch.Tensor) -> torch.Tensor:
     return 1j * band.imag
-
-
-def _around(values: torch.Tensor) -> torch.Tensor:
-    """Sums over SMOOTH rings to either side."""
-    return functional.pad(values, (SMOOTH, SMOOTH)).unfold(0, 2 * SMOOTH + 1, 1).sum(-1)
 
 
 def _smooth(values: torch.Tensor, sigma: float) -> torch.Tensor:

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 
 from scipion_udl.alignment.circle import CircleFit, CircleSolver
 from scipion_udl.alignment.fourier import Band, ShiftMaps, transform
 from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.initial import BranchSolver, Start
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_reach
+from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 
 FIRST_BAND = 40  # Fourier pixels of the working box
 CIRCLE_BAND = 16  # of the rounds that weigh all angles
 CIRCLE_START = 8  # ring up to which halves that weigh all angles share their start
 CIRCLE_ROUNDS = 40  # at most; a quarter of them for halves, which start from what all have found
 SINGLES, TRIAL = 3, 8  # single particles to start from where there is no network, and rounds after which one is chosen
-DISAGREES = 8.0  # degrees: a search this far from the network's angle found another place
 FEW, MANY = 0.001, 0.05  # shares of particles that a search finds elsewhere: not worth it, and the network fails
 
 
@@ -93,8 +93,7 @@ class FirstAverage:
             ]
             best = max(fits, key=lambda fit: fit.likelihood)
             begin = best.average * band.spread(best.weight)
-        fit = self._told(solver.run(begin, CIRCLE_ROUNDS))
-        return self._after_circle(subset, fit)
+        return self._after_circle(subset, self._weighed(solver, begin, CIRCLE_ROUNDS))
 
     def halves(self, first: First, subset: np.ndarray, half: np.ndarray) -> list[torch.Tensor]:
         """An average (band) for either half of the subset (half: (n,) 0 or 1): from the low-passed first average on
@@ -109,8 +108,8 @@ class FirstAverage:
                 continue
             start = low
             if first.circled:
-                fit = self._circle_solver(subset[members]).run(
-                    self.circle_band.crop(inner.half_plane(low)), CIRCLE_ROUNDS // 4
+                fit = self._weighed(
+                    self._circle_solver(subset[members]), self.circle_band.taken_from(inner, low), CIRCLE_ROUNDS // 4
                 )
                 begin = self._as_start(fit)
                 first.angle[members] = self._refined(subset[members], fit.angle.double().cpu().numpy(), begin)
@@ -127,7 +126,7 @@ class FirstAverage:
         angle[subset] = angles
 
         def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-            those = self._through_transfer(part, coefficients)
+            those = self.prepared.through_transfer(part, coefficients)
             return band.of_images(transform(those, band.box, torch.from_numpy(angle[part]).to(band.device)))
 
         particles = self.prepared.all(subset, "first average", turned)
@@ -137,14 +136,10 @@ class FirstAverage:
     def _circle_solver(self, subset: np.ndarray) -> CircleSolver:
         band = self.circle_band
         particles = self.prepared.all(
-            subset, "full circle", lambda part, values: band.crop(self._through_transfer(part, values))
+            subset, "full circle", lambda part, values: band.crop(self.prepared.through_transfer(part, values))
         )
         maps = ShiftMaps(band, shift_reach(self.max_shift), band.box / (4 * band.k_max))
         return CircleSolver(band, maps, self.prepared.mask, particles, self._power(subset, band))
-
-    def _through_transfer(self, part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        transfer = self.prepared.transfer(part)
-        return coefficients if transfer is None else coefficients * transfer
 
     def _power(self, subset: np.ndarray, band: Band) -> torch.Tensor | None:
         """Squared transfers per ring of a band, (len(subset), k_max + 1); None where they are not known."""
@@ -153,45 +148,44 @@ class FirstAverage:
             transfer = self.prepared.transfer(subset[start : start + self.prepared.chunk])
             if transfer is None:
                 return None
-            parts.append(band.ring_totals(band.crop(transfer).square()) / band.ring_count)
+            parts.append(band.ring_means(band.crop(transfer).square()))
         return torch.cat(parts)
 
     def _searched(self, subset: np.ndarray, first: First) -> First | None:
         """What a full-circle search against the average makes of it: where some particles lie elsewhere, they are put
         there; where many do, all are weighed over the full circle. None where the angles hold."""
         found = self._search(subset, first.start)
-        far = np.abs(wrap(found - first.angle, 180.0)) > DISAGREES
+        far = np.abs(wrap(found - first.angle, 180.0)) > FAR
         self.log(f"Full-circle search: the angle of {far.mean():.1%} of {len(subset)} particles lies elsewhere")
         if far.mean() <= FEW:
             return None
         if far.mean() > MANY:
             start = first.start.average * self.band.spread(first.start.weight)
-            fit = self._told(
-                self._circle_solver(subset).run(self.circle_band.crop(self.band.half_plane(start)), CIRCLE_ROUNDS)
-            )
-            return self._after_circle(subset, fit)
+            solver = self._circle_solver(subset)
+            start = self.circle_band.taken_from(self.band, start)
+            return self._after_circle(subset, self._weighed(solver, start, CIRCLE_ROUNDS))
         angle = first.angle.copy()
         angle[far] = self._refined(subset[far], found[far], first.start, self.shared)
         return First(self._solver(subset, angle).settle(first.start, log=self.log), angle, True, first.circled)
 
+    def _weighed(self, solver: CircleSolver, start: torch.Tensor, rounds: int) -> CircleFit:
+        """The rounds of a solver from a weighted average (band), with their progress told."""
+        return solver.run(start, rounds, lambda number, _: self.prepared.report("all angles", number, rounds))
+
     def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
+        self.log(
+            f"All angles weighed in {len(fit.history)} rounds: log likelihood a particle from {fit.history[0]:.2f} to "
+            f"{fit.likelihood:.2f}"
+        )
         self.shared = min(CIRCLE_START, self.band.k_max)
         begin = self._as_start(fit)
         angle = self._refined(subset, fit.angle.double().cpu().numpy(), begin)
         return First(self._solver(subset, angle).settle(begin, log=self.log), angle, True, True)
 
     def _as_start(self, fit: CircleFit) -> Start:
-        weight = fit.weight.new_zeros(self.band.k_max + 1)
-        weight[: len(fit.weight)] = fit.weight
-        average = self.band.crop(self.circle_band.half_plane(fit.average))
+        weight = functional.pad(fit.weight, (0, self.band.k_max + 1 - len(fit.weight)))
+        average = self.band.taken_from(self.circle_band, fit.average)
         return Start(average, weight, fit.likelihood, torch.zeros(len(fit.angle)), "full circle", fit.history)
-
-    def _told(self, fit: CircleFit) -> CircleFit:
-        self.log(
-            f"All angles weighed in {len(fit.history)} rounds: log likelihood a particle from {fit.history[0]:.2f} to "
-            f"{fit.likelihood:.2f}"
-        )
-        return fit
 
     def _search(self, subset: np.ndarray, start: Start) -> np.ndarray:
         """Angles (degrees, modulo 360) of the subset by full-circle search against a first average."""

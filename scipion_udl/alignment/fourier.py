@@ -187,6 +187,14 @@ class Band:
         """Sums over rings of each of real values (n, 2 k_max + 1, k_max + 1), (n, k_max + 1), in float32."""
         return values.flatten(1) @ self._of_ring
 
+    def ring_means(self, values: torch.Tensor) -> torch.Tensor:
+        """Means over rings of each of real values (n, 2 k_max + 1, k_max + 1), (n, k_max + 1), in float32."""
+        return self.ring_totals(values) / self.ring_count
+
+    def taken_from(self, other: Band, image: torch.Tensor) -> torch.Tensor:
+        """An image (..., band) of another band of this box, cut off or filled up with 0."""
+        return self.crop(other.half_plane(image))
+
     def spread(self, per_ring: torch.Tensor) -> torch.Tensor:
         """Values per ring (k_max + 1,) laid out over the band, (2 k_max + 1, k_max + 1), float32, 0 outside the disc.
         """
@@ -208,7 +216,10 @@ class ShiftMaps:
         turn = 2 * math.pi / band.box
         self._rows = torch.polar(torch.ones(1, device=band.device), turn * self.shifts[:, None] * band.ky)
         self._columns = torch.polar(torch.ones(1, device=band.device), turn * band.kx[:, None] * self.shifts)
-        self.inside = (self.shifts[:, None] ** 2 + self.shifts[None] ** 2) <= reach**2
+        square = self.shifts[:, None] ** 2 + self.shifts[None] ** 2
+        self.inside = square <= reach**2
+        # Log prior of the shifts (S, S): a Gaussian whose second standard deviation is the farthest of them.
+        self.prior = (-square / (2 * (float(self.shifts[-1]) / 2) ** 2)).masked_fill(~self.inside, -torch.inf)
         self._weight = band.weight
 
     def correlate(self, band: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

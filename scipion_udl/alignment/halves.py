@@ -17,14 +17,12 @@ from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.orientations import turned_band
-from scipion_udl.alignment.refinement import CLEAR, Reference, Refiner, State, register
-from scipion_udl.alignment.sums import Sums
+from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, register
+from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
 
-FOLDS = 4
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
-ELSEWHERE = 8.0  # degrees: farther than the sweeps reach
 FLIPS = 0.002  # share of particles that turn round in a round, below which it is settled
 
 
@@ -75,8 +73,8 @@ class HalfRefinement:
         first: told indices and coefficients of each chunk of the first round, before it is aligned.
         """
         source, scale = self.prepared.source, self.prepared.scale
+        references = self.references(averages)
         for number in range(1, rounds + 1):
-            references = self.references(averages)
             result = self.refiner.sweep(
                 state,
                 references,
@@ -87,9 +85,10 @@ class HalfRefinement:
                 settle=number > (1 if len(usable) > LARGE else 2),
             )
             first = None
-            averages = self._means(result.sums)
-            reach = int((self._denoiser(averages).weight(1) > 0).sum())
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
+            averages = self._means(result.sums)
+            references = self.references(averages)
+            reach = int((references[0].ring_weight > 0).sum())
             moved = f"angles moved by {result.turned:.3f} degrees"
             if number > 1:  # the first round only finds the shifts
                 moved += f" and shifts by {result.moved * scale:.3f} px"
@@ -152,12 +151,12 @@ class HalfRefinement:
                 search = False
             elif number > 1 and result.turned < STILL * turn and result.moved < STILL * move and result.flipped < FLIPS:
                 break
-            whole = sum(result.sums[1:], result.sums[0])
+            whole = add_up(result.sums)
             total = self._means([whole])[0]
             judges = self._means([whole - own for own in result.sums])
-            share = 2 * (FOLDS - 1) / FOLDS
+            share = share_of_others(FOLDS)
             # For the way round, which no claim rests on, halves that saw the same reference tell more.
-            judging = self._denoiser(self._means([sum(result.sums[h + 2 :: 2], result.sums[h]) for h in (0, 1)]))
+            judging = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
 
@@ -167,9 +166,9 @@ class HalfRefinement:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
         trial = state.copy()
         reach = int((joint.ring_weight > 0).sum())
-        searcher = Refiner(self.prepared, self.band, float(self.refiner.max_shift), max(reach, 8))
+        searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8))
         searcher.search(trial, arbiters, self.split.fold, "last search", usable)
-        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > ELSEWHERE]
+        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]
         for number in (1, 2):
             self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
         better = far[trial.score[far] > state.score[far]]

@@ -22,9 +22,8 @@ import torch
 
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.alignment.sums import Sums
+from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
 
-FOLDS = 4
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
 STEP = 64  # particles at a time: bounds the memory of the shift maps
@@ -50,17 +49,17 @@ class Start:
 
 
 def expectation(
-    maps: ShiftMaps, particles: torch.Tensor, reference: torch.Tensor, prior: torch.Tensor, both: bool = True
+    maps: ShiftMaps, particles: torch.Tensor, reference: torch.Tensor, both: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(log evidence (N,), posterior (N, 2, S, S)) of the candidates and shifts of particles against a reference.
 
     particles: bands (N, ...), already turned by the network's angle, times their transfer; reference: one band, Wiener
-    weighted; prior: (S, S) log prior of the shifts. Noise has variance 1 a coefficient. With ``both`` false the second
-    candidate is left out. What does not depend on candidate and shift is left out of the evidence.
+    weighted. Noise has variance 1 a coefficient. With ``both`` false the second candidate is left out. What does not
+    depend on candidate and shift is left out of the evidence.
     """
-    logs = 2 * maps.correlate(particles, reference)[:, None] + prior
+    logs = 2 * maps.correlate(particles, reference)[:, None] + maps.prior
     if both:
-        logs = torch.cat([logs, 2 * maps.correlate(particles.conj(), reference)[:, None] + prior], 1)
+        logs = torch.cat([logs, 2 * maps.correlate(particles.conj(), reference)[:, None] + maps.prior], 1)
     flat = logs.flatten(1)
     return torch.logsumexp(flat, 1), torch.softmax(flat, 1).view(logs.shape)
 
@@ -85,9 +84,6 @@ class BranchSolver:
         self.is_centred = False
         self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
-        reach = float(maps.shifts[-1])
-        square = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2
-        self.prior = (-square / (2 * (reach / 2) ** 2)).masked_fill(~maps.inside, -torch.inf)
 
     def run(
         self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False, local: bool = False
@@ -100,12 +96,11 @@ class BranchSolver:
         references = [start] * (int(self.fold.max()) + 1)
         history: list[float] = []
         for _ in range(rounds):
-            sums, powers, likelihood, turned = self._expect(references, symmetric)
-            total, power = sum(sums), sum(powers)
-            halves = [self._finish(sum(sums[h::2]), sum(powers[h::2]), symmetric) for h in (0, 1)]
-            references = [self._finish(total - s, power - p, symmetric) for s, p in zip(sums, powers)]
-            # A particle's reference holds all folds but its own: so many times what either half has.
-            share = 2 * (len(sums) - 1) / max(len(sums), 2)
+            sums, likelihood, turned = self._expect(references, symmetric)
+            whole = add_up(sums)
+            references = [self._finish(whole - own, symmetric) for own in sums]
+            share = share_of_others(len(sums))
+            halves = [self._finish(half, symmetric) for half in halves_of(sums)]
             denoiser = Denoiser(self.band, halves, local=local)
             weight = denoiser.weight(share)
             if self.is_centred:
@@ -115,15 +110,14 @@ class BranchSolver:
             history.append(likelihood)
             if len(history) > 3 and abs(history[-1] - history[-2]) < 1e-3 * max(1.0, 0.01 * abs(likelihood)):
                 break
-        return Start(self._finish(total, power, symmetric), weight, history[-1], turned, name, history)
+        return Start(self._finish(whole, symmetric), weight, history[-1], turned, name, history)
 
     def _expect(
         self, references: list[torch.Tensor], symmetric: bool
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor], float, torch.Tensor]:
-        """Sums of the expected aligned particles per fold (centred), of their squared transfers, the likelihood, the
-        branches."""
+    ) -> tuple[list[Sums], float, torch.Tensor]:
+        """Sums of the expected aligned particles per fold (centred), the likelihood, the branches."""
         band, maps = self.band, self.maps
-        sums, powers, evidence = [], [], 0.0
+        sums, evidence = [], 0.0
         turned = torch.zeros(len(self.particles), device=band.device)
         drift = torch.zeros(2, dtype=torch.float64, device=band.device)
         for fold, reference in enumerate(references):
@@ -131,7 +125,7 @@ class BranchSolver:
             total = torch.zeros_like(reference)
             for part in members.split(STEP):
                 particles = self.particles[part]
-                logs, posterior = expectation(maps, particles, reference, self.prior, both=not symmetric)
+                logs, posterior = expectation(maps, particles, reference, both=not symmetric)
                 total += (particles * maps.blur(posterior[:, 0])).sum(0)
                 if not symmetric:
                     total += (particles.conj() * maps.blur(posterior[:, 1])).sum(0)
@@ -139,23 +133,25 @@ class BranchSolver:
                 across = posterior.sum((0, 1)).double()
                 drift += torch.stack([(across.sum(0) * maps.shifts).sum(), (across.sum(1) * maps.shifts).sum()])
                 evidence += float(logs.double().sum())
-            sums.append(total)
-            powers.append(self.power[members].double().sum(0))
-            evidence -= float((powers[-1] * band.ring_sums(reference.abs().square())).sum())
+            sums.append(Sums(total, self.power[members].double().sum(0), len(members)))
+            evidence -= float((sums[-1].transfer * band.ring_sums(reference.abs().square())).sum())
         centre = (-drift / len(self.particles)).float()
-        return [band.shifted(s, centre) for s in sums], powers, evidence / len(self.particles), turned
+        for fold in sums:
+            fold.total = band.shifted(fold.total, centre)
+        return sums, evidence / len(self.particles), turned
 
-    def _finish(self, total: torch.Tensor, power: torch.Tensor, symmetric: bool) -> torch.Tensor:
-        masked = self.band.masked(Sums(total, power, 0).mean(self.band), self.mask)
+    def _finish(self, sums: Sums, symmetric: bool) -> torch.Tensor:
+        masked = self.band.masked(sums.mean(self.band), self.mask)
         return masked.real.to(masked.dtype) if symmetric else masked
 
     def symmetric_start(self, rounds: int = 15) -> Start:
         """The two-fold symmetrised average: shifts are known against it, branches are not."""
         blurred = self.particles.real.sum(0).to(self.particles.dtype) * (self.band.radius < 12)
-        return self.run(self._finish(blurred, self._all_power(), True), rounds, "symmetrised", symmetric=True)
+        return self.run(self._finish(self._all(blurred), True), rounds, "symmetrised", symmetric=True)
 
-    def _all_power(self) -> torch.Tensor:
-        return self.power.double().sum(0)
+    def _all(self, total: torch.Tensor) -> Sums:
+        """A sum (band) over all particles, with their transfers."""
+        return Sums(total, self.power.double().sum(0), len(self.particles))
 
     def spectral_start(self, symmetric: Start) -> torch.Tensor:
         """An average (band) with the branches that the antisymmetric parts agree on.
@@ -168,7 +164,7 @@ class BranchSolver:
         aligned = torch.empty_like(self.particles)
         for start in range(0, len(aligned), STEP):
             part = self.particles[start : start + STEP]
-            _, posterior = expectation(self.maps, part, reference, self.prior, both=False)
+            _, posterior = expectation(self.maps, part, reference, both=False)
             aligned[start : start + STEP] = band.masked(part * self.maps.blur(posterior[:, 0]), self.mask)
         odd = (aligned.imag * band.weight.sqrt()).flatten(1)
         vector = torch.linalg.eigh(odd @ odd.T).eigenvectors[:, -1]
@@ -176,12 +172,12 @@ class BranchSolver:
         for _ in range(10):
             sign = torch.where(odd @ (sign @ odd) >= 0, 1.0, -1.0)
         both = torch.complex(aligned.real, aligned.imag * sign[:, None, None])
-        return Sums(both.sum(0), self._all_power(), len(both)).mean(band)
+        return self._all(both.sum(0)).mean(band)
 
     def single_start(self, number: int) -> torch.Tensor:
         """An average (band) that is one particle, low-passed."""
         low = self.particles[number] * (self.band.radius < 16)
-        return self._finish(low, self._all_power() / len(self.particles), False)
+        return self._finish(self._all(low * len(self.particles)), False)
 
     def centred(self, reference: torch.Tensor) -> BranchSolver:
         """A solver for the same particles, each centred (and turned by 180 degrees where that fits better) on a
@@ -196,7 +192,7 @@ class BranchSolver:
         for start in range(0, len(particles), STEP):
             part = self.particles[start : start + STEP]
             candidates = torch.stack([part, part.conj()], 1)
-            logs = (2 * maps.correlate(candidates, reference) + self.prior).flatten(2)
+            logs = (2 * maps.correlate(candidates, reference) + maps.prior).flatten(2)
             value, place = logs.max(-1)
             flipped = value[:, 1] > value[:, 0]
             place = torch.where(flipped, place[:, 1], place[:, 0])
@@ -210,7 +206,7 @@ class BranchSolver:
 
     def mean(self) -> torch.Tensor:
         """The plain mean (band) of the particles as they are, their transfer taken out."""
-        return Sums(self.particles.sum(0), self._all_power(), len(self.particles)).mean(self.band)
+        return self._all(self.particles.sum(0)).mean(self.band)
 
     def home(self, average: torch.Tensor) -> torch.Tensor:
         """An average (band) of this solver in the frame of the solver that was centred."""

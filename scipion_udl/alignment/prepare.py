@@ -129,6 +129,11 @@ class PreparedParticles:
             return None
         return self.contrast.evaluate(indices, self.box, self.device)
 
+    def through_transfer(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients (n, box, box//2 + 1) of particles, each times its contrast transfer where that is known."""
+        transfer = self.transfer(indices)
+        return coefficients if transfer is None else coefficients * transfer
+
     def all(
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:

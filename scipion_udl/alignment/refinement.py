@@ -25,6 +25,7 @@ from scipion_udl.alignment.sums import Sums
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
+FAR = 2 * MAX_TURN  # degrees between two angles that are different places for sweeps
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
 STAY = 0.5  # half the log likelihood by which the other way round must be better to be taken: not on a mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
@@ -129,14 +130,13 @@ class SweepResult:
 class Matched:
     """Poses of n particles that were compared with a reference; torch, working pixels.
 
-    angle: (n,) degrees; shift: (n, 2), to apply after turning; turn: (n,) how far the last step turned them; score,
-    log_odds: (n,); place: (n,) bin of the angle among the orientations; centred: (n, band) the particles moved to the
-    centre (and conjugate where their angle is in the other half circle), not turned.
+    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); place: (n,) bin of the angle
+    among the orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in
+    the other half circle), not turned.
     """
 
     angle: torch.Tensor
     shift: torch.Tensor
-    turn: torch.Tensor
     score: torch.Tensor
     log_odds: torch.Tensor
     place: torch.Tensor
@@ -230,7 +230,7 @@ class Refiner:
         if transfer is None:
             return particles, None, ring_power
         transfer = band.crop(transfer)
-        return particles * transfer, band.ring_totals(transfer.square()) / band.ring_count, ring_power
+        return particles * transfer, band.ring_means(transfer.square()), ring_power
 
     def match(
         self,
@@ -278,7 +278,7 @@ class Refiner:
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
         half_turn = 180.0 * (other ^ flipped)
         # A shift of the turned particle: it was found in the particle's own frame.
-        return Matched(new + half_turn, _turned_vector(shift, new), delta, score, odds, bins, centred)
+        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, bins, centred)
 
     def _normal(self, reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
         if power is None:
@@ -367,10 +367,7 @@ class Refiner:
         angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
         coarse = [self._coarse(reference).turned(-angles) * band.weight for reference in references]
         for part, coefficients in self.prepared.chunks(indices, stage):
-            particles = band.crop(coefficients)
-            transfer = self.prepared.transfer(part)
-            if transfer is not None:
-                particles = particles * band.crop(transfer)
+            particles = band.crop(self.prepared.through_transfer(part, coefficients))
             for number, turned in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
@@ -379,7 +376,7 @@ class Refiner:
 
     def _coarse(self, reference: Reference) -> Reference:
         band = self.coarse_band
-        inner, weighted = (band.crop(self.band.half_plane(b)) for b in (reference.average, reference.weighted))
+        inner, weighted = (band.taken_from(self.band, b) for b in (reference.average, reference.weighted))
         return Reference(band, inner, reference.ring_weight[: band.k_max + 1], weighted)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.fourier import Band, to_fourier, to_images
 
 LEAST = 4
+SMOOTH = 2  # rings to either side, over which a weak agreement is averaged
 CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
 CAUTION = {3: 1.5, 1: 0.5}  # rings to either side that the FRC is averaged over: standard deviations taken off
 
@@ -30,6 +31,16 @@ def of_more(frc: torch.Tensor, factor: float) -> torch.Tensor:
     """
     f = frc.clamp(0, 1)
     return factor * f / (1 + (factor - 1) * f)
+
+
+def over_rings(agreement: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """Agreement per ring (k_max + 1,) averaged over SMOOTH rings to either side, each by its ``count`` of
+    coefficients."""
+
+    def around(values: torch.Tensor) -> torch.Tensor:
+        return functional.pad(values, (SMOOTH, SMOOTH)).unfold(0, 2 * SMOOTH + 1, 1).sum(-1)
+
+    return around(agreement * count) / around(count).clamp(min=1)
 
 
 def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from scipion_udl.alignment.fourier import Band
 
+FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it
 LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
 
 
@@ -34,3 +35,18 @@ class Sums:
 
     def __sub__(self, other: Sums) -> Sums:
         return Sums(self.total - other.total, self.transfer - other.transfer, self.count - other.count)
+
+
+def add_up(sums: list[Sums]) -> Sums:
+    """All of some folds (one or more) together."""
+    return sum(sums[1:], sums[0])
+
+
+def halves_of(sums: list[Sums]) -> list[Sums]:
+    """The even and the odd folds (two or more), added up each."""
+    return [add_up(sums[half::2]) for half in (0, 1)]
+
+
+def share_of_others(folds: int) -> float:
+    """How many times the particles of a half all folds but one hold."""
+    return 2 * (folds - 1) / folds

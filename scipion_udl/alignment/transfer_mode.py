@@ -164,7 +164,7 @@ def _evidence(
 ) -> torch.Tensor:
     """Log evidence (n,) of particles (n, band), times their transfer (squares: it squared), given the average of the
     half that they are not in; both begin at ``start``."""
-    power = band.ring_totals(squares) / band.ring_count
+    power = band.ring_means(squares)
     halves = [torch.arange(number, len(particles), 2, device=band.device) for number in (0, 1)]
     solvers = [BranchSolver(band, maps, mask, particles[half], power[half]) for half in halves]
     runs = [solver.run(start, ROUNDS, "contrast transfer") for solver in solvers]
@@ -172,7 +172,7 @@ def _evidence(
     evidence = torch.zeros(len(particles), device=band.device)
     for half, solver, average in zip(halves, solvers, averages[::-1]):
         strength = power[half] @ band.ring_sums(average.abs().square()).float()
-        prior = solver.prior - torch.logsumexp(solver.prior.flatten(), 0)
+        prior = maps.prior - torch.logsumexp(maps.prior.flatten(), 0)
         for part in torch.arange(len(half), device=band.device).split(64):
             own = solver.particles[part]
             match = maps.correlate(torch.stack([own, own.conj()], 1), average)

@@ -55,6 +55,24 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             "they carry is not used."
         )
         self._defineGpuParams(form)
+        self._defineModelParams(form)
+        form.addParam(
+            "maxShift",
+            params.IntParam,
+            default=AUTOMATIC,
+            label="Largest shift (px)",
+            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
+            "box. A small value helps where neighbours come into the box, or along tubes.",
+        )
+        self._defineMaskParam(form)
+        self._defineExpertParams(form)
+        form.addSection(label="Training")
+        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
+        self._defineSeedParam(form)
+        form.addParallelSection(threads=4, mpi=0)
+
+    @staticmethod
+    def _defineModelParams(form: Form) -> None:
         form.addParam(
             "modelFrom",
             params.EnumParam,
@@ -73,15 +91,9 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             label="Trained model",
             help="The output of 'udl - train model', 'udl - import model' or of another alignment.",
         )
-        form.addParam(
-            "maxShift",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Largest shift (px)",
-            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
-            "box. A small value helps where neighbours come into the box, or along tubes.",
-        )
-        self._defineMaskParam(form)
+
+    @staticmethod
+    def _defineExpertParams(form: Form) -> None:
         form.addParam(
             "inputReference",
             params.PointerParam,
@@ -115,10 +127,6 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
             "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
             "multiplied by their CTF already. Particles without CTF are aligned without it.",
         )
-        form.addSection(label="Training")
-        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
-        self._defineSeedParam(form)
-        form.addParallelSection(threads=4, mpi=0)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
+from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import PoseErrors, Poses, pose_errors
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.reference import transform
@@ -49,6 +50,12 @@ def without_noise(box: int, name: str) -> np.ndarray:
     simulation = Simulation(phantom(name, box), 100, np.inf, PIXEL_SIZE, 0.0, ctf=CtfSettings())
     rows = np.arange(100)
     return np.mean([transform(i, simulation.poses[[k]]) for k, i in enumerate(simulation.images(rows))], axis=0)
+
+
+def phantom_band(band: Band, name: str, shift: tuple[float, float] = (0.0, 0.0)) -> torch.Tensor:
+    """A phantom of unit variance as a band, moved by (x, y) pixels."""
+    image = torch.from_numpy(phantom(name, band.box).image())
+    return band.shifted(band.of_images(image / image.std()), torch.tensor(shift))
 
 
 def subset_star(folder: Path, path: Path, rows: np.ndarray | list[int]) -> Path:

@@ -10,7 +10,7 @@ import torch
 
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.alignment.engine_helpers import phantom_band
 
 BOX = 64
 BAND = Band(BOX, 26)
@@ -18,9 +18,7 @@ MAPS = ShiftMaps(BAND, 8)
 
 
 def view(name: str, shift: tuple[float, float] = (0.0, 0.0)) -> torch.Tensor:
-    """A phantom of unit variance as a band, moved by (x, y) pixels."""
-    image = torch.from_numpy(phantom(name, BOX).image())
-    return BAND.shifted(BAND.of_images(image / image.std()), torch.tensor(shift))
+    return phantom_band(BAND, name, shift)
 
 
 def halves(name: str, noise: float, seed: int = 0) -> list[torch.Tensor]:

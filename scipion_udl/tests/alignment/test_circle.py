@@ -147,7 +147,7 @@ def test_noise_ends_and_wins_next_to_nothing():
     """Against what a reference of nothing gives: the evidence of the prior alone."""
     generator = torch.Generator().manual_seed(4)
     noise, hook = solver_of(torch.randn(96, BOX, BOX, generator=generator)), solver_of(made("hook", 0.1)[0])
-    nothing = float(torch.logsumexp(noise.prior.flatten(), 0) + np.log(2 * ANGLES))
+    nothing = float(torch.logsumexp(noise.maps.prior.flatten(), 0) + np.log(2 * ANGLES))
     of_noise, of_hook = (solver.run(single(solver), 40) for solver in (noise, hook))
     assert len(of_noise.history) < 40
     assert of_noise.likelihood - nothing < 0.1 * (of_hook.likelihood - nothing)

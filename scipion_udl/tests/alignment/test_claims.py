@@ -123,7 +123,7 @@ def test_halves_that_agree_up_to_their_start_alone_are_no_alarm_where_angles_are
     assert claim.signal is False
     calm = with_certainty(claim, 0.99)
     assert (calm.signal, calm.resolution, calm.sure) == (None, None, 0.99)
-    assert "no noise" in calm.note
+    assert "no noise, 99% of their angles" in calm.note
     assert with_certainty(claim, 0.3) == claim
 
 

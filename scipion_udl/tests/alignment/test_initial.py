@@ -41,7 +41,7 @@ def solver_of(images: torch.Tensor) -> BranchSolver:
 def sides(solver: BranchSolver, reference: torch.Tensor) -> torch.Tensor:
     """The posterior (n,) of the turned candidate, given an average (band), on half pixels."""
     fine = BranchSolver(solver.band, ShiftMaps(solver.band, REACH, 0.5), solver.mask, solver.particles)
-    return expectation(fine.maps, fine.particles, reference, fine.prior)[1][:, 1].sum((-2, -1))
+    return expectation(fine.maps, fine.particles, reference)[1][:, 1].sum((-2, -1))
 
 
 def sides_of(solver: BranchSolver, start: Start) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_the_posterior_is_a_probability_over_candidates_and_shifts_inside_the_re
     images, _ = made("hook", 0.3, 5)
     solver = solver_of(images)
     reference = solver.band.of_images(torch.from_numpy(phantom("hook", BOX).image()))
-    logs, posterior = expectation(solver.maps, solver.particles, reference, solver.prior)
+    logs, posterior = expectation(solver.maps, solver.particles, reference)
     assert posterior.shape == (5, 2, 2 * REACH + 1, 2 * REACH + 1)
     assert torch.allclose(posterior.sum((1, 2, 3)), torch.ones(5), atol=1e-5)
     assert float(posterior[:, :, ~solver.maps.inside].abs().max()) == 0
@@ -75,7 +75,7 @@ def test_the_posterior_peaks_at_the_shift_and_the_side_of_the_particle(turned):
     images = torch.from_numpy(phantom("hook", BOX).sample(pose)) * 3
     solver = solver_of(images)
     reference = solver.band.of_images(3 * torch.from_numpy(phantom("hook", BOX).image()))
-    _, posterior = expectation(solver.maps, solver.particles, reference, solver.prior)
+    _, posterior = expectation(solver.maps, solver.particles, reference)
     side, place = divmod(int(posterior.argmax()), posterior[0, 0].numel())
     row, column = divmod(place, 2 * REACH + 1)
     assert side == int(turned)
@@ -89,7 +89,7 @@ def test_the_evidence_is_larger_for_the_image_that_is_there():
     right, wrong = (band.of_images(torch.from_numpy(phantom(n, BOX).image())) for n in ("hook", "clamp"))
     scale = math.sqrt(0.3) / phantom("hook", BOX).image().std()
     logs = [
-        expectation(solver.maps, solver.particles, r * scale, solver.prior)[0] - band.dot(r * scale, r * scale)
+        expectation(solver.maps, solver.particles, r * scale)[0] - band.dot(r * scale, r * scale)
         for r in (right, wrong)
     ]
     assert bool((logs[0] > logs[1]).float().mean() > 0.95)

@@ -33,16 +33,16 @@ def assert_nothing_was_found(facts, error):
 
 
 @pytest.mark.parametrize("colour", ["white", "coloured"])
-def test_images_of_noise_are_told_to_be_noise(tmp_path, capsys, colour):
-    facts = align(tmp_path, noise(400, 48, seed=31, coloured=colour == "coloured"))
+def test_2000_images_of_noise_are_told_to_be_noise(tmp_path, capsys, colour):
+    facts = align(tmp_path, noise(2000, 48, seed=31, coloured=colour == "coloured"))
     printed = capsys.readouterr()
     assert_nothing_was_found(facts, printed.err)
     assert "none claimed" in printed.out
-    assert facts["particles"] == 400
-    assert len(open_particles(str(tmp_path / "out" / "aligned.star"))) == 400
+    assert facts["particles"] == 2000
+    assert len(open_particles(str(tmp_path / "out" / "aligned.star"))) == 2000
 
 
-@pytest.mark.parametrize(("box", "seed"), [(48, 1), (65, 2)])
+@pytest.mark.parametrize(("box", "seed"), [(48, 1), (48, 2), (48, 3), (65, 1)])
 def test_noise_is_noise_whatever_the_box_and_the_seed(tmp_path, capsys, box, seed):
     assert_nothing_was_found(align(tmp_path, noise(300, box, seed=seed), "--seed", seed), capsys.readouterr().err)
 
@@ -61,7 +61,7 @@ def test_a_reference_does_not_turn_noise_into_a_particle(tmp_path, capsys):
     """The classic: a thousand images of noise aligned to a face show the face."""
     reference = tmp_path / "reference.mrc"
     write_stack(str(reference), phantom("hook", 48).image(), PIXEL_SIZE)
-    facts = align(tmp_path, noise(400, 48, seed=7), "--reference", reference)
+    facts = align(tmp_path, noise(1000, 48, seed=7), "--reference", reference)
     assert_nothing_was_found(facts, capsys.readouterr().err)
 
 
