@@ -67,6 +67,8 @@ RELION_CASES = (
     ("barrel", "0.1"),
 )  # fmt: skip
 ASPIRE_CASES = (("hook", "0.1"), ("empiar-10065", "0.1"))
+# Where the oracle does not know all ways round: what could be known without the template.
+INFORMED_CASES = (("groel", "0.01"), ("barrel", "0.1"), ("barrel", "0.03"), ("barrel", "0.01"))
 FEW_VIEWS = ("hook", "empiar-10065")
 FAINT_VIEWS = ("hook", "empiar-10065")
 # Speed and memory: (SNR, particles, whether the run end to end, which trains by itself, is measured too).
@@ -135,9 +137,12 @@ def all_cases(templates: list[View], set_aside: bool = False) -> list[Case]:
     return cases
 
 
+_NAMED = (("relion", RELION_CASES), ("aspire", ASPIRE_CASES), ("informed", INFORMED_CASES))
+
+
 def _methods(view: str, snr: str) -> tuple[str, ...]:
-    slow = [name for name, cases in (("relion", RELION_CASES), ("aspire", ASPIRE_CASES)) if (view, snr) in cases]
-    return (*QUICK, *slow)
+    named = [name for name, cases in _NAMED if (view, snr) in cases]
+    return (*QUICK, *named)
 
 
 def make(case: Case, folder: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.methods import METHODS
 
+INFORMED = "informed"  # knows what no program can know, too, and stands in a table of its own
 ORACLE, FINAL, NETWORK, MODEL, TRAIN = "oracle", "own", "own-network", "own-model", "own-train"
 PEERS = ("classic", "polar", "relion", "aspire")
 ENOUGH = 512  # particles: smaller sets are reported, and judged by nothing
@@ -58,8 +59,8 @@ class Rows:
         return list(dict.fromkeys(row["case"] for row in self.of(name) if fits(row)))
 
     def methods(self, name: str) -> list[str]:
-        """The methods that have rows in a list, in the order of METHODS."""
-        there = {row["method"] for row in self.of(name)}
+        """The methods that have rows in a list, in the order of METHODS, but for INFORMED."""
+        there = {row["method"] for row in self.of(name)} - {INFORMED}
         return [method for method in (*METHODS, TRAIN) if method in there]
 
     def first(self, case: str) -> Row:

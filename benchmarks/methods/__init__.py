@@ -1,8 +1,8 @@
 """What is compared: programs that align the particles of a case, each a process of its own.
 
 ``python -m benchmarks.methods.NAME DATA OUT [--threads N]`` reads DATA/particles.star (the oracle also template.mrc,
-none truth.star) and leaves OUT/poses.star, in the form of truth.star: the pose that brings each particle onto the
-average. OUT/average.mrcs is made from these poses by ``common.write_average``, for all methods alike and outside of
+``informed`` also truth.star) and leaves OUT/poses.star, in the form of truth.star: the pose that brings each particle
+onto the average. OUT/average.mrcs is made from these poses by ``common.write_average``, for all methods alike and outside of
 what is timed.
 """
 
@@ -58,6 +58,7 @@ class Method:
 _OWN_FILES = ("poses.star", "align/aligned.star", "align/average.mrcs", "align/summary.json")
 METHODS: dict[str, Method] = {
     "oracle": Method("oracle", "oracle (true template)"),
+    "informed": Method("informed", "true poses of all others"),
     "classic": Method("classic", "classic reference-free"),
     "polar": Method("polar", "polar correlation with particle 1"),
     "relion": Method("relion", "RELION 3.1, K = 1", files=("poses.star", "relion"), available=_has_relion),

@@ -27,7 +27,7 @@ MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in whi
 MAX_MOVE = 1.5  # working pixels
 FAR = 2 * MAX_TURN  # degrees between two angles that are different places for sweeps
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
-STAY = 0.5  # half the log likelihood by which the other way round must be better to be taken: not on a mere rounding
+STAY = 0.05  # half the log likelihood by which the other way round must be better to be taken: not on mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
 SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
 
