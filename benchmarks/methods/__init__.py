@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.methods.NAME DATA OUT [--threads N]`` reads DATA/particles.star (the oracle also template.mrc,
 ``informed`` also truth.star) and leaves OUT/poses.star, in the form of truth.star: the pose that brings each particle
-onto the average. OUT/average.mrcs is made from these poses by ``common.write_average``, for all methods alike and outside of
-what is timed.
+onto the average. OUT/average.mrcs is made from these poses by ``common.write_average``, for all methods alike and
+outside of what is timed.
 """
 
 from __future__ import annotations

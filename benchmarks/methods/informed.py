@@ -15,10 +15,10 @@ import torch
 from benchmarks.methods.common import arguments, read_particles, write_poses
 from scipion_udl.alignment.aligner import SEARCH_BAND
 from scipion_udl.alignment.ctf import ContrastTransfer
+from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State
@@ -66,7 +66,8 @@ def main() -> None:
     known = truth[true_rows[np.argsort(rows)]]
     state = State.start(known.angle)
     state.shift[:] = known.shift / prepared.scale
-    refiner = Refiner(prepared, Band(prepared.box, round(0.45 * prepared.box)), _MAX_SHIFT / prepared.scale, SEARCH_BAND)
+    band = Band(prepared.box, round(0.45 * prepared.box))
+    refiner = Refiner(prepared, band, _MAX_SHIFT / prepared.scale, SEARCH_BAND)
     split = Split.of(prepared.usable, len(prepared))
     references = others(refiner, sums_at(refiner, state, split))
     state.log_odds[:] = 0
