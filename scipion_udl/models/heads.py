@@ -1,0 +1,44 @@
+"""The last layers of the pair networks: from the features of a pair to the rotation between its two images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from scipion_udl.errors import UdlError
+
+HEADS = ("degrees", "circular")
+
+
+class AngleHead(nn.Module):
+    """Linear layers with ReLU between them, and one angle as their output.
+
+    features: F, the length of the input; hidden: widths of the layers before the last; head: "degrees", one output
+    that is the angle itself, of any size (Chen, Feng, Shen 2023), or "circular", two outputs that are its cosine and
+    sine, so that no angle is farther from another than half the period; period: 360, or 180 where the input cannot
+    tell a half turn. Raises UdlError for another head.
+    """
+
+    def __init__(
+        self, features: int, hidden: Sequence[int] = (2000, 2000), head: str = "degrees", period: float = 360.0
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise UdlError(f"There is no head '{head}': take one of {', '.join(HEADS)}.")
+        self.head, self.period = head, float(period)
+        widths = [features, *hidden]
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:]):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        layers.append(nn.Linear(widths[-1], 1 if head == "degrees" else 2))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Angles (N,) in degrees of features (N, F); the circular head's lie within half a period of 0."""
+        out = self.layers(features)
+        if self.head == "degrees":
+            return out[:, 0]
+        # the small number keeps the gradient finite where both outputs vanish
+        return torch.rad2deg(torch.atan2(out[:, 1], out[:, 0] + 1e-12)) * (self.period / 360.0)
