@@ -179,12 +179,19 @@ class ProtUdlBase(EMProtocol):
 
         Raises UdlError with the engine's own sentence where it fails, also where a queue hides its exit code.
         """
+        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(self._getExtraPath())
+        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()}"
+        self._runCommand(arguments, self._getExtraPath(SUMMARY))
+
+    def _runCommand(self, arguments: str, result: str) -> None:
+        """Run the engine with any arguments; result: the file that it writes last, whose absence means failure.
+
+        Raises UdlError with the engine's own sentence where it fails, also where a queue hides its exit code.
+        """
         problem = engine_problem(Plugin.getEnginePython())
         if problem:
             raise UdlError(problem)
-        pwutils.cleanPath(self._getExtraPath(SUMMARY))  # it comes back when the engine is done
-        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(self._getExtraPath())
-        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()}"
+        pwutils.cleanPath(result)  # it comes back when the engine is done
         if self.usesGpu():
             # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
             arguments = arguments.replace("%", "%%") + ' --gpu "%(GPU)s"'
@@ -194,7 +201,7 @@ class ProtUdlBase(EMProtocol):
             self.runJob(Plugin.getEngineProgram(), arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError:
             raise UdlError(self._engineComplaint()) from None
-        if not os.path.exists(self._getExtraPath(SUMMARY)):
+        if not os.path.exists(result):
             raise UdlError(self._engineComplaint())
 
     def _wasAsked(self, subcommand: str, options: str, dependsOn: tuple) -> bool:
