@@ -24,6 +24,7 @@ ENGINE = [
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7"]
+DEV = [*TEST, "ruff>=0.6", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
 
 setup(
     name="scipion-em-udl",
@@ -35,7 +36,7 @@ setup(
     license="GPL-3.0-or-later",
     python_requires=">=3.8",
     install_requires=["numpy>=1.22", "mrcfile>=1.4", "emtable>=0.0.13"],
-    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "dev": [*TEST, "ruff>=0.6"]},
+    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "dev": DEV},
     packages=find_packages(include=["scipion_udl", "scipion_udl.*"]),
     include_package_data=True,
     entry_points={

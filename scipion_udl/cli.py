@@ -182,7 +182,15 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         help="a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
         "barrel, spindle (nearly two-fold), tube",
     )
-    parser.add_argument("--count", type=_positive_int, default=1000, metavar="N", help="number of particles (1000)")
+    source.add_argument(
+        "--photos",
+        metavar="FOLDER",
+        help="photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned "
+        "and shifted; no CTF, no template.mrc",
+    )
+    parser.add_argument(
+        "--count", type=_positive_int, metavar="N", help="number of particles (1000; of photographs: all they give)"
+    )
     parser.add_argument(
         "--snr",
         type=_positive_or_inf,
@@ -198,6 +206,29 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "--shift", type=_not_negative, default=10.0, metavar="PX", help="off centre by up to this in x and in y (10)"
     )
     parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
+    group = parser.add_argument_group("photographs (with --photos)")
+    group.add_argument(
+        "--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017"
+    )
+    group.add_argument(
+        "--patches", type=_positive_int, default=1, metavar="N", help="patches from each photograph (1)"
+    )
+    group.add_argument(
+        "--flat",
+        type=_not_negative,
+        default=10.0,
+        metavar="LEVELS",
+        help="leave out patches whose grey values have a standard deviation below this, of 256 levels (10)",
+    )
+    group.add_argument(
+        "--noise",
+        choices=["none", "gaussian", "salt-pepper"],
+        default="none",
+        help="none (default); gaussian, of strength --snr; salt-pepper, in the --share of pixels",
+    )
+    group.add_argument(
+        "--share", type=_fraction, default=0.1, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
+    )
     group = parser.add_argument_group("microscope")
     group.add_argument("--no-ctf", action="store_true", help="no CTF")
     group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
@@ -294,8 +325,14 @@ def _add_gpus(commands: argparse._SubParsersAction) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
+    if args.photos:
+        from scipion_udl.simulate.photos import simulate_photos
+
+        simulate_photos(args)
+        return
     from scipion_udl.simulate.command import simulate
 
+    args.count = args.count or 1000
     simulate(args)
 
 

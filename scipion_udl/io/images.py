@@ -26,7 +26,7 @@ def read_image(spec: str) -> tuple[np.ndarray, float | None]:
     if not os.path.isfile(path):
         raise UdlError(f"{path} is not there: give an image as FILE or N@FILE")
     if path.lower().endswith(_PICTURES):
-        image, pixel_size = _read_picture(path), None
+        image, pixel_size = read_picture(path), None
     else:
         image, pixel_size = _read_mrc(path, number)
     if image.shape[0] != image.shape[1]:
@@ -41,7 +41,11 @@ def _read_mrc(path: str, number: str) -> tuple[np.ndarray, float | None]:
     return reader.read(np.array([int(number or 1) - 1]))[0], reader.pixel_size
 
 
-def _read_picture(path: str) -> np.ndarray:
+def read_picture(path: str) -> np.ndarray:
+    """A picture (png, jpg, tif, bmp) of any shape as grey values, float32 (rows, columns), on the file's own scale.
+
+    Raises UdlError where it cannot be read or holds values that are no numbers.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -264,6 +264,11 @@ class StackWriter:
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
 
+    def end_here(self) -> None:
+        """No more images come: the stack holds those that were written, where fewer than announced are fine."""
+        self.count = self._written
+        self._header.nz, self._header.ispg = self.count, 1 if self.count == 1 else 0
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+import numpy as np
+
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
@@ -77,25 +79,32 @@ def write_simulation(
     write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
     path = os.path.abspath(out.final("particles.mrcs"))
     names = [f"{k + 1:06d}@{path}" for k in range(simulation.count)]
-    write_tables(out.scratch("particles.star"), _particle_tables(simulation, names))
+    tables = particle_tables(names, simulation.box, simulation.pixel_size, simulation.ctf, simulation.defocus)
+    write_tables(out.scratch("particles.star"), tables)
     write_tables(out.scratch("truth.star"), [truth_table(names, simulation.poses)])
 
 
-def _particle_tables(simulation: Simulation, names: list[str]) -> list[Table]:
-    ctf = simulation.ctf or CtfSettings()
+def particle_tables(
+    names: list[str], box: int, pixel_size: float, settings: CtfSettings | None, defocus: np.ndarray | None
+) -> list[Table]:
+    """The tables of a particles.star (RELION 3.1) for images ``names`` (N).
+
+    box: pixels; pixel_size: angstrom; settings, defocus (N,), micrometers: of the CTF, either None for images without.
+    """
+    ctf = settings or CtfSettings()
     optics = Table("optics")
     optics.set("rlnOpticsGroupName", ["opticsGroup1"])
     optics.set("rlnOpticsGroup", ["1"])
     optics.set("rlnVoltage", f"{ctf.voltage:.6f}")
     optics.set("rlnSphericalAberration", f"{ctf.cs:.6f}")
     optics.set("rlnAmplitudeContrast", f"{ctf.amplitude_contrast:.6f}")
-    optics.set("rlnImagePixelSize", f"{simulation.pixel_size:.6f}")
-    optics.set("rlnImageSize", str(simulation.box))
+    optics.set("rlnImagePixelSize", f"{pixel_size:.6f}")
+    optics.set("rlnImageSize", str(box))
     optics.set("rlnImageDimensionality", "2")
     particles = Table("particles", {"rlnImageName": [quote(name) for name in names]})
     particles.set("rlnOpticsGroup", "1")
-    if simulation.ctf:
-        angstrom = [f"{defocus * 1e4:.3f}" for defocus in simulation.defocus]
+    if settings is not None and defocus is not None:
+        angstrom = [f"{value * 1e4:.3f}" for value in defocus]
         particles.set("rlnDefocusU", angstrom)
         particles.set("rlnDefocusV", angstrom)
         particles.set("rlnDefocusAngle", "0.000000")

@@ -1,0 +1,277 @@
+"""Pairs of images cut from photographs: the same patch twice, each time turned and shifted by a known amount.
+
+For `simulate --photos`: natural images as the matching network is trained and tested on (Chen, Feng, Shen 2023, who
+took MS-COCO). Two copies are read from one photograph around one place, from a region large enough that neither shows
+anything but photograph: no fill marks the turn. They are square; the network masks them by a disc of its own, since
+two copies of different turn do not share their corners.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.errors import UdlError
+from scipion_udl.io.images import read_picture
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.stacks import StackWriter
+from scipion_udl.io.tables import write_tables
+from scipion_udl.io.truth import truth_table
+from scipion_udl.simulate.command import particle_tables
+from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.templates import grid
+
+PARTS = ("train2017", "val2017")  # the folders of MS-COCO
+NOISES = ("none", "gaussian", "salt-pepper")
+FLAT = 10.0  # grey levels (of 256): the standard deviation below which a patch shows nothing to align
+_PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+_TRIES = 10  # places looked at in a photograph, per patch, before it counts as flat
+_MARGIN = 3  # pixels that splines need around what they read
+_DEFAULT_BOX = 128
+
+
+def find_photographs(folder: str, part: str | None = None) -> list[str]:
+    """The photographs in ``folder``, sorted by name: of its subfolder ``part``, or its own.
+
+    Without ``part``, a folder that holds no photograph itself but one of PARTS means that one. Raises UdlError where
+    there is no folder, no photograph, or both parts and no word on which.
+    """
+    if not os.path.isdir(folder):
+        raise UdlError(f"{folder} is no folder: give one with photographs, or with train2017 and val2017 in it")
+    if part is None and not _pictures(folder):
+        there = [name for name in PARTS if os.path.isdir(os.path.join(folder, name))]
+        if len(there) > 1:
+            raise UdlError(f"{folder} holds {' and '.join(there)}: say which to use with --part")
+        part = there[0] if there else None
+    place = os.path.join(folder, part) if part else folder
+    files = _pictures(place) if os.path.isdir(place) else []
+    if not files:
+        raise UdlError(f"{place} holds no photographs ({', '.join(_PICTURES)}): give a folder that does")
+    return files
+
+
+def _pictures(folder: str) -> list[str]:
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(_PICTURES))
+    return [os.path.join(folder, name) for name in names]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is added to a pair of copies.
+
+    kind: one of NOISES; snr: of "gaussian", variance of the copies over that of the noise; share: of "salt-pepper",
+    the pixels (0 to 1) that become the brightest or the darkest value of their pair. Raises UdlError for others.
+    """
+
+    kind: str = "none"
+    snr: float = 1.0
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in NOISES:
+            raise UdlError(f"there is no noise '{self.kind}': take one of {', '.join(NOISES)}")
+        if not self.snr > 0 or not 0 <= self.share <= 1:
+            raise UdlError(f"noise needs an SNR above 0 and a share from 0 to 1, not {self.snr:g} and {self.share:g}")
+
+    def add(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The images (n, D, D), of variance 1, with noise, float32; Gaussian noise has variance 1, and they SNR."""
+        if self.kind == "gaussian" and not np.isinf(self.snr):
+            return images * np.float32(np.sqrt(self.snr)) + random.standard_normal(images.shape, np.float32)
+        if self.kind == "salt-pepper":
+            drawn = random.random(images.shape)
+            images = np.where(drawn < self.share / 2, images.min(), images)
+            images = np.where(drawn > 1 - self.share / 2, images.max(), images)
+        return images.astype(np.float32)
+
+    def __str__(self) -> str:
+        if self.kind == "gaussian":
+            return f"Gaussian noise, SNR {self.snr:g}"
+        return f"salt-and-pepper noise in {self.share:.0%} of the pixels" if self.kind == "salt-pepper" else "no noise"
+
+
+@dataclass
+class PatchPair:
+    """Two copies of a patch. images: float32 (2, box, box); poses: (2,), each takes its copy to the patch;
+    photograph: its file."""
+
+    images: np.ndarray
+    poses: Poses
+    photograph: str
+
+
+@dataclass
+class PhotoPairs:
+    """Pairs of copies from photographs, drawn from the seed and the number of the photograph alone.
+
+    files: the photographs; box: pixels of the copies; patches: how many from each photograph; max_shift: the patch's
+    middle lies up to this many pixels off the middle of a copy in x and in y, by whole pixels unless ``subpixel``;
+    flat: standard deviation in grey levels (of 256) below which a patch is not taken; noise: see :class:`Noise`.
+    ``rejected`` counts, once pairs were made, the photographs that are "small" (the region does not fit) or "flat"
+    (no place of :data:`_TRIES` looked at was not). Raises UdlError for values that make no pairs.
+    """
+
+    files: list[str]
+    box: int
+    patches: int = 1
+    max_shift: float = 10.0
+    subpixel: bool = False
+    flat: float = FLAT
+    noise: Noise = field(default_factory=Noise)
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.box < 8:
+            raise UdlError(f"a box of {self.box} pixels is too small for patches; take 8 or more")
+        if not 0 <= self.max_shift < self.box / 2:
+            raise UdlError(
+                f"shifts up to {self.max_shift:g} pixels do not fit a box of {self.box}; take less than half"
+            )
+        self.rejected: Counter[str] = Counter()
+        self._grid = grid(self.box)
+        axis = np.arange(-self.reach, self.reach + 1)
+        self._disc = np.hypot(*np.meshgrid(axis, axis)) <= self.box / 2
+
+    @property
+    def reach(self) -> int:
+        """Pixels from a patch's middle to the farthest pixel that a copy in any pose may read."""
+        return int(np.ceil(np.sqrt(2) * (self.box / 2 + self.max_shift))) + _MARGIN
+
+    def __iter__(self) -> Iterator[PatchPair]:
+        self.rejected.clear()
+        for number, path in enumerate(self.files):
+            photograph = _grey_levels(read_picture(path))
+            if min(photograph.shape) < 2 * self.reach + 1:
+                self.rejected["small"] += 1
+                continue
+            random = np.random.default_rng([self.seed, number])
+            regions = self._regions(photograph, random)
+            if not regions:
+                self.rejected["flat"] += 1
+            for region in regions:
+                yield self._pair(region, random, path)
+
+    def _regions(self, photograph: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+        """Regions (2 reach + 1 pixels of a side) around places that are not flat."""
+        side, found = 2 * self.reach + 1, []
+        for _ in range(_TRIES * self.patches):
+            top, left = (int(random.integers(size - side + 1)) for size in photograph.shape)
+            region = photograph[top : top + side, left : left + side]
+            if region[self._disc].std() >= self.flat:
+                found.append(region)
+            if len(found) == self.patches:
+                break
+        return found
+
+    def _pair(self, region: np.ndarray, random: np.random.Generator, path: str) -> PatchPair:
+        angle = random.uniform(-180, 180, 2)
+        off = random.uniform(-self.max_shift, self.max_shift, (2, 2))
+        if not self.subpixel:
+            off = random.integers(-int(self.max_shift), int(self.max_shift) + 1, (2, 2)).astype(np.float64)
+        # the patch's middle lies at ``off`` in the copy; the pose brings it back: R off + t = 0
+        poses = Poses(angle, -np.einsum("nij,nj->ni", rotations(angle), off))
+        spline = ndimage.spline_filter(region, order=3)
+        images = np.stack([self._copy(spline, poses[[k]]) for k in range(2)])
+        images = (images - images.mean()) / max(float(images.std()), 1e-6)
+        return PatchPair(self.noise.add(images, random), poses, path)
+
+    def _copy(self, spline: np.ndarray, pose: Poses) -> np.ndarray:
+        """What the pose takes to the patch: copy(p) = region(R p + t), p from the middle."""
+        x, y = rotations(pose.angle)[0] @ self._grid.reshape(2, -1) + pose.shift.T + self.reach
+        values = ndimage.map_coordinates(spline, np.stack([y, x]), order=3, prefilter=False, mode="mirror")
+        return values.reshape(self.box, self.box)
+
+
+def _grey_levels(picture: np.ndarray) -> np.ndarray:
+    """A grey picture in levels of 256, whether it was stored with 8 or 16 bits or as parts of 1."""
+    top = float(picture.max())
+    return picture / 257.0 if top > 255 else picture * 255.0 if 0 < top <= 1 else picture
+
+
+# The command.
+
+
+def simulate_photos(args: argparse.Namespace) -> None:
+    """`scipion-udl simulate OUT --photos FOLDER`: particles.mrcs, particles.star and truth.star of pairs.
+
+    Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star. args as made by
+    :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
+    """
+    OutputFolder(args.output, args.overwrite).check()
+    if args.count is not None and args.count < 2:
+        raise UdlError("--count 1 makes no pair of copies: give 2 or more")
+    pairs = PhotoPairs(
+        find_photographs(args.photos, args.part),
+        args.box or _DEFAULT_BOX,
+        args.patches,
+        args.shift,
+        args.subpixel,
+        args.flat,
+        Noise(args.noise, args.snr, args.share),
+        args.seed,
+    )
+    with OutputFolder(args.output, args.overwrite) as out:
+        out.spare(pairs.files)
+        count = write_pairs(out, pairs, args.pixel_size or 1.0, args.count, progress=True)
+    print(_summary(args, pairs, count))
+
+
+def write_pairs(
+    out: OutputFolder, pairs: PhotoPairs, pixel_size: float, count: int | None = None, progress: bool = False
+) -> int:
+    """Write the pairs into an open output folder; returns the number of particles, two a pair.
+
+    count: at most so many; progress: draw a bar on stderr. Raises UdlError where no photograph gives a patch.
+    """
+    from tqdm import tqdm
+
+    most = 2 * len(pairs.files) * pairs.patches
+    most = most if count is None else min(most, count // 2 * 2)
+    poses: list[Poses] = []
+    bar = tqdm(total=most, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
+    with bar, StackWriter(out.scratch("particles.mrcs"), most, pairs.box, pixel_size) as writer:
+        for pair in pairs:
+            writer.write(pair.images)
+            poses.append(pair.poses)
+            bar.update(2)
+            if 2 * len(poses) == most:
+                break
+        if not poses:
+            raise UdlError(_nothing(pairs))
+        writer.end_here()
+    path = os.path.abspath(out.final("particles.mrcs"))
+    names = [f"{k + 1:06d}@{path}" for k in range(2 * len(poses))]
+    write_tables(out.scratch("particles.star"), particle_tables(names, pairs.box, pixel_size, CtfSettings(), None))
+    together = Poses(np.concatenate([p.angle for p in poses]), np.concatenate([p.shift for p in poses]))
+    truth = truth_table(names, together)
+    truth.set("udlClass", [str(k // 2 + 1) for k in range(len(names))])
+    write_tables(out.scratch("truth.star"), [truth])
+    return len(names)
+
+
+def _nothing(pairs: PhotoPairs) -> str:
+    side, reasons = 2 * pairs.reach + 1, pairs.rejected
+    return (
+        f"none of the {len(pairs.files)} photographs gives a patch: {reasons['small']} are smaller than the {side} x "
+        f"{side} pixels that a box of {pairs.box} with shifts up to {pairs.max_shift:g} needs, {reasons['flat']} are "
+        f"flat (standard deviation below {pairs.flat:g} grey levels); give a smaller --box or --shift, or other "
+        "photographs"
+    )
+
+
+def _summary(args: argparse.Namespace, pairs: PhotoPairs, count: int) -> str:
+    lines = [
+        f"{count // 2} patches of photographs in {args.photos}, two copies of each, {pairs.box} px",
+        f"turned by any angle, off centre by up to {pairs.max_shift:g} px; {pairs.noise}; seed {pairs.seed}",
+        f"particles.mrcs, particles.star and truth.star are in {args.output}: items 2k-1 and 2k are a pair",
+    ]
+    words = {"small": "too small for this box and shift", "flat": f"flat (deviation below {pairs.flat:g} grey levels)"}
+    lines[1:1] = [f"{number} photographs left out: {words[why]}" for why, number in sorted(pairs.rejected.items())]
+    return "\n".join(lines)
