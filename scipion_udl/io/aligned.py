@@ -42,6 +42,7 @@ class _Results:
     poses: Poses
     score: np.ndarray
     ambiguous: np.ndarray
+    correntropy: np.ndarray | None = None
 
 
 def write_aligned(
@@ -53,22 +54,21 @@ def write_aligned(
     xmd: str | None = None,
     optics: Optics | None = None,
     aligned_stack: str | None = None,
+    correntropy: np.ndarray | None = None,
 ) -> list[str]:
     """Write aligned.star (path ``star``) and aligned.xmd (path ``xmd``), each where a path is given.
 
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
-    bool. The STAR has the input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
+    bool; correntropy: (N,) float, a column of its own where it is given. The STAR has the input's form, 3.1 for stacks
+    and XMD; optics: used where the input does not say.
     aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which RELION's 2D alignment
     cannot express, the STAR names those, with pose 0. Returns warnings, sentences for the user. Raises UdlError for
     mirrored poses in a STAR without ``aligned_stack``, ValueError where lengths differ or numbers are not finite.
     """
-    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool))
-    n = len(source)
-    if not len(poses) == len(results.score) == len(results.ambiguous) == n:
-        raise ValueError(f"{n} particles, {len(poses)} poses, {len(results.score)} scores")
-    for values in (poses.angle, poses.shift, results.score):
-        if not np.isfinite(values).all():
-            raise ValueError("poses and scores must be finite numbers")
+    correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
+    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool), correntropy)
+    scores = [results.score] if correntropy is None else [results.score, correntropy]
+    _check(len(source), poses, [*scores, results.ambiguous])
     optics = optics or Optics()
     warnings = _old_pose_warning(source)
     if star is not None:
@@ -76,6 +76,34 @@ def write_aligned(
     if xmd is not None:
         write_tables(xmd, _xmd_tables(source, results), xmipp=True)
     return warnings
+
+
+def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndarray, path: str) -> None:
+    """Write the XMD that the program of the method's authors writes, with nothing but _image, _shiftX, _shiftY,
+    _anglePsi, _flip and _maxCC, to ``path``.
+
+    Two things are put right: image numbers start at 1, and the shifts are there. poses (N,): to apply, in the source's
+    order; correntropy (N,): of each particle with the average, their maxCC. Raises UdlError where the file cannot be
+    written, ValueError where lengths differ or numbers are not finite.
+    """
+    _check(len(source), poses, [np.asarray(correntropy, np.float64)])
+    psi, shift, flip = to_xmipp(poses)
+    columns = {
+        "image": [quote(name) for name in source.names],
+        "shiftX": _texts(shift[:, 0]),
+        "shiftY": _texts(shift[:, 1]),
+        "anglePsi": _texts(psi),
+        "flip": ["1" if mirrored else "0" for mirrored in flip],
+        "maxCC": _texts(correntropy),
+    }
+    write_tables(path, [Table("noname", columns)], xmipp=True)
+
+
+def _check(n: int, poses: Poses, scores: list[np.ndarray]) -> None:
+    if len(poses) != n or any(len(values) != n for values in scores):
+        raise ValueError(f"{n} particles, {len(poses)} poses, {', '.join(str(len(v)) for v in scores)} scores")
+    if not all(np.isfinite(values).all() for values in (poses.angle, poses.shift, *scores)):
+        raise ValueError("poses and scores must be finite numbers")
 
 
 def _old_pose_warning(source: ParticleSource) -> list[str]:
@@ -128,6 +156,10 @@ def _texts(values: np.ndarray) -> list[str]:
 def _add_score(table: Table, form: str, results: _Results) -> None:
     table.set(forms.SCORE_LABEL[form], _texts(results.score))
     table.set(forms.AMBIGUOUS_LABEL, ["1" if flag else "0" for flag in results.ambiguous])
+    if results.correntropy is None:
+        table.drop([forms.CORRENTROPY_LABEL])  # of an earlier alignment: it says nothing of these poses
+    else:
+        table.set(forms.CORRENTROPY_LABEL, _texts(results.correntropy))
 
 
 def _add_pixel_size_30(particles: Table, source: ParticleSource) -> None:

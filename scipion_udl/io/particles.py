@@ -14,7 +14,7 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.io.tables import Table, read_tables
+from scipion_udl.io.tables import Table, quote, read_tables
 
 _TABLES = (".star", ".xmd")
 _STACKS = (".mrc", ".mrcs", ".map", ".st")
@@ -141,9 +141,22 @@ def _open_table(path: str) -> tuple[ParticleSource, float | None]:
     optics = forms.optics_table(tables)
     from_table = forms.table_pixel_size(table, optics, form)
     names = table.texts(forms.IMAGE_LABEL[form])
-    stacks, stack, item = _locate(path, names)
+    from_zero = form == forms.XMIPP and any(_counts_from_zero(name) for name in names)
+    if from_zero:
+        names = _counted_from_one(path, names)
+        table.set(forms.IMAGE_LABEL[form], [quote(name) for name in names])
+    try:
+        stacks, stack, item = _locate(path, names)
+    except UdlError as error:
+        hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
+        raise UdlError(f"{error}{hint}") from None
     _refuse_repeated(path, names, stack, item)
     source = ParticleSource(path, stacks, stack, item)
+    if from_zero:
+        source.warnings.append(
+            f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
+            "written count from 1, as all others do."
+        )
     source.names, source.table, source.tables, source.form = names, table, tables, form
     if form == forms.RELION31:
         _check_image_size(source, optics)
@@ -151,6 +164,26 @@ def _open_table(path: str) -> tuple[ParticleSource, float | None]:
         count = int((table.numbers("enabled") < 0).sum())
         source.warnings.append(f"{count} particles of {path} are marked as disabled; they are treated as all others.")
     return source, from_table
+
+
+def _counts_from_zero(name: str) -> bool:
+    """Whether an image name has the number 0, which no program has that counts from 1."""
+    number, at, _ = name.partition("@")
+    return bool(at) and number.isdigit() and int(number) == 0
+
+
+def _counted_from_one(path: str, names: Sequence[str]) -> list[str]:
+    """Image names whose numbers begin at 0, with numbers that begin at 1. Raises UdlError for a name without number."""
+    found = []
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not (at and number.isdigit()):
+            raise UdlError(
+                f"{path}: row {row + 1} names '{name}' without a number, in a table that counts from 0; "
+                "write every image as NUMBER@FILE"
+            )
+        found.append(f"{int(number) + 1:0{max(len(number), 6)}d}@{file}")
+    return found
 
 
 def _check_image_size(source: ParticleSource, optics: Table) -> None:

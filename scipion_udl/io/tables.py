@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from emtable import Table as EmTable
@@ -19,6 +19,9 @@ from scipion_udl.errors import UdlError
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
+# Where line breaks lack in a header: the UDL program of 2023 writes data_nonameloop_ (see _with_breaks).
+_HEADER = re.compile(r"#?\s*XMIPP_STAR_1\s*\*[\s#]*((?:data_|loop_).*)")
+_LOOP_BEHIND = re.compile(r"(data_\S*?)\s*loop_")
 # Stands, with a number, for a value that emtable would take apart or for the end of the table.
 _STAND_IN = "\x01"
 
@@ -144,7 +147,7 @@ def _read_text(path: str) -> str:
 
 def _blocks(path: str, text: str) -> list[_Block]:
     blocks: list[_Block] = []
-    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+    for number, line in _with_breaks(text):
         if not line or line[0] == "#":
             continue
         if line.startswith("data_") and not (blocks and _is_row(line, blocks[-1])):
@@ -154,6 +157,20 @@ def _blocks(path: str, text: str) -> list[_Block]:
         else:
             raise UdlError(f"{path}: line {number} stands before any data_ line, so this is no STAR or XMD file")
     return blocks
+
+
+def _with_breaks(text: str) -> Iterator[tuple[int, str]]:
+    """(number, line) of a text, with the line breaks that some programs leave out of an XMD's header put in: behind
+    the version line, and between data_NAME and loop_."""
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        header = _HEADER.fullmatch(line) if "XMIPP_STAR_1" in line else None
+        line = header.group(1) if header else line
+        if header and line.startswith("loop_"):
+            yield number, "data_noname"
+        joined = _LOOP_BEHIND.fullmatch(line) if line.endswith("loop_") else None
+        yield number, joined.group(1) if joined else line
+        if joined:
+            yield number, "loop_"
 
 
 def _is_row(line: str, block: _Block) -> bool:
