@@ -168,8 +168,9 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "simulate",
         "make synthetic particles whose true poses are known",
         "One view of a phantom or of an image of yours, in any in-plane orientation, off centre, seen through the CTF "
-        "of a microscope, in noise. Writes OUT/particles.mrcs, particles.star, truth.star and template.mrc. Particles "
-        "keep the contrast of the template: the phantoms are bright on a dark ground.",
+        "of a microscope, in noise. Writes OUT/particles.mrcs, particles.star, truth.star, template.mrc and "
+        "parameters.json, which holds all options and the command that makes the same set again. Particles keep the "
+        "contrast of the template: the phantoms are bright on a dark ground.",
         _simulate,
     )
     parser.add_argument("output", metavar="OUT", help="folder for the results, made new")
@@ -183,6 +184,12 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "barrel, spindle (nearly two-fold), tube",
     )
     source.add_argument(
+        "--centers",
+        metavar="FOLDER",
+        help="many views: FOLDER/1/ori.png, FOLDER/2/ori.png, ...; each gives a set of its own, in OUT/1, OUT/2, ...; "
+        "set n is drawn with seed K + n",
+    )
+    source.add_argument(
         "--photos",
         metavar="FOLDER",
         help="photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned "
@@ -192,12 +199,30 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "--count", type=_positive_int, metavar="N", help="number of particles (1000; of photographs: all they give)"
     )
     parser.add_argument(
+        "--pixel-sizes",
+        type=_numbered,
+        nargs="+",
+        metavar="N:A",
+        help="with --centers: angstrom per pixel of the particles of each view, as 1:2.08 2:2.0 (--pixel-size: the "
+        "same for all others)",
+    )
+    parser.add_argument(
         "--snr",
         type=_positive_or_inf,
         default=0.1,
         metavar="S",
         help="variance of the noise-free particle (after the CTF, over the whole box) over that of the noise (0.1); "
         "inf: no noise",
+    )
+    parser.add_argument(
+        "--ssnr",
+        type=_ssnr,
+        metavar="A:FACTOR",
+        help="more noise at low frequencies: coarser than A angstrom its power is multiplied by FACTOR, which divides "
+        "the spectral SNR there, as 10:4 does by four; --snr remains that of the white noise",
+    )
+    parser.add_argument(
+        "--clean", action="store_true", help="write the particles without their noise too: clean.mrcs and clean.star"
     )
     parser.add_argument(
         "--box", type=_positive_int, metavar="D", help="pixels of a side (default: of the template; phantoms 128)"
@@ -391,6 +416,20 @@ def _fraction(text: str) -> float:
     if value > 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
     return value
+
+
+def _ssnr(text: str) -> tuple[float, float]:
+    resolution, colon, factor = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a resolution in angstrom and a factor, such as 10:4")
+    return _positive(resolution), _positive(factor)
+
+
+def _numbered(text: str) -> tuple[int, float]:
+    number, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
+    return _positive_int(number), _positive(value)
 
 
 def _seed(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import truth_table
+from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.parameters import write_parameters
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
+from scipion_udl.simulate.ssnr import SsnrChange
 from scipion_udl.simulate.templates import ImageTemplate
 
 _DEFAULT_PHANTOM = "hook"
@@ -34,18 +38,53 @@ def simulate(args: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(args.threads)
+    if args.pixel_sizes and not args.centers:
+        raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
     OutputFolder(args.output, args.overwrite).check()
+    if args.centers:
+        _simulate_centers(args)
+    else:
+        print(_simulate_one(args, *_prepare(args)))
+
+
+def _simulate_centers(args: argparse.Namespace) -> None:
+    """A sub-folder of its own for each template of a folder, and the parameters of them all beside."""
+    # All that is wrong shows before the first particle is made.
+    prepared = [(one, *_prepare(one)) for one in each_center(args)]
+    for one, _, _ in prepared:
+        OutputFolder(one.output, args.overwrite).check()
+    with OutputFolder(args.output, args.overwrite) as out:
+        for one in prepared:
+            print(_simulate_one(*one), end="\n\n")
+        write_parameters(out.scratch("parameters.json"), args)
+    print(f"{len(prepared)} sets of {args.count} particles, one of each template, are in {args.output}")
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:
+    """The simulation of one template, and what the template is in words."""
     template, pixel_size, what = _template(args)
     ctf = None
     if not args.no_ctf:
         ctf = CtfSettings(
             tuple(args.defocus), args.voltage, args.cs, args.amplitude_contrast, args.b_factor, args.signed
         )
-    simulation = Simulation(template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed)
+    ssnr = SsnrChange(*args.ssnr) if args.ssnr else None
+    simulation = Simulation(
+        template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed, ssnr
+    )
+    return simulation, what
+
+
+def _simulate_one(args: argparse.Namespace, simulation: Simulation, what: str) -> str:
+    """Write one simulation into its folder; returns the summary."""
     with OutputFolder(args.output, args.overwrite) as out:
         out.spare([(args.template or "").rpartition("@")[2]])
-        write_simulation(out, simulation, args.batch, progress=True)
-    print(_summary(args, simulation, what))
+        write_simulation(out, simulation, args.batch, progress=True, clean=args.clean)
+        chosen = {"box": simulation.box, "pixel_size": simulation.pixel_size}
+        if not args.template:
+            chosen["phantom"] = args.phantom or _DEFAULT_PHANTOM
+        write_parameters(out.scratch("parameters.json"), args, **chosen)
+    return _summary(args, simulation, what)
 
 
 def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, float, str]:
@@ -61,27 +100,49 @@ def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, f
 
 
 def write_simulation(
-    out: OutputFolder, simulation: Simulation, chunk: int | None = None, progress: bool = False
+    out: OutputFolder,
+    simulation: Simulation,
+    chunk: int | None = None,
+    progress: bool = False,
+    clean: bool = False,
 ) -> None:
     """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
 
-    chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr.
+    chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr;
+    clean: write clean.mrcs and clean.star too, the same particles before the noise; truth.star then names both stacks.
     """
+    _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // simulation.box**2), progress, clean)
+    write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
+    names: list[str] = []
+    stacks = ["particles", "clean"] if clean else ["particles"]
+    for stack in stacks:
+        path = os.path.abspath(out.final(f"{stack}.mrcs"))
+        own = [f"{k + 1:06d}@{path}" for k in range(simulation.count)]
+        tables = particle_tables(own, simulation.box, simulation.pixel_size, simulation.ctf, simulation.defocus)
+        write_tables(out.scratch(f"{stack}.star"), tables)
+        names += own
+    rows = np.tile(np.arange(simulation.count), len(stacks))
+    write_tables(out.scratch("truth.star"), [truth_table(names, simulation.poses[rows])])
+
+
+def _write_stacks(out: OutputFolder, simulation: Simulation, chunk: int, progress: bool, clean: bool) -> None:
+    """particles.mrcs and, where it is wanted, clean.mrcs."""
     from tqdm import tqdm
 
-    chunk = chunk or max(1, _CHUNK_PIXELS // simulation.box**2)
-    stack = out.scratch("particles.mrcs")
-    bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
-    with bar, StackWriter(stack, simulation.count, simulation.box, simulation.pixel_size) as writer:
+    def writer(name: str) -> StackWriter:
+        return StackWriter(out.scratch(name), simulation.count, simulation.box, simulation.pixel_size)
+
+    with ExitStack() as opened:
+        bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
+        opened.enter_context(bar)
+        noisy = opened.enter_context(writer("particles.mrcs"))
+        noiseless = opened.enter_context(writer("clean.mrcs")) if clean else None
         for indices in chunks(simulation.count, chunk):
-            writer.write(simulation.images(indices))
+            signal = simulation.signal(indices)
+            if noiseless:
+                noiseless.write(signal)
+            noisy.write(simulation.add_noise(signal, indices))
             bar.update(len(indices))
-    write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
-    path = os.path.abspath(out.final("particles.mrcs"))
-    names = [f"{k + 1:06d}@{path}" for k in range(simulation.count)]
-    tables = particle_tables(names, simulation.box, simulation.pixel_size, simulation.ctf, simulation.defocus)
-    write_tables(out.scratch("particles.star"), tables)
-    write_tables(out.scratch("truth.star"), [truth_table(names, simulation.poses)])
 
 
 def particle_tables(
@@ -119,11 +180,16 @@ def _summary(args: argparse.Namespace, simulation: Simulation, what: str) -> str
         low, high = simulation.ctf.defocus
         ctf = f"CTF at {low:g} to {high:g} um defocus, " + ("signed" if simulation.ctf.signed else "phase-flipped")
     steps = "sub-pixel" if simulation.subpixel else "whole pixels"
+    noise = f"SNR {simulation.snr:g}"
+    if simulation.ssnr:
+        change = simulation.ssnr
+        noise += f" (coarser than {change.resolution:g} A the noise has {change.factor:g} times the power)"
+    files = "particles.mrcs, particles.star, " + ("clean.mrcs, clean.star, " if args.clean else "")
     return "\n".join(
         [
             f"{simulation.count} particles of {what}, {simulation.box} px at {simulation.pixel_size:g} A",
             f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
-            f"{ctf}, SNR {simulation.snr:g}, seed {simulation.seed}; computed on the CPU",
-            f"particles.mrcs, particles.star, truth.star and template.mrc are in {args.output}",
+            f"{ctf}, {noise}, seed {simulation.seed}; computed on the CPU",
+            f"{files}truth.star and template.mrc are in {args.output}",
         ]
     )

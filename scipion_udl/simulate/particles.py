@@ -14,6 +14,7 @@ from scipion_udl.alignment.geometry import Poses, rotations
 from scipion_udl.errors import UdlError
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.phantoms import BlobTemplate
+from scipion_udl.simulate.ssnr import SsnrChange
 from scipion_udl.simulate.templates import ImageTemplate
 
 
@@ -23,7 +24,8 @@ class Simulation:
 
     template: BlobTemplate or ImageTemplate, which gives the box; count: N; snr: variance of the CTF-filtered noise-free
     particle over the whole box / noise variance (inf: no noise); pixel_size: angstrom; max_shift: the particle lies up
-    to this many pixels off the centre in x and in y, by whole pixels unless ``subpixel``; ctf: None for none.
+    to this many pixels off the centre in x and in y, by whole pixels unless ``subpixel``; ctf: None for none; ssnr:
+    noise that is not white (snr remains that of the white noise it is made of), None for white.
     Raises UdlError for values that make no particles.
     """
 
@@ -35,6 +37,7 @@ class Simulation:
     subpixel: bool = False
     ctf: CtfSettings | None = None
     seed: int = 1
+    ssnr: SsnrChange | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -51,6 +54,10 @@ class Simulation:
             raise UdlError("the defocus range must be two micrometer values above 0, the lower one first")
         if self.seed < 0:
             raise UdlError(f"the seed must be a whole number from 0, not {self.seed}")
+        if self.ssnr:
+            if np.isinf(self.snr):
+                raise UdlError(f"--ssnr {self.ssnr} changes the noise, and an SNR of inf leaves none: give only one")
+            self.ssnr.check(self.box, self.pixel_size)
         draws = np.array([self._random(k).random(4) for k in range(self.count)])
         angle = draws[:, 0] * 360.0 - 180.0
         off = (2 * draws[:, 1:3] - 1) * self.max_shift
@@ -89,19 +96,31 @@ class Simulation:
         spectra = fft.rfft2(images) * transfer(self.ctf, self._defocus[indices], self.box, self.pixel_size)
         return fft.irfft2(spectra, s=images.shape[1:])
 
-    def images(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0), float32 (n, box, box): noise of variance 1, signal of variance SNR.
+    def signal(self, indices: np.ndarray) -> np.ndarray:
+        """The particles ``indices`` (from 0) as they are below the noise, float32 (n, box, box): of variance SNR.
 
-        Without noise (SNR inf) the signal has variance 1.
+        Without noise (SNR inf) the variance is 1.
         """
         images = self.clean(indices)
         deviation = images.std(axis=(1, 2), dtype=np.float64)
         scale = (1.0 if np.isinf(self.snr) else np.sqrt(self.snr)) / np.maximum(deviation, 1e-30)
         images *= scale[:, None, None].astype(np.float32)
-        if not np.isinf(self.snr):
-            for image, k in zip(images, np.asarray(indices, np.int64)):
-                image += self._random(int(k), 1).standard_normal(image.shape, np.float32)
         return images
+
+    def add_noise(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """The noise of the particles ``indices`` on top of ``images`` (n, box, box), in a new array.
+
+        White, Gaussian, of mean 0 and variance 1 (then changed by ``ssnr``); none where the SNR is inf.
+        """
+        if np.isinf(self.snr):
+            return images.copy()
+        white = [self._random(int(k), 1).standard_normal(images.shape[1:], np.float32) for k in indices]
+        added = np.stack(white) if white else np.zeros_like(images)
+        return images + (self.ssnr.apply(added, self.pixel_size) if self.ssnr else added)
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """The particles ``indices`` (from 0), float32 (n, box, box): :meth:`signal` and its noise."""
+        return self.add_noise(self.signal(indices), indices)
 
 
 def chunks(count: int, size: int) -> list[np.ndarray]:

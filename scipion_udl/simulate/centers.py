@@ -1,0 +1,69 @@
+"""A folder of templates, one numbered sub-folder each: FOLDER/<n>/ori.png for n = 1, 2, ..."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from scipion_udl.errors import UdlError
+
+TEMPLATE = "ori.png"
+
+
+def find_centers(folder: str) -> dict[int, str]:
+    """The templates of a folder: path by number, in the order of the numbers.
+
+    Sub-folders whose names are no numbers are left alone. Raises UdlError where the folder is not there, holds no
+    numbered folder, or one of them holds no ori.png.
+    """
+    if not os.path.isdir(folder):
+        raise UdlError(f"{folder} is not there or no folder: give one that holds 1/{TEMPLATE}, 2/{TEMPLATE}, ...")
+    numbers = [name for name in os.listdir(folder) if name.isdecimal() and os.path.isdir(os.path.join(folder, name))]
+    found: dict[int, str] = {}
+    for name in sorted(numbers, key=lambda text: (int(text), text)):
+        path = os.path.join(folder, name, TEMPLATE)
+        if not os.path.isfile(path):
+            raise UdlError(f"{path} is not there: put the template of number {name} there, or remove its folder")
+        if int(name) in found:
+            raise UdlError(f"{folder} holds two templates of number {int(name)}: rename one of their folders")
+        found[int(name)] = path
+    if not found:
+        raise UdlError(f"{folder} holds no template: they are looked for as 1/{TEMPLATE}, 2/{TEMPLATE}, ... in it")
+    return found
+
+
+def each_center(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of one simulation for each template of the folder args.centers.
+
+    Number n goes to OUT/<n>, with the seed K + n, so that no two sets share poses or noise, and with its own pixel
+    size where args.pixel_sizes gives one, pairs of number and angstrom. Raises UdlError for numbers that are not there.
+    """
+    templates = find_centers(args.centers)
+    sizes = _pixel_sizes(args.pixel_sizes or [], templates, args.centers)
+    if sizes and not args.pixel_size and len(sizes) < len(templates):
+        missing = next(number for number in templates if number not in sizes)
+        raise UdlError(
+            f"--pixel-sizes says nothing of {templates[missing]}: give {missing}:A too, or --pixel-size for the others"
+        )
+    changes = {"centers": None, "pixel_sizes": None}
+    return [
+        argparse.Namespace(
+            **{
+                **vars(args),
+                **changes,
+                "template": path,
+                "output": os.path.join(args.output, str(number)),
+                "seed": args.seed + number,
+                "pixel_size": sizes.get(number, args.pixel_size),
+            }
+        )
+        for number, path in templates.items()
+    ]
+
+
+def _pixel_sizes(pairs: Sequence[tuple[int, float]], templates: dict[int, str], folder: str) -> dict[int, float]:
+    for number, _ in pairs:
+        if number not in templates:
+            raise UdlError(f"--pixel-sizes names {number}, and there is no {folder}/{number}: leave it away")
+    return dict(pairs)

@@ -1,0 +1,45 @@
+"""Noise that is stronger at low frequencies than white noise is: a changed spectral signal-to-noise ratio (SSNR)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from scipion_udl.errors import UdlError
+
+
+@dataclass(frozen=True)
+class SsnrChange:
+    """White noise with more of it below a frequency radius, as the ice and the carbon of real images give.
+
+    resolution: angstrom; below the radius 1 / resolution (coarser than that) the power of the noise is ``factor``
+    times that of the white noise, so the SSNR there is the white noise's divided by ``factor``; from the radius on it
+    is as before. A factor of 4 is the white noise and independent noise of three times its power, of these
+    frequencies alone. Below 1 it takes noise away. What an SNR says of the particles stays said of the white noise.
+    """
+
+    resolution: float
+    factor: float
+
+    def check(self, box: int, pixel_size: float) -> None:
+        """Raise UdlError where the change makes no sense in such images; pixel_size: angstrom."""
+        if not (self.resolution > 0 and self.factor > 0):
+            raise UdlError(f"--ssnr {self}: both numbers, a resolution in angstrom and a factor, must be above 0")
+        finest, coarsest = 2 * pixel_size, box * pixel_size
+        if not finest < self.resolution < coarsest:
+            raise UdlError(
+                f"--ssnr {self}: {box} pixels of {pixel_size:g} A hold frequencies between {coarsest:g} and "
+                f"{finest:g} A; give a resolution between these two"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.resolution:g}:{self.factor:g}"
+
+    def apply(self, white: np.ndarray, pixel_size: float) -> np.ndarray:
+        """White noise (..., box, box), float32, with this change; pixel_size: angstrom."""
+        box = white.shape[-1]
+        frequency = np.hypot(fft.fftfreq(box)[:, None], fft.rfftfreq(box)[None]) / pixel_size
+        gain = np.where(frequency < 1 / self.resolution, np.sqrt(self.factor), 1.0).astype(np.float32)
+        return fft.irfft2(fft.rfft2(white) * gain, s=white.shape[-2:])
