@@ -17,6 +17,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from .geometry import Poses, wrap
@@ -221,8 +222,9 @@ def score_figure(score: np.ndarray, ambiguous: np.ndarray) -> Figure:
 def training_figure(rows: list[dict]) -> Figure | None:
     """Loss over epochs, one panel a stage of the training: stages may measure their loss in different ways.
 
-    rows: one dict an epoch with "epoch", "stage", "loss", "validation" (numbers or their text; what lacks is not
-    drawn). None where no row holds a loss.
+    rows: one dict an epoch with "epoch", "stage", "loss", "validation" and, of simulated particles, "true_error" in
+    degrees, which has an axis of its own (numbers or their text; what lacks is not drawn). None where no row holds a
+    loss.
     """
     curves = training_curves(rows)
     if not curves:
@@ -247,21 +249,32 @@ def training_curves(rows: list[dict]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
-    """Loss and validation of one stage, whose columns are (epochs,) with NaN where there is none."""
+    """Loss, validation and true error of one stage, whose columns are (epochs,) with NaN where there is none."""
     drawn = [(name, colour) for name, colour in (("loss", BLUE), ("validation", TEAL)) if name in columns]
     count = len(columns[drawn[0][0]])
     epoch = columns.get("epoch", np.arange(1.0, count + 1))
-    for name, colour in drawn:
-        there = np.isfinite(columns[name])
-        axes.plot(epoch[there], columns[name][there], color=colour, lw=1.7, marker="o" if count < 40 else None, ms=3,
-                  label=name)
+    lines = [_draw_epochs(axes, epoch, columns[name], colour, name) for name, colour in drawn]
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.ticklabel_format(axis="y", useOffset=False)
-    if len(drawn) > 1:
-        axes.legend(loc="best")
+    if "true_error" in columns:
+        right = axes.twinx()
+        lines.append(_draw_epochs(right, epoch, columns["true_error"], RED, "true error"))
+        right.set(ylim=(0, 1.08 * np.nanmax(columns["true_error"]) + 1e-9))
+        right.set_ylabel("true error (°)", color=RED)
+        right.spines["right"].set_visible(True)
+        right.grid(False)
+        axes = right  # it lies above, and the legend above all lines
+    if len(lines) > 1:
+        axes.legend(handles=lines, loc="best")
+
+
+def _draw_epochs(axes: Axes, epoch: np.ndarray, values: np.ndarray, colour: str, label: str) -> Line2D:
+    there = np.isfinite(values)
+    marker = "o" if len(values) < 40 else None
+    return axes.plot(epoch[there], values[there], color=colour, lw=1.7, marker=marker, ms=3, label=label)[0]
 
 
 def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:

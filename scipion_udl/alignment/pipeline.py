@@ -43,7 +43,7 @@ MODEL = "model.safetensors"
 
 
 def train(args: argparse.Namespace) -> None:
-    """`scipion-udl train`: OUT/model.safetensors, training.csv, summary.json.
+    """`scipion-udl train`: OUT/model.safetensors, training.csv, training.png, summary.json.
 
     args: input, output, overwrite, resume, method, network, model, truth, epochs, lr, mask_radius, gpu, seed, threads,
     batch, pixel_size. Raises UdlError where the input cannot be trained on.
@@ -58,9 +58,10 @@ def train(args: argparse.Namespace) -> None:
         result, card, _ = _train(run, args.model)
         summary = results.summary(run, training=result.summary, method=card.method)
         results.write_json(out.scratch("summary.json"), summary)
+        results.write_training_figure(out.scratch("training.png"), result.history)
         out.publish(MODEL, "training.csv", "summary.json")
         run.progress.clear()
-        print(results.training_text(result.summary, out.final(MODEL), run.warnings))
+        print(results.training_text(result.summary, out.final(MODEL), run.warnings, result.history))
 
 
 def _forget_checkpoint(out: OutputFolder, args: argparse.Namespace) -> None:

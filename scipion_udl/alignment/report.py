@@ -337,6 +337,9 @@ def _training(data: ReportData) -> str:
         lead += " Training converged." if converged else " Training had not converged when it ended."
     caption = "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each " \
         "stage measures its loss in its own way; validation is the loss of particles that training does not see."
+    if any(row.get("true_error") not in (None, "") for row in data.training):
+        caption += " The true error is the mean error of the network's angles against the poses that were given with " \
+            "--truth; training does not use it."
     return _section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
 
 

@@ -181,7 +181,26 @@ def _count(warnings: list[str]) -> list[str]:
     return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
 
 
-def training_text(training: dict, model: str, warnings: list[str]) -> str:
+def write_training_figure(path: str, history: list[dict]) -> None:
+    """training.png: loss and, where it is known, true error over the epochs; nothing where there is no loss."""
+    from scipion_udl.alignment import figures  # matplotlib takes a second
+
+    with figures.style():
+        figure = figures.training_figure(history)
+        if figure is not None:
+            figure.savefig(path, dpi=150)
+
+
+def _true_errors(training: dict, history: list[dict]) -> list[str]:
+    """The line on the true error of the epoch that is kept, and of the start; none where no truth was given."""
+    errors = {row["epoch"]: row["true_error"] for row in history if "true_error" in row}
+    if training["best_epoch"] not in errors:
+        return []
+    start = f", {errors[0]:.2f} at the start" if training["best_epoch"] and 0 in errors else ""
+    return [f"True error          {errors[training['best_epoch']]:.2f} degrees (mean){start}"]
+
+
+def training_text(training: dict, model: str, warnings: list[str], history: list[dict] | None = None) -> str:
     """The screen's summary of `train`."""
     state = "converged" if training["converged"] else "NOT converged"
     number = training["best_epoch"]
@@ -192,6 +211,7 @@ def training_text(training: dict, model: str, warnings: list[str]) -> str:
         f"Method              {training['method'].upper()}, {training['particles']} particles, seed {training['seed']}",
         f"Epochs              {training['epochs']} ({state}; {best})",
         f"Held-out loss       {training['validation']:.4f}",
+        *_true_errors(training, history or []),
     ]
     return "\n".join([*lines, *_count(warnings)])
 

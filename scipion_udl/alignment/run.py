@@ -58,7 +58,8 @@ class Run:
         """The end of an epoch: on the bar, and now and then in the log."""
         self.progress.epoch(row, epochs)
         if row["epoch"] % LOG_EVERY == 0:
-            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}")
+            error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
+            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
 
     def scan(self) -> None:
         """The first look through the set, with its warnings."""
