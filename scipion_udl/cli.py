@@ -12,29 +12,30 @@ from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 
 _INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_SHARED = ("train", "align")  # commands that several processes can work on together
 _IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted.
 
-    argparse itself ends the program with 2 for arguments it cannot take.
+    argparse itself ends the program with 2 for arguments it cannot take. Commands that can share their work are started
+    once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(argv)
     # Threads that wait must sleep: by default they spin, and two programs on one machine slow each other many times.
     # Read when torch is imported, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        args.run(args)
+        code = _run(args, argv)
         sys.stdout.flush()
     except UdlError as error:
         if args.debug:
             raise
-        print(f"scipion-udl {args.command}: {error}", file=sys.stderr)
-        return 1
+        return _complain(args, str(error))
     except KeyboardInterrupt:
-        print(f"scipion-udl {args.command}: interrupted", file=sys.stderr)
-        return 130
+        return _complain(args, "interrupted", 130)
     except BrokenPipeError:
         # the reader of our output went away (a pager, head): no error of ours, but nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,9 +43,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"scipion-udl {args.command}: {_in_words(error, args)}", file=sys.stderr)
-        return 1
+        return _complain(args, _in_words(error, args))
+    return code
+
+
+def _run(args: argparse.Namespace, argv: list[str]) -> int:
+    from scipion_udl.alignment import launch
+
+    if launch.is_one_of_several():
+        if args.command not in _SHARED and not launch.is_first():
+            return 0  # what cannot be shared is done once
+    elif args.command in _SHARED and launch.gpus_asked_for(args.gpu) > 1:
+        return launch.start_ranks(argv, launch.gpus_asked_for(args.gpu))
+    args.run(args)
     return 0
+
+
+def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
+    """One sentence on stderr, told by one of the processes that share a run; returns the exit code."""
+    from scipion_udl.alignment import launch
+
+    if launch.is_one_of_several():
+        from scipion_udl.alignment.ranks import may_speak
+
+        if not may_speak():
+            return code
+    print(f"scipion-udl {args.command}: {text}", file=sys.stderr, flush=True)
+    return code
 
 
 def _in_words(error: Exception, args: argparse.Namespace) -> str:
@@ -95,7 +120,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """End the program with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        from scipion_udl.alignment.launch import is_first
+
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n" if is_first() else None)
 
 
 class _Help(argparse.HelpFormatter):
@@ -113,10 +140,10 @@ def _add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
         default="auto",
         metavar="none|auto|IDS",
         help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
-        "which must be there",
+        "which must be there; train and align use all of them together",
     )
     group.add_argument("--seed", type=_seed, default=seed, metavar="K", help=f"for all that is left to chance ({seed})")
-    group.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
+    group.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads a process (default: all cores)")
     group.add_argument("--batch", type=_positive_int, metavar="N", help="particles held at a time (default: automatic)")
     group.add_argument(
         "--pixel-size",
@@ -305,10 +332,25 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("input", metavar="INPUT", help=_INPUT)
     _add_output(parser)
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error too"
+    )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
+    )
+    parser.add_argument(
+        "--correntropy",
+        action="store_true",
+        help="a further score per particle, the one of the method's authors: its correntropy with the average of the "
+        "others (column udlCorrentropy)",
+    )
+    parser.add_argument(
+        "--authors-xmd",
+        action="store_true",
+        help="write authors.xmd too: the table of the method's authors, with nothing but image, shift, anglePsi, flip "
+        "and maxCC (the correntropy)",
     )
     particle = _add_learning(parser)
     particle.add_argument(
@@ -334,14 +376,31 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         commands,
         "evaluate",
         "measure how good an alignment is",
-        "Against true poses (of `simulate`) or a reference image. Prints a table; writes evaluation.csv and .png.",
+        "Against true poses (of `simulate`), against a reference image, or, with neither, by what parts of the set "
+        "agree on. Prints a table; writes evaluation.csv, evaluation.png, and more.",
         _evaluate,
     )
     parser.add_argument("aligned", metavar="ALIGNED", help="the result of align: aligned.star or aligned.xmd")
-    against = parser.add_mutually_exclusive_group(required=True)
-    against.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
-    against.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
+    parser.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
+    parser.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="compare each particle with the next one of the table too: with --truth, the turn and shift between them",
+    )
+    parser.add_argument(
+        "--symmetry",
+        type=_positive_int,
+        metavar="N",
+        help="the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
+    )
     _add_output(parser)
+    parser.add_argument(
+        "--mask-radius",
+        type=_positive,
+        metavar="PX",
+        help="radius of the circle within which images are compared, in pixels (default: 0.45 of the box)",
+    )
     _add_computing(parser, seed=1)
 
 
@@ -374,7 +433,7 @@ def _align(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.evaluation import evaluate
+    from scipion_udl.alignment.evaluate_command import evaluate
 
     evaluate(args)
 

@@ -98,29 +98,30 @@ class Aligner:
 
     def run(self, reference: np.ndarray | None = None) -> Alignment:
         """Align. reference: an image (D, D) of the input's box to start from, or None."""
-        prepared = self.prepared
+        prepared, team = self.prepared, self.prepared.team
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
         first = self._first_average(subset, reference)
-        if self.transfer is not None:
-            weighted = first.start.average * self.first.band.spread(first.start.weight)
-            if self.transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift):
-                first = self._first_average(subset, reference)
+        if self.transfer is not None and self._settle_transfer(self.transfer, subset, first):
+            first = self._first_average(subset, reference)
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
         rest = np.setdiff1d(usable, subset)
         half_state = None
         if self.settings.refine:
             halves = HalfRefinement(refiner, split, first.start.local, self.log)
-            averages = [self._wide(a) for a in self.first.halves(first, subset, split.half[subset])]
+            # Which angles of ``first`` are renewed on the way is for all to know.
+            first, averages = team.by_first(lambda: (first, self.first.halves(first, subset, split.half[subset])))
+            averages = [self._wide(a) for a in averages]
             state.angle[subset] = first.angle
             if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
             averages = halves.apart(
                 state, averages, usable, self.settings.sweeps, None if first.searched else self._asked(state, subset)
             )
+            prepared.make_known([self.network_angle], usable)
             half_state = state.copy()
             joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched)
         else:  # the network's angles; shift and branch against the first average
@@ -133,9 +134,32 @@ class Aligner:
         return self._finish(state, half_state, split.half, first.searched)
 
     def _first_average(self, subset: np.ndarray, reference: np.ndarray | None) -> First:
-        if self.network is not None:
-            return self.first.from_angles(subset, self.network_angles(subset), search=self.settings.refine)
-        return self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
+        """Of a team, the first process finds it."""
+        angles = self.network_angles(subset)
+
+        def find() -> tuple[First, int]:
+            if self.network is not None:
+                first = self.first.from_angles(subset, angles, search=self.settings.refine)
+            else:
+                first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
+            return first, self.first.shared
+
+        first, self.first.shared = self.prepared.team.by_first(find)
+        return first
+
+    def _settle_transfer(self, transfer: TransferChoice, subset: np.ndarray, first: First) -> bool:
+        """Ask the images how their contrast transfer is to be taken; whether that is another way than before."""
+        weighted = first.start.average * self.first.band.spread(first.start.weight)
+
+        def settle() -> tuple[bool, str]:
+            changed = transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift)
+            return changed, transfer.mode
+
+        changed, mode = self.prepared.team.by_first(settle)
+        contrast = self.prepared.contrast
+        if contrast is not None and contrast.mode != mode:
+            self.prepared.contrast = contrast.with_mode(mode)
+        return changed
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
         """Asks the network for the angles of a chunk's particles, but for those that are known, when they come by."""
@@ -151,15 +175,14 @@ class Aligner:
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
-        """Pose angles (len(indices),) in degrees, modulo 180, by the network; zeros without one."""
-        angles = np.zeros(len(indices))
+        """Pose angles (len(indices),) in degrees, modulo 180, by the network; zeros without one. Processes of a team
+        share the work."""
         if self.network is None:
-            return angles
-        done = 0
-        for part, coefficients in self.prepared.chunks(indices, "network"):
-            angles[done : done + len(part)] = self._ask(part, coefficients)
-            done += len(part)
-        return angles
+            return np.zeros(len(indices))
+        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), "network"):
+            self._ask(part, coefficients)
+        self.prepared.make_known([self.network_angle], indices)
+        return self.network_angle[indices]
 
     @torch.no_grad()
     def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from scipion_udl.alignment.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import frc_weights, of_more
 
 LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
@@ -69,6 +70,11 @@ class _HalfSums:
         if transfer is not None:
             self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
 
+    def over(self, team: Ranks) -> None:
+        """Add up what all processes of a team have."""
+        self.total, self.power = team.total(self.total), team.total(self.power)
+        self.count = team.total(torch.tensor(self.count)).tolist()
+
     def mean(self, halves: list[int]) -> torch.Tensor:
         """The mean (D, D) of one half or both, without its background: as the microscope shows it on the whole."""
         total = self.total[halves].sum(0)
@@ -97,8 +103,9 @@ def average_particles(
     half: np.ndarray,
     keep: Callable[[np.ndarray], None] | None = None,
 ) -> Averages:
-    """One pass over all particles in the full box. ``keep`` is given the aligned images (n, D, D) chunk by chunk, in
-    the order of the set.
+    """One pass over all particles in the full box, shared by the processes of a team. ``keep`` is given the aligned
+    images (n, D, D) chunk by chunk, in the order of the set; of a team, each process gets those of its own part, so
+    that a stack as a whole is for the first alone (:meth:`Ranks.by_first`).
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
     that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
@@ -110,7 +117,7 @@ def average_particles(
     background, noise = (float(np.median(v[~blank])) for v in (mean, std))
     total = torch.zeros(box, box, dtype=torch.float64, device=device)
     sums = _HalfSums(prepared)
-    for part, images in prepared.raw_chunks(np.arange(n), "averages"):
+    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
         total += aligned.double().sum(0)
@@ -123,9 +130,10 @@ def average_particles(
             for number in (0, 1):
                 rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)
                 sums.add(number, own[rows], gain[rows], None if transfer is None else transfer[rows])
-    average = (total / n).float().cpu().numpy()
+    average = (prepared.team.total(total) / n).float().cpu().numpy()
     if half_poses is None:
         return Averages(average, None)
+    sums.over(prepared.team)
     images = [sums.mean([0]), sums.mean([1]), sums.corrected()]
     first, second, corrected = (i if i is None else (i + background).float().cpu().numpy() for i in images)
     return Averages(average, (first, second), corrected)

@@ -1,9 +1,10 @@
-"""Which processor computes: chosen once, said aloud, never changed in silence."""
+"""Which processor computes: chosen once, said aloud, never changed in silence; and how images get to it."""
 
 from __future__ import annotations
 
 import os
 
+import numpy as np
 import torch
 
 from scipion_udl.errors import UdlError
@@ -14,20 +15,45 @@ def gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def choose_device(gpu: str = "auto", threads: int | None = None) -> torch.device:
-    """The device for ``--gpu``: none, auto (a GPU where there is one) or a number (of several, the first is used).
+def choose_device(
+    gpu: str = "auto", threads: int | None = None, local_rank: int = 0, local_size: int = 1
+) -> torch.device:
+    """The device for ``--gpu``: none, auto (a GPU where there is one) or numbers, of which this process takes its own.
 
-    threads: CPU threads to use, None for all. Raises UdlError for a GPU that is not there: a run that was asked to use
-    one never falls back to the CPU.
+    threads: CPU threads to use, None for all, divided among the processes on this machine. local_rank, local_size: which
+    of them this is, and of how many; each has a GPU of its own: of those that are named, or of all. Raises UdlError for
+    a GPU that is not there, and where there are fewer than processes: a run that was asked to use one never falls back
+    to the CPU.
+
+    On a GPU everything is computed in float32: TF32 is switched off for products and convolutions alike. A score is a
+    sum over ten thousand coefficients that are nearly all noise, of which TF32 keeps 10 bits, and half precision fails
+    FFTs of most boxes. Training may use torch.autocast for its networks, where a step needs no more.
     """
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // local_size))
     gpu = str(gpu).strip().lower()
     if gpu == "none":
         return torch.device("cpu")
     if gpu == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        wanted = list(range(max(torch.cuda.device_count(), 1)))
+    else:
+        wanted = _numbers(gpu)
+    if local_size > len(set(wanted)):
+        has = f"{len(set(wanted))} GPU{'s are' if len(set(wanted)) > 1 else ' is'}"
+        raise UdlError(
+            f"{local_size} processes were started on this machine, but {has} there for them, and each needs one of its "
+            "own: start as many as there are GPUs (torchrun --nproc-per-node), or give --gpu none for the CPU."
+        )
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda", wanted[local_rank])
+
+
+def _numbers(gpu: str) -> list[int]:
+    """The GPUs of a list such as "0,1", each once. Raises UdlError for what is none, or not there."""
     try:
-        wanted = [int(part) for part in gpu.replace(",", " ").split()]
+        wanted = list(dict.fromkeys(int(part) for part in gpu.replace(",", " ").split()))
     except ValueError:
         wanted = []
     if not wanted:
@@ -39,7 +65,7 @@ def choose_device(gpu: str = "auto", threads: int | None = None) -> torch.device
             raise UdlError(
                 f"GPU {number} was asked for, but {has}; choose another with --gpu, or --gpu none for the CPU."
             )
-    return torch.device("cuda", wanted[0])
+    return wanted
 
 
 def describe(device: torch.device) -> str:
@@ -48,3 +74,31 @@ def describe(device: torch.device) -> str:
         return f"GPU {device.index} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
     return f"CPU ({threads} thread{'' if threads == 1 else 's'})"
+
+
+class Upload:
+    """Brings images to a device while it computes: a thread begins with a chunk that is needed later.
+
+    On a GPU they go from pinned memory over a stream of their own; on the CPU they stay where they are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def begin(self, images: np.ndarray) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        """Send images (n, D, D); from any thread."""
+        values = torch.from_numpy(images)
+        if self._stream is None:
+            return values, None
+        with torch.cuda.stream(self._stream):  # also makes its GPU the one of this thread
+            sent = values.pin_memory().to(self.device, non_blocking=True)
+            return sent, self._stream.record_event()
+
+    def finish(self, sent: torch.Tensor, arrival: torch.cuda.Event | None) -> torch.Tensor:
+        """The images on the device, for what the calling thread computes next."""
+        if arrival is not None:
+            now = torch.cuda.current_stream(self.device)
+            now.wait_event(arrival)
+            sent.record_stream(now)  # its memory is not to be used again before this stream is done with it
+        return sent

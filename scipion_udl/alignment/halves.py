@@ -96,7 +96,8 @@ class HalfRefinement:
                 f"Halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, {move * scale:.2f} px); "
                 f"they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
             )
-            if number > 1 and result.turned < STILL * turn and result.moved < STILL * move:
+            still = number > 1 and result.turned < STILL * turn and result.moved < STILL * move
+            if self.prepared.team.agree(still):
                 break
         return averages
 
@@ -117,7 +118,8 @@ class HalfRefinement:
         members = np.bincount(self.split.half[usable], minlength=2)
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
-        if not self._worthwhile(state, denoiser, total, usable):
+        agree = self.prepared.team.agree
+        if not agree(self._worthwhile(state, denoiser, total, usable)):
             self.log("The average of all would not align them better than that of half of them: done")
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
@@ -149,7 +151,12 @@ class HalfRefinement:
             if search and number > 1:
                 self._look_again(state, joint, arbiters, usable)
                 search = False
-            elif number > 1 and result.turned < STILL * turn and result.moved < STILL * move and result.flipped < FLIPS:
+            elif agree(
+                number > 1
+                and result.turned < STILL * turn
+                and result.moved < STILL * move
+                and result.flipped < FLIPS
+            ):
                 break
             whole = add_up(result.sums)
             total = self._means([whole])[0]
@@ -165,7 +172,8 @@ class HalfRefinement:
     ) -> None:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
         trial = state.copy()
-        reach = int((joint.ring_weight > 0).sum())
+        # A team's processes need not find the very same weights; what they do together must be the same.
+        reach = self.prepared.team.by_first(lambda: int((joint.ring_weight > 0).sum()))
         searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8))
         searcher.search(trial, arbiters, self.split.fold, "last search", usable)
         far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]

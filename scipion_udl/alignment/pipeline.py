@@ -19,6 +19,7 @@ from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
@@ -48,14 +49,17 @@ def train(args: argparse.Namespace) -> None:
     args: input, output, overwrite, resume, method, network, model, truth, epochs, lr, mask_radius, gpu, seed, threads,
     batch, pixel_size. Raises UdlError where the input cannot be trained on.
     """
-    with OutputFolder(args.output, args.overwrite, args.resume) as out:
-        run = Run(args, out)
-        _forget_checkpoint(out, args)
+    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    with Ranks.from_environment() as team, team.folder(folder) as out:
+        run = Run(args, out, team)
+        team.by_first(lambda: _forget_checkpoint(out, args))
         run.scan()
         usable = len(run.particles.usable)
         if usable < ENOUGH:
             raise UdlError(f"{args.input} has {usable} particles with an image; training needs at least {ENOUGH}.")
-        result, card, _ = _train(run, args.model)
+        result, card, _ = team.by_first(lambda: _train(run, args.model))
+        if not team.first:
+            return
         summary = results.summary(run, training=result.summary, method=card.method)
         results.write_json(out.scratch("summary.json"), summary)
         results.write_training_figure(out.scratch("training.png"), result.history)
@@ -148,18 +152,21 @@ def align(args: argparse.Namespace) -> None:
     args: as of train, without network and truth, and with model (a trained one), reference, max_shift, write_stack,
     no_refine, voltage, cs, amplitude_contrast.
     """
-    with OutputFolder(args.output, args.overwrite, args.resume) as out:
-        run = Run(args, out)
-        _forget_checkpoint(out, args)
+    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    with Ranks.from_environment() as team, team.folder(folder) as out:
+        run = Run(args, out, team)
+        team.by_first(lambda: _forget_checkpoint(out, args))
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         transfer = run.use_contrast()
-        network, spectra, training, history = _network(run)
+        network, spectra, training, history = team.by_first(lambda: _network(run))
         aligner = Aligner(run.particles, network, spectra, settings, run.say, transfer)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         run.note_contrast()
         averages = _average(run, alignment)
+        if not team.first:  # all that is left is small
+            return
         claim, frc = _claim(run, alignment, averages, network is not None)
         if claim.signal is not None:
             sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
@@ -261,9 +268,13 @@ def _average(run: Run, alignment: Alignment) -> Averages:
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
     if not args.write_stack:
         return average_particles(particles, *poses, alignment.half)
-    path = run.out.scratch("aligned.mrcs")
-    with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
-        return average_particles(particles, *poses, alignment.half, stack.write)
+
+    def with_stack() -> Averages:
+        path = run.out.scratch("aligned.mrcs")
+        with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
+            return average_particles(particles, *poses, alignment.half, stack.write)
+
+    return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
 def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:

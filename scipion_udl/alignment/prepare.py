@@ -1,14 +1,15 @@
 """Particles as the alignment sees them: normalised, whitened, Fourier cropped to a working box; chunk by chunk.
 
 One look through the set (:meth:`PreparedParticles.scan`) measures what preparation needs; afterwards every pass reads
-each particle once, one chunk ahead of the computation, and nothing of the size of the set is kept.
+each particle once, one chunk ahead of the computation, and nothing of the size of the set is kept. Where several
+processes share a run (ranks.py), each reads its own part.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +19,16 @@ import torch
 
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
+from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import radii, resize, soft_disc, to_fourier
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
 WORKING_BOX = 128
 SMALLEST_BOX = 8
 CHUNK = 64
+GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
 DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one
 LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
@@ -54,7 +58,8 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
-    known and to be made use of. Progress is told to ``report`` (stage, done, total).
+    known and to be made use of. Progress is told to ``report`` (stage, done, total). ``team``: the processes that share
+    the passes over all particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
     Raises UdlError for a box below SMALLEST_BOX.
     """
 
@@ -65,10 +70,12 @@ class PreparedParticles:
         chunk: int | None = None,
         mask_radius: float | None = None,
         report: Callable[[str, int, int], None] | None = None,
+        team: Ranks | None = None,
     ) -> None:
         if source.box < SMALLEST_BOX:
             raise UdlError(f"{source.path}: a box of {source.box} px is too small; {SMALLEST_BOX} or more are needed.")
-        self.source, self.device, self.chunk = source, device, chunk or CHUNK
+        self.source, self.device, self.team = source, device, team or Ranks()
+        self.chunk = chunk or _automatic_chunk(source.box, device)
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
@@ -76,6 +83,7 @@ class PreparedParticles:
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
+        self._upload = Upload(device)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -96,26 +104,42 @@ class PreparedParticles:
     def originals(self) -> np.ndarray:
         """For each particle the index (from 0) of the first that is the same image; its own where it is new."""
         found = self.statistics
-        return originals(self.source, found.mean, found.std, found.blank)
+        return self.team.by_first(lambda: originals(self.source, found.mean, found.std, found.blank))
 
     @property
     def mask(self) -> torch.Tensor:
         """The soft disc about the particle in the working box, (box, box)."""
         return soft_disc(self.box, self.mask_radius, max(4.0, 0.06 * self.box), self.device)
 
+    def own(self, indices: np.ndarray) -> np.ndarray:
+        """This process's part of the particles ``indices`` of a pass; all of them where it works alone."""
+        return self.team.share(indices, self._unit)
+
+    def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None:
+        """Bring the rows that every process has written in a pass over its part of ``indices`` together, in place;
+        arrays: (N, ...), a row a particle."""
+        self.team.gather_rows(arrays, indices, self._unit)
+
+    @property
+    def _unit(self) -> int:
+        return min(self.chunk, CHUNK)
+
     def raw_chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(indices, images (n, D, D) on the device) over ``indices`` in their order, read one chunk ahead."""
         parts = [indices[i : i + self.chunk] for i in range(0, len(indices), self.chunk)]
         done = 0
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self.source.read, parts[0]) if parts else None
+            ahead = reader.submit(self._read, parts[0]) if parts else None
             for number, part in enumerate(parts):
-                images = torch.from_numpy(ahead.result()).to(self.device)
+                images = self._upload.finish(*ahead.result())
                 if number + 1 < len(parts):
-                    ahead = reader.submit(self.source.read, parts[number + 1])
+                    ahead = reader.submit(self._read, parts[number + 1])
                 yield part, images
                 done += len(part)
                 self.report(stage, done, len(indices))
+
+    def _read(self, part: np.ndarray) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        return self._upload.begin(self.source.read(part))
 
     def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
@@ -186,7 +210,7 @@ class PreparedParticles:
         bright, heard = 0.0, 0
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
-        for part, images in self.raw_chunks(np.arange(n), "reading"):
+        for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
             m, s, flat = _background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
@@ -203,6 +227,9 @@ class PreparedParticles:
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
             bright += float((normal * disc).double().sum() / disc.sum())
             heard += len(normal)
+        self.make_known([mean, std, blank], np.arange(n))
+        total, noise = self.team.total(total), self.team.total(noise)
+        bright, heard = self.team.total(torch.tensor([bright, heard], dtype=torch.float64)).tolist()
         used = int((~blank).sum())
         if used == 0:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
@@ -213,6 +240,11 @@ class PreparedParticles:
         self._scan = Scan(mean, std, blank, noise, (total / used).cpu().numpy(), bright / max(heard, 1))
         self._filter = _whitening(noise)[ring]
         return self._scan
+
+
+def _automatic_chunk(box: int, device: torch.device) -> int:
+    """Particles of ``box`` pixels to hold at a time."""
+    return CHUNK if device.type == "cpu" else max(CHUNK, min(GPU_CHUNK, GPU_PIXELS // box**2))
 
 
 def _short(name: str) -> str:

@@ -179,7 +179,7 @@ class Refiner:
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
         settle: bool = False,
     ) -> SweepResult:
-        """One round over ``indices``: updates ``state`` in place.
+        """One round over ``indices``: updates ``state`` in place. Processes of a team share it, and all know the result.
 
         member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
         score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
@@ -190,8 +190,8 @@ class Refiner:
         bins = [AngleBins(band, reference.orientations.count) for reference in references]
         transfer = [torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device) for _ in references]
         counts = [0] * len(references)
-        changes = []
-        for part, coefficients in self.prepared.chunks(indices, stage):
+        changes = [np.zeros((0, 3))]
+        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
             particles, power, ring_power = self._through_transfer(part, coefficients)
@@ -213,10 +213,12 @@ class Refiner:
                     bins[number].add(found.place, found.centred)
                 transfer[number] += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
                 counts[number] += len(own)
-        change = np.concatenate(changes) if changes else np.zeros((1, 3))
-        turned, moved, _ = np.median(change, axis=0)
-        sums = [Sums(b.total(), t, c) for b, t, c in zip(bins, transfer, counts)]
-        return SweepResult(sums, float(turned), float(moved), float(change[:, 2].mean()))
+        team = self.prepared.team
+        self.prepared.make_known([state.angle, state.shift, state.score, state.log_odds], indices)
+        change = team.gather(np.concatenate(changes))
+        turned, moved, _ = np.median(change, axis=0) if len(change) else (0.0, 0.0, 0.0)
+        sums = [Sums(b.total(), t, c).over(team) for b, t, c in zip(bins, transfer, counts)]
+        return SweepResult(sums, float(turned), float(moved), float(change[:, 2].mean()) if len(change) else 0.0)
 
     def _through_transfer(
         self, part: np.ndarray, coefficients: torch.Tensor
@@ -362,17 +364,19 @@ class Refiner:
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
     ) -> None:
-        """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``."""
+        """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``. Shared by
+        the processes of a team."""
         band = self.coarse_band
         angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
         coarse = [self._coarse(reference).turned(-angles) * band.weight for reference in references]
-        for part, coefficients in self.prepared.chunks(indices, stage):
+        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
             particles = band.crop(self.prepared.through_transfer(part, coefficients))
             for number, turned in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
                     those = particles[torch.from_numpy(own).to(band.device)]
                     state.angle[part[own]] = full_circle(those, turned, angles, self.coarse_maps).double().cpu().numpy()
+        self.prepared.make_known([state.angle], indices)
 
     def _coarse(self, reference: Reference) -> Reference:
         band = self.coarse_band
@@ -450,6 +454,10 @@ def full_circle(
 
 def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     """The pose (one, in working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
+    return refiner.prepared.team.by_first(lambda: _registered(refiner, moving, fixed))
+
+
+def _registered(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     band = refiner.band
     angles = torch.arange(0, 180, 4.0, device=band.device)
     angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()

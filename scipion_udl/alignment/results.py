@@ -13,7 +13,6 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
-from scipion_udl.alignment.device import describe
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
@@ -33,7 +32,7 @@ def summary(run: Run, **more: object) -> dict:
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
-        "device": describe(run.device),
+        "device": run.device_words,
         "seed": args.seed,
         "seconds": round(time.monotonic() - run.started, 1),
         **more,
@@ -76,6 +75,9 @@ def write_alignment(
     """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder."""
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
+    alike = None
+    if args.correntropy or args.authors_xmd:
+        alike = particle_correntropy(run.particles, alignment.poses, averages.all)
     tables = write_aligned(
         source,
         alignment.poses,
@@ -84,7 +86,10 @@ def write_alignment(
         out.scratch("aligned.star"),
         out.scratch("aligned.xmd"),
         optics,
+        correntropy=alike if args.correntropy else None,
     )
+    if args.authors_xmd:
+        write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)
     statistics = run.particles.statistics

@@ -7,10 +7,12 @@ import sys
 import time
 
 import numpy as np
+import torch
 
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
@@ -22,16 +24,23 @@ LOG_EVERY = 20  # epochs between two lines of the log
 
 
 class Run:
-    """What one command works with: particles, device, output folder, what it has to say."""
+    """What one command works with: particles, device, output folder, what it has to say.
 
-    def __init__(self, args: argparse.Namespace, out: OutputFolder) -> None:
+    team: the processes that share the run, None for this one alone; all but the first are silent.
+    """
+
+    def __init__(self, args: argparse.Namespace, out: OutputFolder, team: Ranks | None = None) -> None:
         self.args, self.out, self.started = args, out, time.monotonic()
-        self.device = choose_device(args.gpu, args.threads)
+        self.team = team or Ranks()
+        self.device = choose_device(args.gpu, args.threads, self.team.local_rank, self.team.local_size)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.device_words = self.team.words(describe(self.device))
         self.progress = Progress()
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.method: str | None = None  # of the network that is used
-        self.say(f"Device: {describe(self.device)}")
+        self.say(f"Device: {self.device_words}")
         source = open_particles(args.input, args.pixel_size)
         for warning in source.warnings:
             self.warn(warning)
@@ -40,16 +49,19 @@ class Run:
         files = {path for path, _ in source.locations()}
         out.spare([args.input, *(path and path.rpartition("@")[2] for path in given), *files])
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
-        self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, self.progress.show)
+        report = self.progress.show if self.team.first else None
+        self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, report, self.team)
 
     def say(self, line: str) -> None:
         """One line in the log."""
+        if not self.team.first:
+            return
         self.progress.clear()
         print(f"[{time.monotonic() - self.started:7.1f} s] {line}", flush=True)
 
     def warn(self, sentence: str) -> None:
         """A warning: in the log now, in summary and report later."""
-        if sentence not in self.warnings:
+        if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
             self.progress.clear()
             print(f"Warning: {sentence}", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.ranks import Ranks
 
 FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it
 LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
@@ -29,6 +30,11 @@ class Sums:
     def mean_transfer(self) -> torch.Tensor:
         """Squared transfer of a particle per ring (k_max + 1,), float32."""
         return (self.transfer / max(self.count, 1)).float()
+
+    def over(self, team: Ranks) -> Sums:
+        """What the sums of all processes of a team come to."""
+        count = int(team.total(torch.tensor(self.count)))
+        return Sums(team.total(self.total), team.total(self.transfer), count)
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.total + other.total, self.transfer + other.transfer, self.count + other.count)

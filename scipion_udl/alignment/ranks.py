@@ -1,0 +1,319 @@
+"""Several processes that share one run: each works on its part of the particles, and all come to the same results.
+
+torchrun, or launch.py for several GPUs of one machine, starts the processes ("ranks"), and its environment tells each
+of them which it is. A pass over particles is shared: every rank takes a part, sums are added up over the ranks, and
+what was found for a particle is made known to all, so that between two passes all ranks know the same, bit for bit.
+What is not worth sharing, or must not be done twice, the first rank does for all (:meth:`Ranks.by_first`). Only the
+first rank writes and speaks. Host memory travels through gloo, GPU memory through NCCL.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.outputs import OutputFolder
+
+_MEET = timedelta(minutes=10)  # until all processes must have started
+_WAIT = timedelta(days=7)  # the first may train for hours; that a process has ended is noticed at once, not by this
+
+
+class LostRank(UdlError):
+    """Another process of this run has ended before its work was done."""
+
+
+class Ranks:
+    """The processes of a run, as one of them sees them; the only one where nothing else is said.
+
+    rank: its number, from 0, of ``size``; local_rank, local_size: the same on this machine. Alone, no method
+    communicates or copies anything. All other methods are collective: every rank must call them in the same order.
+    They raise LostRank where another process has ended.
+    """
+
+    current: ClassVar[Ranks | None] = None  # of this process, for what it says when it ends by an error
+
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
+        self.rank, self.size, self.local_rank, self.local_size = rank, size, local_rank, local_size
+        self._store: dist.Store | None = None
+        self._alone = size == 1
+
+    @classmethod
+    def from_environment(cls) -> Ranks:
+        """The ranks that torchrun (or launch.py) has started, met; a single process where it has not.
+
+        Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Raises UdlError where they
+        are incomplete, or the processes do not find each other.
+        """
+        size = _number("WORLD_SIZE", 1)
+        if size <= 1:
+            return cls()
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+        if missing:
+            raise UdlError(
+                f"The environment says that {size} processes share this run (WORLD_SIZE), but not {', '.join(missing)}: "
+                "start them with torchrun, or unset WORLD_SIZE."
+            )
+        rank = _number("RANK", 0)
+        ranks = cls(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
+        ranks._meet()
+        return ranks
+
+    def _meet(self) -> None:
+        try:
+            self._store = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_MEET)))[0]
+            Ranks.current = self
+            both = torch.cuda.is_available() and dist.is_nccl_available()
+            # Both at once: what lies on a GPU goes through NCCL, which only begins when there is such a thing.
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if both else "gloo",
+                store=dist.PrefixStore("scipion-udl", self._store),
+                rank=self.rank,
+                world_size=self.size,
+                timeout=_WAIT,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise UdlError(f"The {self.size} processes of this run do not find each other: {error}") from error
+        if threading.current_thread() is threading.main_thread():
+            # Whoever starts ranks ends them so when one has failed: unfinished files must be cleared away all the same.
+            signal.signal(signal.SIGTERM, _end)
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self.size > 1:  # after an error the others may not be there to take leave of
+            dist.destroy_process_group()
+            Ranks.current = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def folder(self, out: OutputFolder) -> OutputFolder:
+        """``out`` for the first rank; for others one that touches nothing."""
+        return out if self.first else _NoFolder(out.path)
+
+    def has_the_word(self) -> bool:
+        """Whether this process is the first to tell of an error: one that all ranks come upon is told once."""
+        if self._store is None:
+            return self.first
+        try:
+            return self._store.add("scipion-udl/errors", 1) == 1
+        except RuntimeError:  # whoever kept the store has ended, and told why
+            return False
+
+    # Sharing of particles
+
+    def shares(self, indices: np.ndarray, unit: int = 1) -> list[np.ndarray]:
+        """``indices`` cut into a part for every rank, in order; parts end at multiples of ``unit``, so that chunks of
+        so many hold the same particles, however many ranks there are."""
+        if self._alone:
+            return [indices]
+        pieces = -(-len(indices) // unit)
+        ends = [unit * (number * pieces // self.size) for number in range(1, self.size)]
+        return np.split(indices, ends)
+
+    def share(self, indices: np.ndarray, unit: int = 1) -> np.ndarray:
+        """This rank's part of ``indices``: see :meth:`shares`."""
+        return indices if self._alone else self.shares(indices, unit)[self.rank]
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of all ranks, rank after rank, on every rank; of one dtype and shape behind the first axis."""
+        if self._alone:
+            return rows
+        own = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).copy())
+        with self._contact():
+            counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+            dist.all_gather(counts, torch.tensor([len(own)]))
+            longest = max(int(count) for count in counts)
+            if not longest:
+                return rows
+            padded = torch.zeros(longest, dtype=torch.uint8)
+            padded[: len(own)] = own
+            everything = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(everything, padded)
+        parts = [part[: int(count)].numpy() for part, count in zip(everything, counts)]
+        return np.concatenate(parts).view(rows.dtype).reshape(-1, *rows.shape[1:])
+
+    def gather_rows(self, arrays: Sequence[np.ndarray], indices: np.ndarray, unit: int = 1) -> None:
+        """Make known to all what every rank has written for its share of ``indices`` (see :meth:`shares`) into
+        ``arrays``, one row a particle each; in place."""
+        if self._alone:
+            return
+        own = self.share(indices, unit)
+        for array in arrays:
+            array[indices] = self.gather(array[own])
+
+    # Sums and decisions
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of ``values`` (any shape, real or complex, the same shape on all ranks) over the ranks."""
+        if self._alone:
+            return values
+        whole = values.detach().clone(memory_format=torch.contiguous_format)
+        with self._contact():
+            dist.all_reduce(torch.view_as_real(whole) if whole.is_complex() else whole)
+        return whole
+
+    def total_with_gradient(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over the ranks (real values), through which gradients flow back.
+
+        The gradient that a rank gets is that of the sum of all ranks' losses. So where all ranks compute the same
+        global loss from it, or each the mean of its equally large part, :meth:`average_gradients` gives the gradient of
+        that loss: what a single process would have had for the whole batch.
+        """
+        return values if self._alone else _Total.apply(values, self)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Put the mean over all ranks in the place of every parameter's gradient; None counts as zero."""
+        if self._alone:
+            return
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        if not gradients:
+            return
+        mean = self.total(torch.cat([gradient.flatten() for gradient in gradients])) / self.size
+        for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters])):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def agree(self, decision: bool) -> bool:
+        """The first rank's decision. GPUs add up in any order, and a round more on one of them would be the end."""
+        return self.by_first(lambda: decision)
+
+    def by_first(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` gives on the first rank, which alone does it; the others wait. Inside of it nothing is shared.
+
+        What it gives is sent with pickle; tensors on a GPU come out on the other ranks' own.
+        """
+        if self._alone:
+            return work()
+        result = None
+        if self.first:
+            self._alone = True
+            try:
+                result = work()
+            finally:
+                self._alone = False
+        return self._broadcast(result)
+
+    def broadcast_state(self, network: nn.Module) -> None:
+        """Give a network (the same on all ranks) the first rank's parameters and buffers."""
+        if self._alone:
+            return
+        with self._contact():
+            for value in network.state_dict().values():
+                kept = value.contiguous()
+                dist.broadcast(kept, 0)
+                value.copy_(kept)
+
+    def barrier(self) -> None:
+        """Wait until all are here."""
+        self.agree(True)
+
+    def _broadcast(self, content: Any) -> Any:
+        packed = torch.zeros(0, dtype=torch.uint8)
+        if self.first:
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            packed = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+        with self._contact():
+            length = torch.tensor([len(packed)])
+            dist.broadcast(length, 0)
+            if not self.first:
+                packed = torch.empty(int(length), dtype=torch.uint8)
+            dist.broadcast(packed, 0)
+        if self.first:
+            return content
+        # From a process of this same run, so its pickles are to be trusted.
+        return torch.load(io.BytesIO(packed.numpy().tobytes()), map_location=_to_own_gpu, weights_only=False)
+
+    @contextmanager
+    def _contact(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostRank(
+                f"one of the {self.size} processes of this run has ended without a word (out of memory, or killed?), "
+                "and the others with it"
+            ) from error
+
+    def words(self, own: str) -> str:
+        """What every rank says of itself (one line), in one sentence."""
+        if self._alone:
+            return own
+        lines = bytes(self.gather(np.frombuffer(f"{own}\n".encode(), np.uint8))).decode().splitlines()
+        counts = Counter(lines)
+        return f"{self.size} processes: " + ", ".join(
+            line if count == 1 else f"{count} x {line}" for line, count in counts.items()
+        )
+
+
+def may_speak() -> bool:
+    """Whether this process is to tell of the error that ends it: of several that share a run, one does."""
+    if Ranks.current is not None:
+        return Ranks.current.has_the_word()
+    return _number("WORLD_SIZE", 1) <= 1 or _number("RANK", 0) == 0
+
+
+class _Total(torch.autograd.Function):
+    """The sum over the ranks; backwards, the sum of the ranks' gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+        context.ranks = ranks
+        return ranks.total(values)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return context.ranks.total(gradient), None
+
+
+class _NoFolder(OutputFolder):
+    """The output folder of a rank that writes nothing."""
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def spare(self, paths: Iterable[str | None]) -> None:
+        """Nothing is overwritten."""
+
+    def publish(self, *names: str) -> None:
+        """Nothing was written."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def _number(name: str, otherwise: int) -> int:
+    try:
+        return int(os.environ.get(name) or otherwise)
+    except ValueError:
+        raise UdlError(f"{name} in the environment is '{os.environ[name]}', not a number: start with torchrun.") from None
+
+
+def _to_own_gpu(storage: Any, location: str) -> Any:
+    """Where a tensor of the first rank goes: from its GPU to the one in use here, what was on the CPU stays there."""
+    return storage.cuda(torch.cuda.current_device()) if location.startswith("cuda") else storage
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
