@@ -268,7 +268,9 @@ def draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
         right.grid(False)
         axes = right  # it lies above, and the legend above all lines
     if len(lines) > 1:
-        axes.legend(handles=lines, loc="best")
+        # above the panel, where it covers no curve of either axis
+        axes.legend(handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(lines), columnspacing=1.0,
+                    handlelength=1.2, borderaxespad=0.3)
 
 
 def _draw_epochs(axes: Axes, epoch: np.ndarray, values: np.ndarray, colour: str, label: str) -> Line2D:
@@ -288,45 +290,3 @@ def numeric_columns(rows: list[dict]) -> dict[str, np.ndarray]:
         if np.isfinite(values).any():
             columns[str(name)] = values
     return columns
-
-
-# Whole figures of the evaluation.
-
-
-def truth_figure(full: np.ndarray, half: np.ndarray, shift: np.ndarray) -> Figure:
-    """Rotation errors modulo 360 and 180 ((N,) degrees) and shift errors ((N, 2) px) against the truth."""
-    figure = new_figure(11, 3.6)
-    histogram, shares, shifts = figure.subplots(1, 3)
-    histogram.hist(full, bins=np.linspace(-180, 180, 91), color=BLUE, log=True)
-    histogram.set(title="Rotation error, full circle", xlabel="degrees", ylabel="particles", ylim=(0.7, None),
-                  xlim=(-180, 180), xticks=[-180, -90, 0, 90, 180])
-    histogram.yaxis.set_major_formatter("{x:g}")
-    histogram.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    order = np.append(np.arange(1, len(full) + 1) / len(full) * 100, 100)
-    for errors, colour, label in ((half, TEAL, "modulo 180"), (full, BLUE, "full circle")):
-        off = np.append(np.maximum(np.sort(np.abs(errors)), 1e-3), 180)
-        shares.plot(off, order, color=colour, lw=1.8, label=label)
-    shares.axvline(5, color=MUTED, lw=1, ls=(0, (4, 3)))
-    shares.set(xscale="log", xlim=(0.01, 180), ylim=(0, 101), title="Share of particles closer than",
-               xlabel="rotation error (degrees)", ylabel="%")
-    shares.xaxis.set_major_formatter("{x:g}")
-    shares.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    shares.legend(loc="upper left")
-    right = np.abs(full) < 90
-    draw_shifts(shifts, shift[right])
-    shifts.set_title("Shift error, right way round")
-    return figure
-
-
-def reference_figure(average: np.ndarray, reference: np.ndarray, frequency: np.ndarray, frc: np.ndarray,
-                     resolution: float, unit: str) -> Figure:
-    """An average (D, D), the reference (D, D) it was laid on, and their FRC with the threshold 0.5."""
-    figure = new_figure(11, 3.4)
-    left, middle, curve = figure.subplots(1, 3, width_ratios=[1, 1, 1.35])
-    for axes, image, title in ((left, average, "Average"), (middle, reference, "Reference")):
-        axes.imshow(to_grey(image), cmap="gray", interpolation="bicubic")
-        axes.set_title(title)
-        axes.set_axis_off()
-    draw_frc(curve, frequency[1:], frc[1:], 0.5, resolution if np.isfinite(resolution) else None, unit)
-    curve.set_title("FRC against the reference")
-    return figure

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
-from scipion_udl.io.particles import ParticleSource
-
 from .geometry import Poses, to_matrices
 
 COARSE_BOX = 64
 COARSE_STEP = 3.0  # degrees
-CHUNK = 256
+RADIUS = 0.45  # of the circle within which images are compared, share of the box
+EDGE = 0.06  # over which it falls off, half to either side
 TRUE_THRESHOLD = 0.5  # against an image without noise this is what 0.143 is between two halves: sqrt(2 f / (1 + f))
 
 
@@ -40,16 +39,6 @@ class ReferenceMatch:
     reaches_end: bool
 
 
-def aligned_average(source: ParticleSource, poses: Poses) -> np.ndarray:
-    """The plain mean (D, D) of the particles of ``source``, each transformed by its pose (cubic splines)."""
-    total = np.zeros((source.box, source.box))
-    for start in range(0, len(source), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(source)))
-        for image, row in zip(source.read(rows), rows):
-            total += transform(image, poses[[row]])
-    return total / len(source)
-
-
 def transform(image: np.ndarray, pose: Poses) -> np.ndarray:
     """One image (D, D) moved by one pose (cubic splines); what comes from outside it is its mean."""
     matrix = np.linalg.inv(to_matrices(pose)[0])
@@ -61,22 +50,26 @@ def transform(image: np.ndarray, pose: Poses) -> np.ndarray:
     )
 
 
-def soft_circle(box: int, radius: float = 0.42, edge: float = 0.06) -> np.ndarray:
-    """A mask (box, box): 1 within ``radius`` of the origin, 0 from ``radius + edge`` on (shares of the box)."""
+def soft_circle(box: int, radius: float = RADIUS, edge: float = EDGE) -> np.ndarray:
+    """A mask (box, box): 1 well within ``radius`` of the origin, 1/2 there, 0 from ``radius + edge / 2`` on (shares of
+    the box)."""
     y, x = np.indices((box, box)) - box // 2
     distance = np.hypot(x, y) / box
-    return 0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius) / edge, 0, 1))
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius + edge / 2) / edge, 0, 1))
 
 
-def match_reference(average: np.ndarray, reference: np.ndarray, pixel_size: float) -> ReferenceMatch:
-    """Bring ``average`` onto ``reference`` (both (D, D)) by a turn and a shift, and compare them.
+def match_reference(
+    average: np.ndarray, reference: np.ndarray, pixel_size: float, radius: float = RADIUS
+) -> ReferenceMatch:
+    """Bring ``average`` onto ``reference`` (both (D, D)) by a turn and a shift, and compare them within a soft circle
+    of ``radius`` (share of the box).
 
     The whole circle and all shifts are searched in a small box, then the best place is refined at full size. A
     reference of opposite contrast is matched all the same; its correlation is negative.
     """
-    mask = soft_circle(len(average))
+    mask = soft_circle(len(average), radius)
     target = _normalised(reference, mask)
-    start, sign = _coarse(average, reference)
+    start, sign = _coarse(average, reference, radius)
 
     def loss(values: np.ndarray) -> float:
         return -sign * float((_normalised(transform(average, _pose(values)), mask) * target).sum())
@@ -104,11 +97,11 @@ def _normalised(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return image / norm if norm > 0 else image
 
 
-def _coarse(average: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, float]:
+def _coarse(average: np.ndarray, reference: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
     """The best (angle, shift x, shift y) of a search over the circle in a small box, and the sign of the match."""
     small, large = _shrunk(average), _shrunk(reference)
     box = len(small)
-    mask = soft_circle(box)
+    mask = soft_circle(box, radius)
     target = np.conj(np.fft.rfft2(_normalised(large, mask)))
     reach = np.fft.fftfreq(box, 1 / box)
     near = np.hypot(*np.meshgrid(reach, reach)) <= box / 4

@@ -13,11 +13,12 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
+from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
-from scipion_udl.io.aligned import Optics, write_aligned
+from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
 from scipion_udl.io.stacks import write_stack
 
 

@@ -1,0 +1,76 @@
+"""Correntropy: how alike two images are, pixel by pixel; the figure by which the UDL papers judge an alignment.
+
+V(a, b) is the mean of exp(-(a - b)^2 / SIGMA^2) over the pixels of the particle's disc, each image first brought to
+mean 0 and variance 1 within it; so neither brightness nor gain counts, and SIGMA is in units of the image's own
+deviation. Equal images have 1. For images of Gaussian pixels whose correlation is r it is 1 / sqrt(5 - 4 r): UNRELATED
+where they have nothing in common, 1/3 where one is the negative of the other. Unlike a correlation it barely notices
+how far off a pixel is that is off: a few outliers, as dirt leaves, cost no more than their number.
+
+Source: Chen et al., J. Struct. Biol. 215 (2023) 107940, which averages 2 and 4 parts of the particles and compares the
+averages. Their program takes SIGMA = 1 on images that it scales in another way, so its numbers differ from these.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.prepare import PreparedParticles
+
+SIGMA = 1.0
+UNRELATED = 5**-0.5
+FLAT = 1e-6  # deviation over the largest value, below which an image is constant
+
+
+def normalised(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Images (..., D, D) of any real type with mean 0 and variance 1 under ``weight`` (D, D; 0 to 1), same shape,
+    float64; constant ones become 0."""
+    images, weight = images.double(), weight.double()
+    weight = weight / weight.sum()
+    centred = images - (images * weight).sum((-2, -1), keepdim=True)
+    deviation = (centred.square() * weight).sum((-2, -1), keepdim=True).sqrt()
+    flat = deviation <= FLAT * images.abs().amax((-2, -1), keepdim=True)
+    return torch.where(flat, torch.zeros_like(centred), centred / deviation.clamp(min=1e-300))
+
+
+def correntropy(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Correntropy (...), float64, in [0, 1], of images a and b (..., D, D; either may be one for all) within
+    ``weight`` (D, D; 0 to 1). 0 where one of them is constant: it shows nothing that could be alike."""
+    a, b = normalised(a, weight), normalised(b, weight)
+    alike = (torch.exp(-((a - b) / SIGMA).square()) * weight.double()).sum((-2, -1)) / weight.double().sum()
+    something = (a != 0).any(-1).any(-1) & (b != 0).any(-1).any(-1)
+    return torch.where(something, alike, torch.zeros_like(alike))
+
+
+def correntropy_of_all(images: torch.Tensor, weight: torch.Tensor) -> float:
+    """The mean correntropy of all pairs of images (K, D, D), K of 2 or more, within ``weight`` (D, D)."""
+    pairs = torch.tensor(list(combinations(range(len(images)), 2)))
+    return float(correntropy(images[pairs[:, 0]], images[pairs[:, 1]], weight).mean())
+
+
+def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.ndarray) -> np.ndarray:
+    """Correntropy (N,), float64, of each aligned particle with the average of all others; one pass over the set.
+
+    poses (N,): to apply; average (D, D): the plain mean of all N aligned particles, of which each is taken out again,
+    or noise would be like the average that holds it. The disc is that of ``prepared``. 0 for constant images, and where
+    there are no others.
+    """
+    n, device, box = len(prepared), prepared.device, prepared.source.box
+    values = np.zeros(n)
+    if n < 2:
+        return values
+    weight = soft_disc(box, prepared.mask_radius * prepared.scale, max(4.0, 0.06 * box), device)
+    mean, blank = prepared.statistics.mean, prepared.statistics.blank
+    whole = torch.from_numpy(np.asarray(average, np.float64)).to(device)
+    for part, images in prepared.raw_chunks(np.arange(n), "correntropy"):
+        fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
+        aligned = apply_poses(images, fill, poses[part]).double()
+        others = whole + (whole - aligned) / (n - 1)
+        values[part] = correntropy(aligned, others, weight).cpu().numpy()
+    values[blank] = 0
+    return values
