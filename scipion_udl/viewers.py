@@ -20,6 +20,10 @@ from scipion_udl.objects import UdlModel, read_card
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
 from scipion_udl.protocols.protocol_align_2d import ALIGNED, AVERAGE, AVERAGE_BEFORE, FRC, REPORT
 
+_TRAINING = (
+    "The loss in each epoch of training. Of simulated particles whose true poses were given, the angles' error too."
+)
+
 
 class BrowserView(View):
     """A file of the run in the user's browser."""
@@ -64,7 +68,7 @@ class _UdlViewer(EmProtocolViewer):
         curves = figures.training_curves(self.protocol.readTraining())
         if not curves:
             return [self.infoMessage("No model was trained in this run.", "Training")]
-        plotter = EmPlotter(x=1, y=len(curves), windowTitle="Training", figsize=(1 + 4 * len(curves), 4))
+        plotter = EmPlotter(x=1, y=len(curves), windowTitle="Training", figsize=(1 + 5 * len(curves), 4))
         with figures.style():
             for stage, columns in curves.items():  # each has its own axes: their losses are not comparable
                 figures.draw_stage(plotter.createSubPlot(stage, "", "loss (lower is better)"), columns)
@@ -100,7 +104,7 @@ class UdlAlign2DViewer(_UdlViewer):
                 "shifts that heap up at the limit ask for a larger one.",
                 self._showHistograms,
             ),
-            ("doShowTraining", "Training curve", "The loss in each epoch of training.", self._showTraining),
+            ("doShowTraining", "Training curve", _TRAINING, self._showTraining),
         ]
 
     def _path(self, name: str) -> str:
@@ -152,7 +156,7 @@ class UdlTrainViewer(_UdlViewer):
     _targets = [ProtUdlTrain]
 
     def _buttons(self) -> list[tuple[str, str, str, Callable[[], list[View]]]]:
-        return [("doShowTraining", "Training curve", "The loss in each epoch of training.", self._showTraining)]
+        return [("doShowTraining", "Training curve", _TRAINING, self._showTraining)]
 
 
 class UdlModelViewer(Viewer):
