@@ -18,7 +18,8 @@ class AngleHead(nn.Module):
     features: F, the length of the input; hidden: widths of the layers before the last; head: "degrees", one output
     that is the angle itself, of any size (Chen, Feng, Shen 2023), or "circular", two outputs that are its cosine and
     sine, so that no angle is farther from another than half the period; period: 360, or 180 where the input cannot
-    tell a half turn. Raises UdlError for another head.
+    tell a half turn. Batch norm spreads the answers of the circular head (running statistics in evaluation mode).
+    Raises UdlError for another head.
     """
 
     def __init__(
@@ -33,6 +34,10 @@ class AngleHead(nn.Module):
         for before, after in zip(widths, widths[1:]):
             layers += [nn.Linear(before, after), nn.ReLU()]
         layers.append(nn.Linear(widths[-1], 1 if head == "degrees" else 2))
+        if head == "circular":
+            # A fresh network answers nearly the same for all: the difference loss hardly moves it from there. Spread
+            # around the circle, its answers differ from the first step on.
+            layers.append(nn.BatchNorm1d(2, affine=False))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,113 @@
+"""The feature matching network: the rotation between two natural images, from where their features agree.
+
+After Rocco, Arandjelovic, Sivic (CVPR 2017) and Zeng and Xu (CVPR 2020), as Chen, Feng, Shen (2023) take it for
+photographs: shared convolutional features, every place of the one image compared with every place of the other in both
+orders, and an angle regressed from these maps. A turn of one image moves the agreement about the middle, a shift moves
+it straight, so the network can tell them apart; unlike the amplitude spectrum it knows the full circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.models.heads import AngleHead
+
+GRID = 8  # places along a side at which features are compared
+PUBLISHED = {"channels": (32, 64, 128, 256), "squeeze": (128, 64), "hidden": (2000, 2000), "head": "degrees"}
+NARROW = {"channels": (16, 32, 64), "squeeze": (64, 32), "hidden": (128,), "head": "circular"}
+
+
+def correlation_map(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """How well each place of ``second`` agrees with all places of ``first``, (N, G * G, G, G).
+
+    first, second: features (N, C, G, G). Entry [n, k, i, j] is the cosine of the feature vectors of ``first`` at place
+    k = row * G + column and of ``second`` at (i, j); negative ones are 0, and what is left is scaled to unit length
+    over k, so that a place that fits many others counts for little (Rocco et al. 2017).
+    """
+    n, _, rows, columns = first.shape
+    a = functional.normalize(first.flatten(2), dim=1)
+    b = functional.normalize(second.flatten(2), dim=1)
+    agreement = torch.bmm(a.transpose(1, 2), b).clamp(min=0)
+    return functional.normalize(agreement, dim=1).view(n, rows * columns, *second.shape[2:])
+
+
+class MatchingNetwork(nn.Module):
+    """g(I0, I1): the pose angle that brings the second image onto the first, up to a bias common to all pairs.
+
+    Turning the first by a and the second by b changes it by a - b (UDL, modulo 360); that is all that training needs.
+    What is left is the bias, the answer to twice the same image, to be taken off (:mod:`alignment.pairs`).
+
+    box: pixels of the images; channels: of the feature blocks, which halve the map until it has ``grid`` places a side;
+    squeeze: channels of the two convolutions on the correlation maps; hidden: widths of the linear layers before the
+    last; head: "degrees" (published) or "circular", see :class:`AngleHead`. The images are brought to mean 0 and
+    deviation 1 within a soft disc about pixel box//2, and are 0 beyond it: corners tell nothing that turns with the
+    image. Batch norm uses running statistics in evaluation mode, so no pair depends on its batch.
+    """
+
+    period = 360.0
+
+    def __init__(
+        self,
+        box: int,
+        channels: Sequence[int] = NARROW["channels"],
+        squeeze: Sequence[int] = NARROW["squeeze"],
+        hidden: Sequence[int] = NARROW["hidden"],
+        head: str = NARROW["head"],
+        grid: int = GRID,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "box": box,
+            "channels": list(channels),
+            "squeeze": list(squeeze),
+            "hidden": list(hidden),
+            "head": head,
+            "grid": grid,
+        }
+        self.register_buffer("disc", soft_disc(box, 0.47 * box, max(2.0, 0.06 * box)), persistent=False)
+        self.features = _features(box, channels, grid)
+        blocks, before = [], 2 * grid * grid
+        for width in squeeze:
+            blocks += _block(before, width)
+            before = width
+        self.squeeze = nn.Sequential(*blocks, nn.Flatten())
+        self.head = AngleHead(before * grid * grid, hidden, head, self.period)
+
+    def describe(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (N, C, grid, grid) of images (N, 1, box, box)."""
+        weight = self.disc / self.disc.sum()
+        images = images - (images * weight).sum((-2, -1), keepdim=True)
+        deviation = (images.square() * weight).sum((-2, -1), keepdim=True).sqrt()
+        return self.features(images * self.disc / deviation.clamp(min=1e-6))
+
+    def compare(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Angles (N,) in degrees from features (N, C, grid, grid) of both images."""
+        return self.head(self.squeeze(torch.cat([correlation_map(first, second), correlation_map(second, first)], 1)))
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """g(first, second), (N,) degrees, of images (N, 1, box, box)."""
+        both = self.describe(torch.cat([first, second]))
+        return self.compare(*both.chunk(2))
+
+
+def _features(box: int, channels: Sequence[int], grid: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    size, before = box, 1
+    for width in channels:
+        layers += _block(before, width)
+        before = width
+        if size >= 2 * grid:
+            layers.append(nn.MaxPool2d(2))
+            size //= 2
+    if size != grid:
+        layers.append(nn.AdaptiveAvgPool2d(grid))
+    return nn.Sequential(*layers)
+
+
+def _block(before: int, width: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
