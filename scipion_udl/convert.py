@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 from pwem.emlib.image import ImageHandler
@@ -79,11 +81,11 @@ def write_particles(particles: SetOfParticles, star: str, stack: str) -> int:
 
 
 def _are_mrc(particles: SetOfParticles) -> bool:
-    return all(_plain(name).lower().endswith(MRC_ENDINGS) for name in particles.getFiles())
+    return all(plain_name(name).lower().endswith(MRC_ENDINGS) for name in particles.getFiles())
 
 
-def _plain(name: str) -> str:
-    """A file name without what tells Xmipp the kind of file."""
+def plain_name(name: str) -> str:
+    """An image's file name without what tells Xmipp the kind of file."""
     for suffix in (":mrcs", ":mrc"):
         if name.endswith(suffix):
             return name[: -len(suffix)]
@@ -92,7 +94,7 @@ def _plain(name: str) -> str:
 
 def _image_name(item: Particle) -> str:
     index, name = item.getLocation()
-    return f"{index or 1:06d}@{os.path.abspath(_plain(name))}"
+    return f"{index or 1:06d}@{os.path.abspath(plain_name(name))}"
 
 
 class _Converter:
@@ -177,16 +179,36 @@ def add_results(particles: SetOfParticles, output: SetOfParticles, results: Resu
 
     The set's own properties must have been copied before. Raises UdlError where an item has no result.
     """
-    row_of = {int(item_id): row for row, item_id in enumerate(results.ids)}
-    matrices = transform_matrices(results.poses)
+
+    def more(item: Particle, row: int) -> None:
+        item._udlScore = Float(results.score[row])
+        item._udlAmbiguous = Boolean(bool(results.ambiguous[row]))
+
+    add_poses(particles, output, results.ids, results.poses, more)
+
+
+def add_poses(
+    particles: SetOfParticles,
+    output: SetOfParticles,
+    ids: Sequence[int],
+    poses: Poses,
+    more: Callable[[Particle, int], None] | None = None,
+) -> None:
+    """Fill ``output`` with the enabled items of ``particles`` as a set with 2D alignment.
+
+    ids, poses (N,): which item has which pose; more: called with each item and the row of its pose, to say more of it.
+    The set's own properties must have been copied before. Raises UdlError where an item has no pose.
+    """
+    row_of = {int(item_id): row for row, item_id in enumerate(ids)}
+    matrices = transform_matrices(poses)
 
     def update(item: Particle, _row: object) -> None:
         row = row_of.get(item.getObjId())
         if row is None:
             raise UdlError(f"The engine gave no pose for the particle with id {item.getObjId()}: run it again")
         item.setTransform(Transform(matrix=matrices[row]))
-        item._udlScore = Float(results.score[row])
-        item._udlAmbiguous = Boolean(bool(results.ambiguous[row]))
+        if more:
+            more(item, row)
 
     output.setAlignment2D()
     output.copyItems(particles, updateItemCallback=update, doClone=False)

@@ -51,6 +51,7 @@ _LABELS = {
     "--ctf signed": "*CTF of the particles*: Phases were not flipped",
     "--ctf none": "*CTF of the particles*: Leave the CTF out",
     "--ctf": "*CTF of the particles*",
+    "--ssnr": "*More noise at low frequencies*",
 }
 
 

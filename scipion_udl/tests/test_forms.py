@@ -83,6 +83,16 @@ class TestUdlForms(unittest.TestCase):
             *("voltage", "sphericalAberration", "amplitudeContrast", "magnification", "isPhaseFlipped"),
         )
 
+    def test_simulate(self) -> None:
+        found = self.checkProtocol(
+            "ProtUdlSimulate",
+            *("viewFrom", "phantom", "viewFile", "inputView", "box", "pixelSize", "count", "maxShift", "subpixel"),
+            *("addNoise", "snr", "writeClean", "changeSsnr", "ssnrResolution", "ssnrFactor", "seed"),
+            *("applyCtf", "defocusMin", "defocusMax", "flipPhases"),
+            *("voltage", "sphericalAberration", "amplitudeContrast", "bFactor"),
+        )
+        self.assertTrue(all(found["helps"][name] for name in found["shown"] if name in found["helps"]), found["helps"])
+
     def test_viewers(self) -> None:
         align = self.openForm("ProtUdlAlign2D", "UdlAlign2DViewer")
         buttons = ["doShowAverages", "doShowFrc", "doShowHistograms", "doShowReport", "doShowTraining"]

@@ -1,0 +1,138 @@
+"""Simulating particles in a project: what they show, what the set says of them, and where their true poses are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pwem.emlib.image import ImageHandler
+from pwem.protocols import ProtImportParticles
+from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+
+from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.convert import poses_of
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.io.truth import read_truth
+from scipion_udl.protocols import ProtUdlSimulate
+from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.scipion_helpers import correlation, view
+
+BOX = 64
+
+
+class TestUdlSimulate(BaseTest):
+    """The protocol, with the real engine."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        setupTestOutput(cls)
+        cls.folder = Path(cls.getOutputPath()).absolute()
+
+    def newRun(self, **options: object) -> ProtUdlSimulate:
+        return self.newProtocol(ProtUdlSimulate, **{"count": 6, "maxShift": 4, **options})
+
+    def errorsOf(self, **options: object) -> str:
+        return "\n".join(self.newRun(**options).validate())
+
+    def images(self, particles: object) -> np.ndarray:
+        return np.array([ImageHandler().read(item).getData() for item in particles.iterItems()])
+
+    def aligned(self, particles: object) -> np.ndarray:
+        """The mean of the particles after Scipion's own program applied their alignment."""
+        out = []
+        for item in particles.iterItems():
+            flat = item.getTransform().getMatrix()[np.ix_([0, 1, 3], [0, 1, 3])]
+            index, name = item.getLocation()
+            output = str(self.folder / "out.mrc")
+            box = particles.getXDim()
+            ImageHandler.applyTransform(f"{index}@{name}", output, flat, (box, box))
+            out.append(ImageHandler().read(output).getData())
+        return np.mean(out, axis=0)
+
+    def test_a_phantom_with_ctf_and_noise(self) -> None:
+        run = self.launchProtocol(
+            self.newRun(phantom=1, box=BOX, pixelSize=3.0, snr=0.5, defocusMin=1.0, defocusMax=1.5, voltage=200)
+        )
+        particles = run.outputParticles
+        self.assertSetSize(particles, 6)
+        self.assertEqual(particles.getXDim(), BOX)
+        self.assertAlmostEqual(particles.getSamplingRate(), 3.0, places=5)
+        self.assertFalse(particles.hasAlignment())
+        self.assertTrue(particles.hasCTF())
+        self.assertTrue(particles.isPhaseFlipped())
+        self.assertEqual(particles.getAcquisition().getVoltage(), 200)
+        self.assertAlmostEqual(particles.getAcquisition().getAmplitudeContrast(), 0.07)
+        defocus = [item.getCTF().getDefocusU() for item in particles.iterItems()]
+        self.assertGreaterEqual(min(defocus), 10000)
+        self.assertLessEqual(max(defocus), 15000)
+        self.assertEqual(len(set(defocus)), 6)
+        self.assertAlmostEqual(float(self.images(particles).var()), 1.5, delta=0.06)
+        summary = "\n".join(run.summary())
+        for words in ("*6* particles of the phantom clamp, 64 px at 3 Å/px", "SNR *0.5*", "1 to 1.5 µm", "truth.star"):
+            self.assertIn(words, summary)
+        self.assertIn("clamp", run.methods()[0])
+
+    def test_the_true_alignment_brings_the_particles_onto_the_view(self) -> None:
+        run = self.launchProtocol(self.newRun(box=BOX, count=12, addNoise=False, applyCtf=False, subpixel=True))
+        self.assertFalse(run.outputParticles.hasCTF())
+        self.assertFalse(run.outputParticles.hasAlignment())
+        self.assertTrue(run.outputTruth.hasAlignment2D())
+        expected = phantom("hook", BOX).image()
+        before = self.images(run.outputParticles).mean(0)
+        self.assertGreater(correlation(self.aligned(run.outputTruth), expected), 0.97)
+        self.assertLess(correlation(before, expected), 0.9)
+        _, truth = read_truth(self.proj.getPath(run.getTruthFile()))
+        self.assertLess(np.abs(pose_errors(poses_of(run.outputTruth), truth).rotation).max(), 1e-4)
+        self.assertIn("Without noise.", run.summary())
+
+    def test_an_image_of_the_project_also_of_another_program(self) -> None:
+        y, x = np.mgrid[:BOX, :BOX] - BOX // 2
+        stack = str(self.folder / "average.mrcs")
+        write_stack(stack, np.stack([x + 0.0, view(x, y)]), 2.5)
+        spider = str(self.folder / "average.stk")
+        for k in (1, 2):
+            ImageHandler().convert((k, stack), (k, spider))
+        for name, box in ((stack, BOX), (spider, BOX // 2)):
+            with self.subTest(stack=name):
+                imported = self.newProtocol(ProtImportParticles, filesPath=name, samplingRate=2.5, voltage=300)
+                self.launchProtocol(imported)
+                run = self.newRun(viewFrom=2, box=box, addNoise=False, applyCtf=False, count=12)
+                run.inputView.set(imported)
+                run.inputView.setExtended("outputParticles.2")
+                particles = self.launchProtocol(run).outputTruth
+                self.assertAlmostEqual(particles.getSamplingRate(), 2.5 * BOX / box, places=4)
+                scale = BOX // box
+                y, x = scale * (np.mgrid[:box, :box] - box // 2)
+                self.assertGreater(correlation(self.aligned(particles), view(x, y)), 0.97)
+
+    def test_a_picture_and_the_noise_free_stack(self) -> None:
+        picture = self.folder / "view.png"
+        image = phantom("hook", BOX).image()
+        Image.fromarray((200 * image / image.max()).clip(0, 255).astype(np.uint8)).save(picture)
+        self.assertIn("*Pixel size* is needed", self.errorsOf(viewFrom=1, viewFile=str(picture)))
+        run = self.launchProtocol(
+            self.newRun(viewFrom=1, viewFile=str(picture), pixelSize=2.0, writeClean=True, changeSsnr=True, snr=0.5)
+        )
+        noise = self.images(run.outputParticles) - self.images(run.outputClean)
+        power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(0) / BOX**2
+        radius = np.hypot(np.fft.fftfreq(BOX)[:, None], np.fft.rfftfreq(BOX)[None]) / 2.0
+        self.assertAlmostEqual(float(power[radius < 1 / 10].mean()), 4.0, delta=0.5)
+        self.assertAlmostEqual(float(power[radius > 1 / 9].mean()), 1.0, delta=0.1)
+        self.assertIn("Coarser than 10 Å the noise has 4 times the power.", run.summary())
+
+    def test_wrong_values_are_told_before_the_run(self) -> None:
+        self.assertIn("*Largest shift* is 40 px", self.errorsOf(box=64, maxShift=40))
+        self.assertIn("the smaller one first", self.errorsOf(defocusMin=2.0, defocusMax=1.0))
+        self.assertIn("*Image file* is empty", self.errorsOf(viewFrom=1))
+        self.assertIn("missing.png is not there", self.errorsOf(viewFrom=1, viewFile="missing.png"))
+        self.assertIn("too small", self.errorsOf(box=4))
+        self.assertTrue(self.errorsOf(snr=0.0))
+
+    def test_the_engines_sentence_reaches_the_run_in_the_words_of_the_form(self) -> None:
+        run = self.newRun(box=BOX, pixelSize=8.0, changeSsnr=True)  # finer than such pixels can hold
+        self.proj.launchProtocol(run, wait=True)
+        self.assertTrue(run.isFailed())
+        self.assertIn("*More noise at low frequencies*", run.getErrorMessage())
+        self.assertNotIn("--", run.getErrorMessage())
