@@ -243,7 +243,7 @@ def _sign(unit: str) -> str:
 def _write(job: _Evaluation) -> None:
     """evaluation.csv, evaluation.png and summary.json."""
     args, source, out = job.args, job.source, job.out
-    evaluation_tables.write_figures(out.scratch("evaluation.csv"), job.figures, args.symmetry)
+    evaluation_tables.write_figures(out.scratch("evaluation.csv"), job.figures, args.symmetry, job.unit)
     written = ["evaluation.csv", *(["evaluation.png"] if job.rows else [])]
     if job.rows:
         with figures.style():

@@ -17,7 +17,7 @@ Row = Callable[[FigureBase], None]  # draws one row of panels
 
 def evaluation_figure(rows: list[Row]) -> Figure:
     """The rows below each other in one figure. To be called, and saved, within ``figures.style()``."""
-    figure = new_figure(11, 3.6 * len(rows))
+    figure = new_figure(13, 3.5 * len(rows))
     for part, row in zip(np.ravel(figure.subfigures(len(rows), 1)), rows):
         row(part)
     return figure
@@ -28,12 +28,17 @@ def draw_errors(part: FigureBase, errors: dict[str, np.ndarray], shift: np.ndarr
 
     of: what the errors are those of, for the titles.
     """
-    histogram, shares, shifts = part.subplots(1, 3)
+    circle, near, shares, shifts = part.subplots(1, 4)
     full = errors[""]
-    histogram.hist(full, bins=np.linspace(-180, 180, 91), color=BLUE, log=True)
-    histogram.set(title=f"Rotation error, {of}", xlabel="degrees", ylabel=of, ylim=(0.7, None),
-                  xlim=(-180, 180), xticks=[-180, -90, 0, 90, 180])
-    _plain_numbers(histogram.yaxis)
+    circle.hist(full, bins=np.linspace(-180, 180, 91), color=BLUE, log=True)
+    circle.set(title=f"Rotation error, {of}", xlabel="degrees", ylabel=of, ylim=(0.7, None), xlim=(-180, 180),
+               xticks=[-180, -90, 0, 90, 180])
+    _plain_numbers(circle.yaxis)
+    last = list(errors)[-1]  # the smallest error that can be said to be one
+    reach = max(float(np.percentile(np.abs(errors[last]), 95)) * 1.5, 1e-3)
+    near.hist(errors[last], bins=np.linspace(-reach, reach, 41), color=COLOURS[last][0])
+    near.axvline(0, color=MUTED, lw=1, ls=(0, (4, 3)))
+    near.set(title=f"The same, {COLOURS[last][1]}", xlabel="degrees", xlim=(-reach, reach))
     _draw_shares(shares, errors, of)
     draw_shifts(shifts, shift[np.abs(full) < 90])
     shifts.set_title("Shift error, right way round")

@@ -140,18 +140,22 @@ def meaning(figure: str, symmetry: int | None = None) -> tuple[str, str]:
     if figure in _MEANING:
         return _MEANING[figure]
     name = figure[len("pair_") :] if figure.startswith("pair_") else figure
-    of = " of the pairs" if name != figure else ""
+    of = "pairs: " if name != figure else ""
     if name in _SHIFT:
         unit, text = _SHIFT[name]
-        return unit, text + of
+        return unit, of + text
     ending = max((ending for ending in periods(symmetry) if name.endswith(ending)), key=len)
     unit, text = _ROTATION[name[: len(name) - len(ending)]]
-    return unit, text + of + (f" modulo {periods(symmetry)[ending]:g} degrees" if ending else _WHOLE_CIRCLE)
+    return unit, of + text + (f" modulo {periods(symmetry)[ending]:g} degrees" if ending else _WHOLE_CIRCLE)
 
 
-def write_figures(path: str, result: dict[str, float], symmetry: int | None = None) -> None:
-    """evaluation.csv: figure, value, unit, meaning."""
-    rows = ([key, f"{value:.6g}", *meaning(key, symmetry)] for key, value in result.items())
+def write_figures(path: str, result: dict[str, float], symmetry: int | None = None, unit: str = "A") -> None:
+    """evaluation.csv: figure, value, unit, meaning. unit: of what is in angstrom where the pixel size is known."""
+    meanings = {key: meaning(key, symmetry) for key in result}
+    rows = (
+        [key, f"{value:.6g}", unit if meanings[key][0] == "A" else meanings[key][0], meanings[key][1]]
+        for key, value in result.items()
+    )
     write_csv(path, ["figure", "value", "unit", "meaning"], rows)
 
 

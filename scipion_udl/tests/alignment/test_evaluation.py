@@ -1,29 +1,12 @@
-"""The figures of merit say what they claim to say, whatever the frame, the order of rows and the form of names."""
+"""The figures of merit say what they claim to say, whatever the frame."""
 
 from __future__ import annotations
-
-import argparse
-import csv
-import os
 
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("scipy")
-
-from scipion_udl.alignment.evaluation import compare, evaluate, join, located_truth
+from scipion_udl.alignment.evaluation import bias, compare, compare_pairs, join, pair_errors, relative_poses
 from scipion_udl.alignment.geometry import Poses, compose, invert
-from scipion_udl.alignment.reference import transform
-from scipion_udl.errors import UdlError
-from scipion_udl.io.aligned import write_aligned
-from scipion_udl.io.particles import open_particles
-from scipion_udl.io.stacks import write_stack
-from scipion_udl.io.tables import Table, write_tables
-from scipion_udl.io.truth import truth_table
-from scipion_udl.tests.alignment.test_reference import picture
-
-BOX, COUNT, PIXEL = 48, 40, 2.5
 
 
 def random_poses(n: int, seed: int = 0, mirror: bool = False) -> Poses:
@@ -106,141 +89,118 @@ def test_join_goes_by_image():
     assert list(true_rows) == [2, 0]
 
 
-# the command
+# symmetric views and the bias
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Particles with known truth, aligned with small errors, and ``evaluate`` called on them in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    os.mkdir("data")
-    truth = random_poses(COUNT)
-    particles = [transform(picture(BOX), invert(truth)[[k]]) for k in range(COUNT)]
-    write_stack("data/particles.mrcs", np.array(particles), PIXEL)
-    write_stack("data/template.mrc", picture(BOX), PIXEL)
-    write_particles("data/particles.star", "data/particles.mrcs", range(COUNT))
-    write_truth("data/truth.star", truth, range(COUNT))
-    source = open_particles("data/particles.star")
-    found = disturbed(truth, 0.5, 0.1)
-    write_aligned(source, found, np.linspace(0.1, 0.9, COUNT), np.zeros(COUNT, bool), "aligned.star", "aligned.xmd")
-
-    def call(**options):
-        chosen = {"aligned": "aligned.star", "truth": None, "reference": None, "output": "out", "overwrite": False}
-        return evaluate(argparse.Namespace(**{**chosen, "pixel_size": None, **options}))
-
-    return call, truth, found
+def test_turns_by_a_third_of_the_circle_are_no_error_of_a_three_fold_view():
+    truth = random_poses(600)
+    turns = 120.0 * np.array([0, 1, 0, 2, 0])[np.arange(600) % 5]
+    found = compose(Poses(turns), disturbed(truth, 0.5, 0.2))
+    result = compare(found, truth, symmetry=3)
+    assert result["within_5_symmetry"] == 1.0
+    assert result["rotation_mean_symmetry"] == pytest.approx(0.4, rel=0.1)
+    assert result["within_5"] == pytest.approx(0.6)
+    assert result["rotation_mean"] == pytest.approx(0.4 * 120 + 0.6 * 0.4, abs=0.5)
+    assert compare(found, truth, symmetry=2)["within_5_symmetry"] == pytest.approx(0.6)
 
 
-def read_rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def test_of_two_folds_the_symmetry_is_modulo_180_and_of_one_the_full_circle():
+    truth = random_poses(300)
+    found = compose(Poses(np.where(np.arange(300) % 5 == 0, 180.0, 0.0)), disturbed(truth, 2.0, 0.2))
+    two, one = compare(found, truth, symmetry=2), compare(found, truth, symmetry=1)
+    for figure in ("rotation_mean", "rotation_median", "rotation_p90", "within_5", "rotation_signed"):
+        assert two[f"{figure}_symmetry"] == pytest.approx(two[f"{figure}_180"])
+        assert one[f"{figure}_symmetry"] == pytest.approx(one[figure])
 
 
-def write_particles(path, stack, rows):
-    names = [f"{k + 1:06d}@{stack}" for k in rows]
-    optics = {"rlnOpticsGroup": ["1"], "rlnImagePixelSize": [str(PIXEL)], "rlnImageSize": [str(BOX)]}
-    particles = {"rlnImageName": names, "rlnOpticsGroup": ["1"] * len(names)}
-    write_tables(path, [Table("optics", optics), Table("particles", particles)])
+def test_the_bias_is_the_common_transform_that_was_put_in():
+    truth = random_poses(500)
+    common = Poses(np.array([-77.0]), np.array([[3.0, -1.5]]))
+    found = bias(compose(common, disturbed(truth, 0.3, 0.1)), truth)
+    assert found["common_turn"] == pytest.approx(-77.0, abs=0.1)
+    assert (found["common_shift_x"], found["common_shift_y"]) == pytest.approx((3.0, -1.5), abs=0.05)
 
 
-def write_truth(path, truth, rows):
-    names = [f"{k + 1:06d}@{os.path.abspath('data/particles.mrcs')}" for k in rows]
-    write_tables(path, [truth_table(names, truth[np.array(rows)])])
+def test_a_lopsided_error_shows_in_the_signed_mean():
+    truth = random_poses(1000)
+    lopsided = np.where(np.arange(1000) % 4 == 0, 8.0, 0.0)  # the median, which is taken out, is 0
+    assert compare(compose(Poses(lopsided), truth), truth)["rotation_signed"] == pytest.approx(2.0, abs=0.01)
+    assert compare(compose(Poses(-lopsided), truth), truth)["rotation_signed"] == pytest.approx(-2.0, abs=0.01)
+    even = compare(disturbed(truth, 5.0, 0.0), truth)
+    assert abs(even["rotation_signed"]) < 0.5
+    assert even["rotation_mean"] > 3
 
 
-@pytest.mark.parametrize("aligned", ["aligned.star", "aligned.xmd"])
-def test_files_give_the_figures_of_the_poses(run, aligned, capsys):
-    call, truth, found = run
-    result = call(aligned=aligned, truth="data/truth.star")
-    assert result == pytest.approx(compare(found, truth, PIXEL), abs=2e-3)
-    rows = read_rows("out/evaluation.csv")
-    assert {row["figure"]: float(row["value"]) for row in rows} == pytest.approx(result, rel=1e-4)
-    assert os.path.getsize("out/evaluation.png") > 10_000
-    screen = capsys.readouterr().out
-    assert f"{result['rotation_mean']:.2f} deg" in screen
-    assert f"{result['shift_rms']:.2f} px" in screen
+# pairs
 
 
-def test_row_order_and_the_form_of_names_do_not_matter(run):
-    call, truth, _ = run
-    first = call(truth="data/truth.star")
-    shuffled = np.random.default_rng(3).permutation(COUNT)
-    write_truth("data/other.star", truth, shuffled)  # absolute names, the particles have relative ones
-    os.symlink("data", "link")
-    assert call(truth="link/other.star", output="again") == first
+def neighbours(found, truth):
+    """(found, true) poses between each particle and the next, and where the particles lie in their images."""
+    first = np.arange(len(found) - 1)
+    return relative_poses(found, first), relative_poses(truth, first), invert(truth[first]).shift
 
 
-def test_particles_without_truth_are_left_out_and_said(run, capsys):
-    call, truth, _ = run
-    write_truth("data/part.star", truth, range(10, COUNT))
-    assert call(truth="data/part.star")["particles"] == COUNT - 10
-    assert f"10 of {COUNT} particles are not in data/part.star" in capsys.readouterr().out
+def test_a_relative_pose_brings_the_first_particle_onto_the_second():
+    poses = random_poses(50, mirror=True)
+    between = relative_poses(poses, np.arange(49))
+    again = compose(poses[np.arange(1, 50)], between)
+    assert again.angle == pytest.approx(poses.angle[:49])
+    assert again.shift == pytest.approx(poses.shift[:49])
+    assert (again.mirror == poses.mirror[:49]).all()
 
 
-def test_errors_are_written_particle_by_particle(run):
-    call, _, found = run
-    broken = compose(Poses(np.where(np.arange(COUNT) == 7, 180.0, 0.0)), found)
-    source = open_particles("data/particles.star")
-    write_aligned(source, broken, np.linspace(0.1, 0.9, COUNT), np.zeros(COUNT, bool), "broken.star")
-    call(aligned="broken.star", truth="data/truth.star")
-    rows = read_rows("out/errors.csv")
-    assert len(rows) == COUNT
-    wrong = [row for row in rows if abs(float(row["rotation_error"])) > 90]
-    assert [row["image"] for row in wrong] == ["000008@data/particles.mrcs"]
-    assert abs(float(wrong[0]["rotation_error_180"])) < 5
-    assert float(rows[-1]["score"]) == pytest.approx(0.9)
+def test_errors_of_pairs_are_those_of_both_particles():
+    truth = random_poses(4000)
+    result = compare_pairs(*neighbours(disturbed(truth, 1.0, 0.5), truth), pixel_size=2.0)
+    assert result["pairs"] == 3999
+    assert result["pair_rotation_mean"] == pytest.approx(0.8 * np.sqrt(2), rel=0.05)
+    assert result["pair_shift_rms"] == pytest.approx(np.sqrt(2) * np.sqrt(2) * 0.5, rel=0.05)
+    assert result["pair_shift_rms_angstrom"] == pytest.approx(2 * result["pair_shift_rms"])
 
 
-def test_the_average_is_compared_with_a_reference(run, capsys):
-    call, _, _ = run
-    result = call(reference="data/template.mrc")
-    assert result["correlation"] > 0.99
-    assert 2 * PIXEL <= result["resolution_frc_0.5"] < 8 * PIXEL
-    assert os.path.getsize("out/evaluation.png") > 10_000
-    assert "correlation" in capsys.readouterr().out
+def test_a_common_transform_is_no_error_of_pairs():
+    truth = random_poses(300)
+    found = compose(Poses(np.array([50.0]), np.array([[4.0, 9.0]])), truth)
+    result = compare_pairs(*neighbours(found, truth))
+    assert result["pair_rotation_mean"] < 1e-6
+    assert result["pair_shift_rms"] < 1e-6
+    assert result["pair_bias"] == pytest.approx(0, abs=1e-6)
 
 
-def test_an_unaligned_average_does_not_match_the_reference(run):
-    call, _, _ = run
-    source = open_particles("data/particles.star")
-    write_aligned(source, Poses.identity(COUNT), np.zeros(COUNT), np.zeros(COUNT, bool), "identity.star")
-    assert call(aligned="identity.star", reference="data/template.mrc")["correlation"] < 0.97
+def test_one_wrong_particle_spoils_its_two_pairs():
+    truth = random_poses(101)
+    found = compose(Poses(np.where(np.arange(101) == 40, 30.0, 0.0)), truth)
+    errors = pair_errors(*neighbours(found, truth)[:2])
+    assert np.flatnonzero(np.abs(errors.rotation) > 1).tolist() == [39, 40]
+    assert sorted(errors.rotation[39:41]) == pytest.approx([-30, 30])
 
 
-def test_wrong_input_ends_in_one_sentence(run):
-    call, _, _ = run
-    write_stack("other.mrcs", np.zeros((2, BOX, BOX)), PIXEL)
-    write_stack("small.mrc", np.zeros((20, 20)), PIXEL)
-    write_tables("stranger.star", [truth_table(["1@other.mrcs"], Poses.identity(1))])
-    cases = [
-        ({}, "either --truth"),
-        ({"truth": "data/truth.star", "reference": "data/template.mrc"}, "either --truth"),
-        ({"truth": "nowhere.star"}, "nowhere.star"),
-        ({"truth": "data/particles.star"}, "no true poses"),
-        ({"truth": "data/particles.mrcs"}, "not a text table"),
-        ({"truth": "stranger.star"}, "names none of the images"),
-        ({"aligned": "data/particles.star", "truth": "data/truth.star"}, "carries no poses"),
-        ({"aligned": "data/particles.mrcs", "truth": "data/truth.star"}, "carries no poses"),
-        ({"reference": "small.mrc"}, "same box"),
-        ({"reference": "data/particles.mrcs"}, "holds 40 images"),
-    ]
-    for options, words in cases:
-        with pytest.raises(UdlError, match=words) as error:
-            call(**options)
-        assert "\n" not in str(error.value)
-        assert not os.path.exists("out")
+def test_the_constant_bias_of_pairs_is_found_and_taken_out():
+    """What a network that regresses the turn of a pair is off by, which differences of single poses cannot be."""
+    truth = random_poses(800)
+    between = relative_poses(truth, np.arange(799))
+    found = Poses(between.angle + 25.0 + np.random.default_rng(2).normal(0, 1.0, 799), between.shift)
+    result = compare_pairs(found, between)
+    assert result["pair_bias"] == pytest.approx(25.0, abs=0.2)
+    assert result["pair_rotation_mean"] == pytest.approx(0.8, rel=0.1)
+    assert abs(result["pair_rotation_signed"]) < 0.2
 
 
-def test_results_are_not_overwritten_unasked(run):
-    call, _, _ = run
-    call(truth="data/truth.star")
-    with pytest.raises(UdlError, match="overwrite"):
-        call(truth="data/truth.star")
-    call(truth="data/truth.star", overwrite=True)
+def test_pairs_on_the_wrong_side_are_right_modulo_180():
+    truth = random_poses(401)
+    found = compose(Poses(np.where(np.arange(401) % 10 == 3, 180.0, 0.0)), truth)
+    result = compare_pairs(*neighbours(found, truth))
+    assert result["pair_within_5"] == pytest.approx(0.8)  # each wrong one has two neighbours
+    assert result["pair_within_5_180"] == 1.0
 
 
-def test_truth_is_read_as_written(run):
-    images, truth = located_truth("data/truth.star")
-    assert images[3] == (os.path.realpath("data/particles.mrcs"), 3)
-    assert truth.angle == pytest.approx(run[1].angle, abs=1e-5)
-    assert truth.shift == pytest.approx(run[1].shift, abs=1e-5)
+def test_an_error_of_the_turn_is_no_shift_of_pairs():
+    truth = random_poses(200)
+    result = compare_pairs(*neighbours(disturbed(truth, 3.0, 0.0), truth))
+    assert result["pair_shift_rms"] < 1e-6
+
+
+def test_no_pairs_are_refused():
+    nothing = Poses(np.zeros(0))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        compare_pairs(nothing, nothing)
