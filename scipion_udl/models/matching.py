@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images
 from scipion_udl.models.heads import AngleHead
 
+_TOGETHER = 64  # images at a time where all are looked at
 GRID = 8  # places along a side at which features are compared
 PUBLISHED = {"channels": (32, 64, 128, 256), "squeeze": (128, 64), "hidden": (2000, 2000), "head": "degrees"}
 NARROW = {"channels": (16, 32, 64), "squeeze": (64, 32), "hidden": (128,), "head": "circular"}
@@ -34,6 +35,14 @@ def correlation_map(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     b = functional.normalize(second.flatten(2), dim=1)
     agreement = torch.bmm(a.transpose(1, 2), b).clamp(min=0)
     return functional.normalize(agreement, dim=1).view(n, rows * columns, *second.shape[2:])
+
+
+def working_images(images: torch.Tensor, box: int) -> torch.Tensor:
+    """What the network gets of images (N, D, D): Fourier cropped to its box, (N, 1, box, box), grey values kept."""
+    size = images.shape[-1]
+    if size == box:
+        return images[:, None]
+    return to_images(resize(to_fourier(images), size, box), box)[:, None] * (box / size)
 
 
 class MatchingNetwork(nn.Module):
@@ -77,6 +86,7 @@ class MatchingNetwork(nn.Module):
             before = width
         self.squeeze = nn.Sequential(*blocks, nn.Flatten())
         self.head = AngleHead(before * grid * grid, hidden, head, self.period)
+        self.register_buffer("bias", torch.zeros(()))
 
     def describe(self, images: torch.Tensor) -> torch.Tensor:
         """Features (N, C, grid, grid) of images (N, 1, box, box)."""
@@ -93,6 +103,18 @@ class MatchingNetwork(nn.Module):
         """g(first, second), (N,) degrees, of images (N, 1, box, box)."""
         both = self.describe(torch.cat([first, second]))
         return self.compare(*both.chunk(2))
+
+    @torch.no_grad()
+    def set_bias(self, images: torch.Tensor) -> None:
+        """Find the bias, the mean answer to twice the same image (which must be 0), of images (N, 1, box, box)."""
+        same = torch.cat([self.compare(known, known) for known in map(self.describe, images.split(_TOGETHER))])
+        phase = torch.deg2rad(same.double())
+        self.bias.copy_(torch.rad2deg(torch.atan2(phase.sin().mean(), phase.cos().mean())))
+
+    def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D."""
+        box = self.config["box"]
+        return self(working_images(first, box), working_images(second, box)) - self.bias
 
 
 def _features(box: int, channels: Sequence[int], grid: int) -> nn.Sequential:

@@ -27,6 +27,7 @@ from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.simulate.command import particle_tables
 from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.parameters import write_parameters
 from scipion_udl.simulate.templates import grid
 
 PARTS = ("train2017", "val2017")  # the folders of MS-COCO
@@ -155,8 +156,10 @@ class PhotoPairs:
             regions = self._regions(photograph, random)
             if not regions:
                 self.rejected["flat"] += 1
-            for region in regions:
-                yield self._pair(region, random, path)
+            for k, region in enumerate(regions):
+                # noise has chance of its own, so that a set with and one without show the same patches
+                noise = np.random.default_rng([self.seed, number, 1 + k])
+                yield self._pair(region, random, noise, path)
 
     def _regions(self, photograph: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
         """Regions (2 reach + 1 pixels of a side) around places that are not flat."""
@@ -170,7 +173,9 @@ class PhotoPairs:
                 break
         return found
 
-    def _pair(self, region: np.ndarray, random: np.random.Generator, path: str) -> PatchPair:
+    def _pair(
+        self, region: np.ndarray, random: np.random.Generator, noise: np.random.Generator, path: str
+    ) -> PatchPair:
         angle = random.uniform(-180, 180, 2)
         off = random.uniform(-self.max_shift, self.max_shift, (2, 2))
         if not self.subpixel:
@@ -180,7 +185,7 @@ class PhotoPairs:
         spline = ndimage.spline_filter(region, order=3)
         images = np.stack([self._copy(spline, poses[[k]]) for k in range(2)])
         images = (images - images.mean()) / max(float(images.std()), 1e-6)
-        return PatchPair(self.noise.add(images, random), poses, path)
+        return PatchPair(self.noise.add(images, noise), poses, path)
 
     def _copy(self, spline: np.ndarray, pose: Poses) -> np.ndarray:
         """What the pose takes to the patch: copy(p) = region(R p + t), p from the middle."""
@@ -205,6 +210,9 @@ def simulate_photos(args: argparse.Namespace) -> None:
     :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
     """
     OutputFolder(args.output, args.overwrite).check()
+    for name in ("clean", "ssnr", "pixel_sizes"):
+        if getattr(args, name):
+            raise UdlError(f"--{name.replace('_', '-')} is not for photographs: leave it away (--noise none is clean)")
     if args.count is not None and args.count < 2:
         raise UdlError("--count 1 makes no pair of copies: give 2 or more")
     pairs = PhotoPairs(
@@ -219,7 +227,10 @@ def simulate_photos(args: argparse.Namespace) -> None:
     )
     with OutputFolder(args.output, args.overwrite) as out:
         out.spare(pairs.files)
-        count = write_pairs(out, pairs, args.pixel_size or 1.0, args.count, progress=True)
+        pixel_size = args.pixel_size or 1.0
+        count = write_pairs(out, pairs, pixel_size, args.count, progress=True)
+        chosen = {"count": count, "box": pairs.box, "pixel_size": pixel_size}
+        write_parameters(out.scratch("parameters.json"), args, **chosen)
     print(_summary(args, pairs, count))
 
 
