@@ -20,10 +20,10 @@ def choose_device(
 ) -> torch.device:
     """The device for ``--gpu``: none, auto (a GPU where there is one) or numbers, of which this process takes its own.
 
-    threads: CPU threads to use, None for all, divided among the processes on this machine. local_rank, local_size: which
-    of them this is, and of how many; each has a GPU of its own: of those that are named, or of all. Raises UdlError for
-    a GPU that is not there, and where there are fewer than processes: a run that was asked to use one never falls back
-    to the CPU.
+    threads: CPU threads to use, None for all, divided among the processes on this machine. local_rank, local_size:
+    which of them this is, and of how many; each has a GPU of its own: of those that are named, or of all. Raises
+    UdlError for a GPU that is not there, and where there are fewer than processes: a run that was asked to use one
+    never falls back to the CPU.
 
     On a GPU everything is computed in float32: TF32 is switched off for products and convolutions alike. A score is a
     sum over ten thousand coefficients that are nearly all noise, of which TF32 keeps 10 bits, and half precision fails

@@ -66,6 +66,7 @@ def _environments(count: int) -> list[dict[str, str]]:
     common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     if sys.platform.startswith("linux"):  # the name of a machine that is in no network leads nowhere
         common["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+    common["TORCH_CPP_LOG_LEVEL"] = os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")  # lost contact is told in a sentence
     return [{k: str(v) for k, v in {**common, "RANK": n, "LOCAL_RANK": n}.items()} for n in range(count)]
 
 

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar
@@ -64,8 +64,8 @@ class Ranks:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
         if missing:
             raise UdlError(
-                f"The environment says that {size} processes share this run (WORLD_SIZE), but not {', '.join(missing)}: "
-                "start them with torchrun, or unset WORLD_SIZE."
+                f"The environment says that {size} processes share this run (WORLD_SIZE), but it lacks "
+                f"{', '.join(missing)}: start them with torchrun, or unset WORLD_SIZE."
             )
         rank = _number("RANK", 0)
         ranks = cls(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
@@ -97,8 +97,14 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self.size > 1:  # after an error the others may not be there to take leave of
-            dist.destroy_process_group()
+        if self.size == 1:
+            return
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if kind is None else signal.SIG_IGN)  # it is ending already
+        if kind is None or dist.get_backend() == "gloo":  # after an error NCCL would wait for the others
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+        if kind is None:
             Ranks.current = None
 
     @property
@@ -307,7 +313,7 @@ def _number(name: str, otherwise: int) -> int:
     try:
         return int(os.environ.get(name) or otherwise)
     except ValueError:
-        raise UdlError(f"{name} in the environment is '{os.environ[name]}', not a number: start with torchrun.") from None
+        raise UdlError(f"{name} is '{os.environ[name]}' in the environment, not a number: use torchrun.") from None
 
 
 def _to_own_gpu(storage: Any, location: str) -> Any:
@@ -316,4 +322,5 @@ def _to_own_gpu(storage: Any, location: str) -> Any:
 
 
 def _end(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + number)

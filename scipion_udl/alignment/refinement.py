@@ -179,7 +179,7 @@ class Refiner:
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
         settle: bool = False,
     ) -> SweepResult:
-        """One round over ``indices``: updates ``state`` in place. Processes of a team share it, and all know the result.
+        """One round over ``indices``: updates ``state`` in place. Shared by the processes of a team.
 
         member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
         score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
