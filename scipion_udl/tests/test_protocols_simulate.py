@@ -10,8 +10,10 @@ from pwem.emlib.image import ImageHandler
 from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
+from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import pose_errors
-from scipion_udl.convert import poses_of
+from scipion_udl.convert import poses_of, write_particles
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.truth import read_truth
 from scipion_udl.protocols import ProtUdlSimulate
@@ -85,6 +87,11 @@ class TestUdlSimulate(BaseTest):
         self.assertLess(correlation(before, expected), 0.9)
         _, truth = read_truth(self.proj.getPath(run.getTruthFile()))
         self.assertLess(np.abs(pose_errors(poses_of(run.outputTruth), truth).rotation).max(), 1e-4)
+        # a later run of the engine on the set finds its images in the file of true poses
+        star = str(self.folder / "again.star")
+        write_particles(run.outputParticles, star, str(self.folder / "again.mrcs"))
+        images, _ = located_truth(self.proj.getPath(run.getTruthFile()))
+        self.assertEqual(len(join(open_particles(star).locations(), images)[0]), 12)
         self.assertIn("Without noise.", run.summary())
 
     def test_an_image_of_the_project_also_of_another_program(self) -> None:

@@ -136,7 +136,7 @@ def test_the_command_writes_pairs_and_their_truth(photographs, tmp_path, capsys)
     table = read_tables(str(out / "truth.star"))[0]
     assert table.texts("udlClass") == [str(k // 2 + 1) for k in range(12)]
     files = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
-    assert files == ["particles.mrcs", "particles.star", "truth.star"]
+    assert files == ["parameters.json", "particles.mrcs", "particles.star", "truth.star"]
     patches = to_patches(source.read(np.arange(12)), poses)[:, inner(8)]
     assert np.median([np.corrcoef(patches[k], patches[k + 1])[0, 1] for k in range(0, 12, 2)]) > 0.97
     assert abs(np.median([np.corrcoef(patches[k], patches[k - 1])[0, 1] for k in range(2, 12, 2)])) < 0.8

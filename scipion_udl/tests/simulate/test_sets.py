@@ -175,3 +175,26 @@ def test_pairs_of_numbers_are_told_how_to_be_written(capsys, options, message):
     with pytest.raises(SystemExit):
         run("simulate", "out", *options)
     assert message in error_of(capsys)
+
+
+def test_pairs_of_photographs_are_made_again_from_their_parameters(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k in range(2):
+        grey = np.random.default_rng(k).normal(128, 40, (12, 12)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(grey).resize((96, 96), Image.Resampling.BICUBIC).save(folder / f"{k}.png")
+    options = ["--photos", folder, "--box", BOX, "--shift", "2", "--noise", "salt-pepper", "--share", "0.2"]
+    assert run("simulate", tmp_path / "one", *options) == 0
+    facts = json.loads((tmp_path / "one" / "parameters.json").read_text())
+    assert facts["options"]["noise"] == "salt-pepper"
+    assert "defocus" not in facts["options"]
+    words = shlex.split(facts["command"])[1:]
+    words[1] = str(tmp_path / "two")
+    assert run(*words) == 0
+    assert np.array_equal(images(tmp_path / "one" / "particles.mrcs"), images(tmp_path / "two" / "particles.mrcs"))
+
+
+@pytest.mark.parametrize("option", [["--clean"], ["--ssnr", "10:4"]])
+def test_options_of_views_are_refused_with_photographs(tmp_path, capsys, option):
+    assert run("simulate", tmp_path / "out", "--photos", tmp_path, *option) == 1
+    assert f"{option[0]} is not for photographs" in error_of(capsys)
