@@ -100,6 +100,14 @@ def test_hostile_text_is_shown_not_run(data):
     assert HOSTILE in page.text
 
 
+def test_the_true_error_is_shown_and_explained_where_a_truth_was_given(data):
+    assert "true error" not in Page(build_page(data)).text
+    training = [{**row, "true_error": 30 / row["epoch"]} for row in data.training]
+    text = Page(build_page(replace(data, training=training))).text
+    assert "true error (°)" in text
+    assert "training does not use it" in text
+
+
 def test_warnings_stand_before_everything_else(data):
     page = Page(build_page(replace(data, summary={**data.summary, "warnings": ["The contrast looks inverted."]})))
     assert page.text.index("The contrast looks inverted.") < page.text.index("Mean score")
