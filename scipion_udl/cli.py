@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_train(commands)
     _add_align(commands)
+    _add_align_pairs(commands)
     _add_evaluate(commands)
     _add_gpus(commands)
     return parser
@@ -333,7 +334,7 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     _add_output(parser)
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
     parser.add_argument(
-        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error too"
+        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
@@ -404,6 +405,39 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     _add_computing(parser, seed=1)
 
 
+def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "align-pairs",
+        "turn and shift the second image of each pair onto the first",
+        "Items 2k-1 and 2k of INPUT are a pair; with SECOND, item k of both. The model gives the turn: a matching "
+        "network over the full circle, one of spectra (polar, resnet) modulo 180. The shift, and which of two turns is "
+        "right, comes from the correlation of what both images show. Writes OUT/pairs.star.",
+        _align_pairs,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("second", metavar="SECOND", nargs="?", help="the second images, as many as in INPUT")
+    _add_output(parser)
+    parser.add_argument("--model", metavar="MODEL", required=True, help="a trained model.safetensors")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses (of `simulate`) of all these images: prints the errors"
+    )
+    parser.add_argument(
+        "--max-shift",
+        type=_not_negative,
+        metavar="PX",
+        help="how far the images of a pair may lie apart (default: a quarter of the box, at most half)",
+    )
+    parser.add_argument(
+        "--search",
+        type=_not_negative,
+        default=0.0,
+        metavar="DEG",
+        help="look through turns up to this far from the model's, too, every 2 degrees, by correlation (0: none)",
+    )
+    _add_computing(parser, seed=1)
+
+
 def _add_gpus(commands: argparse._SubParsersAction) -> None:
     _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
 
@@ -430,6 +464,12 @@ def _align(args: argparse.Namespace) -> None:
     from scipion_udl.alignment.pipeline import align
 
     align(args)
+
+
+def _align_pairs(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.pairs import align_pairs
+
+    align_pairs(args)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
