@@ -53,11 +53,20 @@ def _simulate_centers(args: argparse.Namespace) -> None:
     prepared = [(one, *_prepare(one)) for one in each_center(args)]
     for one, _, _ in prepared:
         OutputFolder(one.output, args.overwrite).check()
+    _refuse_others(args.output, [one.output for one, _, _ in prepared])
     with OutputFolder(args.output, args.overwrite) as out:
         for one in prepared:
             print(_simulate_one(*one), end="\n\n")
         write_parameters(out.scratch("parameters.json"), args)
     print(f"{len(prepared)} sets of {args.count} particles, one of each template, are in {args.output}")
+
+
+def _refuse_others(output: str, own: list[str]) -> None:
+    """Raise UdlError where the folder holds a set of an earlier run that this one has none in place of."""
+    for name in sorted(os.listdir(output)) if os.path.isdir(output) else []:
+        path = os.path.join(output, name)
+        if name.isdecimal() and path not in own and os.path.isfile(os.path.join(path, "parameters.json")):
+            raise UdlError(f"{path} is a set of an earlier run that has no template now: remove it first")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:

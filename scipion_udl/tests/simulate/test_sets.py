@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -140,6 +141,10 @@ def test_a_folder_is_not_replaced_without_overwrite(tmp_path, centers, capsys):
     assert "exists already" in error_of(capsys)
     assert run("simulate", out, "--centers", centers, *SMALL, "--seed", "5", "--overwrite") == 0
     assert json.loads((out / "2" / "parameters.json").read_text())["seed"] == 7
+    shutil.rmtree(centers / "10")  # its old set must not pass for one of the next
+    capsys.readouterr()
+    assert run("simulate", out, "--centers", centers, *SMALL, "--overwrite") == 1
+    assert f"{out / '10'} is a set of an earlier run" in error_of(capsys)
 
 
 @pytest.mark.parametrize(
