@@ -20,7 +20,10 @@ from pyworkflow.object import Boolean, Float
 from scipion_udl.alignment.geometry import Poses, from_matrices, to_matrices
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, quote, read_tables, write_tables
+from scipion_udl.io.truth import truth_table
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,11 @@ def transform_matrices(poses: Poses) -> np.ndarray:
 
 def poses_of(particles: SetOfParticles) -> Poses:
     """The poses that the items of a set with 2D alignment hold, in its order."""
-    whole = np.array([item.getTransform().getMatrix() for item in particles.iterItems()])
+    return _poses_of_matrices([item.getTransform().getMatrix() for item in particles.iterItems()])
+
+
+def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
+    whole = np.array(matrices_of_items).reshape(-1, 4, 4)
     matrices = np.tile(np.eye(3), (len(whole), 1, 1))
     matrices[:, :2, :2], matrices[:, :2, 2] = whole[:, :2, :2], whole[:, :2, 3]
     return from_matrices(matrices)
@@ -78,6 +85,61 @@ def write_particles(particles: SetOfParticles, star: str, stack: str) -> int:
         columns.update(ctf)
     write_tables(star, [_optics_table(particles, groups), Table("particles", columns)])
     return len(columns[ITEM_ID])
+
+
+def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) -> int:
+    """Write the enabled items of a set with 2D alignment for the engine to evaluate, and return their number.
+
+    star, stack: as :func:`write_particles` writes them; xmd: path of a table with the poses, mirrored ones too.
+    Raises UdlError where no item is enabled, or one of these has no alignment.
+    """
+    count = write_particles(particles, star, stack)
+    matrices, score = [], []
+    for item in particles.iterItems():
+        if item.isEnabled():
+            matrices.append(_matrix(item))
+            score.append(item._udlScore.get(0.0) if hasattr(item, "_udlScore") else 0.0)
+    poses = _poses_of_matrices(matrices)
+    write_aligned(open_particles(star), poses, np.array(score), np.zeros(count, bool), xmd=xmd)
+    return count
+
+
+def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, path: str) -> int:
+    """Write the alignment of ``truth`` as the true poses of ``particles``, and return how many have one.
+
+    Items of the two sets belong together where they are the same image of the same file. star: the table that
+    :func:`write_particles` wrote of ``particles``; path: of the truth.star to write. Raises UdlError where the sets
+    share no image.
+    """
+    table, _ = forms.find_particles(star, read_tables(star))
+    name_of = dict(zip(table.numbers(ITEM_ID).astype(np.int64).tolist(), table.texts("rlnImageName")))
+    image_of = {_image(item): item.getObjId() for item in particles.iterItems() if item.getObjId() in name_of}
+    names, matrices = [], []
+    for item in truth.iterItems():
+        item_id = image_of.get(_image(item))
+        if item_id is not None:
+            names.append(name_of[item_id])
+            matrices.append(_matrix(item))
+    if not names:
+        raise UdlError(
+            "The two sets have no image in common: choose as truth another alignment of the very particles that are "
+            "evaluated"
+        )
+    write_tables(path, [truth_table(names, _poses_of_matrices(matrices))])
+    return len(names)
+
+
+def _matrix(item: Particle) -> np.ndarray:
+    """The 4 x 4 matrix that an item's alignment applies to it."""
+    if not item.hasTransform():
+        raise UdlError(f"The particle with id {item.getObjId()} has no alignment: leave it out, or align the set anew")
+    return item.getTransform().getMatrix()
+
+
+def _image(item: Particle) -> tuple[int, str]:
+    """What tells the image of an item from all others, whichever set it is in."""
+    index, name = item.getLocation()
+    return index or 1, os.path.realpath(plain_name(name))
 
 
 def _are_mrc(particles: SetOfParticles) -> bool:

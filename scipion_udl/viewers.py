@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 import numpy as np
+from PIL import Image
 from pwem.viewers import EmPlotter, EmProtocolViewer
 from pyworkflow.protocol import Form, params
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
@@ -17,7 +18,7 @@ from scipion_udl.alignment import figures
 from scipion_udl.convert import read_results
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.objects import UdlModel, read_card
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
 from scipion_udl.protocols.protocol_align_2d import ALIGNED, AVERAGE, AVERAGE_BEFORE, FRC, REPORT
 
 _TRAINING = (
@@ -157,6 +158,38 @@ class UdlTrainViewer(_UdlViewer):
 
     def _buttons(self) -> list[tuple[str, str, str, Callable[[], list[View]]]]:
         return [("doShowTraining", "Training curve", _TRAINING, self._showTraining)]
+
+
+class UdlEvaluateViewer(_UdlViewer):
+    """The figure and the table of an evaluation."""
+
+    _label = "results of evaluate alignment"
+    _targets = [ProtUdlEvaluate]
+
+    def _buttons(self) -> list[tuple[str, str, str, Callable[[], list[View]]]]:
+        return [
+            (
+                "doShowFigure",
+                "Figure",
+                "Errors against the truth, where it is known; the average beside the reference, where there is one; "
+                "and averages of two halves with their FRC.",
+                self._showFigure,
+            ),
+            ("doShowTable", "Table", "All figures with their units and what they mean.", self._showTable),
+        ]
+
+    def _showFigure(self) -> list[View]:
+        with Image.open(self.protocol.getFigure()) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        plotter = EmPlotter(windowTitle="Evaluation", figsize=(13, 13 * pixels.shape[0] / pixels.shape[1]))
+        axes = plotter.createSubPlot("", "", "")
+        axes.imshow(pixels, interpolation="lanczos")
+        axes.set_axis_off()
+        return [plotter]
+
+    def _showTable(self) -> list[View]:
+        lines = [f"{row['meaning']}: {row['value']} {row['unit']}".rstrip() for row in self.protocol.readFigures()]
+        return [self.infoMessage("\n".join(lines), "Evaluation")]
 
 
 class UdlModelViewer(Viewer):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pwem.constants as emcts
 from pwem.wizards import ParticleMaskRadiusWizard
 
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 
 if TYPE_CHECKING:  # Scipion's forms import the wizards
@@ -20,9 +20,9 @@ _PARAMETER = "maskRadius"
 class UdlMaskRadiusWizard(ParticleMaskRadiusWizard):
     """Shows a circle on the particles and takes its radius, in pixels."""
 
-    _targets = [(ProtUdlAlign2D, [_PARAMETER]), (ProtUdlTrain, [_PARAMETER])]
+    _targets = [(protocol, [_PARAMETER]) for protocol in (ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain)]
 
-    def _getProvider(self, protocol: ProtUdlAlign2D | ProtUdlTrain) -> ListTreeProvider | None:
+    def _getProvider(self, protocol: ProtUdlAlign2D | ProtUdlEvaluate | ProtUdlTrain) -> ListTreeProvider | None:
         return self._getListProvider(protocol.inputParticles)
 
     def show(self, form: FormWindow, *_params: object) -> None:

@@ -1,5 +1,6 @@
 from scipion_udl.protocols.protocol_align_2d import ProtUdlAlign2D
 from scipion_udl.protocols.protocol_base import ProtUdlBase
+from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
 from scipion_udl.protocols.protocol_import_model import ProtUdlImportModel
 from scipion_udl.protocols.protocol_import_particles import ProtUdlImportParticles
 from scipion_udl.protocols.protocol_simulate import ProtUdlSimulate
@@ -8,6 +9,7 @@ from scipion_udl.protocols.protocol_train import ProtUdlTrain
 __all__ = [
     "ProtUdlAlign2D",
     "ProtUdlBase",
+    "ProtUdlEvaluate",
     "ProtUdlImportModel",
     "ProtUdlImportParticles",
     "ProtUdlSimulate",

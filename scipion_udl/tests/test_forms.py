@@ -73,6 +73,14 @@ class TestUdlForms(unittest.TestCase):
         )
         self.assertIn("maskRadius", found["wizards"])
 
+    def test_evaluate(self) -> None:
+        found = self.checkProtocol(
+            "ProtUdlEvaluate",
+            *("inputParticles", "truthFrom", "truthFile", "truthParticles", "inputReference", "symmetry", "doPairs"),
+            "maskRadius",
+        )
+        self.assertIn("maskRadius", found["wizards"])
+
     def test_import_model(self) -> None:
         self.checkProtocol("ProtUdlImportModel", "modelFile")
 
@@ -97,5 +105,7 @@ class TestUdlForms(unittest.TestCase):
         align = self.openForm("ProtUdlAlign2D", "UdlAlign2DViewer")
         buttons = ["doShowAverages", "doShowFrc", "doShowHistograms", "doShowReport", "doShowTraining"]
         self.assertEqual([name for name in align["shown"] if name.startswith("doShow")], buttons)
+        evaluate = self.openForm("ProtUdlEvaluate", "UdlEvaluateViewer")
+        self.assertLessEqual({"doShowFigure", "doShowTable"}, set(evaluate["shown"]))
         train = self.openForm("ProtUdlTrain", "UdlTrainViewer")
         self.assertIn("doShowTraining", train["shown"])

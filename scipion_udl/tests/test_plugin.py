@@ -54,7 +54,10 @@ class TestUdlPlugin(unittest.TestCase):
             "domain.getViewers(), domain.getWizards()\n"
             "print(*sorted(n for n in domain.getProtocols() if 'Udl' in n), 'torch' in sys.modules)"
         )
-        names = "ProtUdlAlign2D ProtUdlBase ProtUdlImportModel ProtUdlImportParticles ProtUdlSimulate ProtUdlTrain"
+        names = (
+            "ProtUdlAlign2D ProtUdlBase ProtUdlEvaluate ProtUdlImportModel ProtUdlImportParticles ProtUdlSimulate "
+            "ProtUdlTrain"
+        )
         self.assertEqual(run_python(code).splitlines()[-1], f"{names} False")
 
     def test_menus_show_the_plugin_as_udl(self) -> None:

@@ -1,0 +1,255 @@
+"""udl - evaluate alignment: how good a 2D alignment is, whoever made it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+from pathlib import Path
+
+from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+
+from scipion_udl.convert import write_alignment, write_truth
+from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, SUMMARY, ProtUdlBase
+
+TRUTH_UNKNOWN, TRUTH_FILE, TRUTH_SET = 0, 1, 2
+ALIGNMENT = "alignment.xmd"
+TRUE_POSES = "truth.star"
+TABLE = "evaluation.csv"
+FIGURE = "evaluation.png"
+
+
+class ProtUdlEvaluate(ProtUdlBase):
+    """Measures how good a 2D alignment is: that of 'udl - align 2D', or of any other program.
+
+    Where the true poses are known, as those of simulated particles are, it gives the errors of rotation and shift. With
+    a reference image it compares the average with that. Of real particles neither is known: then it tells how far
+    averages of parts of the set agree (correntropy and FRC). That compares alignments of the same particles with each
+    other; it proves nothing by itself, since particles that were aligned to one reference share its noise.
+    """
+
+    _label = "evaluate alignment"
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._defineGpuParams(form)
+        form.addParam(
+            "inputParticles",
+            params.PointerParam,
+            pointerClass="SetOfParticles",
+            pointerCondition="hasAlignment2D",
+            important=True,
+            label="Aligned particles",
+            help="Particles with a 2D alignment. Disabled ones are left out.",
+        )
+        self._defineTruthParams(form)
+        form.addParam(
+            "inputReference",
+            params.PointerParam,
+            pointerClass="Particle",
+            allowsNull=True,
+            label="Reference image",
+            help="An image that the average should show, of the same box and pixel size. The average is turned and "
+            "shifted onto it before they are compared. Leave it empty if there is none.",
+        )
+        form.addParam(
+            "symmetry",
+            params.IntParam,
+            default=1,
+            validators=[params.GE(1, "must be 1 or more")],
+            label="Symmetry of the view",
+            help="How many times the view looks the same while it is turned once: 1 for none, 2 for a two-fold view, 7 "
+            "for the top view of GroEL. For more than 1, rotation errors are also given up to turns that nobody can "
+            "see. Only used with true poses.",
+        )
+        form.addParam(
+            "doPairs",
+            params.BooleanParam,
+            default=False,
+            expertLevel=LEVEL_ADVANCED,
+            label="Compare neighbours, too?",
+            help="Yes: each particle is also compared with the next one of the set: the turn and the shift between the "
+            "two, where the truth is known, and how alike they are once aligned.",
+        )
+        self._defineMaskParam(form)
+        form.addParallelSection(threads=4, mpi=0)
+
+    @staticmethod
+    def _defineTruthParams(form: Form) -> None:
+        form.addParam(
+            "truthFrom",
+            params.EnumParam,
+            choices=["Unknown", "A file truth.star", "Another alignment of these particles"],
+            default=TRUTH_UNKNOWN,
+            label="True poses",
+            help="Unknown: of real particles. A file truth.star: what 'scipion-udl simulate' writes beside the "
+            "particles. Another alignment: a set of the same particles whose alignment is taken for the truth, such as "
+            "the output of 'udl - simulate particles', or the result of another program.",
+        )
+        form.addParam(
+            "truthFile",
+            params.FileParam,
+            condition=f"truthFrom == {TRUTH_FILE}",
+            label="File with the true poses",
+            help="A truth.star that names the images of these particles. If they were copied on import, import them as "
+            "links: of copies nobody can tell that they are the same images.",
+        )
+        form.addParam(
+            "truthParticles",
+            params.PointerParam,
+            pointerClass="SetOfParticles",
+            pointerCondition="hasAlignment2D",
+            condition=f"truthFrom == {TRUTH_SET}",
+            allowsNull=True,
+            label="Particles with the true alignment",
+            help="A set of the same images. Which of its particles belongs to which is told by the image, not by the "
+            "order.",
+        )
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _insertAllSteps(self) -> None:
+        inputs, truth = self._inputArguments(), self._truthArguments()
+        self._insertFunctionStep(self.convertAlignmentStep, *inputs, *truth, needsGPU=False)
+        self._insertFunctionStep(self.evaluateStep, self._evaluateOptions(), *inputs, *truth)
+
+    def _truthArguments(self) -> tuple:
+        """What tells one truth from another in a step's arguments."""
+        kind = self.truthFrom.get()
+        if kind == TRUTH_FILE:
+            return (kind, self.truthFile.get())
+        return (kind, self.truthParticles.get().getObjId()) if kind == TRUTH_SET else (kind, "")
+
+    def convertAlignmentStep(self, *_dependsOn: object) -> list[str]:
+        """Write the particles with their alignment, and the true poses where they come from another set."""
+        star, stack, xmd = (self._getExtraPath(name) for name in (PARTICLES, CONVERTED, ALIGNMENT))
+        particles = self.inputParticles.get()
+        count = write_alignment(particles, star, stack, xmd)
+        self.info(f"{count} particles for the engine")
+        if self.truthFrom.get() == TRUTH_SET:
+            known = write_truth(particles, self.truthParticles.get(), star, self._getExtraPath(TRUE_POSES))
+            self.info(f"The true alignment is known of {known} of them")
+        return [xmd]
+
+    def _evaluateOptions(self) -> str:
+        """The options of the engine that the evaluation depends on."""
+        options = self._maskOption()
+        if self.truthFrom.get() == TRUTH_FILE:
+            options += f" --truth {shlex.quote(os.path.abspath(self._truthPath()))}"
+        elif self.truthFrom.get() == TRUTH_SET:
+            options += f" --truth {shlex.quote(self._getExtraPath(TRUE_POSES))}"
+        reference = self.inputReference.get()
+        if reference is not None:
+            index, name = reference.getLocation()
+            options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
+        if self.symmetry.get() > 1:
+            options += f" --symmetry {self.symmetry.get()}"
+        return (options + " --pairs" if self.doPairs else options).strip()
+
+    def _truthPath(self) -> str:
+        return os.path.expanduser(self.truthFile.get("") or "")
+
+    def evaluateStep(self, options: str, *_dependsOn: object) -> list[str]:
+        """Measure it."""
+        xmd, out = shlex.quote(self._getExtraPath(ALIGNMENT)), shlex.quote(self._getExtraPath())
+        arguments = f"evaluate {xmd} -o {out} --overwrite {options} --threads {self.numberOfThreads.get()}"
+        self._runCommand(arguments, self._getExtraPath(SUMMARY))
+        return [self._getExtraPath(TABLE)]
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> list[str]:
+        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
+        particles, reference = self.inputParticles.get(), self.inputReference.get()
+        if not particles.hasAlignment2D():
+            errors.append("The particles have no 2D alignment: choose the output of an alignment.")
+        if reference is not None and reference.getXDim() != particles.getXDim():
+            errors.append(
+                f"*Reference image* has {reference.getXDim()} px and the particles {particles.getXDim()}: scale or "
+                "crop it."
+            )
+        return errors + self._validateTruth()
+
+    def _validateTruth(self) -> list[str]:
+        if self.truthFrom.get() == TRUTH_FILE and not os.path.isfile(self._truthPath()):
+            return [f"*File with the true poses*: {self._truthPath() or 'nothing'} is not there: give a truth.star."]
+        if self.truthFrom.get() == TRUTH_SET:
+            truth = self.truthParticles.get()
+            if truth is None or not truth.hasAlignment2D():
+                return ["*Particles with the true alignment*: give a set of the same particles with a 2D alignment."]
+        return []
+
+    def _summary(self) -> list[str]:
+        summary = self.readEngineSummary()
+        found = summary.get("figures")
+        if not found:
+            return ["The evaluation is not ready yet."]
+        lines = _truthLines(found, summary.get("symmetry")) + _pairLines(found)
+        return lines + _imageLines(found, summary) + self._warningSummary(summary)
+
+    def _methods(self) -> list[str]:
+        if "correntropy_2" not in self.readEngineSummary().get("figures", {}):
+            return []
+        return ["The alignment was judged by the correntropy of the averages of 2 and of 4 parts of it [Chen2023]."]
+
+    # -- for the viewer ------------------------------------------------------------------------------------------------
+
+    def readFigures(self) -> list[dict[str, str]]:
+        """The table of the evaluation: dicts with figure, value, unit, meaning. Raises OSError where there is none."""
+        with open(self._getExtraPath(TABLE), encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def getFigure(self) -> Path:
+        """The figure of the evaluation, a png."""
+        return Path(self._getExtraPath(FIGURE))
+
+
+def _truthLines(found: dict, symmetry: int | None) -> list[str]:
+    """Errors against the truth in words."""
+    if "rotation_mean" not in found:
+        return []
+    kinds = {"": "on the full circle", "_180": "modulo 180°"}
+    if symmetry:
+        kinds["_symmetry"] = f"modulo {360 / symmetry:g}°"
+    lines = [f"*{found['particles']}* particles compared with their true poses. Rotation error:"]
+    lines += [
+        f"  {found[f'rotation_mean{ending}']:.2f}° mean, {found[f'rotation_median{ending}']:.2f}° median {kind}; "
+        f"{100 * found[f'within_5{ending}']:.1f} % within 5°"
+        for ending, kind in kinds.items()
+    ]
+    lines.append(f"The right way round: {100 * found['right_way_round']:.1f} %.")
+    if found["shift_rms"] is not None:
+        lines.append(f"Shift error: {found['shift_rms']:.2f} px RMS, {found['shift_median']:.2f} px median.")
+    return lines
+
+
+def _pairLines(found: dict) -> list[str]:
+    if "pair_rotation_mean" not in found:
+        return []
+    return [
+        f"{found['pairs']} pairs of neighbours: rotation error {found['pair_rotation_mean']:.2f}° mean "
+        f"({found['pair_rotation_mean_180']:.2f}° modulo 180°), bias {found['pair_bias']:.2f}°."
+    ]
+
+
+def _imageLines(found: dict, summary: dict) -> list[str]:
+    """What the averages say, in words."""
+    unit, lines = "Å" if summary.get("pixel_size_known", True) else "px", []
+    if "correlation" in found:
+        falls = found["resolution_frc_0.5"]
+        lines.append(
+            f"Correlation of the average with the reference: *{found['correlation']:.3f}*; their FRC "
+            + (f"falls to 0.5 at {falls:.1f} {unit}." if falls else "is below 0.5 everywhere.")
+        )
+    for number in (2, 4):
+        if f"correntropy_{number}" in found:
+            value = found[f"correntropy_{number}"]
+            lines.append(f"Correntropy of the averages of {number} parts: *{value:.3f}* (0.447: nothing in common).")
+    if found.get("half_frc_0.143"):
+        lines.append(
+            f"FRC of the averages of 2 parts is 0.143 at {found['half_frc_0.143']:.1f} {unit}: no resolution, "
+            "since the parts may share the noise of what they were aligned to."
+        )
+    return lines
