@@ -23,7 +23,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_picture
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter
-from scipion_udl.io.tables import write_tables
+from scipion_udl.io.tables import quote, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.simulate.command import particle_tables
 from scipion_udl.simulate.ctf import CtfSettings
@@ -206,8 +206,8 @@ def _grey_levels(picture: np.ndarray) -> np.ndarray:
 def simulate_photos(args: argparse.Namespace) -> None:
     """`scipion-udl simulate OUT --photos FOLDER`: particles.mrcs, particles.star and truth.star of pairs.
 
-    Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star. args as made by
-    :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
+    Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star; udlPhotograph is the file it is from.
+    args as made by :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
     """
     OutputFolder(args.output, args.overwrite).check()
     for name in ("clean", "ssnr", "pixel_sizes"):
@@ -246,11 +246,13 @@ def write_pairs(
     most = 2 * len(pairs.files) * pairs.patches
     most = most if count is None else min(most, count // 2 * 2)
     poses: list[Poses] = []
+    photographs: list[str] = []
     bar = tqdm(total=most, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
     with bar, StackWriter(out.scratch("particles.mrcs"), most, pairs.box, pixel_size) as writer:
         for pair in pairs:
             writer.write(pair.images)
             poses.append(pair.poses)
+            photographs += [quote(os.path.basename(pair.photograph))] * 2
             bar.update(2)
             if 2 * len(poses) == most:
                 break
@@ -263,6 +265,7 @@ def write_pairs(
     together = Poses(np.concatenate([p.angle for p in poses]), np.concatenate([p.shift for p in poses]))
     truth = truth_table(names, together)
     truth.set("udlClass", [str(k // 2 + 1) for k in range(len(names))])
+    truth.set("udlPhotograph", photographs)
     write_tables(out.scratch("truth.star"), [truth])
     return len(names)
 

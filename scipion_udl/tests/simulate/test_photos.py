@@ -135,6 +135,7 @@ def test_the_command_writes_pairs_and_their_truth(photographs, tmp_path, capsys)
     assert names == source.names
     table = read_tables(str(out / "truth.star"))[0]
     assert table.texts("udlClass") == [str(k // 2 + 1) for k in range(12)]
+    assert table.texts("udlPhotograph") == [f"{n}.png" for n in ("astronaut", "camera", "coins") for _ in range(4)]
     files = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
     assert files == ["parameters.json", "particles.mrcs", "particles.star", "truth.star"]
     patches = to_patches(source.read(np.arange(12)), poses)[:, inner(8)]
