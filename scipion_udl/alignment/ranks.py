@@ -45,11 +45,13 @@ class Ranks:
     """
 
     current: ClassVar[Ranks | None] = None  # of this process, for what it says when it ends by an error
+    _meetings: ClassVar[int] = 0  # the same number in all processes: what one leaves behind is not for the next
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
         self.rank, self.size, self.local_rank, self.local_size = rank, size, local_rank, local_size
         self._store: dist.Store | None = None
         self._alone = size == 1
+        self._has_the_word: bool | None = None
 
     @classmethod
     def from_environment(cls) -> Ranks:
@@ -74,13 +76,15 @@ class Ranks:
 
     def _meet(self) -> None:
         try:
-            self._store = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_MEET)))[0]
+            store = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_MEET)))[0]
+            Ranks._meetings += 1
+            self._store = dist.PrefixStore(f"scipion-udl/{Ranks._meetings}", store)
             Ranks.current = self
             both = torch.cuda.is_available() and dist.is_nccl_available()
             # Both at once: what lies on a GPU goes through NCCL, which only begins when there is such a thing.
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if both else "gloo",
-                store=dist.PrefixStore("scipion-udl", self._store),
+                store=self._store,
                 rank=self.rank,
                 world_size=self.size,
                 timeout=_WAIT,
@@ -99,6 +103,8 @@ class Ranks:
     ) -> None:
         if self.size == 1:
             return
+        if kind is not None and not issubclass(kind, SystemExit):
+            self.has_the_word()  # before the others see that contact is lost
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL if kind is None else signal.SIG_IGN)  # it is ending already
         if kind is None or dist.get_backend() == "gloo":  # after an error NCCL would wait for the others
@@ -120,10 +126,12 @@ class Ranks:
         """Whether this process is the first to tell of an error: one that all ranks come upon is told once."""
         if self._store is None:
             return self.first
-        try:
-            return self._store.add("scipion-udl/errors", 1) == 1
-        except RuntimeError:  # whoever kept the store has ended, and told why
-            return False
+        if self._has_the_word is None:
+            try:
+                self._has_the_word = self._store.add("errors", 1) == 1
+            except RuntimeError:  # whoever kept the store has ended, and told why
+                self._has_the_word = False
+        return self._has_the_word
 
     # Sharing of particles
 
