@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -112,6 +113,9 @@ class Ranks:
                 dist.destroy_process_group()
         if kind is None:
             Ranks.current = None
+
+    def __reduce__(self) -> tuple[Callable[[], Ranks], tuple[()]]:
+        return _ranks_here, ()  # sent to another process, with a network say, they are the ranks as that one sees them
 
     @property
     def first(self) -> bool:
@@ -284,6 +288,44 @@ def may_speak() -> bool:
     if Ranks.current is not None:
         return Ranks.current.has_the_word()
     return _number("WORLD_SIZE", 1) <= 1 or _number("RANK", 0) == 0
+
+
+def share_statistics(network: nn.Module, team: Ranks) -> None:
+    """Let the batch norms of a network, while it trains, take mean and variance of the rows of all processes together.
+
+    Where every process puts its part of a batch through the network, values, running statistics and (see
+    :meth:`Ranks.total_with_gradient`) gradients are then those of the whole batch. Given a process alone as ``team``,
+    they are again what they were. On CPU and GPU alike, which torch's own SyncBatchNorm is not.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.__dict__.pop("forward", None)
+            if team.size > 1:
+                module.forward = partial(_shared_norm, module, team)
+
+
+def _shared_norm(norm: nn.modules.batchnorm._BatchNorm, team: Ranks, values: torch.Tensor) -> torch.Tensor:
+    """The batch norm of values (N, channels, ...), of which the other processes have other rows."""
+    if not norm.training:
+        return type(norm).forward(norm, values)
+    others = [axis for axis in range(values.dim()) if axis != 1]
+    shape = [1, -1] + [1] * (values.dim() - 2)
+    count = float(team.total(torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64)))
+    mean = team.total_with_gradient(values.sum(others)) / count
+    moved = values - mean.view(shape)
+    variance = team.total_with_gradient(moved.square().sum(others)) / count
+    if norm.track_running_stats and norm.running_mean is not None:
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+            norm.running_mean.lerp_(mean.detach(), rate)
+            norm.running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), rate)
+    values = moved * (variance + norm.eps).rsqrt().view(shape)
+    return values if norm.weight is None else values * norm.weight.view(shape) + norm.bias.view(shape)
+
+
+def _ranks_here() -> Ranks:
+    return Ranks.current or Ranks()
 
 
 class _Total(torch.autograd.Function):

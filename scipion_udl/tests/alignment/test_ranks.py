@@ -17,7 +17,7 @@ import torch
 
 from scipion_udl import cli
 from scipion_udl.alignment import aligner, launch, pipeline
-from scipion_udl.alignment.ranks import Ranks, may_speak
+from scipion_udl.alignment.ranks import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -34,6 +34,14 @@ def started(*command: object) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     words = [str(word) for word in command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment, check=False)
+
+
+def norm_network() -> torch.nn.Sequential:
+    """A small network with batch norms, always the same one."""
+    torch.manual_seed(2)
+    nn = torch.nn
+    image_layers = [nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten()]
+    return nn.Sequential(*image_layers, nn.BatchNorm1d(3, affine=False, momentum=None))
 
 
 # A process alone
@@ -101,7 +109,8 @@ import numpy as np
 import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner, pipeline
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.alignment.ranks import Ranks, share_statistics
+from scipion_udl.tests.alignment.test_ranks import norm_network
 
 folder = sys.argv[1]
 with Ranks.from_environment() as ranks:
@@ -123,7 +132,19 @@ with Ranks.from_environment() as ranks:
     variance = ranks.total_with_gradient((values - mean).square().sum(0)) / 8
     ((values - mean) / variance.sqrt()).pow(4).sum(1).mean().backward()
     ranks.average_gradients(network.parameters())
-    ran = []
+
+    torch.manual_seed(1)
+    images, layers = torch.randn(7, 1, 6, 6), norm_network()
+    share_statistics(layers, ranks)
+    rows = ranks.share(np.arange(7))
+    for _ in range(2):
+        layers.zero_grad()
+        made = torch.zeros(7, 3).index_copy(0, torch.from_numpy(rows), layers(images[rows]))
+        ranks.total_with_gradient(made).pow(3).mean().backward()
+        ranks.average_gradients(layers.parameters())
+    layers = ranks.by_first(lambda: layers)  # with its norms it goes to the others
+
+    rows, ran = np.arange(10) + 100, []
     tensor, words = ranks.by_first(lambda: (ran.append(1), (torch.arange(3), "first"))[1])
     alone = ranks.by_first(lambda: len(ranks.share(rows)))
     ranks.barrier()
@@ -132,6 +153,7 @@ with Ranks.from_environment() as ranks:
             "own": own, "angle": angle, "flag": flag, "gathered": gathered, "gradient": network.weight.grad,
             "state": other.weight.detach(), "tensor": tensor, "words": words, "ran": len(ran), "alone": alone,
             "total": ranks.total(torch.tensor([1 + 2j]) * (ranks.rank + 1)), "agreed": ranks.agree(ranks.first),
+            "layers": layers.state_dict(), "layer_gradient": layers[0].weight.grad,
             "said": ranks.words("CPU"), "spoke": ranks.has_the_word(),
         },
         f"{folder}/{ranks.rank}.pt",
@@ -212,6 +234,26 @@ def test_gradients_are_those_of_the_global_batch(both):
     normal.pow(4).sum(1).mean().backward()
     for found in both:
         assert torch.allclose(found["gradient"], network.weight.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_norm_is_of_the_global_batch_where_the_parts_differ_in_size(both):
+    torch.manual_seed(1)
+    images, layers = torch.randn(7, 1, 6, 6), norm_network()
+    for _ in range(2):
+        layers.zero_grad()
+        layers(images).pow(3).mean().backward()
+    for found in both:
+        for name, value in layers.state_dict().items():
+            assert torch.allclose(found["layers"][name].double(), value.double(), atol=1e-5), name
+        gradient = layers[0].weight.grad
+        assert torch.allclose(both[0]["layer_gradient"], gradient, atol=1e-5 * float(gradient.abs().max()))
+
+
+def test_statistics_are_shared_no_longer_once_a_process_is_alone():
+    layers, images = norm_network(), torch.randn(4, 1, 6, 6)
+    share_statistics(layers, Ranks(0, 2))
+    share_statistics(layers, Ranks())
+    assert torch.equal(layers(images), norm_network()(images))
 
 
 # Alignment
