@@ -53,7 +53,7 @@ def test_brightness_does_not_count_and_opposite_contrast_does():
 def test_shifts_end_at_the_reach_and_flat_images_correlate_with_nothing():
     compare = OverlapCorrelation(32, 5, 15)
     first, second = views(32, (9, 0))
-    shift, score = compare.best(first, second)
+    shift, _ = compare.best(first, second)
     assert (shift.norm(dim=1) <= 5.8).all()
     flat = torch.full_like(first, 3.0)
     assert compare.best(flat, second)[1].abs().max() < 1e-3
