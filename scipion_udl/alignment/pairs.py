@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,6 @@ from scipion_udl.alignment.geometry import Poses, compose, invert, wrap
 from scipion_udl.alignment.overlap import OverlapCorrelation
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
-from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
@@ -145,18 +143,10 @@ class PairAligner:
 
     def _turns(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
         particles = PreparedParticles(source, self.device, chunk)
-        look = _input_of(self.card)
+        look = self.card.inputs()
         return particles.all(
-            np.arange(len(source)), "spectra", lambda part, values: self.network.turns(look(values, particles.box))
+            np.arange(len(source)), "spectra", lambda part, values: self.network.turns(look.of(values, particles.box))
         )
-
-
-def _input_of(card: ModelCard) -> Callable[[torch.Tensor, int], torch.Tensor]:
-    """What makes a model's input of whitened coefficients (n, box, box//2 + 1) and their box."""
-    if card.network == "resnet":
-        return SpectrumImageSettings(**card.spectra).of
-    settings = SpectraSettings(**card.spectra)
-    return lambda values, box: polar_log_spectra(values, box, settings)
 
 
 def _two_ways(single: tuple[torch.Tensor, torch.Tensor], part: slice, device: torch.device) -> torch.Tensor:

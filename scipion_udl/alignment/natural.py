@@ -1,0 +1,129 @@
+"""Training of the matching network: pairs of natural images, UDL over the full circle.
+
+The two images of a pair show the same from unknown turns and shifts. Turned once more by known angles, the network's
+answer must change by their difference, modulo 360 (Chen, Feng, Shen 2023); what the true turn is, nobody says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import to_fourier, transform
+from scipion_udl.alignment.losses import absolute_difference_loss, difference_loss, range_hinge
+from scipion_udl.alignment.objectives import POOL, Objective
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.samples import IN_MEMORY, READ, Samples, TensorSamples
+from scipion_udl.errors import UdlError
+from scipion_udl.models.matching import MatchingNetwork, working_images
+
+TOGETHER = 64  # pairs at a time where nothing is learned of them
+WORKING_BOX = 32  # pixels that the network gets, where nobody asks for more
+
+
+class MatchingObjective(Objective):
+    """For the matching network: batches are pairs of working images, (N, 2, S, S). Only UDL trains it."""
+
+    def loss(
+        self, network: MatchingNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int
+    ) -> torch.Tensor:
+        """The loss of a batch under random turns: both images at random, then by up to half the reach more."""
+        angles = torch.rand(2, 2, len(batch), generator=generator).to(batch.device)
+        start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
+        before, after = self._answers(network, batch, [start, start + turn], generator)
+        if not self.recipe.absolute:
+            return difference_loss(after - before, turn[0] - turn[1], 360.0)
+        hinge = range_hinge(before) + range_hinge(after)
+        return absolute_difference_loss(after - before, turn[0] - turn[1], 360.0) + hinge
+
+    def validation(
+        self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """1 - cos of the differences under turns of any size."""
+        turn = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
+        parts = [
+            self._answers(network, pairs, [torch.zeros_like(part), part], None)
+            for pairs, part in zip(held_out.split(TOGETHER), turn.split(TOGETHER, 1))
+        ]
+        before, after = (torch.cat(answers) for answers in zip(*parts))
+        return difference_loss(after - before, turn[0] - turn[1], 360.0)
+
+    def _answers(
+        self,
+        network: MatchingNetwork,
+        pairs: torch.Tensor,
+        looks: Sequence[torch.Tensor],
+        generator: torch.Generator | None,
+    ) -> list[torch.Tensor]:
+        """g of the pairs, (N,) each, with their images turned by each of ``looks``, (2, N) degrees."""
+        box = pairs.shape[-1]
+        coefficients = to_fourier(pairs)
+        sides = []
+        for side in range(2):  # all first images, then all second ones
+            copies = torch.cat([transform(coefficients[:, side], box, angle[side]) for angle in looks])
+            if generator is not None and self.recipe.noise:
+                noise = torch.randn(copies.shape, generator=generator).to(copies.device)
+                copies = copies + self.recipe.noise * copies.std((-2, -1), keepdim=True) * noise
+            sides.append(copies[:, None])
+        return list(self.shared(network, *sides).chunk(len(looks)))
+
+    def finish(self, network: MatchingNetwork, known: torch.Tensor) -> None:
+        """Take the bias of the answers to twice the same image."""
+        network.set_bias(known[:POOL].flatten(0, 1)[:, None])
+
+    def turns(self, network: MatchingNetwork, inputs: torch.Tensor) -> torch.Tensor:
+        """The pose angles (N,), degrees, that bring the second images of pairs (N, 2, S, S) onto the first."""
+        return network.angles(inputs[:, 0], inputs[:, 1])
+
+
+class PairSamples(Samples):
+    """Pairs of images, read from their files whenever they are wanted. pairs: (M, 2) items, from 0, of ``particles``;
+    box: of the working images."""
+
+    def __init__(self, particles: PreparedParticles, pairs: np.ndarray, box: int) -> None:
+        self._particles, self._pairs, self._box = particles, pairs, box
+        super().__init__(self._read(pairs[:READ]), len(pairs))
+
+    def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The pairs of each part, (n, 2, box, box)."""
+        return (self._read(self._pairs[part.cpu().numpy()]) for part in parts)
+
+    def _read(self, pairs: np.ndarray) -> torch.Tensor:
+        out = torch.empty(2 * len(pairs), self._box, self._box, device=self._particles.device)
+        done = 0
+        for part, images in self._particles.raw_chunks(pairs.reshape(-1), "pairs"):
+            out[done : done + len(part)] = working_images(images, self._box)[:, 0]
+            done += len(part)
+        return out.view(len(pairs), 2, self._box, self._box)
+
+
+def working_box(box: int) -> int:
+    """The box of the working images of particles of ``box`` pixels."""
+    return min(WORKING_BOX, box - box % 2)
+
+
+def pair_items(particles: PreparedParticles, count: int, seed: int) -> np.ndarray:
+    """At most ``count`` pairs (M, 2) of items 2k-1 and 2k, from 0, chosen by the seed; none with a constant image.
+
+    Raises UdlError for an odd number of items, and where no pair is left.
+    """
+    if len(particles) % 2:
+        raise UdlError(
+            f"{particles.source.path} holds {len(particles)} images, an odd number: the matching network is trained on "
+            "pairs, items 2k-1 and 2k; make them with simulate --photos, or leave one out"
+        )
+    pairs = np.arange(len(particles)).reshape(-1, 2)
+    pairs = pairs[~particles.statistics.blank[pairs].any(1)]
+    if not len(pairs):
+        raise UdlError(f"{particles.source.path} holds no pair of images of which neither is constant")
+    return pairs[np.argsort(particles.ranks(seed)[pairs[:, 0]], kind="stable")[:count]]
+
+
+def pair_samples(particles: PreparedParticles, pairs: np.ndarray, box: int) -> Samples:
+    """Working images of pairs (M, 2): in memory if they fit into IN_MEMORY bytes, read anew otherwise."""
+    samples = PairSamples(particles, pairs, box)
+    if 8 * box * box * len(pairs) > IN_MEMORY:
+        return samples
+    return TensorSamples(samples.known if len(pairs) <= READ else samples._read(pairs))
