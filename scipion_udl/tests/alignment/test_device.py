@@ -88,3 +88,45 @@ def test_a_gpu_is_named(gpus):
     gpus(2)
     assert gpu_names() == ["Accelerator 0", "Accelerator 1"]
     assert "GPU 1" in describe(torch.device("cuda", 1))
+
+
+# several processes
+
+
+@pytest.mark.parametrize(("asked", "numbers"), [("auto", [0, 1, 2]), ("1,3", [1, 3]), ("3 0", [3, 0])])
+def test_every_process_takes_a_gpu_of_its_own(gpus, asked, numbers):
+    gpus(4)
+    chosen = [choose_device(asked, None, rank, len(numbers)) for rank in range(len(numbers))]
+    assert chosen == [torch.device("cuda", number) for number in numbers]
+
+
+@pytest.mark.parametrize(("asked", "there"), [("auto", "1 GPU is"), ("0", "1 GPU is"), ("0,0", "1 GPU is")])
+def test_a_gpu_for_several_processes_is_an_error(gpus, asked, there):
+    gpus(1)
+    with pytest.raises(UdlError, match=f"2 processes were started on this machine, but {there} there"):
+        choose_device(asked, None, 0, 2)
+
+
+def test_processes_of_a_machine_divide_its_threads(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(7)))
+    assert choose_device("none", None, 1, 3) == choose_device("auto", None, 1, 3) == torch.device("cpu")
+    assert torch.get_num_threads() == 2
+    choose_device("none", None, 1, 30)
+    assert torch.get_num_threads() == 1
+    choose_device("none", 3, 1, 2)
+    assert torch.get_num_threads() == 3
+
+
+def test_gpus_compute_in_full_precision(gpus):
+    gpus(1)
+    settings = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = True
+        choose_device("auto")
+        assert [setting.allow_tf32 for setting in settings] == [False, False]
+    finally:
+        for setting, value in zip(settings, before):
+            setting.allow_tf32 = value
