@@ -54,7 +54,8 @@ def correntropy_of_all(images: torch.Tensor, weight: torch.Tensor) -> float:
 
 
 def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.ndarray) -> np.ndarray:
-    """Correntropy (N,), float64, of each aligned particle with the average of all others; one pass over the set.
+    """Correntropy (N,), float64, of each aligned particle with the average of all others; one pass over the set, which
+    the processes of a team share.
 
     poses (N,): to apply; average (D, D): the plain mean of all N aligned particles, of which each is taken out again,
     or noise would be like the average that holds it. The disc is that of ``prepared``. 0 for constant images, and where
@@ -67,10 +68,11 @@ def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.
     weight = soft_disc(box, prepared.mask_radius * prepared.scale, max(4.0, 0.06 * box), device)
     mean, blank = prepared.statistics.mean, prepared.statistics.blank
     whole = torch.from_numpy(np.asarray(average, np.float64)).to(device)
-    for part, images in prepared.raw_chunks(np.arange(n), "correntropy"):
+    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "correntropy"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part]).double()
         others = whole + (whole - aligned) / (n - 1)
         values[part] = correntropy(aligned, others, weight).cpu().numpy()
+    prepared.make_known([values], np.arange(n))
     values[blank] = 0
     return values

@@ -165,6 +165,7 @@ def align(args: argparse.Namespace) -> None:
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         run.note_contrast()
         averages = _average(run, alignment)
+        alike = results.correntropies(run, alignment, averages)
         if not team.first:  # all that is left is small
             return
         claim, frc = _claim(run, alignment, averages, network is not None)
@@ -176,7 +177,7 @@ def align(args: argparse.Namespace) -> None:
         claim, warnings = consider_views(run.particles, alignment, claim)
         for warning in (*image_warnings(run.particles), *certainty_warnings(claim.sure), *warnings):
             run.warn(warning)
-        results.write_alignment(run, alignment, averages, claim, frc, training, history)
+        results.write_alignment(run, alignment, averages, claim, frc, training, history, alike)
         if os.path.exists(out.final(CHECKPOINT)):
             os.remove(out.final(CHECKPOINT))
         run.progress.clear()

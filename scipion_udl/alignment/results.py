@@ -64,6 +64,13 @@ def contrast(bright: float) -> str:
     return "bright" if bright > 0 else "dark"
 
 
+def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
+    """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
+    if not (run.args.correntropy or run.args.authors_xmd):
+        return None
+    return particle_correntropy(run.particles, alignment.poses, averages.all)
+
+
 def write_alignment(
     run: Run,
     alignment: Alignment,
@@ -72,13 +79,14 @@ def write_alignment(
     frc: np.ndarray,
     training: dict | None,
     history: list[dict] | None,
+    alike: np.ndarray | None = None,
 ) -> None:
-    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder."""
+    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder.
+
+    alike: (N,), what :func:`correntropies` gives.
+    """
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
-    alike = None
-    if args.correntropy or args.authors_xmd:
-        alike = particle_correntropy(run.particles, alignment.poses, averages.all)
     tables = write_aligned(
         source,
         alignment.poses,
