@@ -11,6 +11,7 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pwem.objects import CTFModel, SetOfParticles, Transform
 
+from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import (
     ITEM_ID,
@@ -19,7 +20,9 @@ from scipion_udl.convert import (
     read_ids,
     read_results,
     transform_matrices,
+    write_alignment,
     write_particles,
+    write_truth,
 )
 from scipion_udl.errors import UdlError
 from scipion_udl.io.aligned import write_aligned
@@ -168,6 +171,61 @@ class TestUdlConvert(unittest.TestCase):
         source = open_particles(star)
         np.testing.assert_allclose(source.read([0, 1]), images[[0, 2]], atol=1e-6)
         self.assertEqual(read_ids(star).tolist(), [1, 3])
+
+    def alignedSet(
+        self, name: str, stack: str, ids: list, images: list, poses: Poses, **options: object
+    ) -> SetOfParticles:
+        """A set of these images (from 1) of a stack, each with its pose."""
+        plain = make_set(self.folder / f"{name}_plain.sqlite", stack, ids, box=32, **options)
+        matrices = transform_matrices(poses)
+        particles = SetOfParticles(filename=str(self.folder / f"{name}.sqlite"))
+        particles.copyInfo(plain)
+        particles.setAlignment2D()
+        for k, item in enumerate(plain.iterItems()):
+            item.setLocation(images[k], stack)
+            item.setTransform(Transform(matrix=matrices[k]))
+            particles.append(item)
+        particles.write()
+        return particles
+
+    def test_truths_find_their_particles_by_the_image_in_any_format(self) -> None:
+        poses = random_poses(4, mirrored=True)
+        write_stack(self.stack, particles_at(poses, 32), 2.5)
+        spider = str(self.folder / "particles.stk")
+        for k in range(1, 5):
+            ImageHandler().convert((k, self.stack), (k, spider))
+        for stack in (self.stack, spider):
+            found = self.alignedSet("found", stack, [5, 6, 7, 8], [1, 2, 3, 4], random_poses(4, 1), disabled=(6,))
+            order = [3, 1, 0]  # images 4, 2 and 1: the third has no truth, and the second is disabled
+            truth = self.alignedSet("truth", stack, [1, 2, 3], [4, 2, 1], poses[np.array(order)])
+            names = [str(self.folder / name) for name in ("in.star", "converted.mrcs", "in.xmd", "truth.star")]
+            self.assertEqual(write_alignment(found, *names[:3]), 3)
+            self.assertEqual(write_truth(found, truth, names[0], names[3]), 2)
+            images, true = located_truth(names[3])
+            rows, true_rows = join(open_particles(names[2]).locations(), images)
+            self.assertEqual(rows.tolist(), [0, 2])
+            expected = transform_matrices(poses[np.array([0, 3])])
+            np.testing.assert_allclose(transform_matrices(true[true_rows]), expected, atol=1e-5)
+            for path in self.folder.glob("*.sqlite"):
+                path.unlink()
+
+    def test_a_truth_of_other_images_is_an_error(self) -> None:
+        poses = random_poses(2)
+        write_stack(self.stack, particles_at(poses, 32), 2.5)
+        other = str(self.folder / "other.mrcs")
+        shutil.copyfile(self.stack, other)
+        found = self.alignedSet("found", self.stack, [1, 2], [1, 2], poses)
+        truth = self.alignedSet("truth", other, [1, 2], [1, 2], poses)
+        star = str(self.folder / "in.star")
+        write_particles(found, star, str(self.folder / "c.mrcs"))
+        with self.assertRaisesRegex(UdlError, "no image in common"):
+            write_truth(found, truth, star, str(self.folder / "truth.star"))
+
+    def test_a_particle_without_alignment_is_named(self) -> None:
+        poses = random_poses(2)
+        plain = self.newSet(poses, [4, 9], box=32)
+        with self.assertRaisesRegex(UdlError, "id 4 has no alignment"):
+            write_alignment(plain, *(str(self.folder / name) for name in ("in.star", "c.mrcs", "in.xmd")))
 
     def test_a_folder_with_spaces_is_no_obstacle(self) -> None:
         folder = self.folder / "my particles"
