@@ -117,7 +117,7 @@ def test_wrong_values_end_in_one_sentence_and_leave_nothing(tmp_path, monkeypatc
         (["simulate", "o", "--template", "a", "--phantom", "b"], "not allowed with"),
         (["align", "p.star"], "required: -o/--output"),
         (["align", "p.star", "-o", "x", "--method", "magic"], "invalid choice: 'magic'"),
-        (["evaluate", "a.star", "-o", "x"], "--truth --reference"),
+        (["evaluate", "a.star", "-o", "x", "--symmetry", "0"], "--symmetry: '0' must be 1 or more"),
         (["dance"], "invalid choice: 'dance'"),
     ],
 )
