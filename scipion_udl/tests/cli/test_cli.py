@@ -180,10 +180,10 @@ def test_seeds_that_not_all_generators_take_are_refused(capsys, seed):
 def test_continue_and_the_rest_reach_the_command(monkeypatch):
     seen = {}
     monkeypatch.setattr(cli, "_align", lambda args: seen.update(vars(args)))
-    assert run("align", "p.star", "-o", "x", "--continue", "--max-shift", "5", "--gpu", "0,1", "--no-refine") == 0
+    assert run("align", "p.star", "-o", "x", "--continue", "--max-shift", "5", "--gpu", "1", "--no-refine") == 0
     assert seen["input"] == "p.star"
     assert seen["output"] == "x"
-    assert (seen["resume"], seen["max_shift"], seen["gpu"], seen["no_refine"]) == (True, 5.0, "0,1", True)
+    assert (seen["resume"], seen["max_shift"], seen["gpu"], seen["no_refine"]) == (True, 5.0, "1", True)
     assert (seen["method"], seen["model"], seen["overwrite"], seen["write_stack"]) == ("judl", None, False, False)
 
 
