@@ -22,7 +22,8 @@ from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register
-from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
 
 FIRST = 1024  # particles that settle the first average, at most
@@ -79,7 +80,7 @@ class Aligner:
         self,
         prepared: PreparedParticles,
         network: nn.Module | None,
-        spectra: SpectraSettings,
+        spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignSettings,
         log: Callable[[str], None],
         transfer: TransferChoice | None = None,
@@ -186,7 +187,7 @@ class Aligner:
 
     @torch.no_grad()
     def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:
-        turns = self.network.turns(polar_log_spectra(coefficients, self.prepared.box, self.spectra))
+        turns = self.network.turns(self.spectra.of(coefficients, self.prepared.box))
         self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
         return self.network_angle[indices]
 

@@ -36,6 +36,10 @@ class SpectraSettings:
         small = min(64, box - box % 2)
         return cls(box=small, r_max=max(cls.r_min, min(20, round(0.3 * small))))
 
+    def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+        """See :func:`polar_log_spectra`."""
+        return polar_log_spectra(coefficients, box, self)
+
 
 def polar_log_spectra(coefficients: torch.Tensor, box: int, settings: SpectraSettings) -> torch.Tensor:
     """Polar log spectra (N, radii, angles), float32, of whitened coefficients (N, box, box//2 + 1).

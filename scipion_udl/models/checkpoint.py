@@ -15,11 +15,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.alignment.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.models.polar import NETWORKS
+from scipion_udl.models.matching import MatchingNetwork
+from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
+from scipion_udl.models.resnet import PairNetwork
 
 CARD_FORMAT = 1
+NETWORKS = {
+    "polar": PolarNetwork,
+    "polar-free": FreeHeadNetwork,
+    "resnet": PairNetwork,
+    "matching": MatchingNetwork,
+}
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
 
@@ -27,9 +36,10 @@ FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the mode
 class ModelCard:
     """What a model is and what it was trained on.
 
-    method: judl or udl; network: a key of NETWORKS; config: its arguments; spectra: the arguments of SpectraSettings;
-    box (pixels), pixel_size (A): of the training particles; contrast: "bright" or "dark" particles, "unknown";
-    training: epochs, particles, seed, converged and final figures; made_by: the version that wrote it.
+    method: judl or udl; network: a key of NETWORKS; config: its arguments; spectra: the arguments of what prepares its
+    input (see :meth:`inputs`); box (pixels), pixel_size (A): of the training particles; contrast: "bright" or "dark"
+    particles, "unknown"; training: epochs, particles, seed, converged and final figures; made_by: the version that
+    wrote it.
     """
 
     method: str
@@ -42,6 +52,13 @@ class ModelCard:
     training: dict = field(default_factory=dict)
     made_by: str = __version__
     format: int = CARD_FORMAT
+
+    def inputs(self) -> SpectraSettings | SpectrumImageSettings | None:
+        """What makes the network's input of a particle; None for the matching network, which sees pairs of images."""
+        if self.network == "matching":
+            return None
+        kind = SpectrumImageSettings if self.network == "resnet" else SpectraSettings
+        return kind(**self.spectra)
 
     def check_fits(self, box: int, pixel_size: float, path: str) -> None:
         """Raises UdlError where the field of view, box x pixel size, is not that of the training particles.
@@ -95,10 +112,15 @@ def read_card(path: str) -> ModelCard:
 def _check_card(path: str, card: ModelCard) -> None:
     """Raises UdlError where the fields of a card, whose network could be made, do not go together."""
     try:
-        spectra = SpectraSettings(**card.spectra)
-        fits = (spectra.radii, spectra.angles) == (card.config["radii"], card.config["angles"])
-        fits = fits and 0 < spectra.r_min <= spectra.r_max <= spectra.box / 2 and spectra.mask > 0
-        fits = fits and card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
+        inputs, fits = card.inputs(), card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
+        if isinstance(inputs, SpectrumImageSettings):
+            fits = fits and inputs.size == card.config["size"] <= inputs.box and inputs.scaling in SCALINGS
+            fits = fits and 0 < inputs.r_max <= inputs.size / 2 and inputs.mask > 0
+        elif inputs is None:
+            fits = fits and not card.spectra
+        else:
+            fits = fits and (inputs.radii, inputs.angles) == (card.config["radii"], card.config["angles"])
+            fits = fits and 0 < inputs.r_min <= inputs.r_max <= inputs.box / 2 and inputs.mask > 0
     except (KeyError, TypeError):
         fits = False
     if not fits:
@@ -113,7 +135,7 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         network.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError, SafetensorError):
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError):
         raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")

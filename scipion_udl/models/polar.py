@@ -106,6 +106,3 @@ class FreeHeadNetwork(nn.Module):
         """Turn (N,) in degrees, modulo 180."""
         out = self(spectra)
         return torch.rad2deg(torch.atan2(out[:, 1], out[:, 0])) / 2
-
-
-NETWORKS = {"polar": PolarNetwork, "polar-free": FreeHeadNetwork}

@@ -10,9 +10,10 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.alignment.courses import new_network
 from scipion_udl.alignment.results import read_history
 from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.training import TrainingSettings, new_network, train_network, write_history
+from scipion_udl.alignment.training import TrainingSettings, train_network, write_history
 from scipion_udl.errors import UdlError
 from scipion_udl.tests.alignment.engine_helpers import turn_errors, turned_spectra
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from scipion_udl import cli
+from scipion_udl import cli, commands
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
@@ -135,14 +135,14 @@ def test_errors_have_their_exit_codes(monkeypatch, capsys):
 
         return run_it
 
-    monkeypatch.setattr(cli, "_gpus", raising(UdlError("no luck")))
+    monkeypatch.setattr(commands, "_gpus", raising(UdlError("no luck")))
     assert run("gpus") == 1
     assert capsys.readouterr().err == "scipion-udl gpus: no luck\n"
     with pytest.raises(UdlError):
         run("gpus", "--debug")
-    monkeypatch.setattr(cli, "_gpus", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(commands, "_gpus", raising(KeyboardInterrupt()))
     assert run("gpus") == 130
-    monkeypatch.setattr(cli, "_gpus", raising(ZeroDivisionError("division\nby zero")))
+    monkeypatch.setattr(commands, "_gpus", raising(ZeroDivisionError("division\nby zero")))
     assert run("gpus") == 1
     error = capsys.readouterr().err
     assert "unexpected ZeroDivisionError: division by zero" in error
@@ -163,7 +163,7 @@ def test_the_limits_of_the_machine_are_named(monkeypatch, capsys, error, words):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, "_gpus", fail)
+    monkeypatch.setattr(commands, "_gpus", fail)
     assert run("gpus") == 1
     told = capsys.readouterr().err
     assert words in told
@@ -179,7 +179,7 @@ def test_seeds_that_not_all_generators_take_are_refused(capsys, seed):
 
 def test_continue_and_the_rest_reach_the_command(monkeypatch):
     seen = {}
-    monkeypatch.setattr(cli, "_align", lambda args: seen.update(vars(args)))
+    monkeypatch.setattr(commands, "_align", lambda args: seen.update(vars(args)))
     assert run("align", "p.star", "-o", "x", "--continue", "--max-shift", "5", "--gpu", "1", "--no-refine") == 0
     assert seen["input"] == "p.star"
     assert seen["output"] == "x"

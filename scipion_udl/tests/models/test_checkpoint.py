@@ -14,9 +14,27 @@ from safetensors.torch import save_file
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.models.checkpoint import CARD_FORMAT, ModelCard, load_model, read_card, save_model
-from scipion_udl.models.polar import NETWORKS
+from scipion_udl.models.checkpoint import CARD_FORMAT, NETWORKS, ModelCard, load_model, read_card, save_model
 from scipion_udl.tests.alignment.engine_helpers import CPU, turned_spectra
+
+SIZE = 16
+# Of every network: its arguments, the settings of its input, and what it takes.
+SHAPES = {
+    "polar": ({"radii": 12, "angles": 64, "channels": 8}, {"box": 64, "r_min": 2, "r_max": 13, "angles": 64}),
+    "polar-free": ({"radii": 12, "angles": 64, "channels": 8}, {"box": 64, "r_min": 2, "r_max": 13, "angles": 64}),
+    "resnet": (
+        {"size": SIZE, "widths": [4, 8], "hidden": [8], "mask": [2], "head": "circular"},
+        {"box": 64, "size": SIZE, "r_max": 7, "mask": 0.4, "scaling": "rings"},
+    ),
+    "matching": ({"box": SIZE, "channels": [4, 8], "squeeze": [8], "hidden": [8], "grid": 4}, {}),
+}
+
+
+def answer(name: str, network: torch.nn.Module) -> torch.Tensor:
+    if name.startswith("polar"):
+        return network.turns(turned_spectra(5, 0.5)[0])
+    images = torch.randn(10, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(4))
+    return network.turns(images) if name == "resnet" else network(*images.chunk(2))
 
 
 def card_of(name: str, network: torch.nn.Module) -> ModelCard:
@@ -24,7 +42,7 @@ def card_of(name: str, network: torch.nn.Module) -> ModelCard:
         method="judl" if name == "polar" else "udl",
         network=name,
         config=network.config,
-        spectra={"box": 64, "r_min": 2, "r_max": 13, "angles": 64, "mask": 0.4},
+        spectra=SHAPES[name][1],
         box=128,
         pixel_size=1.5,
         contrast="bright",
@@ -35,7 +53,7 @@ def card_of(name: str, network: torch.nn.Module) -> ModelCard:
 @pytest.fixture(params=NETWORKS)
 def network(request):
     torch.manual_seed(2)
-    network = NETWORKS[request.param](12, 64, channels=8)
+    network = NETWORKS[request.param](**SHAPES[request.param][0])
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return request.param, network.eval()
@@ -57,8 +75,7 @@ def test_a_model_comes_back_bit_by_bit_and_answers_alike(path, network):
     assert not after.training
     for label, value in before.state_dict().items():
         assert torch.equal(value, after.state_dict()[label])
-    spectra, _ = turned_spectra(5, 0.5)
-    assert torch.equal(before.turns(spectra), after.turns(spectra))
+    assert torch.equal(answer(name, before), answer(name, after))
 
 
 def test_the_same_model_is_the_same_file(path, network, tmp_path):
@@ -173,6 +190,8 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
 )
 def test_a_card_whose_fields_do_not_fit_is_refused(path, network, wrong):
     fields = {**asdict(card_of(*network)), **wrong}
+    if fields == asdict(card_of(*network)):
+        pytest.skip("right for this network")
     save_file(network[1].state_dict(), path, metadata={"udl": json.dumps(fields)})
     with pytest.raises(UdlError, match="changed or is damaged"):
         load_model(path, CPU)

@@ -1,0 +1,178 @@
+"""What a training of each kind of network takes: the network, what it looks at, and the loss.
+
+polar: networks of polar spectra; resnet: the siamese pair network of the paper, on log spectra as images; matching: the
+feature matching network, on pairs of natural images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
+from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.recipes import PAPER, Recipe, recipe_of
+from scipion_udl.alignment.samples import Samples, TensorSamples, particle_samples
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.alignment.template import reliable_radii
+from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
+from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
+from scipion_udl.models.resnet import (
+    NARROW_HIDDEN,
+    NARROW_MASK,
+    NARROW_WIDTHS,
+    PUBLISHED_HIDDEN,
+    PUBLISHED_MASK,
+    PUBLISHED_WIDTHS,
+    PairNetwork,
+)
+
+INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
+PUBLISHED_SIZE = 128
+
+
+@dataclass
+class Course:
+    """A training that is about to begin.
+
+    name: of the network in model files; network; objective; samples: what it looks at; items: the particles (or pairs
+    of them) that the samples are of, numbers from 0; inputs: what the card is to say of the network's input; words:
+    what it learns from, for the log.
+    """
+
+    name: str
+    network: nn.Module
+    objective: Objective
+    samples: Samples
+    items: np.ndarray
+    inputs: dict
+    words: str
+
+
+def course(
+    args: argparse.Namespace, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None = None
+) -> Course:
+    """The training that the command line asks for; known: a trained network to go on from, and its card.
+
+    args: network, method, recipe, seed, and joint, head, widths, hidden, input_size of the pair networks (None: as the
+    recipe has it). Raises UdlError where they do not go together.
+    """
+    try:
+        recipe = recipe_of(args.network, args.method, args.recipe)
+    except ValueError as error:
+        raise UdlError(f"{error}.") from None
+    if args.joint:
+        recipe = replace(recipe, joint=args.joint)
+    if known is not None:
+        _check_start(args, known[1])
+    torch.manual_seed(args.seed)  # the first weights, too, come from the seed alone
+    return {"polar": _polar, "resnet": _resnet, "matching": _matching}[args.network](args, recipe, particles, known)
+
+
+def _check_start(args: argparse.Namespace, card: ModelCard) -> None:
+    kind = card.network.partition("-")[0]
+    if kind != args.network:
+        raise UdlError(f"{args.model} is a {kind} network: train it on with --network {kind}.")
+    if card.method != args.method and not (kind == "resnet" and args.method == "judl"):
+        raise UdlError(f"{args.model} is a {card.method} model: train it on with --method {card.method}.")
+    given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(args, name)]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise UdlError(f"{option} goes with a new network; that of {args.model} stays as it is: leave {option} out.")
+
+
+def _polar(
+    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+) -> Course:
+    _refuse(args, "joint", "head", "widths", "hidden", "input_size")
+    spectra = SpectraSettings(**known[1].spectra) if known else SpectraSettings.for_box(particles.box)
+    subset = particles.subset(recipe.particles, args.seed)
+    data = particles.all(subset, "spectra", lambda part, values: spectra.of(values, particles.box))
+    if known is None:
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(data, args.seed) - 1)
+        data = data[:, : spectra.radii].contiguous()
+    torch.manual_seed(args.seed)
+    name, network = new_network(args.method, spectra)
+    objective = PolarObjective(args.method, recipe)
+    words = _words(len(subset), particles, spectra.r_max)
+    return Course(
+        name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words
+    )
+
+
+def new_network(method: str, settings: SpectraSettings) -> tuple[str, nn.Module]:
+    """(name in model files, network) of polar spectra, by method."""
+    if method == "judl":
+        return "polar", PolarNetwork(settings.radii, settings.angles)
+    return "polar-free", FreeHeadNetwork(settings.radii, settings.angles)
+
+
+def _resnet(
+    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+) -> Course:
+    published = args.recipe in PAPER
+    if known:
+        network, spectra = known[0], SpectrumImageSettings(**known[1].spectra)
+    else:
+        network, spectra = _new_resnet(args, particles.box, published)
+    subset = particles.subset(recipe.particles, args.seed)
+    samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
+    objective = PairObjective(args.method, recipe, spectra)
+    words = _words(len(subset), particles, spectra.r_max)
+    return Course("resnet", network, objective, samples, subset, asdict(spectra), words)
+
+
+def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[PairNetwork, SpectrumImageSettings]:
+    if published:
+        spectra = SpectrumImageSettings.published(args.input_size or PUBLISHED_SIZE)
+        shape: dict[str, Any] = {"widths": PUBLISHED_WIDTHS, "hidden": PUBLISHED_HIDDEN, "mask": PUBLISHED_MASK}
+        shape["head"] = "degrees"
+    else:
+        even = box - box % 2
+        size = args.input_size or min(INPUT_SIZE, 1 << (even.bit_length() - 1))
+        if size > even:
+            raise UdlError(f"--input-size {size} is more than the working box of these particles, {even} px.")
+        spectra = SpectrumImageSettings(box=even, size=size, r_max=size // 2 - 1)
+        shape = {"widths": NARROW_WIDTHS, "hidden": NARROW_HIDDEN, "mask": NARROW_MASK, "head": "difference"}
+    shape |= {name: getattr(args, name) for name in ("widths", "hidden", "head") if getattr(args, name)}
+    try:
+        return PairNetwork(spectra.size, **shape), spectra
+    except ValueError as error:
+        raise UdlError(f"{error}: give another --widths or --input-size.") from None
+
+
+def _matching(
+    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+) -> Course:
+    _refuse(args, "joint", "widths", "hidden")
+    if args.head == "difference":
+        raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
+    shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
+    shape |= {"head": args.head} if args.head else {}
+    box = args.input_size or (PUBLISHED_SIZE if args.recipe in PAPER else working_box(particles.source.box))
+    network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
+    pairs = pair_items(particles, recipe.particles, args.seed)
+    samples = pair_samples(particles, pairs, network.config["box"])
+    objective = MatchingObjective(args.method, recipe)
+    words = f"{len(pairs)} pairs of images, {network.config['box']} px"
+    return Course("matching", network, objective, samples, pairs, {}, words)
+
+
+def _refuse(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(args, name):
+            raise UdlError(f"--{name.replace('_', '-')} is not for the {args.network} network: leave it out.")
+
+
+def _words(count: int, particles: PreparedParticles, r_max: int) -> str:
+    finest = particles.source.box * particles.source.pixel_size / r_max
+    return f"the spectra of {count} particles, up to {finest:.1f} A"

@@ -1,0 +1,182 @@
+"""What a network is trained for: the loss of a batch, by UDL and JUDL, of each kind of network.
+
+UDL turns two images by known amounts and asks that the network's answer changes by just that; JUDL asks that particles,
+once turned by what the network says, resemble each other. Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.alignment.losses import (
+    absolute_difference_loss,
+    difference_loss,
+    joint_loss,
+    range_hinge,
+    reconstruction_loss,
+)
+from scipion_udl.alignment.ranks import Ranks, share_statistics
+from scipion_udl.alignment.recipes import Recipe
+from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.models.autoencoder import Autoencoder
+from scipion_udl.models.polar import turn_spectra
+from scipion_udl.models.resnet import PairNetwork
+
+POOL = 256  # inputs that the bias is taken of
+
+
+class Objective:
+    """The loss of a network's training.
+
+    method: judl or udl; recipe: its settings; ``extra``: what is trained with the network and is not part of it.
+    """
+
+    def __init__(self, method: str, recipe: Recipe) -> None:
+        self.method, self.recipe, self.extra, self.team = method, recipe, nn.Module(), Ranks()
+
+    def join(self, network: nn.Module, team: Ranks) -> None:
+        """Share the work on every batch among processes, which all come to the same loss."""
+        self.team = team
+        share_statistics(network, team)
+
+    def loss(
+        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
+    ) -> torch.Tensor:
+        """The loss of a batch (N, ...) in an epoch (from 1)."""
+        raise NotImplementedError
+
+    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The loss that tells epochs apart: the same in all of them."""
+        raise NotImplementedError
+
+    def finish(self, network: nn.Module, known: torch.Tensor) -> None:
+        """Whatever a network (in evaluation mode) needs to be used once it is trained, from inputs that it knows."""
+
+    def turns(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        """Turns (N,) in degrees, modulo 180, of inputs as they are trained on."""
+        return network.turns(inputs)
+
+    def shared(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+        """``work`` (row by row) of inputs (N, ...), each process its part; all have all of it."""
+        count = len(inputs[0])
+        if self.team.size == 1 or count < self.team.size:
+            return work(*inputs)
+        own = torch.from_numpy(self.team.share(np.arange(count))).to(inputs[0].device)
+        mine = work(*(values[own] for values in inputs))
+        return self.team.total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine))
+
+    def reach(self, epoch: int, most: float) -> float:
+        """The span of the turns of UDL in an epoch, degrees: small ones are learned first."""
+        return min(most, self.recipe.reach + self.recipe.growth * (epoch - 1))
+
+
+class PolarObjective(Objective):
+    """For networks of polar spectra: batches are (N, radii, angles)."""
+
+    def loss(
+        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
+    ) -> torch.Tensor:
+        """The loss of a batch under random turns."""
+        return self._loss(network, batch, generator, self.reach(epoch, 180.0))
+
+    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The same loss under turns of any size."""
+        return self._loss(network, held_out, generator, 180.0)
+
+    def _loss(
+        self, network: nn.Module, spectra: torch.Tensor, generator: torch.Generator, reach: float
+    ) -> torch.Tensor:
+        angle = torch.rand(2, len(spectra), generator=generator).to(spectra.device)
+        if self.method == "judl":
+            turned = turn_spectra(spectra, angle[0] * 180)
+            return joint_loss(turned, self.shared(network.turns, turned), network.agreement)
+        angle = (angle - 0.5) * reach
+        deviation = self.recipe.noise * spectra.std()
+
+        def turns(copy: torch.Tensor) -> torch.Tensor:
+            noise = torch.randn(copy.shape, generator=generator).to(copy.device)
+            return self.shared(network.turns, copy + deviation * noise)
+
+        first, second = spectra, spectra.roll(1, 0)
+        before = turns(first) - turns(second)
+        after = turns(turn_spectra(first, angle[0])) - turns(turn_spectra(second, angle[1]))
+        return difference_loss(after - before, angle[0] - angle[1])
+
+
+class PairObjective(Objective):
+    """For the siamese network of two spectra: batches are fine spectra (N, F, F) (see spectrum_images.py).
+
+    Every particle is looked at twice, turned by two angles, and paired with ``recipe.rounds`` others of its batch; its
+    features are computed once a look.
+    """
+
+    def __init__(self, method: str, recipe: Recipe, spectra: SpectrumImageSettings) -> None:
+        super().__init__(method, recipe)
+        self.spectra = spectra
+        if method == "judl" and recipe.joint == "autoencoder":
+            self.extra = Autoencoder()
+
+    def loss(
+        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
+    ) -> torch.Tensor:
+        """The loss of a batch under random turns."""
+        recipe = self.recipe
+        angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
+        start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
+        looks = [self._copies(batch, angle, generator) for angle in (start, start + turn)]
+        before, after = self.shared(network.features, torch.cat(looks)).chunk(2)
+        total = batch.new_zeros(())
+        for k in range(1, recipe.rounds + 1):
+            answers = [network.between(features, features.roll(k, 0)) for features in (before, after)]
+            total = total + self._difference(*answers, turn - turn.roll(k, 0))
+        total = total / recipe.rounds
+        if self.method == "judl":
+            weight = recipe.joint_weight + recipe.joint_growth * epoch
+            total = total + weight * self._joint(network, batch, start, before)
+        return total
+
+    def _copies(self, batch: torch.Tensor, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        copies = self.spectra.turned(batch, angle)
+        if self.recipe.noise:
+            noise = torch.randn(copies.shape, generator=generator).to(copies.device)
+            copies = copies + self.recipe.noise * copies.std() * noise * self.spectra.inside(copies.device)
+        return copies
+
+    def _difference(self, before: torch.Tensor, after: torch.Tensor, applied: torch.Tensor) -> torch.Tensor:
+        if not self.recipe.absolute:
+            return difference_loss(after - before, applied)
+        hinge = range_hinge(before) + range_hinge(after)
+        return absolute_difference_loss(after - before, applied, 180.0) + hinge
+
+    def _joint(
+        self, network: nn.Module, batch: torch.Tensor, start: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
+        """The error of reconstructing spectra that the network has brought into register with the batch's first."""
+        turns = network.between(features, features[:1].expand_as(features))
+        aligned = self.spectra.turned(batch, start - turns)
+        if isinstance(self.extra, Autoencoder):
+            return nn.functional.mse_loss(self.extra(aligned), aligned)
+        return reconstruction_loss(aligned)
+
+    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ."""
+        angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
+        before, after = (network.features(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
+        change = network.between(after, after.roll(1, 0)) - network.between(before, before.roll(1, 0))
+        loss = difference_loss(change, angle - angle.roll(1, 0))
+        if self.method == "judl":
+            turns = network.between(before, before[:1].expand_as(before))
+            loss = loss + reconstruction_loss(self.spectra.turned(held_out, -turns))
+        return loss
+
+    def finish(self, network: PairNetwork, known: torch.Tensor) -> None:
+        """Keep references, and take the bias of the answers to twice the same spectrum."""
+        network.set_references(self.spectra.turned(known[:POOL]))
+
+    def turns(self, network: PairNetwork, inputs: torch.Tensor) -> torch.Tensor:
+        """Turns (N,) in degrees, modulo 180, of fine spectra (N, F, F)."""
+        return network.turns(self.spectra.turned(inputs))

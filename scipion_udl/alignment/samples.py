@@ -1,0 +1,78 @@
+"""What a training looks at: tensors in memory, or particles that are read anew in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.prepare import PreparedParticles
+
+IN_MEMORY = 256 << 20  # bytes: what a training holds at most
+READ = 1024  # particles of a training that are held where the others are read anew
+
+
+class Samples:
+    """N inputs of a training; ``known``: a tensor of the first of them, which is held."""
+
+    def __init__(self, known: torch.Tensor, count: int) -> None:
+        self.known, self._count = known, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The inputs of each part (numbers from 0), one batch after the other."""
+        raise NotImplementedError
+
+
+class TensorSamples(Samples):
+    """All in memory: a tensor (N, ...)."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__(values, len(values))
+
+    def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The rows of each part."""
+        return (self.known[part.to(self.known.device)] for part in parts)
+
+
+class ParticleSamples(Samples):
+    """Particles ``indices`` of a set, read from their files whenever they are wanted, so that memory does not grow with
+    them; read: makes the input (n, ...) of (indices, whitened coefficients)."""
+
+    def __init__(
+        self,
+        particles: PreparedParticles,
+        indices: np.ndarray,
+        read: Callable[[np.ndarray, torch.Tensor], torch.Tensor],
+    ) -> None:
+        super().__init__(particles.all(indices[:READ], "spectra", read), len(indices))
+        self._particles, self._indices, self._read = particles, indices, read
+
+    def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The inputs of each part; the next ones are read while a batch is worked on."""
+        if not len(parts):
+            return
+        sizes = [len(part) for part in parts]
+        wanted = self._indices[torch.cat(list(parts)).cpu().numpy()]
+        waiting: list[torch.Tensor] = []
+        for chunk, coefficients in self._particles.chunks(wanted, "training"):
+            waiting.append(self._read(chunk, coefficients))
+            while sizes and sum(map(len, waiting)) >= sizes[0]:
+                held = torch.cat(waiting)
+                yield held[: sizes[0]]
+                waiting = [held[sizes.pop(0) :]]
+
+
+def particle_samples(
+    particles: PreparedParticles,
+    indices: np.ndarray,
+    read: Callable[[np.ndarray, torch.Tensor], torch.Tensor],
+) -> Samples:
+    """Inputs of particles ``indices``: in memory if they fit into IN_MEMORY bytes, read anew otherwise."""
+    probe = particles.all(indices[:1], "spectra", read)
+    if probe.numel() * probe.element_size() * len(indices) <= IN_MEMORY:
+        return TensorSamples(particles.all(indices, "spectra", read))
+    return ParticleSamples(particles, indices, read)

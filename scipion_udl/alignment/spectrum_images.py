@@ -1,0 +1,96 @@
+"""Log spectra as images: what the pair networks of the paper see of a particle. Blind to its shift; they turn with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+
+from scipion_udl.alignment.fourier import resize, soft_disc, to_images
+
+SCALINGS = ("rings", "published")
+OVERSAMPLING = 2  # of the spectra that are turned: what is between their samples is known then
+
+
+@dataclass(frozen=True)
+class SpectrumImageSettings:
+    """How spectra are sampled.
+
+    box: the particles are Fourier cropped to this box first (pixels); size: side of the spectrum, which is its inner
+    part, Fourier pixels; r_max: what lies farther out is 0; mask: radius of the disc about the particle as a part of
+    the box. scaling: "rings", the logarithm of 1 + the amplitude in units of the noise, less its mean over each ring,
+    so that what does not turn is gone; "published": image scaled to 0 to 1, log(1 + amplitude), scaled to 0 to 1, the
+    whole square, no mask.
+    """
+
+    box: int = 64
+    size: int = 32
+    r_max: int = 15
+    mask: float = 0.42
+    scaling: str = "rings"
+
+    @classmethod
+    def published(cls, size: int = 128) -> SpectrumImageSettings:
+        """As Chen, Feng, Shen (J. Struct. Biol. 215, 2023, 107940) have it."""
+        return cls(box=size, size=size, r_max=size // 2, scaling="published")
+
+    def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+        """Spectra (N, 1, size, size), float32, of whitened coefficients (N, box, box//2 + 1) of a box."""
+        return self.turned(self.fine(coefficients, box))
+
+    def fine(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+        """The same, sampled OVERSAMPLING times as finely, (N, F, F), the origin at pixel F//2, so that they can be
+        turned."""
+        images = to_images(resize(coefficients, box, self.box), self.box)
+        fine = OVERSAMPLING * self.box
+        if self.scaling == "published":
+            images = _to_unit(images)
+            amplitude = torch.fft.fftshift(torch.fft.fft2(images, s=(fine, fine)).abs(), dim=(-2, -1))
+            return _to_unit(torch.log1p(amplitude))
+        disc = soft_disc(self.box, self.mask * self.box, 0.08 * self.box, images.device)
+        outside = 1 - disc
+        images = (images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()) * disc
+        amplitude = torch.fft.fft2(images, s=(fine, fine)).abs() / (self.box * disc.pow(2).mean().sqrt())
+        inner = slice(self.box - self.size, self.box + self.size)
+        amplitude = torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1))[:, inner, inner]
+        return _less_ring_means(amplitude, OVERSAMPLING * self.r_max)
+
+    def inside(self, device: torch.device | str = "cpu") -> torch.Tensor:
+        """1 where a spectrum holds something, 0 elsewhere, (size, size)."""
+        axis = torch.arange(self.size, device=device) - self.size // 2
+        radius = (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
+        everything = self.scaling == "published"
+        return torch.ones_like(radius) if everything else ((radius <= self.r_max) & (radius >= 2)).float()
+
+    def turned(self, fine: torch.Tensor, angle: torch.Tensor | None = None) -> torch.Tensor:
+        """Spectra (N, 1, size, size) of fine ones (N, F, F), as if each particle had been turned by the pose angle
+        (N,), degrees (None: 0)."""
+        count, length = len(fine), fine.shape[-1]
+        radians = torch.deg2rad(torch.zeros(count, device=fine.device) if angle is None else angle.float())
+        cos, sin, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)
+        back = torch.stack([torch.stack([cos, sin, zero], -1), torch.stack([-sin, cos, zero], -1)], -2)
+        # grid_sample counts from -1 to 1 over the outer edges of the pixels; the origins are pixels size//2 and F//2.
+        axis = (torch.arange(self.size, device=fine.device) - self.size // 2) * (OVERSAMPLING * 2.0 / length)
+        points = torch.stack([axis.expand(self.size, -1), axis[:, None].expand(-1, self.size)], -1)
+        grid = torch.einsum("nij,yxj->nyxi", back[:, :, :2], points) + 1.0 / length
+        return functional.grid_sample(fine[:, None], grid, mode="bicubic", align_corners=False)
+
+
+def _to_unit(images: torch.Tensor) -> torch.Tensor:
+    low, high = images.amin((-2, -1), keepdim=True), images.amax((-2, -1), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
+
+
+def _less_ring_means(images: torch.Tensor, reach: int) -> torch.Tensor:
+    """Images (N, F, F) less the mean over each ring, 0 beyond ``reach`` pixels and in the innermost, variance about 1.
+    """
+    axis = torch.arange(images.shape[-1], device=images.device) - images.shape[-1] // 2
+    radius = (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
+    ring = radius.round().long().clamp(max=reach + 1)
+    count = torch.bincount(ring.flatten(), minlength=reach + 2).float()
+    flat = images.flatten(1)
+    sums = torch.zeros(len(images), reach + 2, device=images.device).index_add_(1, ring.flatten(), flat)
+    inside = (ring <= reach) & (ring >= 2 * OVERSAMPLING)
+    return (images - (sums / count.clamp(min=1))[:, ring]) * inside

@@ -1,0 +1,142 @@
+"""The command `train`, and training as a part of `align`: a model file of particles."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.alignment import results
+from scipion_udl.alignment.courses import Course, course
+from scipion_udl.alignment.evaluation import join, located_truth
+from scipion_udl.alignment.geometry import wrap
+from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network, write_history
+from scipion_udl.errors import UdlError
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.resnet import circular_mean
+
+ENOUGH = 128  # particles that training needs
+CHECKPOINT = "checkpoint.safetensors"
+MODEL = "model.safetensors"
+TOGETHER = 512  # inputs of which the true error is taken at a time
+
+
+def train(args: argparse.Namespace) -> None:
+    """`scipion-udl train`: OUT/model.safetensors, training.csv, training.png, summary.json.
+
+    args: input, output, overwrite, resume, method, network, recipe, joint, head, widths, hidden, input_size, model,
+    truth, epochs, lr, mask_radius, gpu, seed, threads, batch, pixel_size. Raises UdlError where the input cannot be
+    trained on.
+    """
+    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    with Ranks.from_environment() as team, team.folder(folder) as out:
+        run = Run(args, out, team)
+        team.by_first(lambda: forget_checkpoint(out, args))
+        run.scan()
+        usable = len(run.particles.usable)
+        if usable < ENOUGH:
+            raise UdlError(f"{args.input} has {usable} particles with an image; training needs at least {ENOUGH}.")
+        result, card = train_model(run, args.model)
+        if not team.first:
+            return
+        summary = results.summary(run, training=result.summary, method=card.method)
+        results.write_json(out.scratch("summary.json"), summary)
+        results.write_training_figure(out.scratch("training.png"), result.history)
+        out.publish(MODEL, "training.csv", "summary.json")
+        run.progress.clear()
+        print(results.training_text(result.summary, out.final(MODEL), run.warnings, result.history))
+
+
+def forget_checkpoint(out: OutputFolder, args: argparse.Namespace) -> None:
+    """Remove what an earlier training left to go on from, where this one begins anew."""
+    if args.overwrite and not args.resume and os.path.exists(out.final(CHECKPOINT)):
+        os.remove(out.final(CHECKPOINT))
+
+
+def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]:
+    """Train on some of the run's particles and leave model and history among the run's unfinished files.
+
+    start: a model file to go on from. Of several processes all do the work, and the first writes.
+    """
+    args = run.args
+    known = None if start is None else load_model(start, run.device)
+    if known is not None:
+        known[1].check_fits(run.source.box, run.source.pixel_size, start)
+    plan = course(args, run.particles, known)
+    settings = TrainingSettings(
+        args.method, args.epochs, args.lr, seed=args.seed, network=args.network, name=args.recipe
+    )
+    run.say(f"Training ({plan.name}, {args.method.upper()}) on {plan.words}")
+    result = train_network(
+        plan.samples,
+        plan.network,
+        settings,
+        started=known is not None,
+        checkpoint=run.out.final(CHECKPOINT),
+        report=run.epoch,
+        monitor=_true_error(run, plan),
+        objective=plan.objective,
+        team=run.team,
+    )
+    _tell(run, result.summary)
+    card = ModelCard(
+        method=args.method,
+        network=plan.name,
+        config=result.network.config,
+        spectra=plan.inputs,
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        contrast=results.contrast(run.particles.statistics.bright),
+        training={**result.summary, "input": os.path.basename(args.input)},
+    )
+    if run.team.first:
+        save_model(run.out.scratch(MODEL), result.network, card)
+        write_history(run.out.scratch("training.csv"), result.history)
+    return result, card
+
+
+def _tell(run: Run, done: dict) -> None:
+    epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
+    best = f"number {done['best_epoch']} is the best" if done["best_epoch"] else "none is better than the start"
+    run.say(f"Trained for {epochs}: {best}")
+    if not done["converged"]:
+        run.warn(
+            f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue."
+        )
+
+
+def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
+    """A monitor that logs the network's true error per epoch where a truth was given; it teaches nothing.
+
+    The error is what is left of the turns, in degrees, once a turn common to all is taken off.
+    """
+    path = getattr(run.args, "truth", None)
+    if not path:
+        return None
+    images, truth = located_truth(path)
+    inputs, locations = plan.samples.known, run.source.locations()
+    items = plan.items[: len(inputs)].reshape(len(inputs), -1)
+    found = [join([locations[item] for item in column], images) for column in items.T]
+    rows = found[0][0]
+    if not len(rows) or len(rows) != len(found[-1][0]):
+        raise UdlError(f"{path} names none of the particles of {run.args.input}, or not both of each pair.")
+    angles = [truth.angle[true_rows] for _, true_rows in found]
+    # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
+    true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)
+    index = torch.from_numpy(rows).to(inputs.device)
+
+    @torch.no_grad()
+    def monitor(network: nn.Module) -> dict:
+        turns = torch.cat([plan.objective.turns(network, inputs[part]) for part in index.split(TOGETHER)])
+        errors = wrap(turns.double().cpu().numpy() - true, period)
+        common = float(circular_mean(torch.from_numpy(errors), 0, period))
+        return {"true_error": float(np.abs(wrap(errors - common, period)).mean())}
+
+    return monitor

@@ -1,0 +1,84 @@
+"""What the options of the command line take: text in, a value or one sentence on what is wrong with it.
+
+argparse prints the message of an ArgumentTypeError behind the option's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def _number(text: str, at_least: float, above: bool, finite: bool = True) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if value != value or (finite and value == float("inf")) or value < at_least or (above and value == at_least):
+        raise argparse.ArgumentTypeError(f"'{text}' must be {'above' if above else 'at least'} {at_least:g}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, 0.0, above=True)
+
+
+def positive_or_inf(text: str) -> float:
+    """A number above 0, or inf."""
+    return _number(text, 0.0, above=True, finite=False)
+
+
+def not_negative(text: str) -> float:
+    """A number from 0."""
+    return _number(text, 0.0, above=False)
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    value = _number(text, 0.0, above=False)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
+    return value
+
+
+def ssnr(text: str) -> tuple[float, float]:
+    """A resolution and a factor, both above 0: A:FACTOR."""
+    resolution, colon, factor = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a resolution in angstrom and a factor, such as 10:4")
+    return positive(resolution), positive(factor)
+
+
+def numbered(text: str) -> tuple[int, float]:
+    """A whole number and a pixel size above 0: N:A."""
+    number, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
+    return positive_int(number), positive(value)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2**32 - 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to {2**32 - 1}")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be 1 or more")
+    return value
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers from 1 with commas between them."""
+    return tuple(positive_int(part) for part in text.split(","))

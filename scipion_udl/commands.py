@@ -1,0 +1,464 @@
+"""The commands of `scipion-udl` and their options. Only argparse is imported here; a command imports what it needs when
+it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from scipion_udl import arguments as take
+from scipion_udl.constants import __version__
+
+_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_IMAGE = "FILE, or N@FILE for the N-th image of a stack"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; parsed arguments have ``run``, the function that does the work."""
+    parser = _Parser(
+        prog="scipion-udl",
+        description="Align cryo-EM particles of one view in 2D, without labels: unsupervised difference learning.",
+        epilog="Each command explains itself: scipion-udl COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"scipion-udl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_simulate(commands)
+    _add_train(commands)
+    _add_align(commands)
+    _add_align_pairs(commands)
+    _add_evaluate(commands)
+    _add_gpus(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, more: str, run: object
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", formatter_class=_Help
+    )
+    parser.add_argument("--debug", action="store_true", help="show where in the program an error came from")
+    parser.set_defaults(run=run)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of printing the whole usage."""
+
+    def error(self, message: str) -> None:
+        """End the program with exit code 2."""
+        from scipion_udl.alignment.launch import is_first
+
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n" if is_first() else None)
+
+
+class _Help(argparse.HelpFormatter):
+    """Wide enough for the options to stand beside their text."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+def _add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
+    """The options of all commands that compute."""
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--gpu",
+        default="auto",
+        metavar="none|auto|IDS",
+        help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
+        "which must be there; train and align use all of them together",
+    )
+    group.add_argument(
+        "--seed", type=take.seed, default=seed, metavar="K", help=f"for all that is left to chance ({seed})"
+    )
+    group.add_argument(
+        "--threads", type=take.positive_int, metavar="N", help="CPU threads a process (default: all cores)"
+    )
+    group.add_argument(
+        "--batch", type=take.positive_int, metavar="N", help="particles held at a time (default: automatic)"
+    )
+    group.add_argument(
+        "--pixel-size",
+        type=take.positive,
+        metavar="A",
+        help="angstrom per pixel, where neither the table nor the image header says it",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results, made new")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+
+
+def _add_microscope(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("microscope (for aligned.star, where the input does not say it)")
+    group.add_argument("--voltage", type=take.positive, metavar="KV", help="acceleration voltage in kV (300)")
+    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Training, and the group on the particle, which is returned for more."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--method",
+        choices=["judl", "udl"],
+        default="judl",
+        help="judl: all particles together, by how well a batch fits its mean (default); udl: by pairs alone",
+    )
+    group.add_argument("--epochs", type=take.positive_int, metavar="N", help="at most so many; it stops once converged")
+    group.add_argument("--lr", type=take.positive, metavar="RATE", help="learning rate (default: of the method)")
+    group.add_argument(
+        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
+    )
+    group = parser.add_argument_group("particle")
+    group.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels of the input (default: automatic)",
+    )
+    return group
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """Which network is trained, and how; ``align`` always trains the polar one."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--network",
+        choices=["polar", "resnet", "matching"],
+        default="polar",
+        help="polar: reads polar spectra, in seconds (default); resnet: the published network of pairs of spectra; "
+        "matching: of pairs of photographs (items 2k-1 and 2k), for align-pairs",
+    )
+    group.add_argument(
+        "--recipe",
+        choices=["paper-synthetic", "paper-real"],
+        help="resnet and matching: size and training exactly as published, for a GPU (default: a narrow network)",
+    )
+    group.add_argument(
+        "--head",
+        choices=["difference", "circular", "degrees"],
+        help="resnet and matching: what the last layers give; degrees: the angle of a pair itself, as published; "
+        "circular: the same as a point on a circle; difference (resnet): an angle of each image",
+    )
+    group.add_argument(
+        "--joint",
+        choices=["mean", "autoencoder"],
+        help="resnet, JUDL: what reconstructs an aligned particle; mean of the others (default), or the autoencoder of "
+        "the paper",
+    )
+    group.add_argument(
+        "--widths", type=take.whole_numbers, metavar="N,N,...", help="resnet: channels of the residual blocks"
+    )
+    group.add_argument(
+        "--hidden", type=take.whole_numbers, metavar="N,N,...", help="resnet: widths of the linear layers"
+    )
+    group.add_argument(
+        "--input-size",
+        type=take.positive_int,
+        metavar="S",
+        help="resnet and matching: pixels of a side of what the network sees",
+    )
+
+
+def _add_simulate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "simulate",
+        "make synthetic particles whose true poses are known",
+        "One view of a phantom or of an image of yours, in any in-plane orientation, off centre, seen through the CTF "
+        "of a microscope, in noise. Writes OUT/particles.mrcs, particles.star, truth.star, template.mrc and "
+        "parameters.json, which holds all options and the command that makes the same set again. Particles keep the "
+        "contrast of the template: the phantoms are bright on a dark ground.",
+        _simulate,
+    )
+    parser.add_argument("output", metavar="OUT", help="folder for the results, made new")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {_IMAGE}")
+    source.add_argument(
+        "--phantom",
+        metavar="NAME",
+        help="a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
+        "barrel, spindle (nearly two-fold), tube",
+    )
+    source.add_argument(
+        "--centers",
+        metavar="FOLDER",
+        help="many views: FOLDER/1/ori.png, FOLDER/2/ori.png, ...; each gives a set of its own, in OUT/1, OUT/2, ...; "
+        "set n is drawn with seed K + n",
+    )
+    source.add_argument(
+        "--photos",
+        metavar="FOLDER",
+        help="photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned "
+        "and shifted; no CTF, no template.mrc",
+    )
+    parser.add_argument(
+        "--count", type=take.positive_int, metavar="N", help="number of particles (1000; of photographs: all they give)"
+    )
+    parser.add_argument(
+        "--pixel-sizes",
+        type=take.numbered,
+        nargs="+",
+        metavar="N:A",
+        help="with --centers: angstrom per pixel of the particles of each view, as 1:2.08 2:2.0 (--pixel-size: the "
+        "same for all others)",
+    )
+    parser.add_argument(
+        "--snr",
+        type=take.positive_or_inf,
+        default=0.1,
+        metavar="S",
+        help="variance of the noise-free particle (after the CTF, over the whole box) over that of the noise (0.1); "
+        "inf: no noise",
+    )
+    parser.add_argument(
+        "--ssnr",
+        type=take.ssnr,
+        metavar="A:FACTOR",
+        help="more noise at low frequencies: coarser than A angstrom its power is multiplied by FACTOR, which divides "
+        "the spectral SNR there, as 10:4 does by four; --snr remains that of the white noise",
+    )
+    parser.add_argument(
+        "--clean", action="store_true", help="write the particles without their noise too: clean.mrcs and clean.star"
+    )
+    parser.add_argument(
+        "--box", type=take.positive_int, metavar="D", help="pixels of a side (default: of the template; phantoms 128)"
+    )
+    parser.add_argument(
+        "--shift",
+        type=take.not_negative,
+        default=10.0,
+        metavar="PX",
+        help="off centre by up to this in x and in y (10)",
+    )
+    parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
+    group = parser.add_argument_group("photographs (with --photos)")
+    group.add_argument("--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017")
+    group.add_argument(
+        "--patches", type=take.positive_int, default=1, metavar="N", help="patches from each photograph (1)"
+    )
+    group.add_argument(
+        "--flat",
+        type=take.not_negative,
+        default=10.0,
+        metavar="LEVELS",
+        help="leave out patches whose grey values have a standard deviation below this, of 256 levels (10)",
+    )
+    group.add_argument(
+        "--noise",
+        choices=["none", "gaussian", "salt-pepper"],
+        default="none",
+        help="none (default); gaussian, of strength --snr; salt-pepper, in the --share of pixels",
+    )
+    group.add_argument(
+        "--share", type=take.fraction, default=0.1, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
+    )
+    group = parser.add_argument_group("microscope")
+    group.add_argument("--no-ctf", action="store_true", help="no CTF")
+    group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
+    group.add_argument(
+        "--defocus",
+        type=take.positive,
+        nargs=2,
+        default=[0.5, 2.0],
+        metavar=("MIN", "MAX"),
+        help="range of the defocus in micrometers, one value per particle (0.5 2.0)",
+    )
+    group.add_argument("--voltage", type=take.positive, default=300.0, metavar="KV", help="in kV (300)")
+    group.add_argument(
+        "--cs", type=take.not_negative, default=2.7, metavar="MM", help="spherical aberration in mm (2.7)"
+    )
+    group.add_argument("--amplitude-contrast", type=take.fraction, default=0.07, metavar="Q", help="0 to 1 (0.07)")
+    group.add_argument("--b-factor", type=take.not_negative, default=50.0, metavar="A2", help="envelope in A^2 (50)")
+    _add_computing(parser, seed=1)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "train the network on particles, without labels",
+        "Writes OUT/model.safetensors (weights and what they are) and training.csv. `align` does this by itself when "
+        "it gets no model.",
+        _train,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    _add_output(parser)
+    parser.add_argument("--model", metavar="START", help="model.safetensors to start from")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
+    )
+    _add_learning(parser)
+    _add_network(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_align(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "align",
+        "align particles of one view to each other",
+        "Writes OUT/aligned.star and aligned.xmd (pose, score and a flag for particles whose two candidate "
+        "orientations cannot be told apart), average.mrcs, report.html, and more. Trains on the input first, unless a "
+        "model is given.",
+        _align,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    _add_output(parser)
+    new = ("recipe", "head", "joint", "widths", "hidden", "input_size")
+    parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
+    parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
+    )
+    parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
+    parser.add_argument(
+        "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
+    )
+    parser.add_argument(
+        "--correntropy",
+        action="store_true",
+        help="a further score per particle, the one of the method's authors: its correntropy with the average of the "
+        "others (column udlCorrentropy)",
+    )
+    parser.add_argument(
+        "--authors-xmd",
+        action="store_true",
+        help="write authors.xmd too: the table of the method's authors, with nothing but image, shift, anglePsi, flip "
+        "and maxCC (the correntropy)",
+    )
+    particle = _add_learning(parser)
+    particle.add_argument(
+        "--max-shift",
+        type=take.not_negative,
+        metavar="PX",
+        help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
+    particle.add_argument(
+        "--ctf",
+        choices=["auto", "flipped", "signed", "none"],
+        default="auto",
+        help="what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
+        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
+        "auto (default): as the table says, otherwise as the images tell",
+    )
+    _add_microscope(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "measure how good an alignment is",
+        "Against true poses (of `simulate`), against a reference image, or, with neither, by what parts of the set "
+        "agree on. Prints a table; writes evaluation.csv, evaluation.png, and more.",
+        _evaluate,
+    )
+    parser.add_argument("aligned", metavar="ALIGNED", help="the result of align: aligned.star or aligned.xmd")
+    parser.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
+    parser.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="compare each particle with the next one of the table too: with --truth, the turn and shift between them",
+    )
+    parser.add_argument(
+        "--symmetry",
+        type=take.positive_int,
+        metavar="N",
+        help="the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
+    )
+    _add_output(parser)
+    parser.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the circle within which images are compared, in pixels (default: 0.45 of the box)",
+    )
+    _add_computing(parser, seed=1)
+
+
+def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "align-pairs",
+        "turn and shift the second image of each pair onto the first",
+        "Items 2k-1 and 2k of INPUT are a pair; with SECOND, item k of both. The model gives the turn: a matching "
+        "network over the full circle, one of spectra (polar, resnet) modulo 180. The shift, and which of two turns is "
+        "right, comes from the correlation of what both images show. Writes OUT/pairs.star.",
+        _align_pairs,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("second", metavar="SECOND", nargs="?", help="the second images, as many as in INPUT")
+    _add_output(parser)
+    parser.add_argument("--model", metavar="MODEL", required=True, help="a trained model.safetensors")
+    parser.add_argument(
+        "--truth", metavar="TRUTH.star", help="true poses (of `simulate`) of all these images: prints the errors"
+    )
+    parser.add_argument(
+        "--max-shift",
+        type=take.not_negative,
+        metavar="PX",
+        help="how far the images of a pair may lie apart (default: a quarter of the box, at most half)",
+    )
+    parser.add_argument(
+        "--search",
+        type=take.not_negative,
+        default=0.0,
+        metavar="DEG",
+        help="look through turns up to this far from the model's, too, every 2 degrees, by correlation (0: none)",
+    )
+    _add_computing(parser, seed=1)
+
+
+def _add_gpus(commands: argparse._SubParsersAction) -> None:
+    _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    if args.photos:
+        from scipion_udl.simulate.photos import simulate_photos
+
+        simulate_photos(args)
+        return
+    from scipion_udl.simulate.command import simulate
+
+    args.count = args.count or 1000
+    simulate(args)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.train_command import train
+
+    train(args)
+
+
+def _align(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.pipeline import align
+
+    align(args)
+
+
+def _align_pairs(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.pairs import align_pairs
+
+    align_pairs(args)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.evaluate_command import evaluate
+
+    evaluate(args)
+
+
+def _gpus(args: argparse.Namespace) -> None:
+    import torch
+
+    names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    print(json.dumps({"version": __version__, "torch": torch.__version__, "gpus": names}))
