@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage
 
 from scipion_udl.alignment.geometry import Poses, compose, invert, rotations, wrap
@@ -156,3 +157,34 @@ def test_what_does_not_pair_is_one_sentence(pairs, tmp_path):
         pair_up(odd, small)
     with pytest.raises(UdlError, match="does not name"):
         true_poses(pair_up(odd, odd), str(pairs[0] / "truth.star"))
+
+
+def test_from_photographs_to_aligned_pairs(tmp_path, capsys):
+    """The commands one after the other: patches, a network that saw no truth, pairs that it never saw."""
+    data = pytest.importorskip("skimage.data")
+    for part, name in (("train2017", "camera"), ("train2017", "coffee"), ("val2017", "coins")):
+        (tmp_path / "photos" / part).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(getattr(data, name)()).save(tmp_path / "photos" / part / f"{name}.png")
+    for part, patches in (("train2017", 120), ("val2017", 20)):
+        options = ["--part", part, "--patches", patches, "--box", 32, "--shift", 2]
+        assert run("simulate", tmp_path / part, "--photos", tmp_path / "photos", *options) == 0
+    model = tmp_path / "model" / "model.safetensors"
+    training = ["--network", "matching", "--method", "udl", "--input-size", 24, "--epochs", 6, "--lr", 0.002]
+    assert run("train", tmp_path / "train2017" / "particles.star", "-o", model.parent, *training) == 0
+    capsys.readouterr()
+    test, tables = tmp_path / "val2017", []
+    command = ["align-pairs", test / "particles.star", "--model", model, "--gpu", "none", "--threads", 1]
+    for batch in (1, 16):
+        out = tmp_path / f"batch{batch}"
+        assert run(*command, "-o", out, "--truth", test / "truth.star", "--batch", batch) == 0
+        tables.append(read_tables(str(out / "pairs.star"))[0])
+    assert "20 pairs" in capsys.readouterr().out
+    assert np.abs(wrap(tables[0].numbers("udlAngle") - tables[1].numbers("udlAngle"))).max() < 1e-3
+    error = np.abs(tables[0].numbers("udlAngleError"))
+    assert error.mean() < 60  # chance is 90
+    assert run(*command, "-o", tmp_path / "searched", "--truth", test / "truth.star", "--search", 60) == 0
+    searched = np.abs(read_tables(str(tmp_path / "searched" / "pairs.star"))[0].numbers("udlAngleError"))
+    assert np.median(searched) < 3
+    # spectra of single particles are not what it was trained on
+    assert run("align", test / "particles.star", "-o", tmp_path / "no", "--model", model) == 1
+    assert "align-pairs" in capsys.readouterr().err
