@@ -75,7 +75,7 @@ def write_particles(particles: SetOfParticles, star: str, stack: str) -> int:
     for item in particles.iterItems():
         if not item.isEnabled():
             continue
-        columns["rlnImageName"].append(quote(converter(item) if converter else _image_name(item)))
+        columns["rlnImageName"].append(quote(converter(item) if converter else image_name(item)))
         columns["rlnOpticsGroup"].append(str(groups.setdefault(_microscope(item), len(groups) + 1)))
         columns[ITEM_ID].append(str(item.getObjId()))
         _add_ctf(ctf, item)
@@ -143,7 +143,11 @@ def _image(item: Particle) -> tuple[int, str]:
 
 
 def _are_mrc(particles: SetOfParticles) -> bool:
-    return all(plain_name(name).lower().endswith(MRC_ENDINGS) for name in particles.getFiles())
+    return all(_is_mrc(name) for name in particles.getFiles())
+
+
+def _is_mrc(name: str) -> bool:
+    return plain_name(name).lower().endswith(MRC_ENDINGS)
 
 
 def plain_name(name: str) -> str:
@@ -154,9 +158,24 @@ def plain_name(name: str) -> str:
     return name
 
 
-def _image_name(item: Particle) -> str:
+def image_name(item: Particle) -> str:
+    """The image of an item as N@FILE, by absolute path."""
     index, name = item.getLocation()
     return f"{index or 1:06d}@{os.path.abspath(plain_name(name))}"
+
+
+def engine_image(item: Particle, converted: str) -> str:
+    """A single image as the engine is told it: N@FILE, or, of a format that it does not read, the path ``converted``.
+
+    :func:`convert_image` writes that file.
+    """
+    return image_name(item) if _is_mrc(item.getFileName()) else os.path.abspath(converted)
+
+
+def convert_image(item: Particle, converted: str) -> None:
+    """Write a single image to the path of an MRC file, where the engine does not read the one that it is in."""
+    if not _is_mrc(item.getFileName()):
+        ImageHandler().convert(item, converted)
 
 
 class _Converter:

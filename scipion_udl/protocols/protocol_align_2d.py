@@ -140,8 +140,9 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         else:
             model = (self.inputModel.get().getObjId(), self.inputModel.get().getFileName())
         options = self._alignOptions()
-        self._insertFunctionStep(self.alignStep, options, *model, *inputs)
-        self._insertFunctionStep(self.createOutputStep, options, *model, *inputs, needsGPU=False)
+        dependsOn = (*model, *inputs, *self._referenceArguments())
+        self._insertFunctionStep(self.alignStep, options, *dependsOn)
+        self._insertFunctionStep(self.createOutputStep, options, *dependsOn, needsGPU=False)
 
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
         """Train a network on the particles, unless they are too few: those are aligned without one."""
@@ -164,15 +165,13 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         options = f"--seed {self.seed.get()}" + self._maskOption()
         if self.maxShift.get() >= 0:
             options += f" --max-shift {self.maxShift.get()}"
-        reference = self.inputReference.get()
-        if reference is not None:
-            index, name = reference.getLocation()
-            options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
+        options += self._referenceOption()
         options += f" --ctf {CTF_OPTIONS[self.ctfTreatment.get()]}"
         return options if self.doRefine else options + " --no-refine"
 
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
+        self._convertReference()
         if self.modelFrom.get() == MODEL_GIVEN:
             options += f" --model {shlex.quote(self.getModelFile())}"
         # To continue is to take up the model that was trained here, with its history for the report.

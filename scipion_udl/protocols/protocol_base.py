@@ -14,7 +14,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
 from scipion_udl import Plugin
-from scipion_udl.convert import write_particles
+from scipion_udl.convert import convert_image, engine_image, image_name, write_particles
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
@@ -31,6 +31,7 @@ AUTOMATIC = -1
 # Files in the run's extra folder; the engine writes its results there too.
 PARTICLES = "particles.star"
 CONVERTED = "particles.mrcs"
+REFERENCE = "reference.mrc"
 MODEL = "model.safetensors"
 TRAINING = "training.csv"
 SUMMARY = "summary.json"
@@ -166,6 +167,23 @@ class ProtUdlBase(EMProtocol):
         if self.learningRate.get() > 0:
             options += f" --lr {self.learningRate.get():g}"
         return options + self._maskOption()
+
+    def _referenceOption(self) -> str:
+        """The option of the engine for *Reference image*; empty where none was given."""
+        reference = self.inputReference.get()
+        if reference is None:
+            return ""
+        return f" --reference {shlex.quote(engine_image(reference, self._getExtraPath(REFERENCE)))}"
+
+    def _referenceArguments(self) -> list[str]:
+        """What tells one reference image from another in a step's arguments: a converted one has always one name."""
+        reference = self.inputReference.get()
+        return [] if reference is None else [image_name(reference)]
+
+    def _convertReference(self) -> None:
+        """Write *Reference image* anew where the engine does not read its format, a class average of Spider's, say."""
+        if self.inputReference.get() is not None:
+            convert_image(self.inputReference.get(), self._getExtraPath(REFERENCE))
 
     def _maskOption(self) -> str:
         return f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else ""

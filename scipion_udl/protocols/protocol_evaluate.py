@@ -113,7 +113,8 @@ class ProtUdlEvaluate(ProtUdlBase):
     def _insertAllSteps(self) -> None:
         inputs, truth = self._inputArguments(), self._truthArguments()
         self._insertFunctionStep(self.convertAlignmentStep, *inputs, *truth, needsGPU=False)
-        self._insertFunctionStep(self.evaluateStep, self._evaluateOptions(), *inputs, *truth)
+        dependsOn = (*inputs, *truth, *self._referenceArguments())
+        self._insertFunctionStep(self.evaluateStep, self._evaluateOptions(), *dependsOn)
 
     def _truthArguments(self) -> tuple:
         """What tells one truth from another in a step's arguments."""
@@ -140,10 +141,7 @@ class ProtUdlEvaluate(ProtUdlBase):
             options += f" --truth {shlex.quote(os.path.abspath(self._truthPath()))}"
         elif self.truthFrom.get() == TRUTH_SET:
             options += f" --truth {shlex.quote(self._getExtraPath(TRUE_POSES))}"
-        reference = self.inputReference.get()
-        if reference is not None:
-            index, name = reference.getLocation()
-            options += f" --reference {shlex.quote(f'{index or 1}@{os.path.abspath(name)}')}"
+        options += self._referenceOption()
         if self.symmetry.get() > 1:
             options += f" --symmetry {self.symmetry.get()}"
         return (options + " --pairs" if self.doPairs else options).strip()
@@ -153,6 +151,7 @@ class ProtUdlEvaluate(ProtUdlBase):
 
     def evaluateStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Measure it."""
+        self._convertReference()
         xmd, out = shlex.quote(self._getExtraPath(ALIGNMENT)), shlex.quote(self._getExtraPath())
         arguments = f"evaluate {xmd} -o {out} --overwrite {options} --threads {self.numberOfThreads.get()}"
         self._runCommand(arguments, self._getExtraPath(SUMMARY))

@@ -6,11 +6,10 @@ import json
 import os
 import shlex
 
-from pwem.emlib.image import ImageHandler
 from pwem.objects import Acquisition, SetOfParticles
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.convert import MRC_ENDINGS, add_poses, plain_name
+from scipion_udl.convert import add_poses, convert_image, engine_image, image_name
 from scipion_udl.convert_files import has_ctf, is_phase_flipped, iter_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
@@ -237,8 +236,9 @@ class ProtUdlSimulate(ProtUdlBase):
 
     def _insertAllSteps(self) -> None:
         options = self._simulateOptions()
-        self._insertFunctionStep(self.simulateStep, options, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, options, needsGPU=False)
+        image = [image_name(self.inputView.get())] if self.viewFrom.get() == FROM_PROJECT else []
+        self._insertFunctionStep(self.simulateStep, options, *image, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, options, *image, needsGPU=False)
 
     def _simulateOptions(self) -> str:
         """The options of the engine, but the image of a project, whose file is named when the step runs."""
@@ -264,27 +264,20 @@ class ProtUdlSimulate(ProtUdlBase):
         if self.viewFrom.get() == FROM_PROJECT:
             image = self.inputView.get()
             size = image.getSamplingRate() * image.getXDim() / (box if box > 0 else image.getXDim())
-            words += ["--template", self._projectView()]
+            words += ["--template", engine_image(image, self._getExtraPath(TEMPLATE))]
         elif self.viewFrom.get() == FROM_FILE:
             words += ["--template", self._viewFile()]
         else:
             words += ["--phantom", NAMES[self.phantom.get()]]
         return words + (["--pixel-size", f"{size:.6g}"] if size else [])
 
-    def _projectView(self) -> str:
-        """The image of the project as the engine is told it; one that it does not read is converted first."""
-        index, name = self.inputView.get().getLocation()
-        if plain_name(name).lower().endswith(MRC_ENDINGS):
-            return f"{index or 1}@{os.path.abspath(plain_name(name))}"
-        return os.path.abspath(self._getExtraPath(TEMPLATE))
-
     def _viewFile(self) -> str:
         return os.path.expanduser((self.viewFile.get() or "").strip())
 
-    def simulateStep(self, options: str) -> list[str]:
+    def simulateStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Make the particles."""
-        if self.viewFrom.get() == FROM_PROJECT and self._projectView().endswith(TEMPLATE):
-            ImageHandler().convert(self.inputView.get(), self._projectView())
+        if self.viewFrom.get() == FROM_PROJECT:
+            convert_image(self.inputView.get(), self._getExtraPath(TEMPLATE))
         out = self._getExtraPath()
         self._runCommand(f"simulate {shlex.quote(out)} {options} --overwrite", self._getExtraPath(PARAMETERS))
         return [self._getExtraPath(STACK), self._getExtraPath(TRUTH)]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pwem.objects as emobj
+from pwem.emlib.image import ImageHandler
 
 from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
 
 # An asymmetric view, made of round spots: x, y, width, height.
@@ -61,6 +63,15 @@ def make_set(
         particles.append(item)
     particles.write()
     return particles
+
+
+def write_spider(path: Path, images: np.ndarray) -> str:
+    """Images (N, D, D) as a stack of Spider's (.stk), the form of Xmipp's class averages; returns its path."""
+    stack = str(path.with_suffix(".mrcs"))
+    write_stack(stack, np.asarray(images, np.float32), 1.0)
+    for k in range(1, len(images) + 1):
+        ImageHandler().convert((k, stack), (k, str(path)))
+    return str(path)
 
 
 def simulate(folder: Path, **options: object) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from pwem import Domain
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle
+from pwem.protocols import ProtImportParticles
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
@@ -19,10 +20,9 @@ from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses, pose_errors
 from scipion_udl.convert import poses_of
 from scipion_udl.engine_env import engine_gpus
-from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlImportParticles, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
-from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
+from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate, write_spider
 from scipion_udl.tests.test_protocols_import import write_model
 
 BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200
@@ -238,12 +238,11 @@ class TestUdlModels(_UdlTest):
         trained = self.launchProtocol(self.newRun(ProtUdlTrain, method=0, seed=5))
         self.assertIn("Trained by *JUDL*", "\n".join(trained.summary()))
         self.assertTrue(self.extraFile(trained, "training.csv").exists())
-        template = self.importFile(self.referenceStack())
         run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=8, maskRadius=28)
         run.inputModel.set(trained)
         run.inputModel.setExtended("outputModel")
-        run.inputReference.set(template)
-        run.inputReference.setExtended("outputParticles.1")
+        run.inputReference.set(self.importSpider())
+        run.inputReference.setExtended("outputParticles.2")
         self.assertEqual(run.validate(), [])
         self.launchProtocol(run)
         self.assertFalse(run.hasAttribute("outputModel"))
@@ -252,11 +251,13 @@ class TestUdlModels(_UdlTest):
         turn = np.abs(Poses(found.angle - self.truth.angle).angle)
         self.assertLess(np.median(turn), 3.0)  # the truth is the pose that brings a particle onto the template
 
-    def referenceStack(self) -> Path:
-        path = self.folder / "reference.mrcs"
-        template = mrcfile.read(str(self.star.parent / "template.mrc")).reshape(1, BOX, BOX)
-        write_stack(str(path), template, PIXEL_SIZE)
-        return path
+    def importSpider(self) -> ProtImportParticles:
+        """The template as the second image of a stack of Spider's, such as class averages of Xmipp come in."""
+        template = mrcfile.read(str(self.star.parent / "template.mrc")).reshape(BOX, BOX)
+        spider = write_spider(self.folder / "averages.stk", np.stack([np.rot90(template), template]))
+        return self.launchProtocol(
+            self.newProtocol(ProtImportParticles, filesPath=spider, samplingRate=PIXEL_SIZE, voltage=300)
+        )
 
     def test_a_model_that_does_not_fit_is_refused(self) -> None:
         path = write_model(self.folder / "other.safetensors", box=128, pixel_size=PIXEL_SIZE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pwem import Domain
 from pwem.objects import SetOfParticles, Transform
+from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl.alignment.geometry import Poses, compose
@@ -17,7 +18,7 @@ from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.protocols import ProtUdlEvaluate, ProtUdlImportParticles
-from scipion_udl.tests.scipion_helpers import particles_at, random_poses
+from scipion_udl.tests.scipion_helpers import particles_at, random_poses, write_spider
 
 BOX, PIXEL_SIZE, COUNT = 48, 2.5, 40
 WRONG = 13  # the item, from 0, that is turned by 90 degrees too far
@@ -116,9 +117,9 @@ class TestUdlEvaluate(BaseTest):
         self.assertAlmostEqual(found["within_5"], 1 - 1 / (COUNT - 1), places=5)
 
     def test_real_particles_are_judged_by_themselves_and_by_a_reference(self) -> None:
-        write_stack(str(self.folder / "view.mrcs"), particles_at(Poses.identity(1), BOX), PIXEL_SIZE)
+        spider = write_spider(self.folder / "view.stk", particles_at(Poses.identity(1), BOX))
         view = self.launchProtocol(
-            self.newProtocol(ProtUdlImportParticles, filePath=str(self.folder / "view.mrcs"))
+            self.newProtocol(ProtImportParticles, filesPath=spider, samplingRate=PIXEL_SIZE, voltage=300)
         )
         run = self.newRun(maskRadius=22)
         run.inputReference.set(view)
