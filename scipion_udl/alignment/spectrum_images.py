@@ -21,8 +21,9 @@ class SpectrumImageSettings:
     box: the particles are Fourier cropped to this box first (pixels); size: side of the spectrum, which is its inner
     part, Fourier pixels; r_max: what lies farther out is 0; mask: radius of the disc about the particle as a part of
     the box. scaling: "rings", the logarithm of 1 + the amplitude in units of the noise, less its mean over each ring,
-    so that what does not turn is gone; "published": image scaled to 0 to 1, log(1 + amplitude), scaled to 0 to 1, the
-    whole square, no mask.
+    so that what does not turn is gone; "published": image scaled to 0 to 1, log(1 + amplitude), scaled to 0 to 1, no
+    mask. Either leaves out what would tell a network by how much a spectrum was turned, which nothing in the particle
+    says: the corners of the square, and the edge of the box.
     """
 
     box: int = 64
@@ -34,7 +35,7 @@ class SpectrumImageSettings:
     @classmethod
     def published(cls, size: int = 128) -> SpectrumImageSettings:
         """As Chen, Feng, Shen (J. Struct. Biol. 215, 2023, 107940) have it."""
-        return cls(box=size, size=size, r_max=size // 2, scaling="published")
+        return cls(box=size, size=size, r_max=size // 2 - 1, scaling="published")
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
         """Spectra (N, 1, size, size), float32, of whitened coefficients (N, box, box//2 + 1) of a box."""
@@ -44,25 +45,28 @@ class SpectrumImageSettings:
         """The same, sampled OVERSAMPLING times as finely, (N, F, F), the origin at pixel F//2, so that they can be
         turned."""
         images = to_images(resize(coefficients, box, self.box), self.box)
-        fine = OVERSAMPLING * self.box
-        if self.scaling == "published":
-            images = _to_unit(images)
-            amplitude = torch.fft.fftshift(torch.fft.fft2(images, s=(fine, fine)).abs(), dim=(-2, -1))
-            return _to_unit(torch.log1p(amplitude))
+        fine, published = OVERSAMPLING * self.box, self.scaling == "published"
         disc = soft_disc(self.box, self.mask * self.box, 0.08 * self.box, images.device)
         outside = 1 - disc
-        images = (images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()) * disc
-        amplitude = torch.fft.fft2(images, s=(fine, fine)).abs() / (self.box * disc.pow(2).mean().sqrt())
+        images = _to_unit(images) if published else images
+        # A level that ends with the box gives a cross, which turns with the spectrum, too.
+        images = images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()
+        amplitude = torch.fft.fft2(images if published else images * disc, s=(fine, fine)).abs()
+        if published:
+            # So does the square that a smaller box has filled.
+            reach = OVERSAMPLING * min(self.r_max, box // 2 - 1)
+            whole = _to_unit(torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1)))
+            return whole * soft_disc(fine, reach - OVERSAMPLING, 2.0 * OVERSAMPLING, images.device)
+        amplitude = torch.log1p(amplitude / (self.box * disc.pow(2).mean().sqrt()))
         inner = slice(self.box - self.size, self.box + self.size)
-        amplitude = torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1))[:, inner, inner]
+        amplitude = torch.fft.fftshift(amplitude, dim=(-2, -1))[:, inner, inner]
         return _less_ring_means(amplitude, OVERSAMPLING * self.r_max)
 
     def inside(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """1 where a spectrum holds something, 0 elsewhere, (size, size)."""
-        axis = torch.arange(self.size, device=device) - self.size // 2
-        radius = (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
-        everything = self.scaling == "published"
-        return torch.ones_like(radius) if everything else ((radius <= self.r_max) & (radius >= 2)).float()
+        radius = _radius(self.size, device)
+        innermost = 0 if self.scaling == "published" else 2
+        return ((radius <= self.r_max) & (radius >= innermost)).float()
 
     def turned(self, fine: torch.Tensor, angle: torch.Tensor | None = None) -> torch.Tensor:
         """Spectra (N, 1, size, size) of fine ones (N, F, F), as if each particle had been turned by the pose angle
@@ -78,17 +82,21 @@ class SpectrumImageSettings:
         return functional.grid_sample(fine[:, None], grid, mode="bicubic", align_corners=False)
 
 
+def _radius(size: int, device: torch.device | str) -> torch.Tensor:
+    """The distance (size, size) of every pixel from pixel size//2."""
+    axis = torch.arange(size, device=device) - size // 2
+    return (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
+
+
 def _to_unit(images: torch.Tensor) -> torch.Tensor:
+    """Images (N, F, F) scaled to 0 to 1, each by its own extremes."""
     low, high = images.amin((-2, -1), keepdim=True), images.amax((-2, -1), keepdim=True)
     return (images - low) / (high - low).clamp(min=1e-12)
 
 
 def _less_ring_means(images: torch.Tensor, reach: int) -> torch.Tensor:
-    """Images (N, F, F) less the mean over each ring, 0 beyond ``reach`` pixels and in the innermost, variance about 1.
-    """
-    axis = torch.arange(images.shape[-1], device=images.device) - images.shape[-1] // 2
-    radius = (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
-    ring = radius.round().long().clamp(max=reach + 1)
+    """Images (N, F, F) less the mean over each ring, 0 beyond ``reach`` pixels and in the innermost."""
+    ring = _radius(images.shape[-1], images.device).round().long().clamp(max=reach + 1)
     count = torch.bincount(ring.flatten(), minlength=reach + 2).float()
     flat = images.flatten(1)
     sums = torch.zeros(len(images), reach + 2, device=images.device).index_add_(1, ring.flatten(), flat)
