@@ -165,7 +165,7 @@ class PairObjective(Objective):
     def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ."""
         angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
-        before, after = (network.features(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
+        before, after = (network.describe(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
         change = network.between(after, after.roll(1, 0)) - network.between(before, before.roll(1, 0))
         loss = difference_loss(change, angle - angle.roll(1, 0))
         if self.method == "judl":

@@ -20,7 +20,7 @@ from scipion_udl.alignment.training import TrainingResult, TrainingSettings, tra
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
-from scipion_udl.models.resnet import circular_mean
+from scipion_udl.models.heads import circular_mean
 
 ENOUGH = 128  # particles that training needs
 CHECKPOINT = "checkpoint.safetensors"

@@ -12,6 +12,12 @@ from scipion_udl.errors import UdlError
 HEADS = ("degrees", "circular")
 
 
+def circular_mean(degrees: torch.Tensor, dim: int, period: float) -> torch.Tensor:
+    """The mean of angles that count modulo ``period`` degrees along a dimension, within half a period of 0."""
+    phase = degrees * (2 * torch.pi / period)
+    return torch.atan2(phase.sin().mean(dim), phase.cos().mean(dim)) * (period / (2 * torch.pi))
+
+
 class AngleHead(nn.Module):
     """Linear layers with ReLU between them, and one angle as their output.
 

@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 from torch import nn
 
 from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images
-from scipion_udl.models.heads import AngleHead
+from scipion_udl.models.heads import AngleHead, circular_mean
 
 _TOGETHER = 64  # images at a time where all are looked at
 GRID = 8  # places along a side at which features are compared
@@ -108,8 +108,7 @@ class MatchingNetwork(nn.Module):
     def set_bias(self, images: torch.Tensor) -> None:
         """Find the bias, the mean answer to twice the same image (which must be 0), of images (N, 1, box, box)."""
         same = torch.cat([self.compare(known, known) for known in map(self.describe, images.split(_TOGETHER))])
-        phase = torch.deg2rad(same.double())
-        self.bias.copy_(torch.rad2deg(torch.atan2(phase.sin().mean(), phase.cos().mean())))
+        self.bias.copy_(circular_mean(same.double(), 0, self.period))
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D."""

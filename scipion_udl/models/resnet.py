@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from scipion_udl.models.heads import AngleHead
+from scipion_udl.models.heads import AngleHead, circular_mean
 from scipion_udl.models.mask import MaskModule
 
 PUBLISHED_WIDTHS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -22,6 +22,7 @@ NARROW_WIDTHS = (16, 32, 64, 64)
 NARROW_HIDDEN = (128,)
 NARROW_MASK = (4, 8)
 PERIOD = 180.0
+TOGETHER = 64  # spectra at a time where nothing is learned of them
 REFERENCES = 8  # images that a trained network measures the turn of a particle against
 
 
@@ -94,6 +95,10 @@ class PairNetwork(nn.Module):
             spectra = spectra * self.mask(spectra)
         return self.blocks(spectra).flatten(1)
 
+    def describe(self, spectra: torch.Tensor) -> torch.Tensor:
+        """The same of any number of spectra, some at a time: for evaluation mode, where none depends on the others."""
+        return torch.cat([self.features(part) for part in spectra.split(TOGETHER)])
+
     def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """The turn of the first less that of the second and a constant (N,), degrees, of their features (N, F)."""
         if self.of_each:
@@ -106,28 +111,19 @@ class PairNetwork(nn.Module):
         return self.between(self.features(first), self.features(second))
 
     @torch.no_grad()
-    def set_references(self, spectra: torch.Tensor, pool: torch.Tensor | None = None) -> None:
-        """Keep REFERENCES of ``spectra`` (N, 1, S, S) to measure turns against, and find the bias: g(I, I) must be 0.
-
-        pool: spectra that the bias is taken of, None for the same. An error of a reference's own turn is one constant
-        in the turns of all particles.
-        """
+    def set_references(self, spectra: torch.Tensor) -> None:
+        """Keep the first REFERENCES of ``spectra`` (N, 1, S, S) to measure turns against, and find the bias of all:
+        g(I, I) must be 0. An error of a reference's own turn is one constant in the turns of all particles."""
         chosen = torch.arange(REFERENCES, device=spectra.device) % len(spectra)
         self.references.copy_(spectra[chosen])
-        known = self.features(spectra if pool is None else pool)
-        self.bias.copy_(circular_mean(self.between(known, known), dim=0))
+        known = self.describe(spectra)
+        self.bias.copy_(circular_mean(self.between(known, known), 0, PERIOD))
         kept = self.features(self.references)
         self.reference_turns.copy_(self.between(kept, kept[:1].expand_as(kept)) - self.bias)
 
     def turns(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180, of spectra (N, 1, S, S): the mean over the references."""
-        mine, theirs = self.features(spectra), self.features(self.references)
+        mine, theirs = self.describe(spectra), self.features(self.references)
         pairs = mine[:, None].expand(-1, len(theirs), -1).flatten(0, 1)
         angle = self.between(pairs, theirs.repeat(len(mine), 1)).view(len(mine), -1)
-        return circular_mean(angle - self.bias + self.reference_turns, dim=1)
-
-
-def circular_mean(degrees: torch.Tensor, dim: int, period: float = PERIOD) -> torch.Tensor:
-    """The mean of angles that count modulo ``period`` degrees, along a dimension."""
-    phase = degrees * (2 * torch.pi / period)
-    return torch.atan2(phase.sin().mean(dim), phase.cos().mean(dim)) * (period / (2 * torch.pi))
+        return circular_mean(angle - self.bias + self.reference_turns, 1, PERIOD)
