@@ -38,6 +38,34 @@ def read_card(path: str) -> dict:
         raise UdlError(f"{path} is no safetensors file; give a model.safetensors that udl trained") from None
 
 
+# The networks of model cards, in words for a text on methods.
+NETWORKS = {
+    "polar": "an equivariant network of polar spectra",
+    "polar-free": "a network of polar spectra",
+    "resnet": "a siamese residual network of pairs of spectra",
+    "matching": "a feature matching network of pairs of images",
+}
+_RECIPES = {
+    "paper-synthetic": " with the published settings for synthetic particles",
+    "paper-real": " with the published settings for real particles",
+}
+_PAIRS = "matching"  # the one that knows nothing of single particles
+
+
+def network_in_words(card: dict) -> str:
+    """What kind of network a card is of: "a siamese residual network of pairs of spectra"."""
+    return NETWORKS.get(card.get("network", ""), "a network")
+
+
+def method_in_words(card: dict) -> str:
+    """How the network of a card was trained, with citations, as a part of a sentence on methods."""
+    recipe = _RECIPES.get((card.get("training") or {}).get("recipe") or "", "")
+    if card.get("method") != "judl":
+        return f"unsupervised difference learning (UDL) [Chen2022]{recipe}"
+    by_design = ", by its joint term alone, since differences hold by design" if card.get("network") == "polar" else ""
+    return f"joint unsupervised difference learning (JUDL) [Chen2023]{by_design}{recipe}"
+
+
 class UdlModel(EMObject):
     """A network trained by udl: where it lies, and what its card says of it."""
 
@@ -76,6 +104,14 @@ class UdlModel(EMObject):
     def getMethod(self) -> str:
         """judl (joint) or udl (pair-wise difference)."""
         return self._method.get()
+
+    def getNetwork(self) -> str:
+        """polar or polar-free (of polar spectra), resnet (of pairs of spectra) or matching (of pairs of images)."""
+        return self._network.get("")
+
+    def isForPairs(self) -> bool:
+        """Whether it compares two photographs, so that it has nothing to say of single particles."""
+        return self.getNetwork() == _PAIRS
 
     def getBox(self) -> int:
         """Box of the particles it was trained on, pixels."""

@@ -202,6 +202,7 @@ class UdlModelViewer(Viewer):
     def _visualize(self, obj: UdlModel, **_kwargs: object) -> list[View]:
         card = read_card(obj.getFileName())
         known = {key: value for key, value in card.items() if not isinstance(value, dict)}
-        known.update({f"training, {key}": value for key, value in (card.get("training") or {}).items()})
+        for part, name in (("config", "network"), ("training", "training")):
+            known.update({f"{name}, {key}": value for key, value in (card.get(part) or {}).items()})
         lines = [obj.getSummary(), "", *(f"{key}: {value}" for key, value in known.items())]
         return [self.infoMessage("\n".join(lines), "Model")]

@@ -12,7 +12,7 @@ from pwem.protocols import ProtAlign2D
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.convert import add_results, read_ids, read_results
-from scipion_udl.objects import UdlModel, read_card
+from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1
@@ -255,9 +255,9 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         text = f"{aligned.get('particles')} particles were aligned in 2D by unsupervised difference learning [Chen2023]"
         if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
             card = read_card(self.getModelFile())
-            how = "jointly (JUDL)" if card.get("method") == "judl" else "by pair-wise differences (UDL) [Chen2022]"
             where = "on them" if self.modelFrom.get() == MODEL_TRAIN else "before, on other particles,"
-            text += f": rotations modulo 180 degrees by a {card.get('network', 'polar')} network trained {where} {how}"
+            text += f": rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
+            text += method_in_words(card)
         text += "; shifts and half turns against the average"
         return [text + (", then refinement of all three against it." if self.doRefine else ".")]
 

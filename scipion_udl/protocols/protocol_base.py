@@ -41,6 +41,15 @@ SUMMARY = "summary.json"
 _LABELS = {
     "--pixel-size": "*Pixel size*",
     "--max-shift": "*Largest shift*",
+    "--network": "*Network*",
+    "--recipe": "*Recipe*",
+    "--head": "*Last layers*",
+    "--joint": "*Reconstruction*",
+    "--widths": "*Channels of the blocks*",
+    "--hidden": "*Linear layers*",
+    "--input-size": "*Input size*",
+    "--method": "*Training method*",
+    "--truth": "*True poses*",
     "--mask-radius": "*Mask radius*",
     "--epochs": "*Most epochs*",
     "--lr": "*Learning rate*",
@@ -298,6 +307,11 @@ class ProtUdlBase(EMProtocol):
         """Sentences where a model cannot be used on the particles."""
         if not os.path.exists(model.getFileName()):
             return [f"The file of *{label}*, {model.getFileName()}, is not there any more."]
+        if model.isForPairs():
+            return [
+                f"*{label}* is a matching network, which compares two photographs and knows no angle of a single "
+                "particle: give a polar or a resnet model. 'scipion-udl align-pairs' uses it."
+            ]
         particles = self.inputParticles.get()
         misfit = model.misfit(particles.getXDim(), particles.getSamplingRate())
         return [f"*{label}*: {misfit}"] if misfit else []

@@ -66,4 +66,7 @@ class ProtUdlImportModel(EMProtocol):
         model = getattr(self, self.outputs.outputModel.name, None)
         if model is None:
             return ["The model is not ready yet."]
-        return [model.getSummary(), f"Imported from {self.modelFile.get()}"]
+        lines = [model.getSummary(), f"Imported from {self.modelFile.get()}"]
+        if model.isForPairs():
+            lines.append("It is for pairs of photographs (scipion-udl align-pairs), not for particles.")
+        return lines

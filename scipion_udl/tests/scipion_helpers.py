@@ -10,11 +10,16 @@ from pathlib import Path
 import numpy as np
 import pwem.objects as emobj
 from pwem.emlib.image import ImageHandler
+from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl import Plugin
-from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.alignment.geometry import Poses, pose_errors, to_matrices
+from scipion_udl.convert import poses_of
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles, ProtUdlTrain
+
+BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200  # of the particles of a ProjectTest
 
 # An asymmetric view, made of round spots: x, y, width, height.
 SPOTS = [(0, 0, 6, 1.0), (12, -5, 4, 1.2), (-8, 10, 3, 0.8), (4, 14, 5, 0.6)]
@@ -88,3 +93,38 @@ def read_truth(star: Path) -> Poses:
     (table,) = (table for table in read_tables(str(star.parent / "truth.star")) if "udlAngle" in table)
     shift = np.stack([table.numbers("udlShiftX"), table.numbers("udlShiftY")], -1)
     return Poses(table.numbers("udlAngle"), shift, table.numbers("udlMirror") != 0)
+
+
+class ProjectTest(BaseTest):
+    """A project with simulated particles in it."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        setupTestOutput(cls)
+        cls.folder = Path(cls.getOutputPath()).absolute()
+        cls.star = simulate(
+            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
+        )
+        cls.truth = read_truth(cls.star)
+        cls.imported = cls.importFile(cls.star)
+
+    @classmethod
+    def importFile(cls, path: Path) -> ProtUdlImportParticles:
+        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
+
+    @classmethod
+    def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
+        run = cls.newProtocol(protocol, numberOfThreads=2, **options)
+        run.inputParticles.set(cls.imported if particles is None else particles)
+        run.inputParticles.setExtended("outputParticles")
+        return run
+
+    def extraFile(self, run: object, name: str) -> Path:
+        return Path(self.proj.getPath(run._getExtraPath(name)))
+
+    def checkAgainstTruth(self, particles: object, rows: slice | list = slice(None)) -> None:
+        errors = pose_errors(poses_of(particles), self.truth[rows])
+        self.assertGreater(np.mean(np.abs(errors.rotation) < 5), 0.98)
+        self.assertLess(np.median(np.abs(errors.rotation)), 1.0)
+        self.assertLess(np.sqrt(np.mean(errors.shift**2)), 0.7)

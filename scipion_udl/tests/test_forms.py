@@ -69,7 +69,8 @@ class TestUdlForms(unittest.TestCase):
     def test_train(self) -> None:
         found = self.checkProtocol(
             "ProtUdlTrain",
-            *("inputParticles", "inputModel", "maskRadius", "method", "epochs", "learningRate", "seed"),
+            *("inputParticles", "inputModel", "truthFile", "maskRadius", "network", "recipe", "method"),
+            *("epochs", "learningRate", "joint", "head", "widths", "hidden", "inputSize", "seed"),
         )
         self.assertIn("maskRadius", found["wizards"])
 

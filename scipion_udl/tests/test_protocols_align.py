@@ -14,56 +14,18 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle
 from pwem.protocols import ProtImportParticles
 from pyworkflow.protocol import MODE_RESUME
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl import Plugin
-from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import poses_of
 from scipion_udl.engine_env import engine_gpus
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlImportParticles, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
-from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate, write_spider
+from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, write_spider
 from scipion_udl.tests.test_protocols_import import write_model
 
-BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200
 
-
-class _UdlTest(BaseTest):
-    """A project with simulated particles in it."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        setupTestProject(cls)
-        setupTestOutput(cls)
-        cls.folder = Path(cls.getOutputPath()).absolute()
-        cls.star = simulate(
-            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
-        )
-        cls.truth = read_truth(cls.star)
-        cls.imported = cls.importFile(cls.star)
-
-    @classmethod
-    def importFile(cls, path: Path) -> ProtUdlImportParticles:
-        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
-
-    @classmethod
-    def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
-        run = cls.newProtocol(protocol, numberOfThreads=2, **options)
-        run.inputParticles.set(cls.imported if particles is None else particles)
-        run.inputParticles.setExtended("outputParticles")
-        return run
-
-    def extraFile(self, run: object, name: str) -> Path:
-        return Path(self.proj.getPath(run._getExtraPath(name)))
-
-    def checkAgainstTruth(self, particles: object, rows: slice | list = slice(None)) -> None:
-        errors = pose_errors(poses_of(particles), self.truth[rows])
-        self.assertGreater(np.mean(np.abs(errors.rotation) < 5), 0.98)
-        self.assertLess(np.median(np.abs(errors.rotation)), 1.0)
-        self.assertLess(np.sqrt(np.mean(errors.shift**2)), 0.7)
-
-
-class TestUdlAlign2D(_UdlTest):
+class TestUdlAlign2D(ProjectTest):
     """The protocol to align, from its form to its outputs."""
 
     def test_particles_in_and_an_alignment_out(self) -> None:
@@ -211,7 +173,7 @@ class TestUdlAlign2D(_UdlTest):
         self.assertIn("*Mask radius*", errors)
 
 
-class TestUdlCtf(_UdlTest):
+class TestUdlCtf(ProjectTest):
     """The choice of what is made of the particles' CTF."""
 
     def test_the_form_says_it_in_the_words_of_the_engine(self) -> None:
@@ -231,7 +193,7 @@ class TestUdlCtf(_UdlTest):
         self.assertEqual(found, "if so, give *CTF of the particles*: Phases were not flipped.")
 
 
-class TestUdlModels(_UdlTest):
+class TestUdlModels(ProjectTest):
     """Models: trained, imported, used."""
 
     def test_a_trained_model_aligns_onto_a_reference(self) -> None:
