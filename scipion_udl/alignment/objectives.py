@@ -43,6 +43,9 @@ class Objective:
         self.team = team
         share_statistics(network, team)
 
+    def begin(self, known: torch.Tensor) -> None:
+        """Take note of inputs that are the same whenever this training is begun or continued."""
+
     def loss(
         self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
     ) -> torch.Tensor:
@@ -116,9 +119,15 @@ class PairObjective(Objective):
 
     def __init__(self, method: str, recipe: Recipe, spectra: SpectrumImageSettings) -> None:
         super().__init__(method, recipe)
-        self.spectra = spectra
+        self.spectra, self.reference = spectra, None
         if method == "judl" and recipe.joint == "autoencoder":
             self.extra = Autoencoder()
+
+    def begin(self, known: torch.Tensor) -> None:
+        """JUDL brings all batches into register with one and the same particle: an autoencoder would have to know every
+        orientation otherwise, and then reconstructs whatever it is given."""
+        if self.method == "judl":
+            self.reference = self.spectra.turned(known[:1])
 
     def loss(
         self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
@@ -128,7 +137,9 @@ class PairObjective(Objective):
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
         looks = [self._copies(batch, angle, generator) for angle in (start, start + turn)]
-        before, after = self.shared(network.features, torch.cat(looks)).chunk(2)
+        if self.reference is not None:
+            looks.append(self.reference)
+        before, after, *reference = self.shared(network.features, torch.cat(looks)).split(len(batch))
         total = batch.new_zeros(())
         for k in range(1, recipe.rounds + 1):
             answers = [network.between(features, features.roll(k, 0)) for features in (before, after)]
@@ -136,7 +147,7 @@ class PairObjective(Objective):
         total = total / recipe.rounds
         if self.method == "judl":
             weight = recipe.joint_weight + recipe.joint_growth * epoch
-            total = total + weight * self._joint(network, batch, start, before)
+            total = total + weight * self._joint(network, batch, start, before, *reference)
         return total
 
     def _copies(self, batch: torch.Tensor, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -153,10 +164,15 @@ class PairObjective(Objective):
         return absolute_difference_loss(after - before, applied, 180.0) + hinge
 
     def _joint(
-        self, network: nn.Module, batch: torch.Tensor, start: torch.Tensor, features: torch.Tensor
+        self,
+        network: nn.Module,
+        batch: torch.Tensor,
+        start: torch.Tensor,
+        features: torch.Tensor,
+        reference: torch.Tensor,
     ) -> torch.Tensor:
-        """The error of reconstructing spectra that the network has brought into register with the batch's first."""
-        turns = network.between(features, features[:1].expand_as(features))
+        """The error of reconstructing spectra that the network has brought into register with the reference."""
+        turns = network.between(features, reference.expand_as(features))
         aligned = self.spectra.turned(batch, start - turns)
         if isinstance(self.extra, Autoencoder):
             return nn.functional.mse_loss(self.extra(aligned), aligned)

@@ -20,7 +20,7 @@ class Recipe:
     of the learning rate. absolute: the published loss of pairs, absolute differences in degrees and a hinge that keeps
     outputs in 0 to 360, instead of 1 - cos. rounds: how many others each particle of a batch is paired with. joint:
     what JUDL reconstructs an aligned particle by, the "mean" of the others or the published "autoencoder";
-    joint_weight: of that term; joint_growth: what is added to the weight in every epoch.
+    joint_weight: of that term; joint_growth: what is added to the weight in every epoch. clip: the longest gradient.
     """
 
     epochs: int
@@ -38,6 +38,7 @@ class Recipe:
     joint: str = "mean"
     joint_weight: float = 1.0
     joint_growth: float = 0.0
+    clip: float = 10.0
 
 
 # UDL stands at chance for some epochs before it finds the turn, so that a rest there is no convergence; and without
@@ -63,6 +64,7 @@ _PUBLISHED = Recipe(
     joint="autoencoder",
     joint_weight=0.0,
     joint_growth=20.0,
+    clip=math.inf,
 )
 _PAPER = {"paper-synthetic": _PUBLISHED, "paper-real": replace(_PUBLISHED, lr=1e-4)}
 

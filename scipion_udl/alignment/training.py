@@ -135,6 +135,7 @@ class _Training:
         )  # fmt: skip
         objective.join(network, team)
         objective.extra.to(samples.known.device)
+        objective.begin(samples.known)
         self.held = max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
         self.held_out = samples.known[: self.held]
         self.optimiser = torch.optim.Adam([*network.parameters(), *objective.extra.parameters()], lr=settings.lr)
@@ -196,7 +197,8 @@ class _Training:
         loss.backward()
         parameters = [*self.network.parameters(), *self.objective.extra.parameters()]
         self.team.average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, 10.0)
+        if math.isfinite(settings.recipe.clip):
+            nn.utils.clip_grad_norm_(parameters, settings.recipe.clip)
         self.optimiser.step()
         state.steps += 1
         return float(loss.detach())
