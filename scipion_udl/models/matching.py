@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images
+from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images, transform
 from scipion_udl.models.heads import AngleHead, circular_mean
 
 _TOGETHER = 64  # images at a time where all are looked at
@@ -106,9 +106,18 @@ class MatchingNetwork(nn.Module):
 
     @torch.no_grad()
     def set_bias(self, images: torch.Tensor) -> None:
-        """Find the bias, the mean answer to twice the same image (which must be 0), of images (N, 1, box, box)."""
-        same = torch.cat([self.compare(known, known) for known in map(self.describe, images.split(_TOGETHER))])
-        self.bias.copy_(circular_mean(same.double(), 0, self.period))
+        """Find the bias: what the answers to twice the same image, of images (N, 1, box, box), are all off by.
+
+        One of the two is turned by known amounts all around the circle. A free output in degrees has to jump by 360
+        somewhere, and answers nonsense there: were that at the same turn, unturned copies would tell nothing else.
+        """
+        box, off = images.shape[-1], []
+        for part in images.split(_TOGETHER):
+            coefficients, known = to_fourier(part[:, 0]), self.describe(part)
+            for turn in torch.arange(0, 360, 45.0, device=images.device):
+                copies = transform(coefficients, box, turn.expand(len(part)))[:, None]
+                off.append(self.compare(self.describe(copies), known) - turn)
+        self.bias.copy_(circular_mean(torch.cat(off).double(), 0, self.period))
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D."""
