@@ -50,7 +50,9 @@ _OWN = {
     ),
     ("resnet", "udl"): Recipe(epochs=60, lr=2e-3, batch=64, patience=10, learned=0.5, noise=1.0, rounds=3),
     ("resnet", "judl"): Recipe(epochs=30, lr=5e-4, batch=64, patience=8, noise=1.0, rounds=3),
-    ("matching", "udl"): Recipe(epochs=200, lr=1e-3, batch=32, patience=20, learned=0.5),
+    ("matching", "udl"): Recipe(
+        epochs=30, lr=1e-3, batch=32, patience=10, learned=0.5, particles=8192, decay=(1000, 0.5)
+    ),
 }
 # Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940, as their program has it; it trains all epochs.
 _PUBLISHED = Recipe(
