@@ -23,6 +23,7 @@ from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.errors import UdlError
+from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
@@ -38,6 +39,7 @@ from scipion_udl.models.resnet import (
 
 INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
 PUBLISHED_SIZE = 128
+SMALLEST_SIZE = 8
 
 
 @dataclass
@@ -72,6 +74,10 @@ def course(
         raise UdlError(f"{error}.") from None
     if args.joint:
         recipe = replace(recipe, joint=args.joint)
+    if args.joint and args.method != "judl":
+        raise UdlError(f"--joint {args.joint} is of --method judl: leave it out, or train with --method judl.")
+    if args.input_size and args.input_size < SMALLEST_SIZE:
+        raise UdlError(f"--input-size {args.input_size} is too small to see anything: give {SMALLEST_SIZE} or more.")
     if known is not None:
         _check_start(args, known[1])
     torch.manual_seed(args.seed)  # the first weights, too, come from the seed alone
@@ -124,10 +130,15 @@ def _resnet(
         network, spectra = known[0], SpectrumImageSettings(**known[1].spectra)
     else:
         network, spectra = _new_resnet(args, particles.box, published)
+    if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
+        raise UdlError(
+            f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
+            f"{Autoencoder.halved}: give another --input-size, or --joint mean."
+        )
     subset = particles.subset(recipe.particles, args.seed)
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
     objective = PairObjective(args.method, recipe, spectra)
-    words = _words(len(subset), particles, spectra.r_max)
+    words = _words(len(subset), particles, min(spectra.r_max, particles.box // 2))
     return Course("resnet", network, objective, samples, subset, asdict(spectra), words)
 
 

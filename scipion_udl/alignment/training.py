@@ -103,8 +103,9 @@ def train_network(
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
     objective = objective or PolarObjective(settings.method, settings.recipe)
-    training = _Training(network.to(samples.known.device), objective, samples, settings, team or Ranks())
-    resumed = bool(checkpoint) and os.path.exists(checkpoint)
+    team = team or Ranks()
+    training = _Training(network.to(samples.known.device), objective, samples, settings, team)
+    resumed = team.by_first(lambda: bool(checkpoint) and os.path.exists(checkpoint))
     if resumed:
         training.resume(checkpoint)
     elif settings.network == "polar" and settings.method == "judl" and not started:
@@ -230,17 +231,20 @@ class _Training:
         tensors.update({f"extra.{k}": v.contiguous() for k, v in self.objective.extra.state_dict().items()})
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors.update({f"adam.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in values.items()})
-        write_tensors(path, tensors, {"state": json.dumps(asdict(self.state))})
+        saved = {"method": self.settings.method, "state": asdict(self.state)}
+        write_tensors(path, tensors, {"training": json.dumps(saved)})
 
     def resume(self, path: str) -> None:
-        """Put a checkpoint back. Raises UdlError for a damaged one."""
-        from safetensors import SafetensorError, safe_open
+        """Put a checkpoint back, which the first process reads. Raises UdlError for a damaged one, and for one of
+        another network or method."""
+        from safetensors import SafetensorError
 
-        device = str(self.samples.known.device)
         try:
-            with safe_open(path, framework="pt", device=device) as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                saved = json.loads(file.metadata()["state"])
+            tensors, saved = self.team.by_first(lambda: _read_checkpoint(path, self.samples.known.device))
+            if saved["method"] != self.settings.method:
+                raise ValueError(saved["method"])
+            self.best = _with_prefix(tensors, "best.")
+            self.network.load_state_dict(self.best)  # that they fit is seen now, not at the end
             self.network.load_state_dict(_with_prefix(tensors, "now."))
             self.objective.extra.load_state_dict(_with_prefix(tensors, "extra."))
             moments: dict[int, dict] = {}
@@ -248,13 +252,21 @@ class _Training:
                 number, key = name.split(".", 1)
                 moments.setdefault(int(number), {})[key] = value.cpu() if key == "step" else value
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+            self.state = _State(**saved["state"])
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
             raise UdlError(
-                f"The checkpoint {path} is damaged or of another network: remove it, or start anew with --overwrite."
+                f"The checkpoint {path} is damaged, or of another network or method: go on with the options that it "
+                "was begun with, or start anew with --overwrite."
             ) from None
-        for key, value in saved.items():
-            setattr(self.state, key, value)
-        self.best = _with_prefix(tensors, "best.")
+
+
+def _read_checkpoint(path: str, device: torch.device) -> tuple[dict[str, torch.Tensor], dict]:
+    """(tensors, what the file says of the training) of a checkpoint."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt", device=str(device)) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return tensors, json.loads(file.metadata()["training"])
 
 
 def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

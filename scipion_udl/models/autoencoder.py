@@ -15,6 +15,8 @@ class Autoencoder(nn.Module):
     Feng, Shen, J. Struct. Biol. 215 (2023) 107940 (1-2-4-8 channels).
     """
 
+    halved = 8  # what S must be a multiple of, with the published channels
+
     def __init__(self, channels: Sequence[int] = (2, 4, 8)) -> None:
         super().__init__()
         ways = list(zip((1, *channels), channels))
