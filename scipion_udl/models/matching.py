@@ -16,6 +16,7 @@ from torch import nn
 
 from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images, transform
 from scipion_udl.models.heads import AngleHead, circular_mean
+from scipion_udl.models.precision import low_precision
 
 _TOGETHER = 64  # images at a time where all are looked at
 GRID = 8  # places along a side at which features are compared
@@ -93,7 +94,8 @@ class MatchingNetwork(nn.Module):
         weight = self.disc / self.disc.sum()
         images = images - (images * weight).sum((-2, -1), keepdim=True)
         deviation = (images.square() * weight).sum((-2, -1), keepdim=True).sqrt()
-        return self.features(images * self.disc / deviation.clamp(min=1e-6))
+        with low_precision(self, images.device):
+            return self.features(images * self.disc / deviation.clamp(min=1e-6)).float()
 
     def compare(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Angles (N,) in degrees from features (N, C, grid, grid) of both images."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from scipion_udl.models.heads import AngleHead, circular_mean
 from scipion_udl.models.mask import MaskModule
+from scipion_udl.models.precision import low_precision
 
 PUBLISHED_WIDTHS = (32, 64, 128, 256, 512, 1024, 2048)
 PUBLISHED_HIDDEN = (2000, 2000)
@@ -91,9 +92,10 @@ class PairNetwork(nn.Module):
     def features(self, spectra: torch.Tensor) -> torch.Tensor:
         """What the network knows of single spectra (N, 1, S, S), (N, F)."""
         spectra = spectra.to(memory_format=torch.channels_last)  # half the time, on CPU and GPU alike
-        if self.mask is not None:
-            spectra = spectra * self.mask(spectra)
-        return self.blocks(spectra).flatten(1)
+        with low_precision(self, spectra.device):
+            if self.mask is not None:
+                spectra = spectra * self.mask(spectra)
+            return self.blocks(spectra).flatten(1).float()
 
     def describe(self, spectra: torch.Tensor) -> torch.Tensor:
         """The same of any number of spectra, some at a time: for evaluation mode, where none depends on the others."""
