@@ -246,6 +246,12 @@ class TestUdlImportModel(BaseTest):
         self.assertEqual(model.misfit(128, 1.25), "")  # the same field of view, binned less
         self.assertIn("160 Å across", model.misfit(64, 5.0))
 
+    def test_a_model_for_photographs_says_so(self) -> None:
+        path = write_model(self.folder / "photos.safetensors", network="matching", method="udl")
+        protocol = self.launchProtocol(self.newProtocol(ProtUdlImportModel, modelFile=str(path)))
+        self.assertTrue(protocol.outputModel.isForPairs())
+        self.assertIn("not for particles", protocol.summary()[-1])
+
     def test_other_files_are_refused(self) -> None:
         text, bare = self.folder / "notes.txt", self.folder / "other.safetensors"
         text.write_text("not a model, though long enough to look like one")
