@@ -284,8 +284,8 @@ class ProtUdlTrain(ProtUdlBase):
         warnings = []
         if RECIPE_OPTIONS[self.recipe.get()] and not self.usesGpu():
             warnings.append(
-                "The published recipe is for a GPU, and this run has none: on the processor it is too slow for more than "
-                "a trial. Switch *Use GPU* on, or choose *Recipe*: Narrow."
+                "The published recipe is for a GPU, and this run has none: on the processor it is too slow for more "
+                "than a trial. Switch *Use GPU* on, or choose *Recipe*: Narrow."
             )
         if self.method.get() == JUDL and self.inputModel.get() is None:
             warnings.append(
