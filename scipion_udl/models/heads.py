@@ -10,6 +10,7 @@ from torch import nn
 from scipion_udl.errors import UdlError
 
 HEADS = ("degrees", "circular")
+STEADY = 0.02  # how fast the middle of the circle that angles are counted about may follow the batches
 
 
 def circular_mean(degrees: torch.Tensor, dim: int, period: float) -> torch.Tensor:
@@ -43,7 +44,7 @@ class AngleHead(nn.Module):
         if head == "circular":
             # A fresh network answers nearly the same for all: the difference loss hardly moves it from there. Spread
             # around the circle, its answers differ from the first step on.
-            layers.append(nn.BatchNorm1d(2, affine=False))
+            layers.append(nn.BatchNorm1d(2, affine=False, momentum=STEADY))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
