@@ -124,7 +124,7 @@ def test_spectra_leave_two_ways_and_correlation_settles_them(particles, model, t
 def test_chunks_do_not_count(pairs):
     torch.manual_seed(1)
     network = MatchingNetwork(24, **TINY)
-    for _ in range(20):  # running statistics that spread the answers
+    for _ in range(300):  # running statistics that spread the answers
         network(torch.randn(16, 1, 24, 24), torch.randn(16, 1, 24, 24))
     network.eval()
     together = pair_up(open_particles(str(pairs[0] / "views.mrcs")))
