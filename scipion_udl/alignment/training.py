@@ -302,6 +302,7 @@ def _summary(training: _Training) -> dict:
     return {
         "method": settings.method,
         "recipe": settings.name,
+        **training.objective.facts(),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "converged": training.converged,
