@@ -44,7 +44,7 @@ class AlignSettings:
     seed: int = 0
     refine: bool = True
     sweeps: int = 6
-    joint: int = 4
+    joint: int = 8
 
 
 @dataclass

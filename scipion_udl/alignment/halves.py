@@ -23,7 +23,7 @@ from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
-FLIPS = 0.002  # share of particles that turn round in a round, below which it is settled
+FLIPS = 0.001  # share of particles that turn round in a round, below which it is settled
 
 
 @dataclass
