@@ -63,6 +63,10 @@ class Objective:
         """Turns (N,) in degrees, modulo 180, of inputs as they are trained on."""
         return network.turns(inputs)
 
+    def facts(self) -> dict:
+        """What the model's card is to say of it, besides the method."""
+        return {}
+
     def shared(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """``work`` (row by row) of inputs (N, ...), each process its part; all have all of it."""
         count = len(inputs[0])
@@ -122,6 +126,11 @@ class PairObjective(Objective):
         self.spectra, self.reference = spectra, None
         if method == "judl" and recipe.joint == "autoencoder":
             self.extra = Autoencoder()
+
+    def join(self, network: nn.Module, team: Ranks) -> None:
+        """Share the features of a batch; all processes compare the features of all of it."""
+        super().join(network, team)
+        share_statistics(network.head, Ranks())
 
     def begin(self, known: torch.Tensor) -> None:
         """JUDL brings all batches into register with one and the same particle: an autoencoder would have to know every
@@ -188,6 +197,10 @@ class PairObjective(Objective):
             turns = network.between(before, before[:1].expand_as(before))
             loss = loss + reconstruction_loss(self.spectra.turned(held_out, -turns))
         return loss
+
+    def facts(self) -> dict:
+        """What reconstructed the aligned particles, if anything."""
+        return {"joint": self.recipe.joint} if self.method == "judl" else {}
 
     def finish(self, network: PairNetwork, known: torch.Tensor) -> None:
         """Keep references, and take the bias of the answers to twice the same spectrum."""

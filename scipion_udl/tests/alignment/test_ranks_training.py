@@ -1,0 +1,120 @@
+"""Two processes that share every batch train the networks that one trains.
+
+Sums over two parts are rounded in another way than sums over all. A pair network that still stands at chance magnifies
+that hundreds of times an epoch, as it does any change of its first weights in the last bit; so turns are compared of
+networks that know something already, and of fresh ones the first losses.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.recipes import recipe_of
+from scipion_udl.alignment.results import read_history
+from scipion_udl.io.particles import open_particles
+from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, run, simulate, turn_errors
+from scipion_udl.tests.alignment.test_ranks import ALONE, TORCHRUN, started
+from scipion_udl.tests.alignment.test_training_pairs import SPECTRA, particles, train
+
+PAIRS = ["--network", "resnet"]
+NARROW = [*PAIRS, "--widths", "8,16", "--hidden", "16", "--input-size", "16"]
+# name: how it is trained, and how many epochs before and after the run is stopped. START is a model that was trained.
+KNOWING = {
+    "polar-judl": (["--method", "judl"], 2, 3),
+    "polar-udl": (["--method", "udl"], 2, 3),
+    "pairs-udl": ([*PAIRS, "--method", "udl", "--model", "START"], 1, 2),
+    "pairs-judl": ([*PAIRS, "--method", "judl", "--model", "START", "--joint", "autoencoder"], 1, 2),
+}
+FRESH = {
+    "difference": ([*NARROW, "--method", "udl"], 1, 2),
+    "circular": ([*NARROW, "--method", "udl", "--head", "circular"], 1, 2),
+    "published": ([*NARROW, "--method", "judl", "--recipe", "paper-synthetic"], 1, 2),
+}
+_WORK = '''
+import json
+import sys
+from scipion_udl import cli
+
+for command in json.loads(sys.argv[1]):
+    assert cli.main(command) == 0, command
+'''
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory):
+    """163 particles: shares of a batch differ in size, and so do batches."""
+    return simulate(tmp_path_factory.mktemp("together") / "views", 163, 32, 2.0, "clamp", max_shift=2.0, ctf=None)
+
+
+@pytest.fixture(scope="module")
+def start(views):
+    """A pair network that has learned the turns, of particles without noise."""
+    recipe = replace(recipe_of("resnet", "udl"), noise=0.2)
+    clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
+    network = train(clean, recipe=recipe, epochs=25, lr=3e-3, patience=25)[0].network
+    card = ModelCard("udl", "resnet", network.config, asdict(SPECTRA), 32, PIXEL_SIZE)
+    save_model(str(views / "start.safetensors"), network, card)
+    return views / "start.safetensors"
+
+
+def commands(views, start, folder):
+    """Training, and going on with it, of every kind."""
+    found = []
+    for name, (options, first, last) in {**KNOWING, **FRESH}.items():
+        options = [start if option == "START" else option for option in options]
+        command = ["train", views / "particles.star", "-o", folder / name, "--seed", 7, *options, *ALONE]
+        found += [[*command, "--epochs", first], [*command, "--epochs", last, "--continue"]]
+    return [[str(word) for word in command] for command in found]
+
+
+@pytest.fixture(scope="module")
+def both(views, start, tmp_path_factory):
+    """The folders of trainings by one process and by two."""
+    folder = tmp_path_factory.mktemp("trained")
+    for command in commands(views, start, folder / "one"):
+        assert run(*command) == 0
+    (folder / "work.py").write_text(_WORK)
+    result = started(*TORCHRUN, folder / "work.py", json.dumps(commands(views, start, folder / "two")))
+    assert result.returncode == 0, result.stderr
+    return folder / "one", folder / "two"
+
+
+@torch.no_grad()
+def turns(path, views):
+    network, card = load_model(str(path), CPU)
+    prepared = PreparedParticles(open_particles(str(views / "particles.star")), CPU)
+    return prepared.all(
+        prepared.usable, "spectra", lambda part, values: network.turns(card.inputs().of(values, prepared.box))
+    )
+
+
+@pytest.mark.parametrize("name", KNOWING)
+def test_two_processes_train_the_network_of_one(both, views, name):
+    one, two = (turns(folder / name / "model.safetensors", views) for folder in both)
+    assert one.std() > 1
+    assert turn_errors(one, two).max() < 0.05
+
+
+@pytest.mark.parametrize("name", {**KNOWING, **FRESH})
+def test_their_losses_are_those_of_one(both, name):
+    one, two = (read_history(str(folder / name / "training.csv")) for folder in both)
+    assert [row["epoch"] for row in one] == [row["epoch"] for row in two]
+    for first, second in zip(one, two):
+        for key in first.keys() & {"loss", "validation"}:
+            assert second[key] == pytest.approx(first[key], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pairs-udl", "pairs-judl"])
+def test_the_epochs_changed_something(both, start, views, name):
+    trained = turns(both[0] / name / "model.safetensors", views)
+    assert turn_errors(turns(start, views), trained).max() > 0.1
