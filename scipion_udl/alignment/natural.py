@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.fourier import to_fourier, transform
-from scipion_udl.alignment.losses import absolute_difference_loss, difference_loss, range_hinge
-from scipion_udl.alignment.objectives import POOL, Objective
+from scipion_udl.alignment.losses import difference_loss
+from scipion_udl.alignment.objectives import POOL, Objective, pair_loss
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.samples import IN_MEMORY, READ, Samples, TensorSamples
 from scipion_udl.errors import UdlError
@@ -33,10 +33,7 @@ class MatchingObjective(Objective):
         angles = torch.rand(2, 2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
         before, after = self._answers(network, batch, [start, start + turn], generator)
-        if not self.recipe.absolute:
-            return difference_loss(after - before, turn[0] - turn[1], 360.0)
-        hinge = range_hinge(before) + range_hinge(after)
-        return absolute_difference_loss(after - before, turn[0] - turn[1], 360.0) + hinge
+        return pair_loss(self.recipe, network, before, after, turn[0] - turn[1], 360.0)
 
     def validation(
         self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator

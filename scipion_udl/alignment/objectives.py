@@ -23,6 +23,7 @@ from scipion_udl.alignment.ranks import Ranks, share_statistics
 from scipion_udl.alignment.recipes import Recipe
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
+from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.models.resnet import PairNetwork
 
@@ -79,6 +80,22 @@ class Objective:
     def reach(self, epoch: int, most: float) -> float:
         """The span of the turns of UDL in an epoch, degrees: small ones are learned first."""
         return min(most, self.recipe.reach + self.recipe.growth * (epoch - 1))
+
+
+def pair_loss(
+    recipe: Recipe,
+    network: PairNetwork | MatchingNetwork,
+    before: torch.Tensor,
+    after: torch.Tensor,
+    applied: torch.Tensor,
+    period: float,
+) -> torch.Tensor:
+    """The UDL term of a network of pairs: its answers (N,) before and after turns whose differences are ``applied``
+    (N,), all in degrees. The hinge of the published loss is for answers that may be of any size."""
+    if not recipe.absolute:
+        return difference_loss(after - before, applied, period)
+    loss = absolute_difference_loss(after - before, applied, period)
+    return loss + range_hinge(before) + range_hinge(after) if network.head.head == "degrees" else loss
 
 
 class PolarObjective(Objective):
@@ -152,7 +169,7 @@ class PairObjective(Objective):
         total = batch.new_zeros(())
         for k in range(1, recipe.rounds + 1):
             answers = [network.between(features, features.roll(k, 0)) for features in (before, after)]
-            total = total + self._difference(*answers, turn - turn.roll(k, 0))
+            total = total + pair_loss(self.recipe, network, *answers, turn - turn.roll(k, 0), 180.0)
         total = total / recipe.rounds
         if self.method == "judl":
             weight = recipe.joint_weight + recipe.joint_growth * epoch
@@ -165,12 +182,6 @@ class PairObjective(Objective):
             noise = torch.randn(copies.shape, generator=generator).to(copies.device)
             copies = copies + self.recipe.noise * copies.std() * noise * self.spectra.inside(copies.device)
         return copies
-
-    def _difference(self, before: torch.Tensor, after: torch.Tensor, applied: torch.Tensor) -> torch.Tensor:
-        if not self.recipe.absolute:
-            return difference_loss(after - before, applied)
-        hinge = range_hinge(before) + range_hinge(after)
-        return absolute_difference_loss(after - before, applied, 180.0) + hinge
 
     def _joint(
         self,

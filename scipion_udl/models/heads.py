@@ -43,8 +43,8 @@ class AngleHead(nn.Module):
         layers.append(nn.Linear(widths[-1], 1 if head == "degrees" else 2))
         if head == "circular":
             # A fresh network answers nearly the same for all: the difference loss hardly moves it from there. Spread
-            # around the circle, its answers differ from the first step on. It takes off any bias, whose gradient would be
-            # nothing but rounding: Adam makes steps of full length of that, which the running mean follows too late.
+            # around the circle, its answers differ from the first step on. It takes off any bias, whose gradient would
+            # be nothing but rounding: Adam makes steps of full length of that, which the running mean follows too late.
             nn.init.zeros_(layers[-1].bias)
             layers[-1].bias.requires_grad_(False)
             layers.append(nn.BatchNorm1d(2, affine=False, momentum=STEADY))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,8 @@ BOX = 24
 
 class Compass(torch.nn.Module):
     """Reads the true turn off images that hold one spot: its direction from the middle."""
+
+    head = SimpleNamespace(head="degrees")
 
     def __init__(self, wrong: float = 1.0) -> None:
         super().__init__()

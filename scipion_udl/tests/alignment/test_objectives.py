@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from scipion_udl.alignment.fourier import to_fourier
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.losses import absolute_difference_loss, range_hinge, reconstruction_loss
-from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
+from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective, pair_loss
 from scipion_udl.alignment.recipes import PAPER, recipe_of
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
@@ -32,6 +33,8 @@ class Knowing(torch.nn.Module):
 
     sign: -1 for a network that takes it the wrong way round, 0 for one that gives the same to all.
     """
+
+    head = SimpleNamespace(head="degrees")
 
     def __init__(self, sign: float = 1.0) -> None:
         super().__init__()
@@ -266,3 +269,14 @@ def test_what_is_not_said_is_not_there():
     for ask in (nothing.loss, nothing.validation):
         with pytest.raises(NotImplementedError):
             ask(*[None] * (4 if ask == nothing.loss else 3))
+
+
+def test_a_point_on_a_circle_is_never_out_of_range():
+    def hinged(head: str) -> torch.Tensor:
+        network = SimpleNamespace(head=SimpleNamespace(head=head))
+        recipe = recipe_of("resnet", "udl", "paper-real")
+        before, after, applied = (torch.tensor([value]) for value in (-50.0, -20.0, 30.0))
+        return pair_loss(recipe, network, before, after, applied, 180.0)
+
+    assert float(hinged("degrees")) == pytest.approx(70)
+    assert float(hinged("circular")) == 0
