@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from safetensors.torch import load_file
 
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.recipes import recipe_of
@@ -40,6 +41,7 @@ FRESH = {
     "circular": ([*NARROW, "--method", "udl", "--head", "circular"], 1, 2),
     "published": ([*NARROW, "--method", "judl", "--recipe", "paper-synthetic"], 1, 2),
 }
+MADE_AT_THE_END = ("references", "reference_turns", "bias")
 _WORK = '''
 import json
 import sys
@@ -91,7 +93,13 @@ def both(views, start, tmp_path_factory):
 
 @torch.no_grad()
 def turns(path, views):
+    """What the network of a model file finds; with a checkpoint beside it, as it was after the last epoch."""
     network, card = load_model(str(path), CPU)
+    checkpoint = path.parent / "checkpoint.safetensors"
+    if checkpoint.exists():
+        kept = {name: value for name, value in network.state_dict().items() if name in MADE_AT_THE_END}
+        last = {name[4:]: value for name, value in load_file(checkpoint).items() if name.startswith("now.")}
+        network.load_state_dict({**last, **kept})
     prepared = PreparedParticles(open_particles(str(views / "particles.star")), CPU)
     return prepared.all(
         prepared.usable, "spectra", lambda part, values: network.turns(card.inputs().of(values, prepared.box))

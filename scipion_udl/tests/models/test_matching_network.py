@@ -141,7 +141,7 @@ def test_differences_alone_teach_it_the_turn():
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     pool = images(256, seed=9)
     losses = []
-    for _ in range(120):
+    for _ in range(160):
         picture = pool[torch.randint(256, (32,), generator=generator)]
         angle = torch.rand(4, 32, generator=generator) * 360
         copies = [turned(picture, a) for a in angle]
