@@ -49,17 +49,30 @@ def polar_log_spectra(coefficients: torch.Tensor, box: int, settings: SpectraSet
     not know the particle's contrast transfer function but through its signal. After Chen, Feng, Shen 2023 (log
     amplitude), sampled on a polar grid with the spectrum oversampled twice by zero padding.
     """
-    small = settings.box
-    images = to_images(resize(coefficients, box, small), small)
-    disc = soft_disc(small, settings.mask * small, 0.08 * small, images.device)
-    outside = 1 - disc
-    images = (images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()) * disc
-    padded = 2 * small
-    amplitude = torch.fft.fft2(images, s=(padded, padded)).abs() / (small * disc.pow(2).mean().sqrt())
-    amplitude = torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1))
-    grid = _polar_grid(settings, images.device).expand(len(images), -1, -1, -1)
+    amplitude = log_amplitude(coefficients, box, settings.box, settings.mask)
+    grid = _polar_grid(settings, amplitude.device).expand(len(amplitude), -1, -1, -1)
     polar = functional.grid_sample(amplitude[:, None], grid, mode="bicubic", align_corners=False)[:, 0]
     return polar - polar.mean(-1, keepdim=True)
+
+
+def log_amplitude(coefficients: torch.Tensor, box: int, small: int, mask: float) -> torch.Tensor:
+    """log(1 + amplitude in units of the noise), (N, 2 small, 2 small), of whitened coefficients (N, box, box//2 + 1).
+
+    The particles are brought to the box ``small`` and masked with a disc of radius ``mask``, a part of it; the spectrum
+    is oversampled twice, its origin at pixel ``small``.
+    """
+    images = to_images(resize(coefficients, box, small), small)
+    disc = soft_disc(small, mask * small, 0.08 * small, images.device)
+    images = less_background(images, disc) * disc
+    padded = 2 * small
+    amplitude = torch.fft.fft2(images, s=(padded, padded)).abs() / (small * disc.pow(2).mean().sqrt())
+    return torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1))
+
+
+def less_background(images: torch.Tensor, disc: torch.Tensor) -> torch.Tensor:
+    """Images (N, D, D) less the mean of each outside of the disc (D, D)."""
+    outside = 1 - disc
+    return images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()
 
 
 def _polar_grid(settings: SpectraSettings, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as functional
 
 from scipion_udl.alignment.fourier import resize, soft_disc, to_images
+from scipion_udl.alignment.spectra import less_background, log_amplitude
 
 SCALINGS = ("rings", "published")
 OVERSAMPLING = 2  # of the spectra that are turned: what is between their samples is known then
@@ -44,23 +45,22 @@ class SpectrumImageSettings:
     def fine(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
         """The same, sampled OVERSAMPLING times as finely, (N, F, F), the origin at pixel F//2, so that they can be
         turned."""
-        images = to_images(resize(coefficients, box, self.box), self.box)
-        fine, published = OVERSAMPLING * self.box, self.scaling == "published"
-        disc = soft_disc(self.box, self.mask * self.box, 0.08 * self.box, images.device)
-        outside = 1 - disc
-        images = _to_unit(images) if published else images
-        # A level that ends with the box gives a cross, which turns with the spectrum, too.
-        images = images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()
-        amplitude = torch.fft.fft2(images if published else images * disc, s=(fine, fine)).abs()
-        if published:
-            # So does the square that a smaller box has filled.
-            reach = OVERSAMPLING * min(self.r_max, box // 2 - 1)
-            whole = _to_unit(torch.fft.fftshift(torch.log1p(amplitude), dim=(-2, -1)))
-            return whole * soft_disc(fine, reach - OVERSAMPLING, 2.0 * OVERSAMPLING, images.device)
-        amplitude = torch.log1p(amplitude / (self.box * disc.pow(2).mean().sqrt()))
+        if self.scaling == "published":
+            return self._published(coefficients, box)
         inner = slice(self.box - self.size, self.box + self.size)
-        amplitude = torch.fft.fftshift(amplitude, dim=(-2, -1))[:, inner, inner]
+        amplitude = log_amplitude(coefficients, box, self.box, self.mask)[:, inner, inner]
         return _less_ring_means(amplitude, OVERSAMPLING * self.r_max)
+
+    def _published(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+        images = _to_unit(to_images(resize(coefficients, box, self.box), self.box))
+        fine, device = OVERSAMPLING * self.box, images.device
+        # A level that ends with the box gives a cross, which turns with the spectrum, too.
+        images = less_background(images, soft_disc(self.box, self.mask * self.box, 0.08 * self.box, device))
+        amplitude = torch.log1p(torch.fft.fft2(images, s=(fine, fine)).abs())
+        # So does the square that a smaller box has filled.
+        reach = OVERSAMPLING * min(self.r_max, box // 2 - 1)
+        disc = soft_disc(fine, reach - OVERSAMPLING, 2.0 * OVERSAMPLING, device)
+        return _to_unit(torch.fft.fftshift(amplitude, dim=(-2, -1))) * disc
 
     def inside(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """1 where a spectrum holds something, 0 elsewhere, (size, size)."""

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from scipion_udl.alignment import samples
 from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.results import read_history
 from scipion_udl.io.tables import read_tables
@@ -119,6 +120,23 @@ def test_training_goes_on_where_it_was_stopped(views, tmp_path):
     whole, parts = (load_model(str(tmp_path / name / "model.safetensors"), CPU)[0] for name in ("whole", "parts"))
     for one, other in zip(whole.state_dict().values(), parts.state_dict().values()):
         assert one.equal(other)
+
+
+def test_particles_that_are_read_anew_teach_what_those_in_memory_do(views, tmp_path, monkeypatch):
+    options = ["--network", "resnet", "--method", "judl", "--epochs", 2, *NARROW]
+    assert train(views, tmp_path / "held", *options) == 0
+    monkeypatch.setattr(samples, "IN_MEMORY", 1)
+    monkeypatch.setattr(samples, "READ", 100)
+    assert train(views, tmp_path / "read", *options) == 0
+    held, read = (read_history(str(tmp_path / name / "training.csv")) for name in ("held", "read"))
+    assert [row["validation"] for row in read] == pytest.approx([row["validation"] for row in held], rel=1e-3)
+
+
+def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
+    odd = simulate(tmp_path / "odd", 130, 33, 2.0, "clamp", max_shift=2.0, ctf=None)
+    assert train(odd, tmp_path / "out", "--network", "resnet", "--method", "udl", "--epochs", 1) == 0
+    card = read_card(str(tmp_path / "out" / "model.safetensors"))
+    assert (card.box, card.spectra["box"], card.spectra["size"]) == (33, 32, 32)
 
 
 # What does not go together
