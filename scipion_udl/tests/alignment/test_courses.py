@@ -205,6 +205,8 @@ def test_the_poses_do_not_depend_on_chunk_and_order(views, udl, some, tmp_path):
     for name, path, batch in (("one", some, 64), ("chunks", some, 7), ("order", shuffled, 64)):
         options = ["--model", udl, "--no-refine", "--batch", batch]
         assert run("align", path, "-o", tmp_path / name, *options) == 0
+    errors = errors_to_truth(tmp_path / "one" / "aligned.star", views, 180.0)
+    assert np.abs(errors.rotation).mean() < 25  # chance is 45; the network's angles, in the right sense
     for other in ("chunks", "order"):
         angle, shift = difference(tmp_path / "one" / "aligned.star", tmp_path / other / "aligned.star")
         assert angle < 1e-3
