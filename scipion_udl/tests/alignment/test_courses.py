@@ -22,6 +22,7 @@ from scipion_udl.tests.alignment.engine_helpers import (
     subset_star,
     summary,
 )
+from scipion_udl.tests.alignment.pair_helpers import save_learned
 
 NARROW = ["--widths", "8,16", "--hidden", "16", "--input-size", "16"]
 
@@ -44,11 +45,10 @@ def train(folder, out, *options):
 
 @pytest.fixture(scope="module")
 def udl(views):
-    """A pair network that was trained for some epochs, and the folder it is in."""
-    out = views.parent / "udl"
-    options = ["--network", "resnet", "--method", "udl", "--epochs", 40, "--lr", 0.004, *NARROW]
-    assert train(views, out, *options, "--truth", views / "truth.star") == 0
-    return out / "model.safetensors"
+    """A pair network that has learned its turns, trained on for two epochs on the particles."""
+    options = ["--network", "resnet", "--method", "udl", "--model", save_learned(views / "start.safetensors")]
+    assert train(views, views.parent / "udl", *options, "--epochs", 2) == 0
+    return views.parent / "udl" / "model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +213,11 @@ def test_the_poses_do_not_depend_on_chunk_and_order(views, udl, some, tmp_path):
         assert shift < 1e-3
 
 
-def test_refined_poses_are_as_good_as_with_the_polar_network(views, udl, tmp_path):
+def test_refined_poses_are_as_good_as_with_the_polar_network(views, udl, some, tmp_path):
+    assert train(views, tmp_path / "trained", "--epochs", 3) == 0
     found = {}
-    for name, options in (("polar", []), ("resnet", ["--model", udl])):
-        assert run("align", views / "particles.star", "-o", tmp_path / name, *options) == 0
+    for name, model in (("polar", tmp_path / "trained" / "model.safetensors"), ("resnet", udl)):
+        assert run("align", some, "-o", tmp_path / name, "--model", model) == 0
         errors = errors_to_truth(tmp_path / name / "aligned.star", views)
         found[name] = float(np.abs(errors.rotation).mean()), rms(errors)
     assert found["polar"][0] < 1.5

@@ -12,18 +12,13 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import to_fourier
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.losses import absolute_difference_loss, range_hinge, reconstruction_loss
 from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective, pair_loss
 from scipion_udl.alignment.recipes import PAPER, recipe_of
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.alignment.pair_helpers import SPECTRA, particles
 
-BOX = 32
-SPECTRA = SpectrumImageSettings(box=BOX, size=16, r_max=7)
 BIAS = 71.0
 
 
@@ -40,7 +35,7 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.sign = sign
         self.angles = torch.arange(0, 180, 0.5)
-        turned = SPECTRA.turned(fine_spectra(np.zeros(1)).expand(len(self.angles), -1, -1), self.angles)
+        turned = SPECTRA.turned(particles(np.zeros(1)).expand(len(self.angles), -1, -1), self.angles)
         self.template = torch.nn.functional.normalize(turned.flatten(1))
         self.kept = None
 
@@ -56,21 +51,16 @@ class Knowing(torch.nn.Module):
         self.kept = spectra
 
 
-def fine_spectra(angle):
-    """Fine spectra (N, F, F) of a phantom turned by pose angles (N,), degrees."""
-    return SPECTRA.fine(to_fourier(torch.from_numpy(phantom("clamp", BOX).sample(Poses(-angle)))), BOX)
-
-
 @pytest.fixture(scope="module")
 def fine():
-    return fine_spectra(np.random.default_rng(0).uniform(0, 360, 48))
+    return particles(np.random.default_rng(0).uniform(0, 360, 48))
 
 
 def objective(method="udl", name=None, **changes):
     recipe = replace(recipe_of("resnet", method, name), noise=0.0, **changes)
     torch.manual_seed(1)
     found = PairObjective(method, recipe, SPECTRA)
-    found.begin(fine_spectra(np.array([33.0, 5.0])))
+    found.begin(particles(np.array([33.0, 5.0])))
     return found
 
 
@@ -211,7 +201,7 @@ def test_the_joint_term_moves_the_network(fine, joint):
         assert network.error.grad > 0  # down the slope is towards register
 
 
-def test_particles_are_trained_with_the_network_only_by_judl_with_an_autoencoder():
+def test_an_autoencoder_is_trained_with_the_network_by_judl_alone():
     assert isinstance(objective("judl", joint="autoencoder").extra, Autoencoder)
     for other in (objective("judl"), objective(), objective(name="paper-real")):
         assert not list(other.extra.parameters())

@@ -8,9 +8,7 @@ networks that know something already, and of fresh ones the first losses.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -19,13 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.recipes import recipe_of
 from scipion_udl.alignment.results import read_history
 from scipion_udl.io.particles import open_particles
-from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
-from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, run, simulate, turn_errors
+from scipion_udl.models.checkpoint import load_model
+from scipion_udl.tests.alignment.engine_helpers import CPU, run, simulate, turn_errors
+from scipion_udl.tests.alignment.pair_helpers import save_learned
 from scipion_udl.tests.alignment.test_ranks import ALONE, TORCHRUN, started
-from scipion_udl.tests.alignment.test_training_pairs import SPECTRA, particles, train
 
 PAIRS = ["--network", "resnet"]
 NARROW = [*PAIRS, "--widths", "8,16", "--hidden", "16", "--input-size", "16"]
@@ -61,12 +58,7 @@ def views(tmp_path_factory):
 @pytest.fixture(scope="module")
 def start(views):
     """A pair network that has learned the turns, of particles without noise."""
-    recipe = replace(recipe_of("resnet", "udl"), noise=0.2)
-    clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
-    network = train(clean, recipe=recipe, epochs=25, lr=3e-3, patience=25)[0].network
-    card = ModelCard("udl", "resnet", network.config, asdict(SPECTRA), 32, PIXEL_SIZE)
-    save_model(str(views / "start.safetensors"), network, card)
-    return views / "start.safetensors"
+    return save_learned(views / "start.safetensors")
 
 
 def commands(views, start, folder):

@@ -12,57 +12,22 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import training
-from scipion_udl.alignment.fourier import to_fourier
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.objectives import PairObjective
 from scipion_udl.alignment.recipes import recipe_of
 from scipion_udl.alignment.samples import TensorSamples
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.alignment.engine_helpers import turn_errors
+from scipion_udl.tests.alignment.pair_helpers import SMALL, SPECTRA, learned_network, particles, train
 
-BOX, N = 32, 200
-SPECTRA = SpectrumImageSettings(box=BOX, size=16, r_max=7)
-SMALL = {"size": 16, "widths": (8, 16), "hidden": (16,), "mask": (4,)}
-
-
-def particles(angle, noise=0.0, seed=0):
-    """Fine spectra (N, F, F) of a phantom turned by pose angles (N,), degrees, in noise of this part of its scale."""
-    images = torch.from_numpy(phantom("clamp", BOX).sample(Poses(-np.asarray(angle))))
-    images = images / images.std()
-    images = images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
-    return SPECTRA.fine(to_fourier(images), BOX)
-
-
+N = 200
 ANGLES = np.random.default_rng(5).uniform(0, 360, N)
 
 
 @pytest.fixture(scope="module")
 def data():
     return particles(ANGLES, 0.3)
-
-
-def train(data, method="udl", network=None, report=None, checkpoint=None, recipe=None, **options):
-    """(result, rows as they were reported) of a training of a small network."""
-    settings = TrainingSettings(method, network="resnet", **{"seed": 4, "batch": 32, "epochs": 4, **options})
-    recipe = recipe or settings.recipe
-    torch.manual_seed(4)
-    network = network or PairNetwork(**SMALL, head="difference")
-    objective = PairObjective(method, recipe, SPECTRA)
-    rows = []
-
-    def tell(row, epochs):
-        rows.append(row)
-        if report:
-            report(row, epochs)
-
-    result = train_network(
-        TensorSamples(data), network, settings, checkpoint=checkpoint, report=tell, objective=objective
-    )
-    return result, rows
 
 
 def same_weights(a, b):
@@ -72,10 +37,7 @@ def same_weights(a, b):
 
 @pytest.fixture(scope="module")
 def learned():
-    """A small network that was trained on clean particles for some seconds."""
-    clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
-    recipe = replace(recipe_of("resnet", "udl"), noise=0.2, lr=3e-3)
-    return train(clean, recipe=recipe, epochs=25, lr=3e-3, patience=25)[0].network
+    return learned_network()
 
 
 @torch.no_grad()

@@ -1,0 +1,78 @@
+"""What tests of the pair network share: spectra of particles with known turns, and a small network that knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import to_fourier
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.objectives import PairObjective
+from scipion_udl.alignment.recipes import Recipe, recipe_of
+from scipion_udl.alignment.samples import TensorSamples
+from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network
+from scipion_udl.models.checkpoint import ModelCard, save_model
+from scipion_udl.models.resnet import PairNetwork
+from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE
+
+BOX = 32
+SPECTRA = SpectrumImageSettings(box=BOX, size=16, r_max=7)
+SMALL = {"size": 16, "widths": (8, 16), "hidden": (16,), "mask": (4,)}
+
+
+def particles(angle: np.ndarray, noise: float = 0.0, seed: int = 0) -> torch.Tensor:
+    """Fine spectra (N, F, F) of a phantom turned by pose angles (N,), degrees, in noise of this part of its scale."""
+    images = torch.from_numpy(phantom("clamp", BOX).sample(Poses(-np.asarray(angle))))
+    images = images / images.std()
+    images = images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    return SPECTRA.fine(to_fourier(images), BOX)
+
+
+def train(
+    data: torch.Tensor,
+    method: str = "udl",
+    network: PairNetwork | None = None,
+    report: Callable[[dict, int], None] | None = None,
+    checkpoint: str | None = None,
+    recipe: Recipe | None = None,
+    **options: object,
+) -> tuple[TrainingResult, list[dict]]:
+    """(result, rows as they were reported) of a training of a small network."""
+    settings = TrainingSettings(method, network="resnet", **{"seed": 4, "batch": 32, "epochs": 4, **options})
+    recipe = recipe or settings.recipe
+    torch.manual_seed(4)
+    network = network or PairNetwork(**SMALL, head="difference")
+    objective = PairObjective(method, recipe, SPECTRA)
+    rows = []
+
+    def tell(row, epochs):
+        rows.append(row)
+        if report:
+            report(row, epochs)
+
+    result = train_network(
+        TensorSamples(data), network, settings, checkpoint=checkpoint, report=tell, objective=objective
+    )
+    return result, rows
+
+
+@lru_cache(maxsize=1)
+def learned_network() -> PairNetwork:
+    """A small network that was trained on clean particles for some seconds, once for all tests."""
+    clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
+    recipe = replace(recipe_of("resnet", "udl"), noise=0.2)
+    return train(clean, recipe=recipe, epochs=25, lr=3e-3, patience=25)[0].network
+
+
+def save_learned(path: Path) -> Path:
+    """The same as a model file of particles of BOX px, PIXEL_SIZE each."""
+    network = learned_network()
+    save_model(str(path), network, ModelCard("udl", "resnet", network.config, asdict(SPECTRA), BOX, PIXEL_SIZE))
+    return path
