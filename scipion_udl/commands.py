@@ -104,8 +104,8 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument(
         "--method",
         choices=["judl", "udl"],
-        default="judl",
-        help="judl: all particles together, by how well a batch fits its mean (default); udl: by pairs alone",
+        help="judl: all particles together, by how well a batch fits its mean (default of the polar network); udl: by "
+        "pairs alone (default of the others, which begin with it); a model to start from goes on as it was trained",
     )
     group.add_argument("--epochs", type=take.positive_int, metavar="N", help="at most so many; it stops once converged")
     group.add_argument("--lr", type=take.positive, metavar="RATE", help="learning rate (default: of the method)")

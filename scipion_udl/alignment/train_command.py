@@ -31,9 +31,9 @@ TOGETHER = 512  # inputs of which the true error is taken at a time
 def train(args: argparse.Namespace) -> None:
     """`scipion-udl train`: OUT/model.safetensors, training.csv, training.png, summary.json.
 
-    args: input, output, overwrite, resume, method, network, recipe, joint, head, widths, hidden, input_size, model,
-    truth, epochs, lr, mask_radius, gpu, seed, threads, batch, pixel_size. Raises UdlError where the input cannot be
-    trained on.
+    args: input, output, overwrite, resume, method (None: as suits network and start), network, recipe, joint, head,
+    widths, hidden, input_size, model, truth, epochs, lr, mask_radius, gpu, seed, threads, batch, pixel_size. Raises
+    UdlError where the input cannot be trained on.
     """
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:
@@ -69,6 +69,8 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
     known = None if start is None else load_model(start, run.device)
     if known is not None:
         known[1].check_fits(run.source.box, run.source.pixel_size, start)
+    if args.method is None:
+        args.method = known[1].method if known else "judl" if args.network == "polar" else "udl"
     plan = course(args, run.particles, known)
     settings = TrainingSettings(
         args.method, args.epochs, args.lr, seed=args.seed, network=args.network, name=args.recipe

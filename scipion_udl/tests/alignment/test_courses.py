@@ -97,7 +97,7 @@ def test_a_start_model_is_trained_on_jointly(views, udl, tmp_path):
 @pytest.mark.parametrize("head", ["degrees", "circular", "difference"])
 @pytest.mark.parametrize("joint", ["mean", "autoencoder"])
 def test_every_head_and_joint_term_can_be_trained(views, tmp_path, head, joint):
-    options = ["--network", "resnet", "--head", head, "--joint", joint, "--epochs", 1, *NARROW]
+    options = ["--network", "resnet", "--method", "judl", "--head", head, "--joint", joint, "--epochs", 1, *NARROW]
     assert train(views, tmp_path / "out", *options) == 0
     assert read_card(str(tmp_path / "out" / "model.safetensors")).config["head"] == head
 
@@ -145,7 +145,7 @@ def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--network", "matching"], "matching network is trained by --method udl only"),
+        (["--network", "matching", "--method", "judl"], "matching network is trained by --method udl only"),
         (["--recipe", "paper-real"], "give --network resnet or matching"),
         (["--network", "matching", "--method", "udl", "--head", "difference"], "--head difference is of the resnet"),
         (["--network", "matching", "--method", "udl", "--widths", "4"], "--widths is not for the matching network"),
@@ -159,7 +159,8 @@ def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
         (["--network", "resnet", "--widths", "4,4,4,4,4,4"], "6 blocks halve an image of 32 pixels too often"),
         (["--network", "resnet", "--input-size", "20", "--widths", "4,4,4"], "3 blocks halve an image of 20 pixels"),
         (
-            ["--network", "resnet", "--input-size", "20", "--widths", "4,4", "--joint", "autoencoder"],
+            ["--network", "resnet", "--method", "judl", "--input-size", "20", "--widths", "4,4"]
+            + ["--joint", "autoencoder"],
             "20 pixels are no multiple of 8",
         ),
         (["--network", "resnet", "--method", "udl", "--joint", "mean"], "--joint mean is of --method judl"),
@@ -186,7 +187,8 @@ def test_a_start_model_must_be_of_the_network_that_is_trained(views, udl, matchi
 
 
 def test_a_joint_model_is_not_trained_on_by_pairs(views, tmp_path, capsys):
-    assert train(views, tmp_path / "judl", "--network", "resnet", "--epochs", 1, *NARROW) == 0
+    joint = ["--network", "resnet", "--method", "judl"]
+    assert train(views, tmp_path / "judl", *joint, "--epochs", 1, *NARROW) == 0
     command = ["--network", "resnet", "--method", "udl", "--model", tmp_path / "judl" / "model.safetensors"]
     said = sentence(capsys, "train", views / "particles.star", "-o", tmp_path / "out", "--epochs", 1, *command)
     assert "is a judl model: train it on with --method judl" in said
@@ -242,3 +244,13 @@ def test_a_matching_model_is_for_pairs_alone(views, matching, tmp_path, capsys):
     said = sentence(capsys, "align", views / "particles.star", "-o", tmp_path / "out", "--model", matching)
     assert "compares two images: use it with align-pairs" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_the_pair_network_begins_with_udl_and_a_start_model_goes_on_as_it_was(views, udl, tmp_path):
+    fresh, more = tmp_path / "fresh", tmp_path / "more"
+    assert train(views, fresh, "--network", "resnet", *NARROW, "--epochs", 1) == 0
+    assert read_card(str(fresh / "model.safetensors")).method == "udl"
+    assert train(views, tmp_path / "polar", "--epochs", 1) == 0
+    assert read_card(str(tmp_path / "polar" / "model.safetensors")).method == "judl"
+    assert train(views, more, "--network", "resnet", "--model", udl, "--epochs", 1) == 0
+    assert read_card(str(more / "model.safetensors")).method == "udl"

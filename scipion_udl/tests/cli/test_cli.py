@@ -184,7 +184,7 @@ def test_continue_and_the_rest_reach_the_command(monkeypatch):
     assert seen["input"] == "p.star"
     assert seen["output"] == "x"
     assert (seen["resume"], seen["max_shift"], seen["gpu"], seen["no_refine"]) == (True, 5.0, "1", True)
-    assert (seen["method"], seen["model"], seen["overwrite"], seen["write_stack"]) == ("judl", None, False, False)
+    assert (seen["method"], seen["model"], seen["overwrite"], seen["write_stack"]) == (None, None, False, False)
 
 
 def test_gpus_are_printed_as_one_line_of_json(capsys):
