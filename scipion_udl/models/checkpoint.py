@@ -29,6 +29,7 @@ NETWORKS = {
     "resnet": PairNetwork,
     "matching": MatchingNetwork,
 }
+LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
 
@@ -115,27 +116,43 @@ def _check_card(path: str, card: ModelCard) -> None:
         inputs, fits = card.inputs(), card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
         if isinstance(inputs, SpectrumImageSettings):
             fits = fits and inputs.size == card.config["size"] <= inputs.box and inputs.scaling in SCALINGS
-            fits = fits and 0 < inputs.r_max <= inputs.size / 2 and inputs.mask > 0
+            fits = fits and 0 < inputs.r_max <= inputs.size / 2
         elif inputs is None:
             fits = fits and not card.spectra
         else:
             fits = fits and (inputs.radii, inputs.angles) == (card.config["radii"], card.config["angles"])
-            fits = fits and 0 < inputs.r_min <= inputs.r_max <= inputs.box / 2 and inputs.mask > 0
+            fits = fits and 0 < inputs.r_min <= inputs.r_max <= inputs.box / 2
+        # A disc of half the box or more would be cut by its edge, and a larger box has no memory.
+        fits = fits and (inputs is None or (0 < inputs.mask <= 0.5 and inputs.box <= LARGEST_BOX))
     except (KeyError, TypeError):
         fits = False
     if not fits:
         raise UdlError(f"The card of the model {path} was changed or is damaged: give the file as it was written.")
 
 
+def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
+    """Raises ValueError where the card's network has weights of other shapes than these, and what its class raises.
+
+    The network is made without memory for its weights: a card may ask for more than the machine has.
+    """
+    if card.config.get("box", 0) > LARGEST_BOX:  # of a matching network: no weight depends on it
+        raise ValueError(f"a box of {card.config['box']} pixels")
+    with torch.device("meta"):
+        wanted = {name: list(value.shape) for name, value in NETWORKS[card.network](**card.config).state_dict().items()}
+    if wanted != shapes:
+        raise ValueError("other shapes")
+
+
 def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelCard]:
     """(network in evaluation mode on ``device``, card) of a model file. Raises UdlError as :func:`read_card` does."""
     card = read_card(path)
     try:
-        network = NETWORKS[card.network](**card.config)
         with safe_open(path, framework="pt") as file:
+            _check_shapes(card, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        network = NETWORKS[card.network](**card.config)
         network.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError):
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, SafetensorError):
         raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import asdict
 
 import pytest
@@ -160,6 +161,27 @@ def test_weights_that_do_not_fit_their_card_are_refused(path, changes):
     assert "do not fit" in one_sentence(load_model, path, CPU)
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"widths": [20_000, 20_000], "size": 1 << 20},
+        {"hidden": [10**9], "channels": [10**6]},
+        {"box": 10**6, "radii": 10**9, "widths": [10**30]},
+        {"widths": [], "squeeze": [], "angles": 10**30},
+        {"widths": [-4], "grid": 0, "channels": -8},
+    ],
+)
+def test_a_card_that_asks_for_more_than_a_machine_has_takes_no_memory(path, network, entries):
+    own = {name: value for name, value in entries.items() if name in network[1].config}
+    if not own:
+        pytest.skip("not of this network")
+    fields = {**asdict(card_of(*network)), "config": {**network[1].config, **own}}
+    save_file(network[1].state_dict(), path, metadata={"udl": json.dumps(fields)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "do not fit" in one_sentence(load_model, path, CPU)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
 def test_a_model_fits_particles_of_its_field_of_view(path):
     card = read_card(path)
     card.check_fits(128, 1.5, path)
@@ -182,6 +204,9 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
         {"spectra": {"colour": 3}},
         {"spectra": {"box": 64, "r_min": 2, "r_max": "13", "angles": 64, "mask": 0.4}},
         {"spectra": {"box": 16, "r_min": 2, "r_max": 13, "angles": 64, "mask": 0.4}},
+        {"spectra": {"box": 10**6, "r_min": 2, "r_max": 13, "angles": 64}},
+        {"spectra": {"box": 10**6, "size": SIZE, "r_max": 7}},
+        {"spectra": {"box": 64, "size": SIZE, "r_max": 7, "mask": 1e9}},
         {"box": 0},
         {"box": "64"},
         {"pixel_size": -1.0},
