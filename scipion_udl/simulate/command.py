@@ -40,6 +40,8 @@ def simulate(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     if args.pixel_sizes and not args.centers:
         raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
+    if args.part or args.patches != 1 or args.noise != "none":
+        raise UdlError("--part, --patches and --noise are for --photos: --snr sets the noise of a view (inf: none)")
     OutputFolder(args.output, args.overwrite).check()
     if args.centers:
         _simulate_centers(args)

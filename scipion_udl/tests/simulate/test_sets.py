@@ -203,3 +203,10 @@ def test_pairs_of_photographs_are_made_again_from_their_parameters(tmp_path):
 def test_options_of_views_are_refused_with_photographs(tmp_path, capsys, option):
     assert run("simulate", tmp_path / "out", "--photos", tmp_path, *option) == 1
     assert f"{option[0]} is not for photographs" in error_of(capsys)
+
+
+@pytest.mark.parametrize("option", [["--noise", "gaussian"], ["--patches", "2"], ["--part", "train2017"]])
+def test_options_of_photographs_are_refused_without_them(tmp_path, capsys, option):
+    assert run("simulate", tmp_path / "out", "--phantom", "hook", "--box", BOX, "--count", 2, *option) == 1
+    assert f"{option[0]}" in error_of(capsys)
+    assert not (tmp_path / "out").exists()
