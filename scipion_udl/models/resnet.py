@@ -76,7 +76,10 @@ class PairNetwork(nn.Module):
         }  # fmt: skip
         left = size >> len(widths)
         if left < 1 or size % (1 << len(widths)):
-            raise ValueError(f"{len(widths)} blocks halve an image of {size} pixels too often")
+            raise ValueError(
+                f"{len(widths)} blocks halve an image of {size} pixels too often, which must be a multiple of "
+                f"{1 << len(widths)}"
+            )
         self.mask = MaskModule(mask) if len(mask) else None
         self.blocks = nn.Sequential(*(Bottleneck(a, b) for a, b in zip((1, *widths), widths)))
         features, self.of_each = widths[-1] * left * left, head == "difference"
