@@ -205,27 +205,31 @@ def write_training_figure(path: str, history: list[dict]) -> None:
             figure.savefig(path, dpi=150)
 
 
-def _true_errors(training: dict, history: list[dict]) -> list[str]:
+def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
     """The line on the true error of the epoch that is kept, and of the start; none where no truth was given."""
     errors = {row["epoch"]: row["true_error"] for row in history if "true_error" in row}
     if training["best_epoch"] not in errors:
         return []
     start = f", {errors[0]:.2f} at the start" if training["best_epoch"] and 0 in errors else ""
-    return [f"True error          {errors[training['best_epoch']]:.2f} degrees (mean){start}"]
+    circle = "" if of_pairs else ", modulo 180"
+    return [f"True error          {errors[training['best_epoch']]:.2f} degrees (mean{circle}){start}"]
 
 
-def training_text(training: dict, model: str, warnings: list[str], history: list[dict] | None = None) -> str:
-    """The screen's summary of `train`."""
+def training_text(
+    training: dict, model: str, warnings: list[str], history: list[dict] | None = None, of_pairs: bool = False
+) -> str:
+    """The screen's summary of `train`; of_pairs: the network learned from pairs of images, over the full circle."""
     state = "converged" if training["converged"] else "NOT converged"
     number = training["best_epoch"]
     best = f"number {number} was the best" if number else "none was better than the start"
+    what = "pairs of images" if of_pairs else "particles"
     lines = [
         "",
         f"Model               {model}",
-        f"Method              {training['method'].upper()}, {training['particles']} particles, seed {training['seed']}",
+        f"Method              {training['method'].upper()}, {training['particles']} {what}, seed {training['seed']}",
         f"Epochs              {training['epochs']} ({state}; {best})",
         f"Held-out loss       {training['validation']:.4f}",
-        *_true_errors(training, history or []),
+        *_true_errors(training, history or [], of_pairs),
     ]
     return "\n".join([*lines, *_count(warnings)])
 

@@ -51,7 +51,8 @@ def train(args: argparse.Namespace) -> None:
         results.write_training_figure(out.scratch("training.png"), result.history)
         out.publish(MODEL, "training.csv", "summary.json")
         run.progress.clear()
-        print(results.training_text(result.summary, out.final(MODEL), run.warnings, result.history))
+        of_pairs = card.network == "matching"
+        print(results.training_text(result.summary, out.final(MODEL), run.warnings, result.history, of_pairs))
 
 
 def forget_checkpoint(out: OutputFolder, args: argparse.Namespace) -> None:
