@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+_MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
+
 
 def _number(text: str, at_least: float, above: bool, finite: bool = True) -> float:
     try:
@@ -76,6 +78,8 @@ def positive_int(text: str) -> int:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be 1 or more")
+    if value > _MOST:
+        raise argparse.ArgumentTypeError(f"'{text}' must be at most {_MOST}")
     return value
 
 

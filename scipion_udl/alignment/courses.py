@@ -169,6 +169,9 @@ def _matching(
         raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
     shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
     shape |= {"head": args.head} if args.head else {}
+    if args.input_size and args.input_size > particles.source.box:
+        own = particles.source.box
+        raise UdlError(f"--input-size {args.input_size} is more than the box of these images, {own} px.")
     box = args.input_size or (PUBLISHED_SIZE if args.recipe in PAPER else working_box(particles.source.box))
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
     pairs = pair_items(particles, recipe.particles, args.seed)

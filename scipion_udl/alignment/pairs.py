@@ -182,6 +182,8 @@ def align_pairs(args: argparse.Namespace) -> dict[str, float]:
         network, card = load_model(args.model, device)
         card.check_fits(one.box, one.pixel_size, args.model)
         reach = REACH * one.box if args.max_shift is None else args.max_shift
+        if args.search > 180:
+            raise UdlError(f"--search {args.search:g} goes around the circle more than once: give 180 degrees or less")
         if reach > one.box / 2:
             raise UdlError(f"--max-shift {reach:g} is more than half the box, {one.box / 2:g} px: give a shorter one")
         truth = true_poses(pairs, args.truth) if args.truth else None

@@ -9,6 +9,8 @@ from scipy import fft
 
 from scipion_udl.errors import UdlError
 
+MOST = 1e12  # a factor beyond it leaves no white noise beside it in float32
+
 
 @dataclass(frozen=True)
 class SsnrChange:
@@ -27,6 +29,8 @@ class SsnrChange:
         """Raise UdlError where the change makes no sense in such images; pixel_size: angstrom."""
         if not (self.resolution > 0 and self.factor > 0):
             raise UdlError(f"--ssnr {self}: both numbers, a resolution in angstrom and a factor, must be above 0")
+        if not 1 / MOST <= self.factor <= MOST:
+            raise UdlError(f"--ssnr {self}: give a factor between {1 / MOST:g} and {MOST:g}")
         finest, coarsest = 2 * pixel_size, box * pixel_size
         if not finest < self.resolution < coarsest:
             raise UdlError(

@@ -155,6 +155,10 @@ def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
         (["--joint", "mean"], "--joint is not for the polar network"),
         (["--input-size", "16"], "--input-size is not for the polar network"),
         (["--network", "resnet", "--input-size", "64"], "more than the working box of these particles, 32 px"),
+        (
+            ["--network", "matching", "--method", "udl", "--input-size", "9999"],
+            "9999 is more than the box of these images, 32 px",
+        ),
         (["--network", "resnet", "--input-size", "4", "--widths", "4"], "too small to see anything: give 8 or more"),
         (["--network", "resnet", "--widths", "4,4,4,4,4,4"], "6 blocks halve an image of 32 pixels too often"),
         (["--network", "resnet", "--input-size", "20", "--widths", "4,4,4"], "3 blocks halve an image of 20 pixels"),

@@ -185,6 +185,8 @@ def test_from_photographs_to_aligned_pairs(tmp_path, capsys):
     assert run(*command, "-o", tmp_path / "searched", "--truth", test / "truth.star", "--search", 60) == 0
     searched = np.abs(read_tables(str(tmp_path / "searched" / "pairs.star"))[0].numbers("udlAngleError"))
     assert np.median(searched) < 3
+    assert run(*command, "-o", tmp_path / "no", "--search", 1e9) == 1
+    assert "180 degrees or less" in capsys.readouterr().err
     # spectra of single particles are not what it was trained on
     assert run("align", test / "particles.star", "-o", tmp_path / "no", "--model", model) == 1
     assert "align-pairs" in capsys.readouterr().err

@@ -69,6 +69,8 @@ def test_what_is_finer_than_the_radius_is_the_same_noise_as_without():
         (SsnrChange(5.0, 4.0), "between 144 and 6 A"),
         (SsnrChange(150.0, 4.0), "between 144 and 6 A"),
         (SsnrChange(15.0, 0.0), "must be above 0"),
+        (SsnrChange(15.0, 1e300), "a factor between 1e-12 and 1e\\+12"),
+        (SsnrChange(15.0, 1e-300), "a factor between"),
     ],
 )
 def test_changes_that_such_images_cannot_hold_are_refused(change, message):
