@@ -33,6 +33,7 @@ from scipion_udl.simulate.templates import grid
 PARTS = ("train2017", "val2017")  # the folders of MS-COCO
 NOISES = ("none", "gaussian", "salt-pepper")
 FLAT = 10.0  # grey levels (of 256): the standard deviation below which a patch shows nothing to align
+MOST_SNR = 1e12  # of finite ones
 _PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 _TRIES = 10  # places looked at in a photograph, per patch, before it counts as flat
 _MARGIN = 3  # pixels that splines need around what they read
@@ -81,6 +82,8 @@ class Noise:
             raise UdlError(f"there is no noise '{self.kind}': take one of {', '.join(NOISES)}")
         if not self.snr > 0 or not 0 <= self.share <= 1:
             raise UdlError(f"noise needs an SNR above 0 and a share from 0 to 1, not {self.snr:g} and {self.share:g}")
+        if self.kind == "gaussian" and MOST_SNR < self.snr < np.inf:
+            raise UdlError(f"an SNR of {self.snr:g} is beyond float32: give {MOST_SNR:g} at most, or inf for no noise")
 
     def add(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The images (n, D, D), of variance 1, with noise, float32; Gaussian noise has variance 1, and they SNR."""

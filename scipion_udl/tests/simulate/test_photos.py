@@ -157,3 +157,11 @@ def test_photographs_that_give_nothing_are_one_sentence(photographs, tmp_path, c
     (flat / "torn.jpg").write_bytes(b"no picture")
     assert main(["simulate", str(tmp_path / "out"), "--photos", str(flat), "--box", "32"]) == 1
     assert "torn.jpg cannot be read as a picture" in capsys.readouterr().err
+
+
+def test_noise_that_float32_cannot_hold_is_refused():
+    with pytest.raises(UdlError, match="1e\\+12 at most, or inf"):
+        Noise("gaussian", 1e300)
+    images = np.random.default_rng(3).standard_normal((2, 16, 16)).astype(np.float32)
+    for snr in (1e12, np.inf):
+        assert np.isfinite(Noise("gaussian", snr).add(images, np.random.default_rng(4))).all()
