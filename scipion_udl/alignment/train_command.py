@@ -74,7 +74,7 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
         args.method = known[1].method if known else "judl" if args.network == "polar" else "udl"
     plan = course(args, run.particles, known)
     if plan.name == "resnet" and args.method == "judl" and known is None:
-        run.warn("JUDL of the pair network is meant to go on from a UDL model (--model): without, it may learn nothing.")
+        run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
     settings = TrainingSettings(
         args.method, args.epochs, args.lr, seed=args.seed, network=args.network, name=args.recipe
     )

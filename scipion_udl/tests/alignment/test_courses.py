@@ -193,6 +193,7 @@ def test_a_start_model_must_be_of_the_network_that_is_trained(views, udl, matchi
 def test_a_joint_model_is_not_trained_on_by_pairs(views, tmp_path, capsys):
     joint = ["--network", "resnet", "--method", "judl"]
     assert train(views, tmp_path / "judl", *joint, "--epochs", 1, *NARROW) == 0
+    assert "goes on from a UDL model" in capsys.readouterr().err
     command = ["--network", "resnet", "--method", "udl", "--model", tmp_path / "judl" / "model.safetensors"]
     said = sentence(capsys, "train", views / "particles.star", "-o", tmp_path / "out", "--epochs", 1, *command)
     assert "is a judl model: train it on with --method judl" in said
