@@ -239,7 +239,7 @@ class _Training:
         tensors.update({f"extra.{k}": v.contiguous() for k, v in self.objective.extra.state_dict().items()})
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors.update({f"adam.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in values.items()})
-        saved = {"method": self.settings.method, "state": asdict(self.state)}
+        saved = {"method": self.settings.method, "of": self._fingerprint(), "state": asdict(self.state)}
         write_tensors(path, tensors, {"training": json.dumps(saved)})
 
     def resume(self, path: str) -> None:
@@ -251,6 +251,7 @@ class _Training:
             tensors, saved = self.team.by_first(lambda: _read_checkpoint(path, self.samples.known.device))
             if saved["method"] != self.settings.method:
                 raise ValueError(saved["method"])
+            self._check_same(path, saved["of"])
             self.best = _with_prefix(tensors, "best.")
             self.network.load_state_dict(self.best)  # that they fit is seen now, not at the end
             self.network.load_state_dict(_with_prefix(tensors, "now."))
@@ -266,6 +267,26 @@ class _Training:
                 f"The checkpoint {path} is damaged, or of another network or method: go on with the options that it "
                 "was begun with, or start anew with --overwrite."
             ) from None
+
+    def _fingerprint(self) -> dict:
+        """What a training that goes on must have in common with the one that was stopped."""
+        known, settings = self.samples.known, self.settings
+        return {
+            "number of particles": len(self.samples),
+            "size of the input": list(known.shape[1:]),
+            "input": round(float(known[: self.held].double().std()), 4),
+            "seed": settings.seed,
+            "batch": settings.batch,
+            "recipe": settings.name,
+        }
+
+    def _check_same(self, path: str, saved: dict) -> None:
+        for name, mine in self._fingerprint().items():
+            if saved[name] != mine:
+                raise UdlError(
+                    f"The checkpoint {path} is of another training ({name}: {saved[name]}, here {mine}): go on with "
+                    "the same particles and options, or start anew with --overwrite."
+                )
 
 
 def _read_checkpoint(path: str, device: torch.device) -> tuple[dict[str, torch.Tensor], dict]:

@@ -191,7 +191,7 @@ def test_particles_are_not_overwritten_by_their_alignment(fails, folder):
 
 
 @pytest.mark.parametrize("command", ["train", "align"])
-@pytest.mark.parametrize("gpu", ["0", "3", "0,1"])
+@pytest.mark.parametrize("gpu", ["0", "3"])
 def test_a_gpu_that_is_absent(fails, monkeypatch, command, gpu):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

@@ -107,6 +107,18 @@ def test_continued_training_is_uninterrupted_training_bit_by_bit(spectra, method
     assert whole.summary == continued.summary
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"seed": 6}, "seed: 5, here 6"), ({"batch": 32}, "batch: 64, here 32"), ({}, "number of particles")],
+)
+def test_a_training_does_not_go_on_with_other_particles_or_options(spectra, tmp_path, other, said):
+    path = str(tmp_path / "checkpoint.safetensors")
+    train(spectra[0], epochs=1, checkpoint=path)
+    data = spectra[0] if other else spectra[0][:-10]
+    with pytest.raises(UdlError, match=said):
+        train(data, epochs=2, checkpoint=path, **other)
+
+
 def test_a_finished_training_has_nothing_left_to_do(spectra, tmp_path):
     path = str(tmp_path / "checkpoint.safetensors")
     first, _ = train(spectra[0], epochs=4, checkpoint=path)
