@@ -38,7 +38,7 @@ class Row:
 
 
 ROWS = (
-    Row("published", "published recipe, narrow", ("--network", "resnet", "--method", "udl", *PAPER), 60),
+    Row("published", "published recipe, narrow", ("--network", "resnet", "--method", "udl", *PAPER), 30),
     Row("rate", "the same, learning rate 2e-3",
         ("--network", "resnet", "--method", "udl", *PAPER, "--lr", "2e-3"), 30),
     Row("circle", "the same, angle as a point on a circle",
