@@ -239,23 +239,21 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("photographs (with --photos)")
     group.add_argument("--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017")
     group.add_argument(
-        "--patches", type=take.positive_int, default=1, metavar="N", help="patches from each photograph (1)"
+        "--patches", type=take.positive_int, metavar="N", help="patches from each photograph (1)"
     )
     group.add_argument(
         "--flat",
         type=take.not_negative,
-        default=10.0,
         metavar="LEVELS",
         help="leave out patches whose grey values have a standard deviation below this, of 256 levels (10)",
     )
     group.add_argument(
         "--noise",
         choices=["none", "gaussian", "salt-pepper"],
-        default="none",
         help="none (default); gaussian, of strength --snr; salt-pepper, in the --share of pixels",
     )
     group.add_argument(
-        "--share", type=take.fraction, default=0.1, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
+        "--share", type=take.fraction, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
     )
     group = parser.add_argument_group("microscope")
     group.add_argument("--no-ctf", action="store_true", help="no CTF")
@@ -264,16 +262,13 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "--defocus",
         type=take.positive,
         nargs=2,
-        default=[0.5, 2.0],
         metavar=("MIN", "MAX"),
         help="range of the defocus in micrometers, one value per particle (0.5 2.0)",
     )
-    group.add_argument("--voltage", type=take.positive, default=300.0, metavar="KV", help="in kV (300)")
-    group.add_argument(
-        "--cs", type=take.not_negative, default=2.7, metavar="MM", help="spherical aberration in mm (2.7)"
-    )
-    group.add_argument("--amplitude-contrast", type=take.fraction, default=0.07, metavar="Q", help="0 to 1 (0.07)")
-    group.add_argument("--b-factor", type=take.not_negative, default=50.0, metavar="A2", help="envelope in A^2 (50)")
+    group.add_argument("--voltage", type=take.positive, metavar="KV", help="in kV (300)")
+    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="0 to 1 (0.07)")
+    group.add_argument("--b-factor", type=take.not_negative, metavar="A2", help="envelope in A^2 (50)")
     _add_computing(parser, seed=1)
 
 

@@ -17,7 +17,7 @@ from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.parameters import write_parameters
+from scipion_udl.simulate.parameters import settle_options, write_parameters
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
 from scipion_udl.simulate.ssnr import SsnrChange
@@ -40,8 +40,7 @@ def simulate(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     if args.pixel_sizes and not args.centers:
         raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
-    if args.part or args.patches != 1 or args.noise != "none":
-        raise UdlError("--part, --patches and --noise are for --photos: --snr sets the noise of a view (inf: none)")
+    settle_options(args)
     OutputFolder(args.output, args.overwrite).check()
     if args.centers:
         _simulate_centers(args)

@@ -1,4 +1,5 @@
-"""parameters.json: all that a simulation was made with, so that it can be made again."""
+"""What a simulation is made with: the options of views and of photographs, and parameters.json, which holds them all
+so that it can be made again."""
 
 from __future__ import annotations
 
@@ -9,14 +10,46 @@ import os
 import shlex
 
 from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+from scipion_udl.simulate.ctf import CtfSettings
 
 # What tells where or how quickly a simulation is made, not what it is.
 _NOT_THE_SET = {"run", "command", "output", "debug", "overwrite", "gpu", "threads", "batch"}
-# What says nothing without --photos, and what says nothing with it.
-_OF_PHOTOS = {"part", "patches", "flat", "noise", "share"}
-_OF_VIEWS = {"ssnr", "no_ctf", "signed", "defocus", "voltage", "cs", "amplitude_contrast", "b_factor"}
+_CTF = CtfSettings()
+# What says nothing without --photos, and what says nothing with it, as it is where it was not given. The command line
+# leaves it None until then, so that what was given shows.
+_OF_PHOTOS = {"part": None, "patches": 1, "flat": 10.0, "noise": "none", "share": 0.1}
+_OF_VIEWS = {
+    "clean": False,
+    "ssnr": None,
+    "pixel_sizes": None,
+    "no_ctf": False,
+    "signed": False,
+    "defocus": list(_CTF.defocus),
+    "voltage": _CTF.voltage,
+    "cs": _CTF.cs,
+    "amplitude_contrast": _CTF.amplitude_contrast,
+    "b_factor": _CTF.b_factor,
+}
 # Files and folders, which a later call may name from elsewhere.
 _PATHS = ("centers", "photos")
+
+
+def settle_options(args: argparse.Namespace) -> None:
+    """Fill in the options of views, or with args.photos those of photographs, that were not given.
+
+    args: as made by :mod:`scipion_udl.cli`. Raises UdlError where one of the other kind was given.
+    """
+    own, others = (_OF_PHOTOS, _OF_VIEWS) if args.photos else (_OF_VIEWS, _OF_PHOTOS)
+    given = [name for name in others if all(getattr(args, name) is not nothing for nothing in (None, False))]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        if args.photos:
+            raise UdlError(f"{option} is not for photographs: leave it away (--noise is, and they have no CTF)")
+        raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
+    for name, value in own.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def write_parameters(path: str, args: argparse.Namespace, **resolved: object) -> None:
@@ -25,7 +58,7 @@ def write_parameters(path: str, args: argparse.Namespace, **resolved: object) ->
     args: as made by :mod:`scipion_udl.cli`; resolved: what the command chose where an option was left away, such as
     ``box``. Paths are made absolute.
     """
-    left_out = _NOT_THE_SET | (_OF_VIEWS if args.photos else _OF_PHOTOS)
+    left_out = _NOT_THE_SET | set(_OF_VIEWS if args.photos else _OF_PHOTOS)
     options = {key: value for key, value in vars(args).items() if key not in left_out} | resolved
     options = {key: _plain(value) for key, value in options.items() if value is not None and value is not False}
     for key in _PATHS:

@@ -27,7 +27,7 @@ from scipion_udl.io.tables import quote, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.simulate.command import particle_tables
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.parameters import write_parameters
+from scipion_udl.simulate.parameters import settle_options, write_parameters
 from scipion_udl.simulate.templates import grid
 
 PARTS = ("train2017", "val2017")  # the folders of MS-COCO
@@ -212,10 +212,8 @@ def simulate_photos(args: argparse.Namespace) -> None:
     Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star; udlPhotograph is the file it is from.
     args as made by :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
     """
+    settle_options(args)
     OutputFolder(args.output, args.overwrite).check()
-    for name in ("clean", "ssnr", "pixel_sizes"):
-        if getattr(args, name):
-            raise UdlError(f"--{name.replace('_', '-')} is not for photographs: leave it away (--noise none is clean)")
     if args.count is not None and args.count < 2:
         raise UdlError("--count 1 makes no pair of copies: give 2 or more")
     pairs = PhotoPairs(

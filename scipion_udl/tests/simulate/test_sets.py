@@ -199,14 +199,38 @@ def test_pairs_of_photographs_are_made_again_from_their_parameters(tmp_path):
     assert np.array_equal(images(tmp_path / "one" / "particles.mrcs"), images(tmp_path / "two" / "particles.mrcs"))
 
 
-@pytest.mark.parametrize("option", [["--clean"], ["--ssnr", "10:4"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--clean"],
+        ["--ssnr", "10:4"],
+        ["--pixel-sizes", "1:2"],
+        ["--no-ctf"],
+        ["--signed"],
+        ["--defocus", "0.5", "2"],
+        ["--voltage", "300"],
+        ["--cs", "0"],
+        ["--amplitude-contrast", "0.1"],
+        ["--b-factor", "0"],
+    ],
+)
 def test_options_of_views_are_refused_with_photographs(tmp_path, capsys, option):
     assert run("simulate", tmp_path / "out", "--photos", tmp_path, *option) == 1
     assert f"{option[0]} is not for photographs" in error_of(capsys)
 
 
-@pytest.mark.parametrize("option", [["--noise", "gaussian"], ["--patches", "2"], ["--part", "train2017"]])
+@pytest.mark.parametrize(
+    "option", [["--part", "train2017"], ["--patches", "1"], ["--flat", "0"], ["--noise", "none"], ["--share", "0"]]
+)
 def test_options_of_photographs_are_refused_without_them(tmp_path, capsys, option):
-    assert run("simulate", tmp_path / "out", "--phantom", "hook", "--box", BOX, "--count", 2, *option) == 1
-    assert f"{option[0]}" in error_of(capsys)
+    assert run("simulate", tmp_path / "out", *SMALL, *option) == 1
+    assert f"{option[0]} is for --photos" in error_of(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_not_given_is_in_the_parameters_too(tmp_path):
+    assert run("simulate", tmp_path / "out", *SMALL, "--box", BOX, "--cs", "0") == 0
+    options = json.loads((tmp_path / "out" / "parameters.json").read_text())["options"]
+    assert (options["defocus"], options["voltage"], options["cs"]) == ([0.5, 2.0], 300.0, 0.0)
+    assert (options["amplitude_contrast"], options["b_factor"]) == (0.07, 50.0)
+    assert "share" not in options
