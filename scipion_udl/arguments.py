@@ -6,6 +6,7 @@ argparse prints the message of an ArgumentTypeError behind the option's name.
 from __future__ import annotations
 
 import argparse
+import math
 
 _MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
 
@@ -15,8 +16,11 @@ def _number(text: str, at_least: float, above: bool, finite: bool = True) -> flo
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    if value != value or (finite and value == float("inf")) or value < at_least or (above and value == at_least):
-        raise argparse.ArgumentTypeError(f"'{text}' must be {'above' if above else 'at least'} {at_least:g}")
+    limit = f"{'above' if above else 'at least'} {at_least:g}"
+    if math.isnan(value) or (finite and math.isinf(value)):
+        raise argparse.ArgumentTypeError(f"'{text}' must be a {'finite ' if finite else ''}number {limit}")
+    if value < at_least or (above and value == at_least):
+        raise argparse.ArgumentTypeError(f"'{text}' must be {limit}")
     return value
 
 
@@ -52,11 +56,11 @@ def ssnr(text: str) -> tuple[float, float]:
 
 
 def numbered(text: str) -> tuple[int, float]:
-    """A whole number and a pixel size above 0: N:A."""
+    """A whole number from 0 and a pixel size above 0: N:A."""
     number, colon, value = text.partition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
-    return positive_int(number), positive(value)
+    return _whole(number, 0), positive(value)
 
 
 def seed(text: str) -> int:
@@ -72,12 +76,16 @@ def seed(text: str) -> int:
 
 def positive_int(text: str) -> int:
     """A whole number from 1."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be 1 or more")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"'{text}' must be {least} or more")
     if value > _MOST:
         raise argparse.ArgumentTypeError(f"'{text}' must be at most {_MOST}")
     return value

@@ -1,4 +1,4 @@
-"""A folder of templates, one numbered sub-folder each: FOLDER/<n>/ori.png for n = 1, 2, ..."""
+"""A folder of templates, one numbered sub-folder each: FOLDER/<n>/ori.png for n = 1, 2, ... (or from 0)"""
 
 from __future__ import annotations
 

@@ -59,7 +59,12 @@ def _simulate_centers(args: argparse.Namespace) -> None:
         for one in prepared:
             print(_simulate_one(*one), end="\n\n")
         write_parameters(out.scratch("parameters.json"), args)
-    print(f"{len(prepared)} sets of {args.count} particles, one of each template, are in {args.output}")
+    sets, particles = _counted(len(prepared), "set"), _counted(args.count, "particle")
+    print(f"{sets} of {particles}, one of each template: in {args.output}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _refuse_others(output: str, own: list[str]) -> None:

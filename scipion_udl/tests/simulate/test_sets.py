@@ -63,6 +63,14 @@ def test_each_template_of_a_folder_gives_a_set_of_its_own_view(tmp_path, centers
         assert like[name] > 0.98 > max(value for n, value in like.items() if n != name)
 
 
+def test_numbers_may_begin_with_0(tmp_path, capsys):
+    draw(tmp_path / "centers" / "0" / "ori.png", "hook")
+    options = ["--centers", tmp_path / "centers", "--shift", "3", "--pixel-sizes", "0:2.5", "--count", "1"]
+    assert run("simulate", tmp_path / "out", *options) == 0
+    assert "1 set of 1 particle, one of each" in capsys.readouterr().out
+    assert open_particles(str(tmp_path / "out" / "0" / "particles.star")).pixel_size == pytest.approx(2.5)
+
+
 def test_no_two_sets_share_poses_or_noise(tmp_path, centers):
     assert run("simulate", tmp_path / "out", "--centers", centers, *SMALL, "--clean", "--no-ctf") == 0
     angles = [located_truth(str(tmp_path / "out" / n / "truth.star"))[1].angle for n in ("2", "10")]
