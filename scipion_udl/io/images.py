@@ -53,7 +53,8 @@ def read_picture(path: str) -> np.ndarray:
             if picture.mode in ("P", "RGBA", "LA", "CMYK", "YCbCr"):
                 picture = picture.convert("RGB")
             image = np.asarray(picture, np.float32)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    # a torn png is a SyntaxError to PIL, and a header that claims a picture beyond measure a "bomb"
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UdlError(f"{path} cannot be read as a picture: {error}") from None
     image = image @ _GREY if image.ndim == 3 else image
     if not np.isfinite(image).all():

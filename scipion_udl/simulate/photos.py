@@ -118,8 +118,9 @@ class PhotoPairs:
     files: the photographs; box: pixels of the copies; patches: how many from each photograph; max_shift: the patch's
     middle lies up to this many pixels off the middle of a copy in x and in y, by whole pixels unless ``subpixel``;
     flat: standard deviation in grey levels (of 256) below which a patch is not taken; noise: see :class:`Noise`.
-    ``rejected`` counts, once pairs were made, the photographs that are "small" (the region does not fit) or "flat"
-    (no place of :data:`_TRIES` looked at was not). Raises UdlError for values that make no pairs.
+    ``rejected`` counts, once pairs were made, the photographs that are "small" (the region does not fit), "flat"
+    (no place of :data:`_TRIES` looked at was not) or "broken" (they cannot be read; ``broken`` is what is wrong with
+    the first). Raises UdlError for values that make no pairs.
     """
 
     files: list[str]
@@ -139,6 +140,7 @@ class PhotoPairs:
                 f"shifts up to {self.max_shift:g} pixels do not fit a box of {self.box}; take less than half"
             )
         self.rejected: Counter[str] = Counter()
+        self.broken = ""
         self._grid = grid(self.box)
         axis = np.arange(-self.reach, self.reach + 1)
         self._disc = np.hypot(*np.meshgrid(axis, axis)) <= self.box / 2
@@ -150,8 +152,14 @@ class PhotoPairs:
 
     def __iter__(self) -> Iterator[PatchPair]:
         self.rejected.clear()
+        self.broken = ""
         for number, path in enumerate(self.files):
-            photograph = _grey_levels(read_picture(path))
+            try:
+                photograph = _grey_levels(read_picture(path))
+            except UdlError as error:
+                self.broken = self.broken or str(error)
+                self.rejected["broken"] += 1
+                continue
             if min(photograph.shape) < 2 * self.reach + 1:
                 self.rejected["small"] += 1
                 continue
@@ -273,11 +281,14 @@ def write_pairs(
 
 def _nothing(pairs: PhotoPairs) -> str:
     side, reasons = 2 * pairs.reach + 1, pairs.rejected
+    if reasons["broken"] == len(pairs.files):
+        return f"none of the {len(pairs.files)} photographs can be read; the first: {pairs.broken}"
+    unread = f"{reasons['broken']} cannot be read (the first: {pairs.broken}), " if pairs.broken else ""
     return (
-        f"none of the {len(pairs.files)} photographs gives a patch: {reasons['small']} are smaller than the {side} x "
-        f"{side} pixels that a box of {pairs.box} with shifts up to {pairs.max_shift:g} needs, {reasons['flat']} are "
-        f"flat (standard deviation below {pairs.flat:g} grey levels); give a smaller --box or --shift, or other "
-        "photographs"
+        f"none of the {len(pairs.files)} photographs gives a patch: {unread}{reasons['small']} are smaller than the "
+        f"{side} x {side} pixels that a box of {pairs.box} with shifts up to {pairs.max_shift:g} needs, "
+        f"{reasons['flat']} are flat (standard deviation below {pairs.flat:g} grey levels); give a smaller --box or "
+        "--shift, or other photographs"
     )
 
 
@@ -287,6 +298,12 @@ def _summary(args: argparse.Namespace, pairs: PhotoPairs, count: int) -> str:
         f"turned by any angle, off centre by up to {pairs.max_shift:g} px; {pairs.noise}; seed {pairs.seed}",
         f"particles.mrcs, particles.star and truth.star are in {args.output}: items 2k-1 and 2k are a pair",
     ]
-    words = {"small": "too small for this box and shift", "flat": f"flat (deviation below {pairs.flat:g} grey levels)"}
+    if args.count and args.count == count + 1:
+        lines.insert(1, f"{count} particles of the {args.count} asked for: there are two in a pair")
+    words = {
+        "broken": f"they cannot be read; the first: {pairs.broken}",
+        "small": "too small for this box and shift",
+        "flat": f"flat (deviation below {pairs.flat:g} grey levels)",
+    }
     lines[1:1] = [f"{number} photographs left out: {words[why]}" for why, number in sorted(pairs.rejected.items())]
     return "\n".join(lines)

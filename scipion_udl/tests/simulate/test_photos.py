@@ -143,7 +143,31 @@ def test_the_command_writes_pairs_and_their_truth(photographs, tmp_path, capsys)
     assert abs(np.median([np.corrcoef(patches[k], patches[k - 1])[0, 1] for k in range(2, 12, 2)])) < 0.8
     few = tmp_path / "few"
     assert main(["simulate", str(few), *command[2:], "--count", "5", "--shift", "4"]) == 0
+    assert "4 particles of the 5 asked for" in capsys.readouterr().out
     assert len(open_particles(str(few / "particles.star"))) == 4  # whole pairs
+
+
+def test_a_broken_photograph_is_left_out_and_changes_no_other(photographs, tmp_path, capsys):
+    with_it, without = tmp_path / "with", tmp_path / "without"
+    for folder in (with_it, without):
+        folder.mkdir()
+        (folder / "a.png").write_bytes((photographs / "train2017" / "coins.png").read_bytes())
+    whole = (photographs / "val2017" / "moon.png").read_bytes()
+    (with_it / "b.png").write_bytes(whole[: len(whole) // 2])
+    (with_it / "c.png").write_bytes(b"no picture")
+    stacks = []
+    for folder in (with_it, without):
+        out = tmp_path / f"out_{folder.name}"
+        assert main(["simulate", str(out), "--photos", str(folder), "--box", str(BOX), "--shift", "4"]) == 0
+        stacks.append(open_particles(str(out / "particles.star")).read(np.arange(2)))
+        said = capsys.readouterr().out
+        assert ("2 photographs left out: they cannot be read; the first: " in said) == (folder is with_it)
+        assert ("b.png" in said) == (folder is with_it)
+    assert np.array_equal(*stacks)
+    (with_it / "a.png").unlink()
+    assert main(["simulate", str(tmp_path / "no"), "--photos", str(with_it), "--box", str(BOX)]) == 1
+    assert "none of the 2 photographs can be read" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_photographs_that_give_nothing_are_one_sentence(photographs, tmp_path, capsys):
