@@ -367,7 +367,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--symmetry",
         type=take.positive_int,
         metavar="N",
-        help="the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
+        help="with --truth: the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
     )
     _add_output(parser)
     parser.add_argument(

@@ -72,13 +72,15 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
     args: aligned, truth, reference, pairs, symmetry, mask_radius, output, overwrite, pixel_size, gpu, threads, batch as
     the command line gives them. Returns the figures. Raises UdlError for wrong input.
     """
+    if args.symmetry and not args.truth:
+        raise UdlError("--symmetry counts in the comparison with true poses: give --truth, too, or leave it away")
     with OutputFolder(args.output, overwrite=args.overwrite) as out:
         job = _Evaluation(args, out)
+        if args.pairs and len(job.source) < 2:
+            raise UdlError(f"{args.aligned} holds one particle: there is no next one to compare it with")
         reference = _reference(job) if args.reference else None
         if args.truth:
             _against_truth(job)
-        elif args.pairs and len(job.source) < 2:
-            raise UdlError(f"{args.aligned} holds one particle: there is no next one to compare it with")
         weight = torch.from_numpy(soft_circle(job.source.box, job.radius)).to(job.device)
         progress = Progress()
         parts = read_parts(job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show)
@@ -117,6 +119,9 @@ def _against_truth(job: _Evaluation) -> None:
     rows, true_rows = join(source.locations(), images)
     if not len(rows):
         raise UdlError(f"{path} names none of the images of {source.path}: give the truth of these very particles")
+    following = np.flatnonzero(np.diff(rows) == 1)
+    if job.args.pairs and not len(following):
+        raise UdlError(f"{path} holds no two particles that follow each other in {source.path}")
     found, truth = job.poses[rows], truth[true_rows]
     job.figures |= compare(found, truth, source.pixel_size, symmetry) | bias(found, truth)
     print(evaluation_tables.truth_table(job.figures, symmetry, source.path, path))
@@ -127,15 +132,14 @@ def _against_truth(job: _Evaluation) -> None:
     job.rows.append(lambda part: evaluation_figures.draw_errors(part, errors, shift, "particles"))
     _write_errors(job, rows, errors, shift)
     if job.args.pairs:
-        _pairs_against_truth(job, rows, found, truth)
+        _pairs_against_truth(job, rows, following, found, truth)
 
 
-def _pairs_against_truth(job: _Evaluation, rows: np.ndarray, found: Poses, truth: Poses) -> None:
-    """found, truth: poses (M,) of the particles in ``rows`` (M,) of the table."""
+def _pairs_against_truth(
+    job: _Evaluation, rows: np.ndarray, first: np.ndarray, found: Poses, truth: Poses
+) -> None:
+    """found, truth: poses (M,) of the particles in ``rows`` (M,) of the table; first: those whose next one follows."""
     symmetry = job.args.symmetry
-    first = np.flatnonzero(np.diff(rows) == 1)
-    if not len(first):
-        raise UdlError(f"{job.args.truth} holds no two particles that follow each other in {job.source.path}")
     turns = relative_poses(found, first), relative_poses(truth, first)
     centre = invert(truth[first]).shift
     job.figures |= compare_pairs(*turns, centre, job.source.pixel_size, symmetry)

@@ -142,7 +142,7 @@ class ProtUdlEvaluate(ProtUdlBase):
         elif self.truthFrom.get() == TRUTH_SET:
             options += f" --truth {shlex.quote(self._getExtraPath(TRUE_POSES))}"
         options += self._referenceOption()
-        if self.symmetry.get() > 1:
+        if self.symmetry.get() > 1 and self.truthFrom.get() != TRUTH_UNKNOWN:
             options += f" --symmetry {self.symmetry.get()}"
         return (options + " --pairs" if self.doPairs else options).strip()
 

@@ -147,6 +147,11 @@ class TestUdlEvaluate(BaseTest):
         self.launchProtocol(run)
         self.assertEqual((self.figures(run)["particles"], self.figures(run)["within_5"]), (COUNT - 1, 1))
 
+    def test_the_symmetry_goes_with_true_poses_only(self) -> None:
+        self.assertNotIn("--symmetry", self.newRun(symmetry=4)._evaluateOptions())  # the engine would refuse it
+        known = self.newRun(symmetry=4, truthFrom=1, truthFile=str(self.folder / "truth.star"))
+        self.assertIn("--symmetry 4", known._evaluateOptions())
+
     def test_what_cannot_be_evaluated_is_said_before_the_run(self) -> None:
         bare = self.launchProtocol(self.newProtocol(ProtUdlImportParticles, filePath=str(self.folder / "p.mrcs")))
         self.assertIn("no 2D alignment", "\n".join(self.newRun(bare).validate()))

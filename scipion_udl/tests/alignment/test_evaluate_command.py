@@ -131,7 +131,7 @@ def test_an_unaligned_average_does_not_match_the_reference(run):
     assert call(aligned="identity.star", reference="data/template.mrc")["correlation"] < 0.97
 
 
-def test_wrong_input_ends_in_one_sentence(run):
+def test_wrong_input_ends_in_one_sentence(run, capsys):
     call, _, _ = run
     write_stack("other.mrcs", np.zeros((2, BOX, BOX)), PIXEL)
     write_stack("small.mrc", np.zeros((20, 20)), PIXEL)
@@ -140,6 +140,7 @@ def test_wrong_input_ends_in_one_sentence(run):
     write_truth("every_other.star", run[1], subset)
     cases = [
         ({"truth": "every_other.star", "pairs": True}, "no two particles that follow each other"),
+        ({"symmetry": 4, "reference": "data/template.mrc"}, "give --truth, too"),
         ({"mask_radius": BOX}, "more than half the box"),
         ({"truth": "nowhere.star"}, "nowhere.star"),
         ({"truth": "data/particles.star"}, "no true poses"),
@@ -154,6 +155,7 @@ def test_wrong_input_ends_in_one_sentence(run):
         with pytest.raises(UdlError, match=words) as error:
             call(**options)
         assert "\n" not in str(error.value)
+        assert "rotation" not in capsys.readouterr().out  # no half table before it
         assert not os.path.exists("out")
 
 
@@ -256,7 +258,7 @@ def test_the_table_of_the_authors_is_evaluated_like_ours(run):
     assert float(read_rows("again/errors.csv")[-1]["score"]) == pytest.approx(0.9)
 
 
-def test_one_particle_has_nothing_to_agree_with(run):
+def test_one_particle_has_nothing_to_agree_with(run, capsys):
     call, _, found = run
     write_particles("one.star", "data/particles.mrcs", [0])
     source = open_particles("one.star")
@@ -264,3 +266,8 @@ def test_one_particle_has_nothing_to_agree_with(run):
     assert call(aligned="one_aligned.star") == {"particles": 1}
     with pytest.raises(UdlError, match="no next one"):
         call(aligned="one_aligned.star", pairs=True, output="again")
+    write_truth("one_truth.star", run[1], np.array([0]))
+    capsys.readouterr()
+    with pytest.raises(UdlError, match="no next one"):
+        call(aligned="one_aligned.star", truth="one_truth.star", pairs=True, output="again")
+    assert "rotation" not in capsys.readouterr().out
