@@ -386,7 +386,7 @@ def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
         "turn and shift the second image of each pair onto the first",
         "Items 2k-1 and 2k of INPUT are a pair; with SECOND, item k of both. The model gives the turn: a matching "
         "network over the full circle, one of spectra (polar, resnet) modulo 180. The shift, and which of two turns is "
-        "right, comes from the correlation of what both images show. Writes OUT/pairs.star.",
+        "right, comes from the correlation of what both images show. Writes OUT/pairs.star and summary.json.",
         _align_pairs,
     )
     parser.add_argument("input", metavar="INPUT", help=_INPUT)

@@ -8,6 +8,7 @@ tells the correlation of what both images show (overlap.py).
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from scipion_udl.alignment.geometry import Poses, compose, invert, wrap
 from scipion_udl.alignment.overlap import OverlapCorrelation
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.results import write_json
+from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
@@ -164,7 +167,7 @@ def _flat(images: torch.Tensor) -> torch.Tensor:
 
 
 def align_pairs(args: argparse.Namespace) -> dict[str, float]:
-    """`scipion-udl align-pairs`: OUT/pairs.star, a summary on the screen; errors against --truth.
+    """`scipion-udl align-pairs`: OUT/pairs.star and summary.json, a summary on the screen; errors against --truth.
 
     args: input, second (or None), output, overwrite, model, truth, max_shift, search, gpu, threads, batch, pixel_size.
     Returns the figures that are printed. Raises UdlError for wrong input.
@@ -176,7 +179,8 @@ def align_pairs(args: argparse.Namespace) -> dict[str, float]:
         pairs = pair_up(one, other)
         read = [source.path for source in (one, other) if source] + [file for file, _ in one.locations()]
         out.spare([*read, args.model, args.truth, *(file for file, _ in (other.locations() if other else []))])
-        for warning in dict.fromkeys(one.warnings + (other.warnings if other else [])):
+        warnings = list(dict.fromkeys(one.warnings + (other.warnings if other else [])))
+        for warning in warnings:
             print(f"Warning: {warning}", file=sys.stderr)
         print(f"Device: {describe(device)}", flush=True)
         network, card = load_model(args.model, device)
@@ -195,6 +199,7 @@ def align_pairs(args: argparse.Namespace) -> dict[str, float]:
         if truth is not None:
             figures |= _errors(found.poses, *truth, table)
         write_tables(out.scratch("pairs.star"), [table])
+        write_json(out.scratch("summary.json"), _record(args, one, describe(device), reach, figures, warnings))
     print(_summary(figures, args))
     return figures
 
@@ -257,4 +262,31 @@ def _summary(figures: dict[str, float], args: argparse.Namespace) -> str:
         )
         within = ", ".join(f"{figures[f'within_{limit}']:.1%} within {limit}" for limit in (5, 10, 30))
         lines.append(f"{within} degrees; shift error {figures['shift_median']:.2f} px in the median")
-    return "\n".join([*lines, f"pairs.star is in {args.output}"])
+    return "\n".join([*lines, f"pairs.star and summary.json are in {args.output}"])
+
+
+def _record(
+    args: argparse.Namespace,
+    source: ParticleSource,
+    device: str,
+    reach: float,
+    figures: dict[str, float],
+    warnings: list[str],
+) -> dict:
+    """The content of summary.json; reach: the farthest shift, pixels."""
+    return {
+        "version": __version__,
+        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "input": args.input,
+        "second": args.second,
+        "model": args.model,
+        "truth": args.truth,
+        "box": source.box,
+        "pixel_size": source.pixel_size,
+        "pixel_size_known": source.pixel_size_known,
+        "max_shift": reach,
+        "search": args.search,
+        "device": device,
+        "figures": figures,
+        "warnings": warnings,
+    }

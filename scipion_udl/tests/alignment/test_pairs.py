@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from scipy import ndimage
 from scipion_udl.alignment.geometry import Poses, compose, invert, rotations, wrap
 from scipion_udl.alignment.pairs import PairAligner, pair_up, true_poses
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
@@ -119,6 +122,15 @@ def test_spectra_leave_two_ways_and_correlation_settles_them(particles, model, t
     assert np.minimum(error, 180 - error).mean() < 6  # the network's; single images at SNR 0.1 settle the rest
     assert (error < 90).mean() > 0.7
     assert np.allclose(np.abs(table.numbers("udlAngleError")), error, atol=1e-3)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["command"].startswith("scipion-udl ")
+    assert (summary["input"], summary["second"], summary["version"]) == (str(star), None, __version__)
+    assert "CPU" in summary["device"]
+    figures = summary["figures"]
+    assert figures["pairs"] == 30
+    assert figures["score"] == pytest.approx(table.numbers("rlnParticleFigureOfMerit").mean(), abs=1e-5)
+    assert figures["rotation_mean"] == pytest.approx(error.mean(), abs=1e-3)
+    assert figures["within_30"] == pytest.approx((error < 30).mean())
 
 
 def test_chunks_do_not_count(pairs):
