@@ -45,7 +45,7 @@ def settle_options(args: argparse.Namespace) -> None:
     if given:
         option = f"--{given[0].replace('_', '-')}"
         if args.photos:
-            raise UdlError(f"{option} is not for photographs: leave it away (they have no CTF, and --noise none is clean)")
+            raise UdlError(f"{option} is not for photographs: leave it away (no CTF is made, --noise none is clean)")
         raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
     for name, value in own.items():
         if getattr(args, name) is None:
