@@ -135,7 +135,7 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return count(*arguments)
 
-    epoch = training._epoch
+    epoch = training._Training.epoch
 
     def count(*arguments):
         row = epoch(*arguments)
@@ -143,11 +143,11 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_epoch", stop_after_two)
+        patch.setattr(training._Training, "epoch", stop_after_two)
         assert run(*words) == 130
     assert epochs == [1, 2]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_epoch", count)
+        patch.setattr(training._Training, "epoch", count)
         assert run(*words, "--continue") == 0
     assert epochs[2] == 3
     assert_same_bytes(out, tmp_path / "out", [*TABLES, "model.safetensors"])
@@ -254,7 +254,8 @@ def test_a_udl_model_aligns_too(particles, few, udl_model, tmp_path):
 
 def test_a_model_is_trained_on_with_its_own_method_alone(particles, udl_model, tmp_path, capsys):
     start = udl_model / "model.safetensors"
-    assert run("train", particles / "particles.star", "-o", tmp_path / "a", "--model", start) == 1
+    joint = ["--model", start, "--method", "judl"]
+    assert run("train", particles / "particles.star", "-o", tmp_path / "a", *joint) == 1
     assert "--method udl" in capsys.readouterr().err
     words = ["--model", start, "--method", "udl", "--epochs", 2]
     assert run("train", particles / "particles.star", "-o", tmp_path / "b", *words) == 0
