@@ -176,6 +176,15 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("output", metavar="OUT", help="folder for the results, made new")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+    _add_view(parser)
+    _add_particles(parser)
+    _add_photographs(parser)
+    _add_transfer(parser)
+    _add_computing(parser, seed=1)
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    """What is simulated: one of several kinds of views, or photographs."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {_IMAGE}")
     source.add_argument(
@@ -196,6 +205,10 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         help="photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned "
         "and shifted; no CTF, no template.mrc",
     )
+
+
+def _add_particles(parser: argparse.ArgumentParser) -> None:
+    """How many are simulated, how large, how noisy and how far off centre."""
     parser.add_argument(
         "--count", type=take.positive_int, metavar="N", help="number of particles (1000; of photographs: all they give)"
     )
@@ -236,6 +249,9 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         help="off centre by up to this in x and in y (10)",
     )
     parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
+
+
+def _add_photographs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("photographs (with --photos)")
     group.add_argument("--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017")
     group.add_argument(
@@ -255,6 +271,10 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     group.add_argument(
         "--share", type=take.fraction, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
     )
+
+
+def _add_transfer(parser: argparse.ArgumentParser) -> None:
+    """The microscope that simulated particles are seen through."""
     group = parser.add_argument_group("microscope")
     group.add_argument("--no-ctf", action="store_true", help="no CTF")
     group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
@@ -269,7 +289,6 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
     group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="0 to 1 (0.07)")
     group.add_argument("--b-factor", type=take.not_negative, metavar="A2", help="envelope in A^2 (50)")
-    _add_computing(parser, seed=1)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:

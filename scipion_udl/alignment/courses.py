@@ -100,7 +100,7 @@ def _polar(
     args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
     _refuse(args, "joint", "head", "widths", "hidden", "input_size")
-    spectra = SpectraSettings(**known[1].spectra) if known else SpectraSettings.for_box(particles.box)
+    spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
     subset = particles.subset(recipe.particles, args.seed)
     data = particles.all(subset, "spectra", lambda part, values: spectra.of(values, particles.box))
     if known is None:
@@ -127,7 +127,7 @@ def _resnet(
 ) -> Course:
     published = args.recipe in PAPER
     if known:
-        network, spectra = known[0], SpectrumImageSettings(**known[1].spectra)
+        network, spectra = known[0], known[1].inputs()
     else:
         network, spectra = _new_resnet(args, particles.box, published)
     if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:

@@ -124,16 +124,7 @@ class HalfRefinement:
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
-            arbiters = [
-                Reference(
-                    self.band,
-                    judge,
-                    judging.weight(share),
-                    judging(judge, share),
-                    confirmed * half_turn_difference(self.band, self.refiner.maps, judge),
-                )
-                for judge in judges
-            ]
+            arbiters = self._arbiters(judges, judging, share, confirmed)
             result = self.refiner.sweep(
                 state,
                 [joint] * FOLDS,
@@ -166,6 +157,23 @@ class HalfRefinement:
             judging = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
+
+    def _arbiters(
+        self, judges: list[torch.Tensor], judging: Denoiser, share: float, confirmed: torch.Tensor
+    ) -> list[Reference]:
+        """References of averages (bands) that decide the way round of the particles they do not hold; confirmed: what
+        halves agree on of the difference between both ways."""
+        band, maps = self.band, self.refiner.maps
+        return [
+            Reference(
+                band,
+                judge,
+                judging.weight(share),
+                judging(judge, share),
+                confirmed * half_turn_difference(band, maps, judge),
+            )
+            for judge in judges
+        ]
 
     def _look_again(
         self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -239,7 +240,7 @@ class _Training:
         tensors.update({f"extra.{k}": v.contiguous() for k, v in self.objective.extra.state_dict().items()})
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors.update({f"adam.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in values.items()})
-        saved = {"method": self.settings.method, "of": self._fingerprint(), "state": asdict(self.state)}
+        saved = {"method": self.settings.method, "of": self._fingerprint, "state": asdict(self.state)}
         write_tensors(path, tensors, {"training": json.dumps(saved)})
 
     def resume(self, path: str) -> None:
@@ -268,20 +269,21 @@ class _Training:
                 "was begun with, or start anew with --overwrite."
             ) from None
 
+    @cached_property
     def _fingerprint(self) -> dict:
         """What a training that goes on must have in common with the one that was stopped."""
         known, settings = self.samples.known, self.settings
         return {
             "number of particles": len(self.samples),
             "size of the input": list(known.shape[1:]),
-            "input": round(float(known[: self.held].double().std()), 4),
+            "input": round(float(self.held_out.std()), 4),
             "seed": settings.seed,
             "batch": settings.batch,
             "recipe": settings.name,
         }
 
     def _check_same(self, path: str, saved: dict) -> None:
-        for name, mine in self._fingerprint().items():
+        for name, mine in self._fingerprint.items():
             if saved[name] != mine:
                 raise UdlError(
                     f"The checkpoint {path} is of another training ({name}: {saved[name]}, here {mine}): go on with "

@@ -250,7 +250,9 @@ def test_expected_errors_are_the_spread_of_the_errors_of_particles_in_noise(name
     turn, shift = errors(found, truth)
     near = np.abs(turn) < 90
     expected = reference.expected_errors()
-    assert near.mean() > 0.85  # the barrel's ends differ by little
+    sure = float(torch.sigmoid(found.log_odds.double()).mean())  # the share that the odds themselves promise
+    assert near.mean() == pytest.approx(sure, abs=0.05)
+    assert sure > (0.98 if name == "hook" else 0.8)  # the barrel's ends differ by little
     assert turn[near].std() == pytest.approx(expected[0], rel=0.25)
     assert shift[near].std() == pytest.approx(expected[1], rel=0.25)
 
