@@ -29,7 +29,7 @@ from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
-from scipion_udl.io.tables import Table, quote, write_tables
+from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.matching import MatchingNetwork
 
@@ -231,18 +231,14 @@ def pairs_table(pairs: PairedImages, found: PairAlignment) -> Table:
         ("udlShiftY", found.poses.shift[:, 1]),
         ("rlnParticleFigureOfMerit", found.score),
     ):
-        table.set(label, _texts(values))
+        table.set(label, number_texts(values))
     return table
-
-
-def _texts(values: np.ndarray) -> list[str]:
-    return [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
 
 
 def _errors(found: Poses, truth: Poses, middle: np.ndarray, table: Table) -> dict[str, float]:
     """Figures of the errors, modulo 360; nothing is taken out of them. Adds udlAngleError to the table."""
     error = wrap(found.angle - truth.angle)
-    table.set("udlAngleError", _texts(error))
+    table.set("udlAngleError", number_texts(error))
     off = np.abs(error)
     shift = np.hypot(*pair_errors(found, truth, middle).shift.T)
     return {

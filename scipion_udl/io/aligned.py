@@ -13,7 +13,7 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses, to_relion, to_xmipp
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
-from scipion_udl.io.tables import Table, quote, write_tables
+from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 
 if TYPE_CHECKING:
     from scipion_udl.io.particles import ParticleSource
@@ -90,11 +90,11 @@ def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndar
     psi, shift, flip = to_xmipp(poses)
     columns = {
         "image": [quote(name) for name in source.names],
-        "shiftX": _texts(shift[:, 0]),
-        "shiftY": _texts(shift[:, 1]),
-        "anglePsi": _texts(psi),
+        "shiftX": number_texts(shift[:, 0]),
+        "shiftY": number_texts(shift[:, 1]),
+        "anglePsi": number_texts(psi),
         "flip": ["1" if mirrored else "0" for mirrored in flip],
-        "maxCC": _texts(correntropy),
+        "maxCC": number_texts(correntropy),
     }
     write_tables(path, [Table("noname", columns)], xmipp=True)
 
@@ -141,25 +141,20 @@ def _star_tables(
         warnings.append("Some particles are mirrored: aligned.star names the aligned stack, with all poses 0.")
     psi, origin = to_relion(poses)
     unit, scale = ("", 1.0) if source.form == forms.RELION30 else ("Angst", source.pixel_size)
-    particles.set("rlnAnglePsi", _texts(psi))
-    particles.set(f"rlnOriginX{unit}", _texts(origin[:, 0] * scale))
-    particles.set(f"rlnOriginY{unit}", _texts(origin[:, 1] * scale))
+    particles.set("rlnAnglePsi", number_texts(psi))
+    particles.set(f"rlnOriginX{unit}", number_texts(origin[:, 0] * scale))
+    particles.set(f"rlnOriginY{unit}", number_texts(origin[:, 1] * scale))
     _add_score(particles, source.form or forms.RELION31, results)
     return tables
 
 
-def _texts(values: np.ndarray) -> list[str]:
-    # adding 0.0 turns -0.0 into 0.0
-    return [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
-
-
 def _add_score(table: Table, form: str, results: _Results) -> None:
-    table.set(forms.SCORE_LABEL[form], _texts(results.score))
+    table.set(forms.SCORE_LABEL[form], number_texts(results.score))
     table.set(forms.AMBIGUOUS_LABEL, ["1" if flag else "0" for flag in results.ambiguous])
     if results.correntropy is None:
         table.drop([forms.CORRENTROPY_LABEL])  # of an earlier alignment: it says nothing of these poses
     else:
-        table.set(forms.CORRENTROPY_LABEL, _texts(results.correntropy))
+        table.set(forms.CORRENTROPY_LABEL, number_texts(results.correntropy))
 
 
 def _add_pixel_size_30(particles: Table, source: ParticleSource) -> None:
@@ -235,9 +230,9 @@ def _xmd_tables(source: ParticleSource, results: _Results) -> list[Table]:
     if "samplingRate" not in particles:
         particles.set("samplingRate", f"{source.pixel_size:.6f}")
     psi, shift, flip = to_xmipp(results.poses)
-    particles.set("anglePsi", _texts(psi))
-    particles.set("shiftX", _texts(shift[:, 0]))
-    particles.set("shiftY", _texts(shift[:, 1]))
+    particles.set("anglePsi", number_texts(psi))
+    particles.set("shiftX", number_texts(shift[:, 0]))
+    particles.set("shiftY", number_texts(shift[:, 1]))
     particles.set("flip", ["1" if mirrored else "0" for mirrored in flip])
     _add_score(particles, forms.XMIPP, results)
     return tables

@@ -84,6 +84,11 @@ def unquote(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
+def number_texts(values: np.ndarray) -> list[str]:
+    """Numbers (N,) as tables have them: six decimals, and no minus before a zero."""
+    return [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
+
+
 def quote(text: str) -> str:
     """The text as one STAR value: in quotes where it is empty or holds white space."""
     return text if text and not re.search(r"\s", text) else f'"{text}"'

@@ -8,7 +8,7 @@ import numpy as np
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
-from scipion_udl.io.tables import Table, quote, read_tables
+from scipion_udl.io.tables import Table, number_texts, quote, read_tables
 
 _LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")
 
@@ -17,7 +17,7 @@ def truth_table(names: Sequence[str], poses: Poses) -> Table:
     """The table of N image names and true poses: degrees, pixels, 0 or 1."""
     columns = {"rlnImageName": [quote(name) for name in names]}
     for label, values in zip(_LABELS, (poses.angle, poses.shift[:, 0], poses.shift[:, 1])):
-        columns[label] = [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
+        columns[label] = number_texts(values)
     columns["udlMirror"] = ["1" if mirrored else "0" for mirrored in poses.mirror]
     return Table("particles", columns)
 
