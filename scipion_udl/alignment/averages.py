@@ -113,7 +113,7 @@ def average_particles(
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
-    counted = ~blank & (prepared.originals == np.arange(n))
+    counted = prepared.counted
     background, noise = (float(np.median(v[~blank])) for v in (mean, std))
     total = torch.zeros(box, box, dtype=torch.float64, device=device)
     sums = _HalfSums(prepared)

@@ -96,6 +96,7 @@ def write_alignment(
         out.scratch("aligned.xmd"),
         optics,
         correntropy=alike if args.correntropy else None,
+        outlier=alignment.outlier,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -142,6 +143,10 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
         angles_sure=claim.sure,
         score_mean=float(alignment.score[used].mean()),
         ambiguous=int(alignment.ambiguous[used].sum()),
+        outliers=int(alignment.outlier.sum()),
+        contrast=contrast(run.particles.statistics.bright),
+        shared_ring=alignment.shared,
+        half_counts=np.bincount(alignment.half[run.particles.counted], minlength=2).tolist(),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
         searched=alignment.searched,
         training=training,
@@ -185,6 +190,7 @@ def _write_report(
         poses=alignment.poses,
         score=alignment.score,
         ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
         examples=[(f"item {i + 1}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)],
     )
     write_report(run.out.scratch("report.html"), data)
@@ -243,6 +249,7 @@ def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> s
         f"Particles           {len(run.source)} ({len(used)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Outliers            {int(alignment.outlier.sum())} score far below the others",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
         f"                    {claim.note}",
     ]

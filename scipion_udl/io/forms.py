@@ -18,6 +18,7 @@ RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"
 IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image"}
 SCORE_LABEL = {RELION30: "rlnParticleFigureOfMerit", RELION31: "rlnParticleFigureOfMerit", XMIPP: "maxCC"}
 AMBIGUOUS_LABEL = "udlAmbiguous"
+OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
