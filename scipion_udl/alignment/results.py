@@ -105,6 +105,10 @@ class Outcome:
             "angles_sure": claim.sure,
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
             "ambiguous": int(alignment.ambiguous[used].sum()),
+            "outliers": int(alignment.outlier.sum()),
+            "contrast": contrast(self.run.particles.statistics.bright),
+            "shared_ring": alignment.shared,
+            "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }
 
 
@@ -140,6 +144,7 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         out.scratch("aligned.xmd"),
         optics,
         correntropy=alike if args.correntropy else None,
+        outlier=alignment.outlier,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -213,6 +218,7 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
         poses=alignment.poses,
         score=alignment.score,
         ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
         examples=examples(outcome),
     )
     write_report(run.out.scratch("report.html"), data)
@@ -271,6 +277,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
         f"Particles           {len(run.source)} ({len(used)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Outliers            {int(alignment.outlier.sum())} score far below the others",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
         f"                    {claim.note}",
     ]
