@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_align(commands)
     _add_align_pairs(commands)
+    _add_check(commands)
     _add_evaluate(commands)
     _add_gpus(commands)
     return parser
@@ -431,6 +432,44 @@ def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
     _add_computing(parser, seed=1)
 
 
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "check",
+        "look through particles before a run",
+        "Reads every image once and prints a table of all that is wrong or worth knowing: missing files, numbers past "
+        "the end, NaN, constant images, mixed boxes, pixel sizes that differ, contrast, images that come twice, "
+        "classes; and about how long an alignment takes. The exit code is 0 where the set can be aligned, warnings or "
+        "not, and 1 where it cannot.",
+        _check,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("--quick", action="store_true", help="tables and headers only, no image is read")
+    parser.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="how the particles should look on their background (auto: a warning where they look dark, which Xmipp and "
+        "RELION do not expect)",
+    )
+    parser.add_argument("--list", metavar="FILE.csv", help="write everything that was found, a row each")
+    parser.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels, for contrast and background (default: automatic)",
+    )
+    parser.add_argument(
+        "--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)"
+    )
+    parser.add_argument(
+        "--pixel-size",
+        type=take.positive,
+        metavar="A",
+        help="angstrom per pixel, where neither the table nor the image header says it",
+    )
+
+
 def _add_gpus(commands: argparse._SubParsersAction) -> None:
     _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
 
@@ -469,6 +508,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     from scipion_udl.alignment.evaluate_command import evaluate
 
     evaluate(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.check_command import check
+
+    check(args)
 
 
 def _gpus(args: argparse.Namespace) -> None:

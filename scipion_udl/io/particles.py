@@ -83,9 +83,11 @@ class ParticleSource:
         return forms.table_poses(self.table, self.form, self.pixel_size)
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image."""
+        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image; a
+        particle that lies nowhere has ("", a negative number of its own)."""
         files = [os.path.realpath(reader.path) for reader in self.stacks]
-        return [(files[stack], int(item)) for stack, item in zip(self.stack, self.item)]
+        places = enumerate(zip(self.stack, self.item))
+        return [(files[stack], int(item)) if stack >= 0 else ("", -1 - row) for row, (stack, item) in places]
 
     @property
     def has_3d_angles(self) -> bool:
