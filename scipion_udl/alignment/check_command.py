@@ -318,8 +318,8 @@ def estimate_text(count: int, box: int) -> str:
     wall = _in_words(seconds / min(1 + 0.4 * (cores - 1), 4))  # measured: two cores take 0.7 of the time of one
     return (
         f"Estimate: align takes about {wall} on the CPU here ({cores} cores), training included, and {memory:.1f} GB "
-        "of memory.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 it takes up to five times "
-        "as long, with a GPU less."
+        "of memory.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 it takes up to five "
+        "times as long, with a GPU less."
     )
 
 
