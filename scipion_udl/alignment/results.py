@@ -21,6 +21,8 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.polar import PolarNetwork
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -237,6 +239,19 @@ def write_training_figure(path: str, history: list[dict]) -> None:
         figure = figures.training_figure(history)
         if figure is not None:
             figure.savefig(path, dpi=150)
+
+
+def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
+    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    if not isinstance(network, PolarNetwork):
+        return
+    from scipion_udl.alignment import figures  # matplotlib takes a second
+
+    spectra = card.inputs()
+    template = (network.template * network.radial_weight[:, None]).detach().cpu().numpy()
+    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
+    with figures.style():
+        figures.template_figure(template, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
