@@ -116,6 +116,11 @@ class PreparedParticles:
         return self.team.by_first(lambda: originals(self.source, found.mean, found.std, found.blank))
 
     @property
+    def counted(self) -> np.ndarray:
+        """Which particles count where halves are compared, (N,) bool: those with an image, each image once."""
+        return ~self.statistics.blank & (self.originals == np.arange(len(self)))
+
+    @property
     def mask(self) -> torch.Tensor:
         """The soft disc about the particle in the working box, (box, box)."""
         return soft_disc(self.box, self.mask_radius, max(4.0, 0.06 * self.box), self.device)
