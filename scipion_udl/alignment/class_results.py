@@ -13,7 +13,7 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.io.stacks import StackWriter, write_stack
 
 STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}
-COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "signal_found", "note")
+COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
 
 
 def write_classes(run: Run, classes: list[ClassResult], training: dict | None, history: list[dict] | None) -> str:
@@ -72,7 +72,8 @@ def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dic
         resolution=None,
         resolution_note="Each class has its own: see classes.",
         score_mean=float(scores.mean()),
-        ambiguous=sum(result.figures["ambiguous"] for result in classes),
+        **{name: sum(result.figures[name] for result in classes) for name in ("ambiguous", "outliers")},
+        contrast=results.contrast(run.particles.statistics.bright),
         shift_rms=results.shift_rms(shifts),
         classes=[{"class": r.number, "image": k, **r.figures} for k, r in enumerate(classes, 1)],
     )
@@ -101,6 +102,7 @@ def _text(run: Run, figures: dict) -> str:
         f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image) in {len(classes)} classes",
         f"Score (correlation) {figures['score_mean']:.3f} mean",
         f"Ambiguous           {figures['ambiguous']} could as well be turned by 180 degrees",
+        f"Outliers            {figures['outliers']} score far below the others of their class",
         f"Resolution          {resolution}",
         f"Results             {run.out.path}/report.html, classes.csv, aligned.star, aligned.xmd, averages.mrcs",
     ]

@@ -230,6 +230,7 @@ def _as_it_is(run: Run) -> Alignment:
         shared=0.0,
         searched=False,
         network_angle=np.full(n, np.nan),
+        outlier=run.particles.statistics.blank.copy(),
     )
 
 
