@@ -234,8 +234,8 @@ def class_frc_figure(frequency: np.ndarray, curves: Sequence[np.ndarray], claime
     figure = new_figure(7.4, 3.6)
     axes = figure.subplots()
     draw_frc(axes, frequency, np.full(len(frequency), np.nan), 0.143, None, unit)
-    for curve, colour in sorted(zip(curves, [BLUE if c else AMBER for c in claimed]), key=lambda pair: pair[1] == AMBER):
-        axes.plot(frequency, curve, color=colour, lw=1, alpha=0.6)
+    for curve, claim in zip(curves, claimed):
+        axes.plot(frequency, curve, color=BLUE if claim else AMBER, lw=1, alpha=0.6)
     kinds = {"resolution claimed": BLUE, "none claimed": AMBER}
     handles = [Line2D([], [], color=colour, label=name) for name, colour in kinds.items()]
     axes.legend(handles=handles, loc="upper right")

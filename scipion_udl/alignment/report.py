@@ -284,8 +284,8 @@ def _averages(data: ReportData) -> str:
 
 def _classes(data: ReportData) -> str:
     """The average of every class before and after."""
-    lead = "The plain mean of the particles of each class as they came and aligned, each image in its own grey scale. " \
-        "Every class was aligned by itself."
+    lead = "Every class was aligned by itself. The plain mean of its particles as they came and aligned, each image " \
+        "in its own grey scale."
     body = "".join(_class(entry, data) for entry in data.classes)
     return _section("Classes", lead, f'<div class="gallery classes">{body}</div>')
 
