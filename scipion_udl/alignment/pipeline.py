@@ -15,6 +15,7 @@ from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.alignment.consistency import consider_views, image_warnings
+from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.ranks import Ranks
@@ -49,6 +50,8 @@ def align(args: argparse.Namespace) -> None:
         network, spectra, training, history = _network(run)
         aligner = Aligner(run.particles, network, spectra, settings, run.say, transfer)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
+        if aligner.inverted:
+            run.warn(inverted_warning(args.reference))
         run.note_contrast()
         averages = _average(run, alignment)
         alike = results.correntropies(run, alignment, averages)

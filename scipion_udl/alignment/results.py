@@ -13,6 +13,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.alignment.resolution import Claim
@@ -55,13 +56,6 @@ def read_history(path: str) -> list[dict] | None:
             return [{k: v if k == "stage" else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     except (OSError, ValueError):
         return None
-
-
-def contrast(bright: float) -> str:
-    """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
-    if abs(bright) < 0.01:
-        return "unknown"
-    return "bright" if bright > 0 else "dark"
 
 
 def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
@@ -144,7 +138,7 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
         score_mean=float(alignment.score[used].mean()),
         ambiguous=int(alignment.ambiguous[used].sum()),
         outliers=int(alignment.outlier.sum()),
-        contrast=contrast(run.particles.statistics.bright),
+        contrast=contrast_of(run.particles.statistics),
         shared_ring=alignment.shared,
         half_counts=np.bincount(alignment.half[run.particles.counted], minlength=2).tolist(),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment import results
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import wrap
@@ -98,7 +99,7 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
         spectra=plan.inputs,
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        contrast=results.contrast(run.particles.statistics.bright),
+        contrast=contrast_of(run.particles.statistics),
         training={**result.summary, "input": os.path.basename(args.input)},
     )
     if run.team.first:
