@@ -158,13 +158,11 @@ class Aligner:
         weighted = first.start.average * self.first.band.spread(first.start.weight)
 
         def settle() -> tuple[bool, str]:
-            changed = transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift)
+            changed = transfer.settle(self.prepared, subset, first.angle, weighted, self.first.band, self.max_shift)
             return changed, transfer.mode
 
-        changed, mode = self.prepared.team.by_first(settle)
-        contrast = self.prepared.contrast
-        if contrast is not None and contrast.mode != mode:
-            self.prepared.contrast = contrast.with_mode(mode)
+        changed, transfer.mode = self.prepared.team.by_first(settle)
+        self.prepared.take_contrast(transfer.mode)
         return changed
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 
@@ -78,6 +79,26 @@ class ParticleSource:
         """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image."""
         files = [os.path.realpath(reader.path) for reader in self._stacks]
         return [(files[stack], int(item)) for stack, item in zip(self._stack, self._item)]
+
+    def subset(self, indices: np.ndarray) -> ParticleSource:
+        """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same files."""
+        part = copy.copy(self)
+        part.warnings = []
+        part.names = [self.names[index] for index in indices]
+        part._stack, part._item = self._stack[indices], self._item[indices]
+        if self.table is not None:
+            part.table = self.table.rows(indices)
+            part.tables = [part.table if table is self.table else table for table in self.tables]
+        return part
+
+    def classes(self) -> np.ndarray:
+        """The class number of each particle, int64 (N,). Raises UdlError where the table gives none."""
+        if self.table is None:
+            raise UdlError(
+                f"{self.path} is a stack of images, which has no classes: give a table with a class number per "
+                "particle (rlnClassNumber in STAR, ref in XMD), or leave --by-class out."
+            )
+        return forms.class_numbers(self.table, self.form, self.path)
 
     @property
     def has_3d_angles(self) -> bool:
