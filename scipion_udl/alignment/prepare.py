@@ -232,7 +232,7 @@ class PreparedParticles:
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
-            m, s, flat = _background(images, outside)
+            m, s, flat = background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
             mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
@@ -274,8 +274,11 @@ def _short(name: str) -> str:
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
 
 
-def _background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant."""
+def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant (n, bool).
+
+    images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
+    """
     whole = images.std((-2, -1))
     scale = images.abs().amax((-2, -1))
     flat = whole <= 1e-6 * scale

@@ -22,6 +22,8 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.polar import PolarNetwork
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -100,6 +102,7 @@ class Outcome:
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
             "ambiguous": int(alignment.ambiguous[used].sum()),
             "outliers": int(alignment.outlier.sum()),
+            "contrast": contrast_of(self.run.particles.statistics),
             "shared_ring": alignment.shared,
             "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }
@@ -167,7 +170,6 @@ def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
         run,
         training,
         **outcome.figures(),
-        contrast=contrast_of(run.particles.statistics),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
         searched=alignment.searched,
         network_only=_network_figures(alignment),
@@ -212,8 +214,8 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
         poses=alignment.poses,
         score=alignment.score,
         ambiguous=alignment.ambiguous,
-        examples=examples(outcome),
         outlier=alignment.outlier,
+        examples=examples(outcome),
     )
     write_report(run.out.scratch("report.html"), data)
 
@@ -231,6 +233,19 @@ def write_training_figure(path: str, history: list[dict]) -> None:
         figure = figures.training_figure(history)
         if figure is not None:
             figure.savefig(path, dpi=150)
+
+
+def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
+    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    if not isinstance(network, PolarNetwork):
+        return
+    from scipion_udl.alignment import figures  # matplotlib takes a second
+
+    spectra = card.inputs()
+    template = (network.template * network.radial_weight[:, None]).detach().cpu().numpy()
+    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
+    with figures.style():
+        figures.template_figure(template, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
