@@ -382,6 +382,13 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
     )
     particle.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
+        "does not depend on it (auto, the default: nothing is expected)",
+    )
+    particle.add_argument(
         "--ctf",
         choices=["auto", "flipped", "signed", "none"],
         default="auto",

@@ -19,6 +19,7 @@ from scipion_udl.alignment.class_results import write_classes
 from scipion_udl.alignment.classes import ClassResult, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
+from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.ranks import Ranks
@@ -106,6 +107,8 @@ def align_set(
     particles = run.particles
     aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
     alignment = aligner.run(reference) if len(particles.usable) > 1 else _as_it_is(run)
+    if aligner.inverted:
+        run.warn(inverted_warning(run.args.reference))
     averages = _average(run, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small

@@ -15,6 +15,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.alignment.resolution import Claim
@@ -61,13 +62,6 @@ def read_history(path: str) -> list[dict] | None:
         return None
 
 
-def contrast(bright: float) -> str:
-    """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
-    if abs(bright) < 0.01:
-        return "unknown"
-    return "bright" if bright > 0 else "dark"
-
-
 def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
     """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
     if not (run.args.correntropy or run.args.authors_xmd):
@@ -109,7 +103,7 @@ class Outcome:
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
             "ambiguous": int(alignment.ambiguous[used].sum()),
             "outliers": int(alignment.outlier.sum()),
-            "contrast": contrast(self.run.particles.statistics.bright),
+            "contrast": contrast_of(self.run.particles.statistics),
             "shared_ring": alignment.shared,
             "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }

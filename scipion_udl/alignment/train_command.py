@@ -13,6 +13,7 @@ from torch import nn
 from scipion_udl.alignment import results
 from scipion_udl.alignment.classes import LEARNS, that_teach
 from scipion_udl.alignment.classes import members as class_members
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import wrap
@@ -117,7 +118,7 @@ def train_model(
         spectra=plan.inputs,
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        contrast=results.contrast(run.particles.statistics.bright),
+        contrast=contrast_of(run.particles.statistics),
         training={**result.summary, "input": os.path.basename(args.input)}
         | ({"classes": plan.classes} if plan.classes else {}),
         format=card_format(result.network.config),
