@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
+from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
+from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, register
+from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
@@ -55,7 +57,7 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked.
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py).
     """
 
     poses: Poses
@@ -66,6 +68,7 @@ class Alignment:
     shared: float
     searched: bool
     network_angle: np.ndarray
+    outlier: np.ndarray
 
 
 class Aligner:
@@ -73,7 +76,8 @@ class Aligner:
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
     spectra: how its input is sampled; log: told one line a stage; transfer: how the particles' contrast transfer is to
-    be taken, where that may have to be settled by their first average.
+    be taken, where that may have to be settled by their first average. ``inverted``, once run: whether a reference had
+    the other contrast.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Aligner:
     ) -> None:
         self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
         self.transfer = transfer
+        self.inverted = False
         box, device = prepared.box, prepared.device
         self.band = Band(box, round(0.45 * box), device)
         self.max_shift = settings.max_shift / prepared.scale
@@ -153,13 +158,11 @@ class Aligner:
         weighted = first.start.average * self.first.band.spread(first.start.weight)
 
         def settle() -> tuple[bool, str]:
-            changed = transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift)
+            changed = transfer.settle(self.prepared, subset, first.angle, weighted, self.first.band, self.max_shift)
             return changed, transfer.mode
 
-        changed, mode = self.prepared.team.by_first(settle)
-        contrast = self.prepared.contrast
-        if contrast is not None and contrast.mode != mode:
-            self.prepared.contrast = contrast.with_mode(mode)
+        changed, transfer.mode = self.prepared.team.by_first(settle)
+        self.prepared.take_contrast(transfer.mode)
         return changed
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
@@ -204,7 +207,7 @@ class Aligner:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between = register(refiner, joint, target)
+        between, self.inverted = onto_reference(refiner, joint, target)
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
@@ -239,4 +242,5 @@ class Aligner:
             shared=float(self.first.shared),
             searched=searched,
             network_angle=self.network_angle,
+            outlier=outliers(state.score, blank),
         )
