@@ -26,9 +26,15 @@ WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
 def contrast_of(found: Scan) -> str:
     """"bright" or "dark" particles, or "unknown": whether the disc is brighter than the background by more than noise
     makes it."""
-    if found.heard < ENOUGH or abs(found.bright) < max(LEAST, CLEAR * found.bright_error):
+    return contrast(found.bright, found.bright_error, found.heard)
+
+
+def contrast(bright: float, error: float, count: int) -> str:
+    """The same from the mean of the disc over the background in its standard deviations, over ``count`` images, and its
+    standard error."""
+    if count < ENOUGH or abs(bright) < max(LEAST, CLEAR * error):
         return "unknown"
-    return "bright" if found.bright > 0 else "dark"
+    return "bright" if bright > 0 else "dark"
 
 
 def contrast_warning(found: Scan, expected: str) -> str | None:
