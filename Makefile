@@ -1,4 +1,5 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
+# make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
 # make lint   style
 # make clean  removes everything that make made, the demo's output too
@@ -22,7 +23,7 @@ FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))
 # Folders of tests hold the engine's, which are quick; the flat files are Scipion's, which start projects.
 FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 
-.PHONY: demo test lint clean
+.PHONY: demo gui test lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -43,6 +44,9 @@ $(READY): setup.py
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
+
+gui: $(READY)
+	$(BIN)/python examples/demo.py window
 
 test: $(READY)
 	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
