@@ -175,16 +175,22 @@ def draw_shifts(axes: Axes, shift: np.ndarray, colour: str = BLUE) -> None:
         axis.set_major_formatter("{x:g}")
 
 
-def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray) -> None:
-    """Histogram of scores (N,), the ambiguous (N, bool) particles on top of the others in their own colour."""
+def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray, outlier: np.ndarray | None = None) -> None:
+    """Histogram of scores (N,), the ambiguous (N, bool) particles on top of the others in their own colour, and the
+    outliers (N, bool; None: not known) in another."""
     edges = np.histogram_bin_edges(score, bins=int(np.clip(np.sqrt(len(score)), 10, 60)))
-    axes.hist([score[~ambiguous], score[ambiguous]], bins=edges, stacked=True, color=[BLUE, AMBER], ec="white", lw=0.4,
-              label=["clear", "ambiguous"])
+    outlier = np.zeros(len(score), bool) if outlier is None else outlier
+    groups = {
+        "clear": (~ambiguous & ~outlier, BLUE), "ambiguous": (ambiguous & ~outlier, AMBER), "outliers": (outlier, RED)
+    }  # fmt: skip
+    shown = {name: group for name, group in groups.items() if name != "outliers" or outlier.any()}
+    axes.hist([score[which] for which, _ in shown.values()], bins=edges, stacked=True, ec="white", lw=0.4,
+              color=[colour for _, colour in shown.values()], label=list(shown))
     axes.axvline(score.mean(), color=INK, lw=1, ls=(0, (4, 3)))
     axes.set(xlabel="score", ylabel="particles")
     axes.margins(y=0.16)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-    if ambiguous.any():
+    if ambiguous.any() or outlier.any():
         axes.legend(loc="upper right", handlelength=1, handleheight=0.9, labelspacing=0.25, borderaxespad=0)
 
 
@@ -236,10 +242,10 @@ def shift_figure(poses: Poses) -> Figure:
     return figure
 
 
-def score_figure(score: np.ndarray, ambiguous: np.ndarray) -> Figure:
+def score_figure(score: np.ndarray, ambiguous: np.ndarray, outlier: np.ndarray | None = None) -> Figure:
     """How the scores of the particles are spread."""
     figure = new_figure(3.5, 3.5)
-    draw_scores(figure.subplots(), score, ambiguous)
+    draw_scores(figure.subplots(), score, ambiguous, outlier)
     return figure
 
 
