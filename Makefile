@@ -1,4 +1,5 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
+# make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
 # make lint   style
 # make clean  removes everything that make made, the demo's output too
@@ -26,7 +27,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint clean
+.PHONY: demo gui test lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -47,6 +48,9 @@ $(READY): setup.py
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
+
+gui: $(READY)
+	$(BIN)/python examples/demo.py window
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) $(IN_TURN) $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
