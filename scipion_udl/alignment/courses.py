@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
 from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -101,15 +102,18 @@ def _polar(
 ) -> Course:
     _refuse(args, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    seen = bounded(spectra, particles.finest)
     subset = particles.subset(recipe.particles, args.seed)
-    data = particles.all(subset, "spectra", lambda part, values: spectra.of(values, particles.box))
+    data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(data, args.seed) - 1)
+        reach = particles.within(spectra.r_max) - spectra.r_min + 1
+        reach = reliable_radii(data[:, :reach], args.seed)
+        spectra = replace(spectra, r_max=spectra.r_min + reach - 1)
         data = data[:, : spectra.radii].contiguous()
     torch.manual_seed(args.seed)
     name, network = new_network(args.method, spectra)
     objective = PolarObjective(args.method, recipe)
-    words = _words(len(subset), particles, spectra.r_max)
+    words = _words(len(subset), particles, particles.within(spectra.r_max))
     return Course(
         name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words
     )
@@ -130,6 +134,7 @@ def _resnet(
         network, spectra = known[0], known[1].inputs()
     else:
         network, spectra = _new_resnet(args, particles.box, published)
+    spectra = bounded(spectra, particles.finest)
     if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(
             f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
@@ -164,7 +169,7 @@ def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[Pa
 def _matching(
     args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    _refuse(args, "joint", "widths", "hidden")
+    _refuse(args, "joint", "widths", "hidden", "finest")
     if args.head == "difference":
         raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
     shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
@@ -183,7 +188,7 @@ def _matching(
 
 def _refuse(args: argparse.Namespace, *names: str) -> None:
     for name in names:
-        if getattr(args, name):
+        if getattr(args, name, None):
             raise UdlError(f"--{name.replace('_', '-')} is not for the {args.network} network: leave it out.")
 
 

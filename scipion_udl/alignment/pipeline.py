@@ -208,4 +208,5 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) ->
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
     if not learned and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
-    return claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius), frc
+    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+    return claim, frc
