@@ -59,7 +59,7 @@ def bounded(
     inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
 ) -> SpectraSettings | SpectrumImageSettings:
     """A network's input, of the same shape, that knows nothing beyond the Fourier ring ``finest`` (None: no limit)."""
-    if finest is None or inputs.r_max <= finest:
+    if finest is None or inputs.r_max <= finest or isinstance(inputs, BoundedSpectra):
         return inputs
     if isinstance(inputs, SpectrumImageSettings):
         return replace(inputs, r_max=finest)
