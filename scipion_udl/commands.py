@@ -137,6 +137,12 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
     )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+    )
     return group
 
 

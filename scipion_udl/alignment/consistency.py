@@ -91,7 +91,7 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     their contrast transfer. The first principal component of one half of them is looked for in the other half, so that
     noise alone gives nothing; the noise in it is measured on white noise behind the same mask.
     """
-    band = Band(particles.box, BAND, particles.device)
+    band = Band(particles.box, particles.within(BAND), particles.device)
     inside = band.disc.bool()
     root = band.weight.sqrt()[inside]
     ring = band.ring[inside].repeat(2)
