@@ -222,7 +222,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 "those of the input stay in the input set."
             )
         if not self.usesGpu():
-            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains)
+            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
 
     def _summary(self) -> list[str]:
