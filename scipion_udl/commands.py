@@ -137,7 +137,21 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
     )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+    )
     return group
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by-class",
+        action="store_true",
+        help="each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
+    )
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -324,6 +338,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
     )
+    _add_classes(parser)
     _add_learning(parser)
     _add_network(parser)
     _add_computing(parser, seed=1)
@@ -341,6 +356,7 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("input", metavar="INPUT", help=_INPUT)
     _add_output(parser)
+    _add_classes(parser)
     new = ("recipe", "head", "joint", "widths", "hidden", "input_size")
     parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")

@@ -28,7 +28,7 @@ CHUNK_BYTES = 8 << 20  # of images held at a time
 ENOUGH = 128  # particles that a network can be trained on
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
 PLACEHOLDER = 1.0  # what programs write into a header when they do not know the pixel size
-READING = 1.0  # milliseconds for each further area of the working box, see estimate
+READING = 3.2  # milliseconds for each further area of the working box, see estimate
 UNEVEN = 0.7  # share of the particles that a plain mean must be worth (as `align` has it)
 
 

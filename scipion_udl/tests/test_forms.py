@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import unittest
 
-# Runs in a process of its own: Tk and the screen must not meet the other tests.
-SHOW_FORM = """
-import json, os, sys
-import pyworkflow as pw
-import pyworkflow.gui.project  # first, or Scipion's own modules import each other in a circle
-from pyworkflow.gui.form import FormWindow
-from pyworkflow.project import Manager
+from pyworkflow.tests import BaseTest, setupTestProject
 
-domain = pw.Config.getDomain()
-protocols = domain.getProtocols()
-domain.getViewers(), domain.getWizards()
-project = Manager().createProject("TestUdlForms" + sys.argv[1])
-os.chdir(project.path)
-protocol = project.newProtocol(protocols[sys.argv[1]])
-if len(sys.argv) > 2:
-    viewer = domain.getViewers()[sys.argv[2]](project=project)
-    viewer.setProtocol(protocol)
-    window = FormWindow("Viewer", viewer, lambda *a, **k: None, None, visualizeMode=True,
-                        visualizeDict=viewer._getVisualizeDict())
-else:
-    window = FormWindow("Protocol Run", protocol, lambda *a, **k: None, None)
-window.root.deiconify()
-window.root.update()
-helps = {name: bool(param.help.get()) for name, param in window.protocol.getDefinition().iterParams()}
-print(json.dumps({"shown": sorted(window.widgetDict), "wizards": sorted(window.wizards), "helps": helps,
-                  "torch": "torch" in sys.modules}))
-sys.stdout.flush()
-os._exit(0)  # destroying the window hangs
-"""
+from scipion_udl.tests import on_screen
 
 # Opens the wizards of 'udl - align 2D' one after the other, chooses the second image and presses Select.
 SHOW_WIZARDS = """
@@ -104,20 +77,33 @@ os._exit(0)  # destroying the window hangs
 """
 
 
-@unittest.skipUnless(shutil.which("xvfb-run"), "xvfb-run is not installed")
-class TestUdlForms(unittest.TestCase):
-    """Each form, opened under Xvfb."""
+@unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
+class TestUdlForms(BaseTest):
+    """Each form, opened under Xvfb; all in one process, which takes some seconds to start."""
 
-    def openForm(self, *names: str) -> dict:
-        return self.runScript(SHOW_FORM, *names)
-
-    def runScript(self, script: str, *names: str) -> dict:
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", script, *names]
+    def runScript(self, script: str) -> dict:
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         found = json.loads(done.stdout.strip().splitlines()[-1])
         self.assertFalse(found["torch"], "a form imported torch")
         return found
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        cls.found = on_screen.show("forms", cls.proj.getShortName())
+
+    def openForm(self, name: str) -> dict:
+        found = self.found[name]
+        self.assertEqual(found["cut"], [], "texts are cut off")
+        return found
+
+    def test_forms_import_no_torch(self) -> None:
+        self.assertFalse(self.found["torch"])
+
+    def test_a_text_without_room_would_be_seen(self) -> None:
+        self.assertEqual(self.found["too narrow"], ["a text that has not the room it needs"])
 
     def checkProtocol(self, name: str, *parameters: str) -> dict:
         found = self.openForm(name)
@@ -178,10 +164,11 @@ class TestUdlForms(unittest.TestCase):
         self.assertTrue(all(found["helps"][name] for name in found["shown"] if name in found["helps"]), found["helps"])
 
     def test_viewers(self) -> None:
-        align = self.openForm("ProtUdlAlign2D", "UdlAlign2DViewer")
-        buttons = ["doShowAverages", "doShowFrc", "doShowHistograms", "doShowReport", "doShowTraining"]
-        self.assertEqual([name for name in align["shown"] if name.startswith("doShow")], buttons)
-        evaluate = self.openForm("ProtUdlEvaluate", "UdlEvaluateViewer")
+        align = self.openForm("UdlAlign2DViewer")
+        buttons = ["Averages", "Classes", "Frc", "Histograms", "Particles", "Report", "Set", "Training"]
+        self.assertEqual([name for name in align["shown"] if name.startswith("do")], [f"doShow{b}" for b in buttons])
+        evaluate, train = self.openForm("UdlEvaluateViewer"), self.openForm("UdlTrainViewer")
         self.assertLessEqual({"doShowFigure", "doShowTable"}, set(evaluate["shown"]))
-        train = self.openForm("ProtUdlTrain", "UdlTrainViewer")
-        self.assertIn("doShowTraining", train["shown"])
+        self.assertLessEqual({"doShowTraining", "doShowModel"}, set(train["shown"]))
+        for found in (align, evaluate, train):
+            self.assertTrue(all(found["helps"][name] for name in found["shown"]))
