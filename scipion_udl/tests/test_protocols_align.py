@@ -17,8 +17,9 @@ from pyworkflow.protocol import MODE_RESUME
 
 from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.convert import poses_in, poses_of
+from scipion_udl.convert import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
+from scipion_udl.errors import UdlError
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
@@ -138,23 +139,26 @@ class TestUdlAlign2D(ProjectTest):
         scores = {item.getObjId(): item._udlScore.get() for item in run.outputParticles.iterItems()}
         threshold = float(np.mean(np.sort(list(scores.values()))[90:92]))
         done = self.extraFile(run, "aligned.star").stat().st_mtime_ns
+        run.outputParticles.close()  # its file is written anew
         run.runMode.set(MODE_RESUME)
         run.leaveOut.set(LEAVE_BELOW)
         run.scoreThreshold.set(1.0)
-        self.proj.launchProtocol(run, wait=True)
-        self.assertIn("lower *Lowest score*", run.getErrorMessage())
+        with self.assertRaisesRegex(UdlError, "lower .Lowest score"):
+            run._isKept(read_results(str(self.extraFile(run, "aligned.star"))))
         run.scoreThreshold.set(threshold)
         self.launchProtocol(run)
         for output, is_kept in ((run.outputParticles, True), (run.outputParticlesDiscarded, False)):
             for item in output.iterItems():
                 self.assertEqual(scores.pop(item.getObjId()) >= threshold, is_kept)
+            output.close()
         self.assertEqual(scores, {})
         self.assertSetSize(run.outputAlignedStack, run.outputParticles.getSize())
         left_out = run.outputParticlesDiscarded.getSize()
         self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
         run.leaveOut.set(LEAVE_NOTHING)
         self.launchProtocol(run)
-        self.assertFalse(run.hasAttribute("outputParticlesDiscarded"))
+        stored = self.proj.getProtocol(run.getObjId(), fromRuns=False)
+        self.assertFalse(stored.hasAttribute("outputParticlesDiscarded"))
         self.assertSetSize(run.outputParticles, COUNT - 7)
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, done)
 
