@@ -1,6 +1,6 @@
 """What a run on the processor will take, in time and memory, before it is begun: a model fitted to measured runs.
 
-The runs were of 500 to 50 000 simulated particles of 64 to 768 px, on two cores (docs/benchmarks_all.md has the large
+The runs were of 500 to 50 000 simulated particles of 64 to 512 px, on two cores (docs/benchmarks_all.md has the large
 ones). Noise costs time: at a signal-to-noise ratio of 0.01 an alignment took five times as long as at 0.1.
 """
 
@@ -16,7 +16,7 @@ _GAIN = 0.4  # of each further core: two do 1.4 times the work of one
 _MIRROR = 2.0  # as much work, where mirror images are looked for
 _NOISY = 5
 # Gigabytes: the program itself, and what it holds at a time of particles of 128 px. The number of particles adds none.
-_PROGRAM, _CHUNK = 0.45, 0.1
+_PROGRAM, _CHUNK = 0.45, 0.05
 _LONG = 30.0  # minutes
 
 
