@@ -62,6 +62,8 @@ class Guide:
         if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
             return self
         particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        if not len(particles.usable):  # nothing is asked of it
+            return replace(self, network=None)
         subset = particles.subset(FIT, run.args.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
         best = run.team.by_first(lambda: self.network.best_view(spectra))
@@ -135,7 +137,7 @@ def align_classes(
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
     for place, number in enumerate(order, 1):
         own = classes[number]
-        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particles")
+        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
         outcome = align_set(part, guide.of(part, number), settings)
         if outcome is not None:
