@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment import results
+from scipion_udl.alignment import joinable, results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
@@ -50,11 +50,11 @@ def align(args: argparse.Namespace) -> None:
         aligner = Aligner(run.particles, network, spectra, settings, run.say, transfer)
         alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
         run.note_contrast()
-        averages = _average(run, alignment)
+        averages = averages_of(run, alignment)
         alike = results.correntropies(run, alignment, averages)
         if not team.first:  # all that is left is small
             return
-        claim, frc = _claim(run, alignment, averages, network is not None)
+        claim, frc = claim_of(run, alignment, averages, network is not None)
         if claim.signal is not None:
             sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
             claim = with_certainty(claim, sure)
@@ -64,6 +64,7 @@ def align(args: argparse.Namespace) -> None:
         for warning in (*image_warnings(run.particles), *certainty_warnings(claim.sure), *warnings):
             run.warn(warning)
         results.write_alignment(run, alignment, averages, claim, frc, training, history, alike)
+        joinable.remember(run, alignment, averages, settings.max_shift)
         if os.path.exists(out.final(CHECKPOINT)):
             os.remove(out.final(CHECKPOINT))
         run.progress.clear()
@@ -102,7 +103,7 @@ def _network(run: Run) -> tuple[nn.Module | None, Inputs, dict | None, list[dict
     """(network or None, its input, training summary, history): loaded, continued, or trained now."""
     args, out = run.args, run.out
     if args.model:
-        network, card = _load(run, args.model)
+        network, card = load_network(run, args.model)
         run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
         return network, card.inputs(), None, None
     usable = len(run.particles.usable)
@@ -120,7 +121,7 @@ def _network(run: Run) -> tuple[nn.Module | None, Inputs, dict | None, list[dict
         return None, SpectraSettings.for_box(run.particles.box), None, None
     if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
         run.say("Going on with the model that was trained before")
-        network, card = _load(run, out.final(MODEL))
+        network, card = load_network(run, out.final(MODEL))
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
         return network, card.inputs(), card.training, history
     result, card = train_model(run, None)
@@ -129,7 +130,8 @@ def _network(run: Run) -> tuple[nn.Module | None, Inputs, dict | None, list[dict
     return result.network, card.inputs(), result.summary, result.history
 
 
-def _load(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+    """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
     network, card = load_model(path, run.device)
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.inputs() is None:
@@ -155,22 +157,22 @@ def _one(run: Run) -> Alignment:
     )
 
 
-def _average(run: Run, alignment: Alignment) -> Averages:
-    """The last pass: averages, and the aligned stack where it is asked for."""
+def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
+    """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
     args, particles = run.args, run.particles
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
     if not args.write_stack:
-        return average_particles(particles, *poses, alignment.half)
+        return average_particles(particles, *poses, alignment.half, scale=scale)
 
     def with_stack() -> Averages:
         path = run.out.scratch("aligned.mrcs")
         with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
-            return average_particles(particles, *poses, alignment.half, stack.write)
+            return average_particles(particles, *poses, alignment.half, stack.write, scale)
 
     return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
+def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
     """What may be said of the resolution, and the FRC of the halves per Fourier ring."""
     source, particles = run.source, run.particles
     radius = particles.mask_radius * particles.scale

@@ -57,6 +57,14 @@ def read_history(path: str) -> list[dict] | None:
         return None
 
 
+def score_spread(score: np.ndarray) -> tuple[float, float]:
+    """Median and median absolute deviation of scores (N,); zeros of none."""
+    if not len(score):
+        return 0.0, 0.0
+    median = float(np.median(score))
+    return median, float(np.median(np.abs(score - median)))
+
+
 def contrast(bright: float) -> str:
     """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
     if abs(bright) < 0.01:
@@ -80,10 +88,11 @@ def write_alignment(
     training: dict | None,
     history: list[dict] | None,
     alike: np.ndarray | None = None,
+    **more: object,
 ) -> None:
     """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder.
 
-    alike: (N,), what :func:`correntropies` gives.
+    alike: (N,), what :func:`correntropies` gives; more: goes into summary.json as it is.
     """
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
@@ -102,19 +111,18 @@ def write_alignment(
     for warning in tables:
         run.warn(warning)
     statistics = run.particles.statistics
-    background = float(statistics.mean[~statistics.blank].mean())
     best = averages.all if averages.corrected is None else averages.corrected
     images = {
         "average": averages.all,
         "average_before": statistics.average,
-        "average_weighted": weighted_average(best, frc, background, alignment.shared),
+        "average_weighted": weighted_average(best, frc, averages.background, alignment.shared),
         "half1": averages.halves[0],
         "half2": averages.halves[1],
     }
     for name, image in images.items():
         write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
     _write_frc(out.scratch("frc.csv"), frc, source.box * source.pixel_size)
-    figures = _summary(run, alignment, claim, training)
+    figures = _summary(run, alignment, claim, training) | more
     write_json(out.scratch("summary.json"), figures)
     _write_report(run, figures, alignment, averages, frc, history)
 
@@ -131,6 +139,7 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
     args = run.args
     used = run.particles.usable
     offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
+    median, mad = score_spread(alignment.score[used])
     return summary(
         run,
         model=args.model or ("trained here" if training else None),
@@ -141,6 +150,8 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
         resolution_note=claim.note,
         angles_sure=claim.sure,
         score_mean=float(alignment.score[used].mean()),
+        score_median=median,
+        score_mad=mad,
         ambiguous=int(alignment.ambiguous[used].sum()),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
         searched=alignment.searched,
