@@ -36,10 +36,10 @@ class Joinable:
     deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer is
     taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
     which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
-    scores of the run's particles, score_weight: what the rings of the working box counted in them; model: its file, relative to the folder, None without; particles: all in the
-    averages, usable: those that are not blank, half_counts: in either half; power: squared transfers of the halves per
-    ring, None without; batches: how many sets came together; key: what tells the halves' averages from all others;
-    joined_to: the key of the run that these were joined to.
+    scores of the run's particles; score_weight: what the rings of the working box counted in them; model: its file,
+    relative to the folder, None without; particles: all in the averages, usable: those that are not blank, half_counts:
+    in either half; power: squared transfers of the halves per ring, None without; batches: how many sets came together;
+    key: what tells the halves' averages from all others; joined_to: the key of the run that these were joined to.
     """
 
     box: int

@@ -27,7 +27,7 @@ from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import FILE, NEEDED, Joinable, counts_of, key_of, levels_of
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
-from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
+from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
@@ -39,7 +39,8 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.tables import read_tables
 
-SWEEPS = 3  # against an average that does not change: the last ones move a particle by thousandths of a degree
+SWEEPS = 8  # at most; from the network's angles two or three do
+STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
 JOINT = 2
 # Options that speak of a set as a whole, with what to do instead.
 _NOT_WITH_JOIN = {
@@ -76,7 +77,7 @@ def join(args: argparse.Namespace) -> None:
         counts = counts_of(run.particles, averages)
         averages, counts = _pooled(run, averages, counts, earlier)
         claim, frc = _claim(run, alignment, averages, counts)
-        for warning in image_warnings(run.particles):
+        for warning in image_warnings(run.particles) if len(run.particles.usable) else ():
             run.warn(warning)
         _write(run, alignment, averages, claim, frc, base, earlier, counts)
 
@@ -118,9 +119,10 @@ def _refuse_known(run: Run) -> None:
         table, form = forms.find_particles(path, read_tables(path))
         known = [new[name] for name in table.texts(forms.IMAGE_LABEL[form]) if name in new]
         if known:
+            more = f" and {len(known) - 1} more are" if len(known) > 1 else " is"
             raise UdlError(
-                f"{run.args.input}: item {min(known) + 1}, {run.source.names[min(known)]}, and {len(known) - 1} more "
-                f"are among the particles of {folder} already: leave them out, or they count twice."
+                f"{run.args.input}: item {min(known) + 1}, {run.source.names[min(known)]},{more} among the particles "
+                f"of {folder} already: leave what is there out, or it counts twice."
             )
 
 
@@ -218,18 +220,25 @@ class Joiner:
         )
 
     def _sweep(self, state: State, indices: np.ndarray, stage: str) -> None:
-        """A fixed number of rounds against the average of each particle's half: when to stop must not depend on the
-        others."""
+        """Rounds against the average of each particle's half, for each until it stands still by itself: when to stop
+        must not depend on the others."""
         for number in range(1, SWEEPS + 1):
-            self.refiner.sweep(
-                state, self.own, self.half, f"{stage}, round {number}", indices, settle=number == SWEEPS
-            )
+            before = state.copy()
+            self.refiner.sweep(state, self.own, self.half, f"{stage}, round {number}", indices, settle=number > 2)
+            if number == 1:  # it only finds the shifts
+                continue
+            turned = np.abs(wrap(state.angle[indices] - before.angle[indices]))
+            moved = np.hypot(*(state.shift[indices] - before.shift[indices]).T)
+            indices = indices[(turned > STILL) | (moved > STILL)]
+            if not len(indices):
+                break
 
     def _look_elsewhere(self, state: State, usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere than where the network put them."""
         trial = state.copy()
         self.refiner.search(trial, self.own, self.half, "full-circle search", usable)
-        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]
+        step = SEARCH_STEP / self.refiner.coarse_band.k_max
+        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > step]
         self._sweep(trial, far, "elsewhere")
         better = far[trial.score[far] > state.score[far]]
         self.aligner.log(f"Full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")

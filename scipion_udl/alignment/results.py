@@ -137,7 +137,7 @@ def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
 
 def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None) -> dict:
     args = run.args
-    used = run.particles.usable
+    used = _shown(run)
     offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
     median, mad = score_spread(alignment.score[used])
     return summary(
@@ -160,10 +160,16 @@ def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None
     )
 
 
+def _shown(run: Run) -> np.ndarray:
+    """The particles that figures are of: those with an image, all where there is none."""
+    usable = run.particles.usable
+    return usable if len(usable) else np.arange(len(run.source))
+
+
 def _network_figures(alignment: Alignment) -> dict:
     """How far the network's angles were from the final ones, modulo 180 degrees; empty without a network."""
     known = np.flatnonzero(np.isfinite(alignment.network_angle))
-    if not len(known) or alignment.half_poses is None:
+    if len(known) < 2 or alignment.half_poses is None:
         return {}
     angle = type(alignment.poses)(alignment.network_angle[known])
     errors = np.abs(pose_errors(angle, alignment.poses[known], 180.0).rotation)
@@ -181,7 +187,8 @@ def _write_report(
     from scipion_udl.alignment.report import ReportData, example_indices, write_report  # matplotlib takes a second
 
     source = run.source
-    chosen = run.particles.usable[example_indices(alignment.score[run.particles.usable])]
+    shown = _shown(run)
+    chosen = shown[example_indices(alignment.score[shown])]
     before = source.read(chosen)
     fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
     after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
@@ -247,11 +254,11 @@ def training_text(
 
 def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> str:
     """The screen's summary of `align`."""
-    used = run.particles.usable
+    used = _shown(run)
     network = _network_figures(alignment)
     lines = [
         "",
-        f"Particles           {len(run.source)} ({len(used)} with an image)",
+        f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
