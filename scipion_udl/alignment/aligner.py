@@ -20,6 +20,7 @@ from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
+from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register
 from scipion_udl.alignment.spectra import SpectraSettings
@@ -55,8 +56,9 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; local: whether what tells both ways round apart was weighed place
-    by place (denoise.py); score_weight: (k_max + 1,) what the rings counted in the scores, None without refinement.
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
+    local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
+    what the rings counted in the scores, None without refinement.
     """
 
     poses: Poses
@@ -67,6 +69,7 @@ class Alignment:
     shared: float
     searched: bool
     network_angle: np.ndarray
+    outlier: np.ndarray
     local: bool = False
     score_weight: np.ndarray | None = None
 
@@ -157,13 +160,11 @@ class Aligner:
         weighted = first.start.average * self.first.band.spread(first.start.weight)
 
         def settle() -> tuple[bool, str]:
-            changed = transfer.settle(subset, first.angle, weighted, self.first.band, self.max_shift)
+            changed = transfer.settle(self.prepared, subset, first.angle, weighted, self.first.band, self.max_shift)
             return changed, transfer.mode
 
-        changed, mode = self.prepared.team.by_first(settle)
-        contrast = self.prepared.contrast
-        if contrast is not None and contrast.mode != mode:
-            self.prepared.contrast = contrast.with_mode(mode)
+        changed, transfer.mode = self.prepared.team.by_first(settle)
+        self.prepared.take_contrast(transfer.mode)
         return changed
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
@@ -243,5 +244,6 @@ class Aligner:
             shared=float(self.first.shared),
             searched=first.searched,
             network_angle=self.network_angle,
+            outlier=outliers(state.score, blank),
             local=first.start.local,
         )

@@ -20,17 +20,17 @@ LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less ar
 
 @dataclass
 class Averages:
-    """Images (D, D) float32. all: plain mean of all aligned particles; halves: means by the halves' own poses (None
+    """Images (D, D) float32. before: plain mean of the particles as they came, blank ones left out; all: plain mean of
+    all aligned particles; halves: means by the halves' own poses (None
     without) of particles brought to one background and one noise, the medians of the set, each image counted once;
     where contrast transfer is made use of, each particle weighs by its own. corrected: the mean of both halves with the
-    mean transfer taken out, None where none is made use of. sums: what the halves were made of, None without;
-    background: the grey value that halves were brought to."""
+    mean transfer taken out, None where none is made use of. sums: what the halves were made of, None without."""
 
+    before: np.ndarray
     all: np.ndarray
     halves: tuple[np.ndarray, np.ndarray] | None
     corrected: np.ndarray | None = None
     sums: HalfSums | None = None
-    background: float = 0.0
 
 
 def apply_poses(
@@ -146,13 +146,14 @@ def average_particles(
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
-    counted = ~blank & (prepared.originals == np.arange(n))
-    background, noise = scale or (float(np.median(v[~blank])) for v in (mean, std))
-    total = torch.zeros(box, box, dtype=torch.float64, device=device)
+    counted = prepared.counted
+    background, noise = scale or (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
+    before, total = torch.zeros(2, box, box, dtype=torch.float64, device=device)
     sums = HalfSums(prepared, background, noise)
     for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
+        before += images[torch.from_numpy(~blank[part]).to(device)].double().sum(0)
         total += aligned.double().sum(0)
         if keep:
             keep(aligned.cpu().numpy())
@@ -163,12 +164,13 @@ def average_particles(
             for number in (0, 1):
                 rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)
                 sums.add(number, own[rows], gain[rows], None if transfer is None else transfer[rows])
-    average = (prepared.team.total(total) / n).float().cpu().numpy()
+    counts = (max(int((~blank).sum()), 1), n)
+    plain = [(prepared.team.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
     if half_poses is None:
-        return Averages(average, None, background=background)
+        return Averages(*plain, None)
     sums.over(prepared.team)
     first, second, corrected = sums.images()
-    return Averages(average, (first, second), corrected, sums, background)
+    return Averages(*plain, (first, second), corrected, sums)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:

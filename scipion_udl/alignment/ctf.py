@@ -78,6 +78,10 @@ class ContrastTransfer:
         level = level.clamp(min=LEAST_LEVEL * float(level.max()))
         return level[_rings(box, device).clamp(max=box // 2)].float()
 
+    def subset(self, indices: np.ndarray) -> ContrastTransfer:
+        """The transfer of the particles ``indices`` alone."""
+        return ContrastTransfer(_rows(self.defocus, indices), self.field, self.mode)
+
     def with_mode(self, mode: str) -> ContrastTransfer:
         """The same particles, their images taken another way."""
         other = ContrastTransfer(self.defocus, self.field, mode)

@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment import results
-from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.train_command import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
@@ -116,22 +115,23 @@ class Joinable:
         )
 
 
-def remember(run: Run, alignment: Alignment, averages: Averages, max_shift: float) -> None:
+def remember(outcome: Outcome, max_shift: float) -> None:
     """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
     refined apart, or of which one is empty. max_shift: pixels of the input."""
+    run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
     if alignment.half_poses is None or min(averages.sums.count) == 0:
         return
     particles, contrast = run.particles, run.particles.contrast
     mode = "none" if contrast is None else contrast.mode
     boxes = [] if mode == "none" else sorted({particles.box, run.source.box})
     model = run.args.model or (run.out.final(MODEL) if os.path.exists(run.out.final(MODEL)) else None)
-    median, mad = results.score_spread(alignment.score[particles.usable])
+    median, deviation = score_spread(alignment.score[particles.usable])
     Joinable(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         mask_radius=particles.mask_radius * particles.scale,
         max_shift=max_shift,
-        background=averages.background,
+        background=averages.sums.background,
         noise_level=averages.sums.noise,
         noise=particles.statistics.noise.tolist(),
         ctf=mode,
@@ -139,7 +139,7 @@ def remember(run: Run, alignment: Alignment, averages: Averages, max_shift: floa
         shared=alignment.shared,
         local=alignment.local,
         score_median=median,
-        score_mad=mad,
+        score_mad=deviation,
         score_weight=alignment.score_weight.tolist(),
         model=None if model is None else os.path.relpath(model, run.out.path),
         batches=1,

@@ -25,6 +25,7 @@ from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import FILE, NEEDED, Joinable, counts_of, key_of, levels_of
+from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
@@ -79,7 +80,7 @@ def join(args: argparse.Namespace) -> None:
         claim, frc = _claim(run, alignment, averages, counts)
         for warning in image_warnings(run.particles) if len(run.particles.usable) else ():
             run.warn(warning)
-        _write(run, alignment, averages, claim, frc, base, earlier, counts)
+        _write(results.Outcome(run, alignment, averages, claim, frc), base, earlier, counts)
 
 
 def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
@@ -216,6 +217,9 @@ class Joiner:
             shared=self.base.shared,
             searched=self.aligner.network is None,
             network_angle=self.aligner.network_angle,
+            outlier=outliers(
+                state.score, self.prepared.statistics.blank, (self.base.score_median, self.base.score_mad)
+            ),
             local=self.base.local,
         )
 
@@ -261,18 +265,17 @@ class Joiner:
 
 def _pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tuple[Averages, dict]:
     """Averages of the new particles and of those before, and how many they hold."""
-    folder, statistics = run.args.pool, run.particles.statistics
+    folder = run.args.pool
     power = None if earlier.power is None else np.array(earlier.power)
     averages.sums.add_means([earlier.image(folder, name) for name in ("half1", "half2")], earlier.half_counts, power)
     first, second, corrected = averages.sums.images()
 
     def mean(new: np.ndarray, name: str, count: str) -> np.ndarray:
         old, n, m = earlier.image(folder, name).astype(np.float64), counts[count], getattr(earlier, count)
-        return (new * n + old * m) / (n + m)
+        return ((new * n + old * m) / (n + m)).astype(np.float32)
 
-    statistics.average = mean(statistics.average, "average_before", "usable")
-    whole = mean(averages.all.astype(np.float64), "average", "particles").astype(np.float32)
-    averages = replace(averages, all=whole, halves=(first, second), corrected=corrected)
+    before, whole = mean(averages.before, "average_before", "usable"), mean(averages.all, "average", "particles")
+    averages = replace(averages, before=before, all=whole, halves=(first, second), corrected=corrected)
     total = counts_of(run.particles, averages)
     return averages, total | {name: counts[name] + getattr(earlier, name) for name in ("particles", "usable")}
 
@@ -287,17 +290,8 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> 
     return claim, frc
 
 
-def _write(
-    run: Run,
-    alignment: Alignment,
-    averages: Averages,
-    claim: Claim,
-    frc: np.ndarray,
-    base: Joinable,
-    earlier: Joinable,
-    counts: dict,
-) -> None:
-    args, out = run.args, run.out
+def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
+    run, args, out = outcome.run, outcome.run.args, outcome.run.out
     run.notes.append(
         f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
         f"are of all {counts['particles']}."
@@ -306,13 +300,13 @@ def _write(
         "joined_to": args.join,
         "pooled_with": args.pool,
         "pooled_particles": counts["particles"],
+        "half_counts": counts["half_counts"],
         "batches": earlier.batches + 1,
     }
-    results.write_alignment(run, alignment, averages, claim, frc, None, None, **facts)
+    results.write_alignment(run, outcome, None, None, **facts)
     model = None if args.model is None else os.path.relpath(args.model, out.path)
-    left = replace(
-        base, **counts, model=model, batches=earlier.batches + 1, key=key_of(averages.halves), joined_to=base.key
-    )
+    key = key_of(outcome.averages.halves)
+    left = replace(base, **counts, model=model, batches=facts["batches"], key=key, joined_to=base.key)
     left.write(out.scratch(FILE))
     run.progress.clear()
-    print(results.alignment_text(run, alignment, claim, out.path))
+    print(results.alignment_text(run, outcome, out.path))

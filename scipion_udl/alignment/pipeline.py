@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,17 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 Inputs = SpectraSettings | SpectrumImageSettings
 
 
+@dataclass
+class Guide:
+    """What tells the particles' angles: a network (None: every angle is searched) and its input; training: the summary
+    of the training in this run, history: its epochs, both None where there was none."""
+
+    network: nn.Module | None
+    inputs: Inputs
+    training: dict | None = None
+    history: list[dict] | None = None
+
+
 def align(args: argparse.Namespace) -> None:
     """`scipion-udl align`: aligned.star, aligned.xmd, averages, frc.csv, report.html, summary.json in OUT.
 
@@ -45,30 +57,46 @@ def align(args: argparse.Namespace) -> None:
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
-        transfer = run.use_contrast()
-        network, spectra, training, history = _network(run)
-        aligner = Aligner(run.particles, network, spectra, settings, run.say, transfer)
-        alignment = _one(run) if len(run.particles.usable) == 1 else aligner.run(reference)
+        run.use_contrast()
+        guide = _guide(run)
+        outcome = align_set(run, guide, settings, reference)
         run.note_contrast()
-        averages = averages_of(run, alignment)
-        alike = results.correntropies(run, alignment, averages)
-        if not team.first:  # all that is left is small
+        if outcome is None:
             return
-        claim, frc = claim_of(run, alignment, averages, network is not None)
-        if claim.signal is not None:
-            sure = share_of_sure(run.particles, alignment, averages, settings.max_shift)
-            claim = with_certainty(claim, sure)
-        if claim.signal is False:
-            run.warn(claim.note)
-        claim, warnings = consider_views(run.particles, alignment, claim)
-        for warning in (*image_warnings(run.particles), *certainty_warnings(claim.sure), *warnings):
-            run.warn(warning)
-        results.write_alignment(run, alignment, averages, claim, frc, training, history, alike)
-        joinable.remember(run, alignment, averages, settings.max_shift)
-        if os.path.exists(out.final(CHECKPOINT)):
-            os.remove(out.final(CHECKPOINT))
-        run.progress.clear()
-        print(results.alignment_text(run, alignment, claim, out.path))
+        results.write_alignment(run, outcome, guide.training, guide.history)
+        joinable.remember(outcome, settings.max_shift)
+        _end(run)
+        print(results.alignment_text(run, outcome, out.path))
+
+
+def align_set(
+    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None = None
+) -> results.Outcome | None:
+    """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
+    process get None. reference: (D, D), to bring the average onto."""
+    particles = run.particles
+    aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
+    alignment = _one(run) if len(particles.usable) == 1 else aligner.run(reference)
+    averages = averages_of(run, alignment)
+    alike = results.correntropies(run, alignment, averages)
+    if not run.team.first:  # all that is left is small
+        return None
+    claim, frc = claim_of(run, alignment, averages, guide.network is not None)
+    if claim.signal is not None:
+        claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
+    if claim.signal is False:
+        run.warn(claim.note)
+    claim, warnings = consider_views(particles, alignment, claim)
+    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
+        run.warn(warning)
+    return results.Outcome(run, alignment, averages, claim, frc, alike)
+
+
+def _end(run: Run) -> None:
+    """What a run that ends well no longer needs."""
+    if os.path.exists(run.out.final(CHECKPOINT)):
+        os.remove(run.out.final(CHECKPOINT))
+    run.progress.clear()
 
 
 def _reference(run: Run) -> np.ndarray | None:
@@ -85,10 +113,6 @@ def _reference(run: Run) -> np.ndarray | None:
     return image
 
 
-def _epochs(training: dict) -> str:
-    return "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
-
-
 def _max_shift(run: Run) -> float:
     wanted, box = run.args.max_shift, run.source.box
     if wanted is not None and wanted > box / 2:
@@ -99,13 +123,13 @@ def _max_shift(run: Run) -> float:
     return 0.1 * box if wanted is None else float(wanted)
 
 
-def _network(run: Run) -> tuple[nn.Module | None, Inputs, dict | None, list[dict] | None]:
-    """(network or None, its input, training summary, history): loaded, continued, or trained now."""
+def _guide(run: Run) -> Guide:
+    """A network that is loaded, continued, or trained now; none for a few particles without a model."""
     args, out = run.args, run.out
     if args.model:
         network, card = load_network(run, args.model)
         run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
-        return network, card.inputs(), None, None
+        return Guide(network, card.inputs())
     usable = len(run.particles.usable)
     if usable < ENOUGH:
         if args.no_refine:
@@ -118,16 +142,16 @@ def _network(run: Run) -> tuple[nn.Module | None, Inputs, dict | None, list[dict
                 f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
                 "real space alone, and no resolution is claimed."
             )
-        return None, SpectraSettings.for_box(run.particles.box), None, None
+        return Guide(None, SpectraSettings.for_box(run.particles.box))
     if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
-        return network, card.inputs(), card.training, history
+        return Guide(network, card.inputs(), card.training, history)
     result, card = train_model(run, None)
     run.method = card.method
     out.publish("training.csv", MODEL)  # now, so that a stopped run goes on from here
-    return result.network, card.inputs(), result.summary, result.history
+    return Guide(result.network, card.inputs(), result.summary, result.history)
 
 
 def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
@@ -154,6 +178,7 @@ def _one(run: Run) -> Alignment:
         shared=0.0,
         searched=False,
         network_angle=np.full(n, np.nan),
+        outlier=run.particles.statistics.blank.copy(),
     )
 
 

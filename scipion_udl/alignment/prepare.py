@@ -7,11 +7,12 @@ processes share a run (ranks.py), each reads its own part.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,7 +41,6 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    average: (D, D) float64, mean of the particles as they came (blank ones left out);
     bright: mean of the disc minus the background, in units of the background's standard deviation.
     """
 
@@ -48,7 +48,6 @@ class Scan:
     std: np.ndarray
     blank: np.ndarray
     noise: torch.Tensor
-    average: np.ndarray
     bright: float
 
 
@@ -88,6 +87,16 @@ class PreparedParticles:
     def __len__(self) -> int:
         return len(self.source)
 
+    def part(self, indices: np.ndarray) -> PreparedParticles:
+        """The particles ``indices`` (from 0) as a set of their own: of the same files, with the noise and all else that
+        :meth:`scan` found in the whole set."""
+        found, other = self.statistics, copy.copy(self)
+        other.__dict__.pop("originals", None)
+        other.source = self.source.subset(indices)
+        other.contrast = None if self.contrast is None else self.contrast.subset(indices)
+        other._scan = replace(found, mean=found.mean[indices], std=found.std[indices], blank=found.blank[indices])
+        return other
+
     @property
     def statistics(self) -> Scan:
         """The result of :meth:`scan`."""
@@ -105,6 +114,11 @@ class PreparedParticles:
         """For each particle the index (from 0) of the first that is the same image; its own where it is new."""
         found = self.statistics
         return self.team.by_first(lambda: originals(self.source, found.mean, found.std, found.blank))
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which particles count where halves are compared, (N,) bool: those with an image, each image once."""
+        return ~self.statistics.blank & (self.originals == np.arange(len(self)))
 
     @property
     def mask(self) -> torch.Tensor:
@@ -146,6 +160,11 @@ class PreparedParticles:
         statistics = self.statistics
         for part, images in self.raw_chunks(indices, stage):
             yield part, self.whiten(images, statistics.mean[part], statistics.std[part])
+
+    def take_contrast(self, mode: str) -> None:
+        """Take the particles' contrast transfer, where it is known, in this mode from now on."""
+        if self.contrast is not None and self.contrast.mode != mode:
+            self.contrast = self.contrast.with_mode(mode)
 
     def transfer(self, indices: np.ndarray) -> torch.Tensor | None:
         """The contrast transfer (n, box, box//2 + 1) of particles in the working box; None where it is not known."""
@@ -197,7 +216,7 @@ class PreparedParticles:
         return resize(coefficients * self._filter, self.source.box, self.box)
 
     def scan(self, given: torch.Tensor | None = None) -> Scan:
-        """Read every particle once and measure background, noise spectrum, blank images and the plain average.
+        """Read every particle once and measure background, noise spectrum and blank images.
 
         given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
         set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
@@ -209,19 +228,15 @@ class PreparedParticles:
         mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
-        total = torch.zeros(d, d, dtype=torch.float64, device=self.device)
         bright, heard = 0.0, 0
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
-            m, s, flat = _background(images, outside)
+            m, s, flat = background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
             mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
             blank[part] = flat.cpu().numpy()
-            if not good.any():
-                continue
-            total += (images * good[:, None, None]).double().sum(0)
             those = good & torch.from_numpy(listen[part]).to(self.device)
             if not those.any():
                 continue
@@ -231,17 +246,16 @@ class PreparedParticles:
             bright += float((normal * disc).double().sum() / disc.sum())
             heard += len(normal)
         self.make_known([mean, std, blank], np.arange(n))
-        total, noise = self.team.total(total), self.team.total(noise)
+        noise = self.team.total(noise)
         bright, heard = self.team.total(torch.tensor([bright, heard], dtype=torch.float64)).tolist()
-        used = int((~blank).sum())
-        if used == 0 and given is None:
+        if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
         noise = noise if given is None else given.to(noise)
-        self._scan = Scan(mean, std, blank, noise, (total / max(used, 1)).cpu().numpy(), bright / max(heard, 1))
+        self._scan = Scan(mean, std, blank, noise, bright / max(heard, 1))
         self._filter = _whitening(noise)[ring]
         return self._scan
 
@@ -263,8 +277,11 @@ def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
     return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
 
 
-def _background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant."""
+def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant (n, bool).
+
+    images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
+    """
     whole = images.std((-2, -1))
     scale = images.abs().amax((-2, -1))
     flat = whole <= 1e-6 * scale

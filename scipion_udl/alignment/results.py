@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.polar import PolarNetwork
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -57,14 +61,6 @@ def read_history(path: str) -> list[dict] | None:
         return None
 
 
-def score_spread(score: np.ndarray) -> tuple[float, float]:
-    """Median and median absolute deviation of scores (N,); zeros of none."""
-    if not len(score):
-        return 0.0, 0.0
-    median = float(np.median(score))
-    return median, float(np.median(np.abs(score - median)))
-
-
 def contrast(bright: float) -> str:
     """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
     if abs(bright) < 0.01:
@@ -79,21 +75,73 @@ def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndar
     return particle_correntropy(run.particles, alignment.poses, averages.all)
 
 
-def write_alignment(
-    run: Run,
-    alignment: Alignment,
-    averages: Averages,
-    claim: Claim,
-    frc: np.ndarray,
-    training: dict | None,
-    history: list[dict] | None,
-    alike: np.ndarray | None = None,
-    **more: object,
-) -> None:
-    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder.
+@dataclass
+class Outcome:
+    """What came of aligning the particles of a run, or of one class of them.
 
-    alike: (N,), what :func:`correntropies` gives; more: goes into summary.json as it is.
+    run: with these particles; frc: (rings,) of the halves; alike: (N,), what :func:`correntropies` gives.
     """
+
+    run: Run
+    alignment: Alignment
+    averages: Averages
+    claim: Claim
+    frc: np.ndarray
+    alike: np.ndarray | None = None
+
+    @property
+    def weighted(self) -> np.ndarray:
+        """The best average (D, D), weighted by what the halves agree on."""
+        statistics, averages = self.run.particles.statistics, self.averages
+        there = ~statistics.blank
+        background = float(statistics.mean[there if there.any() else slice(None)].mean())
+        best = averages.all if averages.corrected is None else averages.corrected
+        return weighted_average(best, self.frc, background, self.alignment.shared)
+
+    def figures(self) -> dict:
+        """What summary.json says of it."""
+        alignment, claim, used = self.alignment, self.claim, self.run.particles.usable
+        median, deviation = score_spread(alignment.score[used])
+        return {
+            "signal_found": claim.signal,
+            "resolution": claim.resolution,
+            "resolution_note": claim.note,
+            "angles_sure": claim.sure,
+            "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
+            "score_median": median,
+            "score_mad": deviation,
+            "ambiguous": int(alignment.ambiguous[used].sum()),
+            "outliers": int(alignment.outlier.sum()),
+            "contrast": contrast(self.run.particles.statistics.bright),
+            "shared_ring": alignment.shared,
+            "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
+        }
+
+
+def write_alignment(
+    run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None, **more: object
+) -> None:
+    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder; more: goes into
+    summary.json as it is."""
+    out, source, averages = run.out, run.source, outcome.averages
+    write_poses(run, outcome.alignment, outcome.alike)
+    images = {
+        "average": averages.all,
+        "average_before": averages.before,
+        "average_weighted": outcome.weighted,
+        "half1": averages.halves[0],
+        "half2": averages.halves[1],
+    }
+    for name, image in images.items():
+        write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
+    _write_frc(out.scratch("frc.csv"), outcome.frc, source.box * source.pixel_size)
+    figures = _summary(run, outcome, training) | more
+    write_json(out.scratch("summary.json"), figures)
+    _write_report(run, figures, outcome, history)
+
+
+def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> None:
+    """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder."""
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
     tables = write_aligned(
@@ -105,26 +153,12 @@ def write_alignment(
         out.scratch("aligned.xmd"),
         optics,
         correntropy=alike if args.correntropy else None,
+        outlier=alignment.outlier,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)
-    statistics = run.particles.statistics
-    best = averages.all if averages.corrected is None else averages.corrected
-    images = {
-        "average": averages.all,
-        "average_before": statistics.average,
-        "average_weighted": weighted_average(best, frc, averages.background, alignment.shared),
-        "half1": averages.halves[0],
-        "half2": averages.halves[1],
-    }
-    for name, image in images.items():
-        write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
-    _write_frc(out.scratch("frc.csv"), frc, source.box * source.pixel_size)
-    figures = _summary(run, alignment, claim, training) | more
-    write_json(out.scratch("summary.json"), figures)
-    _write_report(run, figures, alignment, averages, frc, history)
 
 
 def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
@@ -135,27 +169,22 @@ def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
         writer.writerows([f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc)))
 
 
-def _summary(run: Run, alignment: Alignment, claim: Claim, training: dict | None) -> dict:
+def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
+    """The content of summary.json of `align`, and ``more``."""
     args = run.args
-    used = _shown(run)
+    model = args.model or ("trained here" if training else None)
+    return summary(run, model=model, method=run.method, refined=not args.no_refine, training=training, **more)
+
+
+def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
+    alignment, used = outcome.alignment, _shown(run)
     offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
-    median, mad = score_spread(alignment.score[used])
-    return summary(
+    return alignment_summary(
         run,
-        model=args.model or ("trained here" if training else None),
-        method=run.method,
-        refined=not args.no_refine,
-        signal_found=claim.signal,
-        resolution=claim.resolution,
-        resolution_note=claim.note,
-        angles_sure=claim.sure,
-        score_mean=float(alignment.score[used].mean()),
-        score_median=median,
-        score_mad=mad,
-        ambiguous=int(alignment.ambiguous[used].sum()),
+        training,
+        **outcome.figures(),
         shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
         searched=alignment.searched,
-        training=training,
         network_only=_network_figures(alignment),
     )
 
@@ -176,34 +205,36 @@ def _network_figures(alignment: Alignment) -> dict:
     return {"median_change": float(np.median(errors)), "within_5_degrees": float((errors < 5).mean())}
 
 
-def _write_report(
-    run: Run,
-    figures: dict,
-    alignment: Alignment,
-    averages: Averages,
-    frc: np.ndarray,
-    history: list[dict] | None,
-) -> None:
-    from scipion_udl.alignment.report import ReportData, example_indices, write_report  # matplotlib takes a second
+def examples(outcome: Outcome, count: int = 6) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
+    """The particles with the ``count`` best and worst scores, as the report shows them."""
+    from scipion_udl.alignment.report import example_indices  # matplotlib takes a second
 
-    source = run.source
-    shown = _shown(run)
-    chosen = shown[example_indices(alignment.score[shown])]
-    before = source.read(chosen)
+    run, alignment = outcome.run, outcome.alignment
+    used = _shown(run)
+    chosen = used[example_indices(alignment.score[used], count)]
+    before = run.source.read(chosen)
     fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
     after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
-    rings = np.arange(1, len(frc))
+    return [(f"item {i + 1}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)]
+
+
+def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict] | None) -> None:
+    from scipion_udl.alignment.report import ReportData, write_report  # matplotlib takes a second
+
+    source, alignment = run.source, outcome.alignment
+    rings = np.arange(1, len(outcome.frc))
     data = ReportData(
         summary=figures,
-        average_before=run.particles.statistics.average,
-        average_after=averages.all,
-        frc=(rings / (source.box * source.pixel_size), frc[1:]),
+        average_before=outcome.averages.before,
+        average_after=outcome.averages.all,
+        frc=(rings / (source.box * source.pixel_size), outcome.frc[1:]),
         frc_independent=alignment.half_poses is not None,
         training=history,
         poses=alignment.poses,
         score=alignment.score,
         ambiguous=alignment.ambiguous,
-        examples=[(f"item {i + 1}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)],
+        outlier=alignment.outlier,
+        examples=examples(outcome),
     )
     write_report(run.out.scratch("report.html"), data)
 
@@ -221,6 +252,19 @@ def write_training_figure(path: str, history: list[dict]) -> None:
         figure = figures.training_figure(history)
         if figure is not None:
             figure.savefig(path, dpi=150)
+
+
+def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
+    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    if not isinstance(network, PolarNetwork):
+        return
+    from scipion_udl.alignment import figures  # matplotlib takes a second
+
+    spectra = card.inputs()
+    template = (network.template * network.radial_weight[:, None]).detach().cpu().numpy()
+    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
+    with figures.style():
+        figures.template_figure(template, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
@@ -252,15 +296,16 @@ def training_text(
     return "\n".join([*lines, *_count(warnings)])
 
 
-def alignment_text(run: Run, alignment: Alignment, claim: Claim, path: str) -> str:
+def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     """The screen's summary of `align`."""
-    used = _shown(run)
+    alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
     network = _network_figures(alignment)
     lines = [
         "",
         f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Outliers            {int(alignment.outlier.sum())} score far below the others",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
         f"                    {claim.note}",
     ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
 
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
@@ -36,10 +38,11 @@ class Run:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.device_words = self.team.words(describe(self.device))
-        self.progress = Progress()
+        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.method: str | None = None  # of the network that is used
+        self.heading = ""  # of what is said of a part of the set
         self.say(f"Device: {self.device_words}")
         source = open_particles(args.input, args.pixel_size)
         for warning in source.warnings:
@@ -52,19 +55,30 @@ class Run:
         report = self.progress.show if self.team.first else None
         self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, report, self.team)
 
+    def part(self, indices: np.ndarray, name: str) -> Run:
+        """The same command for the particles ``indices`` (from 0) alone, with warnings of its own; what it says is
+        headed by ``name``."""
+        other = copy.copy(self)
+        other.particles = self.particles.part(indices)
+        other.particles.report = lambda stage, done, total: self.particles.report(f"{name}, {stage}", done, total)
+        other.particles.take_contrast(self.transfer.mode)
+        other.source, other.heading = other.particles.source, f"{name}: "
+        other.warnings, other.notes = [], []
+        return other
+
     def say(self, line: str) -> None:
         """One line in the log."""
         if not self.team.first:
             return
         self.progress.clear()
-        print(f"[{time.monotonic() - self.started:7.1f} s] {line}", flush=True)
+        print(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}", flush=True)
 
     def warn(self, sentence: str) -> None:
         """A warning: in the log now, in summary and report later."""
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
             self.progress.clear()
-            print(f"Warning: {sentence}", file=sys.stderr, flush=True)
+            print(f"Warning: {self.heading}{sentence}", file=sys.stderr, flush=True)
 
     def epoch(self, row: dict, epochs: int) -> None:
         """The end of an epoch: on the bar, and now and then in the log."""

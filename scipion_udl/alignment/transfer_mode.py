@@ -77,17 +77,26 @@ class TransferChoice:
             return None
         return f"Contrast transfer: {WORDS[self.mode]} ({self.reason})."
 
-    def settle(self, indices: np.ndarray, angles: np.ndarray, start: torch.Tensor, band: Band, reach: float) -> bool:
+    def settle(
+        self,
+        prepared: PreparedParticles,
+        indices: np.ndarray,
+        angles: np.ndarray,
+        start: torch.Tensor,
+        band: Band,
+        reach: float,
+    ) -> bool:
         """Ask the images, once, where that is to be done. Returns whether the mode has changed.
 
-        indices, angles: particles and their pose angles, degrees (modulo 180 will do); start: a weighted average (band)
-        of them; reach: how far off centre they lie, working pixels.
+        prepared: all particles, or a part of them; indices, angles: some of these and their pose angles, degrees
+        (modulo 180 will do); start: a weighted average (band) of them; reach: how far off centre they lie, working
+        pixels.
         """
         if not self.asks_images or len(indices) < FEWEST:
             return False
         self.asks_images = False
         few = slice(0, SUBSET)
-        evidence = mode_evidence(self.prepared, indices[few], angles[few], start, band, reach)
+        evidence = mode_evidence(prepared, indices[few], angles[few], start, band, reach)
         best = max(evidence, key=lambda mode: float(evidence[mode].sum()))
         mean = ", ".join(f"{mode} {float(values.mean()):.2f}" for mode, values in evidence.items())
         self.log(f"Contrast transfer, evidence a particle of {len(indices[few])} (nats): {mean}")
@@ -111,7 +120,6 @@ class TransferChoice:
                 "table belongs to them, or say with --ctf how it is to be taken."
             )
         self.mode = best
-        self.prepared.contrast = self.prepared.contrast.with_mode(best)
         return True
 
 

@@ -17,7 +17,9 @@ from scipion_udl.io.tables import Table
 RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"
 IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image"}
 SCORE_LABEL = {RELION30: "rlnParticleFigureOfMerit", RELION31: "rlnParticleFigureOfMerit", XMIPP: "maxCC"}
+CLASS_LABEL = {RELION30: "rlnClassNumber", RELION31: "rlnClassNumber", XMIPP: "ref"}
 AMBIGUOUS_LABEL = "udlAmbiguous"
+OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
@@ -146,6 +148,21 @@ def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
         return None
     psi, x, y = (_numbers_or_zero(table, label, n) for label in ("rlnAnglePsi", x_label, y_label))
     return from_relion(psi, np.stack([x, y], -1) / (pixel_size if angstrom else 1.0))
+
+
+def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
+    """The class number of each row, int64 (N,). Raises UdlError where the table has none, or one that is not whole."""
+    label = CLASS_LABEL[form]
+    if label not in table:
+        raise UdlError(
+            f"{path} has no class number per particle (column _{label}): give the table of a 2D classification, or "
+            "leave --by-class out."
+        )
+    values = table.numbers(label)
+    broken = np.flatnonzero(values != np.round(values))
+    if len(broken):
+        raise UdlError(f"{path}: row {broken[0] + 1} has the class {values[broken[0]]:g}, which is no whole number.")
+    return values.astype(np.int64)
 
 
 def _numbers_or_zero(table: Table, label: str, n: int) -> np.ndarray:

@@ -48,6 +48,11 @@ class Table:
         """A table whose columns can be added and dropped without touching this one (the texts are shared)."""
         return Table(self.name, dict(self.columns), self.path)
 
+    def rows(self, indices: Sequence[int] | np.ndarray) -> Table:
+        """A table of the rows ``indices`` (from 0), in that order; the texts are shared."""
+        indices = np.asarray(indices, np.int64).tolist()
+        return Table(self.name, {k: [column[i] for i in indices] for k, column in self.columns.items()}, self.path)
+
     def texts(self, label: str) -> list[str]:
         """The N texts of a column, without quotes. Raises UdlError where the table lacks the label."""
         if label not in self.columns:

@@ -51,6 +51,13 @@ def test_a_flat_background_stays_flat(box):
     assert torch.allclose(moved, images, atol=1e-4)
 
 
+def test_the_average_before_is_the_plain_mean_of_what_is_no_blank_image(tmp_path, box):
+    images = np.random.default_rng(0).normal(size=(N, box, box)) + 5
+    images[[2, 7]] = 3.0
+    averages = average_particles(prepared(tmp_path, images, 7), random_poses(), None, np.zeros(N, np.int64))
+    assert np.allclose(averages.before, np.delete(images, [2, 7], 0).mean(0), atol=1e-5)
+
+
 @pytest.mark.parametrize("chunk", [7, 128])
 def test_the_average_is_the_plain_mean_of_the_aligned_images(tmp_path, box, chunk):
     poses = random_poses()

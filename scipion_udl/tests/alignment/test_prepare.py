@@ -90,7 +90,7 @@ def test_the_chunk_changes_nothing(tmp_path, chunk):
     particles = prepared(tmp_path, images, chunk)
     one, other = coefficients_of(particles), coefficients_of(expected)
     assert float((one - other).abs().max()) < 1e-4 * float(other.abs().max())
-    for name in ("mean", "std", "average"):
+    for name in ("mean", "std"):
         assert np.allclose(getattr(particles.statistics, name), getattr(expected.statistics, name), rtol=1e-6)
     assert particles.statistics.bright == pytest.approx(expected.statistics.bright, rel=1e-5)
 
@@ -121,11 +121,6 @@ def test_progress_is_told_up_to_the_end(tmp_path):
 # what a scan finds
 
 
-def test_the_average_before_is_the_plain_mean(tmp_path):
-    images = noise(30, 32) + 5
-    assert np.allclose(prepared(tmp_path, images).statistics.average, images.mean(0), atol=1e-5)
-
-
 def test_background_and_deviation_are_those_outside_of_the_disc(tmp_path):
     images = 4 * noise(20, 64) + 7 + 100 * (np.hypot(*(np.indices((64, 64)) - 32)) < 20)
     statistics = prepared(tmp_path, images).statistics
@@ -147,7 +142,6 @@ def test_constant_images_are_found(tmp_path, value):
     assert list(np.flatnonzero(particles.statistics.blank)) == [2, 7]
     assert list(particles.usable) == [0, 1, 3, 4, 5, 6, 8, 9]
     assert bool(torch.isfinite(coefficients_of(particles)).all())
-    assert np.allclose(particles.statistics.average, images[particles.usable].mean(0), atol=1e-5)
 
 
 def test_constant_images_do_not_change_what_the_others_are(tmp_path):
