@@ -36,7 +36,8 @@ class Joinable:
     taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
     which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
     scores of the run's particles; score_weight: what the rings of the working box counted in them; model: its file,
-    relative to the folder, None without; particles: all in the averages, usable: those that are not blank, half_counts:
+    relative to the folder, None without; view: which of the model's views (from 0), None for one that has no several;
+    particles: all in the averages, usable: those that are not blank, half_counts:
     in either half; power: squared transfers of the halves per ring, None without; batches: how many sets came together;
     key: what tells the halves' averages from all others; joined_to: the key of the run that these were joined to.
     """
@@ -56,6 +57,7 @@ class Joinable:
     score_mad: float
     score_weight: list[float]
     model: str | None
+    view: int | None
     particles: int
     usable: int
     half_counts: list[int]
@@ -115,9 +117,9 @@ class Joinable:
         )
 
 
-def remember(outcome: Outcome, max_shift: float) -> None:
+def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
-    refined apart, or of which one is empty. max_shift: pixels of the input."""
+    refined apart, or of which one is empty. max_shift: pixels of the input; view: of the network, see below."""
     run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
     if alignment.half_poses is None or min(averages.sums.count) == 0:
         return
@@ -142,6 +144,7 @@ def remember(outcome: Outcome, max_shift: float) -> None:
         score_mad=deviation,
         score_weight=alignment.score_weight.tolist(),
         model=None if model is None else os.path.relpath(model, run.out.path),
+        view=view,
         batches=1,
         key=key_of(averages.halves),
         **counts_of(particles, averages),

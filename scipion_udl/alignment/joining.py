@@ -33,6 +33,7 @@ from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.train_command import ENOUGH
+from scipion_udl.alignment.training import view_of
 from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
@@ -45,6 +46,8 @@ STILL = 0.01  # degrees and working pixels: a particle that moves by less in a r
 JOINT = 2
 # Options that speak of a set as a whole, with what to do instead.
 _NOT_WITH_JOIN = {
+    "by_class": "RUN is of one view, and so are the particles that are joined to it",
+    "start_poses": "where the particles lie follows from the averages of RUN",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
     "correntropy": "it compares particles with the average of the others of one run",
@@ -159,7 +162,9 @@ def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
         return None, SpectraSettings.for_box(run.particles.box)
     network, card = load_network(run, run.args.model)
     run.say(f"Model {run.args.model} ({card.method.upper()}, version {card.made_by})")
-    return network, card.inputs()
+    if getattr(network, "views", 1) > 1 and (base.view is None or base.view >= network.views):
+        raise UdlError(f"{run.args.model} knows {network.views} views, and none of them is that of {run.args.join}.")
+    return view_of(network, base.view), card.inputs()
 
 
 class Joiner:
@@ -303,10 +308,10 @@ def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: 
         "half_counts": counts["half_counts"],
         "batches": earlier.batches + 1,
     }
-    results.write_alignment(run, outcome, None, None, **facts)
+    text = results.write_alignment(run, outcome, None, None, **facts)
     model = None if args.model is None else os.path.relpath(args.model, out.path)
     key = key_of(outcome.averages.halves)
     left = replace(base, **counts, model=model, batches=facts["batches"], key=key, joined_to=base.key)
     left.write(out.scratch(FILE))
     run.progress.clear()
-    print(results.alignment_text(run, outcome, out.path))
+    print(text)
