@@ -12,6 +12,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PYTHON ?=
 PYTEST_ARGS ?=
+# Tests run in this many processes, one for each processor; JOBS=0 runs them in one, as a debugger needs it.
+JOBS ?= logical
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -22,6 +24,8 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HO
 FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))
 # Folders of tests hold the engine's, which are quick; the flat files are Scipion's, which start projects.
 FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
+# A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
+IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo gui test lint clean
 .DEFAULT_GOAL := demo
@@ -49,7 +53,7 @@ gui: $(READY)
 	$(BIN)/python examples/demo.py window
 
 test: $(READY)
-	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(IN_TURN) $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
