@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
 
-_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_INPUT = (
+    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+    "of cryoSPARC)"
+)
 _IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
@@ -348,6 +351,11 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument(
+        "--write-cs",
+        action="store_true",
+        help="write the alignment for cryoSPARC too: aligned.cs (always written where INPUT is a .cs)",
+    )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
