@@ -1,4 +1,5 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
+# make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
 # make lint   style
 # make clean  removes everything that make made, the demo's output too
@@ -11,6 +12,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PYTHON ?=
 PYTEST_ARGS ?=
+# Tests run in this many processes, one for each processor; JOBS=0 runs them in one, as a debugger needs it.
+JOBS ?= logical
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -21,8 +24,10 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HO
 FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))
 # Folders of tests hold the engine's, which are quick; the flat files are Scipion's, which start projects.
 FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
+# A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
+IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint clean
+.PHONY: demo gui test lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -44,8 +49,11 @@ $(READY): setup.py
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
+gui: $(READY)
+	$(BIN)/python examples/demo.py window
+
 test: $(READY)
-	$(BIN)/python -m pytest $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(IN_TURN) $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

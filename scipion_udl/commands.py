@@ -143,6 +143,14 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by-class",
+        action="store_true",
+        help="each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
+    )
+
+
 def _add_network(parser: argparse.ArgumentParser) -> None:
     """Which network is trained, and how; ``align`` always trains the polar one."""
     group = parser.add_argument_group("network")
@@ -327,6 +335,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
     )
+    _add_classes(parser)
     _add_learning(parser)
     _add_network(parser)
     _add_computing(parser, seed=1)
@@ -344,6 +353,7 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("input", metavar="INPUT", help=_INPUT)
     _add_output(parser)
+    _add_classes(parser)
     new = ("recipe", "head", "joint", "widths", "hidden", "input_size")
     parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
@@ -378,6 +388,13 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         type=take.not_negative,
         metavar="PX",
         help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
+    particle.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
+        "does not depend on it (auto, the default: nothing is expected)",
     )
     particle.add_argument(
         "--ctf",

@@ -31,7 +31,6 @@ from scipion_udl.set_rows import ID, Column, copy_items, read_columns
 logger = logging.getLogger(__name__)
 
 ITEM_ID = "udlItemId"
-OUTLIER_LABEL = "udlOutlier"
 # What the engine reads; anything else is converted first.
 MRC_ENDINGS = (".mrc", ".mrcs", ".map", ".st")
 CLASS = "rlnClassNumber"
@@ -331,7 +330,7 @@ def read_results(path: str, particles: str | None = None) -> Results:
     ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
     flags = [
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
-        for label in (forms.AMBIGUOUS_LABEL, OUTLIER_LABEL)
+        for label in (forms.AMBIGUOUS_LABEL, forms.OUTLIER_LABEL)
     ]
     return Results(ids, poses, table.numbers(forms.SCORE_LABEL[form]), *flags)
 

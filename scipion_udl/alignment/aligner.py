@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
+from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, register
+from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
@@ -75,7 +76,8 @@ class Aligner:
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
     spectra: how its input is sampled; log: told one line a stage; transfer: how the particles' contrast transfer is to
-    be taken, where that may have to be settled by their first average.
+    be taken, where that may have to be settled by their first average. ``inverted``, once run: whether a reference had
+    the other contrast.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Aligner:
     ) -> None:
         self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
         self.transfer = transfer
+        self.inverted = False
         box, device = prepared.box, prepared.device
         self.band = Band(box, round(0.45 * box), device)
         self.max_shift = settings.max_shift / prepared.scale
@@ -204,7 +207,7 @@ class Aligner:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between = register(refiner, joint, target)
+        between, self.inverted = onto_reference(refiner, joint, target)
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift

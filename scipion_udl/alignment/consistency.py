@@ -27,9 +27,9 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
     count = len(particles)
     copies = np.flatnonzero(particles.originals != np.arange(count))
     if len(copies):
-        first = particles.originals[copies[0]]
+        again, first = particles.source.numbers[[copies[0], particles.originals[copies[0]]]]
         warnings.append(
-            f"{len(copies)} of {count} images are in the set more than once (item {copies[0] + 1} is item {first + 1} "
+            f"{len(copies)} of {count} images are in the set more than once (item {again} is item {first} "
             "again): the noise of a copy agrees with itself, which looks like signal. For FRC and resolution each "
             "image counts once; better take the copies out."
         )

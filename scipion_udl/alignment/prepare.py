@@ -41,7 +41,8 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    bright: mean of the disc minus the background, in units of the background's standard deviation.
+    bright: mean of the disc minus the background, in units of the background's standard deviation, over ``heard``
+    particles; bright_error: its standard error.
     """
 
     mean: np.ndarray
@@ -49,6 +50,8 @@ class Scan:
     blank: np.ndarray
     noise: torch.Tensor
     bright: float
+    bright_error: float
+    heard: int
 
 
 class PreparedParticles:
@@ -225,7 +228,7 @@ class PreparedParticles:
         mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
-        bright, heard = 0.0, 0
+        bright, square, heard = 0.0, 0.0, 0
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
@@ -241,17 +244,21 @@ class PreparedParticles:
             power = to_fourier(normal * outside).abs().pow(2).sum(0)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
             bright += float((normal * disc).double().sum() / disc.sum())
+            square += float(((normal * disc).double().sum((-2, -1)) / disc.sum()).square().sum())
             heard += len(normal)
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
-        bright, heard = self.team.total(torch.tensor([bright, heard], dtype=torch.float64)).tolist()
+        bright, square, heard = self.team.total(torch.tensor([bright, square, heard], dtype=torch.float64)).tolist()
         if blank.all():
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
-        self._scan = Scan(mean, std, blank, noise, bright / max(heard, 1))
+        heard = max(heard, 1)
+        bright, square = bright / heard, square / heard
+        error = (max(square - bright**2, 0) / heard) ** 0.5
+        self._scan = Scan(mean, std, blank, noise, bright, error, int(heard))
         self._filter = _whitening(noise)[ring]
         return self._scan
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from scipion_udl.alignment.contrast import contrast_warning
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import FILE, Progress
@@ -96,6 +97,9 @@ class Run:
                 f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
                 "they are kept with pose 0 and score 0."
             )
+        odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
+        if odd:
+            self.warn(odd)
 
     def use_contrast(self) -> TransferChoice:
         """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.

@@ -28,7 +28,7 @@ class ParticleSource:
     """N particles of one box and pixel size.
 
     box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
-    names: N image names as outputs give them; path: of the input;
+    names: N image names as outputs give them; numbers: (N,) their places in the input, from 1; path: of the input;
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
     all tables of the file; cs: the rows of a cryoSPARC file, None for others (its form is "relion31", which its table
     has been put into); has_3d_angles: whether its poses are projection directions; warnings: sentences for the
@@ -53,6 +53,7 @@ class ParticleSource:
         self.cs: np.ndarray | None = None
         self.pixel_size, self.pixel_size_known = 1.0, False
         self.stacks, self.stack, self.item = stacks, stack, item
+        self.numbers = np.arange(1, len(item) + 1)
         self.box = _common_box(stacks, complain)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
@@ -97,7 +98,8 @@ class ParticleSource:
         part = copy.copy(self)
         part.warnings = []
         part.names = [self.names[index] for index in indices]
-        part._stack, part._item = self._stack[indices], self._item[indices]
+        part.stack, part.item = self.stack[indices], self.item[indices]
+        part.numbers = self.numbers[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]

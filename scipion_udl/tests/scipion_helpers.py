@@ -115,7 +115,7 @@ class ProjectTest(BaseTest):
 
     @classmethod
     def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
-        run = cls.newProtocol(protocol, numberOfThreads=2, **options)
+        run = cls.newProtocol(protocol, numberOfThreads=1, **options)
         run.inputParticles.set(cls.imported if particles is None else particles)
         run.inputParticles.setExtended("outputParticles")
         return run

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+
+def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder ``name`` that ``make`` wrote: once, also where tests run in several processes that all ask for it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with open(root / f"{name}.made", "a+") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        note.seek(0)
+        if not note.read():
+            make(root / name)
+            note.write("yes")
+    return root / name
+
 
 if importlib.util.find_spec("torch"):  # without torch there is no engine to be tested
     import torch
@@ -21,17 +39,24 @@ if importlib.util.find_spec("torch"):  # without torch there is no engine to be 
         """Every kind of processor that is there."""
         return torch.device(request.param)
 
+    def simulated(*arguments, **options):
+        return lambda folder: simulate(folder, *arguments, **options)
+
+    def alignment_of(particles):
+        def make(out):
+            assert run("align", particles / "particles.star", "-o", out, "--write-stack") == 0
+
+        return make
+
     @pytest.fixture(scope="session")
     def particles(tmp_path_factory):
         """A folder with 300 simulated particles of 64 px at SNR 0.1, CTF on, off centre by up to 5 px."""
-        return simulate(tmp_path_factory.mktemp("engine") / "particles", 300, 64, 0.1)
+        return shared(tmp_path_factory, "particles", simulated(300, 64, 0.1))
 
     @pytest.fixture(scope="session")
-    def aligned(particles):
+    def aligned(particles, tmp_path_factory):
         """What `align` makes of these particles: trained on them, refined, with the aligned stack."""
-        out = particles.parent / "aligned"
-        assert run("align", particles / "particles.star", "-o", out, "--write-stack") == 0
-        return out
+        return shared(tmp_path_factory, "aligned", alignment_of(particles))
 
     @pytest.fixture(scope="session")
     def model(aligned):
@@ -41,11 +66,9 @@ if importlib.util.find_spec("torch"):  # without torch there is no engine to be 
     @pytest.fixture(scope="session")
     def odd_particles(tmp_path_factory):
         """As ``particles``, of 65 px and another phantom."""
-        return simulate(tmp_path_factory.mktemp("engine") / "odd", 300, 65, 0.1, name="clamp", seed=7)
+        return shared(tmp_path_factory, "odd", simulated(300, 65, 0.1, name="clamp", seed=7))
 
     @pytest.fixture(scope="session")
-    def odd_aligned(odd_particles):
+    def odd_aligned(odd_particles, tmp_path_factory):
         """As ``aligned``, of 65 px."""
-        out = odd_particles.parent / "odd_aligned"
-        assert run("align", odd_particles / "particles.star", "-o", out, "--write-stack") == 0
-        return out
+        return shared(tmp_path_factory, "odd_aligned", alignment_of(odd_particles))
