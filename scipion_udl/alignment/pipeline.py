@@ -271,7 +271,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
-    # What was trained on these particles, too, is no witness for a few of them.
+    # Few particles of a class are no witness, however many of other classes the network has learned from.
     if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
