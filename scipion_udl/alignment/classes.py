@@ -68,10 +68,10 @@ def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
     whole = {
         name: np.concatenate([getattr(part, name) for part in parts])[back]
         for name, value in vars(parts[0]).items()
-        if isinstance(value, np.ndarray)
+        if isinstance(value, np.ndarray) and name != "score_weight"  # which each class has for its own rings
     }
     whole["poses"] = Poses(*(np.concatenate([getattr(p.poses, f.name) for p in parts])[back] for f in fields(Poses)))
-    joined = replace(parts[0], **whole, searched=any(part.searched for part in parts))
+    joined = replace(parts[0], **whole, searched=any(part.searched for part in parts), score_weight=None)
     if results[0].alike is None:
         return joined, None
     return joined, np.concatenate([result.alike for result in results])[back]
