@@ -11,7 +11,10 @@ from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 
-_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_INPUT = (
+    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+    "of cryoSPARC)"
+)
 _IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
@@ -137,6 +140,12 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         type=take.positive,
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
+    )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
     )
     return group
 
@@ -370,6 +379,11 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         metavar="PREVIOUS",
         help="with --join: the folder of what was joined to RUN before; averages are added to those there "
         "(default: to those of RUN)",
+    )
+    parser.add_argument(
+        "--write-cs",
+        action="store_true",
+        help="write the alignment for cryoSPARC too: aligned.cs (always written where INPUT is a .cs)",
     )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(

@@ -17,6 +17,7 @@ import torch.nn.functional as functional
 from torch import nn
 
 from scipion_udl.alignment.contrast import onto_reference
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
@@ -93,11 +94,12 @@ class Aligner:
         log: Callable[[str], None],
         transfer: TransferChoice | None = None,
     ) -> None:
-        self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
+        self.prepared, self.network, self.settings, self.log = prepared, network, settings, log
+        self.spectra = bounded(spectra, prepared.finest)
         self.transfer = transfer
         self.inverted = False
         box, device = prepared.box, prepared.device
-        self.band = Band(box, round(0.45 * box), device)
+        self.band = Band(box, prepared.k_max, device)
         self.max_shift = settings.max_shift / prepared.scale
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.

@@ -20,6 +20,7 @@ from scipion_udl.alignment.classes import ClassResult, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.contrast import inverted_warning
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.ranks import Ranks
@@ -65,7 +66,9 @@ class Guide:
             return replace(self, network=view_of(self.network, self.classes.index(number)) if known else None)
         if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
             return self
-        particles, inputs = run.particles, self.inputs
+        particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        if not len(particles.usable):  # nothing is asked of it
+            return replace(self, network=None)
         subset = particles.subset(FIT, run.args.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
         best = run.team.by_first(lambda: self.network.best_view(spectra))
@@ -141,7 +144,7 @@ def align_classes(
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
     for place, number in enumerate(order, 1):
         own = classes[number]
-        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particles")
+        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
         outcome = align_set(part, guide.of(part, number), settings)
         if outcome is not None:
@@ -271,4 +274,5 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     # What was trained on these particles, too, is no witness for a few of them.
     if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
-    return claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius), frc
+    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+    return claim, frc

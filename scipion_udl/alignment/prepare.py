@@ -60,8 +60,9 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
-    known and to be made use of. Progress is told to ``report`` (stage, done, total). ``team``: the processes that share
-    the passes over all particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
+    known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit.
+    Progress is told to ``report`` (stage, done, total). ``team``: the processes that share the passes over all
+    particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
     Raises UdlError for a box below SMALLEST_BOX.
     """
 
@@ -82,6 +83,7 @@ class PreparedParticles:
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
         self.contrast: ContrastTransfer | None = None
+        self.finest: int | None = None
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
@@ -106,6 +108,15 @@ class PreparedParticles:
         if self._scan is None:
             self.scan()
         return self._scan
+
+    @property
+    def k_max(self) -> int:
+        """The finest Fourier ring of the working box that particles are compared up to."""
+        return self.within(round(0.45 * self.box))
+
+    def within(self, ring: int) -> int:
+        """A Fourier ring, or ``finest`` where that is less."""
+        return ring if self.finest is None else min(ring, self.finest)
 
     @property
     def usable(self) -> np.ndarray:
@@ -289,14 +300,17 @@ def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tenso
 
     images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
     """
+    # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing else.
+    exponent = torch.frexp(images.abs().amax((-2, -1))).exponent.clamp(-120, 120)
+    unit = torch.ldexp(torch.ones_like(images[:, 0, 0]), exponent)
+    images = images / unit[:, None, None]
     whole = images.std((-2, -1))
-    scale = images.abs().amax((-2, -1))
-    flat = whole <= 1e-6 * scale
+    flat = whole <= 1e-6 * images.abs().amax((-2, -1))
     mean = (images * outside).sum((-2, -1)) / outside.sum()
     std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
     # A background that was masked to a constant says nothing of the noise; then the whole image must.
     std = torch.where(std < 0.05 * whole, whole, std)
-    return mean, torch.where(flat, torch.ones_like(std), std), flat
+    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat
 
 
 def _whitening(noise: torch.Tensor) -> torch.Tensor:

@@ -150,6 +150,7 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         optics,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,
+        cs=out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
