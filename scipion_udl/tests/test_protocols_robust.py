@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest import mock
 
-import psutil
 import pyworkflow as pw
 from pwem.objects import SetOfParticles
-from pyworkflow.protocol import MODE_RESUME, STATUS_FAILED, STATUS_FINISHED, Protocol
+from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.hosts import HostConfig
 
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
-from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest
+from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, kill
 
 # A queue that starts what it is given at once and knows a job by the number of its process. What jobs print goes to
 # files of their own, and nobody is told how they end.
@@ -43,22 +40,7 @@ QUEUES = {{ "default": {{}} }}
 """
 
 
-class RunTest(ProjectTest):
-    """What tests of running protocols share."""
-
-    def log(self, run: Protocol) -> str:
-        path = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
-        return path.read_text() if path.exists() else ""
-
-    def untilEnd(self, run: Protocol) -> None:
-        deadline = time.time() + 240
-        while run.isActive():
-            self.assertLess(time.time(), deadline, "the run does not end")
-            time.sleep(1)
-            self.proj._updateProtocol(run)
-
-
-class TestUdlResume(RunTest):
+class TestUdlResume(ProjectTest):
     """Runs killed in each of their steps go on with what is done."""
 
     @contextmanager
@@ -69,30 +51,12 @@ class TestUdlResume(RunTest):
             yield
             database.execute("ROLLBACK")
 
-    def killAt(self, run: Protocol, step: str, times: int = 1) -> None:
-        """Launch a run, and kill it and all that it has started when the log says that a step has begun ``times``."""
-        started = self.log(run).count(f": {step}, step")
-        run.runMode.set(MODE_RESUME)
-        self.proj.launchProtocol(run, wait=False)
-        deadline = time.time() + 120
-        while self.log(run).count(f"STARTED\x1b[0m: {step}, step") + self.log(run).count("FAILED") <= 0 or (
-            self.log(run).count(f": {step}, step") == started
-        ):
-            self.assertLess(time.time(), deadline, f"{step} does not begin: {self.log(run)}")
-            time.sleep(0.05)
-        family = [psutil.Process(run.getPid())]
-        family += family[0].children(recursive=True)
-        for process in family:
-            os.kill(process.pid, signal.SIGKILL)
-        psutil.wait_procs(family)
-        self.proj._updateProtocol(run)
-        run.setStatus(STATUS_FAILED)
-
-    def finish(self, run: Protocol) -> None:
-        run.runMode.set(MODE_RESUME)
-        self.proj.launchProtocol(run, wait=False)
-        self.untilEnd(run)
-        self.assertEqual(run.getStatus(), STATUS_FINISHED, run.getErrorMessage())
+    def killAt(self, run: Protocol, step: str) -> None:
+        """Launch a run (again), and kill it when a step begins."""
+        said = len(self.logOf(run))
+        self.resume(run)
+        self.untilStep(run, step, said)
+        kill(run)
 
     def test_align_2d_killed_in_every_step(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
@@ -104,11 +68,11 @@ class TestUdlResume(RunTest):
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())
-        run.runMode.set(MODE_RESUME)
         with self.locked(self.imported.outputParticles):
             self.killAt(run, "createOutputStep")
         aligned = self.extraFile(run, "aligned.star").stat().st_mtime_ns
-        self.finish(run)
+        self.resume(run)
+        self.untilEnd(run)
         self.assertEqual((model.read_bytes(), model.stat().st_mtime_ns), trained)
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, aligned)
         self.assertSetSize(run.outputParticles, COUNT)
@@ -121,12 +85,13 @@ class TestUdlResume(RunTest):
         self.killAt(run, "trainStep")
         self.assertFalse(self.extraFile(run, "model.safetensors").exists())
         self.killAt(run, "createOutputStep")
-        self.finish(run)
+        self.resume(run)
+        self.untilEnd(run)
         self.assertEqual(run.outputModel.getNetwork(), "polar")
         self.assertTrue(Path(self.proj.getPath(run.outputModel.getFileName())).exists())
 
 
-class TestUdlQueue(RunTest):
+class TestUdlQueue(ProjectTest):
     """Runs that are given to a queue."""
 
     @classmethod
@@ -157,14 +122,12 @@ class TestUdlQueue(RunTest):
     def test_a_run_goes_to_the_queue_as_a_whole(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
         jobs = self.launch(run, steps=False)
-        self.assertEqual(run.getStatus(), STATUS_FINISHED, run.getErrorMessage())
         self.assertEqual(len(jobs), 1)
         self.checkAgainstTruth(run.outputParticles)
         other = self.newRun(ProtUdlAlign2D, modelFrom=1)
         other.inputModel.set(run)
         other.inputModel.setExtended("outputModel")
         jobs = self.launch(other, steps=True)
-        self.assertEqual(other.getStatus(), STATUS_FINISHED, other.getErrorMessage())
         self.assertEqual(len(jobs), 1)  # the alignment; the rest needs no queue
         self.assertIn("scipion_udl.cli align", Path(jobs[0]).read_text())
         self.checkAgainstTruth(other.outputParticles)
