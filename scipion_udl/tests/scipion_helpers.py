@@ -91,6 +91,14 @@ def simulate(folder: Path, **options: object) -> Path:
     return folder / "particles.star"
 
 
+def first_particles(star: Path, path: Path, count: int) -> Path:
+    """The table of the first particles of another, written to ``path``, which is returned."""
+    lines = star.read_text().splitlines()
+    first = next(k for k, line in enumerate(lines) if "@" in line)
+    path.write_text("\n".join([*lines[: first + count], ""]))
+    return path
+
+
 def read_truth(star: Path) -> Poses:
     """The true poses of simulated particles, in the order of their stack."""
     (table,) = (table for table in read_tables(str(star.parent / "truth.star")) if "udlAngle" in table)

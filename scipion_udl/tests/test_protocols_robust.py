@@ -12,11 +12,11 @@ from unittest import mock
 
 import pyworkflow as pw
 from pwem.objects import SetOfParticles
-from pyworkflow.protocol import Protocol
+from pyworkflow.protocol import STATUS_FAILED, Protocol
 from pyworkflow.protocol.hosts import HostConfig
 
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
-from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, kill
+from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, first_particles, kill
 
 # A queue that starts what it is given at once and knows a job by the number of its process. What jobs print goes to
 # files of their own, and nobody is told how they end.
@@ -58,6 +58,16 @@ class TestUdlResume(ProjectTest):
         self.untilStep(run, step, said)
         kill(run)
 
+    def markRunning(self, run: Protocol, step: int) -> None:
+        """Leave a step as a kill in it leaves it; for one that is over too soon to be killed in."""
+        with closing(sqlite3.connect(self.proj.getPath(run.getStepsFile()))) as database:
+            (column,) = database.execute(
+                "SELECT column_name FROM Classes WHERE label_property = 'status'"
+            ).fetchone()
+            database.execute(f"UPDATE Objects SET {column} = 'running' WHERE id = ?", (step,))
+            database.commit()
+        run.setStatus(STATUS_FAILED)
+
     def test_align_2d_killed_in_every_step(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
         with self.locked(self.imported.outputParticles):
@@ -84,9 +94,14 @@ class TestUdlResume(ProjectTest):
             self.killAt(run, "convertInputStep")
         self.killAt(run, "trainStep")
         self.assertFalse(self.extraFile(run, "model.safetensors").exists())
-        self.killAt(run, "createOutputStep")
         self.resume(run)
         self.untilEnd(run)
+        model = self.extraFile(run, "model.safetensors").stat().st_mtime_ns
+        self.markRunning(run, 3)
+        self.resume(run)
+        self.untilEnd(run)
+        self.assertIn("createOutputStep", self.logOf(run).rpartition("RESUMING")[2])
+        self.assertEqual(self.extraFile(run, "model.safetensors").stat().st_mtime_ns, model)
         self.assertEqual(run.outputModel.getNetwork(), "polar")
         self.assertTrue(Path(self.proj.getPath(run.outputModel.getFileName())).exists())
 
@@ -107,27 +122,42 @@ class TestUdlQueue(ProjectTest):
             (queue / name).chmod((queue / name).stat().st_mode | stat.S_IXUSR)
         cls.hosts = str(queue / "hosts.conf")
 
-    def launch(self, run: Protocol, steps: bool) -> list[str]:
-        """Give a run (or, where ``steps``, each of its commands) to the queue; returns the scripts of the jobs."""
-        self.submitted.write_text("")
+    @contextmanager
+    def queue(self) -> Iterator[None]:
+        """Scipion with this queue."""
         with mock.patch.dict(os.environ, SCIPION_HOSTS=self.hosts), mock.patch.object(
             pw.Config, "SCIPION_HOSTS", self.hosts
         ), mock.patch.object(self.proj, "_hosts", HostConfig.load(self.hosts)):
-            run._useQueue.set(True)
-            run.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y" if steps else "N"}))
-            self.proj.launchProtocol(run, wait=False)
-            self.untilEnd(run)
-        return self.submitted.read_text().split()
+            yield
 
-    def test_a_run_goes_to_the_queue_as_a_whole(self) -> None:
+    def launch(self, run: Protocol, steps: bool) -> None:
+        """Give a run (or, where ``steps``, each of its commands) to the queue."""
+        run._useQueue.set(True)
+        run.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y" if steps else "N"}))
+        self.proj.launchProtocol(run, wait=False)
+
+    def test_a_run_goes_to_the_queue_as_a_whole_or_command_by_command(self) -> None:
+        few = self.importFile(first_particles(self.star, self.folder / "few.star", 40))
+        whole, steps = (self.newRun(ProtUdlAlign2D, few) for _ in range(2))
+        with self.queue():
+            self.launch(whole, steps=False)
+            self.launch(steps, steps=True)
+            for run in (whole, steps):
+                self.untilEnd(run)
+        for run in (whole, steps):
+            self.checkAgainstTruth(run.outputParticles, list(range(40)))
+        scripts = [Path(name).read_text() for name in self.submitted.read_text().split()]
+        self.assertEqual(len(scripts), 2)  # the second run had one command for the engine
+        (protocol,), (command,) = (
+            [script for script in scripts if words in script] for words in ("pw_protocol_run", "scipion_udl.cli align")
+        )
+        self.assertIn(whole.strId(), protocol)
+        self.assertIn(steps._getExtraPath(), command)
+
+    def test_what_the_engine_said_in_a_job_is_found(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
-        jobs = self.launch(run, steps=False)
-        self.assertEqual(len(jobs), 1)
-        self.checkAgainstTruth(run.outputParticles)
-        other = self.newRun(ProtUdlAlign2D, modelFrom=1)
-        other.inputModel.set(run)
-        other.inputModel.setExtended("outputModel")
-        jobs = self.launch(other, steps=True)
-        self.assertEqual(len(jobs), 1)  # the alignment; the rest needs no queue
-        self.assertIn("scipion_udl.cli align", Path(jobs[0]).read_text())
-        self.checkAgainstTruth(other.outputParticles)
+        self.proj.saveProtocol(run)
+        logs = Path(self.proj.getPath(run._getLogsPath()))
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / "7-1.err").write_text("some queue\nscipion-udl align: particles.mrcs: item 7 holds NaN: mend it\n")
+        self.assertEqual(run._engineComplaint(), "particles.mrcs: item 7 holds NaN: mend it")
