@@ -364,6 +364,12 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument(
+        "--start-poses",
+        action="store_true",
+        help="start from the 2D alignment that INPUT carries: no network is trained or asked, and what of it does not "
+        "hold is found anew (default: it is ignored)",
+    )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
