@@ -1,4 +1,4 @@
-"""Photographs the plugin in Scipion, on a virtual screen, into docs/images: forms, wizards, viewers, the project window.
+"""Photographs the plugin in Scipion, on a virtual screen, into docs/images: forms, wizards, viewers and the project.
 
     python docs/make_screenshots.py [NAME ...]
 
@@ -19,13 +19,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples"))
 
-import demo
+import demo  # noqa: E402
 
 IMAGES = HERE / "images"
 SCREEN = "1500x1100x24"
 LARGEST = 150_000  # bytes of a picture
 SECONDS = 2.0  # that windows get to draw themselves
 COLOURS = 128  # of a picture
+VIEWS = ("hook", "anchor", "hammer")  # phantoms that stand for 2D classes
+CLASSES = "align 2D of classes"  # the name of the run on them
+SOMEWHERE = "/data/demo"  # in place of the folder of the demo, in pictures
 
 
 # -- the outer process: what there is, each picture in a process of its own --------------------------------------------
@@ -62,7 +65,8 @@ def main() -> None:
         if word == "SHOT" and (not wanted or any(part in name for part in wanted)):
             picture = IMAGES / f"{name}.png"
             on_screen(*words, str(picture))
-            print(f"{picture}  {picture.stat().st_size / 1000:.0f} kB" if picture.exists() else f"no {name}", flush=True)
+            size = f"{picture.stat().st_size / 1000:.0f} kB" if picture.exists() else "was not made"
+            print(f"{picture}  {size}", flush=True)
 
 
 # -- the inner process -------------------------------------------------------------------------------------------------
@@ -112,9 +116,12 @@ def own(classes: dict) -> dict:
 
 
 def run_of(project: object, name: str) -> object:
-    """The newest finished run of a protocol, or a new one."""
+    """The run with that label, or the first finished run of a protocol of that name, or a new one."""
+    labelled = named(project, name.replace("_", " "))
+    if labelled:
+        return labelled
     runs = [run for run in project.getRuns() if run.getClassName() == name and run.isFinished()]
-    return runs[-1] if runs else project.newProtocol(project.getDomain().getProtocols()[name])
+    return runs[0] if runs else project.newProtocol(project.getDomain().getProtocols()[name])
 
 
 def prepare() -> None:
@@ -128,6 +135,9 @@ def prepare() -> None:
     for name, viewer in own(domain.getViewers()).items():
         if hasattr(viewer, "buttons") and viewer._targets:
             _list_views(project, name, viewer)
+    for button in ("Averages", "Classes", "Frc"):
+        run = CLASSES.replace(" ", "_")
+        print(f"SHOT view_classes_{button.lower()} view UdlAlign2DViewer {run} doShow{button}")
     print("SHOT model model")
     print("SHOT project_window project")
     print("SHOT templates templates")
@@ -139,7 +149,8 @@ def _list_forms(project: object, name: str, label: str) -> None:
 
     run = run_of(project, name)
     print(f"SHOT form_{label} form {name} 0 0")
-    sections = [s.getLabel() for s in run.getDefinition().iterSections() if s.getLabel() not in ("General", "Parallelization")]
+    labels = [section.getLabel() for section in run.getDefinition().iterSections()]
+    sections = [section for section in labels if section not in ("General", "Parallelization")]
     for k, section in enumerate(sections):
         print(f"SHOT form_{label}_{snake(section)} form {name} {k} 1")
     for parameter in project.getDomain().findWizards(run, DESKTOP_TKINTER):
@@ -157,19 +168,76 @@ def _list_views(project: object, name: str, viewer: type) -> None:
 
 
 def add_runs(project: object) -> None:
-    """Runs of the protocols that the demo does not run."""
-    particles = run_of(project, "ProtUdlImportParticles").outputParticles
-    aligned = run_of(project, "ProtUdlAlign2D").outputParticles
-    truth = demo.OUTPUT / "particles" / "truth.star"
-    for name, given, options in (
-        ("ProtUdlTrain", particles, {"truthFile": str(truth)}),
-        ("ProtUdlEvaluate", aligned, {"truthFrom": 1, "truthFile": str(truth)}),
-    ):
-        if not run_of(project, name).isFinished():
-            protocol = project.newProtocol(project.getDomain().getProtocols()[name], numberOfThreads=2, **options)
-            protocol.inputParticles.set(given)
-            project.launchProtocol(protocol, wait=True)
-            assert protocol.isFinished(), protocol.getErrorMessage()
+    """Runs of the protocols that the demo does not run, and one of classes."""
+    imported, aligned = run_of(project, "ProtUdlImportParticles"), run_of(project, "ProtUdlAlign2D")
+    truth = str(demo.OUTPUT / "particles" / "truth.star")
+    _add_run(project, "ProtUdlTrain", "train model", imported, "outputParticles", truthFile=truth)
+    _add_run(project, "ProtUdlEvaluate", "evaluate alignment", aligned, "outputParticles", truthFrom=1, truthFile=truth)
+    if not named(project, CLASSES):
+        _add_run(project, "ProtUdlAlign2D", CLASSES, _import_classes(project), "outputClasses")
+
+
+def _add_run(project: object, protocol: str, label: str, source: object, output: str, **options: object) -> None:
+    """Run a protocol on an output of another, unless there is a run of that name."""
+    if named(project, label):
+        return
+    run = project.newProtocol(project.getDomain().getProtocols()[protocol], numberOfThreads=2, **options)
+    run.setObjLabel(label)
+    run.inputParticles.set(source)
+    run.inputParticles.setExtended(output)
+    project.launchProtocol(run, wait=True)
+    if not run.isFinished():
+        raise RuntimeError(f"{label}: {run.getErrorMessage()}")
+
+
+def _import_classes(project: object) -> object:
+    """A run that gives particles of several views, and their classes, as a 2D classification would."""
+    import pwem.objects as emobj
+    from pyworkflow.object import Pointer
+
+    star, counts = _views()
+    run = project.newProtocol(project.getDomain().getProtocols()["ProtUdlImportParticles"], filePath=str(star))
+    run.setObjLabel("2D classes")
+    project.launchProtocol(run, wait=True)
+    particles = run.outputParticles
+    classes = run._createSetOfClasses2D(Pointer(run, extended="outputParticles"))
+    items = [item.clone() for item in particles.iterItems()]
+    for number, count in enumerate(counts, 1):
+        own, items = items[:count], items[count:]
+        view = emobj.Class2D(objId=number)
+        view.copyInfo(particles)
+        view.setRepresentative(own[0].clone())
+        classes.append(view)
+        for item in own:
+            item.setClassId(number)
+            view.append(item)
+        classes.update(view)
+    run._defineOutputs(outputClasses=classes)
+    project._storeProtocol(run)
+    return run
+
+
+def _views() -> tuple[Path, list[int]]:
+    """Simulated particles of several views in one table, and how many there are of each."""
+    from scipion_udl.io.tables import Table, read_tables, write_tables
+
+    folder, counts = demo.OUTPUT / "views", [400, 150, 250]
+    optics, columns = None, {}
+    for view, count in zip(VIEWS, counts):
+        options = ["--phantom", view, "--count", str(count), "--box", "64", "--pixel-size", "4", "--snr", "0.1"]
+        command = [sys.executable, "-m", "scipion_udl.cli", "simulate", str(folder / view), *options, "--overwrite"]
+        subprocess.run(command, check=True, capture_output=True)
+        optics, table = read_tables(str(folder / view / "particles.star"))
+        for label, texts in table.columns.items():
+            columns.setdefault(label, []).extend(texts)
+    write_tables(str(folder / "particles.star"), [optics, Table("particles", columns)])
+    return folder / "particles.star", counts
+
+
+def named(project: object, label: str) -> object | None:
+    """The finished run of that name; None without."""
+    found = [run for run in project.getRuns() if run.getObjLabel() == label and run.isFinished()]
+    return found[0] if found else None
 
 
 def snake(words: str) -> str:
@@ -201,11 +269,10 @@ def photograph(widget: object, path: str) -> None:
     left, top = window.winfo_rootx(), window.winfo_rooty()
     box = (left, top, left + window.winfo_width(), top + window.winfo_height())
     picture = ImageGrab.grab(bbox=box, xdisplay=os.environ["DISPLAY"])
-    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
-    size = os.path.getsize(path)
-    if size > LARGEST:
-        picture.quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
+    for colours in (COLOURS, 64, 32, 16):
+        picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        if os.path.getsize(path) <= LARGEST:
+            return
 
 
 def when_drawn(root: object, path: str) -> None:
@@ -238,6 +305,9 @@ def form_window(protocol: object, **options: object) -> object:
 def shoot_form(name: str, section: str, expert: str, path: str) -> None:
     """A section of the form of a protocol, with the values of its run."""
     protocol = run_of(open_project(), name)
+    for _, value in protocol.iterDefinitionAttributes():
+        if isinstance(value.get(), str):
+            value.set(value.get().replace(str(demo.OUTPUT), SOMEWHERE))
     protocol.expertLevel.set(int(expert))
     window = form_window(protocol)
     notebooks = [widget for widget in descendants(window.root) if widget.winfo_class() == "TNotebook"]
@@ -304,8 +374,27 @@ def shoot_project(path: str) -> None:
 
     window = ProjectWindow(project.path)
     window.root.geometry("1300x760+0+0")
-    window.root.after(6000, lambda: (photograph(window.root, path), os._exit(0)))
+    aligned = run_of(project, "ProtUdlAlign2D").getObjId()
+
+    def select_and_shoot() -> None:
+        view = window.getViewWidget()
+        nodes = view.project.getRunsGraph().getNodes()
+        view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
+        for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
+            open_branches(tree)
+        photograph(window.root, path)
+        os._exit(0)
+
+    window.root.after(5000, select_and_shoot)
     window.show()
+
+
+def open_branches(tree: object, of: str = "", within: tuple[str, ...] = ("Protocols SPA", "2D", "Align", "more")) -> None:
+    """Open the branches of the tree of protocols that lead to those of this plugin."""
+    for item in tree.get_children(of):
+        if tree.item(item, "text").strip() in within:
+            tree.item(item, open=True)
+            open_branches(tree, item)
 
 
 def shoot_templates(path: str) -> None:
@@ -319,7 +408,7 @@ def shoot_templates(path: str) -> None:
     found = TemplateList()
     found.addPluginTemplates()
     when_drawn(window.root, path)
-    window.root.after(100, lambda: chooseTemplate(found.sortListByPluginName().templates, window))
+    window.root.after(100, lambda: chooseTemplate(found.sortListByPluginName().templates, window.root))
     window.show()
 
 

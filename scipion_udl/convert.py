@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -26,7 +26,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.particle_input import Particles, info_of, parts
-from scipion_udl.set_rows import ID, Column, copy_items, read_columns
+from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _MICROSCOPE = {
     "_acquisition._amplitudeContrast": ("rlnAmplitudeContrast", 0.1),
 }
 _IMAGE = ("_index", "_filename")
-_MATRIX = "_transform._matrix"
+_MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
 
 
@@ -66,7 +66,12 @@ def transform_matrices(poses: Poses) -> np.ndarray:
 
 def poses_of(particles: SetOfParticles) -> Poses:
     """The poses that the items of a set with 2D alignment hold, in its order."""
-    return _poses_of_matrices([item.getTransform().getMatrix() for item in particles.iterItems()])
+    return poses_in(particles.iterItems())
+
+
+def poses_in(items: Iterable[Particle]) -> Poses:
+    """The poses that items with 2D alignment hold."""
+    return _poses_of_matrices([item.getTransform().getMatrix() for item in items])
 
 
 def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
@@ -79,15 +84,17 @@ def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
 # -- to the engine -----------------------------------------------------------------------------------------------------
 
 
-def write_particles(particles: Particles, star: str, stack: str, start: bool = False) -> int:
+def write_particles(
+    particles: Particles, star: str, stack: str, start: bool = False, ids: Sequence[int] | None = None
+) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
     Ids come along, and of classes their numbers. star: path to write; images are named by absolute path. stack: path
     of an MRC stack, written only where the images are of a format that the engine does not read. start: write the
-    alignment that the items carry, too. Raises UdlError where no item is enabled, a particle is in two classes, or
-    one has no alignment to start from, or a mirrored one.
+    alignment that the items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is
+    enabled, a particle is in two classes, or one has no alignment to start from, or a mirrored one.
     """
-    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())))
+    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table = {
@@ -106,12 +113,13 @@ def write_particles(particles: Particles, star: str, stack: str, start: bool = F
     return len(columns[ID])
 
 
-def _read(particles: Particles, labels: Sequence[str]) -> dict[str, list]:
-    """The columns of the enabled items of a set or of classes; of these also their numbers, under ``CLASS``."""
+def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, list]:
+    """The columns of the enabled items of a set or of classes (those with ``ids``, None for all); of classes also their
+    numbers, under ``CLASS``."""
     columns: dict[str, list] = {label: [] for label in (ID, *labels)}
     numbers: list[int] = []
     for part in parts(particles):
-        found = read_columns(part.items, labels)
+        found = read_columns(part.items, labels, ids)
         for label, values in found.items():
             columns[label] += values
         if part.number is not None:
@@ -179,9 +187,11 @@ def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) 
     Raises UdlError where no item is enabled, or one of these has no alignment.
     """
     count = write_particles(particles, star, stack)
-    columns = read_columns(particles, (_MATRIX, _SCORE))
-    score = np.array([value or 0.0 for value in columns[_SCORE]])
-    write_aligned(open_particles(star), _poses_of_texts(columns), score, np.zeros(count, bool), xmd=xmd)
+    columns = read_columns(particles, (_MATRIX, _SCORE, _AMBIGUOUS, _OUTLIER))
+    score, ambiguous, outlier = (
+        np.array([value or 0.0 for value in columns[label]]) for label in (_SCORE, _AMBIGUOUS, _OUTLIER)
+    )
+    write_aligned(open_particles(star), _poses_of_texts(columns), score, ambiguous, xmd=xmd, outlier=outlier)
     return count
 
 
@@ -365,6 +375,11 @@ def add_results(particles: Particles, output: SetOfParticles, results: Results) 
     copy_items([part.items for part in parts(particles)], output, results.ids, results.columns())
 
 
+def append_results(particles: SetOfParticles, output: SetOfParticles, results: Results) -> None:
+    """Append those items of ``particles`` that have results to a set that :func:`add_results` has begun."""
+    append_items(particles, output, results.ids.tolist(), results.columns())
+
+
 def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[int], poses: Poses) -> None:
     """Fill ``output`` with the enabled items of ``particles`` that ``ids`` (N,) names, with their ``poses`` (N,).
 
@@ -377,8 +392,9 @@ def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[i
 def add_aligned_images(particles: Particles, output: SetOfParticles, results: Results, stack: str, star: str) -> None:
     """Fill ``output`` with the items of ``particles`` that have results, naming their already transformed images.
 
-    They carry no alignment, for it has been applied. stack: the engine's aligned.mrcs, whose images are in the order
-    of the table ``star`` that it was given. The set's own properties must have been copied before.
+    They carry no alignment, for it has been applied, and the axis of astigmatism was turned along. stack: the engine's
+    aligned.mrcs, whose images are in the order of the table ``star`` that it was given. The set's own properties must
+    have been copied before.
     """
     image_of = {item_id: k + 1 for k, item_id in enumerate(read_ids(star).tolist())}
     output.setAlignment(ALIGN_NONE)
@@ -386,8 +402,23 @@ def add_aligned_images(particles: Particles, output: SetOfParticles, results: Re
         Column("_index", [image_of[item_id] for item_id in results.ids.tolist()]),
         Column("_filename", [stack] * len(results)),
         *(column for column in results.columns() if column.label != _MATRIX),
+        *_turned_astigmatism(particles, results),
     ]
     copy_items([part.items for part in parts(particles)], output, results.ids, columns, without=["_transform"])
+
+
+def _turned_astigmatism(particles: Particles, results: Results) -> list[Column]:
+    """The axis of each particle's astigmatism once its image is turned, where particles have a CTF.
+
+    Its angle counts from x towards y, as that of a pose does; a mirror image has it the other way round.
+    """
+    columns = _read(particles, (_ASTIGMATISM,))
+    if None in columns[_ASTIGMATISM]:
+        return []
+    angle_of = dict(zip(columns[ID], columns[_ASTIGMATISM]))
+    angle = np.array([angle_of[item_id] for item_id in results.ids.tolist()]) + results.poses.angle
+    angle = np.where(results.poses.mirror, -angle, angle) % 180.0
+    return [Column(_ASTIGMATISM, angle.tolist())]
 
 
 def add_classes(

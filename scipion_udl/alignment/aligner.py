@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,7 +59,9 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py).
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
+    local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
+    what the rings counted in the scores, None without refinement.
     """
 
     poses: Poses
@@ -71,6 +73,8 @@ class Alignment:
     searched: bool
     network_angle: np.ndarray
     outlier: np.ndarray
+    local: bool = False
+    score_weight: np.ndarray | None = None
 
 
 class Aligner:
@@ -145,7 +149,8 @@ class Aligner:
             refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        return self._finish(state, half_state, split.half, first.searched)
+        alignment = self._finish(state, half_state, split.half, first)
+        return alignment if half_state is None else replace(alignment, score_weight=halves.score_weight.cpu().numpy())
 
     def _first_average(self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | None) -> First:
         """Of a team, the first process finds it."""
@@ -249,7 +254,7 @@ class Aligner:
         state: State,
         half_state: State | None,
         half: np.ndarray,
-        searched: bool,
+        first: First,
     ) -> Alignment:
         scale = self.prepared.scale
         blank = self.prepared.statistics.blank
@@ -263,7 +268,8 @@ class Aligner:
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
             shared=float(self.first.shared),
-            searched=searched,
+            searched=first.searched,
             network_angle=self.network_angle,
             outlier=outliers(state.score, blank),
+            local=first.start.local,
         )

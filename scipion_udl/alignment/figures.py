@@ -279,11 +279,11 @@ def templates_figure(
     shown = min(most, len(templates))
     columns = min(4, shown)
     figure = new_figure(2.6 * columns, 0.5 + 2.8 * -(-shown // columns))
-    panels = figure.subplots(-(-shown // columns), columns, subplot_kw={"projection": "polar"}, squeeze=False).flat
+    panels = figure.subplots(-(-shown // columns), columns, subplot_kw={"projection": "polar"}, squeeze=False).ravel()
     for axes, template, name in zip(panels, templates, names[:shown]):
         draw_template(axes, template, frequency, unit)
         axes.set_title(name, loc="center")
-    for axes in list(panels)[: 0 if shown % columns == 0 else columns - shown % columns]:
+    for axes in panels[shown:]:
         axes.set_axis_off()
     more = "" if shown == len(templates) else f" ({shown} of {len(templates)})"
     figure.suptitle(f"Learned templates{more}: the log spectra that the network turns particles to", fontsize=10)

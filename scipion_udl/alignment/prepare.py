@@ -216,10 +216,11 @@ class PreparedParticles:
         times = Counter(names)
         if len(times) < len(names):  # stacks of one name in several folders: there the folder counts
             names = [whole if times[name] > 1 else name for name, whole in zip(names, self.source.names)]
-        return np.array(
-            [int.from_bytes(hashlib.blake2b(f"{seed}:{n}".encode(), digest_size=8).digest(), "big") for n in names],
-            np.uint64,
-        )
+        return _numbers(names, seed)
+
+    def halves_by_name(self) -> np.ndarray:
+        """0 or 1 for every particle, int64 (N,), by its image name alone: whatever else is in the set."""
+        return (_numbers([_short(name) for name in self.source.names], 0) % 2).astype(np.int64)
 
     def whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of the working box of images (n, D, D) with this background, (n,) each,
@@ -228,10 +229,12 @@ class PreparedParticles:
         coefficients = to_fourier((images - mean) / std)
         return resize(coefficients * self._filter, self.source.box, self.box)
 
-    def scan(self) -> Scan:
+    def scan(self, given: torch.Tensor | None = None) -> Scan:
         """Read every particle once and measure background, noise spectrum and blank images.
 
-        Raises UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
+        given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
+        set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
+        constant (the source raises it for NaN, inf and truncated files).
         """
         d, n = self.source.box, len(self)
         disc = soft_disc(d, min(self.mask_radius * self.scale, d / 2 - 2), max(2.0, 0.04 * d), self.device)
@@ -260,12 +263,13 @@ class PreparedParticles:
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
         bright, square, heard = self.team.total(torch.tensor([bright, square, heard], dtype=torch.float64)).tolist()
-        if blank.all():
+        if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
+        noise = noise if given is None else given.to(noise)
         heard = max(heard, 1)
         bright, square = bright / heard, square / heard
         error = (max(square - bright**2, 0) / heard) ** 0.5
@@ -285,19 +289,28 @@ def _short(name: str) -> str:
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
 
 
+def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
+    """A pseudo-random number (uint64) for every name."""
+    digests = (hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names)
+    return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
+
+
 def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant (n, bool).
 
     images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
     """
+    # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing else.
+    exponent = torch.frexp(images.abs().amax((-2, -1))).exponent.clamp(-120, 120)
+    unit = torch.ldexp(torch.ones_like(images[:, 0, 0]), exponent)
+    images = images / unit[:, None, None]
     whole = images.std((-2, -1))
-    scale = images.abs().amax((-2, -1))
-    flat = whole <= 1e-6 * scale
+    flat = whole <= 1e-6 * images.abs().amax((-2, -1))
     mean = (images * outside).sum((-2, -1)) / outside.sum()
     std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
     # A background that was masked to a constant says nothing of the noise; then the whole image must.
     std = torch.where(std < 0.05 * whole, whole, std)
-    return mean, torch.where(flat, torch.ones_like(std), std), flat
+    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat
 
 
 def _whitening(noise: torch.Tensor) -> torch.Tensor:

@@ -93,9 +93,9 @@ class Run:
             error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
             self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
 
-    def scan(self) -> None:
-        """The first look through the set, with its warnings."""
-        statistics = self.particles.scan()
+    def scan(self, noise: torch.Tensor | None = None) -> None:
+        """The first look through the set, with its warnings; noise: see :meth:`PreparedParticles.scan`."""
+        statistics = self.particles.scan(noise)
         blank = np.flatnonzero(statistics.blank)
         if len(blank):
             self.warn(

@@ -129,6 +129,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     def _show_classes(self) -> list[View]:
         if not self._has_classes():
+            self._path(AVERAGE)
             raise NothingToShow(
                 "There is one average: the input of this run were particles of one view. Give 2D classes as input to "
                 "have each of them aligned by itself."
