@@ -14,7 +14,7 @@ from scipion_udl.convert import Results, add_aligned_images, add_classes, add_re
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.particle_input import are_classes, count_items, info_of
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, MODEL_GIVEN, MODEL_TRAIN, Align2DForm
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, in_words_of_the_form
 
@@ -61,11 +61,12 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _insertAllSteps(self) -> None:
         inputs = (*self._inputArguments(), self._fromAlignment())
         self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
-        if self.modelFrom.get() == MODEL_TRAIN:
+        model: tuple = ()
+        if self._trains():
             trained = self._trainingOptions() + self._classOption()
             self._insertFunctionStep(self.trainStep, trained, *inputs)
-            model: tuple = (trained,)
-        else:
+            model = (trained,)
+        elif self._takesModel():
             model = (self.inputModel.get().getObjId(), self.inputModel.get().getFileName())
         options = self._alignOptions()
         dependsOn = (*model, *inputs, *self._referenceArguments())
@@ -93,11 +94,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         self._defineSourceRelation(self.inputParticles, model)
 
     def getModelFile(self) -> str | None:
-        """The model that the alignment uses, a path; None where no network could be trained."""
-        if self.modelFrom.get() == MODEL_GIVEN:
+        """The model that the alignment uses, a path; None where it uses no network."""
+        if self._takesModel():
             return self.inputModel.get().getFileName()
         model = self._getExtraPath(MODEL)
-        return model if os.path.exists(model) else None
+        return model if self._trains() and os.path.exists(model) else None
 
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
@@ -127,7 +128,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         if self.writeStack:
             found[STACK_OUT] = self._imageSet(aligned)
         found.update(self._classesAndAverages(aligned) if are_classes(particles) else self._average())
-        self._dropOutputs({*found, MODEL_OUT})
+        self._dropOutputs({*found, *([MODEL_OUT] if self._trains() else [])})
         self._defineOutputs(**found)
         for name, output in found.items():
             same = isinstance(output, SetOfParticles) and name != AVERAGES_OUT
@@ -209,7 +210,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()
         count, info = count_items(particles), info_of(particles)
-        trains = self.modelFrom.get() == MODEL_TRAIN
+        trains = self._trains()
         warnings = []
         if trains and count < FEWEST_TO_TRAIN:
             warnings.append(
@@ -288,9 +289,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         where = f" in {len(aligned['classes'])} classes, each by itself" if aligned.get("classes") else ""
         text = f"{aligned.get('particles')} particles were aligned in 2D{where} by unsupervised difference learning "
         text += "[Chen2023]"
-        if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
+        if self._fromAlignment():
+            text += ": rotations by a search that began at the coarse average of an alignment that they had"
+        elif self.getModelFile():
             card = read_card(self.getModelFile())
-            where = "on them" if self.modelFrom.get() == MODEL_TRAIN else "before, on other particles,"
+            where = "on them" if self._trains() else "before, on other particles,"
             text += f": rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
             text += method_in_words(card)
         text += "; shifts and half turns against the average"
