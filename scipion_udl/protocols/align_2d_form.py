@@ -50,6 +50,17 @@ class Align2DForm(ProtUdlBase):
     @staticmethod
     def _defineModelParams(form: Form) -> None:
         form.addParam(
+            "alignmentOfInput",
+            params.EnumParam,
+            choices=["Ignore it", "Start from it"],
+            default=IGNORE,
+            expertLevel=LEVEL_ADVANCED,
+            label="Alignment of the input",
+            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
+            "from it: the coarse average that it makes is where the search begins, in place of a network. That is "
+            "quicker and keeps the orientation; poses that were wrong are found anew, and the result is no better.",
+        )
+        form.addParam(
             "modelFrom",
             params.EnumParam,
             choices=["Train on these particles", "Use a trained model"],
@@ -112,17 +123,6 @@ class Align2DForm(ProtUdlBase):
             help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
             "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
             "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
-        )
-        form.addParam(
-            "alignmentOfInput",
-            params.EnumParam,
-            choices=["Ignore it", "Start from it"],
-            default=IGNORE,
-            expertLevel=LEVEL_ADVANCED,
-            label="Alignment of the input",
-            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
-            "from it: the coarse average that it makes is where the search begins, in place of a network. That is "
-            "quicker and keeps the orientation; poses that were wrong are found anew, and the result is no better.",
         )
         form.addParam(
             "inputReference",
