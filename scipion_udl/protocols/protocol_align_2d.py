@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 
 import numpy as np
 import pyworkflow.utils as pwutils
@@ -30,6 +31,7 @@ REPORT = "report.html"
 PARTICLES_OUT, DISCARDED_OUT = "outputParticles", "outputParticlesDiscarded"
 AVERAGE_OUT, CLASSES_OUT, AVERAGES_OUT = "outputAverage", "outputClasses", "outputAverages"
 STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
+SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
@@ -124,11 +126,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         aligned = results[kept]
         found = {PARTICLES_OUT: self._alignedSet("", aligned)}
         if not kept.all():
-            found[DISCARDED_OUT] = self._alignedSet("Discarded", results[~kept])
+            found[DISCARDED_OUT] = self._alignedSet(SUFFIXES[DISCARDED_OUT], results[~kept])
         if self.writeStack:
             found[STACK_OUT] = self._imageSet(aligned)
         found.update(self._classesAndAverages(aligned) if are_classes(particles) else self._average())
-        self._dropOutputs({*found, *([MODEL_OUT] if self._trains() else [])})
+        found.update(self._emptiedSets(found))
         self._defineOutputs(**found)
         for name, output in found.items():
             same = isinstance(output, SetOfParticles) and name != AVERAGES_OUT
@@ -157,7 +159,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _imageSet(self, results: Results) -> SetOfParticles:
         """The same particles with their alignment applied."""
         particles = self.inputParticles.get()
-        images = self._createSetOfParticles("AlignedStack")
+        images = self._createSetOfParticles(SUFFIXES[STACK_OUT])
         images.copyInfo(info_of(particles))
         add_aligned_images(particles, images, results, self._getExtraPath(ALIGNED_STACK), self._getExtraPath(PARTICLES))
         return images
@@ -196,11 +198,17 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         add_classes(particles, classes, results, images)
         return {CLASSES_OUT: classes, AVERAGES_OUT: averages}
 
-    def _dropOutputs(self, wanted: set[str]) -> None:
-        """Take back outputs of an earlier attempt of this run that its form no longer asks for."""
-        for name in [name for name, _ in self.iterOutputAttributes()]:
-            if name not in wanted:
-                self.deleteOutput(getattr(self, name))
+    def _emptiedSets(self, wanted: Container[str]) -> dict[str, SetOfParticles]:
+        """Empty sets in the place of those of an earlier attempt of this run that are not wanted any more.
+
+        Scipion does not let a run take back what it gave.
+        """
+        emptied = {}
+        for name, suffix in SUFFIXES.items():
+            if name not in wanted and self.hasAttribute(name):
+                emptied[name] = self._createSetOfParticles(suffix)
+                emptied[name].copyInfo(info_of(self.inputParticles.get()))
+        return emptied
 
     # -- information ---------------------------------------------------------------------------------------------------
 
@@ -278,7 +286,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         if aligned.get("outliers"):
             lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
-        if discarded is not None:
+        if discarded is not None and discarded.getSize():
             lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
         return lines
 
