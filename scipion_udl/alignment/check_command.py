@@ -222,7 +222,11 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             images = np.empty((len(part), *reader.shape), np.float32)
-            reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
+            try:
+                reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
+            except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
+                findings.error("files", str(error))
+                break
             good = np.isfinite(images.sum((1, 2), dtype=np.float64))
             _measure(facts, part[good], torch.from_numpy(images[good]), disc)
             done += len(part)
