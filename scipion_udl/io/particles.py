@@ -174,7 +174,7 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 
 def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    cs = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
+    cs, warnings = cryosparc.read_array(path) if path.lower().endswith(".cs") else (None, [])
     tables = read_tables(path) if cs is None else cryosparc.relion_tables(path, cs)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
@@ -194,6 +194,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
         raise UdlError(f"{path}: none of its {len(names)} images can be read; run from the project folder")
     _refuse_repeated(path, names, stack, item, complain)
     source = ParticleSource(path, stacks, stack, item, complain)
+    source.warnings += warnings
     if from_zero:
         source.warnings.append(
             f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
