@@ -21,7 +21,7 @@ _TABLES = (".star", ".xmd", ".cs")
 _STACKS = (".mrc", ".mrcs", ".map", ".st")
 _PACKED = (".gz", ".bz2")
 # Programs that do not know the pixel size write 1.
-_PLACEHOLDER = 1.0
+PLACEHOLDER = 1.0
 
 
 class ParticleSource:
@@ -349,13 +349,13 @@ def _set_pixel_size(
     if from_table is not None:
         source.pixel_size = from_table
         _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
-    elif header is not None and header == _PLACEHOLDER and option is not None:
+    elif header is not None and header == PLACEHOLDER and option is not None:
         source.pixel_size = option
         _warn_of_other(source, header, f"{option:g} A was given", "the image header, a common placeholder,")
     elif header is not None:
         source.pixel_size = header
         _warn_of_other(source, option, f"the image header says {header:g} A", "--pixel-size")
-        if header == _PLACEHOLDER:
+        if header == PLACEHOLDER:
             source.warnings.append(
                 f"The header of {source.stacks[0].path} gives 1 A per pixel, which programs also write when they do "
                 "not know it; give --pixel-size if it is another."
