@@ -85,6 +85,11 @@ def in_words_of_the_form(sentence: str) -> str:
     return sentence
 
 
+def _warnings_of(summary: dict) -> list[str]:
+    """The warnings of the engine, but that on old poses in its input: that is a table which the plugin made."""
+    return [text for text in summary.get("warnings") or [] if "left out of the new tables" not in text]
+
+
 class ProtUdlBase(EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
@@ -334,12 +339,12 @@ class ProtUdlBase(EMProtocol):
 
     @staticmethod
     def _warningSummary(summary: dict) -> list[str]:
-        warnings = [in_words_of_the_form(text) for text in summary.get("warnings") or []]
+        warnings = [in_words_of_the_form(text) for text in _warnings_of(summary)]
         return ["", "*WARNINGS:*", *warnings] if warnings else []
 
     def hasSummaryWarnings(self) -> bool:
         """Whether Scipion should mark the run with a warning sign."""
-        return super().hasSummaryWarnings() or bool(self.readEngineSummary().get("warnings"))
+        return super().hasSummaryWarnings() or bool(_warnings_of(self.readEngineSummary()))
 
     # -- information ---------------------------------------------------------------------------------------------------
 
