@@ -320,6 +320,9 @@ def shoot_wizard(name: str, parameter: str, path: str) -> None:
     """A wizard, opened from its form."""
     protocol = run_of(open_project(), name)
     protocol.expertLevel.set(1)
+    if parameter == "referenceItem":  # it needs a set to choose from
+        protocol.inputReference.set(named(protocol.getProject(), CLASSES))
+        protocol.inputReference.setExtended("outputAverages")
     window = form_window(protocol)
     when_drawn(window.root, path)
     window.wizParamName = parameter
@@ -389,10 +392,10 @@ def shoot_project(path: str) -> None:
     window.show()
 
 
-def open_branches(tree: object, of: str = "", within: tuple[str, ...] = ("Protocols SPA", "2D", "Align", "more")) -> None:
+def open_branches(tree: object, of: str = "") -> None:
     """Open the branches of the tree of protocols that lead to those of this plugin."""
     for item in tree.get_children(of):
-        if tree.item(item, "text").strip() in within:
+        if tree.item(item, "text").strip() in ("Protocols SPA", "2D", "Align", "more"):
             tree.item(item, open=True)
             open_branches(tree, item)
 
