@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
 
-_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_INPUT = (
+    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+    "of cryoSPARC)"
+)
 _IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
@@ -136,6 +140,12 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         type=take.positive,
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
+    )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
     )
     return group
 
@@ -358,6 +368,23 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument(
+        "--join",
+        metavar="RUN",
+        help="particles that come later: align each by itself to the averages in RUN, the folder of an earlier align, "
+        "with its model unless --model gives another, and add them to its averages",
+    )
+    parser.add_argument(
+        "--pool",
+        metavar="PREVIOUS",
+        help="with --join: the folder of what was joined to RUN before; averages are added to those there "
+        "(default: to those of RUN)",
+    )
+    parser.add_argument(
+        "--write-cs",
+        action="store_true",
+        help="write the alignment for cryoSPARC too: aligned.cs (always written where INPUT is a .cs)",
+    )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
@@ -546,6 +573,13 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _align(args: argparse.Namespace) -> None:
+    if args.join:
+        from scipion_udl.alignment.joining import join
+
+        join(args)
+        return
+    if args.pool:
+        raise UdlError("--pool says what joined particles are added to: give --join RUN, too, or leave it out.")
     from scipion_udl.alignment.pipeline import align
 
     align(args)

@@ -79,7 +79,7 @@ def _title(path: str, source: ParticleSource | None) -> str:
         return path
     form = {forms.RELION30: "RELION 3.0", forms.RELION31: "RELION 3.1 or later", forms.XMIPP: "Xmipp"}
     size = f"{source.pixel_size:g} A/px" if source.pixel_size_known else "unknown pixel size"
-    kind = form.get(source.form, "a bare stack") if source.form in form or source.form is None else source.form
+    kind = "cryoSPARC" if source.cs is not None else form.get(source.form, "a bare stack")
     return f"{path}: {len(source)} particles of {source.box} px, {size} ({kind})"
 
 

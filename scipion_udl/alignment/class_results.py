@@ -8,6 +8,7 @@ import torch
 from scipion_udl.alignment import results
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.classes import ClassResult, together
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.run import Run
 from scipion_udl.io.stacks import StackWriter, write_stack
@@ -73,7 +74,7 @@ def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dic
         resolution_note="Each class has its own: see classes.",
         score_mean=float(scores.mean()),
         **{name: sum(result.figures[name] for result in classes) for name in ("ambiguous", "outliers")},
-        contrast=results.contrast(run.particles.statistics.bright),
+        contrast=contrast_of(run.particles.statistics),
         shift_rms=results.shift_rms(shifts),
         classes=[{"class": r.number, "image": k, **r.figures} for k, r in enumerate(classes, 1)],
     )

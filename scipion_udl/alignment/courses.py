@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
 from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -114,15 +115,17 @@ def _polar(
 ) -> Course:
     _refuse(args, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    seen = bounded(spectra, particles.finest)
     subset = particles.subset(recipe.particles, args.seed)
-    data = particles.all(subset, "spectra", lambda part, values: spectra.of(values, particles.box))
+    data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data], args.seed) - 1)
+        reach = particles.within(spectra.r_max) - spectra.r_min + 1
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], args.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
     torch.manual_seed(args.seed)
     name, network = new_network(args.method, spectra)
     objective = PolarObjective(args.method, recipe)
-    words = _words(len(subset), particles, spectra.r_max)
+    words = _words(len(subset), particles, particles.within(spectra.r_max))
     return Course(
         name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words
     )
@@ -142,18 +145,21 @@ def _polar_by_class(
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
         raise UdlError(f"{args.model} is a network of one view, these are {len(numbers)} classes: leave --model out.")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
     most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
     chosen = [own[particles.part(own).subset(most, args.seed)] for own in classes.values()]
-    looks = [particles.all(c, "spectra", lambda part, values: spectra.of(values, particles.box)) for c in chosen]
+    looks = [particles.all(c, "spectra", lambda part, values: seen.of(values, particles.box)) for c in chosen]
     if known is None:
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(looks, args.seed) - 1)
+        spectra = replace(
+            spectra, r_max=spectra.r_min + reliable_radii([look[:, :reach] for look in looks], args.seed) - 1
+        )
         looks = [look[:, : spectra.radii] for look in looks]
     torch.manual_seed(args.seed)
     name, network = new_network(args.method, spectra, len(numbers))
     samples = ViewSamples(looks, HELD_OUT, HELD_AT_MOST)
     items = np.concatenate(chosen)[samples.order.numpy()]
     objective = PolarObjective(args.method, recipe)
-    words = f"{_words(len(items), particles, spectra.r_max)}, in {len(numbers)} classes"
+    words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
     network = known[0] if known else network
     return Course(name, network, objective, samples, items, asdict(spectra), words, numbers)
 
@@ -173,6 +179,7 @@ def _resnet(
         network, spectra = known[0], known[1].inputs()
     else:
         network, spectra = _new_resnet(args, particles.box, published)
+    spectra = bounded(spectra, particles.finest)
     if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(
             f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
@@ -207,7 +214,7 @@ def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[Pa
 def _matching(
     args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    _refuse(args, "joint", "widths", "hidden")
+    _refuse(args, "joint", "widths", "hidden", "finest")
     if args.head == "difference":
         raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
     shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
@@ -226,7 +233,7 @@ def _matching(
 
 def _refuse(args: argparse.Namespace, *names: str) -> None:
     for name in names:
-        if getattr(args, name):
+        if getattr(args, name, None):
             raise UdlError(f"--{name.replace('_', '-')} is not for the {args.network} network: leave it out.")
 
 

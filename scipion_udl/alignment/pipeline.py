@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment import results
+from scipion_udl.alignment import joinable, results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
@@ -20,6 +20,7 @@ from scipion_udl.alignment.classes import ClassResult, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.contrast import inverted_warning
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.ranks import Ranks
@@ -52,6 +53,11 @@ class Guide:
     history: list[dict] | None = None
     classes: list[int] | None = None
 
+    @property
+    def view(self) -> int | None:
+        """Which view (from 0) of a network of several this is of, None for all of it."""
+        return self.network.number if isinstance(self.network, PolarView) else None
+
     def of(self, run: Run, number: int | None = None) -> Guide:
         """What tells the angles of the run's particles, all of one view or class. A network of several views gives the
         one that it was trained on for class ``number`` in this run, or else the one that fits these particles best."""
@@ -60,7 +66,9 @@ class Guide:
             return replace(self, network=view_of(self.network, self.classes.index(number)) if known else None)
         if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
             return self
-        particles, inputs = run.particles, self.inputs
+        particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        if not len(particles.usable):  # nothing is asked of it
+            return replace(self, network=None)
         subset = particles.subset(FIT, run.args.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
         best = run.team.by_first(lambda: self.network.best_view(spectra))
@@ -85,7 +93,8 @@ def align(args: argparse.Namespace) -> None:
         run.use_contrast()
         guide = _guide(run, classes)
         if classes is None:
-            outcome = align_set(run, guide.of(run), settings, reference)
+            own = guide.of(run)
+            outcome = align_set(run, own, settings, reference)
         else:
             outcome = align_classes(run, guide, settings, classes)
         run.note_contrast()
@@ -93,6 +102,7 @@ def align(args: argparse.Namespace) -> None:
             return
         if classes is None:
             text = results.write_alignment(run, outcome, guide.training, guide.history)
+            joinable.remember(outcome, settings.max_shift, own.view)
         else:
             text = write_classes(run, outcome, guide.training, guide.history)
         _end(run)
@@ -109,11 +119,11 @@ def align_set(
     alignment = aligner.run(reference) if len(particles.usable) > 1 else _as_it_is(run)
     if aligner.inverted:
         run.warn(inverted_warning(run.args.reference))
-    averages = _average(run, alignment)
+    averages = averages_of(run, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
         return None
-    claim, frc = _claim(run, alignment, averages, guide.network is not None)
+    claim, frc = claim_of(run, alignment, averages, guide.network is not None)
     if claim.signal is not None:
         claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
     if claim.signal is False:
@@ -134,7 +144,7 @@ def align_classes(
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
     for place, number in enumerate(order, 1):
         own = classes[number]
-        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particles")
+        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
         outcome = align_set(part, guide.of(part, number), settings)
         if outcome is not None:
@@ -179,7 +189,7 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     """A network that is loaded, continued, or trained now; none for a few particles without a model."""
     args, out = run.args, run.out
     if args.model:
-        network, card = _load(run, args.model)
+        network, card = load_network(run, args.model)
         run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
         return Guide(network, card.inputs())
     teaching = None if classes is None else that_teach(run, classes)
@@ -198,7 +208,7 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
         return Guide(None, SpectraSettings.for_box(run.particles.box))
     if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
         run.say("Going on with the model that was trained before")
-        network, card = _load(run, out.final(MODEL))
+        network, card = load_network(run, out.final(MODEL))
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
         return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
     result, card = train_model(run, None, teaching)
@@ -207,7 +217,8 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
 
 
-def _load(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+    """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
     network, card = load_model(path, run.device)
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.inputs() is None:
@@ -237,22 +248,22 @@ def _as_it_is(run: Run) -> Alignment:
     )
 
 
-def _average(run: Run, alignment: Alignment) -> Averages:
-    """The last pass: averages, and the aligned stack where it is asked for."""
+def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
+    """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
     args, particles = run.args, run.particles
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
     if not args.write_stack or args.by_class:  # of classes, one of all particles is written at the end
-        return average_particles(particles, *poses, alignment.half)
+        return average_particles(particles, *poses, alignment.half, scale=scale)
 
     def with_stack() -> Averages:
         path = run.out.scratch("aligned.mrcs")
         with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
-            return average_particles(particles, *poses, alignment.half, stack.write)
+            return average_particles(particles, *poses, alignment.half, stack.write, scale)
 
     return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
+def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
     """What may be said of the resolution, and the FRC of the halves per Fourier ring."""
     source, particles = run.source, run.particles
     radius = particles.mask_radius * particles.scale
@@ -263,4 +274,5 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) ->
     # What was trained on these particles, too, is no witness for a few of them.
     if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
-    return claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius), frc
+    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+    return claim, frc

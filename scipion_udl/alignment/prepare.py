@@ -60,8 +60,9 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
-    known and to be made use of. Progress is told to ``report`` (stage, done, total). ``team``: the processes that share
-    the passes over all particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
+    known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit.
+    Progress is told to ``report`` (stage, done, total). ``team``: the processes that share the passes over all
+    particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
     Raises UdlError for a box below SMALLEST_BOX.
     """
 
@@ -82,6 +83,7 @@ class PreparedParticles:
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
         self.contrast: ContrastTransfer | None = None
+        self.finest: int | None = None
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
@@ -106,6 +108,15 @@ class PreparedParticles:
         if self._scan is None:
             self.scan()
         return self._scan
+
+    @property
+    def k_max(self) -> int:
+        """The finest Fourier ring of the working box that particles are compared up to."""
+        return self.within(round(0.45 * self.box))
+
+    def within(self, ring: int) -> int:
+        """A Fourier ring, or ``finest`` where that is less."""
+        return ring if self.finest is None else min(ring, self.finest)
 
     @property
     def usable(self) -> np.ndarray:
@@ -205,10 +216,11 @@ class PreparedParticles:
         times = Counter(names)
         if len(times) < len(names):  # stacks of one name in several folders: there the folder counts
             names = [whole if times[name] > 1 else name for name, whole in zip(names, self.source.names)]
-        return np.array(
-            [int.from_bytes(hashlib.blake2b(f"{seed}:{n}".encode(), digest_size=8).digest(), "big") for n in names],
-            np.uint64,
-        )
+        return _numbers(names, seed)
+
+    def halves_by_name(self) -> np.ndarray:
+        """0 or 1 for every particle, int64 (N,), by its image name alone: whatever else is in the set."""
+        return (_numbers([_short(name) for name in self.source.names], 0) % 2).astype(np.int64)
 
     def whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of the working box of images (n, D, D) with this background, (n,) each,
@@ -217,10 +229,12 @@ class PreparedParticles:
         coefficients = to_fourier((images - mean) / std)
         return resize(coefficients * self._filter, self.source.box, self.box)
 
-    def scan(self) -> Scan:
+    def scan(self, given: torch.Tensor | None = None) -> Scan:
         """Read every particle once and measure background, noise spectrum and blank images.
 
-        Raises UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
+        given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
+        set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
+        constant (the source raises it for NaN, inf and truncated files).
         """
         d, n = self.source.box, len(self)
         disc = soft_disc(d, min(self.mask_radius * self.scale, d / 2 - 2), max(2.0, 0.04 * d), self.device)
@@ -249,12 +263,13 @@ class PreparedParticles:
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
         bright, square, heard = self.team.total(torch.tensor([bright, square, heard], dtype=torch.float64)).tolist()
-        if blank.all():
+        if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
+        noise = noise if given is None else given.to(noise)
         heard = max(heard, 1)
         bright, square = bright / heard, square / heard
         error = (max(square - bright**2, 0) / heard) ** 0.5
@@ -272,6 +287,12 @@ def _short(name: str) -> str:
     """An image name without its folders: what stays when a project is moved."""
     number, _, file = name.rpartition("@")
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
+
+
+def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
+    """A pseudo-random number (uint64) for every name."""
+    digests = (hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names)
+    return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
 
 
 def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -317,7 +317,7 @@ def _class_resolution(data: ReportData) -> str:
     caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, the " \
         "halves of that class no longer agree. frc.csv has the curves as numbers."
     claim = f'<div class="claim{"" if any(claimed) else " none"}">{sum(claimed)} of {len(claimed)} classes</div>' \
-        "<p>claim a resolution: the others are too few, too noisy or not of one view. classes.csv says why.</p>"
+        "<p>claim a resolution. classes.csv says for each why, or why not.</p>"
     lead = "How far the averages of two halves of each class, refined apart from each other, agree by Fourier ring " \
         "correlation (FRC)."
     plot = _plot(figure, "frc", "Half-set FRC of each class", caption)

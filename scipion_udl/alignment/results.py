@@ -18,6 +18,7 @@ from scipion_udl.alignment.averages import Averages, apply_poses, weighted_avera
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
@@ -95,12 +96,15 @@ class Outcome:
     def figures(self) -> dict:
         """What summary.json says of it."""
         alignment, claim, used = self.alignment, self.claim, self.run.particles.usable
+        median, deviation = score_spread(alignment.score[used])
         return {
             "signal_found": claim.signal,
             "resolution": claim.resolution,
             "resolution_note": claim.note,
             "angles_sure": claim.sure,
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
+            "score_median": median,
+            "score_mad": deviation,
             "ambiguous": int(alignment.ambiguous[used].sum()),
             "outliers": int(alignment.outlier.sum()),
             "contrast": contrast_of(self.run.particles.statistics),
@@ -109,9 +113,11 @@ class Outcome:
         }
 
 
-def write_alignment(run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None) -> str:
+def write_alignment(
+    run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None, **more: object
+) -> str:
     """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder; returns the screen's
-    summary."""
+    summary. more: goes into summary.json as it is."""
     out, source, averages = run.out, run.source, outcome.averages
     write_poses(run, outcome.alignment, outcome.alike)
     images = {
@@ -124,7 +130,7 @@ def write_alignment(run: Run, outcome: Outcome, training: dict | None, history: 
     for name, image in images.items():
         write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
     _write_frc(out.scratch("frc.csv"), outcome.frc, source.box * source.pixel_size)
-    figures = _summary(run, outcome, training)
+    figures = _summary(run, outcome, training) | more
     write_json(out.scratch("summary.json"), figures)
     _write_report(run, figures, outcome, history)
     return alignment_text(run, outcome, out.path)
@@ -144,6 +150,7 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         optics,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,
+        cs=out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -177,7 +184,7 @@ def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
 
 
 def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
-    alignment, used = outcome.alignment, run.particles.usable
+    alignment, used = outcome.alignment, _shown(run)
     return alignment_summary(
         run,
         training,
@@ -186,6 +193,12 @@ def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
         searched=alignment.searched,
         network_only=_network_figures(alignment),
     )
+
+
+def _shown(run: Run) -> np.ndarray:
+    """The particles that figures are of: those with an image, all where there is none."""
+    usable = run.particles.usable
+    return usable if len(usable) else np.arange(len(run.source))
 
 
 def shift_rms(sets: list[np.ndarray]) -> float:
@@ -197,7 +210,7 @@ def shift_rms(sets: list[np.ndarray]) -> float:
 def _network_figures(alignment: Alignment) -> dict:
     """How far the network's angles were from the final ones, modulo 180 degrees; empty without a network."""
     known = np.flatnonzero(np.isfinite(alignment.network_angle))
-    if not len(known) or alignment.half_poses is None:
+    if len(known) < 2 or alignment.half_poses is None:
         return {}
     angle = type(alignment.poses)(alignment.network_angle[known])
     errors = np.abs(pose_errors(angle, alignment.poses[known], 180.0).rotation)
@@ -208,7 +221,7 @@ def examples(run: Run, alignment: Alignment) -> list[tuple[str, float, np.ndarra
     """The particles with the best and the worst scores, as the report shows them."""
     from scipion_udl.alignment.report import example_indices  # matplotlib takes a second
 
-    used = run.particles.usable
+    used = _shown(run)
     chosen = used[example_indices(alignment.score[used])]
     before = run.source.read(chosen)
     fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
@@ -329,11 +342,11 @@ def training_text(
 
 def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     """The screen's summary of `align`."""
-    alignment, claim, used = outcome.alignment, outcome.claim, run.particles.usable
+    alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
     network = _network_figures(alignment)
     lines = [
         "",
-        f"Particles           {len(run.source)} ({len(used)} with an image)",
+        f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
         f"Outliers            {int(alignment.outlier.sum())} score far below the others",
