@@ -181,6 +181,7 @@ def _add_run(project: object, protocol: str, label: str, source: object, output:
     """Run a protocol on an output of another, unless there is a run of that name."""
     if named(project, label):
         return
+    project.deleteProtocol(*(failed for failed in project.getRuns() if failed.getObjLabel() == label))
     run = project.newProtocol(project.getDomain().getProtocols()[protocol], numberOfThreads=2, **options)
     run.setObjLabel(label)
     run.inputParticles.set(source)
@@ -195,6 +196,9 @@ def _import_classes(project: object) -> object:
     import pwem.objects as emobj
     from pyworkflow.object import Pointer
 
+    there = named(project, "2D classes")
+    if there:
+        return there
     star, counts = _views()
     run = project.newProtocol(project.getDomain().getProtocols()["ProtUdlImportParticles"], filePath=str(star))
     run.setObjLabel("2D classes")
