@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import re
@@ -273,15 +274,17 @@ class ProtUdlBase(EMProtocol):
         return same
 
     def _engineComplaint(self) -> str:
-        """The last sentence in which the engine said what is wrong, from the run's log."""
-        try:
-            with open(self.getStderrLog(), encoding="utf-8", errors="replace") as file:
-                lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
-        except OSError:
-            lines = []
-        for line in reversed(lines):
-            if line.startswith("scipion-udl "):
-                return in_words_of_the_form(line.partition(": ")[2])
+        """The last sentence in which the engine said what is wrong, from the run's log or from those of its jobs."""
+        jobs = glob.glob(os.path.join(glob.escape(self._getLogsPath()), "*.err"))  # as queues name them
+        for path in (self.getStderrLog(), *sorted(jobs, key=os.path.getmtime, reverse=True)):
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
+            except OSError:
+                continue
+            for line in reversed(lines):
+                if line.startswith("scipion-udl "):
+                    return in_words_of_the_form(line.partition(": ")[2])
         return "The engine stopped before it was done; its log (run.stderr) says where."
 
     # -- what the engine left ------------------------------------------------------------------------------------------
