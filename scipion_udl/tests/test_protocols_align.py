@@ -91,6 +91,7 @@ class TestUdlAlign2D(ProjectTest):
             self.assertEqual(len(views), 1, name)
             if name == "doShowReport":
                 self.assertTrue(views[0].url.endswith("report.html"))
+            if name in ("doShowReport", "doShowClasses", "doShowSet"):  # a page, a word that there are none, a program
                 continue
             picture = self.folder / f"{name}.png"
             views[0].savefig(str(picture))
