@@ -302,7 +302,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
     # What was trained on these particles, too, is no witness for a few of them.
-    if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
+    if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return claim, frc
