@@ -74,7 +74,11 @@ class TestUdlResume(ProjectTest):
             self.killAt(run, "convertInputStep")
         self.assertFalse(self.extraFile(run, "particles.star").exists())
         self.killAt(run, "trainStep")
-        self.killAt(run, "alignStep")
+        said = len(self.logOf(run))
+        self.resume(run)
+        self.untilStep(run, "alignStep", said)
+        self.proj.stopProtocol(run)  # as a user does it
+        self.proj._updateProtocol(run)
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())
@@ -87,6 +91,7 @@ class TestUdlResume(ProjectTest):
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, aligned)
         self.assertSetSize(run.outputParticles, COUNT)
         self.checkAgainstTruth(run.outputParticles)
+        self.assertIn("Trained by", "\n".join(run.summary()))
 
     def test_train_killed_in_every_step(self) -> None:
         run = self.newRun(ProtUdlTrain)
