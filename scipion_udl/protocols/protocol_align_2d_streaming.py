@@ -231,6 +231,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
 
     def _takeUp(self) -> None:
         """Go on where an earlier attempt of this run was stopped: with the batches that it has cut."""
+        pwutils.cleanPath(self._getExtraPath(ALIGNED_XMD))  # of all particles; there may be more by now
         number = 1
         while os.path.exists(self._getExtraPath(f"batch_{number:04d}", BATCH)):
             self._remember(Batch.read(self._getExtraPath(f"batch_{number:04d}")))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from pathlib import Path
 from unittest import mock
 
 import mrcfile
@@ -24,7 +22,15 @@ from scipion_udl.errors import UdlError
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
-from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, write_spider
+from scipion_udl.tests.scipion_helpers import (
+    BOX,
+    COUNT,
+    PIXEL_SIZE,
+    ProjectTest,
+    correlation,
+    first_particles,
+    write_spider,
+)
 from scipion_udl.tests.test_protocols_import import write_model
 
 
@@ -166,11 +172,7 @@ class TestUdlAlign2D(ProjectTest):
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, done)
 
     def test_few_particles_are_aligned_without_a_network(self) -> None:
-        star = self.folder / "few.star"
-        lines = self.star.read_text().splitlines()
-        first = next(k for k, line in enumerate(lines) if "@" in line)
-        star.write_text("\n".join([*lines[: first + 40], ""]))
-        source = self.importFile(star)
+        source = self.importFile(first_particles(self.star, self.folder / "few.star", 40))
         run = self.newRun(ProtUdlAlign2D, source)
         self.assertIn("40 particles", "\n".join(run.warnings()))
         self.launchProtocol(run)
@@ -178,29 +180,6 @@ class TestUdlAlign2D(ProjectTest):
         self.assertFalse(run.hasAttribute("outputModel"))
         self.assertIn("too few", "\n".join(run.summary()))
         self.assertTrue(run.hasSummaryWarnings())
-
-    def test_a_stopped_run_goes_on_without_training_again(self) -> None:
-        run = self.newRun(ProtUdlAlign2D)
-        self.proj.launchProtocol(run, wait=False)
-        log = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
-        deadline, told = time.time() + 300, set()
-        while not (log.exists() and "alignStep, step 3" in log.read_text()):
-            self.assertLess(time.time(), deadline, "the run did not come to the alignment")
-            time.sleep(0.2)
-            told.update(run.summary())
-        self.assertTrue(any(line.startswith("Training: epoch ") for line in told), told)
-        self.proj._updateProtocol(run)
-        self.proj.stopProtocol(run)
-        model = self.extraFile(run, "model.safetensors")
-        trained = (model.read_bytes(), model.stat().st_mtime_ns)
-        self.assertFalse(self.extraFile(run, "aligned.star").exists())
-        self.proj._updateProtocol(run)
-        self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")  # what was done is of use
-        run.runMode.set(MODE_RESUME)
-        self.launchProtocol(run)
-        self.assertEqual((model.read_bytes(), model.stat().st_mtime_ns), trained)
-        self.assertSetSize(run.outputParticles, COUNT)
-        self.assertIn("Trained by", "\n".join(run.summary()))
 
     def test_a_bad_particle_is_named(self) -> None:
         images = mrcfile.read(str(self.star.parent / "particles.mrcs")).copy()
