@@ -9,6 +9,7 @@ photographed it asks the plugin. NAME: a part of the names of the pictures to ma
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import subprocess
@@ -25,7 +26,8 @@ import demo  # noqa: E402
 IMAGES = HERE / "images"
 SCREEN = "1500x1100x24"
 LARGEST = 150_000  # bytes of a picture
-SECONDS = 2.0  # that windows get to draw themselves
+LONGEST = 240  # seconds of a picture, or of the runs before all of them
+SECONDS = 1.2  # that windows get to draw themselves
 COLOURS = 128  # of a picture
 VIEWS = ("hook", "anchor", "hammer")  # phantoms that stand for 2D classes
 CLASSES = "align 2D of classes"  # the name of the run on them
@@ -46,7 +48,7 @@ def environment() -> dict[str, str]:
 def on_screen(*words: str) -> str:
     """Run this script with ``words`` on a virtual screen of its own; what it prints."""
     command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN}", sys.executable, __file__, "--inside", *words]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=2 * LONGEST, check=False)
     if done.returncode:
         print(f"{' '.join(words)}: failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}", flush=True)
     return done.stdout
@@ -76,6 +78,7 @@ def main() -> None:
 def inside(kind: str, *words: str) -> None:
     """Do one thing on this screen, and end the process: closing Scipion's windows would hang."""
     code = 0
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     try:
         subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         {
@@ -397,24 +400,20 @@ def shoot_project(path: str) -> None:
 
     window = ProjectWindow(project.path)
     window.root.geometry("1300x760+0+0")
-    aligned = run_of(project, "ProtUdlAlign2D").getObjId()
-
-    def shoot() -> None:
-        view = window.getViewWidget()
-        nodes = view.project.getRunsGraph().getNodes()
-        view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
-        for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
-            open_branches(tree)
-        photograph(window.root, path)
-
-    after(window.root, 5000, shoot)
-    window.show()
+    window.root.deiconify()
+    settle(window.root)
+    view = window.getViewWidget()
+    for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
+        open_branches(tree)
+    nodes = view.project.getRunsGraph().getNodes()
+    view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
+    photograph(window.root, path)
 
 
 def open_branches(tree: object, of: str = "") -> None:
     """Open the branches of the tree of protocols that lead to those of this plugin."""
     for item in tree.get_children(of):
-        if tree.item(item, "text").strip() in ("Protocols SPA", "2D", "Align", "more"):
+        if str(tree.item(item, "text")).strip() in ("Protocols SPA", "2D", "Align", "more"):
             tree.item(item, open=True)
             open_branches(tree, item)
 
