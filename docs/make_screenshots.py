@@ -405,6 +405,7 @@ def shoot_project(path: str) -> None:
     view = window.getViewWidget()
     for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
         open_branches(tree)
+    aligned = run_of(project, "ProtUdlAlign2D").getObjId()
     nodes = view.project.getRunsGraph().getNodes()
     view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
     photograph(window.root, path)
