@@ -133,9 +133,10 @@ def prepare() -> None:
     project = open_project()
     add_runs(project)
     domain = project.getDomain()
+    wizards: set[type] = set()
     for name, protocol in own(domain.getProtocols()).items():
         if protocol._label:
-            _list_forms(project, name, snake(protocol._label))
+            _list_forms(project, name, snake(protocol._label), wizards)
     for name, viewer in own(domain.getViewers()).items():
         if hasattr(viewer, "buttons") and viewer._targets:
             _list_views(project, name, viewer)
@@ -147,8 +148,8 @@ def prepare() -> None:
     print("SHOT templates templates")
 
 
-def _list_forms(project: object, name: str, label: str) -> None:
-    """The form with what everybody sees, then each section with all there is; and its wizards."""
+def _list_forms(project: object, name: str, label: str, seen: set[type]) -> None:
+    """The form with what everybody sees, then each section with all there is; and those wizards not seen before."""
     from pyworkflow.viewer import DESKTOP_TKINTER
 
     run = run_of(project, name)
@@ -157,8 +158,10 @@ def _list_forms(project: object, name: str, label: str) -> None:
     sections = [section for section in labels if section not in ("General", "Parallelization")]
     for k, section in enumerate(sections):
         print(f"SHOT form_{label}_{snake(section)} form {name} {k} 1")
-    for parameter in project.getDomain().findWizards(run, DESKTOP_TKINTER):
-        print(f"SHOT wizard_{label}_{snake(parameter)} wizard {name} {parameter}")
+    for parameter, wizard in project.getDomain().findWizards(run, DESKTOP_TKINTER).items():
+        if wizard not in seen:
+            seen.add(wizard)
+            print(f"SHOT wizard_{label}_{snake(parameter)} wizard {name} {parameter}")
 
 
 def _list_views(project: object, name: str, viewer: type) -> None:

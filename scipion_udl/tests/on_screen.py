@@ -157,7 +157,7 @@ def window(project: Project) -> dict:
     opened.root.update()
     view = opened.getViewWidget()
     nodes = [node for node in view.project.getRunsGraph().getNodes() if node.run]
-    view._runItemClick(nodes[-1].item)
+    view._runItemClick([node for node in nodes if node.run.isFinished()][-1].item)
     opened.root.update()
     trees = [one for one in descendants(view) if one.winfo_class() == "Treeview"]
     texts = [one.get("1.0", "end") for one in descendants(view) if one.winfo_class() == "Text"]
