@@ -406,8 +406,11 @@ def shoot_project(path: str) -> None:
     window.root.deiconify()
     settle(window.root)
     view = window.getViewWidget()
-    for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
-        open_branches(tree)
+    for widget in descendants(view):
+        if widget.winfo_class() == "Treeview":
+            open_branches(widget)
+        elif widget.winfo_class() == "Panedwindow" and str(widget.cget("orient")) == "horizontal":
+            widget.sash_place(0, 330, 1)  # room for the names in the tree of protocols
     aligned = run_of(project, "ProtUdlAlign2D").getObjId()
     nodes = view.project.getRunsGraph().getNodes()
     view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
