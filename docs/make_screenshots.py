@@ -31,6 +31,16 @@ SECONDS = 1.2  # that windows get to draw themselves
 COLOURS = 128  # of a picture
 VIEWS = ("hook", "anchor", "hammer")  # phantoms that stand for 2D classes
 CLASSES = "align 2D of classes"  # the name of the run on them
+# The parts of the page of all pictures, by how their names begin.
+PARTS = {
+    "project_window": "The project",
+    "templates": "Workflow templates",
+    "form_": "Forms: what everybody sees, then each section with the advanced questions",
+    "wizard_": "Wizards",
+    "results_": "Analyze results: the buttons",
+    "view_": "Analyze results: what they show",
+    "model": "A model",
+}
 SOMEWHERE = "/data/demo"  # in place of the folder of the demo, in pictures
 
 
@@ -70,6 +80,18 @@ def main() -> None:
             on_screen(*words, str(picture))
             size = f"{picture.stat().st_size / 1000:.0f} kB" if picture.exists() else "was not made"
             print(f"{picture}  {size}", flush=True)
+    write_page()
+
+
+def write_page() -> None:
+    """docs/screenshots.md: a page with all pictures that there are."""
+    lines = ["# Every window of the plugin", "", "Made by `docs/make_screenshots.py` out of the demo's project."]
+    for start, title in PARTS.items():
+        lines += ["", f"## {title}"]
+        for picture in sorted(IMAGES.glob(f"{start}*.png")):
+            words = picture.stem.replace("_", " ").replace("2d", "2D")
+            lines += ["", f"![{words}](images/{picture.name})"]
+    (HERE / "screenshots.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 # -- the inner process -------------------------------------------------------------------------------------------------
