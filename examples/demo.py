@@ -23,7 +23,7 @@ GOOD_ENOUGH = 0.95  # share of particles within 5 degrees; the demo fails below 
 def scipion_environment() -> dict[str, str]:
     """What Scipion reads when it is imported: a home of its own in the demo's folder, and this Python."""
     home = OUTPUT / "scipion"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     return {
         "SCIPION_HOME": str(home),
         "SCIPION_USER_DATA": str(home),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 
 from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
@@ -26,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_align(commands)
     _add_align_pairs(commands)
+    _add_check(commands)
     _add_evaluate(commands)
+    _add_relion(commands)
     _add_gpus(commands)
     return parser
 
@@ -43,7 +46,22 @@ def _command(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
+    """Says what is wrong in one sentence instead of printing the whole usage.
+
+    passes: options that it does not know are kept in ``passed``, for another command, instead of being refused.
+    """
+
+    passes = False
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """(what was parsed, what was not known)."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        if not self.passes:
+            return namespace, rest
+        namespace.passed = rest
+        return namespace, []
 
     def error(self, message: str) -> None:
         """End the program with exit code 2."""
@@ -431,6 +449,63 @@ def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
     _add_computing(parser, seed=1)
 
 
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "check",
+        "look through particles before a run",
+        "Reads every image once and prints a table of all that is wrong or worth knowing: missing files, numbers past "
+        "the end, NaN, constant images, mixed boxes, pixel sizes that differ, contrast, images that come twice, "
+        "classes; and about how long an alignment takes. The exit code is 0 where the set can be aligned, warnings or "
+        "not, and 1 where it cannot.",
+        _check,
+    )
+    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("--quick", action="store_true", help="tables and headers only, no image is read")
+    parser.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="how the particles should look on their background (auto: a warning where they look dark, which Xmipp and "
+        "RELION do not expect)",
+    )
+    parser.add_argument("--list", metavar="FILE.csv", help="write everything that was found, a row each")
+    parser.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels, for contrast and background (default: automatic)",
+    )
+    parser.add_argument(
+        "--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)"
+    )
+    parser.add_argument(
+        "--pixel-size",
+        type=take.positive,
+        metavar="A",
+        help="angstrom per pixel, where neither the table nor the image header says it",
+    )
+
+
+def _add_relion(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "relion",
+        "align as a job of RELION (job type External)",
+        "Takes the options that RELION's External job passes on, and all options of align. Writes particles.star, "
+        "run_classes.mrcs, run_model.star and RELION_OUTPUT_NODES.star into the job's folder, the results of align "
+        "into align/ there, and ends with RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. In RELION: External "
+        "executable `scipion-udl relion`, Input particles your particles.star, and options of align as parameters, "
+        "such as max-shift with 5. A job that was stopped goes on when it is run again. Run it in the project folder.",
+        _relion,
+    )
+    parser.passes, parser.allow_abbrev = True, False
+    parser.add_argument("--in_parts", required=True, metavar="PARTICLES.star", help="the particles")
+    parser.add_argument("--o", dest="output", required=True, metavar="JOB/", help="the job's folder")
+    parser.add_argument("--j", type=take.positive_int, metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--pipeline_control", metavar="JOB/", help=argparse.SUPPRESS)
+
+
 def _add_gpus(commands: argparse._SubParsersAction) -> None:
     _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
 
@@ -469,6 +544,18 @@ def _evaluate(args: argparse.Namespace) -> None:
     from scipion_udl.alignment.evaluate_command import evaluate
 
     evaluate(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.check_command import check
+
+    check(args)
+
+
+def _relion(args: argparse.Namespace) -> int:
+    from scipion_udl.alignment.relion_job import run_job
+
+    return run_job(args)
 
 
 def _gpus(args: argparse.Namespace) -> None:

@@ -1,3 +1,6 @@
 """Facts that both sides of the bridge need: the version and the names of files. Imports nothing heavy."""
 
 __version__ = "0.1.0"
+
+# Beside a model file: what the network has learned, where that can be drawn.
+MODEL_PICTURE = "model.png"

@@ -6,34 +6,52 @@ particle. Results find their items by the item's id, which travels through the e
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
+from pwem.constants import ALIGN_NONE
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Particle, SetOfParticles, Transform
+from pwem.objects import Class2D, Particle, SetOfClasses2D, SetOfParticles, Transform
 from pyworkflow.object import Boolean, Float
 
-from scipion_udl.alignment.geometry import Poses, from_matrices, to_matrices
+from scipion_udl.alignment.geometry import Poses, from_matrices, to_matrices, to_relion
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.tables import Table, quote, read_tables, write_tables
+from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
+from scipion_udl.particle_input import Particles, info_of, parts
+from scipion_udl.set_rows import ID, Column, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
 ITEM_ID = "udlItemId"
+OUTLIER_LABEL = "udlOutlier"
 # What the engine reads; anything else is converted first.
 MRC_ENDINGS = (".mrc", ".mrcs", ".map", ".st")
-CTF_LABELS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
-# Written where the set does not know its microscope: RELION refuses a table without. The alignment
-# uses them where particles have a CTF.
-MICROSCOPE = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
+CLASS = "rlnClassNumber"
+# What a set knows, under Scipion's label and RELION's.
+_CTF = {
+    "_ctfModel._defocusU": "rlnDefocusU",
+    "_ctfModel._defocusV": "rlnDefocusV",
+    "_ctfModel._defocusAngle": "rlnDefocusAngle",
+    "_ctfModel._phaseShift": "rlnPhaseShift",
+}
+# With what is written where the set does not know its microscope: RELION refuses a table without. The alignment uses
+# them where particles have a CTF.
+_MICROSCOPE = {
+    "_acquisition._voltage": ("rlnVoltage", 300.0),
+    "_acquisition._sphericalAberration": ("rlnSphericalAberration", 2.7),
+    "_acquisition._amplitudeContrast": ("rlnAmplitudeContrast", 0.1),
+}
+_IMAGE = ("_index", "_filename")
+_MATRIX = "_transform._matrix"
+_SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
 
 
 # -- poses -------------------------------------------------------------------------------------------------------------
@@ -62,29 +80,97 @@ def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
 # -- to the engine -----------------------------------------------------------------------------------------------------
 
 
-def write_particles(particles: SetOfParticles, star: str, stack: str) -> int:
-    """Write the enabled items of a set as a STAR of RELION 3.1 form, with their ids, and return their number.
+def write_particles(particles: Particles, star: str, stack: str, start: bool = False) -> int:
+    """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
-    star: path to write; images are named by absolute path. stack: path of an MRC stack, written only where the set's
-    images are of a format that the engine does not read. Raises UdlError where no item is enabled.
+    Ids come along, and of classes their numbers. star: path to write; images are named by absolute path. stack: path
+    of an MRC stack, written only where the images are of a format that the engine does not read. start: write the
+    alignment that the items carry, too. Raises UdlError where no item is enabled, a particle is in two classes, or
+    one has no alignment to start from, or a mirrored one.
     """
-    converter = None if _are_mrc(particles) else _Converter(stack)
+    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())))
     groups: dict[tuple, int] = {}
-    columns: dict[str, list[str]] = {"rlnImageName": [], "rlnOpticsGroup": [], ITEM_ID: []}
-    ctf: dict[str, list[str]] = {label: [] for label in CTF_LABELS}
-    for item in particles.iterItems():
-        if not item.isEnabled():
-            continue
-        columns["rlnImageName"].append(quote(converter(item) if converter else image_name(item)))
-        columns["rlnOpticsGroup"].append(str(groups.setdefault(_microscope(item), len(groups) + 1)))
-        columns[ITEM_ID].append(str(item.getObjId()))
-        _add_ctf(ctf, item)
-    if not groups:
+    microscopes = zip(*(columns[label] for label in _MICROSCOPE))
+    table = {
+        "rlnImageName": _image_names(columns, stack),
+        "rlnOpticsGroup": [str(groups.setdefault(group, len(groups) + 1)) for group in microscopes],
+        ITEM_ID: [str(item_id) for item_id in columns[ID]],
+    }
+    if CLASS in columns:
+        table[CLASS] = [str(number) for number in columns[CLASS]]
+    if None not in columns["_ctfModel._defocusU"]:
+        table.update({name: [f"{value or 0.0:.6f}" for value in columns[label]] for label, name in _CTF.items()})
+    info = info_of(particles)
+    if start:
+        table.update(_start_columns(columns, info.getSamplingRate()))
+    write_tables(star, [_optics_table(info, groups), Table("particles", table)])
+    return len(columns[ID])
+
+
+def _read(particles: Particles, labels: Sequence[str]) -> dict[str, list]:
+    """The columns of the enabled items of a set or of classes; of these also their numbers, under ``CLASS``."""
+    columns: dict[str, list] = {label: [] for label in (ID, *labels)}
+    numbers: list[int] = []
+    for part in parts(particles):
+        found = read_columns(part.items, labels)
+        for label, values in found.items():
+            columns[label] += values
+        if part.number is not None:
+            numbers += [part.number] * len(found[ID])
+    if not columns[ID]:
         raise UdlError("The input set has no enabled particles: enable some, or choose another set")
-    if len(ctf["rlnDefocusU"]) == len(columns[ITEM_ID]):
-        columns.update(ctf)
-    write_tables(star, [_optics_table(particles, groups), Table("particles", columns)])
-    return len(columns[ITEM_ID])
+    if numbers:
+        _check_classes(columns[ID], numbers)
+        columns[CLASS] = numbers
+    return columns
+
+
+def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
+    class_of: dict[int, int] = {}
+    for item_id, number in zip(ids, numbers):
+        if class_of.setdefault(item_id, number) != number:
+            raise UdlError(
+                f"The particle with id {item_id} is in the classes {class_of[item_id]} and {number}: classes must not "
+                "share particles, so take them from one classification"
+            )
+
+
+def _image_names(columns: dict[str, list], stack: str) -> list[str]:
+    """The images as N@FILE, by absolute path; those of other formats are converted into ``stack``."""
+    index, files = columns["_index"], columns["_filename"]
+    if not all(map(_is_mrc, set(files))):
+        logger.info("The images are no MRC files: they are converted to %s", stack)
+        handler = ImageHandler()
+        for k, location in enumerate(zip(index, files)):
+            handler.convert(location, (k + 1, stack))
+        index, files = range(1, len(files) + 1), [stack] * len(files)
+    path_of = {name: os.path.abspath(plain_name(name)) for name in set(files)}
+    return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
+
+
+def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, list[str]]:
+    """The alignment that items carry, in the columns of RELION 3.1."""
+    poses = _poses_of_texts(columns)
+    mirrored = np.flatnonzero(poses.mirror)
+    if len(mirrored):
+        raise UdlError(
+            f"{len(mirrored)} particles are mirrored in the alignment that they carry (the first has id "
+            f"{columns[ID][mirrored[0]]}), and one with mirrors cannot be started from: ignore it"
+        )
+    psi, origin = to_relion(poses)
+    return {
+        "rlnAnglePsi": number_texts(psi),
+        "rlnOriginXAngst": number_texts(origin[:, 0] * pixel_size),
+        "rlnOriginYAngst": number_texts(origin[:, 1] * pixel_size),
+    }
+
+
+def _poses_of_texts(columns: dict[str, list]) -> Poses:
+    """The poses of matrices as Scipion stores them. Raises UdlError where an item has none."""
+    texts = columns[_MATRIX]
+    if None in texts:
+        raise UdlError(_no_alignment(columns[ID][texts.index(None)]))
+    return _poses_of_matrices(json.loads(f"[{','.join(texts)}]"))
 
 
 def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) -> int:
@@ -94,13 +180,9 @@ def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) 
     Raises UdlError where no item is enabled, or one of these has no alignment.
     """
     count = write_particles(particles, star, stack)
-    matrices, score = [], []
-    for item in particles.iterItems():
-        if item.isEnabled():
-            matrices.append(_matrix(item))
-            score.append(item._udlScore.get(0.0) if hasattr(item, "_udlScore") else 0.0)
-    poses = _poses_of_matrices(matrices)
-    write_aligned(open_particles(star), poses, np.array(score), np.zeros(count, bool), xmd=xmd)
+    columns = read_columns(particles, (_MATRIX, _SCORE))
+    score = np.array([value or 0.0 for value in columns[_SCORE]])
+    write_aligned(open_particles(star), _poses_of_texts(columns), score, np.zeros(count, bool), xmd=xmd)
     return count
 
 
@@ -132,18 +214,18 @@ def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, pat
 def _matrix(item: Particle) -> np.ndarray:
     """The 4 x 4 matrix that an item's alignment applies to it."""
     if not item.hasTransform():
-        raise UdlError(f"The particle with id {item.getObjId()} has no alignment: leave it out, or align the set anew")
+        raise UdlError(_no_alignment(item.getObjId()))
     return item.getTransform().getMatrix()
+
+
+def _no_alignment(item_id: int) -> str:
+    return f"The particle with id {item_id} has no alignment: leave it out, or align the set anew"
 
 
 def _image(item: Particle) -> tuple[int, str]:
     """What tells the image of an item from all others, whichever set it is in."""
     index, name = item.getLocation()
     return index or 1, os.path.realpath(plain_name(name))
-
-
-def _are_mrc(particles: SetOfParticles) -> bool:
-    return all(_is_mrc(name) for name in particles.getFiles())
 
 
 def _is_mrc(name: str) -> bool:
@@ -178,32 +260,12 @@ def convert_image(item: Particle, converted: str) -> None:
         ImageHandler().convert(item, converted)
 
 
-class _Converter:
-    """Writes images of other formats into one MRC stack, and gives their names there."""
-
-    def __init__(self, stack: str) -> None:
-        self._stack, self._count, self._handler = stack, 0, ImageHandler()
-        logger.info("The images are no MRC files: they are converted to %s", stack)
-
-    def __call__(self, item: Particle) -> str:
-        self._count += 1
-        self._handler.convert(item, (self._count, self._stack))
-        return f"{self._count:06d}@{os.path.abspath(self._stack)}"
-
-
-def _microscope(item: Particle) -> tuple:
-    acquisition = item.getAcquisition()
-    if acquisition is None:
-        return (None, None, None)
-    return (acquisition.getVoltage(), acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast())
-
-
 def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
     columns: dict[str, list[str]] = {
         "rlnOpticsGroup": [str(number) for number in groups.values()],
         "rlnOpticsGroupName": [f"opticsGroup{number}" for number in groups.values()],
     }
-    for k, (label, default) in enumerate(MICROSCOPE.items()):
+    for k, (label, default) in enumerate(_MICROSCOPE.values()):
         if any(group[k] is None for group in groups):
             logger.warning("The particles do not tell %s: %g is written for programs that ask for it", label, default)
         columns[label] = [f"{default if group[k] is None else group[k]:.6f}" for group in groups]
@@ -214,25 +276,38 @@ def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
     return Table("optics", columns)
 
 
-def _add_ctf(columns: dict[str, list[str]], item: Particle) -> None:
-    ctf = item.getCTF()
-    if ctf is not None:
-        values = (ctf.getDefocusU(), ctf.getDefocusV(), ctf.getDefocusAngle(), ctf.getPhaseShift())
-        for label, value in zip(CTF_LABELS, values):
-            columns[label].append(f"{value or 0.0:.6f}")
-
-
 # -- from the engine ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Results:
-    """What the engine found: poses (N,), score (N,) and ambiguous (N,) bool, with the ids (N,) of their items."""
+    """What the engine found: poses (N,), score (N,), ambiguous and outlier (N,) bool, with their items' ids (N,)."""
 
     ids: np.ndarray
     poses: Poses
     score: np.ndarray
     ambiguous: np.ndarray
+    outlier: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Results:
+        """The results of a slice, an index array or a mask."""
+        return Results(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def columns(self) -> list[Column]:
+        """What is new of the items in a set."""
+        return [
+            _matrix_column(self.poses),
+            Column(_SCORE, self.score.tolist(), Float),
+            Column(_AMBIGUOUS, self.ambiguous.astype(int).tolist(), Boolean),
+            Column(_OUTLIER, self.outlier.astype(int).tolist(), Boolean),
+        ]
+
+
+def _matrix_column(poses: Poses) -> Column:
+    return Column(_MATRIX, [json.dumps(matrix) for matrix in transform_matrices(poses).tolist()], Transform)
 
 
 def read_ids(star: str) -> np.ndarray:
@@ -241,55 +316,96 @@ def read_ids(star: str) -> np.ndarray:
     return table.numbers(ITEM_ID).astype(np.int64)
 
 
-def read_results(star: str) -> Results:
-    """Read the engine's aligned.star. Raises UdlError where it has not what a result must have."""
-    tables = read_tables(star)
-    table, form = forms.find_particles(star, tables)
+def read_results(path: str, particles: str | None = None) -> Results:
+    """Read the engine's aligned.star or aligned.xmd.
+
+    particles: the table that the engine was given, which tells whose images the XMD names: it has no ids. Raises
+    UdlError where the file has not what a result must have.
+    """
+    tables = read_tables(path)
+    table, form = forms.find_particles(path, tables)
     pixel_size = forms.table_pixel_size(table, forms.optics_table(tables), form)
     poses = forms.table_poses(table, form, pixel_size)
     if poses is None:
-        raise UdlError(f"{star} holds no alignment")
-    ids = table.numbers(ITEM_ID).astype(np.int64)
-    score = table.numbers(forms.SCORE_LABEL[form])
-    ambiguous = table.numbers(forms.AMBIGUOUS_LABEL) != 0
-    return Results(ids, poses, score, ambiguous)
+        raise UdlError(f"{path} holds no alignment")
+    ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
+    flags = [
+        table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
+        for label in (forms.AMBIGUOUS_LABEL, OUTLIER_LABEL)
+    ]
+    return Results(ids, poses, table.numbers(forms.SCORE_LABEL[form]), *flags)
 
 
-def add_results(particles: SetOfParticles, output: SetOfParticles, results: Results) -> None:
-    """Fill ``output`` with the enabled items of ``particles``, each with its pose, score and flag, found by its id.
+def _ids_of_images(table: Table, form: str, particles: str | None) -> np.ndarray:
+    """The ids of the items whose images a table names."""
+    if particles is None:
+        raise UdlError(f"{table.path} does not tell which items its images are of")
+    given, _ = forms.find_particles(particles, read_tables(particles))
+    id_of = dict(zip(given.texts("rlnImageName"), given.numbers(ITEM_ID).astype(np.int64).tolist()))
+    try:
+        return np.array([id_of[name] for name in table.texts(forms.IMAGE_LABEL[form])], np.int64)
+    except KeyError as error:
+        raise UdlError(f"{table.path} names the image {error}, which {particles} does not: run it again") from None
 
-    The set's own properties must have been copied before. Raises UdlError where an item has no result.
+
+def check_complete(particles: Particles, results: Results) -> None:
+    """Raise UdlError where an enabled item has no result."""
+    found = set(results.ids.tolist())
+    for part in parts(particles):
+        for item_id in read_columns(part.items, ())[ID]:
+            if item_id not in found:
+                raise UdlError(f"The engine gave no pose for the particle with id {item_id}: run it again")
+
+
+def add_results(particles: Particles, output: SetOfParticles, results: Results) -> None:
+    """Fill ``output`` with the items of ``particles`` that have results: pose, score and flags, found by their ids.
+
+    The set's own properties must have been copied before.
     """
-
-    def more(item: Particle, row: int) -> None:
-        item._udlScore = Float(results.score[row])
-        item._udlAmbiguous = Boolean(bool(results.ambiguous[row]))
-
-    add_poses(particles, output, results.ids, results.poses, more)
-
-
-def add_poses(
-    particles: SetOfParticles,
-    output: SetOfParticles,
-    ids: Sequence[int],
-    poses: Poses,
-    more: Callable[[Particle, int], None] | None = None,
-) -> None:
-    """Fill ``output`` with the enabled items of ``particles`` as a set with 2D alignment.
-
-    ids, poses (N,): which item has which pose; more: called with each item and the row of its pose, to say more of it.
-    The set's own properties must have been copied before. Raises UdlError where an item has no pose.
-    """
-    row_of = {int(item_id): row for row, item_id in enumerate(ids)}
-    matrices = transform_matrices(poses)
-
-    def update(item: Particle, _row: object) -> None:
-        row = row_of.get(item.getObjId())
-        if row is None:
-            raise UdlError(f"The engine gave no pose for the particle with id {item.getObjId()}: run it again")
-        item.setTransform(Transform(matrix=matrices[row]))
-        if more:
-            more(item, row)
-
     output.setAlignment2D()
-    output.copyItems(particles, updateItemCallback=update, doClone=False)
+    copy_items([part.items for part in parts(particles)], output, results.ids, results.columns())
+
+
+def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[int], poses: Poses) -> None:
+    """Fill ``output`` with the enabled items of ``particles`` that ``ids`` (N,) names, with their ``poses`` (N,).
+
+    The set's own properties must have been copied before.
+    """
+    output.setAlignment2D()
+    copy_items([particles], output, ids, [_matrix_column(poses)])
+
+
+def add_aligned_images(particles: Particles, output: SetOfParticles, results: Results, stack: str, star: str) -> None:
+    """Fill ``output`` with the items of ``particles`` that have results, naming their already transformed images.
+
+    They carry no alignment, for it has been applied. stack: the engine's aligned.mrcs, whose images are in the order
+    of the table ``star`` that it was given. The set's own properties must have been copied before.
+    """
+    image_of = {item_id: k + 1 for k, item_id in enumerate(read_ids(star).tolist())}
+    output.setAlignment(ALIGN_NONE)
+    columns = [
+        Column("_index", [image_of[item_id] for item_id in results.ids.tolist()]),
+        Column("_filename", [stack] * len(results)),
+        *(column for column in results.columns() if column.label != _MATRIX),
+    ]
+    copy_items([part.items for part in parts(particles)], output, results.ids, columns, without=["_transform"])
+
+
+def add_classes(
+    particles: SetOfClasses2D, output: SetOfClasses2D, results: Results, averages: dict[int, Particle]
+) -> None:
+    """Fill ``output`` with the classes of ``particles``, whose items carry their results.
+
+    averages: number of a class -> its new representative. A class without results is left out.
+    """
+    for part in parts(particles):
+        own = results[np.isin(results.ids, read_columns(part.items, ())[ID])]
+        if not len(own):
+            continue
+        new = Class2D(objId=part.number)
+        new.copyInfo(part.items)
+        new.setAlignment2D()
+        new.setRepresentative(averages[part.number])
+        output.append(new)
+        copy_items([part.items], new, own.ids, own.columns())
+        output.update(new)

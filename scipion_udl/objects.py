@@ -9,6 +9,7 @@ import struct
 from pwem.objects import EMObject
 from pyworkflow.object import Boolean, Float, Integer, String
 
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 
 # By how much the field of view (box times pixel size) of particles may differ from the model's, as in the engine.
@@ -66,6 +67,28 @@ def method_in_words(card: dict) -> str:
     return f"joint unsupervised difference learning (JUDL) [Chen2023]{by_design}{recipe}"
 
 
+def card_in_words(card: dict) -> list[tuple[str, str]]:
+    """What the card of a model says, for people: pairs of a name and a few words."""
+    training = card.get("training") or {}
+    across = card["box"] * card["pixel_size"] if card.get("box") and card.get("pixel_size") else 0
+    epochs = f"{training.get('epochs', '?')}, number {training.get('best_epoch', '?')} was the best"
+    state = {True: "yes", False: "no: give it more epochs"}.get(training.get("converged"), "unknown")
+    method = {"judl": "JUDL (joint)", "udl": "UDL (pair-wise difference)"}.get(card.get("method", ""), "unknown")
+    rows = [
+        ("Network", network_in_words(card).partition(" ")[2]),
+        ("Method", method + _RECIPES.get(training.get("recipe") or "", "")),
+        ("Learned from", f"{training.get('particles', '?')} particles of {training.get('input', 'an unknown file')}"),
+        ("Box", f"{card.get('box', '?')} px at {card.get('pixel_size', 0):g} Å/px, {across:.0f} Å across"),
+        ("Contrast", f"{card.get('contrast', 'unknown')} particles"),
+        ("Epochs", epochs if training.get("best_epoch") else f"{training.get('epochs', '?')}, none beat the start"),
+        ("Converged", state),
+        ("Held-out loss", f"{training['validation']:.4f}" if training.get("validation") is not None else "unknown"),
+        ("Seed", str(training.get("seed", "unknown"))),
+        ("Made by", f"scipion-udl {card.get('made_by', 'unknown')}"),
+    ]
+    return rows
+
+
 class UdlModel(EMObject):
     """A network trained by udl: where it lies, and what its card says of it."""
 
@@ -100,6 +123,11 @@ class UdlModel(EMObject):
     def getFileName(self) -> str:
         """The model file, relative to the project folder."""
         return self._filename.get()
+
+    def getPicture(self) -> str | None:
+        """The picture of what it has learned, beside the model file; None where there is none."""
+        path = os.path.join(os.path.dirname(self.getFileName()), MODEL_PICTURE)
+        return path if os.path.exists(path) else None
 
     def getMethod(self) -> str:
         """judl (joint) or udl (pair-wise difference)."""
@@ -137,7 +165,7 @@ class UdlModel(EMObject):
 
     def getFiles(self) -> set[str]:
         """The files that belong to the object."""
-        return {self.getFileName()}
+        return {self.getFileName()} | ({self.getPicture()} if self.getPicture() else set())
 
     def getSummary(self) -> str:
         """One line on the model for people."""

@@ -20,6 +20,7 @@ from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
+from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, register
 from scipion_udl.alignment.spectra import SpectraSettings
@@ -55,7 +56,7 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked.
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py).
     """
 
     poses: Poses
@@ -66,6 +67,7 @@ class Alignment:
     shared: float
     searched: bool
     network_angle: np.ndarray
+    outlier: np.ndarray
 
 
 class Aligner:
@@ -237,4 +239,5 @@ class Aligner:
             shared=float(self.first.shared),
             searched=searched,
             network_angle=self.network_angle,
+            outlier=outliers(state.score, blank),
         )

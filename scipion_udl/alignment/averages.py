@@ -115,7 +115,7 @@ def average_particles(
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
-    counted = ~blank & (prepared.originals == np.arange(n))
+    counted = prepared.counted
     background, noise = (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
     before, total = torch.zeros(2, box, box, dtype=torch.float64, device=device)
     sums = _HalfSums(prepared)

@@ -175,17 +175,47 @@ def draw_shifts(axes: Axes, shift: np.ndarray, colour: str = BLUE) -> None:
         axis.set_major_formatter("{x:g}")
 
 
-def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray) -> None:
-    """Histogram of scores (N,), the ambiguous (N, bool) particles on top of the others in their own colour."""
+def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray, outlier: np.ndarray | None = None) -> None:
+    """Histogram of scores (N,), the ambiguous (N, bool) particles on top of the others in their own colour, and the
+    outliers (N, bool; None: not known) in another."""
     edges = np.histogram_bin_edges(score, bins=int(np.clip(np.sqrt(len(score)), 10, 60)))
-    axes.hist([score[~ambiguous], score[ambiguous]], bins=edges, stacked=True, color=[BLUE, AMBER], ec="white", lw=0.4,
-              label=["clear", "ambiguous"])
+    outlier = np.zeros(len(score), bool) if outlier is None else outlier
+    groups = {
+        "clear": (~ambiguous & ~outlier, BLUE), "ambiguous": (ambiguous & ~outlier, AMBER), "outliers": (outlier, RED)
+    }  # fmt: skip
+    shown = {name: group for name, group in groups.items() if name != "outliers" or outlier.any()}
+    axes.hist([score[which] for which, _ in shown.values()], bins=edges, stacked=True, ec="white", lw=0.4,
+              color=[colour for _, colour in shown.values()], label=list(shown))
     axes.axvline(score.mean(), color=INK, lw=1, ls=(0, (4, 3)))
     axes.set(xlabel="score", ylabel="particles")
     axes.margins(y=0.16)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-    if ambiguous.any():
+    if ambiguous.any() or outlier.any():
         axes.legend(loc="upper right", handlelength=1, handleheight=0.9, labelspacing=0.25, borderaxespad=0)
+
+
+def draw_template(axes: Axes, template: np.ndarray, frequency: np.ndarray, unit: str) -> None:
+    """A polar template (radii, angles over 180 degrees) on polar axes, both halves: amplitudes know no sign of k.
+
+    frequency: (radii,) in 1/unit, evenly spaced. Directions count from +x towards +y, clockwise as on an image.
+    """
+    step = frequency[1] - frequency[0] if len(frequency) > 1 else frequency[0]
+    edges = np.append(frequency - step / 2, frequency[-1] + step / 2)
+    count = template.shape[1]
+    directions = np.radians((np.arange(2 * count + 1) - 0.5) * 180 / count)
+    reach = max(1e-12, float(np.percentile(np.abs(template), 99.5)))
+    axes.grid(False)
+    axes.pcolormesh(directions, edges, np.tile(template, 2), cmap="gray", vmin=-reach, vmax=reach, rasterized=True)
+    axes.set_theta_direction(-1)
+    axes.set_ylim(0, edges[-1])
+    axes.set_xticks(np.radians([0, 90, 180, 270]), ["0°", "90°", "180°", "−90°"])
+    axes.set_yticks([])
+    circle = np.linspace(0, 2 * np.pi, 181)
+    for ring in np.quantile(frequency, [1 / 3, 2 / 3, 1]):
+        axes.plot(circle, np.full_like(circle, ring), color=AMBER, lw=0.8)
+        axes.text(np.radians(-45), ring, f"{1 / ring:.3g} {unit}", color=INK, fontsize=8.5, ha="center", va="center",
+                  bbox={"facecolor": "white", "alpha": 0.85, "pad": 1.2, "lw": 0})
+    axes.spines["polar"].set_visible(False)
 
 
 # Whole figures of the report.
@@ -212,10 +242,18 @@ def shift_figure(poses: Poses) -> Figure:
     return figure
 
 
-def score_figure(score: np.ndarray, ambiguous: np.ndarray) -> Figure:
+def score_figure(score: np.ndarray, ambiguous: np.ndarray, outlier: np.ndarray | None = None) -> Figure:
     """How the scores of the particles are spread."""
     figure = new_figure(3.5, 3.5)
-    draw_scores(figure.subplots(), score, ambiguous)
+    draw_scores(figure.subplots(), score, ambiguous, outlier)
+    return figure
+
+
+def template_figure(template: np.ndarray, frequency: np.ndarray, unit: str) -> Figure:
+    """What a polar network turns particles to; see :func:`draw_template`."""
+    figure = new_figure(4.6, 4.9)
+    draw_template(figure.subplots(subplot_kw={"projection": "polar"}), template, frequency, unit)
+    figure.suptitle("Learned template: the log spectrum that\nthe network turns every particle to", fontsize=10)
     return figure
 
 

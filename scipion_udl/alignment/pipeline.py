@@ -176,6 +176,7 @@ def _one(run: Run) -> Alignment:
         shared=0.0,
         searched=False,
         network_angle=np.full(n, np.nan),
+        outlier=run.particles.statistics.blank.copy(),
     )
 
 

@@ -116,6 +116,11 @@ class PreparedParticles:
         return self.team.by_first(lambda: originals(self.source, found.mean, found.std, found.blank))
 
     @property
+    def counted(self) -> np.ndarray:
+        """Which particles count where halves are compared, (N,) bool: those with an image, each image once."""
+        return ~self.statistics.blank & (self.originals == np.arange(len(self)))
+
+    @property
     def mask(self) -> torch.Tensor:
         """The soft disc about the particle in the working box, (box, box)."""
         return soft_disc(self.box, self.mask_radius, max(4.0, 0.06 * self.box), self.device)
@@ -224,7 +229,7 @@ class PreparedParticles:
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
-            m, s, flat = _background(images, outside)
+            m, s, flat = background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
             mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
@@ -262,8 +267,11 @@ def _short(name: str) -> str:
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
 
 
-def _background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant."""
+def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant (n, bool).
+
+    images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
+    """
     whole = images.std((-2, -1))
     scale = images.abs().amax((-2, -1))
     flat = whole <= 1e-6 * scale

@@ -1,20 +1,35 @@
-"""Progress bars on stderr, where a person looks at it; silent in log files."""
+"""How far a command is: bars on stderr, where a person looks at it, and progress.json in its folder, for programs."""
 
 from __future__ import annotations
 
+import json
+import math
+import time
+from collections.abc import Callable
+
 from tqdm import tqdm
+
+FILE = "progress.json"
+EVERY = 1.0  # seconds between two writes of the file, at least
 
 
 class Progress:
-    """One bar at a time: stages over particles, or epochs."""
+    """One bar at a time: stages over particles, or epochs.
 
-    def __init__(self) -> None:
+    tell: given the text of progress.json now and then, None for nobody: what :meth:`Progress.facts` says, as JSON.
+    """
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self._bar: tqdm | None = None
+        self._tell, self._started, self._told = tell, time.monotonic(), -math.inf
+        self._stage: dict = {}
+        self._training: dict = {}
 
     def show(self, stage: str, done: int, total: int) -> None:
         """``done`` of ``total`` particles of a stage."""
         self._start(stage, total, "particle")
         self._bar.update(done - self._bar.n)
+        self._note(stage, done, total, "particle")
         if done >= total:
             self.clear()
 
@@ -23,12 +38,29 @@ class Progress:
         self._start("training", epochs, "epoch")
         self._bar.set_postfix_str(f"loss {row['validation']:.4f}", refresh=False)
         self._bar.update(row["epoch"] - self._bar.n)
+        self._training = {"epoch": row["epoch"], "epochs": epochs, "loss": row["validation"]}
+        if "true_error" in row:
+            self._training["true_error"] = row["true_error"]
+        self._note("training", row["epoch"], epochs, "epoch")
+
+    def facts(self) -> dict:
+        """What progress.json says: stage, done, total, unit ("particle" or "epoch") of what goes on; epoch, epochs,
+        loss (held-out) and, where it is known, true_error (degrees) of the training so far; seconds since the start.
+        """
+        return {**self._stage, **self._training, "seconds": round(time.monotonic() - self._started, 1)}
 
     def clear(self) -> None:
         """Remove the bar, so that a line can be printed."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _note(self, stage: str, done: int, total: int, unit: str) -> None:
+        self._stage = {"stage": stage, "done": int(done), "total": int(total), "unit": unit}
+        now = time.monotonic()
+        if self._tell is not None and now - self._told >= EVERY:
+            self._told = now
+            self._tell(json.dumps(self.facts()))
 
     def _start(self, stage: str, total: int, unit: str) -> None:
         if self._bar is None or self._bar.desc != stage or self._bar.total != total:

@@ -31,7 +31,8 @@ class ReportData:
     training: one dict an epoch (epoch, stage, loss, validation, ...), or None where nothing was trained here;
     poses: of N particles; score: (N,) float, a correlation, higher is better; ambiguous: (N,) bool, the two candidates
     180 degrees apart could not be told apart; examples: (label, score, image as it came (D, D), aligned image (D, D)),
-    any order: the page sorts them by score and shows the upper half as the best.
+    any order: the page sorts them by score and shows the upper half as the best; outlier: (N,) bool, the score lies far
+    below those of the others, None where nobody asked.
     """
 
     summary: dict
@@ -44,6 +45,7 @@ class ReportData:
     score: np.ndarray
     ambiguous: np.ndarray
     examples: list[tuple[str, float, np.ndarray, np.ndarray]] = field(default_factory=list)
+    outlier: np.ndarray | None = None
 
     @property
     def pixel_size(self) -> float:
@@ -207,6 +209,7 @@ def _tiles(data: ReportData) -> str:
         ),
         ("Mean score", f"{float(np.mean(data.score)):.3f}", "correlation with the average; higher is better"),
         ("Ambiguous", f"{_count(ambiguous)} <small>{_share(ambiguous, n)}</small>", "cannot be told from 180° turned"),
+        *_outlier_tile(data),
         (
             "Shift, RMS",
             f"{rms:.2f} <small>px</small>",
@@ -220,6 +223,14 @@ def _tiles(data: ReportData) -> str:
         f'<div class="more">{more}</div></div>'
         for name, value, more in tiles
     ) + "</div>"
+
+
+def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
+    if data.outlier is None:
+        return []
+    count = int(np.count_nonzero(data.outlier))
+    share = _share(count, len(data.outlier))
+    return [("Outliers", f"{_count(count)} <small>{share}</small>", "score far below the others")]
 
 
 def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool) -> str:
@@ -286,9 +297,9 @@ def _spread(data: ReportData) -> str:
         _plot(figures.shift_figure(data.poses), "shift", "Shift",
               "Shift applied to each particle after its turn; the average lies where they are zero on average. Points "
               "piled up at a border mean that the allowed shift was too small."),
-        _plot(figures.score_figure(score, ambiguous), "score", "Score",
+        _plot(figures.score_figure(score, ambiguous, data.outlier), "score", "Score",
               "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
-              "low scores is often junk or another view."),
+              "low scores is often junk or another view; outliers lie three standard deviations below the median."),
     ]
     return _section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
                     f'<div class="trio">{"".join(plots)}</div>')
@@ -347,6 +358,7 @@ NAMES = {
     "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
     "resolution_note": "about the resolution", "signal_found": "signal found",
     "angles_sure": "angles right to 10°, expected",
+    "half_counts": "particles in the halves", "shared_ring": "start of the halves low-passed at ring",
     "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
     "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
     "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",

@@ -21,6 +21,8 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.polar import PolarNetwork
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -105,6 +107,10 @@ class Outcome:
             "angles_sure": claim.sure,
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
             "ambiguous": int(alignment.ambiguous[used].sum()),
+            "outliers": int(alignment.outlier.sum()),
+            "contrast": contrast(self.run.particles.statistics.bright),
+            "shared_ring": alignment.shared,
+            "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }
 
 
@@ -140,6 +146,7 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         out.scratch("aligned.xmd"),
         optics,
         correntropy=alike if args.correntropy else None,
+        outlier=alignment.outlier,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -213,6 +220,7 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
         poses=alignment.poses,
         score=alignment.score,
         ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
         examples=examples(outcome),
     )
     write_report(run.out.scratch("report.html"), data)
@@ -231,6 +239,19 @@ def write_training_figure(path: str, history: list[dict]) -> None:
         figure = figures.training_figure(history)
         if figure is not None:
             figure.savefig(path, dpi=150)
+
+
+def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
+    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    if not isinstance(network, PolarNetwork):
+        return
+    from scipion_udl.alignment import figures  # matplotlib takes a second
+
+    spectra = card.inputs()
+    template = (network.template * network.radial_weight[:, None]).detach().cpu().numpy()
+    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
+    with figures.style():
+        figures.template_figure(template, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
@@ -271,6 +292,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
         f"Particles           {len(run.source)} ({len(used)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Outliers            {int(alignment.outlier.sum())} score far below the others",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
         f"                    {claim.note}",
     ]

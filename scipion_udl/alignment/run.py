@@ -6,13 +6,14 @@ import argparse
 import copy
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
 
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
@@ -37,7 +38,7 @@ class Run:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.device_words = self.team.words(describe(self.device))
-        self.progress = Progress()
+        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.method: str | None = None  # of the network that is used

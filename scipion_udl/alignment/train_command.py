@@ -17,6 +17,7 @@ from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network, write_history
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
@@ -29,7 +30,7 @@ TOGETHER = 512  # inputs of which the true error is taken at a time
 
 
 def train(args: argparse.Namespace) -> None:
-    """`scipion-udl train`: OUT/model.safetensors, training.csv, training.png, summary.json.
+    """`scipion-udl train`: OUT/model.safetensors, model.png, training.csv, training.png, summary.json.
 
     args: input, output, overwrite, resume, method (None: as suits network and start), network, recipe, joint, head,
     widths, hidden, input_size, model, truth, epochs, lr, mask_radius, gpu, seed, threads, batch, pixel_size. Raises
@@ -104,6 +105,8 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
     if run.team.first:
         save_model(run.out.scratch(MODEL), result.network, card)
         write_history(run.out.scratch("training.csv"), result.history)
+        unit = "Å" if run.source.pixel_size_known else "px"
+        results.write_model_figure(run.out.scratch(MODEL_PICTURE), result.network, card, unit)
     return result, card
 
 

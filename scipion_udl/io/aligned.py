@@ -43,6 +43,7 @@ class _Results:
     score: np.ndarray
     ambiguous: np.ndarray
     correntropy: np.ndarray | None = None
+    outlier: np.ndarray | None = None
 
 
 def write_aligned(
@@ -55,20 +56,22 @@ def write_aligned(
     optics: Optics | None = None,
     aligned_stack: str | None = None,
     correntropy: np.ndarray | None = None,
+    outlier: np.ndarray | None = None,
 ) -> list[str]:
     """Write aligned.star (path ``star``) and aligned.xmd (path ``xmd``), each where a path is given.
 
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
-    bool; correntropy: (N,) float, a column of its own where it is given. The STAR has the input's form, 3.1 for stacks
-    and XMD; optics: used where the input does not say.
+    bool; correntropy: (N,) float, outlier: (N,) bool, columns of their own where they are given. The STAR has the
+    input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
     aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which RELION's 2D alignment
     cannot express, the STAR names those, with pose 0. Returns warnings, sentences for the user. Raises UdlError for
     mirrored poses in a STAR without ``aligned_stack``, ValueError where lengths differ or numbers are not finite.
     """
     correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
-    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool), correntropy)
+    outlier = None if outlier is None else np.asarray(outlier, bool)
+    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool), correntropy, outlier)
     scores = [results.score] if correntropy is None else [results.score, correntropy]
-    _check(len(source), poses, [*scores, results.ambiguous])
+    _check(len(source), poses, [*scores, results.ambiguous, *([] if outlier is None else [outlier])])
     optics = optics or Optics()
     warnings = _old_pose_warning(source)
     if star is not None:
@@ -93,7 +96,7 @@ def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndar
         "shiftX": number_texts(shift[:, 0]),
         "shiftY": number_texts(shift[:, 1]),
         "anglePsi": number_texts(psi),
-        "flip": ["1" if mirrored else "0" for mirrored in flip],
+        "flip": _flags(flip),
         "maxCC": number_texts(correntropy),
     }
     write_tables(path, [Table("noname", columns)], xmipp=True)
@@ -150,11 +153,16 @@ def _star_tables(
 
 def _add_score(table: Table, form: str, results: _Results) -> None:
     table.set(forms.SCORE_LABEL[form], number_texts(results.score))
-    table.set(forms.AMBIGUOUS_LABEL, ["1" if flag else "0" for flag in results.ambiguous])
-    if results.correntropy is None:
-        table.drop([forms.CORRENTROPY_LABEL])  # of an earlier alignment: it says nothing of these poses
-    else:
+    table.set(forms.AMBIGUOUS_LABEL, _flags(results.ambiguous))
+    table.drop([forms.OUTLIER_LABEL, forms.CORRENTROPY_LABEL])  # of an earlier alignment: not of these poses
+    if results.outlier is not None:
+        table.set(forms.OUTLIER_LABEL, _flags(results.outlier))
+    if results.correntropy is not None:
         table.set(forms.CORRENTROPY_LABEL, number_texts(results.correntropy))
+
+
+def _flags(values: np.ndarray) -> list[str]:
+    return ["1" if value else "0" for value in values]
 
 
 def _add_pixel_size_30(particles: Table, source: ParticleSource) -> None:
@@ -233,7 +241,7 @@ def _xmd_tables(source: ParticleSource, results: _Results) -> list[Table]:
     particles.set("anglePsi", number_texts(psi))
     particles.set("shiftX", number_texts(shift[:, 0]))
     particles.set("shiftY", number_texts(shift[:, 1]))
-    particles.set("flip", ["1" if mirrored else "0" for mirrored in flip])
+    particles.set("flip", _flags(flip))
     _add_score(particles, forms.XMIPP, results)
     return tables
 

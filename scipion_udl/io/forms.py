@@ -19,6 +19,7 @@ IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image
 SCORE_LABEL = {RELION30: "rlnParticleFigureOfMerit", RELION31: "rlnParticleFigureOfMerit", XMIPP: "maxCC"}
 CLASS_LABEL = {RELION30: "rlnClassNumber", RELION31: "rlnClassNumber", XMIPP: "ref"}
 AMBIGUOUS_LABEL = "udlAmbiguous"
+OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.

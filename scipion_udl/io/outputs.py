@@ -34,6 +34,7 @@ class OutputFolder:
         self._pending: list[str] = []
         self._published: list[str] = []
         self._old: list[str] = []  # of an earlier run, to be removed
+        self._passing: set[str] = set()
 
     def __enter__(self) -> OutputFolder:
         self.check()
@@ -93,9 +94,26 @@ class OutputFolder:
                 self._published.append(name)
         self._save_list()
 
+    def tell(self, name: str, text: str) -> None:
+        """Write a small file of how the run stands, complete or not at all, under its final name. It goes away when
+        the run ends, but for one that was interrupted and leaves results to go on from. No disk, no harm: what cannot
+        be written is left out."""
+        temporary = os.path.join(self.path, _SCRATCH, name)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, self.final(name))
+            self._passing.add(name)
+        except OSError:
+            pass
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Not after an interruption that leaves something to go on from: then it says how far the run was.
+        if kind is None or issubclass(kind, Exception) or not self._holds_more():
+            for name in self._passing:
+                _remove(self.final(name))
         if kind is None:
             self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
         shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
@@ -105,6 +123,10 @@ class OutputFolder:
                 os.rmdir(self.path)
             except OSError:
                 pass  # something else was written there meanwhile: it stays
+
+    def _holds_more(self) -> bool:
+        """Whether the folder holds anything but what goes away with the run."""
+        return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH})
 
     def _listed(self) -> list[str]:
         try:

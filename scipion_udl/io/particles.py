@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import Complain, UdlError, refuse
 from scipion_udl.io import forms
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import Table, quote, read_tables
@@ -31,10 +31,18 @@ class ParticleSource:
     names: N image names as outputs give them; path: of the input;
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
     all tables of the file; has_3d_angles: whether its poses are projection directions; warnings: sentences for the
-    user.
+    user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere, which only a source
+    that was opened to be checked has).
     """
 
-    def __init__(self, path: str, stacks: list[StackReader], stack: np.ndarray, item: np.ndarray) -> None:
+    def __init__(
+        self,
+        path: str,
+        stacks: list[StackReader],
+        stack: np.ndarray,
+        item: np.ndarray,
+        complain: Complain = refuse,
+    ) -> None:
         self.path = path
         self.warnings: list[str] = []
         self.names: list[str] = []
@@ -42,8 +50,8 @@ class ParticleSource:
         self.table: Table | None = None
         self.form: str | None = None
         self.pixel_size, self.pixel_size_known = 1.0, False
-        self._stacks, self._stack, self._item = stacks, stack, item
-        self.box = _common_box(stacks)
+        self.stacks, self.stack, self.item = stacks, stack, item
+        self.box = _common_box(stacks, complain)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
             self.warnings.append(
@@ -51,7 +59,7 @@ class ParticleSource:
             )
 
     def __len__(self) -> int:
-        return len(self._item)
+        return len(self.item)
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
@@ -63,10 +71,10 @@ class ParticleSource:
         if len(wrong):
             raise UdlError(f"{self.path} lists {len(self)} particles, there is no item {wrong[0] + 1}")
         images = np.empty((len(indices), self.box, self.box), np.float32)
-        stack = self._stack[indices]
+        stack = self.stack[indices]
         for k in np.unique(stack):
             places = np.flatnonzero(stack == k)
-            self._stacks[k].read_into(images, places, self._item[indices[places]])
+            self.stacks[k].read_into(images, places, self.item[indices[places]])
         return images
 
     def poses(self) -> Poses | None:
@@ -76,9 +84,11 @@ class ParticleSource:
         return forms.table_poses(self.table, self.form, self.pixel_size)
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image."""
-        files = [os.path.realpath(reader.path) for reader in self._stacks]
-        return [(files[stack], int(item)) for stack, item in zip(self._stack, self._item)]
+        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image; a
+        particle that lies nowhere has ("", a negative number of its own)."""
+        files = [os.path.realpath(reader.path) for reader in self.stacks]
+        places = enumerate(zip(self.stack, self.item))
+        return [(files[stack], int(item)) if stack >= 0 else ("", -1 - row) for row, (stack, item) in places]
 
     def subset(self, indices: np.ndarray) -> ParticleSource:
         """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same files."""
@@ -106,46 +116,49 @@ class ParticleSource:
         return self.table is not None and forms.has_3d_angles(self.table)
 
 
-def open_particles(path: str, pixel_size: float | None = None) -> ParticleSource:
+def open_particles(path: str, pixel_size: float | None = None, complain: Complain = refuse) -> ParticleSource:
     """Open .mrcs or .mrc (also .gz, .bz2), .star or .xmd; reads tables and headers, no image.
 
     pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
-    for a missing, empty, truncated or unfitting file.
+    for a missing, empty, truncated or unfitting file; where it could go on after a fault, it tells ``complain``, which
+    raises it by default.
     """
     path = str(path)
     if not os.path.isfile(path):
         raise UdlError(f"{path} is not there: give a .mrcs, .mrc, .star or .xmd file")
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
-        source, from_table = _open_table(path)
+        source, from_table = _open_table(path, complain)
     elif ending in _STACKS or (ending in _PACKED and os.path.splitext(stem)[1] in _STACKS):
-        source, from_table = _open_stack(path), None
+        source, from_table = _open_stack(path, complain), None
     else:
         raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star or .xmd file")
-    _set_pixel_size(source, from_table, pixel_size)
+    _set_pixel_size(source, from_table, pixel_size, complain)
     return source
 
 
-def _common_box(stacks: Sequence[StackReader]) -> int:
+def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
     first = stacks[0]
     for reader in stacks:
         if reader.shape[0] != reader.shape[1]:
-            raise UdlError(
-                f"{reader.path} holds images of {reader.shape[1]} x {reader.shape[0]} pixels; square ones are needed"
+            complain(
+                "box",
+                f"{reader.path} holds images of {reader.shape[1]} x {reader.shape[0]} pixels; square ones are needed",
             )
-        if reader.shape != first.shape:
-            raise UdlError(
+        elif reader.shape != first.shape:
+            complain(
+                "box",
                 f"{reader.path} holds images of {reader.shape[1]} pixels and {first.path} of {first.shape[1]}; "
-                "bring them to one box first"
+                "bring them to one box first",
             )
     return first.shape[0]
 
 
-def _open_stack(path: str) -> ParticleSource:
-    reader = StackReader(path)
+def _open_stack(path: str, complain: Complain) -> ParticleSource:
+    reader = StackReader(path, complain)
     if reader.looks_like_volume:
         raise UdlError(f"{path} is a volume of {reader.count} cubed pixels, not a stack; name it .mrcs if it is one")
-    source = ParticleSource(path, [reader], np.zeros(reader.count, np.int64), np.arange(reader.count))
+    source = ParticleSource(path, [reader], np.zeros(reader.count, np.int64), np.arange(reader.count), complain)
     name = os.path.abspath(path)
     if not name.lower().endswith(".mrcs"):
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
@@ -155,24 +168,27 @@ def _open_stack(path: str) -> ParticleSource:
     return source
 
 
-def _open_table(path: str) -> tuple[ParticleSource, float | None]:
+def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
     tables = read_tables(path)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
-    from_table = forms.table_pixel_size(table, optics, form)
+    try:
+        from_table = forms.table_pixel_size(table, optics, form)
+    except UdlError as error:
+        complain("pixel size", str(error))
+        from_table = None
     names = table.texts(forms.IMAGE_LABEL[form])
     from_zero = form == forms.XMIPP and any(_counts_from_zero(name) for name in names)
     if from_zero:
         names = _counted_from_one(path, names)
         table.set(forms.IMAGE_LABEL[form], [quote(name) for name in names])
-    try:
-        stacks, stack, item = _locate(path, names)
-    except UdlError as error:
-        hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
-        raise UdlError(f"{error}{hint}") from None
-    _refuse_repeated(path, names, stack, item)
-    source = ParticleSource(path, stacks, stack, item)
+    hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
+    stacks, stack, item = _locate(path, names, lambda kind, sentence: complain(kind, sentence + hint))
+    if not stacks:
+        raise UdlError(f"{path}: none of its {len(names)} images can be read; run from the project folder")
+    _refuse_repeated(path, names, stack, item, complain)
+    source = ParticleSource(path, stacks, stack, item, complain)
     if from_zero:
         source.warnings.append(
             f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
@@ -187,10 +203,15 @@ def _open_table(path: str) -> tuple[ParticleSource, float | None]:
     return source, from_table
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number that may count images: plain digits, and no more than 64 bits hold."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _counts_from_zero(name: str) -> bool:
     """Whether an image name has the number 0, which no program has that counts from 1."""
     number, at, _ = name.partition("@")
-    return bool(at) and number.isdigit() and int(number) == 0
+    return bool(at) and _is_number(number) and int(number) == 0
 
 
 def _counted_from_one(path: str, names: Sequence[str]) -> list[str]:
@@ -198,7 +219,7 @@ def _counted_from_one(path: str, names: Sequence[str]) -> list[str]:
     found = []
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
-        if not (at and number.isdigit()):
+        if not (at and _is_number(number)):
             raise UdlError(
                 f"{path}: row {row + 1} names '{name}' without a number, in a table that counts from 0; "
                 "write every image as NUMBER@FILE"
@@ -218,31 +239,51 @@ def _check_image_size(source: ParticleSource, optics: Table) -> None:
             )
 
 
-def _locate(path: str, names: Sequence[str]) -> tuple[list[StackReader], np.ndarray, np.ndarray]:
-    """The stacks that names speak of, and for each name its stack and item (from 0)."""
+def _locate(
+    path: str, names: Sequence[str], complain: Complain
+) -> tuple[list[StackReader], np.ndarray, np.ndarray]:
+    """The stacks that names speak of, and for each name its stack and item (from 0).
+
+    A name that nothing can be read by is complained of, and has stack -1.
+    """
     number_of: dict[str, int] = {}
-    stack, item = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
+    file_of, item = np.full(len(names), -1, np.int64), np.zeros(len(names), np.int64)
     first_row: list[int] = []
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
         if not at:
             number, file = "1", name
-        if not (number.isdigit() and int(number) > 0 and file):
-            raise UdlError(f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1")
-        stack[row] = number_of.setdefault(file, len(number_of))
+        if not (_is_number(number) and int(number) > 0 and file):
+            complain(
+                "image names", f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1"
+            )
+            continue
+        file_of[row] = number_of.setdefault(file, len(number_of))
         item[row] = int(number) - 1
-        if stack[row] == len(first_row):
+        if file_of[row] == len(first_row):
             first_row.append(row)
-    readers = [StackReader(_resolve(path, file, row)) for file, row in zip(number_of, first_row)]
-    counts = np.array([reader.count for reader in readers])
-    for reader, row in zip(readers, first_row):
-        if "@" not in names[row] and reader.count > 1:
-            raise UdlError(f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}")
-    past = np.flatnonzero(item >= counts[stack])
-    if len(past):
-        row = past[0]
+    stack_of = np.full(len(number_of) + 1, -1, np.int64)  # the last one is that of names without a file
+    readers: list[StackReader] = []
+    for number, (file, row) in enumerate(zip(number_of, first_row)):
+        try:
+            reader = StackReader(_resolve(path, file, row), complain)
+            if "@" not in names[row] and reader.count > 1:
+                raise UdlError(f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}")
+        except UdlError as error:
+            complain("files", str(error))
+        else:
+            stack_of[number] = len(readers)
+            readers.append(reader)
+    stack = stack_of[file_of]
+    counts = np.array([reader.count for reader in readers], np.int64)
+    known = np.flatnonzero(stack >= 0)
+    for row in known[item[known] >= counts[stack[known]]]:
         reader = readers[stack[row]]
-        raise UdlError(f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}")
+        stack[row] = -1
+        complain(
+            "image numbers",
+            f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}",
+        )
     return readers, stack, item
 
 
@@ -271,27 +312,34 @@ def _resolve(table: str, file: str, row: int) -> str:
     )
 
 
-def _refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray) -> None:
-    key = stack * (int(item.max()) + 1) + item
+def _refuse_repeated(
+    path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain
+) -> None:
+    key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
     order = np.argsort(key, kind="stable")
-    same = np.flatnonzero(key[order][1:] == key[order][:-1])
-    if len(same):
-        first, second = order[same[0]], order[same[0] + 1]
-        raise UdlError(
+    for k in np.flatnonzero(key[order][1:] == key[order][:-1]):
+        first, second = order[k], order[k + 1]
+        complain(
+            "same image twice",
             f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
-            "name, so keep one of them"
+            "name, so keep one of them",
         )
 
 
-def _set_pixel_size(source: ParticleSource, from_table: float | None, option: float | None) -> None:
+def _set_pixel_size(
+    source: ParticleSource, from_table: float | None, option: float | None, complain: Complain
+) -> None:
     """Table, else header, else option, else 1.0 marked as unknown."""
     if option is not None and not (np.isfinite(option) and option > 0):
         raise UdlError(f"the pixel size must be a number of angstrom above 0, not {option:g}")
-    headers = [reader.pixel_size for reader in source._stacks]
+    headers = [reader.pixel_size for reader in source.stacks]
     header = headers[0]
     source.pixel_size_known = True
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
-        raise UdlError(f"{source.path}: its stacks give different pixel sizes in their headers; align them one by one")
+        complain(
+            "pixel size",
+            f"{source.path}: its stacks give different pixel sizes in their headers; align them one by one",
+        )
     if from_table is not None:
         source.pixel_size = from_table
         _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
@@ -303,7 +351,7 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
         _warn_of_other(source, option, f"the image header says {header:g} A", "--pixel-size")
         if header == _PLACEHOLDER:
             source.warnings.append(
-                f"The header of {source._stacks[0].path} gives 1 A per pixel, which programs also write when they do "
+                f"The header of {source.stacks[0].path} gives 1 A per pixel, which programs also write when they do "
                 "not know it; give --pixel-size if it is another."
             )
     elif option is not None:

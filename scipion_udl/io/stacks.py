@@ -22,7 +22,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.mrcinterpreter import MrcInterpreter
 from mrcfile.utils import data_dtype_from_header
 
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import Complain, UdlError, refuse
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
@@ -37,14 +37,16 @@ _MAX_SIDE = 65536
 class StackReader:
     """The images of an MRC file, read by number.
 
-    path: as given; count: number of images; shape: (rows, columns); pixel_size: angstrom from the header, None where
-    it has none; odd_header: whether the header lacks the MAP word or a machine stamp; looks_like_volume: whether a
+    path: as given; count: number of images; whole: how many of them the file has to its end (all, but for a truncated
+    file whose fault was only noted); shape: (rows, columns); pixel_size: angstrom from the header, None where it has
+    none; odd_header: whether the header lacks the MAP word or a machine stamp; looks_like_volume: whether a
     program that knows nothing else would take it for a map.
     .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
-    Raises UdlError where the file is missing, no MRC file, of a mode that holds no real images, or truncated.
+    Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
+    (which raises it by default) where it is truncated.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, complain: Complain = refuse) -> None:
         self.path = str(path)
         self._file = self.path
         opener = _PACKED.get(_first_bytes(self.path))
@@ -59,19 +61,21 @@ class StackReader:
         self.pixel_size = _header_pixel_size(header)
         is_map = int(header.ispg) != 0 and ".mrcs" not in os.path.basename(self.path).lower()
         self.looks_like_volume = is_map and self.count == self.shape[0] == self.shape[1] > 1
-        self._check_size()
+        self.whole = self._check_size(complain)
 
     @property
     def _image_bytes(self) -> int:
         return self.shape[0] * self.shape[1] * self._dtype.itemsize
 
-    def _check_size(self) -> None:
-        there = max(0, os.path.getsize(self._file) - self._start)
-        if there < self.count * self._image_bytes:
-            raise UdlError(
-                f"{self.path} is truncated: its header promises {self.count} images, "
-                f"{there // self._image_bytes} are whole; copy or make the file again"
+    def _check_size(self, complain: Complain) -> int:
+        there = max(0, os.path.getsize(self._file) - self._start) // self._image_bytes
+        if there < self.count:
+            complain(
+                "files",
+                f"{self.path} is truncated: its header promises {self.count} images, {there} are whole; "
+                "copy or make the file again",
             )
+        return min(there, self.count)
 
     def read(self, indices: np.ndarray | None = None) -> np.ndarray:
         """Images as float32 (n, rows, columns), C-contiguous, in the order of ``indices`` (from 0; None is all).
@@ -83,8 +87,11 @@ class StackReader:
         self.read_into(images, np.arange(len(indices)), indices)
         return images
 
-    def read_into(self, images: np.ndarray, places: np.ndarray, indices: np.ndarray) -> None:
-        """Read image ``indices[k]`` into ``images[places[k]]`` (float32). Raises what :meth:`read` raises."""
+    def read_into(
+        self, images: np.ndarray, places: np.ndarray, indices: np.ndarray, complain: Complain = refuse
+    ) -> None:
+        """Read image ``indices[k]`` into ``images[places[k]]`` (float32). Raises what :meth:`read` raises; NaN and inf
+        are told to ``complain``, which raises it by default."""
         if not len(indices):
             return
         wrong = (indices < 0) | (indices >= self.count)
@@ -100,6 +107,7 @@ class StackReader:
         try:
             for first, last in _runs(indices, longest):
                 chunk = self._read_run(descriptor, int(indices[first]), int(indices[last - 1]) + 1)
+                self._look_for_nan(chunk, int(indices[first]), complain)
                 images[places[first:last]] = chunk[indices[first:last] - indices[first]]
         finally:
             os.close(descriptor)
@@ -114,14 +122,18 @@ class StackReader:
                 item = first + done // self._image_bytes + 1
                 raise UdlError(f"{self.path} ends within item {item}; copy or make the file again")
             done += got
-        if raw.dtype.kind == "f":
-            # A sum is NaN or inf exactly where a pixel is, and needs no array of flags as large as the images.
-            with np.errstate(all="ignore"):
-                bad = np.flatnonzero(~np.isfinite(np.add.reduce(raw, axis=(1, 2), dtype=np.float64)))
-            if len(bad):
-                kind = "NaN" if np.isnan(raw[bad[0]]).any() else "infinite values"
-                raise UdlError(f"{self.path}: item {first + bad[0] + 1} holds {kind}; remove or mend this image")
         return raw
+
+    def _look_for_nan(self, raw: np.ndarray, first: int, complain: Complain) -> None:
+        """Complain of each image (n, rows, columns) that is not finite; ``first``: the item (from 0) of the first."""
+        if raw.dtype.kind != "f":
+            return
+        # A sum is NaN or inf exactly where a pixel is, and needs no array of flags as large as the images.
+        with np.errstate(all="ignore"):
+            bad = np.flatnonzero(~np.isfinite(np.add.reduce(raw, axis=(1, 2), dtype=np.float64)))
+        for k in bad:
+            kind = "NaN" if np.isnan(raw[k]).any() else "infinite values"
+            complain("pixel values", f"{self.path}: item {first + k + 1} holds {kind}; remove or mend this image")
 
 
 def _runs(indices: np.ndarray, longest: int) -> list[tuple[int, int]]:

@@ -1,140 +1,68 @@
-"""udl - align 2D: particles of one view in, the same particles in register and their average out."""
+"""udl - align 2D: particles of one view, or 2D classes, in; the same particles in register and their averages out."""
 
 from __future__ import annotations
 
 import os
-import shlex
-from enum import Enum
 
+import numpy as np
 import pyworkflow.utils as pwutils
-from pwem.objects import Particle, SetOfParticles
+from pwem.objects import Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pwem.protocols import ProtAlign2D
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.object import Float
 
-from scipion_udl.convert import add_results, read_ids, read_results
+from scipion_udl.convert import Results, add_aligned_images, add_classes, add_results, check_complete, read_results
+from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
-from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, ProtUdlBase
+from scipion_udl.particle_input import are_classes, count_items, info_of
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, MODEL_GIVEN, MODEL_TRAIN, Align2DForm
+from scipion_udl.protocols.cost import warnings_of_cost
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, in_words_of_the_form
 
-MODEL_TRAIN, MODEL_GIVEN = 0, 1
-CTF_OPTIONS = ["auto", "flipped", "signed", "none"]  # of the engine, in the order of the form's choices
 ALIGNED = "aligned.star"
+ALIGNED_XMD = "aligned.xmd"  # the one that can say that a particle is mirrored
+ALIGNED_STACK = "aligned.mrcs"
 AVERAGE = "average.mrcs"
 AVERAGE_BEFORE = "average_before.mrcs"
+AVERAGES = "averages.mrcs"  # of classes, one image each
 FRC = "frc.csv"
 REPORT = "report.html"
 
+PARTICLES_OUT, DISCARDED_OUT = "outputParticles", "outputParticlesDiscarded"
+AVERAGE_OUT, CLASSES_OUT, AVERAGES_OUT = "outputAverage", "outputClasses", "outputAverages"
+STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
 
-class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
+
+class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
 
     A small neural network, trained on the particles themselves without any reference, finds how each is turned. The
     shift and the remaining half turn are found against the average, which sharpens as more particles fall into
-    register. The output particles carry the alignment, a score (a correlation with the average, higher is better) and
-    a flag on those whose two ends cannot be told apart.
+    register. The output particles carry the alignment, a score (a correlation with the average, higher is better), a
+    flag on those whose two ends cannot be told apart, and one on those that score far below the others.
 
     The particles should be of one view: those of one 2D class, say. The report of the run warns where they are mixed,
-    or where no common signal was found.
+    or where no common signal was found. Of a whole set of 2D classes, each class is aligned by itself.
     """
 
     _label = "align 2D"
 
-    class outputs(Enum):
-        """What the protocol may give."""
-
-        outputParticles = SetOfParticles
-        outputAverage = Particle
-        outputModel = UdlModel
-
-    _possibleOutputs = outputs
-
-    # -- parameters ----------------------------------------------------------------------------------------------------
-
-    def _defineAlignParams(self, form: Form) -> None:
-        form.getParam("inputParticles").help.set(
-            "Particles that show one view, those of one 2D class say. Disabled ones are left out. An alignment that "
-            "they carry is not used."
-        )
-        self._defineGpuParams(form)
-        self._defineModelParams(form)
-        form.addParam(
-            "maxShift",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Largest shift (px)",
-            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
-            "box. A small value helps where neighbours come into the box, or along tubes.",
-        )
-        self._defineMaskParam(form)
-        self._defineExpertParams(form)
-        form.addSection(label="Training")
-        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
-        self._defineSeedParam(form)
-        form.addParallelSection(threads=4, mpi=0)
-
-    @staticmethod
-    def _defineModelParams(form: Form) -> None:
-        form.addParam(
-            "modelFrom",
-            params.EnumParam,
-            choices=["Train on these particles", "Use a trained model"],
-            default=MODEL_TRAIN,
-            label="Model",
-            help="Training on the particles themselves needs no other input and fits them best; it takes seconds to "
-            "minutes. A model that was trained on particles like these saves that time.",
-        )
-        form.addParam(
-            "inputModel",
-            params.PointerParam,
-            pointerClass="UdlModel",
-            condition=f"modelFrom == {MODEL_GIVEN}",
-            allowsNull=False,
-            label="Trained model",
-            help="The output of 'udl - train model', 'udl - import model' or of another alignment.",
-        )
-
-    @staticmethod
-    def _defineExpertParams(form: Form) -> None:
-        form.addParam(
-            "inputReference",
-            params.PointerParam,
-            pointerClass="Particle",
-            allowsNull=True,
-            expertLevel=LEVEL_ADVANCED,
-            label="Reference image",
-            help="An image of the same box and pixel size, such as a class average, whose orientation the result takes "
-            "over. Without it, orientation and centre of the average are arbitrary.",
-        )
-        form.addParam(
-            "doRefine",
-            params.BooleanParam,
-            default=True,
-            expertLevel=LEVEL_ADVANCED,
-            label="Refine against the average?",
-            help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
-            "see what the network alone can do.",
-        )
-        form.addParam(
-            "ctfTreatment",
-            params.EnumParam,
-            choices=["As the set says", "Phases were flipped", "Phases were not flipped", "Leave the CTF out"],
-            default=0,
-            expertLevel=LEVEL_ADVANCED,
-            label="CTF of the particles",
-            help="Particles with a CTF are compared with the average as each of them shows it at its own defocus. That "
-            "needs to be known: whether their phases were flipped. The set says it (Phase flipped, in the info of the "
-            "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
-            "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
-            "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
-            "multiplied by their CTF already. Particles without CTF are aligned without it.",
-        )
+    _possibleOutputs = {
+        PARTICLES_OUT: SetOfParticles,
+        DISCARDED_OUT: SetOfParticles,
+        AVERAGE_OUT: Particle,
+        CLASSES_OUT: SetOfClasses2D,
+        AVERAGES_OUT: SetOfAverages,
+        STACK_OUT: SetOfParticles,
+        MODEL_OUT: UdlModel,
+    }
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _insertAllSteps(self) -> None:
-        inputs = self._inputArguments()
+        inputs = (*self._inputArguments(), self._fromAlignment())
         self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
         if self.modelFrom.get() == MODEL_TRAIN:
-            trained = self._trainingOptions()
+            trained = self._trainingOptions() + self._classOption()
             self._insertFunctionStep(self.trainStep, trained, *inputs)
             model: tuple = (trained,)
         else:
@@ -142,16 +70,27 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         options = self._alignOptions()
         dependsOn = (*model, *inputs, *self._referenceArguments())
         self._insertFunctionStep(self.alignStep, options, *dependsOn)
-        self._insertFunctionStep(self.createOutputStep, options, *dependsOn, needsGPU=False)
+        left_out = (self.leaveOut.get(), self.scoreThreshold.get())
+        self._insertFunctionStep(self.createOutputStep, options, *left_out, *dependsOn, needsGPU=False)
 
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
-        """Train a network on the particles, unless they are too few: those are aligned without one."""
-        count = len(read_ids(self._getExtraPath(PARTICLES)))
+        """Train a network on the particles, unless they are too few: those are aligned without one.
+
+        The model is an output from now on: it is there even if the run is stopped later.
+        """
+        count = self.readInput()["particles"]
         if count >= FEWEST_TO_TRAIN:
-            return super().trainStep(options, *dependsOn)
+            files = super().trainStep(options, *dependsOn)
+            self._giveModel()
+            return files
         self.info(f"{count} particles are too few to train a network on: they are aligned without one")
         pwutils.cleanPath(self._getExtraPath(MODEL), self._getExtraPath(TRAINING))  # of an earlier, larger input
         return []
+
+    def _giveModel(self) -> None:
+        model = UdlModel.fromFile(self._getExtraPath(MODEL))
+        self._defineOutputs(**{MODEL_OUT: model})
+        self._defineSourceRelation(self.inputParticles, model)
 
     def getModelFile(self) -> str | None:
         """The model that the alignment uses, a path; None where no network could be trained."""
@@ -160,99 +99,195 @@ class ProtUdlAlign2D(ProtUdlBase, ProtAlign2D):
         model = self._getExtraPath(MODEL)
         return model if os.path.exists(model) else None
 
-    def _alignOptions(self) -> str:
-        """The options of the engine, beside the model, that the alignment depends on."""
-        options = f"--seed {self.seed.get()}" + self._maskOption()
-        if self.maxShift.get() >= 0:
-            options += f" --max-shift {self.maxShift.get()}"
-        options += self._referenceOption()
-        options += f" --ctf {CTF_OPTIONS[self.ctfTreatment.get()]}"
-        return options if self.doRefine else options + " --no-refine"
-
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
         self._convertReference()
-        if self.modelFrom.get() == MODEL_GIVEN:
-            options += f" --model {shlex.quote(self.getModelFile())}"
         # To continue is to take up the model that was trained here, with its history for the report.
-        self._runEngine("align", f"{options} --continue")
-        return [self._getExtraPath(ALIGNED), self._getExtraPath(AVERAGE)]
+        self._runEngine("align", f"{options}{self._modelOption()} --continue")
+        return [self._resultTable(), self._getExtraPath(self._averageName())]
+
+    def _resultTable(self) -> str:
+        return self._getExtraPath(ALIGNED_XMD if self.doMirror else ALIGNED)
+
+    def _averageName(self) -> str:
+        return AVERAGES if are_classes(self.inputParticles.get()) else AVERAGE
+
+    # -- outputs -------------------------------------------------------------------------------------------------------
 
     def createOutputStep(self, *_dependsOn: object) -> None:
-        """Give the particles with their alignment, the average, and the model where it was trained here."""
+        """Give the particles with their alignment, those left out, the averages, and what else was asked for."""
         particles = self.inputParticles.get()
-        average = Particle()
-        average.setLocation(1, self._getExtraPath(AVERAGE))
-        average.setSamplingRate(particles.getSamplingRate())
-
-        aligned = self._createSetOfParticles()
-        aligned.copyInfo(particles)
-        add_results(particles, aligned, read_results(self._getExtraPath(ALIGNED)))
-
-        found = {self.outputs.outputAverage.name: average, self.outputs.outputParticles.name: aligned}
-        if self.modelFrom.get() == MODEL_TRAIN and self.getModelFile():
-            found[self.outputs.outputModel.name] = UdlModel.fromFile(self.getModelFile())
+        results = read_results(self._resultTable(), self._getExtraPath(PARTICLES))
+        check_complete(particles, results)
+        kept = self._isKept(results)
+        aligned = results[kept]
+        found = {PARTICLES_OUT: self._alignedSet("", aligned)}
+        if not kept.all():
+            found[DISCARDED_OUT] = self._alignedSet("Discarded", results[~kept])
+        if self.writeStack:
+            found[STACK_OUT] = self._imageSet(aligned)
+        found.update(self._classesAndAverages(aligned) if are_classes(particles) else self._average())
+        self._dropOutputs({*found, MODEL_OUT})
         self._defineOutputs(**found)
-        self._defineTransformRelation(self.inputParticles, aligned)
-        for output in found.values():
-            if output is not aligned:
-                self._defineSourceRelation(self.inputParticles, output)
+        for name, output in found.items():
+            same = isinstance(output, SetOfParticles) and name != AVERAGES_OUT
+            (self._defineTransformRelation if same else self._defineSourceRelation)(self.inputParticles, output)
+
+    def _isKept(self, results: Results) -> np.ndarray:
+        """Which particles go to outputParticles, bool (N,). Raises UdlError where that would be none."""
+        if self.leaveOut.get() == LEAVE_NOTHING:
+            return np.ones(len(results), bool)
+        kept = results.score >= self.scoreThreshold.get() if self.leaveOut.get() == LEAVE_BELOW else ~results.outlier
+        if not kept.any():
+            raise UdlError(
+                f"No particle has a score of {self.scoreThreshold.get():g} or more, the highest is "
+                f"{results.score.max():.3f}: lower *Lowest score* and run with *Continue*"
+            )
+        return kept
+
+    def _alignedSet(self, suffix: str, results: Results) -> SetOfParticles:
+        """The particles that ``results`` are of, with their alignment."""
+        particles = self.inputParticles.get()
+        aligned = self._createSetOfParticles(suffix)
+        aligned.copyInfo(info_of(particles))
+        add_results(particles, aligned, results)
+        return aligned
+
+    def _imageSet(self, results: Results) -> SetOfParticles:
+        """The same particles with their alignment applied."""
+        particles = self.inputParticles.get()
+        images = self._createSetOfParticles("AlignedStack")
+        images.copyInfo(info_of(particles))
+        add_aligned_images(particles, images, results, self._getExtraPath(ALIGNED_STACK), self._getExtraPath(PARTICLES))
+        return images
+
+    def _average(self) -> dict[str, object]:
+        average = self._averageImage(1, AVERAGE, self.readEngineSummary())
+        return {AVERAGE_OUT: average}
+
+    def _averageImage(self, index: int, name: str, facts: dict) -> Particle:
+        """An average with its resolution; facts: what the engine says of it."""
+        average = Particle()
+        average.setLocation(index, self._getExtraPath(name))
+        average.setSamplingRate(info_of(self.inputParticles.get()).getSamplingRate())
+        resolution = facts.get("resolution")
+        average._udlResolution = Float(resolution)
+        if resolution:
+            average.setObjComment(f"Resolution {resolution:.1f} A (FRC of two halves at 0.143)")
+        return average
+
+    def _classesAndAverages(self, results: Results) -> dict[str, object]:
+        """The classes with their new representatives, and these as a set."""
+        particles = self.inputParticles.get()
+        images = {
+            facts["class"]: self._averageImage(facts["image"], AVERAGES, facts)
+            for facts in self.readEngineSummary().get("classes", [])
+        }
+        averages = self._createSetOfAverages()
+        averages.setSamplingRate(info_of(particles).getSamplingRate())
+        averages.setAcquisition(info_of(particles).getAcquisition())
+        for number, image in images.items():
+            item = image.clone()
+            item.setObjId(number)
+            averages.append(item)
+        pointer = particles.getImagesPointer()
+        classes = self._createSetOfClasses2D(pointer if pointer.get() is not None else self.inputParticles)
+        add_classes(particles, classes, results, images)
+        return {CLASSES_OUT: classes, AVERAGES_OUT: averages}
+
+    def _dropOutputs(self, wanted: set[str]) -> None:
+        """Take back outputs of an earlier attempt of this run that its form no longer asks for."""
+        for name in [name for name, _ in self.iterOutputAttributes()]:
+            if name not in wanted:
+                self.deleteOutput(getattr(self, name))
 
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
-        errors = self._validateEngine()
-        errors += self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
-        box = self.inputParticles.get().getXDim()
-        reference = self.inputReference.get()
-        if reference is not None and reference.getXDim() != box:
-            errors.append(f"*Reference image* has {reference.getXDim()} px and the particles {box}: scale or crop it.")
-        if self.modelFrom.get() == MODEL_GIVEN:
-            errors += self._validateModel(self.inputModel.get(), "Trained model")
-        if CTF_OPTIONS[self.ctfTreatment.get()] in ("flipped", "signed") and not self.inputParticles.get().hasCTF():
-            errors.append("The particles have no CTF: leave *CTF of the particles* at 'As the set says'.")
-        return errors
+        return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
-        warnings = []
         particles = self.inputParticles.get()
-        if self.modelFrom.get() == MODEL_TRAIN and particles.getSize() < FEWEST_TO_TRAIN:
+        count, info = count_items(particles), info_of(particles)
+        trains = self.modelFrom.get() == MODEL_TRAIN
+        warnings = []
+        if trains and count < FEWEST_TO_TRAIN:
             warnings.append(
-                f"There are {particles.getSize()} particles, and training needs about {FEWEST_TO_TRAIN}: they will be "
+                f"There are {count} particles, and training needs about {FEWEST_TO_TRAIN}: they will be "
                 "aligned without a network, and no resolution will be claimed."
             )
-        if particles.hasAlignment() and not particles.hasAlignment2D():
+        if info.hasAlignment() and not info.hasAlignment2D():
             warnings.append(
                 "The particles carry projection directions. The output carries the new 2D alignment in their place; "
                 "those of the input stay in the input set."
             )
+        if not self.usesGpu():
+            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains)
         return warnings
 
     def _summary(self) -> list[str]:
+        progress = self._progressSummary()
+        if progress:
+            return progress
         aligned = self.readEngineSummary()
-        if "resolution" not in aligned:
-            return [*self._trainingSummary(aligned), "The alignment is not ready yet."]
         lines = self._trainingSummary(aligned)
-        lines.append(f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px.")
-        resolution = aligned.get("resolution")
+        if "resolution" not in aligned and "classes" not in aligned:
+            return [*lines, "The alignment is not ready yet."]
+        classes = aligned.get("classes")
+        text = f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px"
+        lines.append(text + (f", *{len(classes)}* classes." if classes else "."))
+        lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
+        lines += self._countSummary(aligned)
+        lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
+        lines.append(f"Report: {self.getFileTag(self.getReport())}")
+        return lines + self._warningSummary(aligned)
+
+    @staticmethod
+    def _resolutionSummary(aligned: dict) -> list[str]:
+        lines, resolution = [], aligned.get("resolution")
         if aligned.get("signal_found") is False:
             lines.append("*No common signal was found* in the particles.")
         elif resolution:
             lines.append(f"Resolution of the average: *{resolution:.1f} Å* (FRC of two halves at 0.143).")
         note = aligned.get("resolution_note")
-        if note and note not in aligned.get("warnings", []):
-            lines.append(note)
+        return lines + ([note] if note and note not in aligned.get("warnings", []) else [])
+
+    @staticmethod
+    def _classSummary(classes: list[dict]) -> list[str]:
+        found = sorted(facts["resolution"] for facts in classes if facts.get("resolution"))
+        lines = []
+        if found:
+            lines.append(
+                f"Resolution of the averages: *{found[0]:.1f} to {found[-1]:.1f} Å*, median "
+                f"{found[len(found) // 2]:.1f} Å (FRC of two halves at 0.143)."
+            )
+        lost = [str(facts["class"]) for facts in classes if facts.get("signal_found") is False]
+        if lost:
+            lines.append(f"*No common signal was found* in class {', '.join(lost)}.")
+        return lines
+
+    def _countSummary(self, aligned: dict) -> list[str]:
+        """What became of particles that are not like the others."""
+        lines = []
+        disabled = self.readInput().get("disabled")
+        if disabled:
+            lines.append(f"{disabled} disabled particles of the input were left out; they are in none of the outputs.")
         if aligned.get("ambiguous"):
             lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
-        lines += aligned.get("notes", [])
-        lines.append(f"Report: {self.getFileTag(self.getReport())}")
-        return lines + self._warningSummary(aligned)
+        if aligned.get("outliers"):
+            lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
+        discarded = getattr(self, DISCARDED_OUT, None)
+        if discarded is not None:
+            lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
+        return lines
 
     def _methods(self) -> list[str]:
         aligned = self.readEngineSummary()
-        if "resolution" not in aligned:
+        if "resolution" not in aligned and "classes" not in aligned:
             return []
-        text = f"{aligned.get('particles')} particles were aligned in 2D by unsupervised difference learning [Chen2023]"
+        where = f" in {len(aligned['classes'])} classes, each by itself" if aligned.get("classes") else ""
+        text = f"{aligned.get('particles')} particles were aligned in 2D{where} by unsupervised difference learning "
+        text += "[Chen2023]"
         if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
             card = read_card(self.getModelFile())
             where = "on them" if self.modelFrom.get() == MODEL_TRAIN else "before, on other particles,"

@@ -10,6 +10,7 @@ import shlex
 from subprocess import CalledProcessError
 
 import pyworkflow.utils as pwutils
+from pwem.objects import Particle
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
@@ -18,6 +19,7 @@ from scipion_udl.convert import convert_image, engine_image, image_name, write_p
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
+from scipion_udl.particle_input import count_items, info_of
 
 METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
 METHOD_OPTIONS = ["judl", "udl"]
@@ -35,6 +37,8 @@ REFERENCE = "reference.mrc"
 MODEL = "model.safetensors"
 TRAINING = "training.csv"
 SUMMARY = "summary.json"
+INPUT = "input.json"  # how many particles were given to the engine, and how many were disabled
+PROGRESS = "progress.json"  # of the engine, while it runs
 
 
 # The engine speaks of its options; in Scipion these are the labels of forms.
@@ -61,6 +65,14 @@ _LABELS = {
     "--ctf signed": "*CTF of the particles*: Phases were not flipped",
     "--ctf none": "*CTF of the particles*: Leave the CTF out",
     "--ctf": "*CTF of the particles*",
+    "--by-class": "2D classes as input",
+    "--mirror": "*Look for mirror images?*",
+    "--start-poses": "*Alignment of the input*: Start from it",
+    "--finest": "*Working resolution*",
+    "--contrast bright": "*Particles are*: Bright on dark",
+    "--contrast dark": "*Particles are*: Dark on bright",
+    "--contrast": "*Particles are*",
+    "--write-stack": "*Write aligned images?*",
     "--ssnr": "*More noise at low frequencies*",
 }
 
@@ -154,12 +166,18 @@ class ProtUdlBase(EMProtocol):
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def convertInputStep(self, inputId: int, size: int) -> list[str]:
-        """Write the enabled particles as the engine's table; the arguments tell when it must be written anew."""
+    def convertInputStep(self, inputId: int, size: int, start: bool = False) -> list[str]:
+        """Write the enabled particles as the engine's table; the arguments tell when it must be written anew.
+
+        start: whether to write the alignment that they carry, too.
+        """
         star, stack = self._getExtraPath(PARTICLES), self._getExtraPath(CONVERTED)
-        count = write_particles(self.inputParticles.get(), star, stack)
-        left_out = self.inputParticles.get().getSize() - count
+        particles = self.inputParticles.get()
+        count = write_particles(particles, star, stack, start)
+        left_out = count_items(particles) - count
         self.info(f"{count} particles for the engine" + (f", {left_out} disabled ones left out" if left_out else ""))
+        with open(self._getExtraPath(INPUT), "w", encoding="utf-8") as file:
+            json.dump({"particles": count, "disabled": left_out}, file)
         return [star]
 
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
@@ -177,22 +195,26 @@ class ProtUdlBase(EMProtocol):
             options += f" --lr {self.learningRate.get():g}"
         return options + self._maskOption()
 
+    def _referenceImage(self) -> Particle | None:
+        """*Reference image*; None where none was given."""
+        return self.inputReference.get()
+
     def _referenceOption(self) -> str:
         """The option of the engine for *Reference image*; empty where none was given."""
-        reference = self.inputReference.get()
+        reference = self._referenceImage()
         if reference is None:
             return ""
         return f" --reference {shlex.quote(engine_image(reference, self._getExtraPath(REFERENCE)))}"
 
     def _referenceArguments(self) -> list[str]:
         """What tells one reference image from another in a step's arguments: a converted one has always one name."""
-        reference = self.inputReference.get()
+        reference = self._referenceImage()
         return [] if reference is None else [image_name(reference)]
 
     def _convertReference(self) -> None:
         """Write *Reference image* anew where the engine does not read its format, a class average of Spider's, say."""
-        if self.inputReference.get() is not None:
-            convert_image(self.inputReference.get(), self._getExtraPath(REFERENCE))
+        if self._referenceImage() is not None:
+            convert_image(self._referenceImage(), self._getExtraPath(REFERENCE))
 
     def _maskOption(self) -> str:
         return f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else ""
@@ -261,11 +283,33 @@ class ProtUdlBase(EMProtocol):
 
     def readEngineSummary(self) -> dict:
         """What the engine says of its last run here (its summary.json); {} where there is none yet."""
+        return self._readJson(SUMMARY)
+
+    def readInput(self) -> dict:
+        """How many ``particles`` the engine was given, and how many were ``disabled``; {} where there is none yet."""
+        return self._readJson(INPUT)
+
+    def _readJson(self, name: str) -> dict:
         try:
-            with open(self._getExtraPath(SUMMARY), encoding="utf-8") as file:
+            with open(self._getExtraPath(name), encoding="utf-8") as file:
                 return json.load(file)
         except (OSError, ValueError):
             return {}
+
+    def _progressSummary(self) -> list[str]:
+        """How far the engine is, while it runs; none where it does not."""
+        state = self._readJson(PROGRESS)
+        if not state:
+            return []
+        lines = [f"{'Now' if self.isActive() else 'It stopped at'}: *{state.get('stage', '')}*"]
+        if state.get("unit") == "particle" and state.get("total"):
+            lines[0] += f", {state.get('done', 0)} of {state['total']} particles"
+        if state.get("epoch") is not None:
+            text = f"Training: epoch {state['epoch']} of at most {state.get('epochs', '?')}"
+            text += f", held-out loss {state['loss']:.4f}" if state.get("loss") is not None else ""
+            text += f", true error {state['true_error']:.2f}°" if state.get("true_error") is not None else ""
+            lines.append(text)
+        return [line + "." for line in lines]
 
     def readTraining(self) -> list[dict[str, str]]:
         """The figures of each epoch of training, one dict an epoch; [] where nothing was trained."""
@@ -298,7 +342,7 @@ class ProtUdlBase(EMProtocol):
 
     def _validateLength(self, name: str, label: str) -> list[str]:
         """A sentence where a length in pixels does not fit into the box of the particles."""
-        box, value = self.inputParticles.get().getXDim(), getattr(self, name).get()
+        box, value = info_of(self.inputParticles.get()).getXDim(), getattr(self, name).get()
         if value <= box / 2:
             return []
         return [f"*{label}* is {value} px, more than half of the box of {box} px: give less."]
@@ -312,7 +356,7 @@ class ProtUdlBase(EMProtocol):
                 f"*{label}* is a matching network, which compares two photographs and knows no angle of a single "
                 "particle: give a polar or a resnet model. 'scipion-udl align-pairs' uses it."
             ]
-        particles = self.inputParticles.get()
+        particles = info_of(self.inputParticles.get())
         misfit = model.misfit(particles.getXDim(), particles.getSamplingRate())
         return [f"*{label}*: {misfit}"] if misfit else []
 

@@ -9,6 +9,7 @@ from enum import Enum
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import Form, params
 
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.protocol_base import MODEL
@@ -43,7 +44,11 @@ class ProtUdlImportModel(EMProtocol):
     def importStep(self, path: str) -> list[str]:
         """Copy the file into the run's folder."""
         copy = self._getExtraPath(MODEL)
-        shutil.copyfile(os.path.expanduser(path), copy)
+        original = os.path.expanduser(path)
+        shutil.copyfile(original, copy)
+        picture = os.path.join(os.path.dirname(original), MODEL_PICTURE)
+        if os.path.exists(picture):
+            shutil.copyfile(picture, self._getExtraPath(MODEL_PICTURE))
         return [copy]
 
     def createOutputStep(self, _path: str) -> None:

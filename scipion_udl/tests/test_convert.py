@@ -16,6 +16,7 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import (
     ITEM_ID,
     add_results,
+    check_complete,
     poses_of,
     read_ids,
     read_results,
@@ -127,7 +128,7 @@ class TestUdlConvert(unittest.TestCase):
         write_particles(particles, star, "unused.mrcs")
         results = read_results(self.runFakeEngine(star, random_poses(3), np.ones(3), np.array([0, 1])))
         with self.assertRaisesRegex(UdlError, "id 5"):
-            add_results(particles, self.emptySet(), results)
+            check_complete(particles, results)
 
     def test_the_table_says_what_the_set_knows(self) -> None:
         particles = self.newSet(random_poses(2), [1, 2])

@@ -41,9 +41,8 @@ def align(folder, images, *options):
 def known(poses: Poses) -> Alignment:
     """An alignment that gave these poses, the particles in halves by turns."""
     n = len(poses)
-    nothing = np.zeros(n)
-    half = np.arange(n) % 2
-    return Alignment(poses, poses, half, nothing, nothing.astype(bool), 8.0, False, np.full(n, np.nan))
+    nothing, none = np.zeros(n), np.zeros(n, bool)
+    return Alignment(poses, poses, np.arange(n) % 2, nothing, none, 8.0, False, np.full(n, np.nan), none)
 
 
 # mixed views

@@ -284,6 +284,9 @@ def test_constant_images_are_kept_with_pose_0_and_score_0_and_flagged(with_blank
     poses, scores, flags = source.poses(), table.numbers("rlnParticleFigureOfMerit"), table.numbers("udlAmbiguous")
     for item in (2, 19):
         assert (poses.angle[item], *poses.shift[item], scores[item], flags[item]) == (0, 0, 0, 0, 1)
+    outliers = table.numbers("udlOutlier")
+    assert outliers[[2, 19]].tolist() == [1, 1]
+    assert outliers.sum() == json.loads((out / "summary.json").read_text())["outliers"] <= 4
     others = np.delete(np.arange(N), [2, 19])
     assert scores[others].min() > 0
     assert not flags[others].all()

@@ -75,7 +75,9 @@ def test_both_tables_say_the_same(both):
     star = next(table for table in read_tables(str(out / "aligned.star")) if "rlnImageName" in table)
     xmd = read_tables(str(out / "aligned.xmd"))[0]
     assert np.allclose(star.numbers("rlnParticleFigureOfMerit"), xmd.numbers("maxCC"), atol=1e-5)
-    assert np.array_equal(star.numbers("udlAmbiguous"), xmd.numbers("udlAmbiguous"))
+    for flag in ("udlAmbiguous", "udlOutlier"):
+        assert np.array_equal(star.numbers(flag), xmd.numbers(flag))
+    assert star.numbers("udlOutlier").sum() == summary(out)["outliers"] <= 3  # none of these is junk
 
 
 @pytest.fixture
@@ -190,6 +192,9 @@ def test_the_summary_tells_what_was_done(both):
     assert facts["training"]["converged"] is True
     assert facts["network_only"]["median_change"] < 2
     assert 0 < facts["score_mean"] < 1
+    assert facts["contrast"] == "bright"
+    assert facts["half_counts"] == [150, 150]
+    assert facts["resolution"] < facts["box"] * PIXEL_SIZE / facts["shared_ring"]
     # whole pixels from -5 to 5 in x and in y
     assert facts["shift_rms"] == pytest.approx(np.sqrt(2 * 10), abs=0.4)
 

@@ -217,6 +217,21 @@ def test_a_model_serves_particles_of_the_same_view_that_are_binned(particles, mo
     assert summary(tmp_path / "out")["network_only"]["within_5_degrees"] > 0.9
 
 
+def test_images_of_noise_among_particles_are_outliers_and_stay(particles, model, tmp_path):
+    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(108))
+    junk = np.arange(0, 108, 14)
+    images[junk] = np.random.default_rng(2).normal(images.mean(), images.std(), (len(junk), 64, 64))
+    write_stack(str(tmp_path / "p.mrcs"), images, PIXEL_SIZE)
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model) == 0
+    table = next(t for t in read_tables(str(tmp_path / "out" / "aligned.star")) if "rlnImageName" in t)
+    flags = table.numbers("udlOutlier") > 0
+    assert len(flags) == 108
+    assert flags[junk].all()
+    assert np.delete(flags, junk).mean() < 0.02
+    assert summary(tmp_path / "out")["outliers"] == flags.sum()
+    assert f"{flags.sum()} <small>" in (tmp_path / "out" / "report.html").read_text()
+
+
 # training by itself
 
 

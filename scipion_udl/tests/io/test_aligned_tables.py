@@ -107,6 +107,18 @@ def test_the_poses_come_back_from_either_table(source, tmp_path, text):
     agrees(tmp_path / "aligned.xmd")
 
 
+@pytest.mark.parametrize("text", [None, STAR31, STAR30, XMD])
+def test_outliers_have_a_column_and_those_of_an_earlier_alignment_have_not(source, tmp_path, text):
+    ending = "xmd" if text == XMD else "star"
+    star, xmd, _ = written(source(text, ending), tmp_path, outlier=np.array([True, False, True]))
+    particles = next(table for table in star.values() if "rlnImageName" in table)
+    assert particles.texts("udlOutlier") == xmd.texts("udlOutlier") == ["1", "0", "1"]
+    again = open_particles(str(tmp_path / f"aligned.{ending}"))
+    write_aligned(again, POSES, SCORE, AMBIGUOUS, star=str(tmp_path / "b.star"), xmd=str(tmp_path / "b.xmd"))
+    assert "udlOutlier" not in (tmp_path / "b.star").read_text() + (tmp_path / "b.xmd").read_text()
+    agrees(tmp_path / "b.star")
+
+
 def test_other_columns_come_back_character_for_character(source, tmp_path):
     star, _, _ = written(source(STAR31), tmp_path)
     columns = star["particles"].columns

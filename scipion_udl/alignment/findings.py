@@ -1,0 +1,127 @@
+"""What `scipion-udl check` found: faults and remarks by subject, as a table and as a list."""
+
+from __future__ import annotations
+
+import csv
+import os
+import textwrap
+from dataclasses import dataclass, field
+
+from scipion_udl.errors import UdlError
+
+# The subjects, in the order of the table. Readers name the ones of theirs (see errors.Complain).
+SUBJECTS = {
+    "table": "Table",
+    "image names": "Image names",
+    "files": "Files",
+    "image numbers": "Image numbers",
+    "same image twice": "Same image twice",
+    "box": "Image size",
+    "pixel size": "Pixel size",
+    "pixel values": "Pixel values",
+    "constant images": "Constant images",
+    "copies": "Copies",
+    "contrast": "Contrast",
+    "scale": "Scale",
+    "number": "Particles",
+    "classes": "Classes",
+    "optics groups": "Optics groups",
+    "defocus": "Defocus",
+    "poses": "Poses",
+    "reading": "Reading",
+}
+SHOWN = 5  # sentences of a subject in the table; the list has all
+_WIDTH, _FIRST, _SECOND = 118, 18, 14
+_RANK = {"ok": 0, "note": 1, "warning": 2, "ERROR": 3}
+
+
+@dataclass
+class _Subject:
+    level: str = "ok"
+    count: int = 0
+    sentences: list[str] = field(default_factory=list)
+    fact: str = ""
+
+
+class Findings:
+    """Faults and remarks, counted by subject; of each level the first sentences are kept, all go into the list.
+
+    list_path: a CSV file (subject, level, what) for every one of them; None: no list. As a context manager it gives
+    the list its final name at the end. Raises UdlError where it cannot be written.
+    """
+
+    def __init__(self, list_path: str | None = None) -> None:
+        self._subjects = {name: _Subject() for name in SUBJECTS}
+        self._path, self._file = list_path, None
+        self.errors = self.warnings = 0
+
+    def __enter__(self) -> Findings:
+        if self._path:
+            try:
+                self._file = open(f"{self._path}.part", "w", newline="", encoding="utf-8", errors="surrogateescape")
+            except OSError as error:
+                raise UdlError(f"{self._path} cannot be written: {error.strerror}") from None
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(["subject", "level", "what"])
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(f"{self._path}.part", self._path)
+            else:
+                os.remove(f"{self._path}.part")
+        except OSError as error:
+            raise UdlError(f"{self._path} cannot be written: {error.strerror}") from None
+
+    def error(self, subject: str, sentence: str) -> None:
+        """Something that keeps the set from being aligned."""
+        self.errors += 1
+        self._add(subject, "ERROR", sentence)
+
+    def warn(self, subject: str, sentence: str) -> None:
+        """Something that the user should know before an alignment, which goes on all the same."""
+        self.warnings += 1
+        self._add(subject, "warning", sentence)
+
+    def note(self, subject: str, sentence: str) -> None:
+        """Something worth knowing that is no fault."""
+        self._add(subject, "note", sentence)
+
+    def fact(self, subject: str, text: str) -> None:
+        """What the table says of a subject of which nothing was found."""
+        self._subjects[subject].fact = text
+
+    def of(self, subject: str) -> tuple[str, int]:
+        """(level: ok, note, warning or ERROR; how many of that level) of a subject."""
+        return self._subjects[subject].level, self._subjects[subject].count
+
+    def _add(self, subject: str, level: str, sentence: str) -> None:
+        found = self._subjects[subject]
+        if _RANK[level] > _RANK[found.level]:  # the table shows the worst, the list all
+            found.level, found.count, found.sentences = level, 0, []
+        if level == found.level:
+            found.count += 1
+            if len(found.sentences) < SHOWN:
+                found.sentences.append(sentence)
+        if self._file is not None:
+            self._writer.writerow([subject, level, sentence])
+
+    def text(self) -> str:
+        """The table: subject, result, what was found; subjects that were not looked at are left out."""
+        lines = [f"{'Check':{_FIRST}}{'Result':{_SECOND}}What was found", "-" * _WIDTH]
+        for name, found in self._subjects.items():
+            if found.level == "ok" and not found.fact:
+                continue
+            sentences = found.sentences or [found.fact]
+            if found.count > len(found.sentences):
+                sentences = [*sentences, f"... and {found.count - len(found.sentences)} more"]
+            result = found.level + (f" ({found.count})" if found.count > 1 else "")
+            first = f"{SUBJECTS[name]:{_FIRST}}{result:{_SECOND}}"
+            for sentence in sentences:
+                lines += textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
+                first = " " * len(first)
+        return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""The command `relion`: an alignment as a job of RELION's type External.
+
+RELION runs such a job from the project folder as ``EXECUTABLE --o External/job012/ --in_parts particles.star --label
+value ... --j 4`` and looks into the job's folder for RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED and for
+RELION_OUTPUT_NODES.star, the files that other jobs may take. It asks a job to stop by RELION_JOB_ABORT_NOW.
+Measured with RELION 3.1.3; 4 and 5 read a label for the type of a node where 3.1 reads a number, so both are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import Table, quote, read_tables, write_tables
+
+SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
+ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
+FOLDER = "align"  # what `align` writes, within the job's folder
+PARTICLES, DATA, MODEL, CLASSES = "particles.star", "run_data.star", "run_model.star", "run_classes.mrcs"
+POLL = 0.5  # seconds between two looks for ABORT_NOW
+PATIENCE = 60  # seconds that `align` gets to stop
+# Type of a node: number in RELION 3.1, label in RELION 4 and 5.
+PARTICLES_NODE = ("3", "ParticleGroupMetadata.star.relion")
+MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
+
+
+def run_job(args: argparse.Namespace) -> int:
+    """`scipion-udl relion`: runs `align` and tells RELION how it ended. Returns the exit code: 0, 1, or 130 if aborted.
+
+    args: in_parts (particles.star), output (the job's folder), j (threads or None), passed (options of align).
+    """
+    job = Path(args.output)
+    try:
+        job.mkdir(parents=True, exist_ok=True)
+        for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW, NODES):
+            (job / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UdlError(f"{job} cannot be written to: {error.strerror}") from None
+    try:
+        code = _align(_command(args, job), job)
+        if code == 0:
+            _write_outputs(job)
+    except BaseException:
+        (job / FAILURE).touch()
+        raise
+    (job / {0: SUCCESS, 130: ABORTED}.get(code, FAILURE)).touch()
+    return code
+
+
+def _command(args: argparse.Namespace, job: Path) -> list[str]:
+    """The command line of `align`: begun anew, or gone on with where an earlier run of the job was stopped."""
+    folder, more = job / FOLDER, list(args.passed)
+    if folder.is_dir() and "--overwrite" not in more and "--continue" not in more:
+        more.append("--overwrite" if (folder / "summary.json").exists() else "--continue")
+    if "--mirror" in more and "--write-stack" not in more:
+        more.append("--write-stack")  # RELION's 2D alignment has no mirror: particles.star names the aligned images
+    if args.j:
+        more += ["--threads", str(args.j)]
+    return [sys.executable, "-m", "scipion_udl.cli", "align", args.in_parts, "-o", str(folder), *more]
+
+
+def _align(command: list[str], job: Path) -> int:
+    """The exit code of `align`, 130 where RELION asked to stop, or a signal did."""
+    before = signal.signal(signal.SIGTERM, _stop)  # a queue that ends the job ends the alignment, too
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        while True:
+            try:
+                return process.wait(POLL)
+            except subprocess.TimeoutExpired:
+                if (job / ABORT_NOW).exists():
+                    raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        _interrupt(process)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupt(process: subprocess.Popen) -> None:
+    """Stop `align` as from the keyboard, so that what it has done is kept; by force where it does not."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _write_outputs(job: Path) -> None:
+    """What RELION goes on with, from the results of `align`: particles, class averages and their table, the nodes."""
+    folder = job / FOLDER
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    tables = read_tables(str(folder / "aligned.star"))
+    particles, _ = forms.find_particles(str(folder / "aligned.star"), tables)
+    if "rlnClassNumber" not in particles:
+        particles.set("rlnClassNumber", "1")
+    write_tables(str(job / PARTICLES), tables)
+    # what "Subset selection" reads beside run_model.star
+    shutil.copyfile(job / PARTICLES, job / f"{DATA}.part")
+    os.replace(job / f"{DATA}.part", job / DATA)
+    _write_classes(job, folder, summary, np.array(particles.texts("rlnClassNumber")))
+    names = [(f"{job}/{PARTICLES}", PARTICLES_NODE), (f"{job}/{MODEL}", MODEL_NODE)]
+    write_nodes(str(job / NODES), names)
+    _write_note(job, summary)
+
+
+def _write_classes(job: Path, folder: Path, summary: dict, class_of: np.ndarray) -> None:
+    """run_classes.mrcs (one weighted average a class) and run_model.star, which names them."""
+    several = folder / "averages_weighted.mrcs"
+    reader = StackReader(str(several if several.exists() else folder / "average_weighted.mrcs"))
+    write_stack(str(job / CLASSES), reader.read(), summary["pixel_size"])
+    classes = summary.get("classes") or [
+        {"class": 1, "image": 1, "particles": len(class_of), "resolution": summary["resolution"]}
+    ]
+    write_tables(str(job / MODEL), model_tables(f"{job}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
+
+
+def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -> list[Table]:
+    """The tables model_general and model_classes of RELION's ``_model.star``, as far as they are known here.
+
+    stack: name of the class averages, as RELION finds it from the project folder; classes: of each "image" (from 1,
+    in the stack), "particles" and "resolution" (A, or None); box: pixels; pixel_size: A.
+    """
+    total = max(1, sum(one["particles"] for one in classes))
+    field = box * pixel_size
+    resolutions = [one["resolution"] or field for one in classes]
+    general = {
+        "rlnReferenceDimensionality": "2",
+        "rlnDataDimensionality": "2",
+        "rlnOriginalImageSize": str(box),
+        "rlnCurrentResolution": f"{min(resolutions):.6f}",
+        "rlnCurrentImageSize": str(box),
+        "rlnPaddingFactor": "2.000000",
+        "rlnPixelSize": f"{pixel_size:.6f}",
+        "rlnNrClasses": str(len(classes)),
+        "rlnNrBodies": "1",
+        "rlnNrGroups": "1",
+    }
+    columns = {
+        "rlnReferenceImage": [quote(f"{one['image']:06d}@{stack}") for one in classes],
+        "rlnClassDistribution": [f"{one['particles'] / total:.6f}" for one in classes],
+        "rlnEstimatedResolution": [f"{value:.6f}" for value in resolutions],
+    }
+    tables = [Table("model_general", {label: [text] for label, text in general.items()})]
+    return [*tables, Table("model_classes", columns)]
+
+
+def write_nodes(path: str, nodes: list[tuple[str, tuple[str, str]]]) -> None:
+    """RELION_OUTPUT_NODES.star: names of files (from the project folder) and (number, label) of their types.
+
+    RELION 3.1 reads the number and passes over the label with a warning; 4 and 5 read the label.
+    """
+    columns = {
+        "rlnPipeLineNodeName": [quote(name) for name, _ in nodes],
+        "rlnPipeLineNodeType": [number for _, (number, _) in nodes],
+        "rlnPipeLineNodeTypeLabel": [label for _, (_, label) in nodes],
+    }
+    write_tables(path, [Table("output_nodes", columns)])
+
+
+def _write_note(job: Path, summary: dict) -> None:
+    """The result in note.txt, where RELION notes the job's command and its user comments."""
+    resolution = f"{summary['resolution']:.1f} A" if summary.get("resolution") else "none claimed"
+    lines = [
+        "",
+        f" ++++ {summary['particles']} particles aligned by scipion-udl {summary['version']} on {time.ctime()}",
+        f" ++++ score {summary['score_mean']:.3f}, {summary['ambiguous']} ambiguous, resolution {resolution}",
+        f" ++++ report: {job / FOLDER / 'report.html'}",
+        *(f" ++++ warning: {warning}" for warning in summary["warnings"]),
+        "",
+    ]
+    with open(job / "note.txt", "a", encoding="utf-8") as file:
+        file.write("\n".join(lines))

@@ -1,0 +1,276 @@
+"""The form of 'udl - align 2D', and what its answers mean to the engine."""
+
+from __future__ import annotations
+
+import shlex
+
+from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
+from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+
+from scipion_udl.particle_input import are_classes, has_alignment_2d, info_of
+from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
+
+MODEL_TRAIN, MODEL_GIVEN = 0, 1
+IGNORE, START = 0, 1
+LEAVE_NOTHING, LEAVE_OUTLIERS, LEAVE_BELOW = 0, 1, 2
+# Of the engine, in the order of the form's choices.
+CTF_OPTIONS = ["auto", "flipped", "signed", "none"]
+CONTRAST_OPTIONS = ["auto", "bright", "dark"]
+
+
+class Align2DForm(ProtUdlBase):
+    """What 'udl - align 2D' asks, and the options and checks that follow from the answers."""
+
+    _label = None
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def _defineAlignParams(self, form: Form) -> None:
+        particles = form.getParam("inputParticles")
+        particles.pointerClass.set("SetOfParticles,SetOfClasses2D")
+        particles.help.set(
+            "Particles that show one view, those of one 2D class say; or all 2D classes of a classification at once: "
+            "then each class is aligned by itself, with one network trained on all of them, and has an average of its "
+            "own. Disabled particles and classes are left out: they are in none of the outputs."
+        )
+        self._defineGpuParams(form)
+        self._defineModelParams(form)
+        self._defineQuestions(form)
+        self._defineMaskParam(form)
+        self._defineExpertParams(form)
+        form.addSection(label="Output")
+        self._defineOutputParams(form)
+        form.addSection(label="Training")
+        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
+        self._defineSeedParam(form)
+        form.addParallelSection(threads=4, mpi=0)
+
+    @staticmethod
+    def _defineModelParams(form: Form) -> None:
+        form.addParam(
+            "modelFrom",
+            params.EnumParam,
+            choices=["Train on these particles", "Use a trained model"],
+            default=MODEL_TRAIN,
+            label="Model",
+            help="Training on the particles themselves needs no other input and fits them best; it takes seconds to "
+            "minutes. A model that was trained on particles like these saves that time.",
+        )
+        form.addParam(
+            "inputModel",
+            params.PointerParam,
+            pointerClass="UdlModel",
+            condition=f"modelFrom == {MODEL_GIVEN}",
+            allowsNull=False,
+            label="Trained model",
+            help="The output of 'udl - train model', 'udl - import model' or of another alignment. It must be of "
+            "particles of the same field of view (box times pixel size), or the run is refused.",
+        )
+
+    @staticmethod
+    def _defineQuestions(form: Form) -> None:
+        form.addParam(
+            "maxShift",
+            params.IntParam,
+            default=AUTOMATIC,
+            label="Largest shift (px)",
+            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
+            "box. A small value helps where neighbours come into the box, or along tubes; a large one finds particles "
+            "that were picked badly. The wizard shows the range on the particles.",
+        )
+        form.addParam(
+            "contrast",
+            params.EnumParam,
+            choices=["I do not know", "Bright on dark", "Dark on bright"],
+            default=0,
+            label="Particles are",
+            help="What you expect to see. The alignment is the same for either; if the images look otherwise, the run "
+            "warns you that they may be inverted, before you mix them with others.",
+        )
+        form.addParam(
+            "doMirror",
+            params.BooleanParam,
+            default=False,
+            label="Look for mirror images?",
+            help="Yes: each particle is also compared as its mirror image, as it appears where molecules lie on the "
+            "film face down; the output then holds mirrored alignments, which Xmipp and Scipion understand and "
+            "RELION does not. It takes longer, and in noise some particles are mirrored by mistake. No: nothing is "
+            "mirrored.",
+        )
+
+    @staticmethod
+    def _defineExpertParams(form: Form) -> None:
+        form.addParam(
+            "finest",
+            params.FloatParam,
+            default=float(AUTOMATIC),
+            expertLevel=LEVEL_ADVANCED,
+            label="Working resolution (Å)",
+            help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
+            "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
+            "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
+        )
+        form.addParam(
+            "alignmentOfInput",
+            params.EnumParam,
+            choices=["Ignore it", "Start from it"],
+            default=IGNORE,
+            expertLevel=LEVEL_ADVANCED,
+            label="Alignment of the input",
+            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
+            "from it: it is refined, which is quicker and keeps the orientation, and keeps its gross errors, too.",
+        )
+        form.addParam(
+            "inputReference",
+            params.PointerParam,
+            pointerClass="Particle,SetOfAverages,SetOfClasses2D,Class2D",
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Reference image",
+            help="An image of the same box and pixel size, such as a class average, whose orientation the result takes "
+            "over. It is used for that alone, so it cannot bias the alignment. Without it, orientation and centre of "
+            "the average are arbitrary. For one of a set of averages or classes, give its number below.",
+        )
+        form.addParam(
+            "referenceItem",
+            params.IntParam,
+            default=1,
+            expertLevel=LEVEL_ADVANCED,
+            condition="inputReference is not None",
+            label="Number of the reference",
+            help="Which average or class, where the reference is a set of them: its id. It has no effect where the "
+            "reference is a single image. The wizard shows them.",
+        )
+        form.addParam(
+            "doRefine",
+            params.BooleanParam,
+            default=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Refine against the average?",
+            help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
+            "see what the network alone can do.",
+        )
+        form.addParam(
+            "ctfTreatment",
+            params.EnumParam,
+            choices=["As the set says", "Phases were flipped", "Phases were not flipped", "Leave the CTF out"],
+            default=0,
+            expertLevel=LEVEL_ADVANCED,
+            label="CTF of the particles",
+            help="Particles with a CTF are compared with the average as each of them shows it at its own defocus. That "
+            "needs to be known: whether their phases were flipped. The set says it (Phase flipped, in the info of the "
+            "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
+            "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
+            "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
+            "multiplied by their CTF already. Particles without CTF are aligned without it.",
+        )
+
+    @staticmethod
+    def _defineOutputParams(form: Form) -> None:
+        form.addParam(
+            "writeStack",
+            params.BooleanParam,
+            default=False,
+            label="Write aligned images?",
+            help="Yes: the particles are also written turned and shifted (and mirrored), as outputAlignedStack, for "
+            "programs that do not apply an alignment by themselves. That set carries no alignment, since it has been "
+            "applied, and its images were interpolated once; they take as much disk as the particles. No: only the "
+            "numbers are written, which is all that Scipion's programs need.",
+        )
+        form.addParam(
+            "leaveOut",
+            params.EnumParam,
+            choices=["Nothing", "Outliers", "Scores below a threshold"],
+            default=LEAVE_NOTHING,
+            label="Leave out",
+            help="Which particles go to outputParticlesDiscarded in place of outputParticles. Outliers: those whose "
+            "score is far below what is usual here (3 standard deviations, of their class where there are classes). "
+            "The averages are those of all particles in any case. To try another choice, change it and run with "
+            "*Continue*: nothing is aligned anew.",
+        )
+        form.addParam(
+            "scoreThreshold",
+            params.FloatParam,
+            default=0.0,
+            condition=f"leaveOut == {LEAVE_BELOW}",
+            label="Lowest score",
+            help="Particles with a lower score (a correlation with the average, -1 to 1) are left out. What is usual "
+            "depends on how noisy they are: look at the histogram of a run first.",
+        )
+
+    # -- what the answers mean -----------------------------------------------------------------------------------------
+
+    def _fromAlignment(self) -> bool:
+        """Whether to start from the alignment that the particles carry."""
+        return self.alignmentOfInput.get() == START
+
+    def _classOption(self) -> str:
+        return " --by-class" if are_classes(self.inputParticles.get()) else ""
+
+    def _alignOptions(self) -> str:
+        """The options of the engine, beside the model, that the alignment depends on."""
+        options = f"--seed {self.seed.get()}" + self._maskOption() + self._classOption()
+        if self.maxShift.get() >= 0:
+            options += f" --max-shift {self.maxShift.get()}"
+        if self.finest.get() > 0:
+            options += f" --finest {self.finest.get():g}"
+        options += self._referenceOption()
+        options += f" --ctf {CTF_OPTIONS[self.ctfTreatment.get()]}"
+        options += f" --contrast {CONTRAST_OPTIONS[self.contrast.get()]}" if self.contrast.get() else ""
+        for name, option in (("doMirror", "--mirror"), ("writeStack", "--write-stack")):
+            options += f" {option}" if getattr(self, name) else ""
+        options += " --start-poses" if self._fromAlignment() else ""
+        return options if self.doRefine else options + " --no-refine"
+
+    def _modelOption(self) -> str:
+        given = self.modelFrom.get() == MODEL_GIVEN
+        return f" --model {shlex.quote(self.inputModel.get().getFileName())}" if given else ""
+
+    def _referenceImage(self) -> Particle | None:
+        """The image that *Reference image* and *Number of the reference* name; None where there is none."""
+        chosen = self.inputReference.get()
+        if isinstance(chosen, (SetOfAverages, SetOfClasses2D)):
+            if self.referenceItem.get() not in chosen:
+                return None
+            chosen = chosen[self.referenceItem.get()]
+        return chosen.getRepresentative() if isinstance(chosen, Class2D) else chosen
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def _validateForm(self) -> list[str]:
+        """Sentences where the answers do not fit the particles or each other."""
+        particles = self.inputParticles.get()
+        if are_classes(particles) and not particles.getSize():
+            return ["*Input particles* has no classes: choose another set."]
+        errors = self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
+        errors += self._validateReference()
+        info = info_of(particles)
+        finest = 2 * info.getSamplingRate()
+        if 0 < self.finest.get() < finest:
+            errors.append(
+                f"*Working resolution* is {self.finest.get():g} Å, but nothing finer than {finest:g} Å (two pixels) is "
+                "in the images: give more, or -1 for all."
+            )
+        if self.modelFrom.get() == MODEL_GIVEN:
+            errors += self._validateModel(self.inputModel.get(), "Trained model")
+        if CTF_OPTIONS[self.ctfTreatment.get()] in ("flipped", "signed") and not info.hasCTF():
+            errors.append("The particles have no CTF: leave *CTF of the particles* at 'As the set says'.")
+        if self._fromAlignment() and not has_alignment_2d(particles):
+            errors.append(
+                "The particles carry no 2D alignment to start from: choose *Alignment of the input*: Ignore it."
+            )
+        if self.leaveOut.get() == LEAVE_BELOW and not -1 <= self.scoreThreshold.get() <= 1:
+            errors.append(f"*Lowest score* is {self.scoreThreshold.get():g}: scores are between -1 and 1.")
+        return errors
+
+    def _validateReference(self) -> list[str]:
+        if self.inputReference.get() is None:
+            return []
+        if are_classes(self.inputParticles.get()):
+            return ["*Reference image* is for particles of one view: leave it empty, since each class has its own."]
+        reference, box = self._referenceImage(), info_of(self.inputParticles.get()).getXDim()
+        if reference is None:
+            return [f"*Reference image* has no item number {self.referenceItem.get()}: choose one with the wizard."]
+        if reference.getXDim() == box:
+            return []
+        return [f"*Reference image* has {reference.getXDim()} px and the particles {box}: scale or crop it."]

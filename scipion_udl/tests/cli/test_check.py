@@ -1,0 +1,200 @@
+"""`scipion-udl check`: every fault of a set is told, not only the first, the exit code says if it can be aligned."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from scipion_udl import cli
+from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.simulate.particles import Simulation
+from scipion_udl.simulate.phantoms import phantom
+
+BOX, PIXEL = 48, 2.0
+LABELS = ("rlnImageName", "rlnImagePixelSize")
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def images():
+    simulation = Simulation(phantom("hook", BOX), 140, 0.5, PIXEL, 3.0, seed=1)
+    return simulation.images(np.arange(140)).astype(np.float32)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, images):
+    """A folder with one good stack of 140 particles."""
+    monkeypatch.chdir(tmp_path)
+    write_stack("a.mrcs", images, PIXEL)
+    return tmp_path
+
+
+def star(path, rows, labels=LABELS):
+    lines = ["data_particles", "loop_", *(f"_{label}" for label in labels), *rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path.name
+
+
+def rows(stack, count, more=f"{PIXEL}"):
+    return [f"{k + 1}@{stack} {more}" for k in range(count)]
+
+
+def check(capsys, *arguments):
+    """(exit code, {subject: level}, what the list says by subject, text) of `scipion-udl check`."""
+    code = cli.main(["check", *arguments, "--threads", "1", "--list", "found.csv"])
+    with open("found.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    told = {}
+    for row in found:
+        told.setdefault(row["subject"], []).append((row["level"], row["what"]))
+    output = capsys.readouterr()
+    return code, told, output.out + output.err
+
+
+def test_a_good_set_has_nothing_to_tell(project, capsys):
+    code, told, text = check(capsys, star(project / "p.star", rows("a.mrcs", 140)))
+    assert code == 0
+    assert set(told) == {"defocus"}  # a note: none is given
+    assert told["defocus"][0][0] == "note"
+    assert "p.star can be aligned (no warnings; all its images were read)" in text
+    assert "Estimate" in text
+
+
+def test_all_faults_are_told_at_once(project, capsys, images):
+    bad = images[:12].copy()
+    bad[2, 4, 4], bad[3, 1, 1], bad[5] = np.nan, np.inf, 7.0
+    write_stack("b.mrcs", bad, PIXEL)
+    write_stack("small.mrcs", images[:2, :40, :40], PIXEL)
+    (project / "cut.mrcs").write_bytes((project / "b.mrcs").read_bytes()[: 1024 + 4 * BOX * BOX * 5])
+    listed = rows("a.mrcs", 142) + rows("b.mrcs", 12) + rows("cut.mrcs", 6)
+    listed += [f"{name} {PIXEL}" for name in ("1@gone.mrcs", "2@gone.mrcs", "1@small.mrcs", "x@a.mrcs", "7@a.mrcs")]
+    code, told, text = check(capsys, star(project / "p.star", listed))
+    assert code == 1
+    errors = {subject: [what for level, what in found if level == "ERROR"] for subject, found in told.items()}
+    assert [what.split()[3] for what in errors["image numbers"]] == ["names", "names"]
+    assert "row 141 names item 141 of a.mrcs, which has 140" in errors["image numbers"][0]
+    assert len(errors["files"]) == 2
+    assert any("cut.mrcs is truncated" in what for what in errors["files"])
+    assert any("names gone.mrcs, which is neither" in what for what in errors["files"])
+    assert errors["pixel values"] == [
+        f"{stack}: item {item} holds {what}; remove or mend this image"
+        for stack in ("b.mrcs", "cut.mrcs")
+        for item, what in ((3, "NaN"), (4, "infinite values"))
+    ]
+    assert "small.mrcs holds images of 40 pixels and a.mrcs of 48" in errors["box"][0]
+    assert "row 164 names 'x@a.mrcs'" in errors["image names"][0]
+    assert "rows 7 and 165 name the same image 7@a.mrcs" in errors["same image twice"][0]
+    assert told["constant images"] == [
+        ("warning", "item 148 (6@b.mrcs): it will be kept with pose 0 and score 0")
+    ]
+    # two beyond the end, two whose file is gone, one without a number, one that the cut file has lost
+    assert told["number"] == [("note", "6 of 165 have no image that can be read")]
+    # the good ones of b.mrcs and of the cut file are those of a.mrcs again; spoiled and constant ones are not
+    assert len(told["copies"]) == 9 + 3
+    assert "Traceback" not in text
+    assert text.rstrip().endswith("p.star cannot be aligned as it is: 11 faults to mend, told above")
+
+
+def test_it_and_align_agree_on_what_is_an_error(project, capsys, images):
+    bad = images[:4].copy()
+    bad[2, 0, 0] = np.nan
+    write_stack("b.mrcs", bad, PIXEL)
+    for name, listed in {
+        "nan": rows("b.mrcs", 4),
+        "past": rows("a.mrcs", 141),
+        "twice": rows("a.mrcs", 3) + rows("a.mrcs", 1),
+        "gone": rows("gone.mrcs", 3),
+        "empty": [],
+    }.items():
+        table = star(project / f"{name}.star", listed)
+        assert cli.main(["align", table, "-o", f"out_{name}", "--gpu", "none", "--threads", "1"]) == 1
+        first = capsys.readouterr().err.strip().removeprefix("scipion-udl align: ")
+        code, told, _ = check(capsys, table)
+        assert code == 1
+        everything = [what for found in told.values() for level, what in found if level == "ERROR"]
+        assert first == everything[0]
+
+
+def test_warnings_alone_leave_the_exit_code_at_0(project, capsys, images):
+    write_stack("wrong.mrcs", images[:60], 2.5)
+    scaled = images[60:] * np.where(np.arange(80) % 8 == 0, 20.0, 1.0)[:, None, None]
+    write_stack("b.mrcs", scaled, 1.0)  # 1 is what programs write that do not know
+    classes = [f"{PIXEL} {1 + k % 2} {300 if k < 60 else 200} 2.7 0.1 10000 10000" for k in range(140)]
+    names = [f"{k + 1}@wrong.mrcs" for k in range(60)] + [f"{k + 1}@b.mrcs" for k in range(80)]
+    labels = (*LABELS, "rlnClassNumber", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnDefocusU")
+    table = star(
+        project / "p.star", [f"{n} {c}" for n, c in zip(names, classes)], (*labels, "rlnDefocusV")
+    )
+    code, told, text = check(capsys, table)
+    assert code == 0
+    assert {subject for subject, found in told.items() if found[0][0] == "warning"} == {
+        "pixel size", "scale", "classes", "optics groups"
+    }
+    assert told["pixel size"] == [
+        ("warning", "the header of wrong.mrcs says 2.5 A, p.star says 2 A, which is used: check which one is right")
+    ]
+    assert "2 classes (column rlnClassNumber)" in told["classes"][0][1]
+    assert "(200, 300 kV)" in told["optics groups"][0][1]
+    assert "(4 warnings;" in text
+
+
+def test_inverted_contrast_is_noticed_in_all_or_in_a_part(project, capsys, images):
+    write_stack("dark.mrcs", -images, PIXEL)
+    _, told, _ = check(capsys, "dark.mrcs")
+    assert "look dark on a bright ground" in told["contrast"][0][1]
+    _, told, _ = check(capsys, "dark.mrcs", "--contrast", "dark")
+    assert "contrast" not in told
+    _, told, _ = check(capsys, "a.mrcs", "--contrast", "dark")
+    assert "look bright, not dark" in told["contrast"][0][1]
+    _, told, _ = check(capsys, star(project / "p.star", rows("a.mrcs", 100) + rows("dark.mrcs", 40)))
+    assert "others dark ones (1; bright: a.mrcs)" in told["contrast"][0][1]
+
+
+def test_different_pixel_sizes_are_one_of_several_errors(project, capsys):
+    listed = [f"{k + 1}@a.mrcs {1.0 + k % 2}" for k in range(141)]
+    code, told, _ = check(capsys, star(project / "p.star", listed))
+    assert code == 1
+    assert "different pixel sizes (1 and 2 A)" in told["pixel size"][0][1]
+    assert told["image numbers"]
+
+
+def test_quick_reads_no_image(project, capsys, images):
+    bad = images[:130].copy()
+    bad[0] = np.nan
+    write_stack("b.mrcs", bad, PIXEL)
+    code, told, text = check(capsys, "b.mrcs", "--quick")
+    assert code == 0
+    assert not told
+    assert "its images were not looked at" in text
+    assert check(capsys, "b.mrcs")[0] == 1
+
+
+def test_what_cannot_be_opened_is_one_line(project, capsys):
+    (project / "junk.star").write_text("no table\n")
+    code, told, text = check(capsys, "junk.star")
+    assert code == 1
+    assert len(told["table"]) == 1
+    assert text.rstrip().endswith("one fault to mend, told above")
+
+
+def test_memory_stays_flat(project):
+    """Six times as many images of 400 px need no more memory (the peak of one process, after each of two sets)."""
+    program = (
+        "import resource, sys; from scipion_udl import cli\n"
+        "for path in sys.argv[1:]:\n"
+        "    code = cli.main(['check', path, '--threads', '1'])\n"
+        "    print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    noise = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
+    for name, count in (("few.mrcs", 40), ("many.mrcs", 240)):
+        with StackWriter(name, count, 400, PIXEL) as out:
+            for k in range(count):
+                out.write(np.roll(noise, k))
+    command = [sys.executable, "-c", program, "few.mrcs", "many.mrcs"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    (one, few), (other, many) = (line.split() for line in lines if len(line.split()) == 2 and line[0] == "0")
+    assert one == other == "0"
+    assert (int(many) - int(few)) / 1024 < 20  # MB; the further images are 128 MB

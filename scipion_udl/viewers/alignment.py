@@ -1,0 +1,210 @@
+"""What an alignment shows: averages, classes, particles by score, curves, histograms, the report."""
+
+from __future__ import annotations
+
+import csv
+import os
+from typing import Optional
+
+import numpy as np
+from pwem.viewers import EmPlotter
+from pyworkflow.protocol import Form, params
+from pyworkflow.viewer import View
+
+from scipion_udl.alignment import figures
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.protocols import ProtUdlAlign2D
+from scipion_udl.protocols.protocol_align_2d import ALIGNED, AVERAGE, AVERAGE_BEFORE, FRC, REPORT
+from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
+from scipion_udl.viewers.classes import AVERAGES, AVERAGES_BEFORE, class_gallery, number_in, read_classes
+from scipion_udl.viewers.gallery import Gallery
+from scipion_udl.viewers.particles import AlignedParticles
+
+ALIGNED_XMD = "aligned.xmd"  # it knows mirrored particles, which a table of RELION does not
+EYE = 20.0  # angstrom: particles are shown without what is finer, which is noise to the eye
+EYE_PIXELS = 8.0  # the same where the pixel size is not known
+MOST_CURVES = 10  # of the FRC, on one pair of axes
+
+
+class UdlAlign2DViewer(UdlProtocolViewer):
+    """Averages, classes, particles, curves, histograms and the report of an alignment."""
+
+    _label = "results of align 2D"
+    _targets = [ProtUdlAlign2D]
+
+    def buttons(self) -> list[Button]:
+        """The buttons, in the order of the form."""
+        return [
+            Button("doShowReport", "Report", "The whole run on one page, in your browser.", self._show_report),
+            Button(
+                "doShowAverages",
+                "Averages before and after",
+                "The plain mean of the particles as they came, and aligned, in the same grey scale. Neither is "
+                "filtered or masked; the sliders change how they are shown.",
+                self._show_averages,
+            ),
+            Button(
+                "doShowClasses",
+                "Class gallery",
+                "The average of each class with its particles and resolution, by size, resolution or score.",
+                self._show_classes,
+            ),
+            Button(
+                "doShowParticles",
+                "Particles by score",
+                "The worst and the best particles, aligned and as they came, page by page. The low-pass is for the eye "
+                "only.",
+                self._show_particles,
+            ),
+            Button(
+                "doShowFrc",
+                "Resolution (FRC)",
+                "Fourier ring correlation of the averages of two halves of the particles; the resolution is read off "
+                "where it falls to 0.143.",
+                self._show_frc,
+            ),
+            Button(
+                "doShowHistograms",
+                "Angles, shifts and scores",
+                "How the poses are spread. Angles of particles that lie on the film by chance are spread evenly; "
+                "shifts that heap up at the limit ask for a larger one.",
+                self._show_histograms,
+            ),
+            Button("doShowTraining", "Training curve", TRAINING_HELP, self._show_training),
+            Button(
+                "doShowSet",
+                "Table of the particles",
+                "outputParticles with all columns: where Xmipp is installed, in its viewer.",
+                lambda: self._show_set("outputParticles"),
+            ),
+        ]
+
+    def _defineParams(self, form: Form) -> None:
+        super()._defineParams(form)
+        if self._has_classes():
+            form.addParam(
+                "classNumber",
+                params.IntParam,
+                default=0,
+                label="Class",
+                help="The class whose particles, FRC and histograms are shown; 0 takes all of them.",
+            )
+
+    def _has_classes(self) -> bool:
+        return bool(self.protocol.getWorkingDir()) and os.path.exists(self.protocol._getExtraPath(AVERAGES))
+
+    def _chosen(self) -> int:
+        """The class that is looked at; 0: all."""
+        return self.classNumber.get() if hasattr(self, "classNumber") else 0
+
+    # -- views ---------------------------------------------------------------------------------------------------------
+
+    def _show_report(self) -> list[View]:
+        return [BrowserView(self._path(REPORT))]
+
+    def _show_averages(self) -> list[View]:
+        """Pairs of images: before and after; one pair, or one a class."""
+        classes = self._has_classes()
+        names = (AVERAGES_BEFORE, AVERAGES) if classes else (AVERAGE_BEFORE, AVERAGE)
+        before, after = (StackReader(self._path(name)) for name in names)
+        numbers = [int(row["class"]) for row in read_classes(self.protocol._getExtraPath())] if classes else []
+
+        def read(rows: np.ndarray) -> np.ndarray:
+            return np.stack([(after if row % 2 else before).read(np.array([row // 2]))[0] for row in rows])
+
+        def words(row: int) -> str:
+            return ("aligned" if row % 2 else "as they came") + (f", class {numbers[row // 2]}" if classes else "")
+
+        order = {"by number": np.arange(2 * after.count)}
+        gallery = Gallery("Averages before and after", {"average": read}, order, words, pixel_size=after.pixel_size)
+        return [gallery.plotter]
+
+    def _show_classes(self) -> list[View]:
+        if not self._has_classes():
+            raise NothingToShow(
+                "There is one average: the input of this run were particles of one view. Give 2D classes as input to "
+                "have each of them aligned by itself."
+            )
+        return [class_gallery(self.protocol._getExtraPath()).plotter]
+
+    def _show_particles(self) -> list[View]:
+        found = self._particles()
+        size, known = found.source.pixel_size, found.source.pixel_size_known
+        gallery = Gallery(
+            "Particles by score",
+            {"aligned": found.aligned, "as they came": found.as_they_came},
+            {name: self._of_class(found, rows) for name, rows in found.orders().items()},
+            found.words,
+            pixel_size=size if known else None,
+            finest=max(EYE, 4 * size) if known else EYE_PIXELS,
+            note="Below each particle: its score, a correlation with the average (higher is better).",
+        )
+        return [gallery.plotter]
+
+    def _particles(self) -> AlignedParticles:
+        xmd = self.protocol._getExtraPath(ALIGNED_XMD)
+        return AlignedParticles.read(xmd if os.path.exists(xmd) else self._path(ALIGNED))
+
+    def _of_class(self, found: AlignedParticles, rows: np.ndarray) -> np.ndarray:
+        """Those of ``rows`` that are of the class that is looked at. Raises NothingToShow where there are none."""
+        chosen = self._chosen()
+        if chosen and found.class_number is not None:
+            rows = rows[found.class_number[rows] == chosen]
+        if not len(rows):
+            raise NothingToShow(f"There are no particles of class {chosen}: give the number of another, or 0 for all.")
+        return rows
+
+    def _show_frc(self) -> list[View]:
+        curves = self._curves()
+        plotter = EmPlotter(windowTitle="Resolution", figsize=(7.5, 4.6))
+        unit = "Å" if self.protocol.readEngineSummary().get("pixel_size_known", True) else "px"
+        colours = [figures.BLUE, figures.TEAL, figures.AMBER, figures.RED, figures.MUTED]
+        with figures.style():
+            axes = plotter.createSubPlot("FRC of two halves", "", "")
+            for k, (name, frequency, frc, resolution) in enumerate(curves):
+                crossing = resolution if len(curves) == 1 else None
+                figures.draw_frc(axes, frequency, frc, 0.143, crossing, unit, colours[k % len(colours)])
+                axes.get_lines()[-2 if crossing else -1].set_label(name)
+            if len(curves) > 1:
+                axes.legend([line for line in axes.get_lines() if line.get_label() in [c[0] for c in curves]],
+                            [c[0] for c in curves], loc="upper right")
+        return [plotter]
+
+    def _curves(self) -> list[tuple[str, np.ndarray, np.ndarray, Optional[float]]]:
+        """Name, frequency (1/angstrom), FRC and resolution of the average, or of the largest classes."""
+        with open(self._path(FRC), encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            raise NothingToShow("The particles are too few for two halves: there is no FRC.")
+        if "class" not in rows[0]:
+            return [("", *_curve(rows), self.protocol.readEngineSummary().get("resolution"))]
+        known = {int(row["class"]): row for row in read_classes(self.protocol._getExtraPath())}
+        largest = sorted(known, key=lambda number: -int(known[number]["particles"]))[:MOST_CURVES]
+        numbers = [self._chosen()] if self._chosen() else largest
+        curves = []
+        for number in numbers:
+            own = [row for row in rows if int(row["class"]) == number]
+            if own:
+                found = number_in(known[number]["resolution"])
+                curves.append((f"class {number}" + (f": {found:.1f} Å" if found else ""), *_curve(own), found))
+        if not curves:
+            raise NothingToShow(f"There is no FRC of class {self._chosen()}: give the number of another, or 0 for all.")
+        return curves
+
+    def _show_histograms(self) -> list[View]:
+        found = self._particles()
+        rows = self._of_class(found, np.arange(len(found.score)))
+        poses = found.poses[rows]
+        plotter = EmPlotter(x=1, y=3, windowTitle="Angles, shifts and scores", figsize=(12, 4.4))
+        with figures.style():
+            figures.draw_rose(plotter.createSubPlot("Angles", "", "", projection="polar"), poses.angle)
+            figures.draw_shifts(plotter.createSubPlot("Shifts", "", ""), poses.shift)
+            figures.draw_scores(plotter.createSubPlot("Scores", "", ""), found.score[rows], found.ambiguous[rows])
+        return [plotter]
+
+
+def _curve(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency and FRC of rows of frc.csv, float64."""
+    frequency, frc = (np.array([row[name] for row in rows], np.float64) for name in ("frequency", "frc"))
+    return frequency, frc
+

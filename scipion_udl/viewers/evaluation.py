@@ -1,0 +1,53 @@
+"""What an evaluation shows: its figure and its table."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image
+from pwem.viewers import EmPlotter
+from pyworkflow.viewer import View
+
+from scipion_udl.protocols import ProtUdlEvaluate
+from scipion_udl.viewers.base import Button, NothingToShow, UdlProtocolViewer
+
+
+class UdlEvaluateViewer(UdlProtocolViewer):
+    """The figure and the table of an evaluation."""
+
+    _label = "results of evaluate alignment"
+    _targets = [ProtUdlEvaluate]
+
+    def buttons(self) -> list[Button]:
+        """The buttons, in the order of the form."""
+        return [
+            Button(
+                "doShowFigure",
+                "Figure",
+                "Errors against the truth, where it is known; the average beside the reference, where there is one; "
+                "and averages of two halves with their FRC.",
+                self._show_figure,
+            ),
+            Button("doShowTable", "Table", "All figures with their units and what they mean.", self._show_table),
+        ]
+
+    def _show_figure(self) -> list[View]:
+        path = self.protocol.getFigure()
+        if not os.path.exists(path):
+            raise NothingToShow("The evaluation is not ready yet.")
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        plotter = EmPlotter(windowTitle="Evaluation", figsize=(13, 13 * pixels.shape[0] / pixels.shape[1]))
+        axes = plotter.createSubPlot("", "", "")
+        axes.imshow(pixels, interpolation="lanczos")
+        axes.set_axis_off()
+        return [plotter]
+
+    def _show_table(self) -> list[View]:
+        try:
+            rows = self.protocol.readFigures()
+        except OSError:
+            raise NothingToShow("The evaluation is not ready yet.") from None
+        lines = [f"{row['meaning']}: {row['value']} {row['unit']}".rstrip() for row in rows]
+        return [self.infoMessage("\n".join(lines), "Evaluation")]
