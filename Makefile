@@ -1,4 +1,5 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
+# make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
 # make test-scipion   the Scipion tests again, each class by Scipion's own runner
 # make lint   style
@@ -31,7 +32,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test test-scipion neighbours lint clean
+.PHONY: demo gui test test-scipion neighbours lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -52,6 +53,9 @@ $(READY): setup.py
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
+
+gui: $(READY)
+	$(BIN)/python examples/demo.py window
 
 neighbours: $(NEIGHBOURS)/.ready
 

@@ -24,7 +24,7 @@ ENGINE = [
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7", "pytest-xdist>=3.4"]
-DEV = [*TEST, "ruff>=0.6", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
+DEV = [*TEST, "hypothesis>=6.90", "ruff>=0.6", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
 
 setup(
     name="scipion-em-udl",

@@ -1,6 +1,7 @@
 """Makes the pictures of README.md and docs/ out of the folder that an alignment wrote.
 
     python docs/make_pictures.py RUN [docs/images]
+    python docs/make_pictures.py --formats [docs/images]        only the picture of the conventions, which needs no run
 
 RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment). The picture of the report needs
 Chromium; without it that one is left as it is.
@@ -20,8 +21,10 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from scipion_udl.alignment import figures
+from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.simulate.phantoms import phantom
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -64,6 +67,47 @@ def _scale_bar(axes: Axes, box: int, pixel_size: float) -> None:
     axes.text(x + length / pixel_size / 2, y - 0.02 * box, f"{length:g} Å", color="white", ha="center", va="bottom")
 
 
+def formats(picture: Path, box: int = 96) -> None:
+    """One particle brought into register twice: turned, then shifted; and shifted, then turned."""
+    pose = Poses([35.0], [[15.0, -9.0]])
+    psi, origin = to_relion(pose)
+    (x, y), (ox, oy) = pose.shift[0], origin[0]
+    minus = "\N{MINUS SIGN}"
+    numbers = {"x": x, "y": y, "ox": ox, "oy": oy}
+    numbers = {name: f"{value:.1f}".replace("-", minus) for name, value in numbers.items()}
+    ways = {
+        "Scipion: the matrix [R | t]\nXmipp: anglePsi = {minus}35, shiftX = {x}, shiftY = {y}": (
+            "turned by 35°, clockwise", Poses([0.0], pose.shift), "then shifted by ({x}, {y}) px"
+        ),
+        "RELION: rlnAnglePsi = 35, rlnOriginX = {ox}, rlnOriginY = {oy}\n"
+        "cryoSPARC: pose = 0.611 rad, shift = ({ox}, {oy})": (
+            "shifted by ({ox}, {oy}) px", Poses(psi), "then turned by 35°, clockwise"
+        ),
+    }
+    view = phantom("hook", box)
+    with figures.style():
+        figure = figures.new_figure(9.0, 6.6)
+        for part, (title, (first, left, then)) in zip(figure.subfigures(2, 1, hspace=0.04), ways.items()):
+            part.suptitle(title.format(minus=minus, **numbers), fontsize=11)
+            steps = ((pose, "the particle"), (left, first), (Poses.identity(1), then))
+            for axes, (still_to_do, caption) in zip(part.subplots(1, 3), steps):
+                _show(axes, view.sample(still_to_do)[0])
+                _mark_centre(axes, box)
+                axes.set_title(caption.format(**numbers), fontsize=10)
+        figure.savefig(picture, dpi=100, facecolor="white")
+    Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(picture, optimize=True)
+    print(picture)
+
+
+def _mark_centre(axes: Axes, box: int) -> None:
+    """A cross at the origin, the pixel D//2, and the axes: x to the right, y down."""
+    axes.plot([box // 2], [box // 2], "+", color="#ffb000", ms=14, mew=1.5)
+    for dx, dy, name in ((14, 0, "x"), (0, 14, "y")):
+        start = (6, 6)
+        axes.annotate("", (start[0] + dx, start[1] + dy), start, arrowprops={"arrowstyle": "->", "color": "#ffb000"})
+        axes.text(start[0] + 1.25 * dx, start[1] + 1.25 * dy, name, color="#ffb000", ha="center", va="center")
+
+
 def screenshot(run: Path, picture: Path, width: int = 1180, height: int = 1300) -> None:
     """The top of the report as a browser shows it."""
     browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
@@ -87,6 +131,9 @@ def main() -> None:
         sys.exit(__doc__)
     run, images = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) == 3 else Path(__file__).parent / "images")
     images.mkdir(parents=True, exist_ok=True)
+    formats(images / "formats.png")
+    if sys.argv[1] == "--formats":
+        return
     before_after(run, images / "before_after.png")
     screenshot(run, images / "report.png")
 

@@ -1,4 +1,7 @@
-"""From nothing to an aligned average in a Scipion project; what `make demo` runs.
+"""From nothing to an aligned average in a Scipion project; what `make demo` runs, and `make gui` shows.
+
+    python examples/demo.py            makes the project
+    python examples/demo.py window     opens it in Scipion's window; makes it first where it is not there
 
 Simulates 1000 particles of a phantom with known poses, imports them into a new Scipion project, aligns them with
 'udl - align 2D' and compares the result with the truth. All of it goes into ./demo_output, made anew every time.
@@ -76,8 +79,24 @@ def compare_with_truth(particles: object, truth_star: Path) -> dict[str, float]:
     return compare(poses_of(particles)[rows], truth[truth_rows], particles.getSamplingRate())
 
 
+def open_window() -> int:
+    """Scipion's window of the demo's project, until it is closed; returns the exit code."""
+    environment = {**os.environ, **scipion_environment()}
+    if not (Path(environment["SCIPION_USER_DATA"]) / "projects" / PROJECT / "project.sqlite").exists():
+        say("There is no demo project yet: it is made first")
+        subprocess.run([sys.executable, __file__], check=True)
+    del environment["MPLBACKEND"]  # there is a screen to draw on
+    # Scipion's own helpers start "python".
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    # -O: Scipion opens the window in this very process then, as its own launcher has it.
+    command = [sys.executable, "-O", "-m", "scipion", "project", PROJECT]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
 def main() -> int:
     """Run it all; returns the exit code."""
+    if sys.argv[1:] == ["window"]:
+        return open_window()
     started = time.monotonic()
     shutil.rmtree(OUTPUT, ignore_errors=True)
     environment = scipion_environment()

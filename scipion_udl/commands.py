@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
 
-_INPUT = "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp)"
+_INPUT = (
+    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+    "of cryoSPARC)"
+)
 _IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
@@ -137,7 +141,21 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="PX",
         help="radius of the particle in pixels of the input (default: automatic)",
     )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+    )
     return group
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by-class",
+        action="store_true",
+        help="each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
+    )
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -324,6 +342,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
     )
+    _add_classes(parser)
     _add_learning(parser)
     _add_network(parser)
     _add_computing(parser, seed=1)
@@ -341,6 +360,7 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("input", metavar="INPUT", help=_INPUT)
     _add_output(parser)
+    _add_classes(parser)
     new = ("recipe", "head", "joint", "widths", "hidden", "input_size")
     parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
@@ -348,6 +368,23 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument(
+        "--join",
+        metavar="RUN",
+        help="particles that come later: align each by itself to the averages in RUN, the folder of an earlier align, "
+        "with its model unless --model gives another, and add them to its averages",
+    )
+    parser.add_argument(
+        "--pool",
+        metavar="PREVIOUS",
+        help="with --join: the folder of what was joined to RUN before; averages are added to those there "
+        "(default: to those of RUN)",
+    )
+    parser.add_argument(
+        "--write-cs",
+        action="store_true",
+        help="write the alignment for cryoSPARC too: aligned.cs (always written where INPUT is a .cs)",
+    )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"
@@ -370,6 +407,13 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         type=take.not_negative,
         metavar="PX",
         help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
+    particle.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
+        "does not depend on it (auto, the default: nothing is expected)",
     )
     particle.add_argument(
         "--ctf",
@@ -529,6 +573,13 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _align(args: argparse.Namespace) -> None:
+    if args.join:
+        from scipion_udl.alignment.joining import join
+
+        join(args)
+        return
+    if args.pool:
+        raise UdlError("--pool says what joined particles are added to: give --join RUN, too, or leave it out.")
     from scipion_udl.alignment.pipeline import align
 
     align(args)

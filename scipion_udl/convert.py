@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -31,7 +31,6 @@ from scipion_udl.set_rows import ID, Column, copy_items, read_columns
 logger = logging.getLogger(__name__)
 
 ITEM_ID = "udlItemId"
-OUTLIER_LABEL = "udlOutlier"
 # What the engine reads; anything else is converted first.
 MRC_ENDINGS = (".mrc", ".mrcs", ".map", ".st")
 CLASS = "rlnClassNumber"
@@ -50,7 +49,7 @@ _MICROSCOPE = {
     "_acquisition._amplitudeContrast": ("rlnAmplitudeContrast", 0.1),
 }
 _IMAGE = ("_index", "_filename")
-_MATRIX = "_transform._matrix"
+_MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
@@ -68,7 +67,12 @@ def transform_matrices(poses: Poses) -> np.ndarray:
 
 def poses_of(particles: SetOfParticles) -> Poses:
     """The poses that the items of a set with 2D alignment hold, in its order."""
-    return _poses_of_matrices([item.getTransform().getMatrix() for item in particles.iterItems()])
+    return poses_in(particles.iterItems())
+
+
+def poses_in(items: Iterable[Particle]) -> Poses:
+    """The poses that items with 2D alignment hold."""
+    return _poses_of_matrices([item.getTransform().getMatrix() for item in items])
 
 
 def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
@@ -386,7 +390,7 @@ def read_results(path: str, particles: str | None = None) -> Results:
     ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
     flags = [
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
-        for label in (forms.AMBIGUOUS_LABEL, OUTLIER_LABEL)
+        for label in (forms.AMBIGUOUS_LABEL, forms.OUTLIER_LABEL)
     ]
     return Results(ids, poses, table.numbers(forms.SCORE_LABEL[form]), *flags)
 
@@ -433,8 +437,9 @@ def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[i
 def add_aligned_images(particles: Particles, output: SetOfParticles, results: Results, stack: str, star: str) -> None:
     """Fill ``output`` with the items of ``particles`` that have results, naming their already transformed images.
 
-    They carry no alignment, for it has been applied. stack: the engine's aligned.mrcs, whose images are in the order
-    of the table ``star`` that it was given. The set's own properties must have been copied before.
+    They carry no alignment, for it has been applied, and the axis of astigmatism was turned along. stack: the engine's
+    aligned.mrcs, whose images are in the order of the table ``star`` that it was given. The set's own properties must
+    have been copied before.
     """
     image_of = {item_id: k + 1 for k, item_id in enumerate(read_ids(star).tolist())}
     output.setAlignment(ALIGN_NONE)
@@ -442,8 +447,23 @@ def add_aligned_images(particles: Particles, output: SetOfParticles, results: Re
         Column("_index", [image_of[item_id] for item_id in results.ids.tolist()]),
         Column("_filename", [stack] * len(results)),
         *(column for column in results.columns() if column.label != _MATRIX),
+        *_turned_astigmatism(particles, results),
     ]
     copy_items([part.items for part in parts(particles)], output, results.ids, columns, without=["_transform"])
+
+
+def _turned_astigmatism(particles: Particles, results: Results) -> list[Column]:
+    """The axis of each particle's astigmatism once its image is turned, where particles have a CTF.
+
+    Its angle counts from x towards y, as that of a pose does; a mirror image has it the other way round.
+    """
+    columns = _read(particles, (_ASTIGMATISM,))
+    if None in columns[_ASTIGMATISM]:
+        return []
+    angle_of = dict(zip(columns[ID], columns[_ASTIGMATISM]))
+    angle = np.array([angle_of[item_id] for item_id in results.ids.tolist()]) + results.poses.angle
+    angle = np.where(results.poses.mirror, -angle, angle) % 180.0
+    return [Column(_ASTIGMATISM, angle.tolist())]
 
 
 def add_classes(

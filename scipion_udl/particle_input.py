@@ -7,6 +7,8 @@ from typing import Union
 
 from pwem.objects import SetOfClasses2D, SetOfParticles
 
+from scipion_udl import set_rows
+
 Particles = Union[SetOfParticles, SetOfClasses2D]
 
 
@@ -50,7 +52,7 @@ def info_of(particles: Particles) -> SetOfParticles:
 def count_items(particles: Particles) -> int:
     """How many particles there are, disabled ones and those of disabled classes included."""
     if not are_classes(particles):
-        return particles.getSize()
+        return set_rows.count_items(particles)
     return sum(class_item.getSize() for class_item in particles.iterItems())
 
 

@@ -66,6 +66,12 @@ def read_columns(items: SetOfParticles, labels: Sequence[str]) -> dict[str, list
     return found
 
 
+def count_items(items: SetOfParticles) -> int:
+    """How many items a set has on the disk, disabled ones included."""
+    table = _Table.of(items)
+    return items.getSize() if table is None else table.count()
+
+
 def copy_items(
     sources: Sequence[SetOfParticles],
     output: SetOfParticles,
@@ -218,6 +224,11 @@ class _Table:
             query = f"SELECT {', '.join(wanted)} FROM {self.objects} s WHERE s.enabled ORDER BY s.id"
             rows = database.execute(query, given).fetchall()
         return dict(zip((ID, *labels), map(list, zip(*rows)))) if rows else {label: [] for label in (ID, *labels)}
+
+    def count(self) -> int:
+        """The number of rows."""
+        with closing(_reader(self.path)) as database:
+            return database.execute(f"SELECT COUNT(*) FROM {self.objects}").fetchone()[0]
 
     def lacks_acquisition(self) -> str:
         """The condition, in SQL, that an item has no acquisition, so that it takes the one of its set."""

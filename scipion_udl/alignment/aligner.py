@@ -9,20 +9,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import nn
 
+from scipion_udl.alignment.contrast import onto_reference
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, register
+from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
@@ -56,7 +58,9 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py).
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
+    local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
+    what the rings counted in the scores, None without refinement.
     """
 
     poses: Poses
@@ -68,6 +72,8 @@ class Alignment:
     searched: bool
     network_angle: np.ndarray
     outlier: np.ndarray
+    local: bool = False
+    score_weight: np.ndarray | None = None
 
 
 class Aligner:
@@ -75,7 +81,8 @@ class Aligner:
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
     spectra: how its input is sampled; log: told one line a stage; transfer: how the particles' contrast transfer is to
-    be taken, where that may have to be settled by their first average.
+    be taken, where that may have to be settled by their first average. ``inverted``, once run: whether a reference had
+    the other contrast.
     """
 
     def __init__(
@@ -87,10 +94,12 @@ class Aligner:
         log: Callable[[str], None],
         transfer: TransferChoice | None = None,
     ) -> None:
-        self.prepared, self.network, self.spectra, self.settings, self.log = prepared, network, spectra, settings, log
+        self.prepared, self.network, self.settings, self.log = prepared, network, settings, log
+        self.spectra = bounded(spectra, prepared.finest)
         self.transfer = transfer
+        self.inverted = False
         box, device = prepared.box, prepared.device
-        self.band = Band(box, round(0.45 * box), device)
+        self.band = Band(box, prepared.k_max, device)
         self.max_shift = settings.max_shift / prepared.scale
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
@@ -134,7 +143,8 @@ class Aligner:
             refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        return self._finish(state, half_state, split.half, first.searched)
+        alignment = self._finish(state, half_state, split.half, first)
+        return alignment if half_state is None else replace(alignment, score_weight=halves.score_weight.cpu().numpy())
 
     def _first_average(self, subset: np.ndarray, reference: np.ndarray | None) -> First:
         """Of a team, the first process finds it."""
@@ -204,7 +214,7 @@ class Aligner:
         """Bring all poses into the frame of the reference image that was given."""
         target = self.band.crop(self.band_of(image))
         target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between = register(refiner, joint, target)
+        between, self.inverted = onto_reference(refiner, joint, target)
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
@@ -223,7 +233,7 @@ class Aligner:
         state: State,
         half_state: State | None,
         half: np.ndarray,
-        searched: bool,
+        first: First,
     ) -> Alignment:
         scale = self.prepared.scale
         blank = self.prepared.statistics.blank
@@ -237,7 +247,8 @@ class Aligner:
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
             shared=float(self.first.shared),
-            searched=searched,
+            searched=first.searched,
             network_angle=self.network_angle,
             outlier=outliers(state.score, blank),
+            local=first.start.local,
         )

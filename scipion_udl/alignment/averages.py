@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,13 @@ class Averages:
     all aligned particles; halves: means by the halves' own poses (None
     without) of particles brought to one background and one noise, the medians of the set, each image counted once;
     where contrast transfer is made use of, each particle weighs by its own. corrected: the mean of both halves with the
-    mean transfer taken out, None where none is made use of."""
+    mean transfer taken out, None where none is made use of. sums: what the halves were made of, None without."""
 
     before: np.ndarray
     all: np.ndarray
     halves: tuple[np.ndarray, np.ndarray] | None
     corrected: np.ndarray | None = None
+    sums: HalfSums | None = None
 
 
 def apply_poses(
@@ -48,11 +50,13 @@ def apply_poses(
     return torch.where(still[:, None, None], images, moved)
 
 
-class _HalfSums:
-    """Sums of two halves, through the particles' contrast transfer where it is made use of."""
+class HalfSums:
+    """Sums of two halves, through the particles' contrast transfer where it is made use of. background, noise: what
+    all particles are brought to, mean and standard deviation of the pixels beside the particle."""
 
-    def __init__(self, prepared: PreparedParticles) -> None:
+    def __init__(self, prepared: PreparedParticles, background: float, noise: float) -> None:
         self.box, device = prepared.source.box, prepared.device
+        self.background, self.noise = background, noise
         contrast = prepared.contrast
         self.contrast = None if contrast is None or contrast.mode == "none" else contrast
         self.total = torch.zeros(2, self.box, self.box, dtype=torch.float64, device=device)
@@ -82,9 +86,34 @@ class _HalfSums:
         total = self.total[halves].sum(0)
         if self.contrast is None:
             return total / max(sum(self.count[half] for half in halves), 1)
+        return to_images(to_fourier(total) / self._divisor(halves)[self.ring], self.box)
+
+    def _divisor(self, halves: list[int]) -> torch.Tensor:
+        """What a sum is divided by per ring, (box,) float64: rings that show too little are not made louder."""
         power = self.power[halves].sum(0) / self.ring_count
-        power = power.clamp(min=LEAST_TRANSFER * float(power.max()) or 1.0)
-        return to_images(to_fourier(total) / power[self.ring], self.box)
+        return power.clamp(min=LEAST_TRANSFER * float(power.max()) or 1.0)
+
+    def add_means(self, images: Sequence[np.ndarray], count: Sequence[int], power: np.ndarray | None) -> None:
+        """Add what other particles came to, of the same background and noise: the means ``images`` (D, D) of their
+        halves, of ``count`` particles each, and their squared transfers per ring (2, D), None without transfer."""
+        other = copy.copy(self)
+        if power is not None:
+            other.power = torch.from_numpy(power).to(self.total.device)
+        for half, image in enumerate(images):
+            mean = torch.from_numpy(image).to(self.total.device).double() - self.background
+            if power is None:
+                self.total[half] += mean * count[half]
+            else:
+                self.total[half] += to_images(to_fourier(mean) * other._divisor([half])[self.ring], self.box)
+            self.count[half] += count[half]
+        if power is not None:
+            self.power = self.power + other.power
+
+    def images(self) -> list[np.ndarray | None]:
+        """The means (D, D) float32 of the first half, the second, and of both with the mean transfer taken out (None
+        where none is made use of), on the background."""
+        found = self.mean([0]), self.mean([1]), self.corrected()
+        return [i if i is None else (i + self.background).float().cpu().numpy() for i in found]
 
     def corrected(self) -> torch.Tensor | None:
         """The mean of both halves, without its background, with the mean transfer taken out of it; None where no
@@ -104,6 +133,7 @@ def average_particles(
     half_poses: Poses | None,
     half: np.ndarray,
     keep: Callable[[np.ndarray], None] | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> Averages:
     """One pass over all particles in the full box, shared by the processes of a team. ``keep`` is given the aligned
     images (n, D, D) chunk by chunk, in the order of the set; of a team, each process gets those of its own part, so
@@ -111,14 +141,15 @@ def average_particles(
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
     that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
-    is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones.
+    is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones. scale:
+    the background and the noise to bring particles to, where these are not the medians of the set.
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
     counted = prepared.counted
-    background, noise = (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
+    background, noise = scale or (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
     before, total = torch.zeros(2, box, box, dtype=torch.float64, device=device)
-    sums = _HalfSums(prepared)
+    sums = HalfSums(prepared, background, noise)
     for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
@@ -138,9 +169,8 @@ def average_particles(
     if half_poses is None:
         return Averages(*plain, None)
     sums.over(prepared.team)
-    images = [sums.mean([0]), sums.mean([1]), sums.corrected()]
-    first, second, corrected = (i if i is None else (i + background).float().cpu().numpy() for i in images)
-    return Averages(*plain, (first, second), corrected)
+    first, second, corrected = sums.images()
+    return Averages(*plain, (first, second), corrected, sums)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:

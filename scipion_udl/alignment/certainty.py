@@ -69,7 +69,7 @@ def share_of_sure(
     shifts up to ``max_shift`` (pixels of the input); what counts is how much of its likelihood lies about the angle
     that it was given. ``averages`` must have halves, of an alignment whose halves were refined apart.
     """
-    band = Band(particles.box, BAND, particles.device)
+    band = Band(particles.box, particles.within(BAND), particles.device)
     maps = ShiftMaps(band, shift_reach(max_shift / particles.scale), particles.box / (4 * band.k_max))
     chosen = particles.subset(LOOK, 1)
     references = _references(particles, averages, band)

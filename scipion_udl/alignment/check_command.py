@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.alignment.contrast import contrast
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.prepare import DISC, SMALLEST_BOX, WORKING_BOX, background
 from scipion_udl.alignment.progress import Progress
-from scipion_udl.alignment.results import contrast
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
@@ -28,8 +28,7 @@ CHUNK_BYTES = 8 << 20  # of images held at a time
 ENOUGH = 128  # particles that a network can be trained on
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
 PLACEHOLDER = 1.0  # what programs write into a header when they do not know the pixel size
-SURE = 5.0  # standard errors beyond which a stack's contrast is no accident
-READING = 1.0  # milliseconds for each further area of the working box, see estimate
+READING = 3.2  # milliseconds for each further area of the working box, see estimate
 UNEVEN = 0.7  # share of the particles that a plain mean must be worth (as `align` has it)
 
 
@@ -80,7 +79,7 @@ def _title(path: str, source: ParticleSource | None) -> str:
         return path
     form = {forms.RELION30: "RELION 3.0", forms.RELION31: "RELION 3.1 or later", forms.XMIPP: "Xmipp"}
     size = f"{source.pixel_size:g} A/px" if source.pixel_size_known else "unknown pixel size"
-    kind = form.get(source.form, "a bare stack") if source.form in form or source.form is None else source.form
+    kind = "cryoSPARC" if source.cs is not None else form.get(source.form, "a bare stack")
     return f"{path}: {len(source)} particles of {source.box} px, {size} ({kind})"
 
 
@@ -256,7 +255,7 @@ def _check_contrast(source: ParticleSource, facts: ImageFacts, findings: Finding
     used = np.flatnonzero(~facts.blank & np.isfinite(facts.bright))
     if not len(used):
         return
-    found = contrast(float(facts.bright[used].mean()))
+    found = _contrast(facts.bright[used])
     findings.fact("contrast", "cannot be told" if found == "unknown" else f"{found} particles")
     if expected != "auto" and found not in (expected, "unknown"):
         findings.warn(
@@ -270,9 +269,7 @@ def _check_contrast(source: ParticleSource, facts: ImageFacts, findings: Finding
         )
     sides: dict[str, list[str]] = {"bright": [], "dark": []}
     for number, reader in enumerate(source.stacks):
-        values = facts.bright[used[source.stack[used] == number]]
-        if len(values) > 1 and abs(values.mean()) > SURE * values.std(ddof=1) / np.sqrt(len(values)):
-            sides.get(contrast(float(values.mean())), []).append(reader.path)
+        sides.get(_contrast(facts.bright[used[source.stack[used] == number]]), []).append(reader.path)
     if sides["bright"] and sides["dark"]:
         few = min(sides, key=lambda side: len(sides[side]))
         names = ", ".join(sides[few][:3]) + (", ..." if len(sides[few]) > 3 else "")
@@ -281,6 +278,13 @@ def _check_contrast(source: ParticleSource, facts: ImageFacts, findings: Finding
             f"some stacks show bright particles ({len(sides['bright'])}), others dark ones ({len(sides['dark'])}; "
             f"{few}: {names}): bring them to one contrast",
         )
+
+
+def _contrast(bright: np.ndarray) -> str:
+    """The contrast that images (n,) show; see contrast.py."""
+    if not len(bright):
+        return "unknown"
+    return contrast(float(bright.mean()), float(bright.std() / np.sqrt(len(bright))), len(bright))
 
 
 def _check_scale(std: np.ndarray, findings: Findings) -> None:

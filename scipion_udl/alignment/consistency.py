@@ -27,14 +27,14 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
     count = len(particles)
     copies = np.flatnonzero(particles.originals != np.arange(count))
     if len(copies):
-        first = particles.originals[copies[0]]
+        again, first = particles.source.numbers[[copies[0], particles.originals[copies[0]]]]
         warnings.append(
-            f"{len(copies)} of {count} images are in the set more than once (item {copies[0] + 1} is item {first + 1} "
+            f"{len(copies)} of {count} images are in the set more than once (item {again} is item {first} "
             "again): the noise of a copy agrees with itself, which looks like signal. For FRC and resolution each "
             "image counts once; better take the copies out."
         )
     noise = particles.statistics.std[particles.usable]
-    worth = noise.sum() ** 2 / (noise**2).sum() / len(noise)
+    worth = noise.sum() ** 2 / (noise**2).sum() / len(noise) if len(noise) else 1.0
     if worth < FEW:
         warnings.append(
             f"The images differ in scale (their noise by a factor of {np.quantile(noise, 0.99) / np.median(noise):.3g} "
@@ -52,7 +52,7 @@ def consider_views(
     none where all is well)."""
     warnings = []
     used = particles.usable
-    ambiguous = float(alignment.ambiguous[used].mean())
+    ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
     if claim.signal is not False and ambiguous > 0.5 and len(used) > 1:
         warnings.append(
             f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
@@ -91,7 +91,7 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     their contrast transfer. The first principal component of one half of them is looked for in the other half, so that
     noise alone gives nothing; the noise in it is measured on white noise behind the same mask.
     """
-    band = Band(particles.box, BAND, particles.device)
+    band = Band(particles.box, particles.within(BAND), particles.device)
     inside = band.disc.bool()
     root = band.weight.sqrt()[inside]
     ring = band.ring[inside].repeat(2)

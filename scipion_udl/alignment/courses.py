@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
 from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.recipes import PAPER, Recipe, recipe_of
-from scipion_udl.alignment.samples import Samples, TensorSamples, particle_samples
+from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.template import reliable_radii
@@ -39,6 +40,7 @@ from scipion_udl.models.resnet import (
 
 INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
 PUBLISHED_SIZE = 128
+VIEW, VIEWS = 256, 6144  # particles of each of several views, and of all together, that are learned from at most
 SMALLEST_SIZE = 8
 
 
@@ -48,7 +50,7 @@ class Course:
 
     name: of the network in model files; network; objective; samples: what it looks at; items: the particles (or pairs
     of them) that the samples are of, numbers from 0; inputs: what the card is to say of the network's input; words:
-    what it learns from, for the log.
+    what it learns from, for the log; classes: numbers of the classes it learns from, None for one view.
     """
 
     name: str
@@ -58,12 +60,17 @@ class Course:
     items: np.ndarray
     inputs: dict
     words: str
+    classes: list[int] | None = None
 
 
 def course(
-    args: argparse.Namespace, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None = None
+    args: argparse.Namespace,
+    particles: PreparedParticles,
+    known: tuple[nn.Module, ModelCard] | None = None,
+    classes: dict[int, np.ndarray] | None = None,
 ) -> Course:
-    """The training that the command line asks for; known: a trained network to go on from, and its card.
+    """The training that the command line asks for; known: a trained network to go on from, and its card; classes: the
+    particles (from 0) of each class, where these are views to learn from one by one.
 
     args: network, method, recipe, seed, and joint, head, widths, hidden, input_size of the pair networks (None: as the
     recipe has it). Raises UdlError where they do not go together.
@@ -81,6 +88,10 @@ def course(
     if known is not None:
         _check_start(args, known[1])
     torch.manual_seed(args.seed)  # the first weights, too, come from the seed alone
+    if classes is not None:
+        if args.network != "polar":
+            raise UdlError(f"--by-class trains the polar network, not {args.network}: leave --network out.")
+        return _polar_by_class(args, recipe, particles, known, classes)
     return {"polar": _polar, "resnet": _resnet, "matching": _matching}[args.network](args, recipe, particles, known)
 
 
@@ -88,6 +99,9 @@ def _check_start(args: argparse.Namespace, card: ModelCard) -> None:
     kind = card.network.partition("-")[0]
     if kind != args.network:
         raise UdlError(f"{args.model} is a {kind} network: train it on with --network {kind}.")
+    views = card.config.get("views", 1)
+    if views > 1 and not args.by_class:
+        raise UdlError(f"{args.model} is a network of {views} classes: train it on with --by-class, on the same ones.")
     if card.method != args.method and not (kind == "resnet" and args.method == "judl"):
         raise UdlError(f"{args.model} is a {card.method} model: train it on with --method {card.method}.")
     given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(args, name)]
@@ -101,24 +115,59 @@ def _polar(
 ) -> Course:
     _refuse(args, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    seen = bounded(spectra, particles.finest)
     subset = particles.subset(recipe.particles, args.seed)
-    data = particles.all(subset, "spectra", lambda part, values: spectra.of(values, particles.box))
+    data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii(data, args.seed) - 1)
+        reach = particles.within(spectra.r_max) - spectra.r_min + 1
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], args.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
     torch.manual_seed(args.seed)
     name, network = new_network(args.method, spectra)
     objective = PolarObjective(args.method, recipe)
-    words = _words(len(subset), particles, spectra.r_max)
+    words = _words(len(subset), particles, particles.within(spectra.r_max))
     return Course(
         name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words
     )
 
 
-def new_network(method: str, settings: SpectraSettings) -> tuple[str, nn.Module]:
+def _polar_by_class(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    particles: PreparedParticles,
+    known: tuple[nn.Module, ModelCard] | None,
+    classes: dict[int, np.ndarray],
+) -> Course:
+    _refuse(args, "joint", "head", "widths", "hidden", "input_size")
+    numbers = list(classes)
+    if known is not None and known[0].config.get("views", 1) > 1 and known[1].training.get("classes") != numbers:
+        raise UdlError(f"{args.model} was trained on other classes than these {len(numbers)}: leave --model out.")
+    if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
+        raise UdlError(f"{args.model} is a network of one view, these are {len(numbers)} classes: leave --model out.")
+    spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
+    most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
+    chosen = [own[particles.part(own).subset(most, args.seed)] for own in classes.values()]
+    looks = [particles.all(c, "spectra", lambda part, values: seen.of(values, particles.box)) for c in chosen]
+    if known is None:
+        spectra = replace(
+            spectra, r_max=spectra.r_min + reliable_radii([look[:, :reach] for look in looks], args.seed) - 1
+        )
+        looks = [look[:, : spectra.radii] for look in looks]
+    torch.manual_seed(args.seed)
+    name, network = new_network(args.method, spectra, len(numbers))
+    samples = ViewSamples(looks, HELD_OUT, HELD_AT_MOST)
+    items = np.concatenate(chosen)[samples.order.numpy()]
+    objective = PolarObjective(args.method, recipe)
+    words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
+    network = known[0] if known else network
+    return Course(name, network, objective, samples, items, asdict(spectra), words, numbers)
+
+
+def new_network(method: str, settings: SpectraSettings, views: int = 1) -> tuple[str, nn.Module]:
     """(name in model files, network) of polar spectra, by method."""
     if method == "judl":
-        return "polar", PolarNetwork(settings.radii, settings.angles)
+        return "polar", PolarNetwork(settings.radii, settings.angles, views=views)
     return "polar-free", FreeHeadNetwork(settings.radii, settings.angles)
 
 
@@ -130,6 +179,7 @@ def _resnet(
         network, spectra = known[0], known[1].inputs()
     else:
         network, spectra = _new_resnet(args, particles.box, published)
+    spectra = bounded(spectra, particles.finest)
     if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(
             f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
@@ -164,7 +214,7 @@ def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[Pa
 def _matching(
     args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    _refuse(args, "joint", "widths", "hidden")
+    _refuse(args, "joint", "widths", "hidden", "finest")
     if args.head == "difference":
         raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
     shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
@@ -183,7 +233,7 @@ def _matching(
 
 def _refuse(args: argparse.Namespace, *names: str) -> None:
     for name in names:
-        if getattr(args, name):
+        if getattr(args, name, None):
             raise UdlError(f"--{name.replace('_', '-')} is not for the {args.network} network: leave it out.")
 
 

@@ -20,14 +20,17 @@ class ContrastTransfer:
     """Contrast transfer functions of N particles.
 
     defocus: what they are made of; field: side of the box, angstrom; mode: "flipped" (phases were flipped, their
-    transfer is the absolute value), "signed", or "none" (every transfer is 1: the particles are taken as they are).
+    transfer is the absolute value), "signed", or "none" (every transfer is 1: the particles are taken as they are);
+    levels: by box what :meth:`level` gives, of another set that transfers are to be relative to.
     """
 
-    def __init__(self, defocus: Defocus, field: float, mode: str = "flipped") -> None:
+    def __init__(
+        self, defocus: Defocus, field: float, mode: str = "flipped", levels: dict[int, torch.Tensor] | None = None
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"{mode} is none of {', '.join(MODES)}")
         self.defocus, self.field, self.mode = defocus, field, mode
-        self._levels: dict[int, torch.Tensor] = {}
+        self._levels: dict[int, torch.Tensor] = dict(levels or {})
 
     def evaluate(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from typing import Sequence
 
 import matplotlib
 import matplotlib.colors
@@ -228,6 +229,19 @@ def frc_figure(frequency: np.ndarray, frc: np.ndarray, crossing: float | None, u
     return figure
 
 
+def class_frc_figure(frequency: np.ndarray, curves: Sequence[np.ndarray], claimed: Sequence[bool], unit: str) -> Figure:
+    """The half-set FRC (F,) of several classes with the threshold 0.143; those without a claim in another colour."""
+    figure = new_figure(7.4, 3.6)
+    axes = figure.subplots()
+    draw_frc(axes, frequency, np.full(len(frequency), np.nan), 0.143, None, unit)
+    for curve, claim in zip(curves, claimed):
+        axes.plot(frequency, curve, color=BLUE if claim else AMBER, lw=1, alpha=0.6)
+    kinds = {"resolution claimed": BLUE, "none claimed": AMBER}
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in kinds.items()]
+    axes.legend(handles=handles, loc="upper right")
+    return figure
+
+
 def rose_figure(poses: Poses) -> Figure:
     """How the angles of the particles are spread."""
     figure = new_figure(3.5, 3.5)
@@ -254,6 +268,25 @@ def template_figure(template: np.ndarray, frequency: np.ndarray, unit: str) -> F
     figure = new_figure(4.6, 4.9)
     draw_template(figure.subplots(subplot_kw={"projection": "polar"}), template, frequency, unit)
     figure.suptitle("Learned template: the log spectrum that\nthe network turns every particle to", fontsize=10)
+    return figure
+
+
+def templates_figure(
+    templates: np.ndarray, frequency: np.ndarray, unit: str, names: Sequence[str], most: int = 12
+) -> Figure:
+    """What a polar network of several views turns the particles of each to, of ``most`` of them: templates (views,
+    radii, angles); see :func:`draw_template`."""
+    shown = min(most, len(templates))
+    columns = min(4, shown)
+    figure = new_figure(2.6 * columns, 0.5 + 2.8 * -(-shown // columns))
+    panels = figure.subplots(-(-shown // columns), columns, subplot_kw={"projection": "polar"}, squeeze=False).ravel()
+    for axes, template, name in zip(panels, templates, names[:shown]):
+        draw_template(axes, template, frequency, unit)
+        axes.set_title(name, loc="center")
+    for axes in panels[shown:]:
+        axes.set_axis_off()
+    more = "" if shown == len(templates) else f" ({shown} of {len(templates)})"
+    figure.suptitle(f"Learned templates{more}: the log spectra that the network turns particles to", fontsize=10)
     return figure
 
 

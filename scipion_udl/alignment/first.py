@@ -85,6 +85,8 @@ class FirstAverage:
         band = self.circle_band
         if image is not None:
             begin = band.masked(band.crop(image), self.prepared.mask)
+            # A reference of the other contrast fits better inverted.
+            begin = max(begin, -begin, key=lambda start: solver.run(start, 1).likelihood)
         else:
             low = band.radius <= CIRCLE_START
             fits = [

@@ -48,12 +48,14 @@ class HalfRefinement:
     """Sweeps of two halves, then of all particles together.
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
-    place (denoise.py); log: told one line a round.
+    place (denoise.py); log: told one line a round. ``score_weight``: per ring (k_max + 1,), of the averages that the
+    scores of the last round were taken with.
     """
 
     def __init__(self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None]) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
         self.split, self.local, self.log = split, local, log
+        self.score_weight = torch.zeros(self.band.k_max + 1)
 
     def references(self, averages: list[torch.Tensor]) -> list[Reference]:
         """A reference for either half, weighted by what both averages (bands, in about one frame) agree on."""
@@ -85,6 +87,7 @@ class HalfRefinement:
                 settle=number > (1 if len(usable) > LARGE else 2),
             )
             first = None
+            self.score_weight = references[0].ring_weight
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
             averages = self._means(result.sums)
             references = self.references(averages)
@@ -134,6 +137,7 @@ class HalfRefinement:
                 judge=arbiters,
                 settle=True,
             )
+            self.score_weight = arbiters[0].ring_weight
             turn, move = joint.expected_errors(result.sums[0].mean_transfer())
             self.log(
                 f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment import results
+from scipion_udl.alignment import joinable, results
 from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
+from scipion_udl.alignment.class_results import write_classes
+from scipion_udl.alignment.classes import ClassResult, that_teach
+from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
+from scipion_udl.alignment.contrast import inverted_warning
+from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.ranks import Ranks
@@ -23,25 +28,52 @@ from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
-from scipion_udl.alignment.train_command import CHECKPOINT, ENOUGH, MODEL, forget_checkpoint, train_model
+from scipion_udl.alignment.train_command import CHECKPOINT, ENOUGH, MODEL, forget_checkpoint, how_many, train_model
+from scipion_udl.alignment.training import view_of
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model
+from scipion_udl.models.polar import PolarNetwork, PolarView
 
+FIT = 256  # particles that choose among the views of a model, at most
 Inputs = SpectraSettings | SpectrumImageSettings
 
 
 @dataclass
 class Guide:
     """What tells the particles' angles: a network (None: every angle is searched) and its input; training: the summary
-    of the training in this run, history: its epochs, both None where there was none."""
+    of the training in this run, history: its epochs, both None where there was none; classes: numbers of the classes
+    that it was trained on in this run."""
 
-    network: nn.Module | None
+    network: nn.Module | PolarView | None
     inputs: Inputs
     training: dict | None = None
     history: list[dict] | None = None
+    classes: list[int] | None = None
+
+    @property
+    def view(self) -> int | None:
+        """Which view (from 0) of a network of several this is of, None for all of it."""
+        return self.network.number if isinstance(self.network, PolarView) else None
+
+    def of(self, run: Run, number: int | None = None) -> Guide:
+        """What tells the angles of the run's particles, all of one view or class. A network of several views gives the
+        one that it was trained on for class ``number`` in this run, or else the one that fits these particles best."""
+        if self.classes is not None:
+            known = number in self.classes
+            return replace(self, network=view_of(self.network, self.classes.index(number)) if known else None)
+        if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
+            return self
+        particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        if not len(particles.usable):  # nothing is asked of it
+            return replace(self, network=None)
+        subset = particles.subset(FIT, run.args.seed)
+        spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
+        best = run.team.by_first(lambda: self.network.best_view(spectra))
+        run.say(f"View {best + 1} of the model's {self.network.views} fits best")
+        return replace(self, network=self.network.view(best))
 
 
 def align(args: argparse.Namespace) -> None:
@@ -54,18 +86,27 @@ def align(args: argparse.Namespace) -> None:
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
         team.by_first(lambda: forget_checkpoint(out, args))
+        classes = class_members(run.source) if args.by_class else None
         reference = _reference(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         run.use_contrast()
-        guide = _guide(run)
-        outcome = align_set(run, guide, settings, reference)
+        guide = _guide(run, classes)
+        if classes is None:
+            own = guide.of(run)
+            outcome = align_set(run, own, settings, reference)
+        else:
+            outcome = align_classes(run, guide, settings, classes)
         run.note_contrast()
-        if outcome is None:
+        if not team.first:
             return
-        results.write_alignment(run, outcome, guide.training, guide.history)
+        if classes is None:
+            text = results.write_alignment(run, outcome, guide.training, guide.history)
+            joinable.remember(outcome, settings.max_shift, own.view)
+        else:
+            text = write_classes(run, outcome, guide.training, guide.history)
         _end(run)
-        print(results.alignment_text(run, outcome, out.path))
+        print(text)
 
 
 def align_set(
@@ -75,12 +116,14 @@ def align_set(
     process get None. reference: (D, D), to bring the average onto."""
     particles = run.particles
     aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
-    alignment = _one(run) if len(particles.usable) == 1 else aligner.run(reference)
-    averages = _average(run, alignment)
+    alignment = aligner.run(reference) if len(particles.usable) > 1 else _as_it_is(run)
+    if aligner.inverted:
+        run.warn(inverted_warning(run.args.reference))
+    averages = averages_of(run, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
         return None
-    claim, frc = _claim(run, alignment, averages, guide.network is not None)
+    claim, frc = claim_of(run, alignment, averages, guide.network is not None)
     if claim.signal is not None:
         claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
     if claim.signal is False:
@@ -89,6 +132,24 @@ def align_set(
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
+
+
+def align_classes(
+    run: Run, guide: Guide, settings: AlignSettings, classes: dict[int, np.ndarray]
+) -> list[ClassResult]:
+    """Align each class by itself; classes: the particles (from 0) of each. By ascending number, what came of them; of a
+    team, all but the first process get none."""
+    done = []
+    # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
+    order = sorted(classes, key=lambda number: (-len(classes[number]), number))
+    for place, number in enumerate(order, 1):
+        own = classes[number]
+        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
+        part = run.part(own, f"Class {number}")
+        outcome = align_set(part, guide.of(part, number), settings)
+        if outcome is not None:
+            done.append(ClassResult.of(number, own, outcome))
+    return sorted(done, key=lambda result: result.number)
 
 
 def _end(run: Run) -> None:
@@ -101,6 +162,8 @@ def _end(run: Run) -> None:
 def _reference(run: Run) -> np.ndarray | None:
     if not run.args.reference:
         return None
+    if run.args.by_class:
+        raise UdlError("--reference is one image, but --by-class makes an average a class: leave out one of them.")
     image, _ = read_image(run.args.reference)
     if image.shape[-1] != run.source.box:
         raise UdlError(
@@ -122,14 +185,15 @@ def _max_shift(run: Run) -> float:
     return 0.1 * box if wanted is None else float(wanted)
 
 
-def _guide(run: Run) -> Guide:
+def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     """A network that is loaded, continued, or trained now; none for a few particles without a model."""
     args, out = run.args, run.out
     if args.model:
-        network, card = _load(run, args.model)
+        network, card = load_network(run, args.model)
         run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
         return Guide(network, card.inputs())
-    usable = len(run.particles.usable)
+    teaching = None if classes is None else that_teach(run, classes)
+    usable = how_many(run, teaching)
     if usable < ENOUGH:
         if args.no_refine:
             raise UdlError(
@@ -144,16 +208,17 @@ def _guide(run: Run) -> Guide:
         return Guide(None, SpectraSettings.for_box(run.particles.box))
     if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
         run.say("Going on with the model that was trained before")
-        network, card = _load(run, out.final(MODEL))
+        network, card = load_network(run, out.final(MODEL))
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
-        return Guide(network, card.inputs(), card.training, history)
-    result, card = train_model(run, None)
+        return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
+    result, card = train_model(run, None, teaching)
     run.method = card.method
     out.publish("training.csv", MODEL)  # now, so that a stopped run goes on from here
-    return Guide(result.network, card.inputs(), result.summary, result.history)
+    return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
 
 
-def _load(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+    """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
     network, card = load_model(path, run.device)
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.inputs() is None:
@@ -162,9 +227,12 @@ def _load(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
     return network, card
 
 
-def _one(run: Run) -> Alignment:
-    """A single particle: nothing to align it to."""
-    run.warn("One particle has nothing to be aligned to: it is left as it is.")
+def _as_it_is(run: Run) -> Alignment:
+    """A single particle has nothing to be aligned to; constant images neither."""
+    if len(run.particles.usable):
+        run.warn("One particle has nothing to be aligned to: it is left as it is.")
+    else:
+        run.warn("All its images are constant: they are left as they are.")
     n = len(run.source)
     nothing = np.zeros(n)
     return Alignment(
@@ -180,22 +248,22 @@ def _one(run: Run) -> Alignment:
     )
 
 
-def _average(run: Run, alignment: Alignment) -> Averages:
-    """The last pass: averages, and the aligned stack where it is asked for."""
+def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
+    """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
     args, particles = run.args, run.particles
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
-    if not args.write_stack:
-        return average_particles(particles, *poses, alignment.half)
+    if not args.write_stack or args.by_class:  # of classes, one of all particles is written at the end
+        return average_particles(particles, *poses, alignment.half, scale=scale)
 
     def with_stack() -> Averages:
         path = run.out.scratch("aligned.mrcs")
         with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
-            return average_particles(particles, *poses, alignment.half, stack.write)
+            return average_particles(particles, *poses, alignment.half, stack.write, scale)
 
     return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
+def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
     """What may be said of the resolution, and the FRC of the halves per Fourier ring."""
     source, particles = run.source, run.particles
     radius = particles.mask_radius * particles.scale
@@ -203,6 +271,8 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, learned: bool) ->
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
-    if not learned and len(particles.usable) < ENOUGH:
+    # What was trained on these particles, too, is no witness for a few of them.
+    if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
-    return claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius), frc
+    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+    return claim, frc

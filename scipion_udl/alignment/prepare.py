@@ -41,7 +41,8 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    bright: mean of the disc minus the background, in units of the background's standard deviation.
+    bright: mean of the disc minus the background, in units of the background's standard deviation, over ``heard``
+    particles; bright_error: its standard error.
     """
 
     mean: np.ndarray
@@ -49,6 +50,8 @@ class Scan:
     blank: np.ndarray
     noise: torch.Tensor
     bright: float
+    bright_error: float
+    heard: int
 
 
 class PreparedParticles:
@@ -57,8 +60,9 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
-    known and to be made use of. Progress is told to ``report`` (stage, done, total). ``team``: the processes that share
-    the passes over all particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
+    known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit.
+    Progress is told to ``report`` (stage, done, total). ``team``: the processes that share the passes over all
+    particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
     Raises UdlError for a box below SMALLEST_BOX.
     """
 
@@ -79,6 +83,7 @@ class PreparedParticles:
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
         self.contrast: ContrastTransfer | None = None
+        self.finest: int | None = None
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
@@ -103,6 +108,15 @@ class PreparedParticles:
         if self._scan is None:
             self.scan()
         return self._scan
+
+    @property
+    def k_max(self) -> int:
+        """The finest Fourier ring of the working box that particles are compared up to."""
+        return self.within(round(0.45 * self.box))
+
+    def within(self, ring: int) -> int:
+        """A Fourier ring, or ``finest`` where that is less."""
+        return ring if self.finest is None else min(ring, self.finest)
 
     @property
     def usable(self) -> np.ndarray:
@@ -202,10 +216,11 @@ class PreparedParticles:
         times = Counter(names)
         if len(times) < len(names):  # stacks of one name in several folders: there the folder counts
             names = [whole if times[name] > 1 else name for name, whole in zip(names, self.source.names)]
-        return np.array(
-            [int.from_bytes(hashlib.blake2b(f"{seed}:{n}".encode(), digest_size=8).digest(), "big") for n in names],
-            np.uint64,
-        )
+        return _numbers(names, seed)
+
+    def halves_by_name(self) -> np.ndarray:
+        """0 or 1 for every particle, int64 (N,), by its image name alone: whatever else is in the set."""
+        return (_numbers([_short(name) for name in self.source.names], 0) % 2).astype(np.int64)
 
     def whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of the working box of images (n, D, D) with this background, (n,) each,
@@ -214,10 +229,12 @@ class PreparedParticles:
         coefficients = to_fourier((images - mean) / std)
         return resize(coefficients * self._filter, self.source.box, self.box)
 
-    def scan(self) -> Scan:
+    def scan(self, given: torch.Tensor | None = None) -> Scan:
         """Read every particle once and measure background, noise spectrum and blank images.
 
-        Raises UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
+        given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
+        set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
+        constant (the source raises it for NaN, inf and truncated files).
         """
         d, n = self.source.box, len(self)
         disc = soft_disc(d, min(self.mask_radius * self.scale, d / 2 - 2), max(2.0, 0.04 * d), self.device)
@@ -225,7 +242,7 @@ class PreparedParticles:
         mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
-        bright, heard = 0.0, 0
+        bright, square, heard = 0.0, 0.0, 0
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
@@ -241,17 +258,22 @@ class PreparedParticles:
             power = to_fourier(normal * outside).abs().pow(2).sum(0)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
             bright += float((normal * disc).double().sum() / disc.sum())
+            square += float(((normal * disc).double().sum((-2, -1)) / disc.sum()).square().sum())
             heard += len(normal)
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
-        bright, heard = self.team.total(torch.tensor([bright, heard], dtype=torch.float64)).tolist()
-        if blank.all():
+        bright, square, heard = self.team.total(torch.tensor([bright, square, heard], dtype=torch.float64)).tolist()
+        if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
         noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
-        self._scan = Scan(mean, std, blank, noise, bright / max(heard, 1))
+        noise = noise if given is None else given.to(noise)
+        heard = max(heard, 1)
+        bright, square = bright / heard, square / heard
+        error = (max(square - bright**2, 0) / heard) ** 0.5
+        self._scan = Scan(mean, std, blank, noise, bright, error, int(heard))
         self._filter = _whitening(noise)[ring]
         return self._scan
 
@@ -265,6 +287,12 @@ def _short(name: str) -> str:
     """An image name without its folders: what stays when a project is moved."""
     number, _, file = name.rpartition("@")
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
+
+
+def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
+    """A pseudo-random number (uint64) for every name."""
+    digests = (hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names)
+    return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
 
 
 def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

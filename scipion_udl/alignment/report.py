@@ -22,6 +22,17 @@ EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a parti
 
 
 @dataclass
+class ClassEntry:
+    """A class as the page shows it. figures: its entry among the classes of summary.json; before, after: (D, D) float,
+    plain means of its particles as they came and aligned; frc: (F,) of its halves."""
+
+    figures: dict
+    before: np.ndarray
+    after: np.ndarray
+    frc: np.ndarray
+
+
+@dataclass
 class ReportData:
     """Everything the page shows, as plain data.
 
@@ -32,12 +43,13 @@ class ReportData:
     poses: of N particles; score: (N,) float, a correlation, higher is better; ambiguous: (N,) bool, the two candidates
     180 degrees apart could not be told apart; examples: (label, score, image as it came (D, D), aligned image (D, D)),
     any order: the page sorts them by score and shows the upper half as the best; outlier: (N,) bool, the score lies far
-    below those of the others, None where nobody asked.
+    below those of the others, None where nobody asked; classes: where each class was aligned by itself, in ascending
+    order; then averages and frc are theirs (None here).
     """
 
     summary: dict
-    average_before: np.ndarray
-    average_after: np.ndarray
+    average_before: np.ndarray | None
+    average_after: np.ndarray | None
     frc: tuple[np.ndarray, np.ndarray] | None
     frc_independent: bool
     training: list[dict] | None
@@ -46,6 +58,7 @@ class ReportData:
     ambiguous: np.ndarray
     examples: list[tuple[str, float, np.ndarray, np.ndarray]] = field(default_factory=list)
     outlier: np.ndarray | None = None
+    classes: list[ClassEntry] = field(default_factory=list)
 
     @property
     def pixel_size(self) -> float:
@@ -82,8 +95,7 @@ def build_page(data: ReportData) -> str:
     """The whole page as text."""
     with figures.style():
         sections = [
-            _averages(data),
-            _resolution(data),
+            *([_classes(data), _class_resolution(data)] if data.classes else [_averages(data), _resolution(data)]),
             _spread(data),
             _gallery(data),
             _training(data),
@@ -161,7 +173,9 @@ def _plot(figure: figures.Figure, name: str, title: str, caption: str, width: st
 
 def _header(data: ReportData, name: str) -> str:
     s = data.summary
-    facts = [f"{_count(len(data.poses))} particles", f"box {s.get('box', data.average_after.shape[-1])} px"]
+    facts = [f"{_count(len(data.poses))} particles"]
+    facts += [f"{_count(len(data.classes))} classes"] if data.classes else []
+    facts += [f"box {s['box']} px"] if "box" in s else []
     facts.append(f"{data.pixel_size:.4g} Å per pixel" if data.pixel_size_known else "pixel size unknown")
     model = str(s.get("model") or "")
     if model == "trained here":
@@ -198,15 +212,9 @@ def _tiles(data: ReportData) -> str:
     rms = s.get("shift_rms")
     rms = float(np.sqrt((data.poses.shift**2).sum(1).mean())) if rms is None else float(rms)
     ambiguous = int(np.count_nonzero(data.ambiguous))
-    resolution = s.get("resolution")
-    halves = "halves refined apart" if data.frc_independent else "halves not independent"
     tiles = [
-        ("Particles", _count(n), "aligned"),
-        (
-            "Resolution",
-            f"{float(resolution):.3g} <small>{data.unit}</small>" if resolution else "<small>none claimed</small>",
-            f"half-set FRC at 0.143, {halves}" if resolution else "see below",
-        ),
+        ("Particles", _count(n), f"in {_count(len(data.classes))} classes" if data.classes else "aligned"),
+        ("Resolution", *_resolution_tile(data)),
         ("Mean score", f"{float(np.mean(data.score)):.3f}", "correlation with the average; higher is better"),
         ("Ambiguous", f"{_count(ambiguous)} <small>{_share(ambiguous, n)}</small>", "cannot be told from 180° turned"),
         *_outlier_tile(data),
@@ -225,6 +233,21 @@ def _tiles(data: ReportData) -> str:
     ) + "</div>"
 
 
+def _resolution_tile(data: ReportData) -> tuple[str, str]:
+    """The number and what it means."""
+    resolution = data.summary.get("resolution")
+    halves = "halves refined apart" if data.frc_independent else "halves not independent"
+    if resolution:
+        return f"{float(resolution):.3g} <small>{data.unit}</small>", f"half-set FRC at 0.143, {halves}"
+    claimed = [float(entry.figures["resolution"]) for entry in data.classes if entry.figures.get("resolution")]
+    if not claimed:
+        return "<small>none claimed</small>", "see below"
+    return (
+        f"{float(np.median(claimed)):.3g} <small>{data.unit}</small>",
+        f"median of the {len(claimed)} classes that claim one, {min(claimed):.3g} to {max(claimed):.3g}",
+    )
+
+
 def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
     if data.outlier is None:
         return []
@@ -233,14 +256,15 @@ def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
     return [("Outliers", f"{_count(count)} <small>{share}</small>", "score far below the others")]
 
 
-def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool) -> str:
-    """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width."""
+def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160) -> str:
+    """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width; without the bar it
+    is a small one, of ``largest`` pixels a side at most."""
     box = image.shape[-1]
     scale = ""
     if bar and data.pixel_size_known:
         length = figures.nice_length(box * data.pixel_size / 3.5)
         scale = f'<div class="bar" style="width:{100 * length / (box * data.pixel_size):.2f}%">{length:g} Å</div>'
-    uri = figures.to_png(image, *((480, 1024) if bar else (0, 160)))
+    uri = figures.to_png(image, *((480, 1024) if bar else (0, largest)))
     return f'<div class="frame"><img src="{uri}" alt="{_text(alt)}">{scale}</div>'
 
 
@@ -256,6 +280,48 @@ def _averages(data: ReportData) -> str:
     )
     lead = "The same particles, the same mean, before and after the alignment. Each image in its own grey scale."
     return _section("Average", lead, f'<div class="pair">{body}</div>')
+
+
+def _classes(data: ReportData) -> str:
+    """The average of every class before and after."""
+    lead = "Every class was aligned by itself. The plain mean of its particles as they came and aligned, each image " \
+        "in its own grey scale."
+    body = "".join(_class(entry, data) for entry in data.classes)
+    return _section("Classes", lead, f'<div class="gallery classes">{body}</div>')
+
+
+def _class(entry: ClassEntry, data: ReportData) -> str:
+    f = entry.figures
+    name = f"Class {f['class']}"
+    pictures = "".join(
+        _frame(image, data, f"{name} {when} alignment", bar=False, largest=256)
+        for image, when in ((entry.before, "before"), (entry.after, "after"))
+    )
+    resolution = f.get("resolution")
+    facts = [
+        f"{_count(f['particles'])} particle{'' if f['particles'] == 1 else 's'}",
+        f"{float(resolution):.3g} {data.unit}" if resolution else "no resolution claimed",
+        f"score {float(f['score_mean']):.3f}",
+    ]
+    facts += [f"{_count(f[key])} {key}" for key in ("ambiguous", "outliers") if f.get(key)]
+    warnings = "".join(f'<div class="mark">{_text(warning)}</div>' for warning in f.get("warnings") or [])
+    caption = f"<b>{_text(name)}</b> {_text(' · '.join(facts))}{warnings}"
+    return f'<figure><div class="two">{pictures}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def _class_resolution(data: ReportData) -> str:
+    claimed = [bool(entry.figures.get("resolution")) for entry in data.classes]
+    rings = np.arange(1, len(data.classes[0].frc) + 1)
+    frequency = rings / (float(data.summary["box"]) * data.pixel_size)
+    figure = figures.class_frc_figure(frequency, [entry.frc for entry in data.classes], claimed, data.unit)
+    caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, the " \
+        "halves of that class no longer agree. frc.csv has the curves as numbers."
+    claim = f'<div class="claim{"" if any(claimed) else " none"}">{sum(claimed)} of {len(claimed)} classes</div>' \
+        "<p>claim a resolution. classes.csv says for each why, or why not.</p>"
+    lead = "How far the averages of two halves of each class, refined apart from each other, agree by Fourier ring " \
+        "correlation (FRC)."
+    plot = _plot(figure, "frc", "Half-set FRC of each class", caption)
+    return _section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 
 
 def _resolution(data: ReportData) -> str:
@@ -366,7 +432,7 @@ NAMES = {
 }
 UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°"}
 SHARES = {"within_5_degrees", "angles_sure"}
-NOT_LISTED = {"pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
+NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
 
 
 def _value(key: str, value: object, unit: str) -> str:
@@ -407,7 +473,7 @@ def _numbers(data: ReportData) -> str:
     left = _table("This run", listed, data.unit)
     right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
     right += _table("Training", s.get("training") or {}, data.unit)
-    right += _files(trained=bool(data.training))
+    right += _files(bool(data.training), bool(data.classes))
     notes = "".join(f"<li>{_text(n)}</li>" for n in s.get("notes") or [])
     body = f'<div class="tables">{left}<div>{right}</div></div>'
     if notes:
@@ -415,15 +481,22 @@ def _numbers(data: ReportData) -> str:
     return _section("Numbers", "As in summary.json beside this page.", body)
 
 
-def _files(trained: bool) -> str:
+def _files(trained: bool, by_class: bool) -> str:
     """What lies beside the page."""
-    files = {
-        "aligned.star aligned.xmd": "poses and scores, for RELION and for Xmipp",
+    of_one = {
         "average.mrcs": "the average shown above",
         "average_weighted.mrcs": "the average filtered by the FRC",
         "half1.mrcs half2.mrcs": "the averages of the two halves",
         "frc.csv": "the FRC curve as numbers",
     }
+    of_classes = {
+        "averages.mrcs": "the averages shown above, one image a class in this order",
+        "averages_before.mrcs averages_weighted.mrcs": "the same before the alignment, and filtered by the FRC",
+        "classes.csv": "a row a class: particles, resolution, score",
+        "frc.csv": "the FRC curves as numbers",
+    }
+    files = {"aligned.star aligned.xmd": "poses and scores, for RELION and for Xmipp"}
+    files |= of_classes if by_class else of_one
     if trained:
         files |= {"model.safetensors": "the trained network", "training.csv": "the training curve as numbers"}
     rows = "".join(

@@ -136,14 +136,17 @@ def cautious_frc(frc: np.ndarray, independent: np.ndarray) -> np.ndarray:
     return lowest
 
 
-def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float, mask_radius: float) -> Claim:
+def claim_resolution(
+    frc: np.ndarray, box: int, pixel_size: float, shared: float, mask_radius: float, finest: int | None = None
+) -> Claim:
     """The resolution that two halves support.
 
     frc: per ring, of averages refined apart from each other; shared: the Fourier ring (pixels) up to which the halves
     had a common start, where agreement proves nothing; mask_radius: pixels. A common signal is one whose FRC beyond the
     shared rings stays clear of what noise gives: the mean of the next rings against its standard deviation, the number
     of independent coefficients in the masked area counted. The resolution is where the cautious FRC of the rings beyond
-    the shared ones (:func:`cautious_frc`) falls to CLAIM.
+    the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than the ring ``finest``, beyond which nothing
+    was compared (None: no limit); that they agree there too is all the better.
     """
     first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
     beyond = np.asarray(frc, np.float64)[first:]
@@ -162,13 +165,16 @@ def claim_resolution(frc: np.ndarray, box: int, pixel_size: float, shared: float
             "mixed, or too few for their noise; no resolution is claimed, and neither poses nor average are to be "
             "relied on.",
         )
-    resolution = box * pixel_size / (first + _falls_to(cautious_frc(beyond, independent), CLAIM))
-    return Claim(
-        True,
-        float(resolution),
-        f"The FRC of two halves aligned apart from each other, averaged over neighbouring rings less its scatter, "
-        f"falls to {CLAIM} at {resolution:.1f} A; their common start was low-passed at {limit:.1f} A.",
-    )
+    ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)
+    what = "The FRC of two halves aligned apart from each other, averaged over neighbouring rings less its scatter,"
+    start = f"their common start was low-passed at {limit:.1f} A."
+    if finest is not None and ring > finest:
+        resolution = box * pixel_size / finest
+        note = f"{what} stays above {CLAIM} beyond {resolution:.1f} A, and nothing finer was compared; {start}"
+    else:
+        resolution = box * pixel_size / ring
+        note = f"{what} falls to {CLAIM} at {resolution:.1f} A; {start}"
+    return Claim(True, float(resolution), note)
 
 
 def _falls_to(curve: np.ndarray, level: float) -> float:

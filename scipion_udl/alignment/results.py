@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
@@ -60,13 +63,6 @@ def read_history(path: str) -> list[dict] | None:
         return None
 
 
-def contrast(bright: float) -> str:
-    """The contrast of particles, from the mean of the disc over the background in its standard deviations."""
-    if abs(bright) < 0.01:
-        return "unknown"
-    return "bright" if bright > 0 else "dark"
-
-
 def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
     """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
     if not (run.args.correntropy or run.args.authors_xmd):
@@ -100,22 +96,28 @@ class Outcome:
     def figures(self) -> dict:
         """What summary.json says of it."""
         alignment, claim, used = self.alignment, self.claim, self.run.particles.usable
+        median, deviation = score_spread(alignment.score[used])
         return {
             "signal_found": claim.signal,
             "resolution": claim.resolution,
             "resolution_note": claim.note,
             "angles_sure": claim.sure,
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
+            "score_median": median,
+            "score_mad": deviation,
             "ambiguous": int(alignment.ambiguous[used].sum()),
             "outliers": int(alignment.outlier.sum()),
-            "contrast": contrast(self.run.particles.statistics.bright),
+            "contrast": contrast_of(self.run.particles.statistics),
             "shared_ring": alignment.shared,
             "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }
 
 
-def write_alignment(run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None) -> None:
-    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder."""
+def write_alignment(
+    run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None, **more: object
+) -> str:
+    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder; returns the screen's
+    summary. more: goes into summary.json as it is."""
     out, source, averages = run.out, run.source, outcome.averages
     write_poses(run, outcome.alignment, outcome.alike)
     images = {
@@ -128,9 +130,10 @@ def write_alignment(run: Run, outcome: Outcome, training: dict | None, history: 
     for name, image in images.items():
         write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
     _write_frc(out.scratch("frc.csv"), outcome.frc, source.box * source.pixel_size)
-    figures = _summary(run, outcome, training)
+    figures = _summary(run, outcome, training) | more
     write_json(out.scratch("summary.json"), figures)
     _write_report(run, figures, outcome, history)
+    return alignment_text(run, outcome, out.path)
 
 
 def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> None:
@@ -147,6 +150,7 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         optics,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,
+        cs=out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -156,10 +160,20 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
 
 def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
     """frc.csv: frequency (1/A), resolution (A), FRC of the halves; field: box x pixel size, A."""
+    write_csv(path, ["frequency", "resolution", "frc"], frc_rows(frc, field))
+
+
+def frc_rows(frc: np.ndarray, field: float) -> list[list[str]]:
+    """frequency (1/A), resolution (A) and FRC of each ring from 1; field: box x pixel size, A."""
+    return [[f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc))]
+
+
+def write_csv(path: str, header: list[str], rows: Iterable[list]) -> None:
+    """A table with commas."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["frequency", "resolution", "frc"])
-        writer.writerows([f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc)))
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
@@ -170,39 +184,50 @@ def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
 
 
 def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
-    alignment, used = outcome.alignment, run.particles.usable
-    offset = alignment.poses.shift[used] - alignment.poses.shift[used].mean(0)
+    alignment, used = outcome.alignment, _shown(run)
     return alignment_summary(
         run,
         training,
         **outcome.figures(),
-        shift_rms=float(np.sqrt((offset**2).sum(1).mean())),
+        shift_rms=shift_rms([alignment.poses.shift[used]]),
         searched=alignment.searched,
         network_only=_network_figures(alignment),
     )
 
 
+def _shown(run: Run) -> np.ndarray:
+    """The particles that figures are of: those with an image, all where there is none."""
+    usable = run.particles.usable
+    return usable if len(usable) else np.arange(len(run.source))
+
+
+def shift_rms(sets: list[np.ndarray]) -> float:
+    """How far particles lie from the centre of their set, root mean square; of shifts (n, 2) of each set, pixels."""
+    offset = np.concatenate([shift - shift.mean(0) for shift in sets if len(shift)])
+    return float(np.sqrt((offset**2).sum(1).mean()))
+
+
 def _network_figures(alignment: Alignment) -> dict:
     """How far the network's angles were from the final ones, modulo 180 degrees; empty without a network."""
     known = np.flatnonzero(np.isfinite(alignment.network_angle))
-    if not len(known) or alignment.half_poses is None:
+    if len(known) < 2 or alignment.half_poses is None:
         return {}
     angle = type(alignment.poses)(alignment.network_angle[known])
     errors = np.abs(pose_errors(angle, alignment.poses[known], 180.0).rotation)
     return {"median_change": float(np.median(errors)), "within_5_degrees": float((errors < 5).mean())}
 
 
-def examples(outcome: Outcome, count: int = 6) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
-    """The particles with the ``count`` best and worst scores, as the report shows them."""
+def examples(run: Run, alignment: Alignment) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
+    """The particles with the best and the worst scores, as the report shows them."""
     from scipion_udl.alignment.report import example_indices  # matplotlib takes a second
 
-    run, alignment = outcome.run, outcome.alignment
-    used = run.particles.usable
-    chosen = used[example_indices(alignment.score[used], count)]
+    used = _shown(run)
+    chosen = used[example_indices(alignment.score[used])]
     before = run.source.read(chosen)
     fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
     after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
-    return [(f"item {i + 1}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)]
+    numbers = run.source.numbers
+    return [(f"item {numbers[i]}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)]
 
 
 def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict] | None) -> None:
@@ -221,12 +246,40 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
         score=alignment.score,
         ambiguous=alignment.ambiguous,
         outlier=alignment.outlier,
-        examples=examples(outcome),
+        examples=examples(run, alignment),
     )
     write_report(run.out.scratch("report.html"), data)
 
 
-def _count(warnings: list[str]) -> list[str]:
+def write_class_report(
+    run: Run, figures: dict, entries: list[tuple[dict[str, np.ndarray], np.ndarray]], alignment: Alignment,
+    history: list[dict] | None,
+) -> None:
+    """report.html of classes: (images before and after, FRC of the halves) of each, in the order of figures["classes"];
+    alignment: of all particles."""
+    from scipion_udl.alignment.report import ClassEntry, ReportData, write_report  # matplotlib takes a second
+
+    data = ReportData(
+        summary=figures,
+        average_before=None,
+        average_after=None,
+        frc=None,
+        frc_independent=True,
+        training=history,
+        poses=alignment.poses,
+        score=alignment.score,
+        ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
+        examples=examples(run, alignment),
+        classes=[
+            ClassEntry(one, images["before"], images["after"], frc[1:])
+            for one, (images, frc) in zip(figures["classes"], entries)
+        ],
+    )
+    write_report(run.out.scratch("report.html"), data)
+
+
+def count_warnings(warnings: list[str]) -> list[str]:
     """The line that reminds of warnings, which the log has told in full."""
     return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
 
@@ -248,10 +301,14 @@ def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, uni
     from scipion_udl.alignment import figures  # matplotlib takes a second
 
     spectra = card.inputs()
-    template = (network.template * network.radial_weight[:, None]).detach().cpu().numpy()
+    templates = (network.template * network.radial_weight[..., None]).detach().cpu().numpy()
     frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
     with figures.style():
-        figures.template_figure(template, frequency, unit).savefig(path, dpi=150)
+        if network.views > 1:
+            names = [f"class {number}" for number in card.training["classes"]]
+            figures.templates_figure(templates, frequency, unit, names).savefig(path, dpi=150)
+        else:
+            figures.template_figure(templates, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
@@ -280,16 +337,16 @@ def training_text(
         f"Held-out loss       {training['validation']:.4f}",
         *_true_errors(training, history or [], of_pairs),
     ]
-    return "\n".join([*lines, *_count(warnings)])
+    return "\n".join([*lines, *count_warnings(warnings)])
 
 
 def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     """The screen's summary of `align`."""
-    alignment, claim, used = outcome.alignment, outcome.claim, run.particles.usable
+    alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
     network = _network_figures(alignment)
     lines = [
         "",
-        f"Particles           {len(run.source)} ({len(used)} with an image)",
+        f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
         f"Outliers            {int(alignment.outlier.sum())} score far below the others",
@@ -302,4 +359,4 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
             f"{network['within_5_degrees']:.1%} within 5"
         )
     lines += [f"Results             {path}/report.html, aligned.star, aligned.xmd, average.mrcs"]
-    return "\n".join([*lines, *_count(run.warnings)])
+    return "\n".join([*lines, *count_warnings(run.warnings)])

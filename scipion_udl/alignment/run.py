@@ -11,7 +11,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from scipion_udl.alignment.contrast import contrast_warning
 from scipion_udl.alignment.device import choose_device, describe
+from scipion_udl.alignment.finest import limit_resolution
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
@@ -54,6 +56,10 @@ class Run:
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
         report = self.progress.show if self.team.first else None
         self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, report, self.team)
+        note = limit_resolution(self.particles, getattr(args, "finest", None))
+        if note:
+            self.say(note)
+            self.notes.append(note)
 
     def part(self, indices: np.ndarray, name: str) -> Run:
         """The same command for the particles ``indices`` (from 0) alone, with warnings of its own; what it says is
@@ -87,15 +93,18 @@ class Run:
             error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
             self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
 
-    def scan(self) -> None:
-        """The first look through the set, with its warnings."""
-        statistics = self.particles.scan()
+    def scan(self, noise: torch.Tensor | None = None) -> None:
+        """The first look through the set, with its warnings; noise: see :meth:`PreparedParticles.scan`."""
+        statistics = self.particles.scan(noise)
         blank = np.flatnonzero(statistics.blank)
         if len(blank):
             self.warn(
                 f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
                 "they are kept with pose 0 and score 0."
             )
+        odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
+        if odd:
+            self.warn(odd)
 
     def use_contrast(self) -> TransferChoice:
         """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.

@@ -9,15 +9,21 @@ import torch
 
 from scipion_udl.alignment.prepare import PreparedParticles
 
+HELD_OUT = 0.2  # share of what a training looks at
+HELD_AT_MOST = 512
 IN_MEMORY = 256 << 20  # bytes: what a training holds at most
 READ = 1024  # particles of a training that are held where the others are read anew
 
 
 class Samples:
-    """N inputs of a training; ``known``: a tensor of the first of them, which is held."""
+    """N inputs of a training; ``known``: a tensor of the first of them, which is held. ``view``: (N,) int64, of inputs
+    of several views the number (from 0) of each one's, None of one view; ``held_out``: how many of the first inputs are
+    not to be learned from, None where that is open."""
 
     def __init__(self, known: torch.Tensor, count: int) -> None:
         self.known, self._count = known, count
+        self.view: torch.Tensor | None = None
+        self.held_out: int | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -36,6 +42,21 @@ class TensorSamples(Samples):
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         """The rows of each part."""
         return (self.known[part.to(self.known.device)] for part in parts)
+
+
+class ViewSamples(TensorSamples):
+    """Inputs of several views, in memory: ``share`` of each view's come first, as what is held out, at most ``most`` of
+    all. views: a tensor (n, ...) for each. ``order``: (N,), where each input stood in all views one after the other."""
+
+    def __init__(self, views: Sequence[torch.Tensor], share: float, most: int) -> None:
+        counts = [len(inputs) for inputs in views]
+        held = [max(2, min(round(share * count), most // len(counts))) for count in counts]
+        place = torch.cat([torch.arange(count) for count in counts])
+        view = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        inner = place >= torch.tensor(held)[view]
+        self.order = torch.argsort(inner.long(), stable=True)
+        super().__init__(torch.cat(list(views))[self.order.to(views[0].device)])
+        self.view, self.held_out = view[self.order], sum(held)
 
 
 class ParticleSamples(Samples):

@@ -7,6 +7,7 @@ particle; the start with the best objective wins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,25 +61,32 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     return TemplateFit(template, weight, turns[:, best] % 180, history)
 
 
-def reliable_radii(spectra: torch.Tensor, seed: int, least: int = 7, threshold: float = 0.4) -> int:
+def reliable_radii(views: Sequence[torch.Tensor], seed: int, least: int = 7, threshold: float = 0.4) -> int:
     """How many radii, counted from the innermost, carry a common signal: the band a network may look at.
 
-    Two halves of the spectra (N, radii, angles) get a template each, on their own; the templates are turned onto each
-    other, and the band ends where their agreement (smoothed over three radii) first falls below ``threshold``; the
-    innermost radii may be empty in a view. In noise that is at once; then ``least`` radii are kept.
+    views: the spectra (N, radii, angles) of each view, 4 or more. Two halves of them get a template each, on their own;
+    the templates are turned onto each other, and the band ends where their agreement (over all views, smoothed over
+    three radii) first falls below ``threshold``; the innermost radii may be empty in a view. In noise that is at once;
+    then ``least`` radii are kept.
     """
-    halves = [fit_template(part, seed, starts=3, rounds=20).template for part in (spectra[::2], spectra[1::2])]
-    first, second = (torch.fft.rfft(template) for template in halves)
-    bins = spectra.shape[-1]
-    turn = refine_angles(torch.fft.irfft((second * first.conj()).sum(0)[None], n=bins))[0]
-    order = torch.arange(second.shape[-1], device=second.device)
-    turned = second * torch.polar(torch.ones((), device=second.device), turn * order * (torch.pi / 90))
-    agreement = _agreement(first, turned)
+    pairs = [_half_templates(spectra, seed) for spectra in views]
+    agreement = _agreement(*(torch.cat([pair[half] for pair in pairs], -1) for half in (0, 1)))
     padded = torch.cat([agreement[:1], agreement, agreement[-1:]])
     low = (padded.unfold(0, 3, 1).mean(-1) < threshold).nonzero()[:, 0]
     low = low[low > 3]
     end = int(low[0]) if len(low) else len(agreement)
     return max(min(least, len(agreement)), end)
+
+
+def _half_templates(spectra: torch.Tensor, seed: int) -> list[torch.Tensor]:
+    """Templates of two halves, turned onto each other, Fourier along the angle (radii, angles//2 + 1); in units of
+    their noise, so that of several views each counts by its signal."""
+    halves = [fit_template(part, seed, starts=3, rounds=20).template for part in (spectra[::2], spectra[1::2])]
+    first, second = (torch.fft.rfft(template) for template in halves)
+    turn = refine_angles(torch.fft.irfft((second * first.conj()).sum(0)[None], n=spectra.shape[-1]))[0]
+    order = torch.arange(second.shape[-1], device=second.device)
+    turned = second * torch.polar(torch.ones((), device=second.device), turn * order * (torch.pi / 90))
+    return [template * len(spectra) ** 0.5 for template in (first, turned)]
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

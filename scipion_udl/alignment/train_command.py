@@ -11,16 +11,19 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment import results
+from scipion_udl.alignment.classes import LEARNS, that_teach
+from scipion_udl.alignment.classes import members as class_members
+from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.run import Run
-from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network, write_history
+from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network, view_of, write_history
 from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.heads import circular_mean
 
 ENOUGH = 128  # particles that training needs
@@ -40,11 +43,17 @@ def train(args: argparse.Namespace) -> None:
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
         team.by_first(lambda: forget_checkpoint(out, args))
+        classes = class_members(run.source) if args.by_class else None
         run.scan()
-        usable = len(run.particles.usable)
+        if classes is not None:
+            classes = that_teach(run, classes)
+        usable = how_many(run, classes)
         if usable < ENOUGH:
-            raise UdlError(f"{args.input} has {usable} particles with an image; training needs at least {ENOUGH}.")
-        result, card = train_model(run, args.model)
+            where = "" if classes is None else f" in classes of at least {LEARNS}"
+            raise UdlError(
+                f"{args.input} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
+            )
+        result, card = train_model(run, args.model, classes)
         if not team.first:
             return
         summary = results.summary(run, training=result.summary, method=card.method)
@@ -56,16 +65,26 @@ def train(args: argparse.Namespace) -> None:
         print(results.training_text(result.summary, out.final(MODEL), run.warnings, result.history, of_pairs))
 
 
+def how_many(run: Run, classes: dict[int, np.ndarray] | None) -> int:
+    """How many particles with an image a training on these classes (None: on all particles) can learn from."""
+    if classes is None:
+        return len(run.particles.usable)
+    return sum(int((~run.particles.statistics.blank[own]).sum()) for own in classes.values())
+
+
 def forget_checkpoint(out: OutputFolder, args: argparse.Namespace) -> None:
     """Remove what an earlier training left to go on from, where this one begins anew."""
     if args.overwrite and not args.resume and os.path.exists(out.final(CHECKPOINT)):
         os.remove(out.final(CHECKPOINT))
 
 
-def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]:
+def train_model(
+    run: Run, start: str | None, classes: dict[int, np.ndarray] | None = None
+) -> tuple[TrainingResult, ModelCard]:
     """Train on some of the run's particles and leave model and history among the run's unfinished files.
 
-    start: a model file to go on from. Of several processes all do the work, and the first writes.
+    start: a model file to go on from; classes: the particles (from 0) of each class to learn from, where every batch is
+    to be of one class. Of several processes all do the work, and the first writes.
     """
     args = run.args
     known = None if start is None else load_model(start, run.device)
@@ -73,7 +92,7 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
         known[1].check_fits(run.source.box, run.source.pixel_size, start)
     if args.method is None:
         args.method = known[1].method if known else "judl" if args.network == "polar" else "udl"
-    plan = course(args, run.particles, known)
+    plan = course(args, run.particles, known, classes)
     if plan.name == "resnet" and args.method == "judl" and known is None:
         run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
     settings = TrainingSettings(
@@ -99,8 +118,10 @@ def train_model(run: Run, start: str | None) -> tuple[TrainingResult, ModelCard]
         spectra=plan.inputs,
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        contrast=results.contrast(run.particles.statistics.bright),
-        training={**result.summary, "input": os.path.basename(args.input)},
+        contrast=contrast_of(run.particles.statistics),
+        training={**result.summary, "input": os.path.basename(args.input)}
+        | ({"classes": plan.classes} if plan.classes else {}),
+        format=card_format(result.network.config),
     )
     if run.team.first:
         save_model(run.out.scratch(MODEL), result.network, card)
@@ -123,7 +144,7 @@ def _tell(run: Run, done: dict) -> None:
 def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
     """A monitor that logs the network's true error per epoch where a truth was given; it teaches nothing.
 
-    The error is what is left of the turns, in degrees, once a turn common to all is taken off.
+    The error is what is left of the turns, in degrees, once a turn common to all (of a class) is taken off.
     """
     path = getattr(run.args, "truth", None)
     if not path:
@@ -138,13 +159,20 @@ def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
     angles = [truth.angle[true_rows] for _, true_rows in found]
     # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
     true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)
-    index = torch.from_numpy(rows).to(inputs.device)
+    index = torch.from_numpy(rows)
+    view = torch.zeros(len(rows), dtype=torch.int64) if plan.samples.view is None else plan.samples.view[index]
+
+    def errors_of(network: nn.Module, number: int) -> np.ndarray:
+        mine = (view == number).nonzero()[:, 0]
+        seen, parts = view_of(network, number), index[mine].split(TOGETHER)
+        turns = torch.cat([plan.objective.turns(seen, inputs[part.to(inputs.device)]) for part in parts])
+        errors = wrap(turns.double().cpu().numpy() - true[mine.numpy()], period)
+        common = float(circular_mean(torch.from_numpy(errors), 0, period))
+        return np.abs(wrap(errors - common, period))
 
     @torch.no_grad()
     def monitor(network: nn.Module) -> dict:
-        turns = torch.cat([plan.objective.turns(network, inputs[part]) for part in index.split(TOGETHER)])
-        errors = wrap(turns.double().cpu().numpy() - true, period)
-        common = float(circular_mean(torch.from_numpy(errors), 0, period))
-        return {"true_error": float(np.abs(wrap(errors - common, period)).mean())}
+        errors = [errors_of(network, number) for number in view.unique().tolist()]
+        return {"true_error": float(np.concatenate(errors).mean())}
 
     return monitor

@@ -20,14 +20,11 @@ from torch import nn
 from scipion_udl.alignment.objectives import Objective, PolarObjective
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.recipes import Recipe, recipe_of
-from scipion_udl.alignment.samples import Samples, TensorSamples
+from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
 from scipion_udl.alignment.template import TemplateFit, fit_template
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import write_tensors
-from scipion_udl.models.polar import PolarNetwork
-
-HELD_OUT = 0.2
-HELD_AT_MOST = 512
+from scipion_udl.models.polar import PolarNetwork, PolarView
 
 
 @dataclass
@@ -110,9 +107,7 @@ def train_network(
     if resumed:
         training.resume(checkpoint)
     elif settings.network == "polar" and settings.method == "judl" and not started:
-        fit = fit_template(samples.known[training.held :], settings.seed)
-        start_from_template(network, fit, samples.known[training.held :])
-        training.state.history.extend(fit.history)
+        training.state.history.extend(training.fit_templates())
     training.begin(monitor, resumed)
     state = training.state
     while state.epoch < settings.epochs and not training.converged:
@@ -138,10 +133,41 @@ class _Training:
         objective.join(network, team)
         objective.extra.to(samples.known.device)
         objective.begin(samples.known)
-        self.held = max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
+        self.held = samples.held_out or max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
         self.held_out = samples.known[: self.held]
         self.optimiser = torch.optim.Adam([*network.parameters(), *objective.extra.parameters()], lr=settings.lr)
         self.state, self.best = _State(), None
+
+    def fit_templates(self) -> list[dict]:
+        """Begin with the template that suits each view; returns the rounds of the fits, as the mean of all views."""
+        known, histories = self.samples.known, []
+        for view, rows in self._views(self.held, len(known)):
+            fit = fit_template(known[rows], self.settings.seed)
+            start_from_template(self.network, fit, known[rows], view)
+            histories.append(fit.history)
+        longest = max(histories, key=len)
+        rounds = [[history[min(number, len(history) - 1)] for history in histories] for number in range(len(longest))]
+        return [
+            {**row, **{key: sum(one[key] for one in same) / len(same) for key in ("loss", "moved") if key in row}}
+            for row, same in zip(longest, rounds)
+        ]
+
+    def _views(self, start: int, end: int) -> list[tuple[int | None, slice | torch.Tensor]]:
+        """(number, inputs) of each view among the inputs ``start`` to ``end``; number None where there is but one."""
+        views = self.samples.view
+        if views is None:
+            return [(None, slice(start, end))]
+        own = views[start:end]
+        return [(int(view), start + (own == view).nonzero()[:, 0]) for view in own.unique()]
+
+    def _batches(self, generator: torch.Generator) -> list[tuple[int | None, torch.Tensor]]:
+        """(view, inputs) of the batches of an epoch: all of a batch are of one view."""
+        size, parts = self.settings.batch, []
+        if self.samples.view is None:
+            return [(None, part + self.held) for part in _cut(len(self.samples) - self.held, size, generator)]
+        for view, rows in self._views(self.held, len(self.samples)):
+            parts += [(view, rows[part]) for part in _cut(len(rows), size, generator)]
+        return [parts[number] for number in torch.randperm(len(parts), generator=generator)]
 
     def begin(self, monitor: Callable[[nn.Module], dict] | None, resumed: bool) -> None:
         """The row of the start, epoch 0, where there is none yet."""
@@ -174,12 +200,12 @@ class _Training:
         state, settings = self.state, self.settings
         state.epoch += 1
         generator = torch.Generator().manual_seed(settings.seed * 100003 + state.epoch)
-        parts = _batches(len(self.samples) - self.held, settings.batch, generator)
+        parts = self._batches(generator)
         self.network.train()
         self.objective.extra.train()
         total, count = 0.0, 0
-        for batch in self.samples.batches([part + self.held for part in parts]):
-            total, count = total + self._step(batch, generator) * len(batch), count + len(batch)
+        for (view, _), batch in zip(parts, self.samples.batches([part for _, part in parts])):
+            total, count = total + self._step(batch, generator, view) * len(batch), count + len(batch)
         row = {"epoch": state.epoch, "stage": "network", "loss": total / count, "validation": self.validate()}
         state.history.append(row)
         self._watch(monitor, row)
@@ -190,14 +216,14 @@ class _Training:
             state.since_gain += 1
         return row
 
-    def _step(self, batch: torch.Tensor, generator: torch.Generator) -> float:
+    def _step(self, batch: torch.Tensor, generator: torch.Generator, view: int | None) -> float:
         """One step of the optimiser; returns the loss."""
         state, settings = self.state, self.settings
         if settings.recipe.decay:
             steps, factor = settings.recipe.decay
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.lr * factor ** (state.steps // steps)
-        loss = self.objective.loss(self.network, batch, generator, state.epoch)
+        loss = self.objective.loss(view_of(self.network, view), batch, generator, state.epoch)
         if not torch.isfinite(loss):
             raise UdlError(
                 f"Training diverged in epoch {state.epoch} (the loss is not finite): try a lower --lr than "
@@ -219,7 +245,11 @@ class _Training:
         self.network.eval()
         self.objective.extra.eval()
         generator = torch.Generator().manual_seed(self.settings.seed)
-        loss = float(self.objective.validation(self.network, self.held_out, generator))
+        loss = 0.0
+        for view, rows in self._views(0, self.held):
+            inputs = self.held_out[rows]
+            share = len(inputs) / self.held
+            loss += share * float(self.objective.validation(view_of(self.network, view), inputs, generator))
         return self.team.by_first(lambda: loss)
 
     def finish(self) -> None:
@@ -304,19 +334,28 @@ def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, tor
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def start_from_template(network: PolarNetwork, fit: TemplateFit, spectra: torch.Tensor) -> None:
-    """Put a fitted template into the equivariant network, scaled so that its logits are about log likelihoods.
+def start_from_template(
+    network: PolarNetwork, fit: TemplateFit, spectra: torch.Tensor, view: int | None = None
+) -> None:
+    """Put a fitted template into the equivariant network, scaled so that its logits are about log likelihoods; view:
+    which one of several it is of.
 
     The spectra are sampled about twice as finely as they are independent along either axis, hence the factor.
     """
     noise = spectra.var(dim=(0, 2)).clamp(min=1e-8)
     with torch.no_grad():
-        network.template.copy_(fit.template / noise[:, None] / 4)
-        network.radial_weight.copy_(fit.radial_weight)
-        network.agreement.copy_(fit.radial_weight)
+        network.of_view("template", view).copy_(fit.template / noise[:, None] / 4)
+        network.of_view("radial_weight", view).copy_(fit.radial_weight)
+        network.of_view("agreement", view).copy_(fit.radial_weight)
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:
+def view_of(network: nn.Module, view: int | None) -> nn.Module | PolarView:
+    """A network as it sees inputs of a view, where it tells views apart."""
+    several = isinstance(network, PolarNetwork) and network.views > 1
+    return network.view(view) if several and view is not None else network
+
+
+def _cut(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:
     """The numbers 0 to count - 1 in random order, in parts of ``size``."""
     parts = list(torch.randperm(count, generator=generator).split(size))
     if len(parts) > 1 and len(parts[-1]) < size // 2:  # a joint loss over few particles says little

@@ -1,4 +1,4 @@
-"""The tables that carry an alignment to other programs: aligned.star and aligned.xmd.
+"""The tables that carry an alignment to other programs: aligned.star, aligned.xmd and aligned.cs.
 
 All columns of the input come back as they were, but old poses: those are taken out, and the user is told.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses, to_relion, to_xmipp
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
+from scipion_udl.io.cryosparc import write_aligned_cs
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 
 if TYPE_CHECKING:
@@ -57,15 +58,17 @@ def write_aligned(
     aligned_stack: str | None = None,
     correntropy: np.ndarray | None = None,
     outlier: np.ndarray | None = None,
+    cs: str | None = None,
 ) -> list[str]:
-    """Write aligned.star (path ``star``) and aligned.xmd (path ``xmd``), each where a path is given.
+    """Write aligned.star (path ``star``), aligned.xmd (``xmd``) and aligned.cs (``cs``), each where a path is given.
 
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
     bool; correntropy: (N,) float, outlier: (N,) bool, columns of their own where they are given. The STAR has the
     input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
-    aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which RELION's 2D alignment
-    cannot express, the STAR names those, with pose 0. Returns warnings, sentences for the user. Raises UdlError for
-    mirrored poses in a STAR without ``aligned_stack``, ValueError where lengths differ or numbers are not finite.
+    aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of
+    RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0. Returns warnings, sentences for
+    the user. Raises UdlError for mirrored poses in a STAR or CS without ``aligned_stack``, ValueError where lengths
+    differ or numbers are not finite.
     """
     correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
     outlier = None if outlier is None else np.asarray(outlier, bool)
@@ -78,6 +81,8 @@ def write_aligned(
         write_tables(star, _star_tables(source, results, optics, aligned_stack, warnings))
     if xmd is not None:
         write_tables(xmd, _xmd_tables(source, results), xmipp=True)
+    if cs is not None:
+        write_aligned_cs(source, poses, results.score, cs, aligned_stack)
     return warnings
 
 

@@ -33,6 +33,7 @@ RELION_TO_XMIPP = {
     "rlnDefocusV": "ctfDefocusV",
     "rlnDefocusAngle": "ctfDefocusAngle",
     "rlnMicrographName": "micrograph",
+    "rlnClassNumber": "ref",
 }
 XMIPP_TO_RELION = {
     **{xmipp: relion for relion, xmipp in RELION_TO_XMIPP.items()},

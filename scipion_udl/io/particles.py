@@ -1,4 +1,4 @@
-"""Particles behind one face, whether a bare MRC stack or a STAR or XMD table names them.
+"""Particles behind one face, whether a bare MRC stack or a STAR, XMD or cryoSPARC table names them.
 
 :func:`open_particles` reads headers and tables only; images come by :meth:`ParticleSource.read`, chunk by chunk.
 """
@@ -13,11 +13,11 @@ import numpy as np
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import Complain, UdlError, refuse
-from scipion_udl.io import forms
+from scipion_udl.io import cryosparc, forms
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import Table, quote, read_tables
 
-_TABLES = (".star", ".xmd")
+_TABLES = (".star", ".xmd", ".cs")
 _STACKS = (".mrc", ".mrcs", ".map", ".st")
 _PACKED = (".gz", ".bz2")
 # Programs that do not know the pixel size write 1.
@@ -28,9 +28,10 @@ class ParticleSource:
     """N particles of one box and pixel size.
 
     box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
-    names: N image names as outputs give them; path: of the input;
+    names: N image names as outputs give them; numbers: (N,) their places in the input, from 1; path: of the input;
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
-    all tables of the file; has_3d_angles: whether its poses are projection directions; warnings: sentences for the
+    all tables of the file; cs: the rows of a cryoSPARC file, None for others (its form is "relion31", which its table
+    has been put into); has_3d_angles: whether its poses are projection directions; warnings: sentences for the
     user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere, which only a source
     that was opened to be checked has).
     """
@@ -49,8 +50,10 @@ class ParticleSource:
         self.tables: list[Table] = []
         self.table: Table | None = None
         self.form: str | None = None
+        self.cs: np.ndarray | None = None
         self.pixel_size, self.pixel_size_known = 1.0, False
         self.stacks, self.stack, self.item = stacks, stack, item
+        self.numbers = np.arange(1, len(item) + 1)
         self.box = _common_box(stacks, complain)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
@@ -95,7 +98,8 @@ class ParticleSource:
         part = copy.copy(self)
         part.warnings = []
         part.names = [self.names[index] for index in indices]
-        part._stack, part._item = self._stack[indices], self._item[indices]
+        part.stack, part.item = self.stack[indices], self.item[indices]
+        part.numbers = self.numbers[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]
@@ -117,7 +121,7 @@ class ParticleSource:
 
 
 def open_particles(path: str, pixel_size: float | None = None, complain: Complain = refuse) -> ParticleSource:
-    """Open .mrcs or .mrc (also .gz, .bz2), .star or .xmd; reads tables and headers, no image.
+    """Open .mrcs or .mrc (also .gz, .bz2), .star, .xmd or .cs; reads tables and headers, no image.
 
     pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
     for a missing, empty, truncated or unfitting file; where it could go on after a fault, it tells ``complain``, which
@@ -125,14 +129,14 @@ def open_particles(path: str, pixel_size: float | None = None, complain: Complai
     """
     path = str(path)
     if not os.path.isfile(path):
-        raise UdlError(f"{path} is not there: give a .mrcs, .mrc, .star or .xmd file")
+        raise UdlError(f"{path} is not there: give a .mrcs, .mrc, .star, .xmd or .cs file")
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
         source, from_table = _open_table(path, complain)
     elif ending in _STACKS or (ending in _PACKED and os.path.splitext(stem)[1] in _STACKS):
         source, from_table = _open_stack(path, complain), None
     else:
-        raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star or .xmd file")
+        raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star, .xmd or .cs file")
     _set_pixel_size(source, from_table, pixel_size, complain)
     return source
 
@@ -170,7 +174,8 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 
 def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    tables = read_tables(path)
+    cs = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
+    tables = read_tables(path) if cs is None else cryosparc.relion_tables(path, cs)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
     try:
@@ -194,7 +199,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
             f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
             "written count from 1, as all others do."
         )
-    source.names, source.table, source.tables, source.form = names, table, tables, form
+    source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     if form == forms.RELION31:
         _check_image_size(source, optics)
     if "enabled" in table and (table.numbers("enabled") < 0).any():

@@ -95,8 +95,16 @@ def number_texts(values: np.ndarray) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """The text as one STAR value: in quotes where it is empty or holds white space."""
-    return text if text and not re.search(r"\s", text) else f'"{text}"'
+    """The text as one STAR value: in quotes where it is empty, holds white space or begins like a quoted one.
+
+    Raises UdlError where no kind of quotes can hold it.
+    """
+    if text and text[0] not in "\"'" and not re.search(r"\s", text):
+        return text
+    kind = "'" if '"' in text else '"'
+    if kind in text or "\n" in text:
+        raise UdlError(f"{text!r} cannot be written as one value of a table: rename it without quotes or line breaks")
+    return f"{kind}{text}{kind}"
 
 
 def _number(text: str) -> float:

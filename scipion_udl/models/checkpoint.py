@@ -22,7 +22,7 @@ from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2  # 2: networks of several views; all others are written as 1, which older versions read
 NETWORKS = {
     "polar": PolarNetwork,
     "polar-free": FreeHeadNetwork,
@@ -52,7 +52,7 @@ class ModelCard:
     contrast: str = "unknown"
     training: dict = field(default_factory=dict)
     made_by: str = __version__
-    format: int = CARD_FORMAT
+    format: int = 1
 
     def inputs(self) -> SpectraSettings | SpectrumImageSettings | None:
         """What makes the network's input of a particle; None for the matching network, which sees pairs of images."""
@@ -73,6 +73,11 @@ class ModelCard:
                 f"({mine:.0f} A across), these have {box} px at {pixel_size:g} A/px ({theirs:.0f} A across): "
                 "train a model on these particles, or give the right --pixel-size."
             )
+
+
+def card_format(config: dict) -> int:
+    """The format of the card of a network with these arguments."""
+    return 2 if config.get("views", 1) > 1 else 1
 
 
 def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:

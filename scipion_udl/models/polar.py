@@ -45,16 +45,22 @@ class PolarNetwork(nn.Module):
 
     Turning a particle turns the logits by as much, by construction; so the difference constraint of UDL holds exactly
     and the joint term alone (JUDL; Chen, Feng, Shen 2023) trains it. radii, angles: the shape of the input; channels,
-    kernel: of the residual, which is zero until it is trained.
+    kernel: of the residual, which is zero until it is trained. views: a network of several has a template with its
+    weights for each, (views, radii, angles) and (views, radii), and one residual for all; :meth:`view` gives one of
+    them, which is used as a network of its own.
     """
 
-    def __init__(self, radii: int, angles: int, channels: int = 24, kernel: int = 9) -> None:
+    def __init__(self, radii: int, angles: int, channels: int = 24, kernel: int = 9, views: int = 1) -> None:
         super().__init__()
+        self.views = views
         self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
-        self.template = nn.Parameter(torch.zeros(radii, angles))
-        self.radial_weight = nn.Parameter(torch.ones(radii))
+        several: tuple[int, ...] = ()
+        if views > 1:
+            self.config["views"], several = views, (views,)
+        self.template = nn.Parameter(torch.zeros(*several, radii, angles))
+        self.radial_weight = nn.Parameter(torch.ones(*several, radii))
         # How much each radius counts in the joint loss; fixed, or training would lower the loss by looking away.
-        self.register_buffer("agreement", torch.ones(radii))
+        self.register_buffer("agreement", torch.ones(*several, radii))
         padding = {"padding": kernel // 2, "padding_mode": "circular"}
         self.residual = nn.Sequential(
             nn.Conv1d(radii, channels, kernel, **padding),
@@ -66,15 +72,56 @@ class PolarNetwork(nn.Module):
         nn.init.zeros_(self.residual[-1].weight)
         nn.init.zeros_(self.residual[-1].bias)
 
-    def forward(self, spectra: torch.Tensor) -> torch.Tensor:
+    def of_view(self, name: str, view: int | None) -> torch.Tensor:
+        """The template, radial_weight or agreement of a view; of a network of several one must be named."""
+        values = getattr(self, name)
+        if self.views == 1:
+            return values
+        if view is None:
+            raise ValueError(f"a network of {self.views} views: say which one")
+        return values[view]
+
+    def forward(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
         """Logits (N, angles): how well the template, turned by each bin, explains each of the spectra."""
-        template = torch.fft.rfft(self.template * self.radial_weight[:, None]).conj()
-        product = torch.einsum("nrm,rm->nm", torch.fft.rfft(spectra), template)
+        template = self.of_view("template", view) * self.of_view("radial_weight", view)[:, None]
+        product = torch.einsum("nrm,rm->nm", torch.fft.rfft(spectra), torch.fft.rfft(template).conj())
         return torch.fft.irfft(product, n=spectra.shape[-1]) + self.residual(spectra)[:, 0]
+
+    def turns(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
+        """Turn (N,) in degrees, modulo 180."""
+        return refine_angles(self(spectra, view))
+
+    def view(self, number: int) -> PolarView:
+        """View ``number`` (from 0) alone."""
+        return PolarView(self, number)
+
+    @torch.no_grad()
+    def best_view(self, spectra: torch.Tensor) -> int:
+        """The view (from 0) whose template fits spectra (N, radii, angles) of one view best: by their likelihood, each
+        particle as strong and turned as suits it."""
+        data, fits = torch.fft.rfft(spectra), []
+        for number in range(self.views):
+            template = self.of_view("template", number) * self.of_view("radial_weight", number)[:, None]
+            template = torch.fft.rfft(template / template.norm().clamp(min=1e-12))
+            product = torch.einsum("nrm,rm->nm", data, template.conj())
+            fits.append(float(torch.fft.irfft(product, n=spectra.shape[-1]).amax(-1).square().mean()))
+        return fits.index(max(fits))
+
+
+class PolarView:
+    """One view of a :class:`PolarNetwork`, with that network's weights: gives turns as a network of it alone does."""
+
+    def __init__(self, network: PolarNetwork, number: int) -> None:
+        self.network, self.number = network, number
+
+    @property
+    def agreement(self) -> torch.Tensor:
+        """How much each radius counts in the joint loss, (radii,)."""
+        return self.network.of_view("agreement", self.number)
 
     def turns(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180."""
-        return refine_angles(self(spectra))
+        return self.network.turns(spectra, self.number)
 
 
 class FreeHeadNetwork(nn.Module):

@@ -222,7 +222,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 "those of the input stay in the input set."
             )
         if not self.usesGpu():
-            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains)
+            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
 
     def _summary(self) -> list[str]:
@@ -276,7 +276,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
             lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
         if aligned.get("outliers"):
             lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
-        discarded = getattr(self, DISCARDED_OUT, None)
+        discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None:
             lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
         return lines

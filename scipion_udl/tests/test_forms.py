@@ -3,53 +3,107 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import unittest
 
-# Runs in a process of its own: Tk and the screen must not meet the other tests.
-SHOW_FORM = """
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from scipion_udl.tests import on_screen
+
+# Opens the wizards of 'udl - align 2D' one after the other, chooses the second image and presses Select.
+SHOW_WIZARDS = """
 import json, os, sys
+import tkinter
+import numpy as np
+import pwem.objects as emobj
 import pyworkflow as pw
 import pyworkflow.gui.project  # first, or Scipion's own modules import each other in a circle
+from pyworkflow.gui.dialog import RESULT_YES
 from pyworkflow.gui.form import FormWindow
 from pyworkflow.project import Manager
 
 domain = pw.Config.getDomain()
 protocols = domain.getProtocols()
 domain.getViewers(), domain.getWizards()
-project = Manager().createProject("TestUdlForms" + sys.argv[1])
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.tests.scipion_helpers import make_set, particles_at, random_poses
+project = Manager().createProject("TestUdlWizards" + str(os.getpid()))
 os.chdir(project.path)
-protocol = project.newProtocol(protocols[sys.argv[1]])
-if len(sys.argv) > 2:
-    viewer = domain.getViewers()[sys.argv[2]](project=project)
-    viewer.setProtocol(protocol)
-    window = FormWindow("Viewer", viewer, lambda *a, **k: None, None, visualizeMode=True,
-                        visualizeDict=viewer._getVisualizeDict())
-else:
-    window = FormWindow("Protocol Run", protocol, lambda *a, **k: None, None)
+stack = os.path.abspath("particles.mrcs")
+write_stack(stack, particles_at(random_poses(4), 64), 2.5)
+particles = make_set("particles.sqlite", stack, [3, 5, 7, 8])
+averages = emobj.SetOfAverages(filename="averages.sqlite")
+averages.copyInfo(particles)
+classes = emobj.SetOfClasses2D(filename="classes.sqlite")
+for item in particles.iterItems():
+    averages.append(item.clone())
+    average = emobj.Class2D(objId=item.getObjId())
+    average.copyInfo(particles)
+    average.setRepresentative(item.clone())
+    classes.append(average)
+averages.write(), classes.write()
+source = project.newProtocol(protocols["ProtUdlSimulate"])
+project.saveProtocol(source)
+source._defineOutputs(outputParticles=particles, outputAverages=averages)
+classes.setImages(pw.object.Pointer(source, extended="outputParticles"))
+source._defineOutputs(outputClasses=classes)
+protocol = project.newProtocol(protocols["ProtUdlAlign2D"])
+protocol.inputReference.set(source)
+protocol.inputReference.setExtended("outputAverages")
+protocol.inputParticles.set(source)
+window = FormWindow("Protocol Run", protocol, lambda *a, **k: None, None)
 window.root.deiconify()
-window.root.update()
-helps = {name: bool(param.help.get()) for name, param in window.protocol.getDefinition().iterParams()}
-print(json.dumps({"shown": sorted(window.widgetDict), "wizards": sorted(window.wizards), "helps": helps,
-                  "torch": "torch" in sys.modules}))
+found = {"shown": []}
+
+def press():
+    top = [child for child in window.root.winfo_children() if isinstance(child, tkinter.Toplevel)][-1]
+    top._itemSelected(top.provider.getObjects()[1])
+    top.update()
+    found["shown"].append([item.getObjId() for item in top.provider.getObjects()])
+    top._handleResult(RESULT_YES)
+
+for output, names in (("outputParticles", ("maskRadius", "maxShift", "finest", "referenceItem")),
+                      ("outputClasses", ("maskRadius",))):
+    protocol.inputParticles.setExtended(output)
+    for name in names:
+        window.root.after(1000, press)
+        window.wizards[name]().show(window)
+        found[name] = getattr(protocol, name).get()
+found["torch"] = "torch" in sys.modules
+print(json.dumps(found))
 sys.stdout.flush()
 os._exit(0)  # destroying the window hangs
 """
 
 
-@unittest.skipUnless(shutil.which("xvfb-run"), "xvfb-run is not installed")
-class TestUdlForms(unittest.TestCase):
-    """Each form, opened under Xvfb."""
+@unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
+class TestUdlForms(BaseTest):
+    """Each form, opened under Xvfb; all in one process, which takes some seconds to start."""
 
-    def openForm(self, *names: str) -> dict:
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", SHOW_FORM, *names]
+    def runScript(self, script: str) -> dict:
+        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         found = json.loads(done.stdout.strip().splitlines()[-1])
         self.assertFalse(found["torch"], "a form imported torch")
         return found
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        cls.found = on_screen.show("forms", cls.proj.getShortName())
+
+    def openForm(self, name: str) -> dict:
+        found = self.found[name]
+        self.assertEqual(found["cut"], [], "texts are cut off")
+        return found
+
+    def test_forms_import_no_torch(self) -> None:
+        self.assertFalse(self.found["torch"])
+
+    def test_a_text_without_room_would_be_seen(self) -> None:
+        self.assertEqual(self.found["too narrow"], ["a text that has not the room it needs"])
 
     def checkProtocol(self, name: str, *parameters: str) -> dict:
         found = self.openForm(name)
@@ -61,10 +115,17 @@ class TestUdlForms(unittest.TestCase):
     def test_align_2d(self) -> None:
         found = self.checkProtocol(
             "ProtUdlAlign2D",
-            *("inputParticles", "modelFrom", "inputModel", "maxShift", "maskRadius", "inputReference", "doRefine"),
-            *("method", "epochs", "learningRate", "seed"),
+            *("inputParticles", "modelFrom", "inputModel", "maxShift", "contrast", "doMirror", "maskRadius", "finest"),
+            *("alignmentOfInput", "inputReference", "referenceItem", "doRefine", "ctfTreatment"),
+            *("writeStack", "leaveOut", "scoreThreshold", "method", "epochs", "learningRate", "seed"),
         )
-        self.assertIn("maskRadius", found["wizards"])
+        self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
+
+    def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
+        found = self.runScript(SHOW_WIZARDS)
+        self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
+        self.assertEqual((found["maskRadius"], found["maxShift"], found["finest"]), (32, 6, 15.0))
+        self.assertEqual(found["referenceItem"], 5)
 
     def test_train(self) -> None:
         found = self.checkProtocol(
@@ -103,10 +164,11 @@ class TestUdlForms(unittest.TestCase):
         self.assertTrue(all(found["helps"][name] for name in found["shown"] if name in found["helps"]), found["helps"])
 
     def test_viewers(self) -> None:
-        align = self.openForm("ProtUdlAlign2D", "UdlAlign2DViewer")
-        buttons = ["doShowAverages", "doShowFrc", "doShowHistograms", "doShowReport", "doShowTraining"]
-        self.assertEqual([name for name in align["shown"] if name.startswith("doShow")], buttons)
-        evaluate = self.openForm("ProtUdlEvaluate", "UdlEvaluateViewer")
+        align = self.openForm("UdlAlign2DViewer")
+        buttons = ["Averages", "Classes", "Frc", "Histograms", "Particles", "Report", "Set", "Training"]
+        self.assertEqual([name for name in align["shown"] if name.startswith("do")], [f"doShow{b}" for b in buttons])
+        evaluate, train = self.openForm("UdlEvaluateViewer"), self.openForm("UdlTrainViewer")
         self.assertLessEqual({"doShowFigure", "doShowTable"}, set(evaluate["shown"]))
-        train = self.openForm("ProtUdlTrain", "UdlTrainViewer")
-        self.assertIn("doShowTraining", train["shown"])
+        self.assertLessEqual({"doShowTraining", "doShowModel"}, set(train["shown"]))
+        for found in (align, evaluate, train):
+            self.assertTrue(all(found["helps"][name] for name in found["shown"]))

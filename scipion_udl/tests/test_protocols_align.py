@@ -17,9 +17,11 @@ from pyworkflow.protocol import MODE_RESUME
 
 from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.convert import poses_of
+from scipion_udl.convert import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
+from scipion_udl.errors import UdlError
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, write_spider
 from scipion_udl.tests.test_protocols_import import write_model
@@ -100,12 +102,64 @@ class TestUdlAlign2D(ProjectTest):
         with sqlite3.connect(self.proj.getPath(source.outputParticles.getFileName())) as database:
             database.execute(f"UPDATE Objects SET enabled=0 WHERE id IN {tuple(disabled)}")
             database.execute(f"DELETE FROM Objects WHERE id IN {tuple(removed)}")
-        run = self.launchProtocol(self.newRun(ProtUdlAlign2D, source))
+        run = self.launchProtocol(self.newRun(ProtUdlAlign2D, source, writeStack=True))
         expected = [k for k in range(1, COUNT + 1) if k not in disabled | removed]
         self.assertEqual([item.getObjId() for item in run.outputParticles.iterItems()], expected)
         for item in run.outputParticles.iterItems():
             self.assertEqual(item.getIndex(), item.getObjId())
         self.checkAgainstTruth(run.outputParticles, [k - 1 for k in expected])
+        self.assertIn("4 disabled particles", "\n".join(run.summary()))
+        self.checkStack(run)
+        self.checkLeavingOut(run)
+
+    def checkStack(self, run: ProtUdlAlign2D) -> None:
+        """The aligned images are the particles as Scipion itself applies their alignment; ids and CTF come along."""
+        images = run.outputAlignedStack
+        self.assertFalse(images.hasAlignment())
+        self.assertTrue(images.hasCTF())
+        aligned = {item.getObjId(): item.clone() for item in run.outputParticles.iterItems()}
+        output = str(self.folder / "one.mrc")
+        for item in images.iterItems():
+            source = aligned.pop(item.getObjId())
+            self.assertFalse(item.hasTransform())
+            self.assertEqual(item.getCTF().getDefocusU(), source.getCTF().getDefocusU())
+            turn = poses_in([source]).angle[0]
+            change = item.getCTF().getDefocusAngle() - source.getCTF().getDefocusAngle() - turn
+            self.assertAlmostEqual((change + 90) % 180, 90, places=3)
+            if item.getObjId() % 10 == 0:
+                flat = source.getTransform().getMatrix()[np.ix_([0, 1, 3], [0, 1, 3])]
+                ImageHandler.applyTransform("%d@%s" % source.getLocation(), output, flat, (BOX, BOX))  # noqa: UP031
+                applied, written = ImageHandler().read(output).getData(), ImageHandler().read(item).getData()
+                inner = (slice(12, -12), slice(12, -12))  # Scipion takes the nearest pixel here, and noise minds that
+                self.assertGreater(correlation(applied[inner], written[inner]), 0.7)
+        self.assertEqual(aligned, {})
+
+    def checkLeavingOut(self, run: ProtUdlAlign2D) -> None:
+        """A threshold sorts particles by their score, and nothing is lost; the alignment is not done anew."""
+        scores = {item.getObjId(): item._udlScore.get() for item in run.outputParticles.iterItems()}
+        threshold = float(np.mean(np.sort(list(scores.values()))[90:92]))
+        done = self.extraFile(run, "aligned.star").stat().st_mtime_ns
+        run.outputParticles.close()  # its file is written anew
+        run.runMode.set(MODE_RESUME)
+        run.leaveOut.set(LEAVE_BELOW)
+        run.scoreThreshold.set(1.0)
+        with self.assertRaisesRegex(UdlError, "lower .Lowest score"):
+            run._isKept(read_results(str(self.extraFile(run, "aligned.star"))))
+        run.scoreThreshold.set(threshold)
+        self.launchProtocol(run)
+        for output, is_kept in ((run.outputParticles, True), (run.outputParticlesDiscarded, False)):
+            for item in output.iterItems():
+                self.assertEqual(scores.pop(item.getObjId()) >= threshold, is_kept)
+            output.close()
+        self.assertEqual(scores, {})
+        self.assertSetSize(run.outputAlignedStack, run.outputParticles.getSize())
+        left_out = run.outputParticlesDiscarded.getSize()
+        self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
+        run.leaveOut.set(LEAVE_NOTHING)
+        self.launchProtocol(run)
+        self.assertNotIn("outputParticlesDiscarded", [name for name, _ in run.iterOutputAttributes()])
+        self.assertSetSize(run.outputParticles, COUNT - 7)
+        self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, done)
 
     def test_few_particles_are_aligned_without_a_network(self) -> None:
         star = self.folder / "few.star"
@@ -125,16 +179,19 @@ class TestUdlAlign2D(ProjectTest):
         run = self.newRun(ProtUdlAlign2D)
         self.proj.launchProtocol(run, wait=False)
         log = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
-        deadline = time.time() + 300
+        deadline, told = time.time() + 300, set()
         while not (log.exists() and "alignStep, step 3" in log.read_text()):
             self.assertLess(time.time(), deadline, "the run did not come to the alignment")
             time.sleep(0.2)
+            told.update(run.summary())
+        self.assertTrue(any(line.startswith("Training: epoch ") for line in told), told)
         self.proj._updateProtocol(run)
         self.proj.stopProtocol(run)
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())
         self.proj._updateProtocol(run)
+        self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")  # what was done is of use
         run.runMode.set(MODE_RESUME)
         self.launchProtocol(run)
         self.assertEqual((model.read_bytes(), model.stat().st_mtime_ns), trained)

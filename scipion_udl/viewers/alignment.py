@@ -14,13 +14,21 @@ from pyworkflow.viewer import View
 from scipion_udl.alignment import figures
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols import ProtUdlAlign2D
-from scipion_udl.protocols.protocol_align_2d import ALIGNED, AVERAGE, AVERAGE_BEFORE, FRC, REPORT
+from scipion_udl.protocols.protocol_align_2d import (
+    ALIGNED,
+    ALIGNED_XMD,
+    AVERAGE,
+    AVERAGE_BEFORE,
+    AVERAGES,
+    FRC,
+    REPORT,
+)
+from scipion_udl.protocols.protocol_base import PARTICLES
 from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
-from scipion_udl.viewers.classes import AVERAGES, AVERAGES_BEFORE, class_gallery, number_in, read_classes
+from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, number_in, read_classes
 from scipion_udl.viewers.gallery import Gallery
 from scipion_udl.viewers.particles import AlignedParticles
 
-ALIGNED_XMD = "aligned.xmd"  # it knows mirrored particles, which a table of RELION does not
 EYE = 20.0  # angstrom: particles are shown without what is finer, which is noise to the eye
 EYE_PIXELS = 8.0  # the same where the pixel size is not known
 MOST_CURVES = 10  # of the FRC, on one pair of axes
@@ -121,6 +129,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     def _show_classes(self) -> list[View]:
         if not self._has_classes():
+            self._path(AVERAGE)
             raise NothingToShow(
                 "There is one average: the input of this run were particles of one view. Give 2D classes as input to "
                 "have each of them aligned by itself."
@@ -142,14 +151,15 @@ class UdlAlign2DViewer(UdlProtocolViewer):
         return [gallery.plotter]
 
     def _particles(self) -> AlignedParticles:
-        xmd = self.protocol._getExtraPath(ALIGNED_XMD)
-        return AlignedParticles.read(xmd if os.path.exists(xmd) else self._path(ALIGNED))
+        """What the run found: in the STAR, or, where particles are mirrored, in the XMD, which can say that."""
+        mirrored = not os.path.exists(self.protocol._getExtraPath(ALIGNED))
+        return AlignedParticles.read(self._path(ALIGNED_XMD if mirrored else ALIGNED), self._path(PARTICLES))
 
     def _of_class(self, found: AlignedParticles, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that are of the class that is looked at. Raises NothingToShow where there are none."""
         chosen = self._chosen()
-        if chosen and found.class_number is not None:
-            rows = rows[found.class_number[rows] == chosen]
+        if chosen and found.of_class is not None:
+            rows = rows[found.of_class[rows] == chosen]
         if not len(rows):
             raise NothingToShow(f"There are no particles of class {chosen}: give the number of another, or 0 for all.")
         return rows
@@ -193,13 +203,14 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     def _show_histograms(self) -> list[View]:
         found = self._particles()
-        rows = self._of_class(found, np.arange(len(found.score)))
-        poses = found.poses[rows]
+        results = found.results[self._of_class(found, np.arange(len(found.results)))]
+        poses = results.poses
         plotter = EmPlotter(x=1, y=3, windowTitle="Angles, shifts and scores", figsize=(12, 4.4))
         with figures.style():
             figures.draw_rose(plotter.createSubPlot("Angles", "", "", projection="polar"), poses.angle)
             figures.draw_shifts(plotter.createSubPlot("Shifts", "", ""), poses.shift)
-            figures.draw_scores(plotter.createSubPlot("Scores", "", ""), found.score[rows], found.ambiguous[rows])
+            scores = plotter.createSubPlot("Scores", "", "")
+            figures.draw_scores(scores, results.score, results.ambiguous, results.outlier)
         return [plotter]
 
 

@@ -11,10 +11,11 @@ from pwem.objects import SetOfClasses2D
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.protocols.protocol_align_2d import AVERAGES
 from scipion_udl.viewers.gallery import Gallery
 
 CLASSES = "classes.csv"
-AVERAGES, AVERAGES_BEFORE = "averages.mrcs", "averages_before.mrcs"
+AVERAGES_BEFORE = "averages_before.mrcs"
 WORST = 1e9  # stands for a resolution that was not claimed, in the order by resolution
 
 

@@ -3,73 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
-from scipion_udl.errors import UdlError
+from scipion_udl.alignment.geometry import to_matrices
+from scipion_udl.convert import ITEM_ID, Results, read_results
 from scipion_udl.io import forms
 from scipion_udl.io.particles import ParticleSource, open_particles
-
-CLASS_LABELS = ("ref", "rlnClassNumber")
-OUTLIER_LABEL = "udlOutlier"
 
 
 @dataclass
 class AlignedParticles:
     """N particles as a run aligned them.
 
-    source: their images; poses (N,); score (N,); ambiguous, outlier (N,) bool; class_number (N,) int, None where they
-    are one class.
+    source: the images that it was given; at: (N,) where each particle is among them; results: what was found; of_class:
+    (N,) the class of each, int64, None where there are no classes.
     """
 
     source: ParticleSource
-    poses: Poses
-    score: np.ndarray
-    ambiguous: np.ndarray
-    outlier: np.ndarray
-    class_number: Optional[np.ndarray]
+    at: np.ndarray
+    results: Results
+    of_class: np.ndarray | None
 
     @classmethod
-    def read(cls, table: str) -> AlignedParticles:
-        """The particles of an aligned.xmd (which knows mirrored ones) or aligned.star; no image is read.
+    def read(cls, table: str, given: str) -> AlignedParticles:
+        """The particles of an aligned.star or aligned.xmd; given: the table that the engine was given. Reads no image.
 
-        Raises UdlError where it is missing or holds no alignment.
+        Raises UdlError where either is missing, or the first holds no alignment.
         """
-        source = open_particles(table)
-        poses = source.poses()
-        if poses is None:
-            raise UdlError(f"{table} holds no alignment")
-        known, n = source.table, len(source)
-
-        def flags(label: str) -> np.ndarray:
-            return known.numbers(label) != 0 if label in known else np.zeros(n, bool)
-
-        classes = next((known.numbers(label).astype(int) for label in CLASS_LABELS if label in known), None)
-        score = known.numbers(forms.SCORE_LABEL[source.form])
-        return cls(source, poses, score, flags(forms.AMBIGUOUS_LABEL), flags(OUTLIER_LABEL), classes)
+        source, results = open_particles(given), read_results(table, given)
+        ids = source.table.numbers(ITEM_ID).astype(np.int64)
+        order = np.argsort(ids)
+        at = order[np.searchsorted(ids, results.ids, sorter=order)]
+        has_classes = forms.CLASS_LABEL[source.form] in source.table
+        return cls(source, at, results, source.classes()[at] if has_classes else None)
 
     def as_they_came(self, rows: np.ndarray) -> np.ndarray:
         """The images (n, D, D) of rows (n,), float32."""
-        return self.source.read(rows)
+        return self.source.read(self.at[rows])
 
     def aligned(self, rows: np.ndarray) -> np.ndarray:
         """The images (n, D, D) of rows (n,) with their poses applied."""
-        matrices = to_matrices(self.poses[np.asarray(rows)])
-        return np.stack([apply_pose(image, matrix) for image, matrix in zip(self.source.read(rows), matrices)])
+        matrices = to_matrices(self.results.poses[np.asarray(rows)])
+        return np.stack([apply_pose(image, matrix) for image, matrix in zip(self.as_they_came(rows), matrices)])
 
     def orders(self) -> dict[str, np.ndarray]:
         """The rows by score."""
-        rising = np.argsort(self.score, kind="stable")
+        rising = np.argsort(self.results.score, kind="stable")
         return {"Worst first": rising, "Best first": rising[::-1]}
 
     def words(self, row: int) -> str:
         """Score and flags of a particle."""
-        words = [f"{self.score[row]:.3f}"]
-        words += ["ambiguous"] if self.ambiguous[row] else []
-        words += ["outlier"] if self.outlier[row] else []
+        found = self.results
+        words = [f"{found.score[row]:.3f}"]
+        words += ["ambiguous"] if found.ambiguous[row] else []
+        words += ["outlier"] if found.outlier[row] else []
         return ", ".join(words)
 
 

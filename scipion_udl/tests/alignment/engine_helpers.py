@@ -16,7 +16,7 @@ from scipion_udl.alignment.reference import transform
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.simulate.command import write_simulation
@@ -58,11 +58,10 @@ def phantom_band(band: Band, name: str, shift: tuple[float, float] = (0.0, 0.0))
     return band.shifted(band.of_images(image / image.std()), torch.tensor(shift))
 
 
-def subset_star(folder: Path, path: Path, rows: np.ndarray | list[int]) -> Path:
-    """A STAR with these rows of the folder's particles.star, in this order."""
-    optics, table = read_tables(str(folder / "particles.star"))
-    columns = {label: [texts[row] for row in rows] for label, texts in table.columns.items()}
-    write_tables(str(path), [optics, Table(table.name, columns)])
+def subset_star(folder: Path, path: Path, rows: np.ndarray | list[int], name: str = "particles.star") -> Path:
+    """A STAR with these rows of the folder's particles.star (or another), in this order."""
+    optics, table = read_tables(str(folder / name))
+    write_tables(str(path), [optics, table.rows(rows)])
     return path
 
 

@@ -37,6 +37,7 @@ RESULTS = {
     "half1.mrcs",
     "half2.mrcs",
     "frc.csv",
+    "joining.json",
     "report.html",
     "summary.json",
 }

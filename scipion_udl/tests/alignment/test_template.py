@@ -56,13 +56,13 @@ def test_the_same_seed_gives_the_same_template():
 def test_the_band_ends_where_the_signal_does(reach):
     spectra, _ = turned_spectra(300, 0.7, radii=19)
     spectra[:, reach:] = torch.randn(300, 19 - reach, 64)
-    assert abs(reliable_radii(spectra, seed=0) - reach) <= 1
+    assert abs(reliable_radii([spectra], seed=0) - reach) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_in_noise_the_least_band_is_kept(seed):
     noise = torch.randn(300, 19, 64, generator=torch.Generator().manual_seed(seed))
-    assert reliable_radii(noise, seed=0) == 7
+    assert reliable_radii([noise], seed=0) == 7
 
 
 def test_one_particle_is_its_own_template():

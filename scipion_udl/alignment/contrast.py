@@ -1,0 +1,78 @@
+"""Bright particles on a dark ground, or dark ones on a bright ground? What the images look like, and what is done where
+a reference is of the other kind.
+
+Alignment itself needs no answer: networks see amplitudes, which a change of sign leaves as they are, and particles are
+compared with averages of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.orientations import turned_band
+from scipion_udl.alignment.prepare import Scan
+from scipion_udl.alignment.refinement import Reference, Refiner, register
+
+LEAST = 0.01  # of the noise's deviation: a smaller difference may as well be uneven illumination
+CLEAR = 5.0  # standard errors that it must exceed: noise alone does not
+ENOUGH = 16  # images, for a standard error to be one
+MARGIN = 0.1  # of correlation, by which a reference must fit better inverted than as it is
+WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
+
+
+def contrast_of(found: Scan) -> str:
+    """"bright" or "dark" particles, or "unknown": whether the disc is brighter than the background by more than noise
+    makes it."""
+    return contrast(found.bright, found.bright_error, found.heard)
+
+
+def contrast(bright: float, error: float, count: int) -> str:
+    """The same from the mean of the disc over the background in its standard deviations, over ``count`` images, and its
+    standard error."""
+    if count < ENOUGH or abs(bright) < max(LEAST, CLEAR * error):
+        return "unknown"
+    return "bright" if bright > 0 else "dark"
+
+
+def contrast_warning(found: Scan, expected: str) -> str | None:
+    """The sentence for the user where particles clearly look otherwise than ``expected`` (auto, bright or dark)."""
+    seen = contrast_of(found)
+    if expected == "auto" or seen in ("unknown", expected):
+        return None
+    return (
+        f"The particles look {WORDS[seen]}, and not {WORDS[expected]} as --contrast {expected} says: within the disc "
+        f"they differ from the background by {found.bright:+.3f} of the noise's standard deviation (standard error "
+        f"{found.bright_error:.3f}). The alignment does not depend on it, but other programs do: invert the images if "
+        "they should be so."
+    )
+
+
+def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool]:
+    """(the pose, in working pixels, that brings an average onto a reference image; whether the reference fits clearly
+    better with its contrast inverted, and the pose is for that). The same for all processes of a team."""
+    negative = Reference(fixed.band, -fixed.average, fixed.ring_weight)
+    poses = [register(refiner, moving, one) for one in (fixed, negative)]
+    alike = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
+    inverted = refiner.prepared.team.agree(alike[1] > alike[0] + MARGIN)
+    return poses[inverted], inverted
+
+
+def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> float:
+    """The correlation, -1 to 1, of two averages, the first with a pose (one, working pixels) applied; Fourier rings
+    weighted as the second says."""
+    angle, shift = (torch.from_numpy(np.asarray(v)).to(band.device) for v in (pose.angle, pose.shift))
+    moved = band.shifted(turned_band(band, moving.average, angle), shift.float())[0]
+    weight = band.spread(fixed.ring_weight)
+    powers = [band.dot(image, image, weight) for image in (moved, fixed.average)]
+    return float(band.dot(moved, fixed.average, weight) / (powers[0] * powers[1]).sqrt().clamp(min=1e-12))
+
+
+def inverted_warning(path: str) -> str:
+    """The sentence for the user about a reference image of the other contrast."""
+    return (
+        f"The reference {path} has the opposite contrast of the particles: it was used with its contrast inverted. The "
+        "averages keep the contrast of the particles."
+    )

@@ -1,0 +1,66 @@
+"""The working resolution: nothing finer than the user allows is compared, in training, first average and refinement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.errors import UdlError
+
+LEAST = 8  # Fourier pixels, below which there is too little to align by
+
+
+def limit_resolution(particles: PreparedParticles, finest: float | None) -> str | None:
+    """Have nothing finer than ``finest`` angstrom compared (None: no limit). Returns a sentence for the user where that
+    changes nothing.
+
+    Raises UdlError where the pixel size is not known, and for a limit that leaves fewer than LEAST Fourier pixels.
+    """
+    if finest is None:
+        return None
+    source = particles.source
+    if not source.pixel_size_known:
+        raise UdlError("--finest is in angstrom, and the pixel size is not known: give --pixel-size, too.")
+    field = source.box * source.pixel_size
+    ring = math.floor(field / finest + 1e-6)
+    if ring < LEAST:
+        raise UdlError(
+            f"--finest {finest:g} leaves {ring} Fourier pixels of a box of {field:.0f} A, too few to align by: give "
+            f"{math.floor(10 * field / LEAST) / 10:g} A or less."
+        )
+    if ring >= particles.k_max:
+        return (
+            f"--finest {finest:g} changes nothing: nothing finer than {field / particles.k_max:.1f} A is compared in "
+            "any case."
+        )
+    particles.finest = ring
+    return None
+
+
+@dataclass(frozen=True)
+class BoundedSpectra(SpectraSettings):
+    """Polar spectra that hold nothing (0) beyond the ring ``finest``, for a network that was trained to see more."""
+
+    finest: int = 0
+
+    def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+        """As of SpectraSettings, (N, radii, angles), radii beyond ``finest`` 0."""
+        spectra = super().of(coefficients, box)
+        spectra[:, max(self.finest - self.r_min + 1, 0) :] = 0
+        return spectra
+
+
+def bounded(
+    inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
+) -> SpectraSettings | SpectrumImageSettings:
+    """A network's input, of the same shape, that knows nothing beyond the Fourier ring ``finest`` (None: no limit)."""
+    if finest is None or inputs.r_max <= finest or isinstance(inputs, BoundedSpectra):
+        return inputs
+    if isinstance(inputs, SpectrumImageSettings):
+        return replace(inputs, r_max=finest)
+    return BoundedSpectra(**asdict(inputs), finest=finest)

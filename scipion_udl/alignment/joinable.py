@@ -1,0 +1,168 @@
+"""What an alignment leaves for particles that come later: joining.json, beside its averages.
+
+Particles that are joined to a run (joining.py) are prepared just as its own were, so that their poses depend on the run
+and on nothing that comes with them: noise, mask, contrast transfer and background are the run's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.outliers import score_spread
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.results import Outcome
+from scipion_udl.alignment.train_command import MODEL
+from scipion_udl.errors import UdlError
+from scipion_udl.io.images import read_image
+
+FILE = "joining.json"
+NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
+SAME_SIZE = 0.01  # by how much pixel sizes may differ
+
+
+@dataclass
+class Joinable:
+    """Content of joining.json.
+
+    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); background, noise_level: grey value and standard
+    deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer is
+    taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
+    which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
+    scores of the run's particles; score_weight: what the rings of the working box counted in them; model: its file,
+    relative to the folder, None without; view: which of the model's views (from 0), None for one that has no several;
+    particles: all in the averages, usable: those that are not blank, half_counts:
+    in either half; power: squared transfers of the halves per ring, None without; batches: how many sets came together;
+    key: what tells the halves' averages from all others; joined_to: the key of the run that these were joined to.
+    """
+
+    box: int
+    pixel_size: float
+    mask_radius: float
+    max_shift: float
+    background: float
+    noise_level: float
+    noise: list[float]
+    ctf: str
+    levels: dict[str, list[float]]
+    shared: float
+    local: bool
+    score_median: float
+    score_mad: float
+    score_weight: list[float]
+    model: str | None
+    view: int | None
+    particles: int
+    usable: int
+    half_counts: list[int]
+    power: list[list[float]] | None
+    batches: int
+    key: str
+    joined_to: str | None = None
+
+    @classmethod
+    def read(cls, folder: str) -> Joinable:
+        """Of the output folder of a run. Raises UdlError where particles cannot be joined to what it holds."""
+        try:
+            with open(os.path.join(folder, FILE), encoding="utf-8") as file:
+                found = cls(**json.load(file))
+        except OSError:
+            raise UdlError(
+                f"{folder} holds no alignment that particles can be joined to (it has no {FILE}): give the output "
+                "folder of an 'align' that refined the particles of one view."
+            ) from None
+        except (ValueError, TypeError):
+            raise UdlError(f"{os.path.join(folder, FILE)} is damaged, or of another version: align anew.") from None
+        for name in NEEDED:
+            path = os.path.join(folder, name)
+            if not os.path.isfile(path):
+                raise UdlError(f"{path} is missing, and particles cannot be joined without it: align anew.")
+        return found
+
+    def write(self, path: str) -> None:
+        """As JSON."""
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+
+    def image(self, folder: str, name: str) -> np.ndarray:
+        """One of the run's averages, (box, box) float32, by its file name without ending."""
+        path = os.path.join(folder, f"{name}.mrcs")
+        image, _ = read_image(path)
+        if image.shape != (self.box, self.box):
+            raise UdlError(f"{path} has {image.shape[-1]} px where {self.box} are told of: align anew.")
+        return image
+
+    def model_file(self, folder: str) -> str | None:
+        """The path of the model, None without one. Raises UdlError where it is gone."""
+        if self.model is None:
+            return None
+        path = os.path.normpath(os.path.join(folder, self.model))
+        if not os.path.isfile(path):
+            raise UdlError(f"The model that {folder} was aligned with, {path}, is not there: give it with --model.")
+        return path
+
+    def check_fits(self, box: int, pixel_size: float, folder: str, path: str) -> None:
+        """Raises UdlError where particles of ``path`` have another box or pixel size than those of the run."""
+        if box == self.box and abs(pixel_size - self.pixel_size) <= SAME_SIZE * self.pixel_size:
+            return
+        raise UdlError(
+            f"The particles of {folder} have {self.box} px at {self.pixel_size:g} A/px, those of {path} {box} px at "
+            f"{pixel_size:g} A/px: bring them to the same box and pixel size, or align them by themselves."
+        )
+
+
+def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
+    """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
+    refined apart, or of which one is empty. max_shift: pixels of the input; view: of the network, see below."""
+    run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
+    if alignment.half_poses is None or min(averages.sums.count) == 0:
+        return
+    particles, contrast = run.particles, run.particles.contrast
+    mode = "none" if contrast is None else contrast.mode
+    boxes = [] if mode == "none" else sorted({particles.box, run.source.box})
+    model = run.args.model or (run.out.final(MODEL) if os.path.exists(run.out.final(MODEL)) else None)
+    median, deviation = score_spread(alignment.score[particles.usable])
+    Joinable(
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        mask_radius=particles.mask_radius * particles.scale,
+        max_shift=max_shift,
+        background=averages.sums.background,
+        noise_level=averages.sums.noise,
+        noise=particles.statistics.noise.tolist(),
+        ctf=mode,
+        levels={str(box): contrast.level(box).tolist() for box in boxes},
+        shared=alignment.shared,
+        local=alignment.local,
+        score_median=median,
+        score_mad=deviation,
+        score_weight=alignment.score_weight.tolist(),
+        model=None if model is None else os.path.relpath(model, run.out.path),
+        view=view,
+        batches=1,
+        key=key_of(averages.halves),
+        **counts_of(particles, averages),
+    ).write(run.out.scratch(FILE))
+
+
+def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
+    """How many particles the averages hold, and by what their halves weigh: fields of :class:`Joinable`."""
+    power = None if averages.sums.contrast is None else averages.sums.power.cpu().tolist()
+    counts = {"particles": len(particles), "usable": len(particles.usable)}
+    return {**counts, "half_counts": [int(n) for n in averages.sums.count], "power": power}
+
+
+def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
+    """A short text that tells two averages from all others."""
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(half).tobytes() for half in halves), digest_size=8).hexdigest()
+
+
+def levels_of(base: Joinable) -> dict[int, torch.Tensor]:
+    """The levels of a run as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them."""
+    return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in base.levels.items()}

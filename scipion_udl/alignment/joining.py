@@ -1,0 +1,317 @@
+"""`align --join RUN`: particles that come later, each aligned by itself to the averages of an earlier run.
+
+RUN's two half averages stay as they are, and each new particle belongs to one half by its name. Its pose within the
+half comes from that half's average alone, so that halves still know nothing of each other, and its final pose from the
+average of both, just as in the run itself (halves.py). No average of new particles aligns anything: a pose does not
+depend on what else comes. The averages are then added to those of RUN, or of whatever was joined to RUN before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.alignment import results
+from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Aligner, Alignment, AlignSettings
+from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
+from scipion_udl.alignment.consistency import image_warnings
+from scipion_udl.alignment.ctf import ContrastTransfer
+from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
+from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.alignment.joinable import FILE, NEEDED, Joinable, counts_of, key_of, levels_of
+from scipion_udl.alignment.outliers import outliers
+from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
+from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
+from scipion_udl.alignment.resolution import Claim
+from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.alignment.train_command import ENOUGH
+from scipion_udl.alignment.training import view_of
+from scipion_udl.alignment.transfer_mode import WORDS
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
+from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.tables import read_tables
+
+SWEEPS = 8  # at most; from the network's angles two or three do
+STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
+JOINT = 2
+# Options that speak of a set as a whole, with what to do instead.
+_NOT_WITH_JOIN = {
+    "by_class": "RUN is of one view, and so are the particles that are joined to it",
+    "start_poses": "where the particles lie follows from the averages of RUN",
+    "reference": "the particles take over the orientation of RUN",
+    "no_refine": "particles that are joined are refined",
+    "correntropy": "it compares particles with the average of the others of one run",
+    "authors_xmd": "it holds the correntropy, which compares particles with the others of one run",
+}
+
+
+def join(args: argparse.Namespace) -> None:
+    """`scipion-udl align --join RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that come; its
+    averages, halves and FRC are of all particles so far.
+
+    args: as of align, with join (a folder) and pool (a folder, None for that of join). Raises UdlError where the
+    particles do not fit RUN, or RUN is nothing that particles can be joined to.
+    """
+    base, earlier = _earlier(args)
+    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    with Ranks.from_environment() as team, team.folder(folder) as out:
+        run = Run(args, out, team)
+        base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
+        out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
+        _refuse_known(run)
+        run.scan(torch.tensor(base.noise))
+        _use_contrast(run, base)
+        network, inputs = _network(run, base)
+        max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
+        aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
+        alignment = Joiner(aligner, base, args.join).run()
+        averages = averages_of(run, alignment, (base.background, base.noise_level))
+        if not team.first:
+            return
+        counts = counts_of(run.particles, averages)
+        averages, counts = _pooled(run, averages, counts, earlier)
+        claim, frc = _claim(run, alignment, averages, counts)
+        for warning in image_warnings(run.particles) if len(run.particles.usable) else ():
+            run.warn(warning)
+        _write(results.Outcome(run, alignment, averages, claim, frc), base, earlier, counts)
+
+
+def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
+    """What the particles are joined to, and what their averages are added to; sets what follows from it in ``args``."""
+    for name, reason in _NOT_WITH_JOIN.items():
+        if getattr(args, name, None):
+            option = f"--{name.replace('_', '-')}"
+            raise UdlError(f"{option} does not go with --join: {reason}. Leave {option} out.")
+    base = Joinable.read(args.join)
+    if args.mask_radius is not None and abs(args.mask_radius - base.mask_radius) > 0.01:
+        raise UdlError(
+            f"--mask-radius {args.mask_radius:g} is not that of {args.join}, {base.mask_radius:g} px: leave it out."
+        )
+    if args.max_shift is not None and args.max_shift > base.box / 2:
+        raise UdlError(f"--max-shift {args.max_shift:g} is more than half the box, {base.box / 2:g} px: give less.")
+    args.mask_radius = base.mask_radius
+    args.model = args.model or base.model_file(args.join)
+    if args.pool is None or os.path.realpath(args.pool) == os.path.realpath(args.join):
+        args.pool = args.join
+        return base, base
+    earlier = Joinable.read(args.pool)
+    if earlier.joined_to != base.key:
+        raise UdlError(
+            f"{args.pool} was not joined to {args.join}, so its averages do not lie on those of the new particles: "
+            f"give what an earlier 'align --join {args.join}' wrote, or leave --pool out."
+        )
+    return base, earlier
+
+
+def _refuse_known(run: Run) -> None:
+    """Raise UdlError where a particle is one of those that it is to be joined to: it would count twice."""
+    new = {name: row for row, name in reversed(list(enumerate(run.source.names)))}
+    for folder in dict.fromkeys((run.args.join, run.args.pool)):
+        path = os.path.join(folder, "aligned.xmd")
+        if not os.path.isfile(path):
+            continue
+        table, form = forms.find_particles(path, read_tables(path))
+        known = [new[name] for name in table.texts(forms.IMAGE_LABEL[form]) if name in new]
+        if known:
+            more = f" and {len(known) - 1} more are" if len(known) > 1 else " is"
+            raise UdlError(
+                f"{run.args.input}: item {min(known) + 1}, {run.source.names[min(known)]},{more} among the particles "
+                f"of {folder} already: leave what is there out, or it counts twice."
+            )
+
+
+def _use_contrast(run: Run, base: Joinable) -> None:
+    """Take the contrast transfer as the run did. Raises UdlError where the table cannot say what is needed."""
+    asked = run.args.ctf
+    if asked not in ("auto", base.ctf):
+        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {base.ctf}: leave --ctf out.")
+    defocus = read_defocus(run.source)
+    if base.ctf == "none":
+        if defocus is not None:
+            run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
+        return
+    if defocus is None or defocus.premultiplied:
+        lacks = "gives no defocus for every particle" if defocus is None else "says that images were multiplied by it"
+        raise UdlError(
+            f"{run.args.join} was aligned with the contrast transfer of its particles, and {run.args.input} {lacks}: "
+            "give a table like the first, or align the first particles with --ctf none."
+        )
+    if defocus.flipped is not None and defocus.flipped != (base.ctf == "flipped"):
+        run.warn(
+            f"{run.args.input} says otherwise than {run.args.join} whether phases were flipped; the particles are "
+            f"taken as in that run ({WORDS[base.ctf]})."
+        )
+    field = run.source.box * run.source.pixel_size
+    run.particles.contrast = ContrastTransfer(defocus, field, base.ctf, levels_of(base))
+    run.notes.append(f"Contrast transfer: {WORDS[base.ctf]} (as in the run that the particles were joined to).")
+
+
+def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
+    if not run.args.model:
+        run.say("No network: every angle is searched")
+        return None, SpectraSettings.for_box(run.particles.box)
+    network, card = load_network(run, run.args.model)
+    run.say(f"Model {run.args.model} ({card.method.upper()}, version {card.made_by})")
+    if getattr(network, "views", 1) > 1 and (base.view is None or base.view >= network.views):
+        raise UdlError(f"{run.args.model} knows {network.views} views, and none of them is that of {run.args.join}.")
+    return view_of(network, base.view), card.inputs()
+
+
+class Joiner:
+    """Aligns particles to the half averages of a run.
+
+    aligner: of the new particles, with the run's network; base: what the run left; folder: the run's.
+    """
+
+    def __init__(self, aligner: Aligner, base: Joinable, folder: str) -> None:
+        self.aligner, self.base, self.prepared, self.band = aligner, base, aligner.prepared, aligner.band
+        self.refiner = Refiner(self.prepared, self.band, aligner.max_shift, SEARCH_BAND)
+        self.half = self.prepared.halves_by_name()
+        halves = self._halves(folder)
+        centre = half_turn_centre(self.refiner.maps, halves[0] + halves[1])
+        denoiser = Denoiser(self.band, halves, centre, base.local)
+        self.own = [Reference(self.band, half, denoiser.weight(1), denoiser(half, 1)) for half in halves]
+        members = base.half_counts
+        total = (halves[0] * members[0] + halves[1] * members[1]) / sum(members)
+        self.both = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        # A particle of one half is judged by the other's average, and its rings count as in the run.
+        confirmed = confirmed_rings(self.band, self.refiner.maps, halves)
+        self.judges = [self._judge(half, confirmed) for half in halves[::-1]]
+
+    def run(self) -> Alignment:
+        """The poses; ``half_poses`` are those within the halves."""
+        usable, n = self.prepared.usable, len(self.prepared)
+        state = State.start(np.zeros(n))
+        if self.aligner.network is None:
+            self.refiner.search(state, self.own, self.half, "full-circle search", usable)
+        else:
+            state.angle[usable] = self.aligner.network_angles(usable)
+        self._sweep(state, usable, "joining")
+        if self.aligner.network is not None:
+            self._look_elsewhere(state, usable)
+        half_state = state.copy()
+        for number in range(1, JOINT + 1):
+            self.refiner.sweep(
+                state,
+                [self.both] * 2,
+                self.half,
+                f"both halves, round {number}",
+                usable,
+                judge=self.judges,
+                settle=True,
+            )
+        for one in (state, half_state):
+            one.log_odds[self.prepared.statistics.blank] = 0
+        scale = self.prepared.scale
+        return Alignment(
+            poses=Poses(state.angle, state.shift * scale),
+            half_poses=Poses(half_state.angle, half_state.shift * scale),
+            half=self.half,
+            score=state.score,
+            ambiguous=state.log_odds < AMBIGUOUS,
+            shared=self.base.shared,
+            searched=self.aligner.network is None,
+            network_angle=self.aligner.network_angle,
+            outlier=outliers(
+                state.score, self.prepared.statistics.blank, (self.base.score_median, self.base.score_mad)
+            ),
+            local=self.base.local,
+        )
+
+    def _sweep(self, state: State, indices: np.ndarray, stage: str) -> None:
+        """Rounds against the average of each particle's half, for each until it stands still by itself: when to stop
+        must not depend on the others."""
+        for number in range(1, SWEEPS + 1):
+            before = state.copy()
+            self.refiner.sweep(state, self.own, self.half, f"{stage}, round {number}", indices, settle=number > 2)
+            if number == 1:  # it only finds the shifts
+                continue
+            turned = np.abs(wrap(state.angle[indices] - before.angle[indices]))
+            moved = np.hypot(*(state.shift[indices] - before.shift[indices]).T)
+            indices = indices[(turned > STILL) | (moved > STILL)]
+            if not len(indices):
+                break
+
+    def _look_elsewhere(self, state: State, usable: np.ndarray) -> None:
+        """Search the full circle for particles that fit better elsewhere than where the network put them."""
+        trial = state.copy()
+        self.refiner.search(trial, self.own, self.half, "full-circle search", usable)
+        step = SEARCH_STEP / self.refiner.coarse_band.k_max
+        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > step]
+        self._sweep(trial, far, "elsewhere")
+        better = far[trial.score[far] > state.score[far]]
+        self.aligner.log(f"Full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")
+        for name in ("angle", "shift", "score", "log_odds"):
+            getattr(state, name)[better] = getattr(trial, name)[better]
+
+    def _halves(self, folder: str) -> list[torch.Tensor]:
+        """The run's half averages as particles are seen, bands: of its noise and background, masked."""
+        base = self.base
+        images = torch.from_numpy(np.stack([base.image(folder, name) for name in ("half1", "half2")]))
+        level = np.full(2, base.background), np.full(2, base.noise_level)
+        halves = self.band.crop(self.prepared.whiten(images.to(self.prepared.device), *level))
+        return [self.band.masked(half, self.prepared.mask) for half in halves]
+
+    def _judge(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
+        weight = torch.tensor(self.base.score_weight, device=self.band.device)
+        difference = confirmed * half_turn_difference(self.band, self.refiner.maps, half)
+        return Reference(self.band, half, weight, difference=difference)
+
+
+def _pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tuple[Averages, dict]:
+    """Averages of the new particles and of those before, and how many they hold."""
+    folder = run.args.pool
+    power = None if earlier.power is None else np.array(earlier.power)
+    averages.sums.add_means([earlier.image(folder, name) for name in ("half1", "half2")], earlier.half_counts, power)
+    first, second, corrected = averages.sums.images()
+
+    def mean(new: np.ndarray, name: str, count: str) -> np.ndarray:
+        old, n, m = earlier.image(folder, name).astype(np.float64), counts[count], getattr(earlier, count)
+        return ((new * n + old * m) / (n + m)).astype(np.float32)
+
+    before, whole = mean(averages.before, "average_before", "usable"), mean(averages.all, "average", "particles")
+    averages = replace(averages, before=before, all=whole, halves=(first, second), corrected=corrected)
+    total = counts_of(run.particles, averages)
+    return averages, total | {name: counts[name] + getattr(earlier, name) for name in ("particles", "usable")}
+
+
+def _claim(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> tuple[Claim, np.ndarray]:
+    """What may be said of the resolution of all particles together."""
+    claim, frc = claim_of(run, alignment, averages, True)
+    if counts["usable"] < ENOUGH:
+        claim = Claim(None, None, f"{counts['usable']} particles are too few: no resolution is claimed.")
+    elif claim.signal is False:
+        run.warn(claim.note)
+    return claim, frc
+
+
+def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
+    run, args, out = outcome.run, outcome.run.args, outcome.run.out
+    run.notes.append(
+        f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
+        f"are of all {counts['particles']}."
+    )
+    facts = {
+        "joined_to": args.join,
+        "pooled_with": args.pool,
+        "pooled_particles": counts["particles"],
+        "half_counts": counts["half_counts"],
+        "batches": earlier.batches + 1,
+    }
+    text = results.write_alignment(run, outcome, None, None, **facts)
+    model = None if args.model is None else os.path.relpath(args.model, out.path)
+    key = key_of(outcome.averages.halves)
+    left = replace(base, **counts, model=model, batches=facts["batches"], key=key, joined_to=base.key)
+    left.write(out.scratch(FILE))
+    run.progress.clear()
+    print(text)

@@ -1,0 +1,284 @@
+"""cryoSPARC's particle files (.cs): numpy arrays with named fields, read and written. The one place that knows them.
+
+Fields are named as cryosparc-tools documents them: ``uid``, ``blob/path``, ``blob/idx`` (from 0), ``blob/shape``,
+``blob/psize_A``, ``ctf/...`` (angstrom, radians), ``alignments2D/...``. Read, a file becomes the two tables that RELION
+3.1 has, by the rules of pyem's csparc2star.py (D. Asarnow, doi:10.5281/zenodo.3576630):
+
+    rlnImageName = (blob/idx + 1) @ blob/path        rlnClassNumber = alignments2D/class + 1
+    rlnAnglePsi  = alignments2D/pose in degrees      rlnOriginX, Y = alignments2D/shift, pixels (times psize_A: Angst)
+
+So in cryoSPARC, as in RELION, a particle is shifted first and turned afterwards, and its 2D alignment has no mirror.
+The shift counts pixels of ``alignments2D/psize_A``, which is larger than ``blob/psize_A`` where classification worked
+on smaller images; csparc2star leaves that to its option --boxsize, here it is taken into account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses, to_relion
+from scipion_udl.errors import UdlError
+from scipion_udl.io.tables import Table, number_texts, quote
+
+if TYPE_CHECKING:
+    from scipion_udl.io.defocus import Defocus
+    from scipion_udl.io.particles import ParticleSource
+
+_COMPRESSED = b"\x94CSDAT"  # how the other form begins that cryoSPARC has for the same
+_LONGEST_HEADER = 100_000  # bytes; that of 100 fields has 5 000
+_ALIGNMENT = "alignments2D/"
+# label in RELION, field, what makes the one of the other
+_OPTICS = {
+    "rlnVoltage": "ctf/accel_kv",
+    "rlnSphericalAberration": "ctf/cs_mm",
+    "rlnAmplitudeContrast": "ctf/amp_contrast",
+}
+_COLUMNS = {
+    "rlnDefocusU": ("ctf/df1_A", 1.0),
+    "rlnDefocusV": ("ctf/df2_A", 1.0),
+    "rlnDefocusAngle": ("ctf/df_angle_rad", 180 / np.pi),
+    "rlnPhaseShift": ("ctf/phase_shift_rad", 180 / np.pi),
+    "rlnCtfBfactor": ("ctf/bfactor", 1.0),
+}
+
+
+def read_array(path: str) -> np.ndarray:
+    """The rows of a .cs file, a structured array (N,). Nothing in it is ever run (no pickle).
+
+    Raises UdlError where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(_COMPRESSED)) == _COMPRESSED:
+                raise UdlError(
+                    f"{path} is of cryoSPARC's compressed form: save it as numpy array with cryosparc-tools "
+                    "(Dataset.save, format 1)"
+                )
+            file.seek(0)
+            array = _read_rows(path, file)
+    except OSError as error:
+        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not len(array):
+        raise UdlError(f"{path} lists no images: it has no rows")
+    missing = [name for name in ("blob/path", "blob/idx") if name not in array.dtype.names]
+    if missing:
+        raise UdlError(
+            f"{path} has no field {missing[0]}, so it names no images: give the file of the particles, not the "
+            "passthrough beside it"
+        )
+    if array["blob/path"].dtype.kind not in "SU" or array["blob/path"].ndim != 1 or not _is_whole(array["blob/idx"]):
+        raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
+    return array
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    return values.ndim == 1 and values.dtype.kind in "iu"
+
+
+def _read_rows(path: str, file: object) -> np.ndarray:
+    """The array of a .npy file; its header is checked against the file's size before memory is asked for."""
+    try:
+        version = np.lib.format.read_magic(file)
+        length_bytes = 2 if version == (1, 0) else 4
+        length = int.from_bytes(file.read(length_bytes), "little")
+        if version not in ((1, 0), (2, 0)) or length > _LONGEST_HEADER:
+            raise ValueError("its header is too long")
+        file.seek(8)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        # before numpy 1.24 there was no limit of its own
+        limit = {"max_header_size": _LONGEST_HEADER} if "max_header_size" in inspect.signature(read).parameters else {}
+        shape, _, dtype = read(file, **limit)
+    except Exception as error:  # numpy has many kinds for a text that is no header
+        raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {' '.join(str(error).split())}") from None
+    if dtype.names is None or dtype.hasobject or len(shape) != 1:
+        raise UdlError(f"{path} is no .cs file of cryoSPARC: it holds no rows with named fields")
+    there = (os.path.getsize(path) - file.tell()) // max(1, dtype.itemsize)
+    if shape[0] > there:
+        raise UdlError(
+            f"{path} is truncated: its header promises {shape[0]} particles, {there} are whole; copy it again"
+        )
+    return np.fromfile(file, dtype, shape[0])
+
+
+def relion_tables(path: str, array: np.ndarray) -> list[Table]:
+    """The optics and particles tables of RELION 3.1 that say the same as the rows of a .cs file.
+
+    Raises UdlError where a field has another shape or type than it should.
+    """
+    try:
+        return _tables(path, array)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise UdlError(f"{path}: a field is not as cryoSPARC writes it: {' '.join(str(error).split())}") from None
+
+
+def _tables(path: str, array: np.ndarray) -> list[Table]:
+    names = array.dtype.names
+    particles = Table("particles", {}, path)
+    files = _texts(array["blob/path"])
+    particles.set("rlnImageName", [quote(_image_name(k, file)) for k, file in zip(array["blob/idx"].tolist(), files)])
+    if "location/micrograph_path" in names:
+        particles.set("rlnMicrographName", [quote(text) for text in _texts(array["location/micrograph_path"])])
+    for label, (field, factor) in _COLUMNS.items():
+        if field in names:
+            particles.set(label, number_texts(array[field].astype(np.float64) * factor))
+    if f"{_ALIGNMENT}class" in names:
+        particles.set("rlnClassNumber", [str(int(k) + 1) for k in array[f"{_ALIGNMENT}class"]])
+    _set_poses(particles, array)
+    return [_set_optics(particles, array), particles]
+
+
+def _texts(column: np.ndarray) -> list[str]:
+    """Texts of a column of bytes or text; the > before paths of exported files means: from the folder of this file."""
+    texts = [t.decode("utf-8", "surrogateescape") if isinstance(t, bytes) else t for t in column.tolist()]
+    return [text.lstrip(">") for text in texts]
+
+
+def _image_name(index: int, file: str) -> str:
+    # cryoSPARC's stacks end in .mrc: tell RELION and Xmipp that they are stacks
+    return f"{int(index) + 1:06d}@{file}" + ("" if file.lower().endswith(".mrcs") else ":mrcs")
+
+
+def _set_poses(particles: Table, array: np.ndarray) -> None:
+    names = array.dtype.names
+    if f"{_ALIGNMENT}pose" in names:
+        particles.set("rlnAnglePsi", number_texts(np.degrees(array[f"{_ALIGNMENT}pose"].astype(np.float64))))
+    size = next((array[name] for name in (f"{_ALIGNMENT}psize_A", "blob/psize_A") if name in names), None)
+    if f"{_ALIGNMENT}shift" in names and size is not None:
+        origin = array[f"{_ALIGNMENT}shift"].astype(np.float64) * size.astype(np.float64)[:, None]
+        particles.set("rlnOriginXAngst", number_texts(origin[:, 0]))
+        particles.set("rlnOriginYAngst", number_texts(origin[:, 1]))
+
+
+def _set_optics(particles: Table, array: np.ndarray) -> Table:
+    """The optics table, one group for each set of microscope, pixel size and exposure group; its column is set."""
+    names, n = array.dtype.names, len(array)
+    given = {label: field for label, field in _OPTICS.items() if field in names}
+    columns = {label: number_texts(array[field].astype(np.float64)) for label, field in given.items()}
+    if "blob/psize_A" in names:
+        columns["rlnImagePixelSize"] = number_texts(array["blob/psize_A"].astype(np.float64))
+    if "blob/shape" in names:
+        columns["rlnImageSize"] = [str(int(size)) for size in array["blob/shape"][:, 0]]
+    own = array["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in names else [0] * n
+    groups: dict[tuple, int] = {}
+    rows = [groups.setdefault(key, len(groups) + 1) for key in zip(own, *columns.values())]
+    particles.set("rlnOpticsGroup", [str(row) for row in rows])
+    numbers = [str(number) for number in groups.values()]
+    optics = Table("optics", {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers})
+    for place, label in enumerate(columns, 1):
+        optics.set(label, [key[place] for key in groups])
+    return optics
+
+
+def write_aligned_cs(
+    source: ParticleSource, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
+) -> None:
+    """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
+    fields that name the images and give their CTF.
+
+    poses (N,): to apply, in the source's order; score (N,): alignments2D/cross_cor. pose = angle in radians, shift =
+    R^T t in pixels of the particles (which ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it.
+    aligned_stack: the aligned images, which are named, with pose 0, where some are mirrored; without it mirrored poses
+    raise UdlError. Raises UdlError where the file cannot be written.
+    """
+    if poses.mirror.any():
+        if aligned_stack is None:
+            raise UdlError(
+                "cryoSPARC's 2D alignment cannot hold mirrored particles, so aligned.cs is not written: write the "
+                "aligned stack too, or use aligned.xmd"
+            )
+        poses = Poses.identity(len(poses))
+    else:
+        aligned_stack = None
+    fields = _input_fields(source)
+    if aligned_stack is not None:
+        fields["blob/path"] = np.array([aligned_stack.encode("utf-8", "surrogateescape")] * len(source))
+        fields["blob/idx"] = np.arange(len(source), dtype=np.uint32)
+    fields.update(_alignment_fields(source, poses, score))
+    _save(path, fields)
+
+
+def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:
+    """alignments2D of unmirrored poses; what only cryoSPARC's own algorithm knows is 0, shares and weights are 1."""
+    n = len(source)
+    angle, shift = to_relion(poses)
+    fields = {
+        "split": np.zeros(n, np.uint32),
+        "shift": shift.astype(np.float32),
+        "pose": np.radians(angle).astype(np.float32),
+        "psize_A": np.full(n, source.pixel_size, np.float32),
+        "cross_cor": np.asarray(score, np.float32),
+        "class": _classes(source),
+    }
+    unknown = ("error", "error_min", "resid_pow", "slice_pow", "image_pow", "alpha_min")
+    fields.update({name: np.zeros(n, np.float32) for name in unknown})
+    whole = ("alpha", "weight", "pose_ess", "shift_ess", "class_posterior", "class_ess")
+    fields.update({name: np.ones(n, np.float32) for name in whole})
+    return {f"{_ALIGNMENT}{name}": values for name, values in fields.items()}
+
+
+def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
+    if source.cs is not None:
+        return {name: source.cs[name] for name in source.cs.dtype.names if not name.startswith(_ALIGNMENT)}
+    n = len(source)
+    numbers, files = zip(*(name.rpartition("@")[::2] for name in source.names))
+    files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
+    fields = {
+        "uid": np.array([_uid(name) for name in source.names], np.uint64),
+        "blob/path": np.array([file.encode("utf-8", "surrogateescape") for file in files]),
+        "blob/idx": np.array([int(number or 1) - 1 for number in numbers], np.uint32),
+        "blob/shape": np.full((n, 2), source.box, np.uint32),
+        "blob/psize_A": np.full(n, source.pixel_size, np.float32),
+    }
+    from scipion_udl.io.defocus import read_defocus  # which reads sources, and those read this
+
+    defocus = read_defocus(source)
+    return fields if defocus is None else {**fields, **_ctf_fields(defocus)}
+
+
+def _uid(name: str) -> int:
+    """A number of 64 bits for an image name, as cryoSPARC has one for every particle."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
+
+
+def _ctf_fields(defocus: Defocus) -> dict[str, np.ndarray]:
+    fields = {
+        "ctf/accel_kv": defocus.voltage,
+        "ctf/cs_mm": defocus.cs,
+        "ctf/amp_contrast": defocus.amplitude_contrast,
+        "ctf/df1_A": defocus.defocus_u,
+        "ctf/df2_A": defocus.defocus_v,
+        "ctf/df_angle_rad": np.radians(defocus.angle),
+        "ctf/phase_shift_rad": np.radians(defocus.phase_shift),
+        "ctf/bfactor": defocus.b_factor,
+    }
+    return {
+        "ctf/exp_group_id": np.zeros(len(defocus.voltage), np.uint32),
+        **{name: np.asarray(values, np.float32) for name, values in fields.items()},
+    }
+
+
+def _classes(source: ParticleSource) -> np.ndarray:
+    """Class numbers from 0, as cryoSPARC counts; 0 where the input has none."""
+    table = source.table
+    label = next((k for k in ("rlnClassNumber", "ref") if table is not None and k in table), None)
+    numbers = np.ones(len(source)) if label is None else table.numbers(label)
+    return np.clip(numbers - 1, 0, 2**31).astype(np.uint32)
+
+
+def _save(path: str, fields: dict[str, np.ndarray]) -> None:
+    count = len(next(iter(fields.values())))
+    array = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
+    for name, values in fields.items():
+        array[name] = values
+    temporary = f"{path}.part"
+    try:
+        with open(temporary, "wb") as file:  # given a name, numpy would put .npy behind it
+            np.save(file, array, allow_pickle=False)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
