@@ -236,7 +236,7 @@ def _finish_export(path: str, columns: dict[str, list]) -> None:
     """Take scores and flags out of a table where the set has none, and give an XMD the set's ids and its classes."""
     tables = read_tables(path)
     table, form = forms.find_particles(path, tables)
-    labels = {forms.SCORE_LABEL[form]: _SCORE, forms.AMBIGUOUS_LABEL: _AMBIGUOUS, OUTLIER_LABEL: _OUTLIER}
+    labels = {forms.SCORE_LABEL[form]: _SCORE, forms.AMBIGUOUS_LABEL: _AMBIGUOUS, forms.OUTLIER_LABEL: _OUTLIER}
     table.drop([label for label, own in labels.items() if set(columns[own]) == {None}])
     if form == forms.XMIPP:
         table.set("itemId", [str(item_id) for item_id in columns[ID]])
