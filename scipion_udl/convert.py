@@ -26,7 +26,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.particle_input import Particles, info_of, parts
-from scipion_udl.set_rows import ID, Column, copy_items, read_columns
+from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,17 @@ def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
 # -- to the engine -----------------------------------------------------------------------------------------------------
 
 
-def write_particles(particles: Particles, star: str, stack: str, start: bool = False) -> int:
+def write_particles(
+    particles: Particles, star: str, stack: str, start: bool = False, ids: Sequence[int] | None = None
+) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
     Ids come along, and of classes their numbers. star: path to write; images are named by absolute path. stack: path
     of an MRC stack, written only where the images are of a format that the engine does not read. start: write the
-    alignment that the items carry, too. Raises UdlError where no item is enabled, a particle is in two classes, or
-    one has no alignment to start from, or a mirrored one.
+    alignment that the items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is
+    enabled, a particle is in two classes, or one has no alignment to start from, or a mirrored one.
     """
-    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())))
+    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table = {
@@ -112,12 +114,13 @@ def write_particles(particles: Particles, star: str, stack: str, start: bool = F
     return len(columns[ID])
 
 
-def _read(particles: Particles, labels: Sequence[str]) -> dict[str, list]:
-    """The columns of the enabled items of a set or of classes; of these also their numbers, under ``CLASS``."""
+def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, list]:
+    """The columns of the enabled items of a set or of classes (those with ``ids``, None for all); of classes also their
+    numbers, under ``CLASS``."""
     columns: dict[str, list] = {label: [] for label in (ID, *labels)}
     numbers: list[int] = []
     for part in parts(particles):
-        found = read_columns(part.items, labels)
+        found = read_columns(part.items, labels, ids)
         for label, values in found.items():
             columns[label] += values
         if part.number is not None:
@@ -185,9 +188,11 @@ def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) 
     Raises UdlError where no item is enabled, or one of these has no alignment.
     """
     count = write_particles(particles, star, stack)
-    columns = read_columns(particles, (_MATRIX, _SCORE))
-    score = np.array([value or 0.0 for value in columns[_SCORE]])
-    write_aligned(open_particles(star), _poses_of_texts(columns), score, np.zeros(count, bool), xmd=xmd)
+    columns = read_columns(particles, (_MATRIX, _SCORE, _AMBIGUOUS, _OUTLIER))
+    score, ambiguous, outlier = (
+        np.array([value or 0.0 for value in columns[label]]) for label in (_SCORE, _AMBIGUOUS, _OUTLIER)
+    )
+    write_aligned(open_particles(star), _poses_of_texts(columns), score, ambiguous, xmd=xmd, outlier=outlier)
     return count
 
 
@@ -423,6 +428,11 @@ def add_results(particles: Particles, output: SetOfParticles, results: Results) 
     """
     output.setAlignment2D()
     copy_items([part.items for part in parts(particles)], output, results.ids, results.columns())
+
+
+def append_results(particles: SetOfParticles, output: SetOfParticles, results: Results) -> None:
+    """Append those items of ``particles`` that have results to a set that :func:`add_results` has begun."""
+    append_items(particles, output, results.ids.tolist(), results.columns())
 
 
 def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[int], poses: Poses) -> None:

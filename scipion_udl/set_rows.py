@@ -20,6 +20,8 @@ from typing import Callable
 
 from pwem.objects import Particle, SetOfParticles
 
+from scipion_udl.errors import UdlError
+
 logger = logging.getLogger(__name__)
 
 ID = "id"
@@ -48,14 +50,46 @@ class Column:
         item.setAttributeValue(self.label, self.values[row])
 
 
-def read_columns(items: SetOfParticles, labels: Sequence[str]) -> dict[str, list]:
+@dataclass
+class Growth:
+    """What is new in a set that another program fills: (id, whether it is enabled) of its items by ascending id, and
+    whether nothing more will come."""
+
+    items: list[tuple[int, bool]]
+    closed: bool
+
+
+def read_growth(path: str, known: set[int]) -> Growth:
+    """What a set's file holds beside the items with ``known`` ids; what was known before is not read again.
+
+    A set without any item has no tables yet: then nothing is known of its end. Raises sqlite3.Error where the file
+    cannot be read now.
+    """
+    last = max(known, default=0)
+    with closing(_reader(path)) as database:
+        database.execute("BEGIN")  # items and state of one moment
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Objects'").fetchone():
+            return Growth([], False)
+        state = database.execute("SELECT value FROM Properties WHERE key = '_streamState'").fetchone()
+        start = last
+        if database.execute("SELECT COUNT(*) FROM Objects WHERE id <= ?", (last,)).fetchone()[0] > len(known):
+            start = 0  # some came with ids below those that came before them
+        rows = database.execute("SELECT id, enabled FROM Objects WHERE id > ? ORDER BY id", (start,)).fetchall()
+    closed = state is not None and str(state[0]) == str(SetOfParticles.STREAM_CLOSED)
+    return Growth([(item_id, bool(enabled)) for item_id, enabled in rows if item_id not in known], closed)
+
+
+def read_columns(
+    items: SetOfParticles, labels: Sequence[str], ids: Sequence[int] | None = None
+) -> dict[str, list]:
     """The values of the enabled items of a set, by label, and their ids under ``id``; in the order of the ids.
 
-    A value that an item does not have is None. An item without an acquisition has that of its set.
+    ids: of those that are wanted, None for all. A value that an item does not have is None. An item without an
+    acquisition has that of its set.
     """
     table = _Table.of(items)
     if table is not None:
-        return table.read(labels)
+        return _chosen(table.read(labels, (min(ids), max(ids)) if ids else None), ids)
     found: dict[str, list] = {label: [] for label in (ID, *labels)}
     for item in items.iterItems():
         if item.isEnabled():
@@ -63,7 +97,16 @@ def read_columns(items: SetOfParticles, labels: Sequence[str]) -> dict[str, list
             found[ID].append(item.getObjId())
             for label in labels:
                 found[label].append(values.get(label))
-    return found
+    return _chosen(found, ids)
+
+
+def _chosen(columns: dict[str, list], ids: Sequence[int] | None) -> dict[str, list]:
+    """The rows of columns whose ids are wanted."""
+    if ids is None or len(columns[ID]) == len(ids):
+        return columns
+    wanted = set(ids)
+    rows = [row for row, item_id in enumerate(columns[ID]) if item_id in wanted]
+    return {label: [values[row] for row in rows] for label, values in columns.items()}
 
 
 def count_items(items: SetOfParticles) -> int:
@@ -113,6 +156,19 @@ def copy_items(
     output.load()
 
 
+def append_items(
+    source: SetOfParticles, output: SetOfParticles, ids: Sequence[int], columns: Sequence[Column] = ()
+) -> None:
+    """Append the enabled items of ``source`` that ``ids`` names to an ``output`` that :func:`copy_items` filled with
+    others of them: all or, where the program is stopped in between, none. columns: as there."""
+    table, target = _Table.of(source), _Table.of(output)
+    if table is None or target is None:
+        raise UdlError(f"{output.getFileName()} is not stored as Scipion does it: nothing can be added to it")
+    output.close()
+    _fill(target, [table], ids, columns, _constants(output), keep=True)
+    output.load()
+
+
 def _first_item(source: SetOfParticles, rows: dict[int, int]) -> Iterator[Particle]:
     """The first enabled item of a set that is among ``rows``; none where there is none."""
     for item_id in _Table.of(source).read(())[ID]:
@@ -127,17 +183,24 @@ def _constants(output: SetOfParticles) -> tuple[str, ...]:
 
 
 def _fill(
-    target: _Table, sources: Sequence[_Table], ids: Sequence[int], columns: Sequence[Column], constants: Sequence[str]
+    target: _Table,
+    sources: Sequence[_Table],
+    ids: Sequence[int],
+    columns: Sequence[Column],
+    constants: Sequence[str],
+    keep: bool = False,
 ) -> None:
-    """Replace the one row of a new set by its sources' rows; what neither they nor ``columns`` have is that row's."""
+    """Replace the one row of a new set by its sources' rows (keep: add them to what it has); what neither they nor
+    ``columns`` have is that (the first) row's."""
     with closing(sqlite3.connect(target.path, timeout=_PATIENCE)) as database:
         names = "".join(f", v{k}" for k in range(len(columns)))
         database.execute(f"CREATE TEMP TABLE new (id INTEGER PRIMARY KEY{names})")
         marks = ", ".join("?" * (1 + len(columns)))
         values = zip((int(item_id) for item_id in ids), *(column.values for column in columns))
         database.executemany(f"INSERT INTO new VALUES ({marks})", values)
-        first = _only_row(database, target)
-        database.execute(f"DELETE FROM main.{target.objects}")
+        first = _first_row(database, target)
+        if not keep:
+            database.execute(f"DELETE FROM main.{target.objects}")
         for source in sources:
             database.commit()  # no file can be attached within a transaction
             database.execute("ATTACH DATABASE ? AS source", (source.path,))
@@ -146,8 +209,8 @@ def _fill(
             database.execute("DETACH DATABASE source")
 
 
-def _only_row(database: sqlite3.Connection, target: _Table) -> dict[str, object]:
-    query = f"SELECT {', '.join(target.columns.values())} FROM main.{target.objects}"
+def _first_row(database: sqlite3.Connection, target: _Table) -> dict[str, object]:
+    query = f"SELECT {', '.join(target.columns.values())} FROM main.{target.objects} LIMIT 1"
     return dict(zip(target.columns, database.execute(query).fetchone()))
 
 
@@ -209,8 +272,8 @@ class _Table:
         acquisition = {f"_acquisition.{name}": value for name, value in items.getAcquisition().getObjDict().items()}
         return cls(path, f"{prefix}Objects", columns, acquisition)
 
-    def read(self, labels: Sequence[str]) -> dict[str, list]:
-        """As :func:`read_columns`."""
+    def read(self, labels: Sequence[str], between: tuple[int, int] | None = None) -> dict[str, list]:
+        """As :func:`read_columns`; between: the lowest and the highest id that are wanted."""
         wanted = ["s.id"]
         given = []
         for label in labels:
@@ -221,8 +284,9 @@ class _Table:
             else:
                 wanted.append(f"s.{self.columns[label]}" if label in self.columns else "NULL")
         with closing(_reader(self.path)) as database:
-            query = f"SELECT {', '.join(wanted)} FROM {self.objects} s WHERE s.enabled ORDER BY s.id"
-            rows = database.execute(query, given).fetchall()
+            where = "s.enabled" if between is None else "s.enabled AND s.id BETWEEN ? AND ?"
+            query = f"SELECT {', '.join(wanted)} FROM {self.objects} s WHERE {where} ORDER BY s.id"
+            rows = database.execute(query, [*given, *(between or ())]).fetchall()
         return dict(zip((ID, *labels), map(list, zip(*rows)))) if rows else {label: [] for label in (ID, *labels)}
 
     def count(self) -> int:

@@ -16,6 +16,7 @@ from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
 from scipion_udl.io.particles import ParticleSource
 
+PER_PARTICLE = ("half", "score", "ambiguous", "network_angle", "outlier")  # of an Alignment, beside the poses
 LEARNS = 16  # particles that a class must have for the network to learn its view
 
 
@@ -65,13 +66,9 @@ def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
     """The alignments and correntropies of all classes as those of the whole set, in its order."""
     back = np.argsort(np.concatenate([result.members for result in results]), kind="stable")
     parts = [result.alignment for result in results]
-    whole = {
-        name: np.concatenate([getattr(part, name) for part in parts])[back]
-        for name, value in vars(parts[0]).items()
-        if isinstance(value, np.ndarray)
-    }
+    whole = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in PER_PARTICLE}
     whole["poses"] = Poses(*(np.concatenate([getattr(p.poses, f.name) for p in parts])[back] for f in fields(Poses)))
-    joined = replace(parts[0], **whole, searched=any(part.searched for part in parts))
+    joined = replace(parts[0], **whole, searched=any(part.searched for part in parts), score_weight=None)
     if results[0].alike is None:
         return joined, None
     return joined, np.concatenate([result.alike for result in results])[back]

@@ -300,14 +300,17 @@ def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tenso
 
     images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
     """
+    # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing else.
+    exponent = torch.frexp(images.abs().amax((-2, -1))).exponent.clamp(-120, 120)
+    unit = torch.ldexp(torch.ones_like(images[:, 0, 0]), exponent)
+    images = images / unit[:, None, None]
     whole = images.std((-2, -1))
-    scale = images.abs().amax((-2, -1))
-    flat = whole <= 1e-6 * scale
+    flat = whole <= 1e-6 * images.abs().amax((-2, -1))
     mean = (images * outside).sum((-2, -1)) / outside.sum()
     std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
     # A background that was masked to a constant says nothing of the noise; then the whole image must.
     std = torch.where(std < 0.05 * whole, whole, std)
-    return mean, torch.where(flat, torch.ones_like(std), std), flat
+    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat
 
 
 def _whitening(noise: torch.Tensor) -> torch.Tensor:

@@ -11,14 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
@@ -112,31 +109,28 @@ def _write_outputs(job: Path) -> None:
     if "rlnClassNumber" not in particles:
         particles.set("rlnClassNumber", "1")
     write_tables(str(job / PARTICLES), tables)
-    # what "Subset selection" reads beside run_model.star
-    shutil.copyfile(job / PARTICLES, job / f"{DATA}.part")
-    os.replace(job / f"{DATA}.part", job / DATA)
-    _write_classes(job, folder, summary, np.array(particles.texts("rlnClassNumber")))
-    names = [(f"{job}/{PARTICLES}", PARTICLES_NODE), (f"{job}/{MODEL}", MODEL_NODE)]
-    write_nodes(str(job / NODES), names)
-    _write_note(job, summary)
-
-
-def _write_classes(job: Path, folder: Path, summary: dict, class_of: np.ndarray) -> None:
-    """run_classes.mrcs (one weighted average a class) and run_model.star, which names them."""
+    classes = summary.get("classes")
+    # "Subset selection" reads run_data.star beside run_model.star, and takes class k for the k-th one there
+    if classes:
+        image_of = {one["class"]: str(one["image"]) for one in classes}
+        particles.set("rlnClassNumber", [image_of[int(k)] for k in particles.numbers("rlnClassNumber")])
+    else:
+        particles.set("rlnClassNumber", "1")
+        classes = [{"image": 1, "particles": len(particles), "resolution": summary["resolution"]}]
+    write_tables(str(job / DATA), tables)
     several = folder / "averages_weighted.mrcs"
     reader = StackReader(str(several if several.exists() else folder / "average_weighted.mrcs"))
     write_stack(str(job / CLASSES), reader.read(), summary["pixel_size"])
-    classes = summary.get("classes") or [
-        {"class": 1, "image": 1, "particles": len(class_of), "resolution": summary["resolution"]}
-    ]
     write_tables(str(job / MODEL), model_tables(f"{job}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
+    write_nodes(str(job / NODES), [(f"{job}/{PARTICLES}", PARTICLES_NODE), (f"{job}/{MODEL}", MODEL_NODE)])
+    _write_note(job, summary)
 
 
 def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -> list[Table]:
     """The tables model_general and model_classes of RELION's ``_model.star``, as far as they are known here.
 
-    stack: name of the class averages, as RELION finds it from the project folder; classes: of each "image" (from 1,
-    in the stack), "particles" and "resolution" (A, or None); box: pixels; pixel_size: A.
+    stack: name of the class averages, as RELION finds it from the project folder; classes: of each "image" (from 1, in
+    the stack), "particles" and "resolution" (A, or None); box: pixels; pixel_size: A.
     """
     total = max(1, sum(one["particles"] for one in classes))
     field = box * pixel_size

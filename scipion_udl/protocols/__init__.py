@@ -1,4 +1,5 @@
 from scipion_udl.protocols.protocol_align_2d import ProtUdlAlign2D
+from scipion_udl.protocols.protocol_align_2d_streaming import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
 from scipion_udl.protocols.protocol_export_particles import ProtUdlExportParticles
@@ -9,6 +10,7 @@ from scipion_udl.protocols.protocol_train import ProtUdlTrain
 
 __all__ = [
     "ProtUdlAlign2D",
+    "ProtUdlAlign2DStreaming",
     "ProtUdlBase",
     "ProtUdlEvaluate",
     "ProtUdlExportParticles",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from pwem.emlib.image import ImageHandler
-from pwem.objects import CTFModel, SetOfParticles, Transform
+from pwem.objects import Class2D, CTFModel, SetOfClasses2D, SetOfParticles, Transform
 
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import Poses
@@ -188,6 +188,53 @@ class TestUdlConvert(unittest.TestCase):
             particles.append(item)
         particles.write()
         return particles
+
+    def test_an_alignment_to_start_from_reaches_the_engine_with_the_right_signs(self) -> None:
+        poses = random_poses(4)
+        write_stack(self.stack, particles_at(poses, 32), 2.5)
+        particles = self.alignedSet("start", self.stack, [5, 6, 7, 8], [1, 2, 3, 4], poses, disabled=(6,))
+        star = str(self.folder / "in.star")
+        write_particles(particles, star, "unused.mrcs", start=True)
+        found = open_particles(star).poses()
+        expected = transform_matrices(poses[np.array([0, 2, 3])])
+        np.testing.assert_allclose(transform_matrices(found), expected, atol=1e-5)
+        write_particles(particles, star, "unused.mrcs")
+        self.assertIsNone(open_particles(star).poses())
+
+    def test_a_mirrored_alignment_is_not_started_from(self) -> None:
+        poses = Poses([10.0, 20.0], mirror=[False, True])
+        write_stack(self.stack, particles_at(poses, 32), 2.5)
+        particles = self.alignedSet("start", self.stack, [5, 6], [1, 2], poses)
+        with self.assertRaisesRegex(UdlError, "1 particles are mirrored .* id 6"):
+            write_particles(particles, str(self.folder / "in.star"), "unused.mrcs", start=True)
+
+    def test_mirrored_results_find_their_items_by_the_image(self) -> None:
+        """The engine's XMD, which alone can say that a particle is mirrored, has no ids."""
+        poses = random_poses(3, mirrored=True)
+        particles = self.newSet(poses, [2, 30, 31])
+        star, xmd = str(self.folder / "in.star"), str(self.folder / "aligned.xmd")
+        write_particles(particles, star, "unused.mrcs")
+        write_aligned(open_particles(star), poses, np.array([0.1, 0.2, 0.3]), np.zeros(3, bool), xmd=xmd)
+        results = read_results(xmd, star)
+        self.assertEqual(results.ids.tolist(), [2, 30, 31])
+        np.testing.assert_allclose(transform_matrices(results.poses), transform_matrices(poses), atol=1e-5)
+        with self.assertRaisesRegex(UdlError, "which items"):
+            read_results(xmd)
+
+    def test_classes_that_share_a_particle_are_refused(self) -> None:
+        write_stack(self.stack, particles_at(random_poses(3), 32), 2.5)
+        particles = make_set(self.folder / "all.sqlite", self.stack, [1, 2, 3], box=32)
+        classes = SetOfClasses2D(filename=str(self.folder / "classes.sqlite"))
+        for number, ids in ((4, (1, 2)), (6, (2, 3))):
+            item = Class2D(objId=number)
+            item.copyInfo(particles)
+            classes.append(item)
+            for item_id in ids:
+                item.append(particles[item_id])
+            classes.update(item)
+        classes.write()
+        with self.assertRaisesRegex(UdlError, "id 2 is in the classes 4 and 6"):
+            write_particles(classes, str(self.folder / "in.star"), "unused.mrcs")
 
     def test_truths_find_their_particles_by_the_image_in_any_format(self) -> None:
         poses = random_poses(4, mirrored=True)

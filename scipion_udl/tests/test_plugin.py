@@ -60,6 +60,16 @@ class TestUdlPlugin(unittest.TestCase):
         )
         self.assertEqual(run_python(code).splitlines()[-1], f"{names} False")
 
+    def test_protocols_bring_no_heavy_package_into_scipions_start(self) -> None:
+        code = (
+            "import sys, scipion_udl.tests, pwem, pwem.objects, pwem.protocols, pwem.emlib.image\n"
+            "there = set(sys.modules)\n"
+            "import scipion_udl.plugin, scipion_udl.protocols, scipion_udl.objects\n"
+            "new = {name.partition('.')[0] for name in set(sys.modules) - there}\n"
+            "print(*sorted(new & {'torch', 'matplotlib', 'scipy', 'PIL', 'tkinter'}), 'scipion_udl' in new)"
+        )
+        self.assertEqual(run_python(code).splitlines()[-1], "True")
+
     def test_menus_show_the_plugin_as_udl(self) -> None:
         protocols = Domain.getProtocols()
         self.assertEqual(protocols["ProtUdlAlign2D"].getClassLabel(), "udl - align 2D")

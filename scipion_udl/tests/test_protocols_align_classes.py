@@ -20,7 +20,7 @@ from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
 
 BOX, COUNT, PIXEL_SIZE = 48, 70, 3.0
 VIEWS = {2: "hook", 5: "clamp", 9: "anchor"}  # number of the class: its view
-DISABLED = {5: [205, 206], 9: [901]}
+DISABLED = {5: [505, 506], 9: [901]}
 
 
 class TestUdlAlign2DClasses(BaseTest):

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.alignment.geometry import Poses, to_matrices, to_xmipp
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -86,6 +86,30 @@ def test_xmipp_aligns_by_what_aligned_xmd_says(emlib, tmp_path, box, case):
     template = phantom("hook", box)
     write_tables(tmp_path, template, {**CASES, **MIRRORED}[case], star=False)
     assert worst_correlation(xmipp_aligned(tmp_path / "aligned.xmd"), template.image()) > 0.9995
+
+
+def test_tables_go_from_here_to_xmipp_and_from_xmipp_to_here(emlib, tmp_path):
+    """Xmipp writes a table of its own: its poses are what Xmipp applies, its other columns stay, and back again."""
+    template, poses = phantom("hook", 64), MIRRORED["mirror and all"]
+    write_stack(str(tmp_path / "particles.mrcs"), template.sample(poses), PIXEL_SIZE)
+    psi, shift, flip = to_xmipp(poses)
+    table = emlib.MetaData()
+    for k in range(2):
+        row = table.addObject()
+        table.setValue(emlib.MDL_IMAGE, f"{k + 1:06d}@{tmp_path}/particles.mrcs", row)
+        table.setValue(emlib.MDL_ANGLE_PSI, float(psi[k]), row)
+        table.setValue(emlib.MDL_SHIFT_X, float(shift[k, 0]), row)
+        table.setValue(emlib.MDL_SHIFT_Y, float(shift[k, 1]), row)
+        table.setValue(emlib.MDL_FLIP, bool(flip[k]), row)
+        table.setValue(emlib.MDL_ZSCORE, 0.25 + k, row)
+    table.write(str(tmp_path / "theirs.xmd"))
+    assert worst_correlation(xmipp_aligned(emlib, tmp_path / "theirs.xmd"), template.image()) > 0.9995
+    source = open_particles(str(tmp_path / "theirs.xmd"))
+    assert np.abs(to_matrices(source.poses()) - to_matrices(poses)).max() < 1e-5
+    write_aligned(source, source.poses(), np.ones(2), np.zeros(2, bool), xmd=str(tmp_path / "ours.xmd"))
+    ours = emlib.MetaData(str(tmp_path / "ours.xmd"))
+    assert [ours.getValue(emlib.MDL_ZSCORE, row) for row in ours] == [0.25, 1.25]
+    assert worst_correlation(xmipp_aligned(emlib, tmp_path / "ours.xmd"), template.image()) > 0.9995
 
 
 @pytest.mark.parametrize("box", [64, 65])

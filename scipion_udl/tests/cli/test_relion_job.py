@@ -30,8 +30,11 @@ def make_project(folder, count):
     arguments = [folder / "sim", "--count", count, "--box", BOX, "--snr", 0.5, "--shift", 3, "--pixel-size", 3]
     assert cli.main(["simulate", *map(str, arguments)]) == 0
     shutil.move(folder / "sim" / "particles.mrcs", job / "particles.mrcs")
-    text = (folder / "sim" / "particles.star").read_text()
-    job.joinpath("particles.star").write_text(text.replace(f"{folder}/sim/", "Extract/job001/"))
+    optics, particles = read_tables(str(folder / "sim" / "particles.star"))
+    names = [name.replace(f"{folder}/sim/", "Extract/job001/") for name in particles.columns["rlnImageName"]]
+    particles.set("rlnImageName", names)
+    particles.set("rlnClassNumber", "3")
+    write_tables(str(job / "particles.star"), [optics, particles])
     (folder / "default_pipeline.star").write_text(EMPTY_PIPELINE)
     return folder
 
@@ -51,7 +54,7 @@ def finished(tmp_path_factory):
         "in_part": "Extract/job001/particles.star",
         "param1_label": "max-shift",
         "param1_value": "5",
-        "param2_label": "write-stack",  # a parameter without a value
+        "param2_label": "by-class",  # a parameter without a value
         "param2_value": "",
         "other_args": "--gpu none",
         "nr_threads": "1",
@@ -96,8 +99,15 @@ def test_names_and_columns_of_the_input_stay(finished):
     assert set(before.columns) < set(after.columns)
     assert all(after.columns[label] == column for label, column in before.columns.items())
     assert after.texts("rlnImageName")[0] == "000001@Extract/job001/particles.mrcs"
-    assert set(after.texts("rlnClassNumber")) == {"1"}
-    assert (finished / "External" / "job001" / "align" / "aligned.mrcs").exists()  # a parameter without a value
+
+
+@needs_relion
+def test_classes_are_numbered_as_in_run_model_where_relion_selects_by_it(finished):
+    """RELION takes class k of run_data.star for the k-th one of run_model.star; particles.star keeps the input's 3."""
+    job = finished / "External" / "job001"
+    assert set(read_tables(str(job / "particles.star"))[1].texts("rlnClassNumber")) == {"3"}
+    assert set(read_tables(str(job / "run_data.star"))[1].texts("rlnClassNumber")) == {"1"}
+    assert len(read_tables(str(job / "run_model.star"))[1]) == StackReader(str(job / "run_classes.mrcs")).count == 1
 
 
 @needs_relion
@@ -105,7 +115,7 @@ def test_relions_programs_take_what_the_job_wrote(finished):
     """Tables are selected from, images are measured, particles are transformed, and a 2D classification that keeps our
     poses (and starts from our class average) averages them to the same image."""
     job = "External/job001"
-    average = StackReader(str(finished / job / "align" / "average.mrcs")).read()[0]
+    average = StackReader(str(finished / job / "align" / "averages.mrcs")).read()[0]
     score = read_tables(str(finished / job / "particles.star"))[1].numbers("rlnParticleFigureOfMerit")
     limit = round(float(np.median(score)), 3)
     selection = ["--select", "rlnParticleFigureOfMerit", "--minval", limit, "--o", "good.star"]
