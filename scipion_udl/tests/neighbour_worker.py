@@ -3,8 +3,8 @@
 ``python -m scipion_udl.tests.neighbour_worker FOLDER`` goes through the folders in FOLDER. Where they have set.sqlite,
 the plugins write it as relion.star and xmipp.xmd, and read the latter back into from_xmipp.sqlite; where they have
 aligned.star, as RELION means it, the RELION plugin reads it into from_relion.sqlite; classes.sqlite is written as
-xmipp_classes.xmd and read back into from_xmipp_classes.sqlite. FOLDER/star/*.star are imported into a project with
-Scipion's own protocol: imported.json tells by name what came of them.
+xmipp_classes.xmd and read back into from_xmipp_classes.sqlite, or xmipp_classes.error says why not. FOLDER/star/*.star
+are imported into a project with Scipion's own protocol: imported.json tells by name what came of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ def write_classes(folder: Path) -> None:
     for each in (classes, images):
         each.loadAllProperties()
     path = str(folder / "xmipp_classes.xmd")
-    xmipp3.convert.writeSetOfClasses2D(classes, path)
+    try:
+        xmipp3.convert.writeSetOfClasses2D(classes, path)
+    except Exception as error:
+        (folder / "xmipp_classes.error").write_text(str(error))
+        return
     back = SetOfClasses2D(filename=str(folder / "from_xmipp_classes.sqlite"))
     back.setImages(images)
     xmipp3.convert.readSetOfClasses2D(back, path, alignType=ALIGN_2D)

@@ -67,7 +67,8 @@ class TestUdlNeighbours(unittest.TestCase):
         for box in BOXES:
             for name, poses in CASES.items():
                 cls.makeCase(cls.folder / f"{name}{box}", poses, box)
-        cls.makeClasses(cls.folder / "both64", CASES["both"])
+        for name in ("both", "mirror"):
+            cls.makeClasses(cls.folder / f"{name}64", CASES[name])
         cls.makeStars(cls.folder / "star")
         path = os.pathsep.join([str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", "scipion_udl.tests.neighbour_worker", str(cls.folder)]
@@ -169,6 +170,9 @@ class TestUdlNeighbours(unittest.TestCase):
             images = xmipp_aligned(self.folder / "both64" / "xmipp_classes.xmd", f"class{number:06d}_images")
             self.assertEqual(len(images), len(rows))
             self.assertLess(worst_correlation(images, template(64)), WRONG)
+
+    def test_xmipps_plugin_writes_no_classes_with_mirrors(self) -> None:
+        self.assertIn("negative", (self.folder / "mirror64" / "xmipp_classes.error").read_text())
 
     def test_classes_are_exported_with_their_numbers_and_right(self) -> None:
         out = self.folder / "both64" / "export_classes"
