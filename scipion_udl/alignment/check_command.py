@@ -13,23 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.alignment.consistency import FEW, worth_of_mean
 from scipion_udl.alignment.contrast import contrast
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.prepare import DISC, SMALLEST_BOX, WORKING_BOX, background
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
-from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 
 CHUNK_BYTES = 8 << 20  # of images held at a time
-ENOUGH = 128  # particles that a network can be trained on
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
-PLACEHOLDER = 1.0  # what programs write into a header when they do not know the pixel size
 READING = 3.2  # milliseconds for each further area of the working box, see estimate
-UNEVEN = 0.7  # share of the particles that a plain mean must be worth (as `align` has it)
 
 
 @dataclass
@@ -222,7 +221,11 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             images = np.empty((len(part), *reader.shape), np.float32)
-            reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
+            try:
+                reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
+            except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
+                findings.error("files", str(error))
+                break
             good = np.isfinite(images.sum((1, 2), dtype=np.float64))
             _measure(facts, part[good], torch.from_numpy(images[good]), disc)
             done += len(part)
@@ -290,10 +293,10 @@ def _contrast(bright: np.ndarray) -> str:
 def _check_scale(std: np.ndarray, findings: Findings) -> None:
     if len(std) < 2:
         return
-    worth = float(std.sum() ** 2 / (std**2).sum() / len(std))
+    worth = worth_of_mean(std)
     spread = float(np.quantile(std, 0.99) / np.median(std))
     findings.fact("scale", f"noise within a factor of {spread:.3g} (99 % of the images)")
-    if worth < UNEVEN:
+    if worth < FEW:
         findings.warn(
             "scale",
             f"the noise of the images differs by a factor of {spread:.3g} and more, so that their plain mean is worth "

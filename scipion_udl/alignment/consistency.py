@@ -34,7 +34,7 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
             "image counts once; better take the copies out."
         )
     noise = particles.statistics.std[particles.usable]
-    worth = noise.sum() ** 2 / (noise**2).sum() / len(noise) if len(noise) else 1.0
+    worth = worth_of_mean(noise) if len(noise) else 1.0
     if worth < FEW:
         warnings.append(
             f"The images differ in scale (their noise by a factor of {np.quantile(noise, 0.99) / np.median(noise):.3g} "
@@ -43,6 +43,11 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
             "for an average as good."
         )
     return warnings
+
+
+def worth_of_mean(noise: np.ndarray) -> float:
+    """Share of N images that their plain mean is worth, of their noise's deviations (N,): 1 where all are the same."""
+    return float(noise.sum() ** 2 / (noise**2).sum() / len(noise))
 
 
 def consider_views(

@@ -47,6 +47,8 @@ def run_job(args: argparse.Namespace) -> int:
         raise UdlError(f"{job} cannot be written to: {error.strerror}") from None
     try:
         code = _align(_command(args, job), job)
+        if code < 0:
+            raise UdlError(f"align was ended by signal {-code}, as the system does where memory is short: see run.out")
         if code == 0:
             _write_outputs(job)
     except BaseException:
@@ -109,7 +111,7 @@ def _write_outputs(job: Path) -> None:
     if "rlnClassNumber" not in particles:
         particles.set("rlnClassNumber", "1")
     write_tables(str(job / PARTICLES), tables)
-    classes = summary.get("classes")
+    classes, average = summary.get("classes"), "averages_weighted.mrcs"
     # "Subset selection" reads run_data.star beside run_model.star, and takes class k for the k-th one there
     if classes:
         image_of = {one["class"]: str(one["image"]) for one in classes}
@@ -117,10 +119,9 @@ def _write_outputs(job: Path) -> None:
     else:
         particles.set("rlnClassNumber", "1")
         classes = [{"image": 1, "particles": len(particles), "resolution": summary["resolution"]}]
+        average = "average_weighted.mrcs"
     write_tables(str(job / DATA), tables)
-    several = folder / "averages_weighted.mrcs"
-    reader = StackReader(str(several if several.exists() else folder / "average_weighted.mrcs"))
-    write_stack(str(job / CLASSES), reader.read(), summary["pixel_size"])
+    write_stack(str(job / CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
     write_tables(str(job / MODEL), model_tables(f"{job}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
     write_nodes(str(job / NODES), [(f"{job}/{PARTICLES}", PARTICLES_NODE), (f"{job}/{MODEL}", MODEL_NODE)])
     _write_note(job, summary)

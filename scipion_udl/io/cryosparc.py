@@ -14,6 +14,7 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import inspect
 import os
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _COMPRESSED = b"\x94CSDAT"  # how the other form begins that cryoSPARC has for the same
 _LONGEST_HEADER = 100_000  # bytes; that of 100 fields has 5 000
 _ALIGNMENT = "alignments2D/"
+_WANTED = ("blob/path", "blob/idx", "ctf/df1_A")  # what is looked for in a passthrough file, where it lacks
 # label in RELION, field, what makes the one of the other
 _OPTICS = {
     "rlnVoltage": "ctf/accel_kv",
@@ -47,11 +49,30 @@ _COLUMNS = {
 }
 
 
-def read_array(path: str) -> np.ndarray:
-    """The rows of a .cs file, a structured array (N,). Nothing in it is ever run (no pickle).
+def read_array(path: str) -> tuple[np.ndarray, list[str]]:
+    """The rows of a .cs file, a structured array (N,), and warnings. Nothing in it is ever run (no pickle).
 
-    Raises UdlError where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
+    A job of cryoSPARC writes only what it changed; the rest is in a passthrough file beside it, out of which images and
+    CTF are taken, by ``uid``, where they lack. Raises UdlError where the file cannot be read, is cut, is of the
+    compressed form, or lists no particle images.
     """
+    array, warnings = _read(path), []
+    if not len(array):
+        raise UdlError(f"{path} lists no images: it has no rows")
+    if any(name not in array.dtype.names for name in _WANTED) and _has_ids(array):
+        array, warnings = _with_passthrough(path, array)
+    missing = [name for name in ("blob/path", "blob/idx") if name not in array.dtype.names]
+    if missing:
+        raise UdlError(
+            f"{path} has no field {missing[0]}, so it names no images, and no passthrough file beside it has those of "
+            "its particles; give the file that names them"
+        )
+    if array["blob/path"].dtype.kind not in "SU" or array["blob/path"].ndim != 1 or not _is_whole(array["blob/idx"]):
+        raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
+    return array, warnings
+
+
+def _read(path: str) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             if file.read(len(_COMPRESSED)) == _COMPRESSED:
@@ -60,20 +81,43 @@ def read_array(path: str) -> np.ndarray:
                     "(Dataset.save, format 1)"
                 )
             file.seek(0)
-            array = _read_rows(path, file)
+            return _read_rows(path, file)
     except OSError as error:
         raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not len(array):
-        raise UdlError(f"{path} lists no images: it has no rows")
-    missing = [name for name in ("blob/path", "blob/idx") if name not in array.dtype.names]
-    if missing:
-        raise UdlError(
-            f"{path} has no field {missing[0]}, so it names no images: give the file of the particles, not the "
-            "passthrough beside it"
-        )
-    if array["blob/path"].dtype.kind not in "SU" or array["blob/path"].ndim != 1 or not _is_whole(array["blob/idx"]):
-        raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
+
+
+def _with_passthrough(path: str, array: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The rows with the fields that they lack, out of the first passthrough file beside them with all their uids."""
+    for other in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*passthrough*particles*.cs"))):
+        try:
+            rows = _read(other)
+        except UdlError:
+            continue
+        names = [name for name in rows.dtype.names if name not in array.dtype.names]
+        if not (_has_ids(rows) and len(rows) and names):
+            continue
+        order = np.argsort(rows["uid"], kind="stable")
+        place = order[np.searchsorted(rows["uid"], array["uid"], sorter=order).clip(max=len(rows) - 1)]
+        if (rows["uid"][place] != array["uid"]).any():
+            continue
+        fields = {name: array[name] for name in array.dtype.names}
+        fields.update({name: rows[name][place] for name in names})
+        groups = ", ".join(sorted({name.partition("/")[0] for name in names}))
+        return _joined(fields), [f"{path} does not have all of its particles' fields: {groups} come from {other}."]
+    return array, []
+
+
+def _joined(fields: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns (N, ...) as one structured array (N,)."""
+    count = len(next(iter(fields.values())))
+    array = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
+    for name, values in fields.items():
+        array[name] = values
     return array
+
+
+def _has_ids(array: np.ndarray) -> bool:
+    return "uid" in array.dtype.names and _is_whole(array["uid"])
 
 
 def _is_whole(values: np.ndarray) -> bool:
@@ -271,14 +315,10 @@ def _classes(source: ParticleSource) -> np.ndarray:
 
 
 def _save(path: str, fields: dict[str, np.ndarray]) -> None:
-    count = len(next(iter(fields.values())))
-    array = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
-    for name, values in fields.items():
-        array[name] = values
     temporary = f"{path}.part"
     try:
         with open(temporary, "wb") as file:  # given a name, numpy would put .npy behind it
-            np.save(file, array, allow_pickle=False)
+            np.save(file, _joined(fields), allow_pickle=False)
         os.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -21,7 +21,7 @@ _TABLES = (".star", ".xmd", ".cs")
 _STACKS = (".mrc", ".mrcs", ".map", ".st")
 _PACKED = (".gz", ".bz2")
 # Programs that do not know the pixel size write 1.
-_PLACEHOLDER = 1.0
+PLACEHOLDER = 1.0
 
 
 class ParticleSource:
@@ -100,6 +100,7 @@ class ParticleSource:
         part.names = [self.names[index] for index in indices]
         part.stack, part.item = self.stack[indices], self.item[indices]
         part.numbers = self.numbers[indices]
+        part.cs = None if self.cs is None else self.cs[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]
@@ -174,7 +175,7 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 
 def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    cs = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
+    cs, warnings = cryosparc.read_array(path) if path.lower().endswith(".cs") else (None, [])
     tables = read_tables(path) if cs is None else cryosparc.relion_tables(path, cs)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
@@ -194,6 +195,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
         raise UdlError(f"{path}: none of its {len(names)} images can be read; run from the project folder")
     _refuse_repeated(path, names, stack, item, complain)
     source = ParticleSource(path, stacks, stack, item, complain)
+    source.warnings += warnings
     if from_zero:
         source.warnings.append(
             f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
@@ -348,13 +350,13 @@ def _set_pixel_size(
     if from_table is not None:
         source.pixel_size = from_table
         _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
-    elif header is not None and header == _PLACEHOLDER and option is not None:
+    elif header is not None and header == PLACEHOLDER and option is not None:
         source.pixel_size = option
         _warn_of_other(source, header, f"{option:g} A was given", "the image header, a common placeholder,")
     elif header is not None:
         source.pixel_size = header
         _warn_of_other(source, option, f"the image header says {header:g} A", "--pixel-size")
-        if header == _PLACEHOLDER:
+        if header == PLACEHOLDER:
             source.warnings.append(
                 f"The header of {source.stacks[0].path} gives 1 A per pixel, which programs also write when they do "
                 "not know it; give --pixel-size if it is another."

@@ -117,9 +117,12 @@ class StackReader:
         view = memoryview(raw.reshape(-1).view(np.uint8))
         done = 0
         while done < len(view):
-            got = os.preadv(descriptor, [view[done:]], self._start + first * self._image_bytes + done)
+            item = first + done // self._image_bytes + 1
+            try:
+                got = os.preadv(descriptor, [view[done:]], self._start + first * self._image_bytes + done)
+            except OSError as error:
+                raise UdlError(f"{self.path}: item {item} cannot be read: {error.strerror}") from None
             if got <= 0:
-                item = first + done // self._image_bytes + 1
                 raise UdlError(f"{self.path} ends within item {item}; copy or make the file again")
             done += got
         return raw

@@ -42,9 +42,9 @@ class ProtUdlImportParticles(ProtImport):
             params.FileParam,
             important=True,
             label="File",
-            help="A stack (.mrcs or .mrc, also .gz or .bz2), a STAR file of RELION 3.0 or later, or an XMD file of "
-            "Xmipp. Images that a table names are looked for from the current folder, from the table's folder, and "
-            "from the folders above that.",
+            help="A stack (.mrcs or .mrc, also .gz or .bz2), a STAR file of RELION 3.0 or later, an XMD file of "
+            "Xmipp, or a .cs file of cryoSPARC's particles. Images that a table names are looked for from the current "
+            "folder, from the table's folder, and from the folders above that.",
         )
         form.addParam(
             "samplingRate",
@@ -152,7 +152,7 @@ class ProtUdlImportParticles(ProtImport):
 
     def _validate(self) -> list[str]:
         if not self._path():
-            return ["*File* is empty: give a .mrcs, .mrc, .star or .xmd file."]
+            return ["*File* is empty: give a .mrcs, .mrc, .star, .xmd or .cs file."]
         try:
             source = self._open()
         except UdlError as error:

@@ -62,22 +62,22 @@ class TestUdlImportParticles(BaseTest):
 
     def test_tables_of_every_form_give_the_same_alignment(self) -> None:
         score = np.linspace(0.2, 0.8, 7)
-        star31, xmd = self.folder / "aligned.star", self.folder / "aligned.xmd"
-        write_aligned(open_particles(self.stack), self.poses, score, score > 0.7, str(star31), str(xmd))
+        star31, xmd, cs = (self.folder / f"aligned.{ending}" for ending in ("star", "xmd", "cs"))
+        write_aligned(open_particles(self.stack), self.poses, score, score > 0.7, str(star31), str(xmd), cs=str(cs))
         psi, x, y = self._oldRelion()
         star30 = self.writeText(
             "old.star",
             *("data_", "loop_", "_rlnImageName #1", "_rlnAnglePsi #2", "_rlnOriginX #3", "_rlnOriginY #4"),
             *(f"{k + 1:06d}@{self.stack} {psi[k]:.6f} {x[k]:.6f} {y[k]:.6f}" for k in range(7)),
         )
-        for path in (star31, star30, xmd):
+        for path in (star31, star30, xmd, cs):
             with self.subTest(form=path.name):
                 particles = self.runImport(path).outputParticles
                 self.assertTrue(particles.hasAlignment2D())
                 found = poses_of(particles)
                 np.testing.assert_allclose(found.angle, self.poses.angle, atol=1e-4)
                 np.testing.assert_allclose(found.shift, self.poses.shift, atol=1e-4)
-                if path is not star30:
+                if path not in (star30, cs):
                     scores = [item._udlScore.get() for item in particles.iterItems()]
                     np.testing.assert_allclose(scores, score, atol=1e-5)
         self.checkOnTheView(particles)

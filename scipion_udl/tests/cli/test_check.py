@@ -1,6 +1,7 @@
 """`scipion-udl check`: every fault of a set is told, not only the first, the exit code says if it can be aligned."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -159,6 +160,24 @@ def test_different_pixel_sizes_are_one_of_several_errors(project, capsys):
     assert code == 1
     assert "different pixel sizes (1 and 2 A)" in told["pixel size"][0][1]
     assert told["image numbers"]
+
+
+def test_a_broken_disk_under_one_stack_does_not_hide_the_others_faults(project, capsys, images, monkeypatch):
+    bad = images[:5].copy()
+    bad[1] = np.nan
+    write_stack("b.mrcs", bad, PIXEL)
+    read = os.preadv
+
+    def broken(descriptor, *more):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/a.mrcs"):
+            raise OSError(5, "Input/output error")
+        return read(descriptor, *more)
+
+    monkeypatch.setattr(os, "preadv", broken)
+    code, told, _ = check(capsys, star(project / "p.star", rows("a.mrcs", 140) + rows("b.mrcs", 5)))
+    assert code == 1
+    assert told["files"] == [("ERROR", "a.mrcs: item 1 cannot be read: Input/output error")]
+    assert told["pixel values"] == [("ERROR", "b.mrcs: item 2 holds NaN; remove or mend this image")]
 
 
 def test_quick_reads_no_image(project, capsys, images):

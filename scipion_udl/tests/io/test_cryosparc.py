@@ -119,6 +119,27 @@ def test_images_pixel_size_ctf_and_classes_are_read(project):
     assert source.table.texts("rlnOpticsGroup") == ["1", "1", "2", "2"]  # exposure groups
 
 
+def test_what_a_job_did_not_change_is_taken_from_the_passthrough_by_uid(project):
+    """The rows of the passthrough lie in another order, and there is one more; another file has other particles."""
+    whole = open_particles(str(project / "J5" / "particles.cs"))
+    ours = rows()[["uid", *(name for name in rows().dtype.names if name.startswith("alignments2D/"))]]
+    others = rows()[[name for name in rows().dtype.names if not name.startswith("alignments2D/")]]
+    extra = others[:1].copy()
+    extra["uid"], extra["blob/idx"] = 99, 1
+    (project / "J6").mkdir()
+    path = save(project / "J6" / "J6_020_particles.cs", ours)
+    save(project / "J6" / "J6_passthrough_particles.cs", np.concatenate([extra, others[::-1]]))
+    save(project / "J6" / "A_passthrough_particles.cs", others[:2])
+    source = open_particles(path)
+    assert source.names == whole.names
+    np.testing.assert_array_equal(read_defocus(source).defocus_u, read_defocus(whole).defocus_u)
+    assert np.abs(to_matrices(source.poses()) - to_matrices(whole.poses())).max() == 0
+    assert "blob, ctf come from" in source.warnings[0].replace("alignments3D, ", "")
+    (project / "J6" / "J6_passthrough_particles.cs").unlink()
+    with pytest.raises(UdlError, match="no passthrough file beside it has those of its particles"):
+        open_particles(path)
+
+
 def test_shifts_count_the_pixels_that_the_classification_worked_with(project):
     source = open_particles(str(project / "J5" / "particles.cs"))
     np.testing.assert_allclose(source.table.numbers("rlnOriginXAngst"), 2.0 * 2 * PIXEL)
