@@ -40,11 +40,12 @@ def main(words: list[str]) -> int:
     """Run the classes, and return the exit code."""
     here, listed = classes_here(), classes_of_scipion()
     problems = [f"not found by Scipion: {name}" for name in here if name not in listed]
-    for name in (name for name in listed if not words or any(word in name for word in words)):
+    asked = [name for name in listed if not words or any(word in name for word in words)]
+    for name in asked:
         print(f"== scipion tests {name}", flush=True)
         if subprocess.run([*RUNNER, name], check=False).returncode:
             problems.append(f"failed: {name}")
-    print("\n".join(["", *problems, f"{len(listed)} classes, {len(problems)} problems"]))
+    print("\n".join(["", *problems, f"{len(asked)} of {len(listed)} classes run, {len(problems)} problems"]))
     return int(bool(problems))
 
 
