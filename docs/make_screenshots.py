@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Callable
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples"))
@@ -45,7 +46,7 @@ def environment() -> dict[str, str]:
 def on_screen(*words: str) -> str:
     """Run this script with ``words`` on a virtual screen of its own; what it prints."""
     command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN}", sys.executable, __file__, "--inside", *words]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         print(f"{' '.join(words)}: failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}", flush=True)
     return done.stdout
@@ -181,6 +182,7 @@ def _add_run(project: object, protocol: str, label: str, source: object, output:
     """Run a protocol on an output of another, unless there is a run of that name."""
     if named(project, label):
         return
+    project.deleteProtocol(*(failed for failed in project.getRuns() if failed.getObjLabel() == label))
     run = project.newProtocol(project.getDomain().getProtocols()[protocol], numberOfThreads=2, **options)
     run.setObjLabel(label)
     run.inputParticles.set(source)
@@ -195,6 +197,9 @@ def _import_classes(project: object) -> object:
     import pwem.objects as emobj
     from pyworkflow.object import Pointer
 
+    there = named(project, "2D classes")
+    if there:
+        return there
     star, counts = _views()
     run = project.newProtocol(project.getDomain().getProtocols()["ProtUdlImportParticles"], filePath=str(star))
     run.setObjLabel("2D classes")
@@ -281,10 +286,25 @@ def when_drawn(root: object, path: str) -> None:
     def shoot() -> None:
         windows = [child for child in descendants(root) if child.winfo_class() == "Toplevel" and child.winfo_viewable()]
         photograph(windows[-1] if windows else root, path)
-        sys.stdout.flush()
-        os._exit(0)
 
-    root.after(int(1000 * SECONDS), shoot)
+    after(root, int(1000 * SECONDS), shoot)
+
+
+def after(root: object, milliseconds: int, shoot: Callable[[], None]) -> None:
+    """Photograph in a while, while a window waits for somebody to close it, and end."""
+
+    def shoot_and_end() -> None:
+        code = 0
+        try:
+            shoot()
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    root.after(milliseconds, shoot_and_end)
 
 
 def descendants(widget: object) -> list:
@@ -320,6 +340,9 @@ def shoot_wizard(name: str, parameter: str, path: str) -> None:
     """A wizard, opened from its form."""
     protocol = run_of(open_project(), name)
     protocol.expertLevel.set(1)
+    if parameter == "referenceItem":  # it needs a set to choose from
+        protocol.inputReference.set(named(protocol.getProject(), CLASSES))
+        protocol.inputReference.setExtended("outputAverages")
     window = form_window(protocol)
     when_drawn(window.root, path)
     window.wizParamName = parameter
@@ -376,23 +399,22 @@ def shoot_project(path: str) -> None:
     window.root.geometry("1300x760+0+0")
     aligned = run_of(project, "ProtUdlAlign2D").getObjId()
 
-    def select_and_shoot() -> None:
+    def shoot() -> None:
         view = window.getViewWidget()
         nodes = view.project.getRunsGraph().getNodes()
         view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
         for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
             open_branches(tree)
         photograph(window.root, path)
-        os._exit(0)
 
-    window.root.after(5000, select_and_shoot)
+    after(window.root, 5000, shoot)
     window.show()
 
 
-def open_branches(tree: object, of: str = "", within: tuple[str, ...] = ("Protocols SPA", "2D", "Align", "more")) -> None:
+def open_branches(tree: object, of: str = "") -> None:
     """Open the branches of the tree of protocols that lead to those of this plugin."""
     for item in tree.get_children(of):
-        if tree.item(item, "text").strip() in within:
+        if tree.item(item, "text").strip() in ("Protocols SPA", "2D", "Align", "more"):
             tree.item(item, open=True)
             open_branches(tree, item)
 

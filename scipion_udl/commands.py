@@ -369,6 +369,12 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
     parser.add_argument(
+        "--start-poses",
+        action="store_true",
+        help="start from the 2D alignment that INPUT carries: no network is trained or asked, and what of it does not "
+        "hold is found anew (default: it is ignored)",
+    )
+    parser.add_argument(
         "--join",
         metavar="RUN",
         help="particles that come later: align each by itself to the averages in RUN, the folder of an earlier align, "

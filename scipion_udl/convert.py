@@ -305,6 +305,14 @@ class Results:
         """The results of a slice, an index array or a mask."""
         return Results(*(getattr(self, field.name)[index] for field in fields(self)))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Results]) -> Results:
+        """Those of several parts, one after the other."""
+        shift, mirror = (np.concatenate([getattr(part.poses, name) for part in parts]) for name in ("shift", "mirror"))
+        poses = Poses(np.concatenate([part.poses.angle for part in parts]), shift, mirror)
+        names = ("ids", "score", "ambiguous", "outlier")
+        return cls(poses=poses, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
     def columns(self) -> list[Column]:
         """What is new of the items in a set."""
         return [

@@ -21,6 +21,7 @@ from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fourier import Band, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, wrap
+from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -105,19 +106,21 @@ class Aligner:
         # either starts from. Nothing is claimed where the halves agree no further.
         shared = spectra.r_max if network is not None else ALONE
         self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared, log)
+        self.given = GivenStart(prepared, self.max_shift, log)
         self.ranks = prepared.ranks(settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
-    def run(self, reference: np.ndarray | None = None) -> Alignment:
-        """Align. reference: an image (D, D) of the input's box to start from, or None."""
+    def run(self, reference: np.ndarray | None = None, start: Poses | None = None) -> Alignment:
+        """Align. reference: an image (D, D) of the input's box to start from, or None; start: poses (N,) that are about
+        right, or None: then no network is asked."""
         prepared, team = self.prepared, self.prepared.team
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
-        first = self._first_average(subset, reference)
+        first = self._first_average(subset, reference, start)
         if self.transfer is not None and self._settle_transfer(self.transfer, subset, first):
-            first = self._first_average(subset, reference)
+            first = self._first_average(subset, reference, start)
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
         rest = np.setdiff1d(usable, subset)
@@ -128,11 +131,14 @@ class Aligner:
             first, averages = team.by_first(lambda: (first, self.first.halves(first, subset, split.half[subset])))
             averages = [self._wide(a) for a in averages]
             state.angle[subset] = first.angle
+            ask = self._asked(state, subset)
             if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
-            averages = halves.apart(
-                state, averages, usable, self.settings.sweeps, None if first.searched else self._asked(state, subset)
-            )
+                ask = None
+            elif start is not None:
+                self.given.find(state, rest)
+                ask = None
+            averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
             prepared.make_known([self.network_angle], usable)
             half_state = state.copy()
             joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched)
@@ -146,7 +152,7 @@ class Aligner:
         alignment = self._finish(state, half_state, split.half, first)
         return alignment if half_state is None else replace(alignment, score_weight=halves.score_weight.cpu().numpy())
 
-    def _first_average(self, subset: np.ndarray, reference: np.ndarray | None) -> First:
+    def _first_average(self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | None) -> First:
         """Of a team, the first process finds it."""
         angles = self.network_angles(subset)
 
@@ -157,7 +163,22 @@ class Aligner:
                 first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
             return first, self.first.shared
 
+        if start is not None:
+            return self._first_from(start, subset)
         first, self.first.shared = self.prepared.team.by_first(find)
+        return first
+
+    def _first_from(self, start: Poses, subset: np.ndarray) -> First:
+        """The first average from poses (N,) that are about right; of a team, the first process finds it."""
+
+        def find() -> tuple[First, int, Reference]:
+            angles = self.given.angles(subset, start[subset])
+            if angles is None:
+                return self.first.from_nothing(subset, None), self.first.shared, self.given.reference
+            self.first.shared = self.given.band.k_max
+            return self.first.from_angles(subset, angles), self.first.shared, self.given.reference
+
+        first, self.first.shared, self.given.reference = self.prepared.team.by_first(find)
         return first
 
     def _settle_transfer(self, transfer: TransferChoice, subset: np.ndarray, first: First) -> bool:

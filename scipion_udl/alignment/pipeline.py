@@ -23,6 +23,7 @@ from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
@@ -88,6 +89,7 @@ def align(args: argparse.Namespace) -> None:
         team.by_first(lambda: forget_checkpoint(out, args))
         classes = class_members(run.source) if args.by_class else None
         reference = _reference(run)
+        _check_start(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         run.use_contrast()
@@ -116,7 +118,10 @@ def align_set(
     process get None. reference: (D, D), to bring the average onto."""
     particles = run.particles
     aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
-    alignment = aligner.run(reference) if len(particles.usable) > 1 else _as_it_is(run)
+    start = given_poses(run.source, mirrored=False) if run.args.start_poses else None
+    alignment = aligner.run(reference, start) if len(particles.usable) > 1 else _as_it_is(run)
+    if start is not None:
+        _tell_of_start(run, start, alignment)
     if aligner.inverted:
         run.warn(inverted_warning(run.args.reference))
     averages = averages_of(run, alignment)
@@ -132,6 +137,29 @@ def align_set(
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
+
+
+def _check_start(run: Run) -> None:
+    """Raises UdlError where the run cannot start from the poses of the input, but is to."""
+    if not run.args.start_poses:
+        return
+    given_poses(run.source, mirrored=False)
+    if run.args.no_refine:
+        raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
+    if run.args.model:
+        run.warn(f"With --start-poses no network is asked: {run.args.model} is not used.")
+
+
+def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
+    """Say how far the poses of the input held: a note, or a warning where they did not."""
+    if len(run.particles.usable) < 2:
+        return
+    share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
+    if share > MANY:
+        run.warn(sentence)
+    else:
+        run.say(sentence)
+        run.notes.append(sentence)
 
 
 def align_classes(
@@ -188,6 +216,8 @@ def _max_shift(run: Run) -> float:
 def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     """A network that is loaded, continued, or trained now; none for a few particles without a model."""
     args, out = run.args, run.out
+    if args.start_poses:  # no network is trained, or asked
+        return Guide(None, SpectraSettings.for_box(run.particles.box))
     if args.model:
         network, card = load_network(run, args.model)
         run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
@@ -272,7 +302,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
     # What was trained on these particles, too, is no witness for a few of them.
-    if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
+    if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return claim, frc

@@ -100,6 +100,7 @@ class ParticleSource:
         part.names = [self.names[index] for index in indices]
         part.stack, part.item = self.stack[indices], self.item[indices]
         part.numbers = self.numbers[indices]
+        part.cs = None if self.cs is None else self.cs[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]

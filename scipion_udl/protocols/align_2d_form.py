@@ -17,6 +17,8 @@ LEAVE_NOTHING, LEAVE_OUTLIERS, LEAVE_BELOW = 0, 1, 2
 CTF_OPTIONS = ["auto", "flipped", "signed", "none"]
 CONTRAST_OPTIONS = ["auto", "bright", "dark"]
 
+_ASKS_NETWORK = f"alignmentOfInput == {IGNORE}"
+
 
 class Align2DForm(ProtUdlBase):
     """What 'udl - align 2D' asks, and the options and checks that follow from the answers."""
@@ -41,17 +43,29 @@ class Align2DForm(ProtUdlBase):
         form.addSection(label="Output")
         self._defineOutputParams(form)
         form.addSection(label="Training")
-        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
+        self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN} and {_ASKS_NETWORK}")
         self._defineSeedParam(form)
         form.addParallelSection(threads=4, mpi=0)
 
     @staticmethod
     def _defineModelParams(form: Form) -> None:
         form.addParam(
+            "alignmentOfInput",
+            params.EnumParam,
+            choices=["Ignore it", "Start from it"],
+            default=IGNORE,
+            expertLevel=LEVEL_ADVANCED,
+            label="Alignment of the input",
+            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
+            "from it: the coarse average that it makes is where the search begins, in place of a network. That is "
+            "quicker and keeps the orientation; poses that were wrong are found anew, and the result is no better.",
+        )
+        form.addParam(
             "modelFrom",
             params.EnumParam,
             choices=["Train on these particles", "Use a trained model"],
             default=MODEL_TRAIN,
+            condition=_ASKS_NETWORK,
             label="Model",
             help="Training on the particles themselves needs no other input and fits them best; it takes seconds to "
             "minutes. A model that was trained on particles like these saves that time.",
@@ -60,7 +74,7 @@ class Align2DForm(ProtUdlBase):
             "inputModel",
             params.PointerParam,
             pointerClass="UdlModel",
-            condition=f"modelFrom == {MODEL_GIVEN}",
+            condition=f"modelFrom == {MODEL_GIVEN} and {_ASKS_NETWORK}",
             allowsNull=False,
             label="Trained model",
             help="The output of 'udl - train model', 'udl - import model' or of another alignment. It must be of "
@@ -109,16 +123,6 @@ class Align2DForm(ProtUdlBase):
             help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
             "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
             "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
-        )
-        form.addParam(
-            "alignmentOfInput",
-            params.EnumParam,
-            choices=["Ignore it", "Start from it"],
-            default=IGNORE,
-            expertLevel=LEVEL_ADVANCED,
-            label="Alignment of the input",
-            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
-            "from it: it is refined, which is quicker and keeps the orientation, and keeps its gross errors, too.",
         )
         form.addParam(
             "inputReference",
@@ -201,8 +205,16 @@ class Align2DForm(ProtUdlBase):
     # -- what the answers mean -----------------------------------------------------------------------------------------
 
     def _fromAlignment(self) -> bool:
-        """Whether to start from the alignment that the particles carry."""
+        """Whether to start from the alignment that the particles carry, without a network."""
         return self.alignmentOfInput.get() == START
+
+    def _trains(self) -> bool:
+        """Whether a network is trained in this run."""
+        return self.modelFrom.get() == MODEL_TRAIN and not self._fromAlignment()
+
+    def _takesModel(self) -> bool:
+        """Whether the run uses a model that was trained before."""
+        return self.modelFrom.get() == MODEL_GIVEN and not self._fromAlignment()
 
     def _classOption(self) -> str:
         return " --by-class" if are_classes(self.inputParticles.get()) else ""
@@ -223,8 +235,7 @@ class Align2DForm(ProtUdlBase):
         return options if self.doRefine else options + " --no-refine"
 
     def _modelOption(self) -> str:
-        given = self.modelFrom.get() == MODEL_GIVEN
-        return f" --model {shlex.quote(self.inputModel.get().getFileName())}" if given else ""
+        return f" --model {shlex.quote(self.inputModel.get().getFileName())}" if self._takesModel() else ""
 
     def _referenceImage(self) -> Particle | None:
         """The image that *Reference image* and *Number of the reference* name; None where there is none."""
@@ -251,7 +262,7 @@ class Align2DForm(ProtUdlBase):
                 f"*Working resolution* is {self.finest.get():g} Å, but nothing finer than {finest:g} Å (two pixels) is "
                 "in the images: give more, or -1 for all."
             )
-        if self.modelFrom.get() == MODEL_GIVEN:
+        if self._takesModel():
             errors += self._validateModel(self.inputModel.get(), "Trained model")
         if CTF_OPTIONS[self.ctfTreatment.get()] in ("flipped", "signed") and not info.hasCTF():
             errors.append("The particles have no CTF: leave *CTF of the particles* at 'As the set says'.")

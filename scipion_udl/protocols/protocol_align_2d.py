@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 
 import numpy as np
 import pyworkflow.utils as pwutils
@@ -14,7 +15,7 @@ from scipion_udl.convert import Results, add_aligned_images, add_classes, add_re
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.particle_input import are_classes, count_items, info_of
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, MODEL_GIVEN, MODEL_TRAIN, Align2DForm
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, in_words_of_the_form
 
@@ -30,6 +31,7 @@ REPORT = "report.html"
 PARTICLES_OUT, DISCARDED_OUT = "outputParticles", "outputParticlesDiscarded"
 AVERAGE_OUT, CLASSES_OUT, AVERAGES_OUT = "outputAverage", "outputClasses", "outputAverages"
 STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
+SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
@@ -61,11 +63,12 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _insertAllSteps(self) -> None:
         inputs = (*self._inputArguments(), self._fromAlignment())
         self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
-        if self.modelFrom.get() == MODEL_TRAIN:
+        model: tuple = ()
+        if self._trains():
             trained = self._trainingOptions() + self._classOption()
             self._insertFunctionStep(self.trainStep, trained, *inputs)
-            model: tuple = (trained,)
-        else:
+            model = (trained,)
+        elif self._takesModel():
             model = (self.inputModel.get().getObjId(), self.inputModel.get().getFileName())
         options = self._alignOptions()
         dependsOn = (*model, *inputs, *self._referenceArguments())
@@ -93,11 +96,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         self._defineSourceRelation(self.inputParticles, model)
 
     def getModelFile(self) -> str | None:
-        """The model that the alignment uses, a path; None where no network could be trained."""
-        if self.modelFrom.get() == MODEL_GIVEN:
+        """The model that the alignment uses, a path; None where it uses no network."""
+        if self._takesModel():
             return self.inputModel.get().getFileName()
         model = self._getExtraPath(MODEL)
-        return model if os.path.exists(model) else None
+        return model if self._trains() and os.path.exists(model) else None
 
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
@@ -123,11 +126,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         aligned = results[kept]
         found = {PARTICLES_OUT: self._alignedSet("", aligned)}
         if not kept.all():
-            found[DISCARDED_OUT] = self._alignedSet("Discarded", results[~kept])
+            found[DISCARDED_OUT] = self._alignedSet(SUFFIXES[DISCARDED_OUT], results[~kept])
         if self.writeStack:
             found[STACK_OUT] = self._imageSet(aligned)
         found.update(self._classesAndAverages(aligned) if are_classes(particles) else self._average())
-        self._dropOutputs({*found, MODEL_OUT})
+        found.update(self._emptiedSets(found))
         self._defineOutputs(**found)
         for name, output in found.items():
             same = isinstance(output, SetOfParticles) and name != AVERAGES_OUT
@@ -156,7 +159,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _imageSet(self, results: Results) -> SetOfParticles:
         """The same particles with their alignment applied."""
         particles = self.inputParticles.get()
-        images = self._createSetOfParticles("AlignedStack")
+        images = self._createSetOfParticles(SUFFIXES[STACK_OUT])
         images.copyInfo(info_of(particles))
         add_aligned_images(particles, images, results, self._getExtraPath(ALIGNED_STACK), self._getExtraPath(PARTICLES))
         return images
@@ -195,11 +198,17 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         add_classes(particles, classes, results, images)
         return {CLASSES_OUT: classes, AVERAGES_OUT: averages}
 
-    def _dropOutputs(self, wanted: set[str]) -> None:
-        """Take back outputs of an earlier attempt of this run that its form no longer asks for."""
-        for name in [name for name, _ in self.iterOutputAttributes()]:
-            if name not in wanted:
-                self.deleteOutput(getattr(self, name))
+    def _emptiedSets(self, wanted: Container[str]) -> dict[str, SetOfParticles]:
+        """Empty sets in the place of those of an earlier attempt of this run that are not wanted any more.
+
+        Scipion does not let a run take back what it gave.
+        """
+        emptied = {}
+        for name, suffix in SUFFIXES.items():
+            if name not in wanted and self.hasAttribute(name):
+                emptied[name] = self._createSetOfParticles(suffix)
+                emptied[name].copyInfo(info_of(self.inputParticles.get()))
+        return emptied
 
     # -- information ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +218,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()
         count, info = count_items(particles), info_of(particles)
-        trains = self.modelFrom.get() == MODEL_TRAIN
+        trains = self._trains()
         warnings = []
         if trains and count < FEWEST_TO_TRAIN:
             warnings.append(
@@ -277,7 +286,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         if aligned.get("outliers"):
             lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
-        if discarded is not None:
+        if discarded is not None and discarded.getSize():
             lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
         return lines
 
@@ -288,9 +297,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         where = f" in {len(aligned['classes'])} classes, each by itself" if aligned.get("classes") else ""
         text = f"{aligned.get('particles')} particles were aligned in 2D{where} by unsupervised difference learning "
         text += "[Chen2023]"
-        if self.modelFrom.get() == MODEL_GIVEN or self.getModelFile():
+        if self._fromAlignment():
+            text += ": rotations by a search that began at the coarse average of an alignment that they had"
+        elif self.getModelFile():
             card = read_card(self.getModelFile())
-            where = "on them" if self.modelFrom.get() == MODEL_TRAIN else "before, on other particles,"
+            where = "on them" if self._trains() else "before, on other particles,"
             text += f": rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
             text += method_in_words(card)
         text += "; shifts and half turns against the average"

@@ -52,7 +52,7 @@ FEWEST = 64  # to begin with
 MOST = 10000  # particles of a batch: so many are shown at once where a run has to catch up
 PATIENCE = 20  # looks at an input that cannot be read, before the run gives up
 # Questions of align 2D that a stream leaves at their defaults.
-_NOT_ASKED = ("alignmentOfInput", "doRefine", "writeStack", "leaveOut", "scoreThreshold")
+_NOT_ASKED = ("alignmentOfInput", "doMirror", "doRefine", "writeStack", "leaveOut", "scoreThreshold")
 
 
 @dataclass
@@ -266,9 +266,8 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         """Align particles that have come to the averages of the first ones."""
         batch, first, before = (self._batches[k] for k in (number - 1, 0, number - 2))
         if not batch.isAligned():
-            mirror = " --mirror" if self.doMirror else ""
             runs = f"--join {shlex.quote(first.folder)} --pool {shlex.quote(before.folder)}"
-            self._alignBatch(batch, f"{runs}{mirror} --seed {self.seed.get()} --overwrite")
+            self._alignBatch(batch, f"{runs} --seed {self.seed.get()} --overwrite")
         self._addToOutputs(batch)
 
     def _alignBatch(self, batch: Batch, options: str) -> None:
@@ -323,7 +322,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
 
     def _addToOutputs(self, batch: Batch) -> None:
         """Add an aligned batch to the output set, and show the newest average."""
-        results = read_results(batch.path(ALIGNED_XMD if self.doMirror else ALIGNED), batch.path(PARTICLES))
+        results = read_results(batch.path(ALIGNED), batch.path(PARTICLES))
         with self._lock:
             particles = self._input()
             if batch.number == 1:

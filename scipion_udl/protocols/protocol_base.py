@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import re
@@ -82,6 +83,11 @@ def in_words_of_the_form(sentence: str) -> str:
     for option, label in _LABELS.items():
         sentence = re.sub(rf"{option}(?![\w-])", label, sentence)
     return sentence
+
+
+def _warnings_of(summary: dict) -> list[str]:
+    """The warnings of the engine, but that on old poses in its input: that is a table which the plugin made."""
+    return [text for text in summary.get("warnings") or [] if "left out of the new tables" not in text]
 
 
 class ProtUdlBase(EMProtocol):
@@ -268,15 +274,17 @@ class ProtUdlBase(EMProtocol):
         return same
 
     def _engineComplaint(self) -> str:
-        """The last sentence in which the engine said what is wrong, from the run's log."""
-        try:
-            with open(self.getStderrLog(), encoding="utf-8", errors="replace") as file:
-                lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
-        except OSError:
-            lines = []
-        for line in reversed(lines):
-            if line.startswith("scipion-udl "):
-                return in_words_of_the_form(line.partition(": ")[2])
+        """The last sentence in which the engine said what is wrong, from the run's log or from those of its jobs."""
+        jobs = glob.glob(os.path.join(glob.escape(self._getLogsPath()), "*.err"))  # as queues name them
+        for path in (self.getStderrLog(), *sorted(jobs, key=os.path.getmtime, reverse=True)):
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
+            except OSError:
+                continue
+            for line in reversed(lines):
+                if line.startswith("scipion-udl "):
+                    return in_words_of_the_form(line.partition(": ")[2])
         return "The engine stopped before it was done; its log (run.stderr) says where."
 
     # -- what the engine left ------------------------------------------------------------------------------------------
@@ -331,12 +339,12 @@ class ProtUdlBase(EMProtocol):
 
     @staticmethod
     def _warningSummary(summary: dict) -> list[str]:
-        warnings = [in_words_of_the_form(text) for text in summary.get("warnings") or []]
+        warnings = [in_words_of_the_form(text) for text in _warnings_of(summary)]
         return ["", "*WARNINGS:*", *warnings] if warnings else []
 
     def hasSummaryWarnings(self) -> bool:
         """Whether Scipion should mark the run with a warning sign."""
-        return super().hasSummaryWarnings() or bool(self.readEngineSummary().get("warnings"))
+        return super().hasSummaryWarnings() or bool(_warnings_of(self.readEngineSummary()))
 
     # -- information ---------------------------------------------------------------------------------------------------
 

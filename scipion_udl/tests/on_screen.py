@@ -2,6 +2,7 @@
 
     python -m scipion_udl.tests.on_screen forms PROJECT
     python -m scipion_udl.tests.on_screen runs PROJECT
+    python -m scipion_udl.tests.on_screen window PROJECT
 
 In a process of its own: Tk and the screen must not meet the tests, and closing Scipion's windows hangs.
 """
@@ -29,7 +30,7 @@ WAIT_MS = 700  # until a dialog is drawn
 
 
 def show(kind: str, project: str) -> dict:
-    """What :func:`forms` or :func:`runs` tells of a project (its name), on a screen of its own.
+    """What :func:`forms`, :func:`runs` or :func:`window` tells of a project (its name), on a screen of its own.
 
     Raises AssertionError with the program's words where it fails.
     """
@@ -146,6 +147,31 @@ def runs(project: Project) -> dict:
     return found
 
 
+def window(project: Project) -> dict:
+    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, its summary."""
+    from pyworkflow.gui.project import ProjectWindow
+
+    opened = ProjectWindow(project.path)
+    opened.root.update()
+    view = opened.getViewWidget()
+    nodes = [node for node in view.project.getRunsGraph().getNodes() if node.run]
+    view._runItemClick(nodes[-1].item)
+    opened.root.update()
+    trees = [one for one in descendants(view) if one.winfo_class() == "Treeview"]
+    texts = [one.get("1.0", "end") for one in descendants(view) if one.winfo_class() == "Text"]
+    return {
+        "title": opened.root.title(),
+        "protocols": [text for tree in trees for text in branch_texts(tree)],
+        "runs": [node.run.getClassName() for node in nodes],
+        "texts": texts,
+    }
+
+
+def branch_texts(tree: tkinter.Misc, of: str = "") -> list[str]:
+    """The texts of a tree below one of its items."""
+    return [text for item in tree.get_children(of) for text in (tree.item(item, "text"), *branch_texts(tree, item))]
+
+
 def press(viewer: object, window: FormWindow, button: str) -> dict:
     """Press a button of a viewer: the window that opens, or the sentence that says why none does."""
     told: list[dict] = []
@@ -211,7 +237,7 @@ def main() -> None:
         Plotter.setBackend("TkAgg")
         project = Manager().loadProject(sys.argv[2])
         os.chdir(project.path)
-        found = {"forms": forms, "runs": runs}[sys.argv[1]](project)
+        found = {"forms": forms, "runs": runs, "window": window}[sys.argv[1]](project)
         print(json.dumps({**found, "torch": "torch" in sys.modules}))
     except Exception:
         traceback.print_exc()

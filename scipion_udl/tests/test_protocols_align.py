@@ -148,6 +148,7 @@ class TestUdlAlign2D(ProjectTest):
         run.scoreThreshold.set(threshold)
         self.launchProtocol(run)
         for output, is_kept in ((run.outputParticles, True), (run.outputParticlesDiscarded, False)):
+            self.assertTrue(output.hasAlignment2D())
             for item in output.iterItems():
                 self.assertEqual(scores.pop(item.getObjId()) >= threshold, is_kept)
             output.close()
@@ -157,7 +158,8 @@ class TestUdlAlign2D(ProjectTest):
         self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
         run.leaveOut.set(LEAVE_NOTHING)
         self.launchProtocol(run)
-        self.assertNotIn("outputParticlesDiscarded", [name for name, _ in run.iterOutputAttributes()])
+        self.assertEqual(list(run.outputParticlesDiscarded.iterItems()), [])
+        self.assertNotIn("Discarded", "\n".join(run.summary()))
         self.assertSetSize(run.outputParticles, COUNT - 7)
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, done)
 

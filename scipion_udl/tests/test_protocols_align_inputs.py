@@ -112,7 +112,10 @@ class TestUdlAlign2DInputs(BaseTest):
         self.assertLess(abs(errors.common.angle[0]), 2.0)
         self.assertLess(np.abs(errors.common.shift).max(), 1.0)
         self.assertLess(np.median(np.abs(errors.rotation)), 2.0)
-        self.assertIn(" --start-poses", aligned._alignOptions())
+        self.assertIn("Started from the poses of the input", "\n".join(aligned.summary()))
+        self.assertNotIn("particles.star", "\n".join(aligned.summary()))
+        self.assertFalse(aligned.hasAttribute("outputModel"))
+        self.assertIn("an alignment that they had", aligned.methods()[0])
 
     def giveAlignment(self, source: ProtUdlImportParticles, poses: Poses) -> None:
         """Replace the output of a run by the same particles with an alignment."""

@@ -19,6 +19,7 @@ from scipion_udl.alignment.reference import match_reference
 from scipion_udl.alignment.samples import ViewSamples
 from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.alignment.training import TrainingSettings, train_network, view_of
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import load_model, read_card
@@ -177,6 +178,8 @@ def test_tables_keep_their_rows_and_the_class_of_each(classes):
         after = particles_of(classes.out / name)
         assert after.columns[image] == before.columns["rlnImageName"]
         assert after.columns[number] == before.columns["rlnClassNumber"]
+        found = open_particles(str(classes.out / name)).classes()
+        assert np.array_equal(found, before.numbers("rlnClassNumber"))
 
 
 def test_the_aligned_stack_is_what_the_averages_are_the_means_of(classes):
@@ -198,13 +201,11 @@ def test_the_model_holds_a_view_for_each_class_that_teaches(classes):
 
 
 def test_with_a_model_each_class_finds_its_view_and_the_order_of_the_rows_changes_nothing(classes, tmp_path):
-    """The table comes back as XMD, upside down, and is aligned with the model of the first run."""
-    table = read_tables(str(classes.out / "aligned.xmd"))[0]
-    count = len(table)
-    write_tables(str(tmp_path / "turned.xmd"), [table.rows(np.arange(count)[::-1])], xmipp=True)
+    """The table comes back upside down, and is aligned with the model of the first run."""
+    count = len(particles_of(classes.table))
+    turned = subset_star(classes.table.parent, tmp_path / "turned.star", np.arange(count)[::-1], classes.table.name)
     out, model = tmp_path / "out", classes.out / "model.safetensors"
-    words = ["--by-class", "--model", model, "--ctf", "flipped"]
-    assert run("align", tmp_path / "turned.xmd", "-o", out, *words) == 0
+    assert run("align", turned, "-o", out, "--by-class", "--model", model) == 0
     for number in (3, 7, 12):
         rows = classes.rows(number)
         paths = [tmp_path / f"{number}{kind}.star" for kind in ("a", "b")]

@@ -1,0 +1,51 @@
+"""Poses that the particles come with: whether one can start from them, and how far they held."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.alignment.refinement import FAR
+from scipion_udl.errors import UdlError
+from scipion_udl.io.particles import ParticleSource
+
+MANY = 0.3  # share of the particles that lie elsewhere, above which the user is warned
+
+
+def given_poses(source: ParticleSource, mirrored: bool) -> Poses:
+    """The poses (N,) of a set, to start from; mirrored: whether some may be mirrored.
+
+    Raises UdlError where the set carries none, or projection directions, or mirrored ones that may not be.
+    """
+    poses = source.poses()
+    if poses is None:
+        raise UdlError(f"{source.path} carries no poses: leave --start-poses out, or give a table with a 2D alignment.")
+    if source.has_3d_angles:
+        raise UdlError(
+            f"{source.path} holds directions of a 3D alignment (rot, tilt), which are no 2D alignment: leave "
+            "--start-poses out."
+        )
+    if poses.mirror.any() and not mirrored:
+        raise UdlError(
+            f"The poses of {source.path} mirror {int(poses.mirror.sum())} particles: give --mirror, too, or leave "
+            "--start-poses out."
+        )
+    return poses
+
+
+def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[float, str]:
+    """(share of the particles ``used``, indices, that lie elsewhere than given, by more than FAR degrees or mirrored; a
+    sentence on it), once the turn common to all is taken out."""
+    given, found = given[used], found[used]
+    same = given.mirror == found.mirror
+    if same.mean() < 0.5:  # all mirrored is the same alignment, seen from behind
+        return _told(float(same.mean()), 0.0)
+    errors = np.abs(pose_errors(found[same], given[same]).rotation)
+    return _told(1 - float((errors <= FAR).sum()) / len(used), float(np.median(errors)))
+
+
+def _told(share: float, median: float) -> tuple[float, str]:
+    return share, (
+        f"Started from the poses of the input: {share:.1%} of the particles lie elsewhere now (by more than {FAR:g} "
+        f"degrees), the others were turned by {median:.2f} degrees (median)."
+    )

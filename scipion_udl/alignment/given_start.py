@@ -1,0 +1,92 @@
+"""From poses that particles come with to angles that know little of them.
+
+Whoever made those poses may have aligned noise to noise, in both halves of the set alike, and nobody can tell from the
+poses. So all that is taken from them is the average that they make, low-passed: every particle is looked for anew
+against it, over the full circle and all shifts, and compared up to the same ring. What is found from there on knows of
+the given poses what that low-passed average knows, no more; particles leave poses that were wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.fourier import Band, transform
+from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
+from scipion_udl.alignment.sums import Sums, add_up
+
+RING = 8  # Fourier pixels: how much of the given average is used
+ROUNDS = 4  # at most, of a search and a new average
+SETTLED, LOST = 0.05, 0.5  # shares of particles that a search puts elsewhere: it stands, or it leads nowhere
+
+
+class GivenStart:
+    """Angles of particles from poses that are about right.
+
+    prepared: the particles; max_shift: working pixels; log: told one line. ``reference``, once made: the low-passed
+    average that particles were compared with last.
+    """
+
+    def __init__(self, prepared: PreparedParticles, max_shift: float, log: Callable[[str], None]) -> None:
+        self.prepared, self.log = prepared, log
+        self.band = Band(prepared.box, prepared.within(RING), prepared.device)
+        self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
+        self.reference: Reference | None = None
+
+    def angles(self, subset: np.ndarray, poses: Poses) -> np.ndarray | None:
+        """Angles (degrees, of the subset) found against the average that its poses make; None where the poses lead
+        nowhere."""
+        state = State.start(np.zeros(len(self.prepared)))
+        state.angle[subset] = poses.angle
+        given = state.angle.copy()
+        self.reference = self._as_reference(self._given_sums(subset, poses))
+        for _ in range(ROUNDS):
+            before = state.angle[subset]
+            sums = self.find(state, subset)
+            far = float((np.abs(wrap(state.angle[subset] - before)) > FAR).mean())
+            if far <= SETTLED:
+                break
+            self.reference = self._as_reference(sums)
+        elsewhere = float((np.abs(wrap(state.angle[subset] - given[subset])) > FAR).mean())
+        self.log(f"From the given poses: the angle of {elsewhere:.1%} of {len(subset)} particles lies elsewhere")
+        return None if far > LOST else state.angle[subset]
+
+    def find(self, state: State, indices: np.ndarray) -> list[Sums]:
+        """Find angles of particles against the reference (in ``state``); returns the sums of two halves of them. Shared
+        by the processes of a team."""
+        half = np.zeros(len(state.angle), np.int64)
+        half[indices[1::2]] = 1
+        both = [self.reference] * 2
+        self.refiner.search(state, both, half, "full-circle search", indices)
+        for number in (1, 2):
+            found = self.refiner.sweep(state, both, half, f"angles, round {number}", indices)
+        return found.sums
+
+    def _as_reference(self, sums: list[Sums]) -> Reference:
+        band, mask = self.band, self.prepared.mask
+        first, second, whole = (band.masked(s.mean(band), mask) for s in (*sums, add_up(sums)))
+        return Reference(band, whole, Denoiser(band, [first, second]).weight(2))
+
+    def _given_sums(self, subset: np.ndarray, poses: Poses) -> list[Sums]:
+        """Sums of two halves of the subset, its poses applied."""
+        band, prepared = self.band, self.prepared
+        row = np.zeros(len(prepared), np.int64)
+        row[subset] = np.arange(len(subset))
+        angle, shift = torch.from_numpy(poses.angle), torch.from_numpy(poses.shift / prepared.scale)
+        sums: list[Sums] = []
+        for part, coefficients in prepared.chunks(subset, "given poses"):
+            rows = torch.from_numpy(row[part])
+            turn, move = (v[rows].to(band.device) for v in (angle, shift))
+            moved = band.of_images(transform(prepared.through_transfer(part, coefficients), band.box, turn, move))
+            transfer = prepared.transfer(part)
+            power = torch.ones(len(part), band.k_max + 1, device=band.device)
+            power = power if transfer is None else band.ring_means(band.crop(transfer).square())
+            halves = [(rows % 2 == half).nonzero()[:, 0].to(band.device) for half in (0, 1)]
+            new = [Sums(moved[own].sum(0), power[own].double().sum(0), len(own)) for own in halves]
+            sums = [a + b for a, b in zip(sums, new)] or new
+        return sums
