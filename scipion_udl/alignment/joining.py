@@ -77,8 +77,8 @@ def join(args: argparse.Namespace) -> None:
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
-        alignment = Joiner(aligner, base, args.join).run()
-        averages = averages_of(run, alignment, (base.background, base.noise_level))
+        alignment = run.within_memory(lambda: Joiner(aligner, base, args.join).run())
+        averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
         if not team.first:
             return
         counts = counts_of(run.particles, averages)

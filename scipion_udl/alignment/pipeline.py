@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,8 +29,17 @@ from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
-from scipion_udl.alignment.train_command import CHECKPOINT, ENOUGH, MODEL, forget_checkpoint, how_many, train_model
+from scipion_udl.alignment.train_command import (
+    CHECKPOINT,
+    ENOUGH,
+    MODEL,
+    forget_earlier,
+    how_many,
+    train_model,
+    warn_of_training,
+)
 from scipion_udl.alignment.training import view_of
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
@@ -87,7 +95,7 @@ def align(args: argparse.Namespace) -> None:
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
-        team.by_first(lambda: forget_checkpoint(out, args))
+        team.by_first(lambda: forget_earlier(out))
         classes = class_members(run.source) if args.by_class else None
         reference = _reference(run)
         _check_start(run)
@@ -95,21 +103,21 @@ def align(args: argparse.Namespace) -> None:
         run.scan()
         run.use_contrast()
         if args.mirror:
-            _find_mirrored(run, classes)
-        guide = _guide(run, classes)
+            run.within_memory(lambda: _find_mirrored(run, classes))
+        guide = run.within_memory(lambda: _guide(run, classes))
         if classes is None:
-            own = guide.of(run)
-            outcome = align_set(run, own, settings, reference)
+            own = run.within_memory(lambda: guide.of(run))
+            outcome = run.within_memory(lambda: align_set(run, own, settings, reference))
         else:
             outcome = align_classes(run, guide, settings, classes)
         run.note_contrast()
         if not team.first:
             return
         if classes is None:
-            text = results.write_alignment(run, outcome, guide.training, guide.history)
+            text = run.within_memory(lambda: results.write_alignment(run, outcome, guide.training, guide.history))
             joinable.remember(outcome, settings.max_shift, own.view)
         else:
-            text = write_classes(run, outcome, guide.training, guide.history)
+            text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
         _end(run)
         print(text)
 
@@ -216,7 +224,8 @@ def align_classes(
         own = classes[number]
         run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
-        outcome = align_set(part, guide.of(part, number), settings)
+        outcome = part.within_memory(lambda p=part, n=number: align_set(p, guide.of(p, n), settings))
+        run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
         if outcome is not None:
             done.append(ClassResult.of(number, own, outcome))
     return sorted(done, key=lambda result: result.number)
@@ -278,14 +287,16 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
                 "real space alone, and no resolution is claimed."
             )
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
+    if args.resume and run.team.by_first(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
+        warn_of_training(run, card.training)
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
         return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
     result, card = train_model(run, None, teaching)
     run.method = card.method
-    out.publish("training.csv", MODEL)  # now, so that a stopped run goes on from here
+    written = [name for name in ("training.csv", MODEL_PICTURE, MODEL) if os.path.exists(out.scratch(name))]
+    out.publish(*written)  # now, so that a stopped run goes on from here
     return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
 
 
