@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from unittest import mock
@@ -12,7 +13,7 @@ from pwem import Domain
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle
 from pwem.protocols import ProtImportParticles
-from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, STATUS_RUNNING
 
 from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses
@@ -233,6 +234,20 @@ class TestUdlAlign2DForm(ProjectTest):
         ):
             (error,) = self.newRun(ProtUdlAlign2D, **answer).validate()
             self.assertIn(sentence, error)
+
+    def test_the_summary_of_a_running_protocol_says_how_far_it_is(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        progress = {"stage": "halves, round 1", "done": 120, "total": 200, "unit": "particle"}
+        progress.update(epoch=12, epochs=60, loss=0.12345, true_error=2.5, seconds=9.0)
+        self.extraFile(run, "progress.json").write_text(json.dumps(progress))
+        run.setStatus(STATUS_RUNNING)
+        now, training = run.summary()
+        self.assertEqual(now, "Now: *halves, round 1*, 120 of 200 particles.")
+        self.assertEqual(training, "Training: epoch 12 of at most 60, held-out loss 0.1235, true error 2.50°.")
+        run.setStatus(STATUS_ABORTED)
+        self.assertIn("It stopped at: *halves, round 1*", run.summary()[0])
 
     def test_a_long_run_is_warned_of(self) -> None:
         run = self.newRun(ProtUdlAlign2D)

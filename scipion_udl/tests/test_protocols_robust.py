@@ -82,6 +82,7 @@ class TestUdlRobust(ProjectTest):
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())
+        self.assertEqual(run.outputModel.getNetwork(), "polar")  # of use, even if nobody goes on
         with self.locked(self.imported.outputParticles):
             self.killAt(run, "createOutputStep")
         aligned = self.extraFile(run, "aligned.star").stat().st_mtime_ns
