@@ -151,6 +151,9 @@ class TestUdlForms(BaseTest):
         )
         self.assertIn("maskRadius", found["wizards"])
 
+    def test_export_particles(self) -> None:
+        self.checkProtocol("ProtUdlExportParticles", "inputParticles", "fileForm")
+
     def test_import_model(self) -> None:
         self.checkProtocol("ProtUdlImportModel", "modelFile")
 

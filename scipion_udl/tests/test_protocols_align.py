@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from unittest import mock
 
 import mrcfile
 import numpy as np
@@ -19,7 +20,7 @@ from scipion_udl.convert import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.errors import UdlError
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
 from scipion_udl.tests.scipion_helpers import (
     BOX,
@@ -96,6 +97,7 @@ class TestUdlAlign2D(ProjectTest):
             self.assertEqual(len(views), 1, name)
             if name == "doShowReport":
                 self.assertTrue(views[0].url.endswith("report.html"))
+            if name in ("doShowReport", "doShowClasses", "doShowSet"):  # a page, a word that there are none, a program
                 continue
             picture = self.folder / f"{name}.png"
             views[0].savefig(str(picture))
@@ -211,8 +213,32 @@ class TestUdlAlign2D(ProjectTest):
         self.assertIn("*Mask radius*", errors)
 
 
-class TestUdlCtf(ProjectTest):
-    """The choice of what is made of the particles' CTF."""
+class TestUdlAlign2DForm(ProjectTest):
+    """What the answers of the form mean to the engine, and what is refused beforehand."""
+
+    def test_only_what_was_answered_is_told_to_the_engine(self) -> None:
+        self.assertEqual(self.newRun(ProtUdlAlign2D)._alignOptions(), "--seed 1 --ctf auto")
+        answers = {"contrast": 2, "finest": 12.5, "doMirror": True, "writeStack": True, "maxShift": 5, "maskRadius": 20}
+        options = self.newRun(ProtUdlAlign2D, **answers)._alignOptions()
+        for option in ("--contrast dark", "--finest 12.5", "--mirror", "--write-stack", "--max-shift 5"):
+            self.assertIn(f" {option}", options)
+        found = in_words_of_the_form("leave --contrast dark out, or give --finest")
+        self.assertEqual(found, "leave *Particles are*: Dark on bright out, or give *Working resolution*")
+
+    def test_answers_that_do_not_fit_are_refused(self) -> None:
+        for answer, sentence in (
+            ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
+            ({"leaveOut": LEAVE_BELOW, "scoreThreshold": 1.5}, "scores are between -1 and 1"),
+            ({"alignmentOfInput": START}, "carry no 2D alignment"),
+        ):
+            (error,) = self.newRun(ProtUdlAlign2D, **answer).validate()
+            self.assertIn(sentence, error)
+
+    def test_a_long_run_is_warned_of(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        self.assertEqual(run.warnings(), [])
+        with mock.patch("scipion_udl.protocols.protocol_align_2d.count_items", return_value=5_000_000):
+            self.assertIn("5000000 particles of 64 px", "\n".join(run.warnings()))
 
     def test_the_form_says_it_in_the_words_of_the_engine(self) -> None:
         for number, option in enumerate(("auto", "flipped", "signed", "none")):
