@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from scipion_udl.commands import build_parser
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted.
+    """Run a command. Returns the exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted, 143 when
+    asked to end by SIGTERM.
 
     argparse itself ends the program with 2 for arguments it cannot take. Commands that can share their work are started
     once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error.
@@ -25,14 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Read when torch is imported, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = _run(args, argv)
+        with _ends_in_order():
+            code = _run(args, argv)
         sys.stdout.flush()
     except UdlError as error:
         if args.debug:
             raise
         return _complain(args, str(error))
+    except Ended:
+        return _complain(args, f"ended by a signal (SIGTERM){_kept(args)}", KILLED)
     except KeyboardInterrupt:
-        return _complain(args, "interrupted", 130)
+        return _complain(args, f"interrupted{_kept(args)}", 130)
     except BrokenPipeError:
         # the reader of our output went away (a pager, head): no error of ours, but nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,6 +49,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _complain(args, _in_words(error, args))
     return code
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """Let SIGTERM end the command as an interruption does: what is unfinished is cleared away, what is done is kept.
+
+    The signal may come at any moment, within an import say, which makes another error of it.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    asked = []
+
+    def end(*_: object) -> None:
+        asked.append(True)
+        raise Ended
+
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except Exception:
+        if asked:
+            raise Ended from None
+        raise
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _kept(args: argparse.Namespace) -> str:
+    """What there is to go on from, where there is something."""
+    if args.command not in _SHARED or not os.path.isdir(args.output):
+        return ""
+    return f"; what was done is kept in {args.output}: --continue goes on from there"
 
 
 def _run(args: argparse.Namespace, argv: list[str]) -> int:
@@ -71,12 +111,11 @@ def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
 def _in_words(error: Exception, args: argparse.Namespace) -> str:
     """One sentence on an error that no command foresaw: the machine's limits by name, the rest as ours to mend."""
     text = " ".join(str(error).split()) or "no further message"
-    # torch has a class of its own for a full GPU, and says a full machine in the text of a RuntimeError
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError):
         place = error.filename or f"a file in {getattr(args, 'output', 'use')}"  # a full disk does not say which
-        return f"{place} cannot be read or written: {error.strerror}"
+        return f"{place} cannot be read or written: {error.strerror or text}"
     return (
         f"unexpected {type(error).__name__}: {text}; please report it with the output of the same command with --debug"
     )

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Callable
 
+KILLED = 143  # exit code of a program that was asked to end: 128 + SIGTERM
+
 
 class UdlError(Exception):
     """Something the user can mend. Its text is one sentence: which file, which item, what is wrong, what to do."""
+
+
+class Ended(KeyboardInterrupt):
+    """Another program, a queue say, asks this one to end (SIGTERM)."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of a GPU was not enough: torch has a class of its own for a full GPU, and
+    says a full machine in the text of a RuntimeError."""
+    text = str(error)
+    lacks = "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacks)
 
 
 # What a reader does with a fault that it could go on after: it gets the kind of the fault and one sentence. The checks

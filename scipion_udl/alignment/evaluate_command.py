@@ -83,7 +83,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
             _against_truth(job)
         weight = torch.from_numpy(soft_circle(job.source.box, job.radius)).to(job.device)
         progress = Progress()
-        parts = read_parts(job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show)
+        parts = read_parts(
+            job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show, job.warn
+        )
         progress.clear()
         if reference is not None:
             _against_reference(job, parts, reference, weight)

@@ -129,7 +129,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     particles, contrast = run.particles, run.particles.contrast
     mode = "none" if contrast is None else contrast.mode
     boxes = [] if mode == "none" else sorted({particles.box, run.source.box})
-    model = run.args.model or (run.out.final(MODEL) if os.path.exists(run.out.final(MODEL)) else None)
+    model = run.args.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
     median, deviation = score_spread(alignment.score[particles.usable])
     Joinable(
         box=run.source.box,

@@ -48,8 +48,8 @@ JOINT = 2
 _NOT_WITH_JOIN = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
     "finest": "what was compared in RUN is compared now",
-    "mirror": "particles are joined as they are",
     "start_poses": "where the particles lie follows from the averages of RUN",
+    "mirror": "mirrored particles are looked for in a set as a whole",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
     "correntropy": "it compares particles with the average of the others of one run",
@@ -77,8 +77,8 @@ def join(args: argparse.Namespace) -> None:
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
-        alignment = Joiner(aligner, base, args.join).run()
-        averages = averages_of(run, alignment, (base.background, base.noise_level))
+        alignment = run.within_memory(lambda: Joiner(aligner, base, args.join).run())
+        averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
         if not team.first:
             return
         counts = counts_of(run.particles, averages)

@@ -6,6 +6,7 @@ is no proof: parts that were aligned to one reference share its noise, too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,22 +16,12 @@ import torch
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.correntropy import correntropy, correntropy_of_all
 from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.memory import within_memory
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.resolution import image_frc
 from scipion_udl.io.particles import ParticleSource
 
 PARTS = 4  # item k of the set (from 0) is in part k % PARTS, so that the parts are equal and spread over the set
-
-
-def apply_any(images: torch.Tensor, fill: torch.Tensor, poses: Poses) -> torch.Tensor:
-    """Images (n, D, D) with poses (n,) applied, mirrored ones too; what comes from outside is ``fill`` (n,)."""
-    # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
-    sign = np.where(poses.mirror, -1.0, 1.0)
-    turned = apply_poses(images, fill, Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1)))
-    box = images.shape[-1]
-    columns = (2 * (box // 2) - torch.arange(box, device=images.device)) % box
-    mirror = torch.from_numpy(poses.mirror).to(images.device)
-    return torch.where(mirror[:, None, None], turned[..., columns], turned)
 
 
 @dataclass
@@ -73,20 +64,26 @@ def read_parts(
     batch: int | None = None,
     neighbours: bool = False,
     report: Callable[[str, int, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Parts:
     """One pass over the particles of ``source``, aligned by ``poses`` (N,).
 
     weight (D, D): the particle's disc, 0 to 1, on the device; what comes from outside of the box is the mean of the
     image outside of the disc. batch: particles at a time; neighbours: compare each with the next, too; report is told
-    (stage, done, total).
+    (stage, done, total), warn where memory is not enough for the batch.
     """
     prepared = PreparedParticles(source, device, batch, report=report)
+    return within_memory(prepared, lambda: _one_pass(prepared, poses, weight, neighbours), warn)
+
+
+def _one_pass(prepared: PreparedParticles, poses: Poses, weight: torch.Tensor, neighbours: bool) -> Parts:
+    source, device = prepared.source, prepared.device
     sums = torch.zeros(PARTS, source.box, source.box, dtype=torch.float64, device=device)
     outside = (1 - weight).clamp(min=1e-6)  # a disc as large as the box leaves nothing: then the whole image counts
     outside = (outside / outside.sum()).float()
     alike, last = [], None
     for rows, images in prepared.raw_chunks(np.arange(len(source)), "averages"):
-        aligned = apply_any(images, (images * outside).sum((-2, -1)), poses[rows])
+        aligned = apply_poses(images, (images * outside).sum((-2, -1)), poses[rows])
         sums.index_add_(0, torch.from_numpy(rows % PARTS).to(device), aligned.double())
         if neighbours:
             line = aligned if last is None else torch.cat([last, aligned])

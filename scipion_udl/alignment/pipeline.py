@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,15 +21,25 @@ from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
+from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
-from scipion_udl.alignment.train_command import CHECKPOINT, ENOUGH, MODEL, forget_checkpoint, how_many, train_model
+from scipion_udl.alignment.train_command import (
+    CHECKPOINT,
+    ENOUGH,
+    MODEL,
+    forget_earlier,
+    how_many,
+    train_model,
+    warn_of_training,
+)
 from scipion_udl.alignment.training import view_of
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
@@ -86,27 +95,29 @@ def align(args: argparse.Namespace) -> None:
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
-        team.by_first(lambda: forget_checkpoint(out, args))
+        team.by_first(lambda: forget_earlier(out))
         classes = class_members(run.source) if args.by_class else None
         reference = _reference(run)
         _check_start(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         run.use_contrast()
-        guide = _guide(run, classes)
+        if args.mirror:
+            run.within_memory(lambda: _find_mirrored(run, classes))
+        guide = run.within_memory(lambda: _guide(run, classes))
         if classes is None:
-            own = guide.of(run)
-            outcome = align_set(run, own, settings, reference)
+            own = run.within_memory(lambda: guide.of(run))
+            outcome = run.within_memory(lambda: align_set(run, own, settings, reference))
         else:
             outcome = align_classes(run, guide, settings, classes)
         run.note_contrast()
         if not team.first:
             return
         if classes is None:
-            text = results.write_alignment(run, outcome, guide.training, guide.history)
+            text = run.within_memory(lambda: results.write_alignment(run, outcome, guide.training, guide.history))
             joinable.remember(outcome, settings.max_shift, own.view)
         else:
-            text = write_classes(run, outcome, guide.training, guide.history)
+            text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
         _end(run)
         print(text)
 
@@ -117,14 +128,10 @@ def align_set(
     """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
     process get None. reference: (D, D), to bring the average onto."""
     particles = run.particles
-    aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
-    start = given_poses(run.source, mirrored=False) if run.args.start_poses else None
-    alignment = aligner.run(reference, start) if len(particles.usable) > 1 else _as_it_is(run)
+    start = given_poses(run.source, run.args.mirror) if run.args.start_poses else None
+    alignment, averages = _aligned(run, guide, settings, reference, start)
     if start is not None:
         _tell_of_start(run, start, alignment)
-    if aligner.inverted:
-        run.warn(inverted_warning(run.args.reference))
-    averages = averages_of(run, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
         return None
@@ -139,11 +146,54 @@ def align_set(
     return results.Outcome(run, alignment, averages, claim, frc, alike)
 
 
+def _aligned(
+    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None, start: Poses | None
+) -> tuple[Alignment, Averages]:
+    """The alignment and its averages; where some are mirrored, again until hardly any particle changes hands."""
+    particles = run.particles
+    for number in range(ROUNDS + 1):
+        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
+        first = None if start is None else mirrored_first(start)
+        alignment = aligner.run(reference, first) if len(particles.usable) > 1 else _as_it_is(run)
+        averages = averages_of(run, alignment)
+        if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
+            break
+        flags = decide_again(particles, alignment.half, averages, settings.max_shift, run.say)
+        if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
+            break
+        particles.mirrored = flags
+    if particles.mirrored is not None:
+        run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
+    if aligner.inverted:
+        run.warn(inverted_warning(run.args.reference))
+    return alignment, averages
+
+
+def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
+    """Decide which particles are to be mirrored before anything is aligned: as their poses say where these are the
+    start, or by their spectra, class by class; where the hands cannot be told apart nothing is, and the user is told.
+    """
+    particles = run.particles
+    if run.args.start_poses and given_poses(run.source, True).mirror.any():
+        particles.mirrored = given_poses(run.source, True).mirror
+        return
+    flags, unclear = np.zeros(len(particles), bool), 0
+    for own in [np.arange(len(particles))] if classes is None else classes.values():
+        found = decide_hands(particles if classes is None else particles.part(own), run.args.seed, run.say)
+        unclear += found is None
+        if found is not None:
+            flags[own] = found
+    if unclear:
+        run.warn(AMBIGUOUS if classes is None else f"{AMBIGUOUS[:-1]} in {unclear} of {len(classes)} classes.")
+    if flags.any():
+        particles.mirrored = flags
+
+
 def _check_start(run: Run) -> None:
     """Raises UdlError where the run cannot start from the poses of the input, but is to."""
     if not run.args.start_poses:
         return
-    given_poses(run.source, mirrored=False)
+    given_poses(run.source, run.args.mirror)
     if run.args.no_refine:
         raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
     if run.args.model:
@@ -174,7 +224,8 @@ def align_classes(
         own = classes[number]
         run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
-        outcome = align_set(part, guide.of(part, number), settings)
+        outcome = part.within_memory(lambda p=part, n=number: align_set(p, guide.of(p, n), settings))
+        run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
         if outcome is not None:
             done.append(ClassResult.of(number, own, outcome))
     return sorted(done, key=lambda result: result.number)
@@ -236,14 +287,16 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
                 "real space alone, and no resolution is claimed."
             )
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if args.resume and run.team.by_first(lambda: Path(out.final(MODEL)).exists()):
+    if args.resume and run.team.by_first(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
+        warn_of_training(run, card.training)
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
         return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
     result, card = train_model(run, None, teaching)
     run.method = card.method
-    out.publish("training.csv", MODEL)  # now, so that a stopped run goes on from here
+    written = [name for name in ("training.csv", MODEL_PICTURE, MODEL) if os.path.exists(out.scratch(name))]
+    out.publish(*written)  # now, so that a stopped run goes on from here
     return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
 
 
@@ -301,7 +354,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
-    # What was trained on these particles, too, is no witness for a few of them.
+    # Few particles of a class are no witness, however many of other classes the network has learned from.
     if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)

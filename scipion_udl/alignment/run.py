@@ -6,6 +6,7 @@ import argparse
 import copy
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from scipion_udl.alignment.contrast import contrast_warning
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.finest import limit_resolution
+from scipion_udl.alignment.memory import Result, within_memory
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
@@ -93,9 +95,13 @@ class Run:
             error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
             self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
 
+    def within_memory(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` returns, done with fewer particles at a time where memory is short: see :mod:`.memory`."""
+        return within_memory(self.particles, work, self.warn)
+
     def scan(self, noise: torch.Tensor | None = None) -> None:
         """The first look through the set, with its warnings; noise: see :meth:`PreparedParticles.scan`."""
-        statistics = self.particles.scan(noise)
+        statistics = self.within_memory(lambda: self.particles.scan(noise))
         blank = np.flatnonzero(statistics.blank)
         if len(blank):
             self.warn(

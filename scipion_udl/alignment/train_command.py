@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -19,7 +20,14 @@ from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.run import Run
-from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network, view_of, write_history
+from scipion_udl.alignment.training import (
+    TrainingResult,
+    TrainingSettings,
+    lowered_warning,
+    train_network,
+    view_of,
+    write_history,
+)
 from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
@@ -42,7 +50,7 @@ def train(args: argparse.Namespace) -> None:
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
-        team.by_first(lambda: forget_checkpoint(out, args))
+        team.by_first(lambda: forget_earlier(out))
         classes = class_members(run.source) if args.by_class else None
         run.scan()
         if classes is not None:
@@ -53,7 +61,7 @@ def train(args: argparse.Namespace) -> None:
             raise UdlError(
                 f"{args.input} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
             )
-        result, card = train_model(run, args.model, classes)
+        result, card = run.within_memory(lambda: train_model(run, args.model, classes))
         if not team.first:
             return
         summary = results.summary(run, training=result.summary, method=card.method)
@@ -72,10 +80,11 @@ def how_many(run: Run, classes: dict[int, np.ndarray] | None) -> int:
     return sum(int((~run.particles.statistics.blank[own]).sum()) for own in classes.values())
 
 
-def forget_checkpoint(out: OutputFolder, args: argparse.Namespace) -> None:
-    """Remove what an earlier training left to go on from, where this one begins anew."""
-    if args.overwrite and not args.resume and os.path.exists(out.final(CHECKPOINT)):
-        os.remove(out.final(CHECKPOINT))
+def forget_earlier(out: OutputFolder) -> None:
+    """Remove what an earlier training left to go on from, where this one begins anew, and half a checkpoint always."""
+    out.start_anew(CHECKPOINT)
+    with suppress(OSError):
+        os.remove(out.final(f"{CHECKPOINT}.part"))
 
 
 def train_model(
@@ -107,6 +116,7 @@ def train_model(
         checkpoint=run.out.final(CHECKPOINT),
         report=run.epoch,
         monitor=_true_error(run, plan),
+        warn=run.warn,
         objective=plan.objective,
         team=run.team,
     )
@@ -135,6 +145,14 @@ def _tell(run: Run, done: dict) -> None:
     epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
     best = f"number {done['best_epoch']} is the best" if done["best_epoch"] else "none is better than the start"
     run.say(f"Trained for {epochs}: {best}")
+    warn_of_training(run, done)
+
+
+def warn_of_training(run: Run, done: dict) -> None:
+    """Warnings that come with a network, by what its card says of the training, in this run or before."""
+    if done.get("lowered"):
+        run.warn(lowered_warning(done["lowered"], done["lr"]))
+    epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
     if not done["converged"]:
         run.warn(
             f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue."

@@ -26,6 +26,8 @@ from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import write_tensors
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
+LOWER = 0.1  # by how much the rate is lowered where training has diverged
+
 
 @dataclass
 class TrainingSettings:
@@ -70,13 +72,14 @@ class TrainingResult:
 
 @dataclass
 class _State:
-    """What a continued training needs besides the weights."""
+    """What a continued training needs besides the weights; lowered: in which epoch the rate was, 0 for never."""
 
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = math.inf
     since_gain: int = 0
     steps: int = 0
+    lowered: int = 0
     history: list[dict] = field(default_factory=list)
 
 
@@ -90,13 +93,15 @@ def train_network(
     monitor: Callable[[nn.Module], dict] | None = None,
     objective: Objective | None = None,
     team: Ranks | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train ``network`` on inputs (N, ...): polar spectra (N, radii, angles) unless ``objective`` is for others.
 
     started: the network already holds a trained model to go on from; checkpoint: a file that is written after every
     epoch and, where it is there, continued from; report: called with each epoch's row and the most epochs there may be;
     monitor: adds figures to each row, it does not take part; team: processes that share every batch and all call this
-    with the same arguments. Raises UdlError where the loss is not finite.
+    with the same arguments. Where the loss is not finite, training goes back to its best epoch once, with a lower rate,
+    and tells ``warn``; the second time it raises UdlError.
     """
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
@@ -111,7 +116,13 @@ def train_network(
     training.begin(monitor, resumed)
     state = training.state
     while state.epoch < settings.epochs and not training.converged:
-        row = training.epoch(monitor)
+        try:
+            row = training.epoch(monitor)
+        except _Diverged:
+            training.go_back()
+            if warn:
+                warn(lowered_warning(state.lowered, training.rate))
+            continue
         if checkpoint and training.team.first:
             training.save(checkpoint)
         if report:
@@ -119,6 +130,18 @@ def train_network(
     network.load_state_dict(training.best)
     training.finish()
     return TrainingResult(network.eval(), state.history, _summary(training))
+
+
+class _Diverged(Exception):
+    """The loss is not finite."""
+
+
+def lowered_warning(epoch: int, rate: float) -> str:
+    """What is said of a training that had to go on with a lower rate from ``epoch`` on."""
+    return (
+        f"Training diverged in epoch {epoch} (the loss was not finite): it went back to its best epoch and on with a "
+        f"rate of {rate:g}."
+    )
 
 
 class _Training:
@@ -135,8 +158,30 @@ class _Training:
         objective.begin(samples.known)
         self.held = samples.held_out or max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
         self.held_out = samples.known[: self.held]
-        self.optimiser = torch.optim.Adam([*network.parameters(), *objective.extra.parameters()], lr=settings.lr)
         self.state, self.best = _State(), None
+        self.optimiser = self._adam()
+        self._best_extra = _copy(objective.extra)
+
+    @property
+    def rate(self) -> float:
+        """The rate to learn at, of Adam, before it decays."""
+        return self.settings.lr * (LOWER if self.state.lowered else 1)
+
+    def go_back(self) -> None:
+        """To the best epoch so far, with a lower rate and no memory of its moments. Raises UdlError the second time."""
+        state = self.state
+        if state.lowered:
+            raise UdlError(
+                f"Training diverged in epoch {state.epoch} (the loss is not finite), with a lower rate, too: try a "
+                f"lower --lr than {self.rate:g}."
+            )
+        state.lowered, state.since_gain, state.epoch = state.epoch, 0, state.epoch - 1
+        self.network.load_state_dict(self.best)
+        self.objective.extra.load_state_dict(self._best_extra)
+        self.optimiser = self._adam()
+
+    def _adam(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([*self.network.parameters(), *self.objective.extra.parameters()], lr=self.rate)
 
     def fit_templates(self) -> list[dict]:
         """Begin with the template that suits each view; returns the rounds of the fits, as the mean of all views."""
@@ -211,7 +256,7 @@ class _Training:
         self._watch(monitor, row)
         if row["validation"] < state.best_loss * (1 - settings.min_gain):
             state.best_loss, state.best_epoch, state.since_gain = row["validation"], state.epoch, 0
-            self.best = _copy(self.network)
+            self.best, self._best_extra = _copy(self.network), _copy(self.objective.extra)
         else:
             state.since_gain += 1
         return row
@@ -222,13 +267,10 @@ class _Training:
         if settings.recipe.decay:
             steps, factor = settings.recipe.decay
             for group in self.optimiser.param_groups:
-                group["lr"] = settings.lr * factor ** (state.steps // steps)
+                group["lr"] = self.rate * factor ** (state.steps // steps)
         loss = self.objective.loss(view_of(self.network, view), batch, generator, state.epoch)
-        if not torch.isfinite(loss):
-            raise UdlError(
-                f"Training diverged in epoch {state.epoch} (the loss is not finite): try a lower --lr than "
-                f"{settings.lr:g}."
-            )
+        if not torch.isfinite(self.team.total(loss)):
+            raise _Diverged
         self.optimiser.zero_grad()
         loss.backward()
         parameters = [*self.network.parameters(), *self.objective.extra.parameters()]
@@ -268,6 +310,7 @@ class _Training:
         tensors = {f"now.{k}": v.contiguous() for k, v in self.network.state_dict().items()}
         tensors.update({f"best.{k}": v.contiguous() for k, v in self.best.items()})
         tensors.update({f"extra.{k}": v.contiguous() for k, v in self.objective.extra.state_dict().items()})
+        tensors.update({f"best_extra.{k}": v.contiguous() for k, v in self._best_extra.items()})
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors.update({f"adam.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in values.items()})
         saved = {"method": self.settings.method, "of": self._fingerprint, "state": asdict(self.state)}
@@ -287,12 +330,14 @@ class _Training:
             self.network.load_state_dict(self.best)  # that they fit is seen now, not at the end
             self.network.load_state_dict(_with_prefix(tensors, "now."))
             self.objective.extra.load_state_dict(_with_prefix(tensors, "extra."))
+            self._best_extra = _with_prefix(tensors, "best_extra.") or _copy(self.objective.extra)
             moments: dict[int, dict] = {}
             for name, value in _with_prefix(tensors, "adam.").items():
                 number, key = name.split(".", 1)
                 moments.setdefault(int(number), {})[key] = value.cpu() if key == "step" else value
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
             self.state = _State(**saved["state"])
+            self.optimiser = self._adam()
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
             raise UdlError(
                 f"The checkpoint {path} is damaged, or of another network or method: go on with the options that it "
@@ -380,7 +425,8 @@ def _summary(training: _Training) -> dict:
         "particles": len(training.samples),
         "seed": settings.seed,
         "batch": settings.batch,
-        "lr": settings.lr,
+        "lr": training.rate,
+        **({"lowered": state.lowered} if state.lowered else {}),
     }
 
 

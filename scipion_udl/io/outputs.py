@@ -12,6 +12,7 @@ from scipion_udl.errors import UdlError
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
+_LAST = "summary.json"
 
 
 class OutputFolder:
@@ -22,9 +23,10 @@ class OutputFolder:
     what is unfinished; what was published stays (checkpoints, say), and a folder made here that is empty goes away.
 
     overwrite: an existing folder may be used; files that an earlier run left there (by its own list) are removed when
-    the first new one is published, so that a run that comes to nothing costs nobody anything; others stay. What a run
-    reads must not be among them: see :meth:`spare`. resume: an existing folder is gone on with, nothing is removed.
-    Raises UdlError for an existing folder without either, and where the folder cannot be made.
+    the first new ones have their names, so that a run that comes to nothing costs nobody anything; others stay. What a
+    run reads must not be among them: see :meth:`spare`. resume: an existing folder is gone on with, nothing is removed.
+    What a run that was killed left unfinished goes away. Raises UdlError for an existing folder without either, and
+    where the folder cannot be made.
     """
 
     def __init__(self, path: str, overwrite: bool = False, resume: bool = False) -> None:
@@ -40,13 +42,27 @@ class OutputFolder:
         self.check()
         try:
             self._made = not os.path.isdir(self.path)
+            shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
             os.makedirs(os.path.join(self.path, _SCRATCH), exist_ok=True)
         except OSError as error:
             raise UdlError(f"{self.path} cannot be made: {error.strerror}") from None
-        self._published = self._listed()
+        self._published, self._old = self._listed("files"), self._listed("old")
         if self.overwrite and not self.resume:
-            self._old, self._published = self._published, []
+            self._old, self._published = list(dict.fromkeys(self._old + self._published)), []
         return self
+
+    def start_anew(self, *checkpoints: str) -> None:
+        """Where this run replaces an earlier one: remove what that left to go on from, and note that its results are
+        not of this run, for a run that goes on with this one. Otherwise nothing is done."""
+        if self.resume or not self.overwrite:
+            return
+        for name in checkpoints:
+            _remove(self.final(name))
+        self._save_list()
+
+    def has(self, name: str) -> bool:
+        """Whether a file with this final name is there that is not of an earlier run, which is being replaced."""
+        return os.path.exists(self.final(name)) and name not in self._old
 
     def check(self) -> None:
         """Raise UdlError where this folder may not be used; touches nothing."""
@@ -77,22 +93,35 @@ class OutputFolder:
         return os.path.join(self.path, _SCRATCH, name)
 
     def publish(self, *names: str) -> None:
-        """Give complete files their final names. Raises UdlError where one cannot be renamed."""
+        """Give complete files their final names, the summary last, by which a run is known to be complete.
+
+        The list comes first: of a run that is killed on the way, too, the next one knows what is whose. Raises UdlError
+        where a file cannot be renamed.
+        """
         if not names:
             return
-        for name in self._old:
-            _remove(self.final(name))
-        self._old = []
-        for name in names:
-            try:
-                os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))
-            except OSError as error:
-                raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
-            if name in self._pending:
-                self._pending.remove(name)
-            if name not in self._published:
-                self._published.append(name)
-        self._save_list()
+        new = [name for name in names if name not in self._published]
+        self._published += new
+        try:
+            self._save_list()
+            for name in sorted(names, key=_LAST.__eq__):
+                self._rename(name)
+        except BaseException:
+            self._published = [n for n in self._published if n not in new or os.path.exists(self.final(n))]
+            raise
+        if self._old:
+            for name in set(self._old) - set(names):
+                _remove(self.final(name))
+            self._old = []
+            self._save_list()
+
+    def _rename(self, name: str) -> None:
+        try:
+            os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))
+        except OSError as error:
+            raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
+        if name in self._pending:
+            self._pending.remove(name)
 
     def tell(self, name: str, text: str) -> None:
         """Write a small file of how the run stands, complete or not at all, under its final name. It goes away when
@@ -110,12 +139,20 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if kind is None:
+                kind = OSError  # until all have their names
+                self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
+                kind = None
+        finally:
+            self._clear(kind)
+
+    def _clear(self, kind: type[BaseException] | None) -> None:
+        """Remove what goes away with the run; kind: of the error that ends it, None where it ends well."""
         # Not after an interruption that leaves something to go on from: then it says how far the run was.
         if kind is None or issubclass(kind, Exception) or not self._holds_more():
             for name in self._passing:
                 _remove(self.final(name))
-        if kind is None:
-            self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
         shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
         if kind is not None and self._made and not self._published:
             _remove(self.final(_LIST))
@@ -128,11 +165,12 @@ class OutputFolder:
         """Whether the folder holds anything but what goes away with the run."""
         return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH})
 
-    def _listed(self) -> list[str]:
+    def _listed(self, kind: str) -> list[str]:
+        """The files that the folder's list names: "files" of the last run, "old" ones that it was to replace."""
         try:
             with open(self.final(_LIST), encoding="utf-8") as file:
-                names = json.load(file)["files"]
-        except (OSError, ValueError, KeyError, TypeError):
+                names = list(json.load(file).get(kind, []))
+        except (OSError, ValueError, AttributeError, TypeError):
             return []
         # a list is a file like any other: nothing outside this folder is ever removed by it
         return [name for name in names if isinstance(name, str) and os.path.basename(name) == name]
@@ -140,10 +178,10 @@ class OutputFolder:
     def _save_list(self) -> None:
         if not self._published and not os.path.exists(self.final(_LIST)):
             return
-        temporary = self.final(_LIST + ".part")
+        temporary = os.path.join(self.path, _SCRATCH, _LIST)
         try:
             with open(temporary, "w", encoding="utf-8") as file:
-                json.dump({"files": self._published}, file)
+                json.dump({"files": self._published} | ({"old": self._old} if self._old else {}), file)
             os.replace(temporary, self.final(_LIST))
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written to: {error.strerror}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -89,11 +90,16 @@ def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
 
 def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """A safetensors file, complete or not at all, with the permissions of any other file (save_file shuts out the
-    group)."""
+    group). Raises UdlError where it cannot be written."""
     partial = f"{path}.part"
-    with open(partial, "wb") as file:
-        file.write(save(tensors, metadata=metadata))
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(save(tensors, metadata=metadata))
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.remove(partial)
+        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def read_card(path: str) -> ModelCard:

@@ -15,6 +15,7 @@ from pwem.objects import Particle, SetOfParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.convert import add_results, append_results, read_results, write_alignment, write_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
@@ -46,7 +47,8 @@ from scipion_udl.set_rows import ID, read_columns, read_growth
 BATCH = "batch.json"
 STREAM = "stream.json"  # what is known of the input's end
 # Of the newest averages, what is shown as the run's result.
-_SHOWN = (AVERAGE, AVERAGE_BEFORE, "average_weighted.mrcs", "half1.mrcs", "half2.mrcs", FRC, REPORT, MODEL, TRAINING)
+_AVERAGES = (AVERAGE, AVERAGE_BEFORE, "average_weighted.mrcs", "half1.mrcs", "half2.mrcs")
+_SHOWN = (*_AVERAGES, FRC, REPORT, MODEL, MODEL_PICTURE, TRAINING)
 _KEPT = (BATCH, PARTICLES, CONVERTED, ALIGNED, SUMMARY)  # of a batch whose averages others have taken up
 FEWEST = 64  # to begin with
 MOST = 10000  # particles of a batch: so many are shown at once where a run has to catch up
@@ -231,6 +233,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
 
     def _takeUp(self) -> None:
         """Go on where an earlier attempt of this run was stopped: with the batches that it has cut."""
+        pwutils.cleanPath(self._getExtraPath(ALIGNED_XMD))  # of all particles; there may be more by now
         number = 1
         while os.path.exists(self._getExtraPath(f"batch_{number:04d}", BATCH)):
             self._remember(Batch.read(self._getExtraPath(f"batch_{number:04d}")))

@@ -9,6 +9,7 @@ In a process of its own: Tk and the screen must not meet the tests, and closing 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from pyworkflow.gui.plotter import Plotter
 from pyworkflow.project import Manager, Project
 
 WITH_TEXT = ("Label", "Button", "Radiobutton", "Checkbutton")
+LONGEST = 150  # seconds of the program
 TOLERANCE = 2  # pixels
 WAIT_MS = 700  # until a dialog is drawn
 
@@ -36,7 +38,7 @@ def show(kind: str, project: str) -> dict:
     """
     command = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", sys.executable, "-m", __name__, kind, project]
     environment = {**os.environ, "MPLBACKEND": "TkAgg"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * LONGEST, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -155,7 +157,7 @@ def window(project: Project) -> dict:
     opened.root.update()
     view = opened.getViewWidget()
     nodes = [node for node in view.project.getRunsGraph().getNodes() if node.run]
-    view._runItemClick(nodes[-1].item)
+    view._runItemClick([node for node in nodes if node.run.isFinished()][-1].item)
     opened.root.update()
     trees = [one for one in descendants(view) if one.winfo_class() == "Treeview"]
     texts = [one.get("1.0", "end") for one in descendants(view) if one.winfo_class() == "Text"]
@@ -231,6 +233,7 @@ def use_wizard(window: FormWindow, parameter: str) -> dict:
 def main() -> None:
     """Look, print one line of JSON, and end the process without closing anything."""
     code = 0
+    faulthandler.dump_traceback_later(LONGEST, exit=True)  # a dialog that nobody closes would wait for ever
     try:
         domain = pw.Config.getDomain()
         domain.getProtocols(), domain.getViewers(), domain.getWizards()

@@ -16,7 +16,7 @@ from pyworkflow.protocol import STATUS_FAILED, Protocol
 from pyworkflow.protocol.hosts import HostConfig
 
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
-from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, first_particles, kill
+from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, kill
 
 # A queue that starts what it is given at once and knows a job by the number of its process. What jobs print goes to
 # files of their own, and nobody is told how they end.
@@ -40,8 +40,8 @@ QUEUES = {{ "default": {{}} }}
 """
 
 
-class TestUdlResume(ProjectTest):
-    """Runs killed in each of their steps go on with what is done."""
+class TestUdlRobust(ProjectTest):
+    """Runs killed in each of their steps go on with what is done; runs that are given to a queue come to the same."""
 
     @contextmanager
     def locked(self, particles: SetOfParticles) -> Iterator[None]:
@@ -74,7 +74,11 @@ class TestUdlResume(ProjectTest):
             self.killAt(run, "convertInputStep")
         self.assertFalse(self.extraFile(run, "particles.star").exists())
         self.killAt(run, "trainStep")
-        self.killAt(run, "alignStep")
+        said = len(self.logOf(run))
+        self.resume(run)
+        self.untilStep(run, "alignStep", said)
+        self.proj.stopProtocol(run)  # as a user does it
+        self.proj._updateProtocol(run)
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())
@@ -87,6 +91,7 @@ class TestUdlResume(ProjectTest):
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, aligned)
         self.assertSetSize(run.outputParticles, COUNT)
         self.checkAgainstTruth(run.outputParticles)
+        self.assertIn("Trained by", "\n".join(run.summary()))
 
     def test_train_killed_in_every_step(self) -> None:
         run = self.newRun(ProtUdlTrain)
@@ -105,9 +110,7 @@ class TestUdlResume(ProjectTest):
         self.assertEqual(run.outputModel.getNetwork(), "polar")
         self.assertTrue(Path(self.proj.getPath(run.outputModel.getFileName())).exists())
 
-
-class TestUdlQueue(ProjectTest):
-    """Runs that are given to a queue."""
+    # through a queue
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -137,19 +140,19 @@ class TestUdlQueue(ProjectTest):
         self.proj.launchProtocol(run, wait=False)
 
     def test_a_run_goes_to_the_queue_as_a_whole_or_command_by_command(self) -> None:
-        few = self.importFile(first_particles(self.star, self.folder / "few.star", 40))
-        whole, steps = (self.newRun(ProtUdlAlign2D, few) for _ in range(2))
+        whole, steps = (self.newRun(ProtUdlTrain, epochs=2) for _ in range(2))
         with self.queue():
             self.launch(whole, steps=False)
             self.launch(steps, steps=True)
             for run in (whole, steps):
                 self.untilEnd(run)
-        for run in (whole, steps):
-            self.checkAgainstTruth(run.outputParticles, list(range(40)))
+        models = [self.extraFile(run, "model.safetensors").read_bytes() for run in (whole, steps)]
+        self.assertEqual(models[0], models[1])
+        self.assertEqual([run.outputModel.getNetwork() for run in (whole, steps)], ["polar", "polar"])
         scripts = [Path(name).read_text() for name in self.submitted.read_text().split()]
         self.assertEqual(len(scripts), 2)  # the second run had one command for the engine
         (protocol,), (command,) = (
-            [script for script in scripts if words in script] for words in ("pw_protocol_run", "scipion_udl.cli align")
+            [script for script in scripts if words in script] for words in ("pw_protocol_run", "scipion_udl.cli train")
         )
         self.assertIn(whole.strId(), protocol)
         self.assertIn(steps._getExtraPath(), command)

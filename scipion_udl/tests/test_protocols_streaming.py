@@ -155,14 +155,14 @@ class TestUdlStreaming(ProjectTest):
         self.assertTrue(self.extraFile(run, "aligned.xmd").exists())
 
     def test_inputs_that_end_early(self) -> None:
-        feeders = [Feeder(self, 40), Feeder(self, 5, disabled=(1, 2, 3, 4, 5))]
+        feeders = [Feeder(self, 129), Feeder(self, 5, disabled=(1, 2, 3, 4, 5))]
         for feeder, status in zip(feeders, (STATUS_FAILED, STATUS_FINISHED)):
             feeder.end(status)
-        few, none = (self.start(feeder) for feeder in feeders)
+        few, none = (self.start(feeder, firstBatch=150) for feeder in feeders)
         self.untilEnd(few)
-        self.checkOutput(few, list(range(1, 41)))
+        self.checkOutput(few, list(range(1, 130)))
         summary = "\n".join(few.summary())
-        self.assertIn("complete with 40 particles, fewer than the 130", summary)
+        self.assertIn("complete with 129 particles, fewer than the 150", summary)
         self.assertIn("The run that the particles come from failed", summary)
         deadline = time.time() + 120
         while none.isActive() and time.time() < deadline:
