@@ -4,8 +4,8 @@
 
 Each input is a good file with a few changes: bytes, characters and lines that are changed, cut out, put in or doubled,
 and numbers replaced by impossible ones. A reader may take it or refuse it in one sentence (UdlError), nothing else, and
-within SECONDS of CPU. Printed are the inputs tried, what they came to by kind of file and sentence, the slowest, and the
-memory; what went wrong is kept in OUT. The exit code is 0 where nothing did.
+within SECONDS of CPU. Printed are the inputs tried, what they came to by kind of file and sentence, the slowest, and
+the memory; what went wrong is kept in OUT. The exit code is 0 where nothing did.
 """
 
 from __future__ import annotations
