@@ -50,7 +50,6 @@ _NOT_WITH_JOIN = {
     "finest": "what was compared in RUN is compared now",
     "mirror": "particles are joined as they are",
     "start_poses": "where the particles lie follows from the averages of RUN",
-    "mirror": "mirrored particles are looked for in a set as a whole",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
     "correntropy": "it compares particles with the average of the others of one run",
