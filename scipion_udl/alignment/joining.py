@@ -49,7 +49,6 @@ _NOT_WITH_JOIN = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
     "finest": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
-    "mirror": "mirrored particles are looked for in a set as a whole",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
     "correntropy": "it compares particles with the average of the others of one run",

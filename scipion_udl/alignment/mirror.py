@@ -8,6 +8,9 @@ mirrored (prepare.py), so that everything else aligns one view; their poses get 
    is the same in both halves, which knew nothing of each other, there are two hands to be told.
 2. Once everything is aligned, each particle is looked for in both hands against the average of the half that it is not
    in, over the full circle; where flags change, all is aligned again.
+
+Either way both halves come to know of each other, which particles are mirrored; so neither looks at anything finer than
+what the halves share anyway, and nothing coarser than that is claimed.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band
@@ -30,7 +34,7 @@ LOOK = 2048  # particles that the spectra are fitted on, at most
 FEWEST = 16  # particles, for two halves to say anything
 STARTS, FIT_ROUNDS = 6, 40
 SURE = 0.9  # share of the particles of which two halves must say the same; of images of noise they do of up to 0.8
-SEARCH = 20  # Fourier pixels, of the search in both hands
+RING = 12  # Fourier pixels: the spectra are compared up to here
 STILL = 0.002  # share of the particles: fewer that change hands are not worth another alignment
 ROUNDS = 2  # alignments after the first, at most
 
@@ -77,7 +81,7 @@ def decide_hands(particles: PreparedParticles, seed: int, log: Callable[[str], N
 
 def _settings(particles: PreparedParticles) -> SpectraSettings:
     settings = SpectraSettings.for_box(particles.box)
-    reach = particles.within(settings.r_max)
+    reach = particles.within(min(settings.r_max, RING))
     return SpectraSettings(settings.box, settings.r_min, reach, settings.angles, settings.mask)
 
 
@@ -153,12 +157,14 @@ AMBIGUOUS = (
 
 @torch.no_grad()
 def decide_again(
-    particles: PreparedParticles, half: np.ndarray, averages: Averages, max_shift: float, log: Callable[[str], None]
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float, log: Callable[[str], None]
 ) -> np.ndarray:
     """Which particles are mirrored, (N,) bool, judged in real space: each is looked for in both hands, over the full
-    circle, against the average of the half (half: (N,)) that it is not in. Shared by the processes of a team."""
-    band = Band(particles.box, particles.k_max, particles.device)
-    refiner = Refiner(particles, band, max_shift / particles.scale, particles.within(SEARCH))
+    circle, against the average of the half that it is not in, up to the ring that the halves share. max_shift: pixels
+    of the input. Shared by the processes of a team."""
+    band = Band(particles.box, min(particles.k_max, int(alignment.shared)), particles.device)
+    refiner = Refiner(particles, band, max_shift / particles.scale, band.k_max)
+    half = alignment.half
     references = _references(particles, averages, band)
     before, usable = particles.mirrored, particles.usable
     scores = []

@@ -24,6 +24,7 @@ from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
+from scipion_udl.alignment.mirror import RING as HANDS
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
@@ -155,10 +156,12 @@ def _aligned(
         aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
         first = None if start is None else mirrored_first(start)
         alignment = aligner.run(reference, first) if len(particles.usable) > 1 else _as_it_is(run)
+        if particles.mirrored is not None:
+            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
         averages = averages_of(run, alignment)
         if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
             break
-        flags = decide_again(particles, alignment.half, averages, settings.max_shift, run.say)
+        flags = decide_again(particles, alignment, averages, settings.max_shift, run.say)
         if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
             break
         particles.mirrored = flags
