@@ -18,7 +18,7 @@ from pyworkflow.viewer import MessageView
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, ProjectTest, correlation, particles_at, random_poses
 from scipion_udl.viewers import (
@@ -279,6 +279,12 @@ class TestUdlViewers(ProjectTest):
         (plotter,) = UdlModelViewer(project=self.proj)._visualize(self.align.outputModel)
         shutil.move(str(self.folder / "away.png"), str(self.extraFile(self.align, "model.png")))
         self.assertIn("no picture", plotter.getFigure().axes[1].texts[0].get_text())
+
+    def test_an_imported_model_brings_its_picture(self) -> None:
+        path = self.extraFile(self.align, "model.safetensors")
+        model = self.launchProtocol(self.newProtocol(ProtUdlImportModel, modelFile=str(path))).outputModel
+        self.assertEqual(Path(model.getPicture()).read_bytes(), (path.parent / "model.png").read_bytes())
+        self.assertNotEqual(Path(model.getPicture()).resolve(), path.parent / "model.png")
 
     def test_an_evaluation_shows_its_figure_and_its_table(self) -> None:
         views = self.viewer(UdlEvaluateViewer, self.evaluate)._getVisualizeDict()
