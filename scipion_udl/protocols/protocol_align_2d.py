@@ -34,6 +34,11 @@ STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
 SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
+def _particles(count: int) -> str:
+    """So many particles, in words."""
+    return "1 particle" if count == 1 else f"{count} particles"
+
+
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
 
@@ -248,7 +253,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
         lines += self._countSummary(aligned)
         lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
-        lines.append(f"Report: {self.getFileTag(self.getReport())}")
+        lines.append(f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]")  # a link in the window
         return lines + self._warningSummary(aligned)
 
     @staticmethod
@@ -282,9 +287,9 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         if disabled:
             lines.append(f"{disabled} disabled particles of the input were left out; they are in none of the outputs.")
         if aligned.get("ambiguous"):
-            lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
+            lines.append(f"{_particles(aligned['ambiguous'])} may be the wrong way round (_udlAmbiguous).")
         if aligned.get("outliers"):
-            lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
+            lines.append(f"{_particles(aligned['outliers'])} with a score far below the others (_udlOutlier).")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
             lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
