@@ -292,7 +292,8 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
             lines.append(f"{_particles(aligned['outliers'])} with a score far below the others (_udlOutlier).")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
-            lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
+            are = "particle is" if discarded.getSize() == 1 else "particles are"
+            lines.append(f"*{discarded.getSize()}* {are} in outputParticlesDiscarded; averages are of all.")
         return lines
 
     def _methods(self) -> list[str]:
