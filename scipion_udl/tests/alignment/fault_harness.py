@@ -495,7 +495,7 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
     simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
     return [
         Case("align", ["align", particles, *few, "--write-stack"], ["--continue"]),
-        Case("align, angles of the network", ["align", particles, *few, "--no-refine"], ["--continue"], None, 1, None),
+        Case("align without refinement", ["align", particles, *few, "--no-refine"], ["--continue"], None, 1, None),
         Case("train", ["train", particles, *few[:-2]], ["--continue"], None, 1.5, None),
         Case("by class", ["align", classes, *few, "--by-class"], ["--continue"], None, 0.7),
         Case(
