@@ -150,7 +150,8 @@ def runs(project: Project) -> dict:
 
 
 def window(project: Project) -> dict:
-    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, the alignment's summary."""
+    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, and what it
+    says of the alignment."""
     from pyworkflow.gui.project import ProjectWindow
 
     opened = ProjectWindow(project.path)
