@@ -348,6 +348,11 @@ class ProtUdlBase(EMProtocol):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
+    def validate(self) -> list[str]:
+        """As Scipion's; an input that is missing is told alone, since nothing else can be checked without it."""
+        errors = super().validate()
+        return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
+
     def _validateLength(self, name: str, label: str) -> list[str]:
         """A sentence where a length in pixels does not fit into the box of the particles."""
         box, value = info_of(self.inputParticles.get()).getXDim(), getattr(self, name).get()

@@ -117,7 +117,7 @@ class TestUdlAlign2D(ProjectTest):
         for item in run.outputParticles.iterItems():
             self.assertEqual(item.getIndex(), item.getObjId())
         self.checkAgainstTruth(run.outputParticles, [k - 1 for k in expected])
-        self.assertIn("4 disabled particles", "\n".join(run.summary()))
+        self.assertIn("none of the outputs: 4", "\n".join(run.summary()))
         self.checkStack(run)
         self.checkLeavingOut(run)
 
@@ -164,7 +164,7 @@ class TestUdlAlign2D(ProjectTest):
         self.assertEqual(scores, {})
         self.assertSetSize(run.outputAlignedStack, run.outputParticles.getSize())
         left_out = run.outputParticlesDiscarded.getSize()
-        self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
+        self.assertIn(f"outputParticlesDiscarded: *{left_out}*", "\n".join(run.summary()))
         run.leaveOut.set(LEAVE_NOTHING)
         self.launchProtocol(run)
         self.assertEqual(list(run.outputParticlesDiscarded.iterItems()), [])

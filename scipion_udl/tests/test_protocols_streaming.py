@@ -149,7 +149,7 @@ class TestUdlStreaming(ProjectTest):
         self.assertIn(f"*{COUNT - 4}* particles have come", summary)
         self.assertIn("the input is complete", summary)
         self.assertIn("Trained by *JUDL*", summary)
-        self.assertIn("4 disabled particles", summary)
+        self.assertIn("none of the outputs: 4", summary)
         self.assertIn("half averages of the first", "\n".join(run.methods()))
         self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")
         self.assertTrue(self.extraFile(run, "aligned.xmd").exists())
