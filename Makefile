@@ -1,6 +1,7 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
 # make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
+# make test-scipion   the Scipion tests again, each class by Scipion's own runner
 # make lint   style
 # make clean  removes everything that make made, the demo's output too
 #
@@ -17,6 +18,10 @@ JOBS ?= logical
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Plugins whose converters the tests try, as they are on the index: seen by these tests alone, so they are no part of
+# the environment, whose packages they would change. Where they cannot be had, the tests are skipped.
+NEIGHBOURS := $(VENV)/neighbours
+PLUGINS := scipion-em-relion==5.0.2 scipion-em-xmipp==29.0.1 emtools==0.1.3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python \
 	/usr/bin/python3.11 /usr/local/bin/python3.11 /opt/*/bin/python3.11))
@@ -27,7 +32,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo gui test lint clean
+.PHONY: demo gui test test-scipion neighbours lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -52,8 +57,23 @@ demo: $(READY)
 gui: $(READY)
 	$(BIN)/python examples/demo.py window
 
-test: $(READY)
+neighbours: $(NEIGHBOURS)/.ready
+
+$(NEIGHBOURS)/.ready: Makefile | $(READY)
+	@rm -rf $(NEIGHBOURS); \
+	if $(PIP) install --no-deps --target $(NEIGHBOURS).part $(PLUGINS); then \
+	  mv $(NEIGHBOURS).part $(NEIGHBOURS) && touch $@; \
+	else \
+	  rm -rf $(NEIGHBOURS).part; \
+	  echo "Note: $(PLUGINS) could not be installed; the tests that need them are skipped."; \
+	fi
+
+test: $(READY) neighbours
 	$(BIN)/python -m pytest -n $(JOBS) $(IN_TURN) $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
+
+# Those whose names hold one of the words in CLASSES, or all.
+test-scipion: $(READY)
+	$(BIN)/python -m scipion_udl.tests.run_by_scipion $(CLASSES)
 
 lint: $(READY)
 	$(BIN)/ruff check .

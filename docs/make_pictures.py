@@ -3,8 +3,9 @@
     python docs/make_pictures.py RUN [docs/images]
     python docs/make_pictures.py --formats [docs/images]        only the picture of the conventions, which needs no run
 
-RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment). The picture of the report needs
-Chromium; without it that one is left as it is.
+RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment); of ``scipion-udl align --by-class``, as
+``python -m benchmarks.classes`` leaves it in OUT/aligned, the picture of the classes is made. Pictures of reports need
+Chromium; without it they are left as they are.
 """
 
 from __future__ import annotations
@@ -133,6 +134,9 @@ def main() -> None:
     images.mkdir(parents=True, exist_ok=True)
     formats(images / "formats.png")
     if sys.argv[1] == "--formats":
+        return
+    if (run / "averages.mrcs").exists():
+        screenshot(run, images / "classes.png", height=1228)
         return
     before_after(run, images / "before_after.png")
     screenshot(run, images / "report.png")

@@ -9,12 +9,14 @@ photographed it asks the plugin. NAME: a part of the names of the pictures to ma
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Callable
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples"))
@@ -24,10 +26,21 @@ import demo  # noqa: E402
 IMAGES = HERE / "images"
 SCREEN = "1500x1100x24"
 LARGEST = 150_000  # bytes of a picture
-SECONDS = 2.0  # that windows get to draw themselves
+LONGEST = 240  # seconds of a picture, or of the runs before all of them
+SECONDS = 1.2  # that windows get to draw themselves
 COLOURS = 128  # of a picture
 VIEWS = ("hook", "anchor", "hammer")  # phantoms that stand for 2D classes
 CLASSES = "align 2D of classes"  # the name of the run on them
+# The parts of the page of all pictures, by how their names begin.
+PARTS = {
+    "project_window": "The project",
+    "templates": "Workflow templates",
+    "form_": "Forms: what everybody sees, then each section with the advanced questions",
+    "wizard_": "Wizards",
+    "results_": "Analyze results: the buttons",
+    "view_": "Analyze results: what they show",
+    "model": "A model",
+}
 SOMEWHERE = "/data/demo"  # in place of the folder of the demo, in pictures
 
 
@@ -45,7 +58,7 @@ def environment() -> dict[str, str]:
 def on_screen(*words: str) -> str:
     """Run this script with ``words`` on a virtual screen of its own; what it prints."""
     command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN}", sys.executable, __file__, "--inside", *words]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=2 * LONGEST, check=False)
     if done.returncode:
         print(f"{' '.join(words)}: failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}", flush=True)
     return done.stdout
@@ -67,6 +80,18 @@ def main() -> None:
             on_screen(*words, str(picture))
             size = f"{picture.stat().st_size / 1000:.0f} kB" if picture.exists() else "was not made"
             print(f"{picture}  {size}", flush=True)
+    write_page()
+
+
+def write_page() -> None:
+    """docs/screenshots.md: a page with all pictures that there are."""
+    lines = ["# Every window of the plugin", "", "Made by `docs/make_screenshots.py` out of the demo's project."]
+    for start, title in PARTS.items():
+        lines += ["", f"## {title}"]
+        for picture in sorted(IMAGES.glob(f"{start}*.png")):
+            words = picture.stem.replace("_", " ").replace("2d", "2D")
+            lines += ["", f"![{words}](images/{picture.name})"]
+    (HERE / "screenshots.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 # -- the inner process -------------------------------------------------------------------------------------------------
@@ -75,6 +100,7 @@ def main() -> None:
 def inside(kind: str, *words: str) -> None:
     """Do one thing on this screen, and end the process: closing Scipion's windows would hang."""
     code = 0
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     try:
         subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         {
@@ -129,9 +155,10 @@ def prepare() -> None:
     project = open_project()
     add_runs(project)
     domain = project.getDomain()
+    wizards: set[type] = set()
     for name, protocol in own(domain.getProtocols()).items():
         if protocol._label:
-            _list_forms(project, name, snake(protocol._label))
+            _list_forms(project, name, snake(protocol._label), wizards)
     for name, viewer in own(domain.getViewers()).items():
         if hasattr(viewer, "buttons") and viewer._targets:
             _list_views(project, name, viewer)
@@ -143,8 +170,8 @@ def prepare() -> None:
     print("SHOT templates templates")
 
 
-def _list_forms(project: object, name: str, label: str) -> None:
-    """The form with what everybody sees, then each section with all there is; and its wizards."""
+def _list_forms(project: object, name: str, label: str, seen: set[type]) -> None:
+    """The form with what everybody sees, then each section with all there is; and those wizards not seen before."""
     from pyworkflow.viewer import DESKTOP_TKINTER
 
     run = run_of(project, name)
@@ -153,8 +180,10 @@ def _list_forms(project: object, name: str, label: str) -> None:
     sections = [section for section in labels if section not in ("General", "Parallelization")]
     for k, section in enumerate(sections):
         print(f"SHOT form_{label}_{snake(section)} form {name} {k} 1")
-    for parameter in project.getDomain().findWizards(run, DESKTOP_TKINTER):
-        print(f"SHOT wizard_{label}_{snake(parameter)} wizard {name} {parameter}")
+    for parameter, wizard in project.getDomain().findWizards(run, DESKTOP_TKINTER).items():
+        if wizard not in seen:
+            seen.add(wizard)
+            print(f"SHOT wizard_{label}_{snake(parameter)} wizard {name} {parameter}")
 
 
 def _list_views(project: object, name: str, viewer: type) -> None:
@@ -181,6 +210,7 @@ def _add_run(project: object, protocol: str, label: str, source: object, output:
     """Run a protocol on an output of another, unless there is a run of that name."""
     if named(project, label):
         return
+    project.deleteProtocol(*(failed for failed in project.getRuns() if failed.getObjLabel() == label))
     run = project.newProtocol(project.getDomain().getProtocols()[protocol], numberOfThreads=2, **options)
     run.setObjLabel(label)
     run.inputParticles.set(source)
@@ -195,6 +225,9 @@ def _import_classes(project: object) -> object:
     import pwem.objects as emobj
     from pyworkflow.object import Pointer
 
+    there = named(project, "2D classes")
+    if there:
+        return there
     star, counts = _views()
     run = project.newProtocol(project.getDomain().getProtocols()["ProtUdlImportParticles"], filePath=str(star))
     run.setObjLabel("2D classes")
@@ -281,10 +314,25 @@ def when_drawn(root: object, path: str) -> None:
     def shoot() -> None:
         windows = [child for child in descendants(root) if child.winfo_class() == "Toplevel" and child.winfo_viewable()]
         photograph(windows[-1] if windows else root, path)
-        sys.stdout.flush()
-        os._exit(0)
 
-    root.after(int(1000 * SECONDS), shoot)
+    after(root, int(1000 * SECONDS), shoot)
+
+
+def after(root: object, milliseconds: int, shoot: Callable[[], None]) -> None:
+    """Photograph in a while, while a window waits for somebody to close it, and end."""
+
+    def shoot_and_end() -> None:
+        code = 0
+        try:
+            shoot()
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    root.after(milliseconds, shoot_and_end)
 
 
 def descendants(widget: object) -> list:
@@ -320,6 +368,9 @@ def shoot_wizard(name: str, parameter: str, path: str) -> None:
     """A wizard, opened from its form."""
     protocol = run_of(open_project(), name)
     protocol.expertLevel.set(1)
+    if parameter == "referenceItem":  # it needs a set to choose from
+        protocol.inputReference.set(named(protocol.getProject(), CLASSES))
+        protocol.inputReference.setExtended("outputAverages")
     window = form_window(protocol)
     when_drawn(window.root, path)
     window.wizParamName = parameter
@@ -374,25 +425,24 @@ def shoot_project(path: str) -> None:
 
     window = ProjectWindow(project.path)
     window.root.geometry("1300x760+0+0")
+    window.root.deiconify()
+    settle(window.root)
+    view = window.getViewWidget()
+    for widget in descendants(view):
+        if widget.winfo_class() == "Treeview":
+            open_branches(widget)
+        elif widget.winfo_class() == "Panedwindow" and str(widget.cget("orient")) == "horizontal":
+            widget.sash_place(0, 330, 1)  # room for the names in the tree of protocols
     aligned = run_of(project, "ProtUdlAlign2D").getObjId()
-
-    def select_and_shoot() -> None:
-        view = window.getViewWidget()
-        nodes = view.project.getRunsGraph().getNodes()
-        view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
-        for tree in (one for one in descendants(view) if one.winfo_class() == "Treeview"):
-            open_branches(tree)
-        photograph(window.root, path)
-        os._exit(0)
-
-    window.root.after(5000, select_and_shoot)
-    window.show()
+    nodes = view.project.getRunsGraph().getNodes()
+    view._runItemClick(next(node.item for node in nodes if node.run and node.run.getObjId() == aligned))
+    photograph(window.root, path)
 
 
-def open_branches(tree: object, of: str = "", within: tuple[str, ...] = ("Protocols SPA", "2D", "Align", "more")) -> None:
+def open_branches(tree: object, of: str = "") -> None:
     """Open the branches of the tree of protocols that lead to those of this plugin."""
     for item in tree.get_children(of):
-        if tree.item(item, "text").strip() in within:
+        if str(tree.item(item, "text")).strip() in ("Protocols SPA", "2D", "Align", "more"):
             tree.item(item, open=True)
             open_branches(tree, item)
 

@@ -391,6 +391,12 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write the alignment for cryoSPARC too: aligned.cs (always written where INPUT is a .cs)",
     )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="look for mirror images, too, as molecules show that lie on the film face down; aligned.xmd holds them, "
+        "aligned.star with --write-stack only (default: nothing is mirrored)",
+    )
     parser.add_argument("--write-stack", action="store_true", help="write the aligned particles too: aligned.mrcs")
     parser.add_argument(
         "--no-refine", action="store_true", help="the network's angle, shift and 180 degree choice only, no refinement"

@@ -51,6 +51,7 @@ _MICROSCOPE = {
 _IMAGE = ("_index", "_filename")
 _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
+_PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
 
 # -- poses -------------------------------------------------------------------------------------------------------------
@@ -195,6 +196,60 @@ def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) 
     return count
 
 
+def export_particles(particles: Particles, folder: str, star: bool = True, xmd: bool = True) -> tuple[int, list[str]]:
+    """Write the enabled items of a set, or of classes, with their 2D alignment as aligned.star and aligned.xmd.
+
+    folder: for these files and, where the images are of a format that RELION does not read, for an MRC stack of them.
+    star, xmd: which to write. CTF, microscope, coordinates, classes and scores come along. Returns the number of items
+    and warnings. Raises UdlError where no item is enabled, one has no alignment, or only the STAR is asked for and
+    some are mirrored.
+    """
+    paths = {name: os.path.join(folder, f"aligned.{name}") for name, asked in (("star", star), ("xmd", xmd)) if asked}
+    plain = os.path.join(folder, "particles.star")
+    count = write_particles(particles, plain, os.path.join(folder, "particles.mrcs"))
+    columns = _read(particles, (_MATRIX, _SCORE, _AMBIGUOUS, _OUTLIER, *_PLACE))
+    poses, warnings = _poses_of_texts(columns), []
+    if star and xmd and poses.mirror.any():
+        del paths["star"]
+        warnings = [
+            f"{int(poses.mirror.sum())} particles are mirrored, which RELION's 2D alignment cannot hold: aligned.star "
+            "is not written. For RELION, align without mirrors, or take the aligned stack."
+        ]
+    _add_places(plain, columns)
+    score, *flags = (np.array([value or 0 for value in columns[label]]) for label in (_SCORE, _AMBIGUOUS, _OUTLIER))
+    write_aligned(open_particles(plain), poses, score, flags[0] != 0, outlier=flags[1] != 0, **paths)
+    for path in paths.values():
+        _finish_export(path, columns)
+    os.remove(plain)
+    return count, warnings
+
+
+def _add_places(star: str, columns: dict[str, list]) -> None:
+    """Add where the particles were picked to their table, in the columns of RELION, where all of them tell."""
+    places = [columns[label] for label in _PLACE]
+    if any(None in values for values in places):
+        return
+    tables = read_tables(star)
+    table, _ = forms.find_particles(star, tables)
+    for label, values in zip(("rlnCoordinateX", "rlnCoordinateY"), places):
+        table.set(label, [f"{value:.6f}" for value in values])
+    table.set("rlnMicrographName", [quote(name) for name in places[2]])
+    write_tables(star, tables)
+
+
+def _finish_export(path: str, columns: dict[str, list]) -> None:
+    """Take scores and flags out of a table where the set has none, and give an XMD the set's ids and its classes."""
+    tables = read_tables(path)
+    table, form = forms.find_particles(path, tables)
+    labels = {forms.SCORE_LABEL[form]: _SCORE, forms.AMBIGUOUS_LABEL: _AMBIGUOUS, forms.OUTLIER_LABEL: _OUTLIER}
+    table.drop([label for label, own in labels.items() if set(columns[own]) == {None}])
+    if form == forms.XMIPP:
+        table.set("itemId", [str(item_id) for item_id in columns[ID]])
+        if CLASS in columns:
+            table.set(forms.CLASS_LABEL[form], [str(number) for number in columns[CLASS]])
+    write_tables(path, tables, xmipp=form == forms.XMIPP)
+
+
 def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, path: str) -> int:
     """Write the alignment of ``truth`` as the true poses of ``particles``, and return how many have one.
 
@@ -304,6 +359,14 @@ class Results:
     def __getitem__(self, index: np.ndarray | slice) -> Results:
         """The results of a slice, an index array or a mask."""
         return Results(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Results]) -> Results:
+        """Those of several parts, one after the other."""
+        shift, mirror = (np.concatenate([getattr(part.poses, name) for part in parts]) for name in ("shift", "mirror"))
+        poses = Poses(np.concatenate([part.poses.angle for part in parts]), shift, mirror)
+        names = ("ids", "score", "ambiguous", "outlier")
+        return cls(poses=poses, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def columns(self) -> list[Column]:
         """What is new of the items in a set."""

@@ -19,8 +19,8 @@ from torch import nn
 from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
-from scipion_udl.alignment.fourier import Band, resize, to_fourier
-from scipion_udl.alignment.geometry import Poses, compose, wrap
+from scipion_udl.alignment.fourier import Band, mirrored, resize, to_fourier
+from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, wrap
 from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.outliers import outliers
@@ -233,12 +233,21 @@ class Aligner:
 
     def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
         """Bring all poses into the frame of the reference image that was given."""
-        target = self.band.crop(self.band_of(image))
-        target = Reference(self.band, self.band.masked(target, self.prepared.mask), joint.ring_weight)
-        between, self.inverted = onto_reference(refiner, joint, target)
+        band, prepared = self.band, self.prepared
+        hands = [self.band_of(image)]
+        if prepared.mirrored is not None:
+            hands.append(mirrored(hands[0]))
+        targets = [Reference(band, band.masked(band.crop(hand), prepared.mask), joint.ring_weight) for hand in hands]
+        found = [onto_reference(refiner, joint, target) for target in targets]
+        best = prepared.team.by_first(lambda: max(range(len(found)), key=lambda hand: found[hand][2]))
+        between, self.inverted, _ = found[best]
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
+            if best == 1:  # the average fits the mirror image of the reference: all particles change hands
+                poses.angle, poses.shift = -poses.angle, poses.shift * np.array([-1.0, 1.0])
+        if best == 1:
+            prepared.mirrored = ~prepared.mirrored
 
     def band_of(self, image: np.ndarray) -> torch.Tensor:
         """Coefficients in the working box (box, box//2 + 1) of an image (D, D) of the input's box, normalised."""
@@ -249,6 +258,14 @@ class Aligner:
 
     # Results
 
+    def _poses(self, state: State) -> Poses:
+        """Poses of the particles as they came."""
+        mirror = self.prepared.mirrored
+        if mirror is not None:
+            mirror = mirror & ~self.prepared.statistics.blank
+        poses = Poses(state.angle, state.shift * self.prepared.scale, mirror)
+        return Poses(mirrored_first(poses).angle, poses.shift, poses.mirror)
+
     def _finish(
         self,
         state: State,
@@ -256,14 +273,13 @@ class Aligner:
         half: np.ndarray,
         first: First,
     ) -> Alignment:
-        scale = self.prepared.scale
         blank = self.prepared.statistics.blank
         for one in (state, half_state):
             if one is not None:
                 one.angle[blank], one.shift[blank], one.score[blank], one.log_odds[blank] = 0, 0, 0, 0
         return Alignment(
-            poses=Poses(state.angle, state.shift * scale),
-            half_poses=None if half_state is None else Poses(half_state.angle, half_state.shift * scale),
+            poses=self._poses(state),
+            half_poses=None if half_state is None else self._poses(half_state),
             half=half,
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,

@@ -39,6 +39,13 @@ def apply_poses(
     """Images (n, D, D) with poses applied; what comes from outside of the box is ``fill`` (n,). transfer: what the
     images are multiplied by in Fourier space before, (n, D, D//2 + 1)."""
     box, device = images.shape[-1], images.device
+    if poses.mirror.any():  # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
+        sign = np.where(poses.mirror, -1.0, 1.0)
+        turned = Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1))
+        turned = apply_poses(images, fill, turned, transfer)
+        columns = (2 * (box // 2) - torch.arange(box, device=device)) % box
+        which = torch.from_numpy(poses.mirror).to(device)
+        return torch.where(which[:, None, None], turned[..., columns], turned)
     fill = fill[:, None, None]
     angle = torch.from_numpy(poses.angle).to(device)
     shift = torch.from_numpy(poses.shift).to(device)

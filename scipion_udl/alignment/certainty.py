@@ -17,7 +17,7 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.circle import log_likelihoods
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.alignment.geometry import wrap
+from scipion_udl.alignment.geometry import mirrored_first, wrap
 from scipion_udl.alignment.orientations import Orientations
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import shift_reach
@@ -74,6 +74,7 @@ def share_of_sure(
     chosen = particles.subset(LOOK, 1)
     references = _references(particles, averages, band)
     angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
+    poses = mirrored_first(alignment.poses)
     sure = []
     for part, coefficients in particles.chunks(chosen, "certainty"):
         images = band.crop(particles.through_transfer(part, coefficients))
@@ -83,7 +84,7 @@ def share_of_sure(
                 if not len(rows):
                     continue
                 likely = _angle_likelihood(images[torch.from_numpy(rows)], orientations, maps).cpu()
-                given = torch.from_numpy(alignment.poses.angle[part[rows]])
+                given = torch.from_numpy(poses.angle[part[rows]])
                 near = np.abs(wrap((angles - given[:, None]).numpy(), 180.0)) <= CLOSE
                 sure.append((likely.numpy() * near).sum(1))
     return float(np.concatenate(sure).mean())

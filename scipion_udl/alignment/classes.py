@@ -17,7 +17,7 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.io.particles import ParticleSource
 
 PER_PARTICLE = ("half", "score", "ambiguous", "network_angle", "outlier")  # of an Alignment, beside the poses
-LEARNS = 16  # particles that a class must have for the network to learn its view
+LEARNS = 8  # particles that a class must have for the network to learn its view
 
 
 @dataclass

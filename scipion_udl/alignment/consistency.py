@@ -12,6 +12,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.fourier import Band, transform
+from scipion_udl.alignment.geometry import mirrored_first
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.resolution import Claim
 
@@ -97,6 +98,7 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     noise alone gives nothing; the noise in it is measured on white noise behind the same mask.
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
+    poses = mirrored_first(alignment.poses)
     inside = band.disc.bool()
     root = band.weight.sqrt()[inside]
     ring = band.ring[inside].repeat(2)
@@ -106,8 +108,8 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
         return torch.cat([kept.real, kept.imag], -1)
 
     def aligned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        angle = torch.from_numpy(alignment.poses.angle[part]).to(band.device)
-        shift = torch.from_numpy(alignment.poses.shift[part] / particles.scale).to(band.device)
+        angle = torch.from_numpy(poses.angle[part]).to(band.device)
+        shift = torch.from_numpy(poses.shift[part] / particles.scale).to(band.device)
         return vectors(transform(coefficients, particles.box, angle, shift))
 
     data = particles.all(particles.subset(LOOK, 0), "consistency", aligned)

@@ -50,14 +50,15 @@ def contrast_warning(found: Scan, expected: str) -> str | None:
     )
 
 
-def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool]:
+def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool, float]:
     """(the pose, in working pixels, that brings an average onto a reference image; whether the reference fits clearly
-    better with its contrast inverted, and the pose is for that). The same for all processes of a team."""
+    better with its contrast inverted, and the pose is for that; their correlation then). Pose and decision are the same
+    for all processes of a team."""
     negative = Reference(fixed.band, -fixed.average, fixed.ring_weight)
     poses = [register(refiner, moving, one) for one in (fixed, negative)]
     alike = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
     inverted = refiner.prepared.team.agree(alike[1] > alike[0] + MARGIN)
-    return poses[inverted], inverted
+    return poses[inverted], inverted, alike[inverted]
 
 
 def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> float:

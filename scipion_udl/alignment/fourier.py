@@ -41,6 +41,12 @@ def resize(coefficients: torch.Tensor, box: int, new_box: int) -> torch.Tensor:
     return out
 
 
+def mirrored(coefficients: torch.Tensor) -> torch.Tensor:
+    """Half-plane coefficients (..., D, D//2 + 1) of images mirrored about the column of the origin: x becomes -x."""
+    flipped = coefficients.flip(-2).roll(1, -2)
+    return flipped.conj() if flipped.is_complex() else flipped
+
+
 def soft_disc(box: int, radius: float, edge: float, device: torch.device | str = "cpu") -> torch.Tensor:
     """A disc (box, box) about pixel box//2: 1 inside, falling as a raised cosine to 0 over ``edge`` pixels about
     ``radius``."""

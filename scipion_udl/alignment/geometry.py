@@ -89,6 +89,12 @@ def invert(poses: Poses) -> Poses:
     return from_matrices(np.linalg.inv(to_matrices(poses)))
 
 
+def mirrored_first(poses: Poses) -> Poses:
+    """Unmirrored poses of particles that were mirrored before, those that ``poses`` mirror: M R p + t = R^-1 (M p) + t.
+    Applied to unmirrored poses and flags, the inverse is the same change of the angle's sign."""
+    return Poses(np.where(poses.mirror, -poses.angle, poses.angle), poses.shift)
+
+
 # The forms of other programs. Each is checked on images with the program that owns it (tests/alignment).
 
 

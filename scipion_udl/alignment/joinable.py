@@ -31,21 +31,24 @@ SAME_SIZE = 0.01  # by how much pixel sizes may differ
 class Joinable:
     """Content of joining.json.
 
-    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); background, noise_level: grey value and standard
-    deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer is
-    taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
+    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); finest: Fourier ring beyond which nothing was
+    compared, None for no limit; mirror: whether mirror images were looked for; background, noise_level: grey value and
+    standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
+    is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
     which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
     scores of the run's particles; score_weight: what the rings of the working box counted in them; model: its file,
     relative to the folder, None without; view: which of the model's views (from 0), None for one that has no several;
-    particles: all in the averages, usable: those that are not blank, half_counts:
-    in either half; power: squared transfers of the halves per ring, None without; batches: how many sets came together;
-    key: what tells the halves' averages from all others; joined_to: the key of the run that these were joined to.
+    particles: all in the averages, usable: those that are not blank, half_counts: in either half; power: squared
+    transfers of the halves per ring, None without; batches: how many sets came together; key: what tells the halves'
+    averages from all others; joined_to: the key of the run that these were joined to.
     """
 
     box: int
     pixel_size: float
     mask_radius: float
     max_shift: float
+    finest: int | None
+    mirror: bool
     background: float
     noise_level: float
     noise: list[float]
@@ -133,6 +136,8 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         pixel_size=run.source.pixel_size,
         mask_radius=particles.mask_radius * particles.scale,
         max_shift=max_shift,
+        finest=particles.finest,
+        mirror=bool(getattr(run.args, "mirror", False)),
         background=averages.sums.background,
         noise_level=averages.sums.noise,
         noise=particles.statistics.noise.tolist(),

@@ -47,6 +47,7 @@ JOINT = 2
 # Options that speak of a set as a whole, with what to do instead.
 _NOT_WITH_JOIN = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
+    "finest": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
@@ -66,6 +67,7 @@ def join(args: argparse.Namespace) -> None:
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
+        run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
         _refuse_known(run)
@@ -93,6 +95,11 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
             option = f"--{name.replace('_', '-')}"
             raise UdlError(f"{option} does not go with --join: {reason}. Leave {option} out.")
     base = Joinable.read(args.join)
+    if base.mirror:
+        raise UdlError(
+            f"{args.join} was aligned with --mirror, and particles can be joined only to a run without mirror images: "
+            "align its particles without --mirror."
+        )
     if args.mask_radius is not None and abs(args.mask_radius - base.mask_radius) > 0.01:
         raise UdlError(
             f"--mask-radius {args.mask_radius:g} is not that of {args.join}, {base.mask_radius:g} px: leave it out."

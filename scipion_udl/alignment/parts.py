@@ -24,17 +24,6 @@ from scipion_udl.io.particles import ParticleSource
 PARTS = 4  # item k of the set (from 0) is in part k % PARTS, so that the parts are equal and spread over the set
 
 
-def apply_any(images: torch.Tensor, fill: torch.Tensor, poses: Poses) -> torch.Tensor:
-    """Images (n, D, D) with poses (n,) applied, mirrored ones too; what comes from outside is ``fill`` (n,)."""
-    # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
-    sign = np.where(poses.mirror, -1.0, 1.0)
-    turned = apply_poses(images, fill, Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1)))
-    box = images.shape[-1]
-    columns = (2 * (box // 2) - torch.arange(box, device=images.device)) % box
-    mirror = torch.from_numpy(poses.mirror).to(images.device)
-    return torch.where(mirror[:, None, None], turned[..., columns], turned)
-
-
 @dataclass
 class Parts:
     """What one pass over the aligned particles leaves.
@@ -94,7 +83,7 @@ def _one_pass(prepared: PreparedParticles, poses: Poses, weight: torch.Tensor, n
     outside = (outside / outside.sum()).float()
     alike, last = [], None
     for rows, images in prepared.raw_chunks(np.arange(len(source)), "averages"):
-        aligned = apply_any(images, (images * outside).sum((-2, -1)), poses[rows])
+        aligned = apply_poses(images, (images * outside).sum((-2, -1)), poses[rows])
         sums.index_add_(0, torch.from_numpy(rows % PARTS).to(device), aligned.double())
         if neighbours:
             line = aligned if last is None else torch.cat([last, aligned])

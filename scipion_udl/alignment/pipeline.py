@@ -21,8 +21,10 @@ from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
+from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
+from scipion_udl.alignment.mirror import RING as HANDS
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
@@ -101,6 +103,8 @@ def align(args: argparse.Namespace) -> None:
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
         run.scan()
         run.use_contrast()
+        if args.mirror:
+            run.within_memory(lambda: _find_mirrored(run, classes))
         guide = run.within_memory(lambda: _guide(run, classes))
         if classes is None:
             own = run.within_memory(lambda: guide.of(run))
@@ -125,14 +129,10 @@ def align_set(
     """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
     process get None. reference: (D, D), to bring the average onto."""
     particles = run.particles
-    aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
-    start = given_poses(run.source, mirrored=False) if run.args.start_poses else None
-    alignment = aligner.run(reference, start) if len(particles.usable) > 1 else _as_it_is(run)
+    start = given_poses(run.source, run.args.mirror) if run.args.start_poses else None
+    alignment, averages = _aligned(run, guide, settings, reference, start)
     if start is not None:
         _tell_of_start(run, start, alignment)
-    if aligner.inverted:
-        run.warn(inverted_warning(run.args.reference))
-    averages = averages_of(run, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
         return None
@@ -147,11 +147,56 @@ def align_set(
     return results.Outcome(run, alignment, averages, claim, frc, alike)
 
 
+def _aligned(
+    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None, start: Poses | None
+) -> tuple[Alignment, Averages]:
+    """The alignment and its averages; where some are mirrored, again until hardly any particle changes hands."""
+    particles = run.particles
+    for number in range(ROUNDS + 1):
+        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
+        first = None if start is None else mirrored_first(start)
+        alignment = aligner.run(reference, first) if len(particles.usable) > 1 else _as_it_is(run)
+        if particles.mirrored is not None:
+            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
+        averages = averages_of(run, alignment)
+        if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
+            break
+        flags = decide_again(particles, alignment, averages, settings.max_shift, run.say)
+        if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
+            break
+        particles.mirrored = flags
+    if particles.mirrored is not None:
+        run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
+    if aligner.inverted:
+        run.warn(inverted_warning(run.args.reference))
+    return alignment, averages
+
+
+def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
+    """Decide which particles are to be mirrored before anything is aligned: as their poses say where these are the
+    start, or by their spectra, class by class; where the hands cannot be told apart nothing is, and the user is told.
+    """
+    particles = run.particles
+    if run.args.start_poses and given_poses(run.source, True).mirror.any():
+        particles.mirrored = given_poses(run.source, True).mirror
+        return
+    flags, unclear = np.zeros(len(particles), bool), 0
+    for own in [np.arange(len(particles))] if classes is None else classes.values():
+        found = decide_hands(particles if classes is None else particles.part(own), run.args.seed, run.say)
+        unclear += found is None
+        if found is not None:
+            flags[own] = found
+    if unclear:
+        run.warn(AMBIGUOUS if classes is None else f"{AMBIGUOUS[:-1]} in {unclear} of {len(classes)} classes.")
+    if flags.any():
+        particles.mirrored = flags
+
+
 def _check_start(run: Run) -> None:
     """Raises UdlError where the run cannot start from the poses of the input, but is to."""
     if not run.args.start_poses:
         return
-    given_poses(run.source, mirrored=False)
+    given_poses(run.source, run.args.mirror)
     if run.args.no_refine:
         raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
     if run.args.model:
@@ -312,8 +357,8 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) 
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
-    # What was trained on these particles, too, is no witness for a few of them.
-    if (not learned or (run.args.by_class and not run.args.model)) and len(particles.usable) < ENOUGH:
+    # Few particles of a class are no witness, however many of other classes the network has learned from.
+    if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return claim, frc

@@ -21,7 +21,7 @@ import torch
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
-from scipion_udl.alignment.fourier import radii, resize, soft_disc, to_fourier
+from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
@@ -60,7 +60,8 @@ class PreparedParticles:
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
-    known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit.
+    known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit;
+    ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for none.
     Progress is told to ``report`` (stage, done, total). ``team``: the processes that share the passes over all
     particles (None: this one alone); then :meth:`scan` and ``originals`` are collective.
     Raises UdlError for a box below SMALLEST_BOX.
@@ -84,6 +85,7 @@ class PreparedParticles:
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
         self.contrast: ContrastTransfer | None = None
         self.finest: int | None = None
+        self.mirrored: np.ndarray | None = None
         self.report = report or (lambda stage, done, total: None)
         self._scan: Scan | None = None
         self._filter: torch.Tensor | None = None
@@ -98,6 +100,7 @@ class PreparedParticles:
         found, other = self.statistics, copy.copy(self)
         other.__dict__.pop("originals", None)
         other.source = self.source.subset(indices)
+        other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.contrast = None if self.contrast is None else self.contrast.subset(indices)
         other._scan = replace(found, mean=found.mean[indices], std=found.std[indices], blank=found.blank[indices])
         return other
@@ -173,7 +176,14 @@ class PreparedParticles:
         """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
         statistics = self.statistics
         for part, images in self.raw_chunks(indices, stage):
-            yield part, self.whiten(images, statistics.mean[part], statistics.std[part])
+            yield part, self.in_hand(part, self.whiten(images, statistics.mean[part], statistics.std[part]))
+
+    def in_hand(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients (n, box, box//2 + 1) that belong to particles, those of mirrored ones mirrored."""
+        if self.mirrored is None:
+            return coefficients
+        which = torch.from_numpy(self.mirrored[indices]).to(coefficients.device)
+        return torch.where(which[:, None, None], mirrored(coefficients), coefficients)
 
     def take_contrast(self, mode: str) -> None:
         """Take the particles' contrast transfer, where it is known, in this mode from now on."""
@@ -184,7 +194,7 @@ class PreparedParticles:
         """The contrast transfer (n, box, box//2 + 1) of particles in the working box; None where it is not known."""
         if self.contrast is None or self.contrast.mode == "none":
             return None
-        return self.contrast.evaluate(indices, self.box, self.device)
+        return self.in_hand(indices, self.contrast.evaluate(indices, self.box, self.device))
 
     def through_transfer(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of particles, each times its contrast transfer where that is known."""

@@ -303,7 +303,8 @@ def _class(entry: ClassEntry, data: ReportData) -> str:
         f"{float(resolution):.3g} {data.unit}" if resolution else "no resolution claimed",
         f"score {float(f['score_mean']):.3f}",
     ]
-    facts += [f"{_count(f[key])} {key}" for key in ("ambiguous", "outliers") if f.get(key)]
+    facts += [f"{_count(f['ambiguous'])} ambiguous"] if f.get("ambiguous") else []
+    facts += [f"{_count(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
     warnings = "".join(f'<div class="mark">{_text(warning)}</div>' for warning in f.get("warnings") or [])
     caption = f"<b>{_text(name)}</b> {_text(' · '.join(facts))}{warnings}"
     return f'<figure><div class="two">{pictures}</div><figcaption>{caption}</figcaption></figure>'

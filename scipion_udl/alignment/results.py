@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import sys
 import time
@@ -17,7 +18,7 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
-from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.alignment.geometry import mirrored_first, pose_errors
 from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
@@ -140,17 +141,29 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
     """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder."""
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
+    star = out.scratch("aligned.star")
+    cs = out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None
+    stack = os.path.abspath(out.final("aligned.mrcs")) if args.write_stack else None
+    if alignment.poses.mirror.any() and stack is None:
+        lost = "aligned.star" if cs is None else "neither aligned.star nor aligned.cs"
+        star = cs = None
+        run.warn(
+            "Some particles are mirrored, which the 2D alignment of RELION and cryoSPARC cannot hold: "
+            f"{lost} is {'not ' if ' ' not in lost else ''}written; use aligned.xmd, or --write-stack, with which they "
+            "name the aligned images."
+        )
     tables = write_aligned(
         source,
         alignment.poses,
         alignment.score,
         alignment.ambiguous,
-        out.scratch("aligned.star"),
+        star,
         out.scratch("aligned.xmd"),
         optics,
+        stack,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,
-        cs=out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None,
+        cs=cs,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
@@ -213,7 +226,7 @@ def _network_figures(alignment: Alignment) -> dict:
     if len(known) < 2 or alignment.half_poses is None:
         return {}
     angle = type(alignment.poses)(alignment.network_angle[known])
-    errors = np.abs(pose_errors(angle, alignment.poses[known], 180.0).rotation)
+    errors = np.abs(pose_errors(angle, mirrored_first(alignment.poses)[known], 180.0).rotation)
     return {"median_change": float(np.median(errors)), "within_5_degrees": float((errors < 5).mean())}
 
 

@@ -159,7 +159,9 @@ def mode_evidence(
         return band.of_images(transform(coefficients, band.box, own))
 
     particles = prepared.all(indices, "contrast transfer", turned)
-    transfers = band.crop(signed.evaluate(indices, band.box, band.device, angles))
+    over = np.zeros(len(indices), bool) if prepared.mirrored is None else prepared.mirrored[indices]
+    transfers = signed.evaluate(indices, band.box, band.device, np.where(over, -angles, angles))
+    transfers = band.crop(prepared.in_hand(indices, transfers))
     plain = torch.where(band.radius < peak, transfers.abs(), band.disc)
     modes = {"flipped": transfers.abs(), "signed": transfers, "none": plain}
     low = start * (band.radius < LOW)

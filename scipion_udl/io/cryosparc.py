@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _COMPRESSED = b"\x94CSDAT"  # how the other form begins that cryoSPARC has for the same
 _LONGEST_HEADER = 100_000  # bytes; that of 100 fields has 5 000
+_LONGEST_FIELD = 65536  # bytes of one field of a row
 _ALIGNMENT = "alignments2D/"
 _WANTED = ("blob/path", "blob/idx", "ctf/df1_A")  # what is looked for in a passthrough file, where it lacks
 # label in RELION, field, what makes the one of the other
@@ -139,7 +140,9 @@ def _read_rows(path: str, file: object) -> np.ndarray:
         shape, _, dtype = read(file, **limit)
     except Exception as error:  # numpy has many kinds for a text that is no header
         raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {' '.join(str(error).split())}") from None
-    if dtype.names is None or dtype.hasobject or len(shape) != 1:
+    # a text may claim any length there, and less than none
+    sizes = [dtype[name].itemsize for name in dtype.names or ()]
+    if not sizes or dtype.hasobject or len(shape) != 1 or min(sizes) < 0 or max(sizes) > _LONGEST_FIELD:
         raise UdlError(f"{path} is no .cs file of cryoSPARC: it holds no rows with named fields")
     there = (os.path.getsize(path) - file.tell()) // max(1, dtype.itemsize)
     if shape[0] > there:

@@ -163,11 +163,14 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
     reader = StackReader(path, complain)
     if reader.looks_like_volume:
         raise UdlError(f"{path} is a volume of {reader.count} cubed pixels, not a stack; name it .mrcs if it is one")
-    source = ParticleSource(path, [reader], np.zeros(reader.count, np.int64), np.arange(reader.count), complain)
+    if not reader.whole:
+        raise UdlError(f"{path}: not one of its {reader.count} images is whole; copy or make the file again")
+    # those that are there, all of them unless a truncated file is checked: its header may promise anything
+    source = ParticleSource(path, [reader], np.zeros(reader.whole, np.int64), np.arange(reader.whole), complain)
     name = os.path.abspath(path)
     if not name.lower().endswith(".mrcs"):
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
-    source.names = [f"{k + 1:06d}@{name}" for k in range(reader.count)]
+    source.names = [f"{k + 1:06d}@{name}" for k in range(reader.whole)]
     if path.lower().endswith(_PACKED):
         source.warnings.append(f"{path} is packed: unpack it before other programs use the tables that name it.")
     return source

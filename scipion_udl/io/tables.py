@@ -232,14 +232,14 @@ def _plain_form(path: str, block: _Block, stand_ins: list[str]) -> io.StringIO:
                 f"{path}: line {number} has {len(values)} values for the {width} labels of data_{block.name}; "
                 "a value with spaces must be in quotes"
             )
-        if text.startswith("data_") or "'" in text or '"' in text:
+        if text.startswith("data_") or "'" in text or '"' in text or _STAND_IN in text:
             text = " ".join(_safe(value, stand_ins) for value in values)
         lines.append(text)
     return io.StringIO("\n".join(lines))
 
 
 def _safe(value: str, stand_ins: list[str]) -> str:
-    if not (value.startswith("data_") or "'" in value or '"' in value):
+    if not (value.startswith(("data_", _STAND_IN)) or "'" in value or '"' in value):
         return value
     stand_ins.append(value)
     return f"{_STAND_IN}{len(stand_ins) - 1}"

@@ -2,6 +2,7 @@ from scipion_udl.protocols.protocol_align_2d import ProtUdlAlign2D
 from scipion_udl.protocols.protocol_align_2d_streaming import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
+from scipion_udl.protocols.protocol_export_particles import ProtUdlExportParticles
 from scipion_udl.protocols.protocol_import_model import ProtUdlImportModel
 from scipion_udl.protocols.protocol_import_particles import ProtUdlImportParticles
 from scipion_udl.protocols.protocol_simulate import ProtUdlSimulate
@@ -12,6 +13,7 @@ __all__ = [
     "ProtUdlAlign2DStreaming",
     "ProtUdlBase",
     "ProtUdlEvaluate",
+    "ProtUdlExportParticles",
     "ProtUdlImportModel",
     "ProtUdlImportParticles",
     "ProtUdlSimulate",

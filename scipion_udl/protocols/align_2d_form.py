@@ -112,18 +112,12 @@ class Align2DForm(ProtUdlBase):
             "mirrored.",
         )
 
+    def _defineExpertParams(self, form: Form) -> None:
+        self._defineReferenceParams(form)
+        self._defineRefinementParams(form)
+
     @staticmethod
-    def _defineExpertParams(form: Form) -> None:
-        form.addParam(
-            "finest",
-            params.FloatParam,
-            default=float(AUTOMATIC),
-            expertLevel=LEVEL_ADVANCED,
-            label="Working resolution (Å)",
-            help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
-            "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
-            "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
-        )
+    def _defineReferenceParams(form: Form) -> None:
         form.addParam(
             "inputReference",
             params.PointerParam,
@@ -144,6 +138,19 @@ class Align2DForm(ProtUdlBase):
             label="Number of the reference",
             help="Which average or class, where the reference is a set of them: its id. It has no effect where the "
             "reference is a single image. The wizard shows them.",
+        )
+
+    @staticmethod
+    def _defineRefinementParams(form: Form) -> None:
+        form.addParam(
+            "finest",
+            params.FloatParam,
+            default=float(AUTOMATIC),
+            expertLevel=LEVEL_ADVANCED,
+            label="Working resolution (Å)",
+            help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
+            "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
+            "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
         )
         form.addParam(
             "doRefine",

@@ -280,14 +280,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines = []
         disabled = self.readInput().get("disabled")
         if disabled:
-            lines.append(f"{disabled} disabled particles of the input were left out; they are in none of the outputs.")
+            lines.append(f"Disabled in the input, and so in none of the outputs: {disabled}.")
         if aligned.get("ambiguous"):
-            lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
+            lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {aligned['ambiguous']}.")
         if aligned.get("outliers"):
-            lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
+            lines.append(f"Particles that score far below the others (_udlOutlier): {aligned['outliers']}.")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
-            lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
+            lines.append(f"Left out, in outputParticlesDiscarded: *{discarded.getSize()}*; averages are of all.")
         return lines
 
     def _methods(self) -> list[str]:

@@ -15,6 +15,7 @@ from pwem.objects import Particle, SetOfParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 
+from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.convert import add_results, append_results, read_results, write_alignment, write_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
@@ -46,13 +47,14 @@ from scipion_udl.set_rows import ID, read_columns, read_growth
 BATCH = "batch.json"
 STREAM = "stream.json"  # what is known of the input's end
 # Of the newest averages, what is shown as the run's result.
-_SHOWN = (AVERAGE, AVERAGE_BEFORE, "average_weighted.mrcs", "half1.mrcs", "half2.mrcs", FRC, REPORT, MODEL, TRAINING)
+_AVERAGES = (AVERAGE, AVERAGE_BEFORE, "average_weighted.mrcs", "half1.mrcs", "half2.mrcs")
+_SHOWN = (*_AVERAGES, FRC, REPORT, MODEL, MODEL_PICTURE, TRAINING)
 _KEPT = (BATCH, PARTICLES, CONVERTED, ALIGNED, SUMMARY)  # of a batch whose averages others have taken up
 FEWEST = 64  # to begin with
 MOST = 10000  # particles of a batch: so many are shown at once where a run has to catch up
 PATIENCE = 20  # looks at an input that cannot be read, before the run gives up
 # Questions of align 2D that a stream leaves at their defaults.
-_NOT_ASKED = ("alignmentOfInput", "doRefine", "writeStack", "leaveOut", "scoreThreshold")
+_NOT_ASKED = ("alignmentOfInput", "doMirror", "doRefine", "writeStack", "leaveOut", "scoreThreshold")
 
 
 @dataclass
@@ -231,6 +233,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
 
     def _takeUp(self) -> None:
         """Go on where an earlier attempt of this run was stopped: with the batches that it has cut."""
+        pwutils.cleanPath(self._getExtraPath(ALIGNED_XMD))  # of all particles; there may be more by now
         number = 1
         while os.path.exists(self._getExtraPath(f"batch_{number:04d}", BATCH)):
             self._remember(Batch.read(self._getExtraPath(f"batch_{number:04d}")))
@@ -266,9 +269,8 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         """Align particles that have come to the averages of the first ones."""
         batch, first, before = (self._batches[k] for k in (number - 1, 0, number - 2))
         if not batch.isAligned():
-            mirror = " --mirror" if self.doMirror else ""
             runs = f"--join {shlex.quote(first.folder)} --pool {shlex.quote(before.folder)}"
-            self._alignBatch(batch, f"{runs}{mirror} --seed {self.seed.get()} --overwrite")
+            self._alignBatch(batch, f"{runs} --seed {self.seed.get()} --overwrite")
         self._addToOutputs(batch)
 
     def _alignBatch(self, batch: Batch, options: str) -> None:
@@ -323,7 +325,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
 
     def _addToOutputs(self, batch: Batch) -> None:
         """Add an aligned batch to the output set, and show the newest average."""
-        results = read_results(batch.path(ALIGNED_XMD if self.doMirror else ALIGNED), batch.path(PARTICLES))
+        results = read_results(batch.path(ALIGNED), batch.path(PARTICLES))
         with self._lock:
             particles = self._input()
             if batch.number == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import re
@@ -273,15 +274,17 @@ class ProtUdlBase(EMProtocol):
         return same
 
     def _engineComplaint(self) -> str:
-        """The last sentence in which the engine said what is wrong, from the run's log."""
-        try:
-            with open(self.getStderrLog(), encoding="utf-8", errors="replace") as file:
-                lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
-        except OSError:
-            lines = []
-        for line in reversed(lines):
-            if line.startswith("scipion-udl "):
-                return in_words_of_the_form(line.partition(": ")[2])
+        """The last sentence in which the engine said what is wrong, from the run's log or from those of its jobs."""
+        jobs = glob.glob(os.path.join(glob.escape(self._getLogsPath()), "*.err"))  # as queues name them
+        for path in (self.getStderrLog(), *sorted(jobs, key=os.path.getmtime, reverse=True)):
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    lines = [line.strip() for line in file.read().replace("\r", "\n").split("\n")]
+            except OSError:
+                continue
+            for line in reversed(lines):
+                if line.startswith("scipion-udl "):
+                    return in_words_of_the_form(line.partition(": ")[2])
         return "The engine stopped before it was done; its log (run.stderr) says where."
 
     # -- what the engine left ------------------------------------------------------------------------------------------
@@ -344,6 +347,11 @@ class ProtUdlBase(EMProtocol):
         return super().hasSummaryWarnings() or bool(_warnings_of(self.readEngineSummary()))
 
     # -- information ---------------------------------------------------------------------------------------------------
+
+    def validate(self) -> list[str]:
+        """As Scipion's; an input that is missing is told alone, since nothing else can be checked without it."""
+        errors = super().validate()
+        return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
 
     def _validateLength(self, name: str, label: str) -> list[str]:
         """A sentence where a length in pixels does not fit into the box of the particles."""

@@ -2,12 +2,14 @@
 
     python -m scipion_udl.tests.on_screen forms PROJECT
     python -m scipion_udl.tests.on_screen runs PROJECT
+    python -m scipion_udl.tests.on_screen window PROJECT
 
 In a process of its own: Tk and the screen must not meet the tests, and closing Scipion's windows hangs.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
@@ -24,18 +26,19 @@ from pyworkflow.gui.plotter import Plotter
 from pyworkflow.project import Manager, Project
 
 WITH_TEXT = ("Label", "Button", "Radiobutton", "Checkbutton")
+LONGEST = 150  # seconds of the program
 TOLERANCE = 2  # pixels
 WAIT_MS = 700  # until a dialog is drawn
 
 
 def show(kind: str, project: str) -> dict:
-    """What :func:`forms` or :func:`runs` tells of a project (its name), on a screen of its own.
+    """What :func:`forms`, :func:`runs` or :func:`window` tells of a project (its name), on a screen of its own.
 
     Raises AssertionError with the program's words where it fails.
     """
     command = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", sys.executable, "-m", __name__, kind, project]
     environment = {**os.environ, "MPLBACKEND": "TkAgg"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * LONGEST, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -146,6 +149,32 @@ def runs(project: Project) -> dict:
     return found
 
 
+def window(project: Project) -> dict:
+    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, and what it
+    says of the alignment."""
+    from pyworkflow.gui.project import ProjectWindow
+
+    opened = ProjectWindow(project.path)
+    opened.root.update()
+    view = opened.getViewWidget()
+    nodes = [node for node in view.project.getRunsGraph().getNodes() if node.run]
+    view._runItemClick(next(node.item for node in nodes if node.run.getClassName() == "ProtUdlAlign2D"))
+    opened.root.update()
+    trees = [one for one in descendants(view) if one.winfo_class() == "Treeview"]
+    texts = [one.get("1.0", "end") for one in descendants(view) if one.winfo_class() == "Text"]
+    return {
+        "title": opened.root.title(),
+        "protocols": [text for tree in trees for text in branch_texts(tree)],
+        "runs": [node.run.getClassName() for node in nodes],
+        "texts": texts,
+    }
+
+
+def branch_texts(tree: tkinter.Misc, of: str = "") -> list[str]:
+    """The texts of a tree below one of its items."""
+    return [text for item in tree.get_children(of) for text in (tree.item(item, "text"), *branch_texts(tree, item))]
+
+
 def press(viewer: object, window: FormWindow, button: str) -> dict:
     """Press a button of a viewer: the window that opens, or the sentence that says why none does."""
     told: list[dict] = []
@@ -205,13 +234,14 @@ def use_wizard(window: FormWindow, parameter: str) -> dict:
 def main() -> None:
     """Look, print one line of JSON, and end the process without closing anything."""
     code = 0
+    faulthandler.dump_traceback_later(LONGEST, exit=True)  # a dialog that nobody closes would wait for ever
     try:
         domain = pw.Config.getDomain()
         domain.getProtocols(), domain.getViewers(), domain.getWizards()
         Plotter.setBackend("TkAgg")
         project = Manager().loadProject(sys.argv[2])
         os.chdir(project.path)
-        found = {"forms": forms, "runs": runs}[sys.argv[1]](project)
+        found = {"forms": forms, "runs": runs, "window": window}[sys.argv[1]](project)
         print(json.dumps({**found, "torch": "torch" in sys.modules}))
     except Exception:
         traceback.print_exc()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pwem.objects as emobj
 from pwem.emlib.image import ImageHandler
+from pyworkflow.protocol import MODE_RESUME, STATUS_FAILED, STATUS_FINISHED, Protocol
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl import Plugin
@@ -88,11 +91,32 @@ def simulate(folder: Path, **options: object) -> Path:
     return folder / "particles.star"
 
 
+def first_particles(star: Path, path: Path, count: int) -> Path:
+    """The table of the first particles of another, written to ``path``, which is returned."""
+    lines = star.read_text().splitlines()
+    first = next(k for k, line in enumerate(lines) if "@" in line)
+    path.write_text("\n".join([*lines[: first + count], ""]))
+    return path
+
+
 def read_truth(star: Path) -> Poses:
     """The true poses of simulated particles, in the order of their stack."""
     (table,) = (table for table in read_tables(str(star.parent / "truth.star")) if "udlAngle" in table)
     shift = np.stack([table.numbers("udlShiftX"), table.numbers("udlShiftY")], -1)
     return Poses(table.numbers("udlAngle"), shift, table.numbers("udlMirror") != 0)
+
+
+def kill(run: Protocol) -> None:
+    """End a running protocol and all that it has started, at once, as a machine does that goes down."""
+    family = [psutil.Process(run.getPid())]
+    family[0].suspend()  # or it may start something while its children are looked for
+    for shell in family[0].children():
+        shell.suspend()
+    family += family[0].children(recursive=True)
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family)
+    run.setStatus(STATUS_FAILED)
 
 
 class ProjectTest(BaseTest):
@@ -119,6 +143,33 @@ class ProjectTest(BaseTest):
         run.inputParticles.set(cls.imported if particles is None else particles)
         run.inputParticles.setExtended("outputParticles")
         return run
+
+    def logOf(self, run: Protocol) -> str:
+        """What a run has said so far."""
+        path = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
+        return path.read_text() if path.exists() else ""
+
+    def untilStep(self, run: Protocol, step: str, after: int = 0) -> None:
+        """Wait until the log says that a step begins; after: where in the log to look."""
+        deadline = time.time() + 240
+        while f"STARTED\x1b[0m: {step}, step" not in self.logOf(run)[after:]:
+            self.assertLess(time.time(), deadline, f"{step} does not begin: {self.logOf(run)}")
+            time.sleep(0.1)
+        self.proj._updateProtocol(run)
+
+    def untilEnd(self, run: Protocol) -> None:
+        """Wait until a run has ended well."""
+        deadline = time.time() + 240
+        while run.isActive():
+            self.assertLess(time.time(), deadline, "the run does not end")
+            time.sleep(1)
+            self.proj._updateProtocol(run)
+        self.assertEqual(run.getStatus(), STATUS_FINISHED, run.getErrorMessage())
+
+    def resume(self, run: Protocol) -> None:
+        """Launch a run again that was stopped; it goes on in another process."""
+        run.runMode.set(MODE_RESUME)
+        self.proj.launchProtocol(run, wait=False)
 
     def extraFile(self, run: object, name: str) -> Path:
         return Path(self.proj.getPath(run._getExtraPath(name)))

@@ -121,6 +121,14 @@ class TestUdlForms(BaseTest):
         )
         self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
 
+    def test_align_2d_streaming(self) -> None:
+        found = self.checkProtocol(
+            "ProtUdlAlign2DStreaming",
+            *("inputParticles", "modelFrom", "firstBatch", "batchSize", "maxShift", "contrast", "maskRadius", "finest"),
+            *("inputReference", "ctfTreatment", "method", "seed", "streamingSleepOnWait", "binThreads"),
+        )
+        self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
+
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
@@ -142,6 +150,9 @@ class TestUdlForms(BaseTest):
             "maskRadius",
         )
         self.assertIn("maskRadius", found["wizards"])
+
+    def test_export_particles(self) -> None:
+        self.checkProtocol("ProtUdlExportParticles", "inputParticles", "fileForm")
 
     def test_import_model(self) -> None:
         self.checkProtocol("ProtUdlImportModel", "modelFile")

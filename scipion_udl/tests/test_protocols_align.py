@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-import time
-from pathlib import Path
+from unittest import mock
 
 import mrcfile
 import numpy as np
@@ -13,7 +13,7 @@ from pwem import Domain
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle
 from pwem.protocols import ProtImportParticles
-from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, STATUS_RUNNING
 
 from scipion_udl import Plugin
 from scipion_udl.alignment.geometry import Poses
@@ -21,9 +21,17 @@ from scipion_udl.convert import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.errors import UdlError
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING
+from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
-from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, write_spider
+from scipion_udl.tests.scipion_helpers import (
+    BOX,
+    COUNT,
+    PIXEL_SIZE,
+    ProjectTest,
+    correlation,
+    first_particles,
+    write_spider,
+)
 from scipion_udl.tests.test_protocols_import import write_model
 
 
@@ -90,6 +98,7 @@ class TestUdlAlign2D(ProjectTest):
             self.assertEqual(len(views), 1, name)
             if name == "doShowReport":
                 self.assertTrue(views[0].url.endswith("report.html"))
+            if name in ("doShowReport", "doShowClasses", "doShowSet"):  # a page, a word that there are none, a program
                 continue
             picture = self.folder / f"{name}.png"
             views[0].savefig(str(picture))
@@ -108,7 +117,7 @@ class TestUdlAlign2D(ProjectTest):
         for item in run.outputParticles.iterItems():
             self.assertEqual(item.getIndex(), item.getObjId())
         self.checkAgainstTruth(run.outputParticles, [k - 1 for k in expected])
-        self.assertIn("4 disabled particles", "\n".join(run.summary()))
+        self.assertIn("none of the outputs: 4", "\n".join(run.summary()))
         self.checkStack(run)
         self.checkLeavingOut(run)
 
@@ -155,7 +164,7 @@ class TestUdlAlign2D(ProjectTest):
         self.assertEqual(scores, {})
         self.assertSetSize(run.outputAlignedStack, run.outputParticles.getSize())
         left_out = run.outputParticlesDiscarded.getSize()
-        self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
+        self.assertIn(f"outputParticlesDiscarded: *{left_out}*", "\n".join(run.summary()))
         run.leaveOut.set(LEAVE_NOTHING)
         self.launchProtocol(run)
         self.assertEqual(list(run.outputParticlesDiscarded.iterItems()), [])
@@ -164,11 +173,7 @@ class TestUdlAlign2D(ProjectTest):
         self.assertEqual(self.extraFile(run, "aligned.star").stat().st_mtime_ns, done)
 
     def test_few_particles_are_aligned_without_a_network(self) -> None:
-        star = self.folder / "few.star"
-        lines = self.star.read_text().splitlines()
-        first = next(k for k, line in enumerate(lines) if "@" in line)
-        star.write_text("\n".join([*lines[: first + 40], ""]))
-        source = self.importFile(star)
+        source = self.importFile(first_particles(self.star, self.folder / "few.star", 40))
         run = self.newRun(ProtUdlAlign2D, source)
         self.assertIn("40 particles", "\n".join(run.warnings()))
         self.launchProtocol(run)
@@ -176,29 +181,6 @@ class TestUdlAlign2D(ProjectTest):
         self.assertFalse(run.hasAttribute("outputModel"))
         self.assertIn("too few", "\n".join(run.summary()))
         self.assertTrue(run.hasSummaryWarnings())
-
-    def test_a_stopped_run_goes_on_without_training_again(self) -> None:
-        run = self.newRun(ProtUdlAlign2D)
-        self.proj.launchProtocol(run, wait=False)
-        log = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
-        deadline, told = time.time() + 300, set()
-        while not (log.exists() and "alignStep, step 3" in log.read_text()):
-            self.assertLess(time.time(), deadline, "the run did not come to the alignment")
-            time.sleep(0.2)
-            told.update(run.summary())
-        self.assertTrue(any(line.startswith("Training: epoch ") for line in told), told)
-        self.proj._updateProtocol(run)
-        self.proj.stopProtocol(run)
-        model = self.extraFile(run, "model.safetensors")
-        trained = (model.read_bytes(), model.stat().st_mtime_ns)
-        self.assertFalse(self.extraFile(run, "aligned.star").exists())
-        self.proj._updateProtocol(run)
-        self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")  # what was done is of use
-        run.runMode.set(MODE_RESUME)
-        self.launchProtocol(run)
-        self.assertEqual((model.read_bytes(), model.stat().st_mtime_ns), trained)
-        self.assertSetSize(run.outputParticles, COUNT)
-        self.assertIn("Trained by", "\n".join(run.summary()))
 
     def test_a_bad_particle_is_named(self) -> None:
         images = mrcfile.read(str(self.star.parent / "particles.mrcs")).copy()
@@ -232,8 +214,46 @@ class TestUdlAlign2D(ProjectTest):
         self.assertIn("*Mask radius*", errors)
 
 
-class TestUdlCtf(ProjectTest):
-    """The choice of what is made of the particles' CTF."""
+class TestUdlAlign2DForm(ProjectTest):
+    """What the answers of the form mean to the engine, and what is refused beforehand."""
+
+    def test_only_what_was_answered_is_told_to_the_engine(self) -> None:
+        self.assertEqual(self.newRun(ProtUdlAlign2D)._alignOptions(), "--seed 1 --ctf auto")
+        answers = {"contrast": 2, "finest": 12.5, "doMirror": True, "writeStack": True, "maxShift": 5, "maskRadius": 20}
+        options = self.newRun(ProtUdlAlign2D, **answers)._alignOptions()
+        for option in ("--contrast dark", "--finest 12.5", "--mirror", "--write-stack", "--max-shift 5"):
+            self.assertIn(f" {option}", options)
+        found = in_words_of_the_form("leave --contrast dark out, or give --finest")
+        self.assertEqual(found, "leave *Particles are*: Dark on bright out, or give *Working resolution*")
+
+    def test_answers_that_do_not_fit_are_refused(self) -> None:
+        for answer, sentence in (
+            ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
+            ({"leaveOut": LEAVE_BELOW, "scoreThreshold": 1.5}, "scores are between -1 and 1"),
+            ({"alignmentOfInput": START}, "carry no 2D alignment"),
+        ):
+            (error,) = self.newRun(ProtUdlAlign2D, **answer).validate()
+            self.assertIn(sentence, error)
+
+    def test_the_summary_of_a_running_protocol_says_how_far_it_is(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        progress = {"stage": "halves, round 1", "done": 120, "total": 200, "unit": "particle"}
+        progress.update(epoch=12, epochs=60, loss=0.12345, true_error=2.5, seconds=9.0)
+        self.extraFile(run, "progress.json").write_text(json.dumps(progress))
+        run.setStatus(STATUS_RUNNING)
+        now, training = run.summary()
+        self.assertEqual(now, "Now: *halves, round 1*, 120 of 200 particles.")
+        self.assertEqual(training, "Training: epoch 12 of at most 60, held-out loss 0.1235, true error 2.50°.")
+        run.setStatus(STATUS_ABORTED)
+        self.assertIn("It stopped at: *halves, round 1*", run.summary()[0])
+
+    def test_a_long_run_is_warned_of(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        self.assertEqual(run.warnings(), [])
+        with mock.patch("scipion_udl.protocols.protocol_align_2d.count_items", return_value=5_000_000):
+            self.assertIn("5000000 particles of 64 px", "\n".join(run.warnings()))
 
     def test_the_form_says_it_in_the_words_of_the_engine(self) -> None:
         for number, option in enumerate(("auto", "flipped", "signed", "none")):

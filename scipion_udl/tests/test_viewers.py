@@ -18,7 +18,7 @@ from pyworkflow.viewer import MessageView
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, ProjectTest, correlation, particles_at, random_poses
 from scipion_udl.viewers import (
@@ -227,6 +227,22 @@ class TestUdlViewers(ProjectTest):
         self.assertGreater(correlation(aligned, average), 0.9)
         self.assertLess(correlation(came, average), 0.7)
 
+    def test_particles_of_all_batches_are_shown_while_more_come(self) -> None:
+        run = self.proj.newProtocol(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        for number in (1, 2):
+            folder = self.extraFile(run, f"batch_{number:04d}")
+            folder.mkdir()
+            for name in ("particles.star", "aligned.star"):
+                shutil.copy(str(self.extraFile(self.align, name)), str(folder))
+        found = self.viewer(run=run)._particles()
+        self.assertEqual(len(found.results), 2 * COUNT)
+        rows = np.array([3, COUNT + 3])
+        np.testing.assert_array_equal(*found.as_they_came(rows))
+        np.testing.assert_array_equal(*found.aligned(rows))
+        self.assertEqual(found.results.score[3], found.results.score[COUNT + 3])
+
     def test_the_frc_carries_the_resolution_of_the_summary(self) -> None:
         (axes,) = self.press("doShowFrc").getFigure().axes
         resolution = self.align.readEngineSummary()["resolution"]
@@ -264,6 +280,12 @@ class TestUdlViewers(ProjectTest):
         shutil.move(str(self.folder / "away.png"), str(self.extraFile(self.align, "model.png")))
         self.assertIn("no picture", plotter.getFigure().axes[1].texts[0].get_text())
 
+    def test_an_imported_model_brings_its_picture(self) -> None:
+        path = self.extraFile(self.align, "model.safetensors")
+        model = self.launchProtocol(self.newProtocol(ProtUdlImportModel, modelFile=str(path))).outputModel
+        self.assertEqual(Path(model.getPicture()).read_bytes(), (path.parent / "model.png").read_bytes())
+        self.assertNotEqual(Path(model.getPicture()).resolve(), path.parent / "model.png")
+
     def test_an_evaluation_shows_its_figure_and_its_table(self) -> None:
         views = self.viewer(UdlEvaluateViewer, self.evaluate)._getVisualizeDict()
         (figure,), (table,) = views["doShowFigure"](), views["doShowTable"]()
@@ -280,14 +302,24 @@ class TestUdlViewers(ProjectTest):
         self.assertGreater(align["views"]["doShowParticles"]["axes"], 18)
         self.assertIn("one average", " ".join(align["views"]["doShowClasses"]["texts"]))
         self.assertEqual(found["ProtUdlEvaluate"]["views"]["doShowTable"]["dialog"], "Evaluation")
-        self.assertIn("maskRadius", align["wizards"])
+        self.assertLessEqual({"maskRadius", "maxShift", "finest"}, set(align["wizards"]))
         for name, run in found.items():
             self.assertEqual(run["form"]["cut"] + run.get("viewer", {}).get("cut", []), [], name)
             for parameter, dialog in run["wizards"].items():
-                self.assertIn("Select", dialog["texts"], parameter)
+                needs_more = parameter == "referenceItem"  # there is no set of references to choose from
+                self.assertIn("OK" if needs_more else "Select", dialog["texts"], parameter)
                 self.assertEqual(dialog["cut"], [], parameter)
             for button, view in run.get("views", {}).items():
                 self.assertTrue(view.get("dialog") or view["axes"], button)
+
+
+    @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
+    def test_the_project_opens_in_scipions_window(self) -> None:
+        found = on_screen.show("window", self.proj.getShortName())
+        self.assertIn(self.proj.getShortName(), found["title"])
+        self.assertLessEqual({"ProtUdlAlign2D", "ProtUdlEvaluate"}, set(found["runs"]))
+        self.assertTrue(any("align 2D" in text for text in found["protocols"]), found["protocols"])
+        self.assertTrue(any("Resolution of the average" in text for text in found["texts"]), found["texts"])
 
 
 class TestUdlClassGallery(BaseTest):

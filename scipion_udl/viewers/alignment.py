@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from pathlib import Path
 from typing import Optional
 
 import numpy as np
@@ -138,7 +139,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     def _show_particles(self) -> list[View]:
         found = self._particles()
-        size, known = found.source.pixel_size, found.source.pixel_size_known
+        size, known = found.sources[0].pixel_size, found.sources[0].pixel_size_known
         gallery = Gallery(
             "Particles by score",
             {"aligned": found.aligned, "as they came": found.as_they_came},
@@ -151,9 +152,14 @@ class UdlAlign2DViewer(UdlProtocolViewer):
         return [gallery.plotter]
 
     def _particles(self) -> AlignedParticles:
-        """What the run found: in the STAR, or, where particles are mirrored, in the XMD, which can say that."""
-        mirrored = not os.path.exists(self.protocol._getExtraPath(ALIGNED))
-        return AlignedParticles.read(self._path(ALIGNED_XMD if mirrored else ALIGNED), self._path(PARTICLES))
+        """What the run found: in the STAR, or, where particles are mirrored, in the XMD, which can say that; of a run
+        that takes particles as they come, in the folders of its batches until it ends."""
+        folder = Path(self.protocol._getExtraPath())
+        done = [one for one in (folder, *sorted(folder.glob("batch_*"))) if _table(one)]
+        if not done:
+            self._path(ALIGNED)
+        parts = done[:1] if done[0] == folder else done
+        return AlignedParticles.read([(_table(one), str(one / PARTICLES)) for one in parts])
 
     def _of_class(self, found: AlignedParticles, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that are of the class that is looked at. Raises NothingToShow where there are none."""
@@ -212,6 +218,12 @@ class UdlAlign2DViewer(UdlProtocolViewer):
             scores = plotter.createSubPlot("Scores", "", "")
             figures.draw_scores(scores, results.score, results.ambiguous, results.outlier)
         return [plotter]
+
+
+def _table(folder: Path) -> str | None:
+    """The table of poses that a folder holds, with that of the particles beside it; None without."""
+    found = [folder / name for name in (ALIGNED, ALIGNED_XMD) if (folder / name).exists()]
+    return str(found[0]) if found and (folder / PARTICLES).exists() else None
 
 
 def _curve(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,31 +18,32 @@ from scipion_udl.io.particles import ParticleSource, open_particles
 class AlignedParticles:
     """N particles as a run aligned them.
 
-    source: the images that it was given; at: (N,) where each particle is among them; results: what was found; of_class:
-    (N,) the class of each, int64, None where there are no classes.
+    sources: the images that it was given, in one or more parts; at: (N, 2) part and row of each particle among them;
+    results: what was found; of_class: (N,) the class of each, int64, None where there are no classes.
     """
 
-    source: ParticleSource
+    sources: list[ParticleSource]
     at: np.ndarray
     results: Results
     of_class: np.ndarray | None
 
     @classmethod
-    def read(cls, table: str, given: str) -> AlignedParticles:
-        """The particles of an aligned.star or aligned.xmd; given: the table that the engine was given. Reads no image.
+    def read(cls, parts: Sequence[tuple[str, str]]) -> AlignedParticles:
+        """The particles of one or more parts: an aligned.star or aligned.xmd, and the table that the engine was given.
 
-        Raises UdlError where either is missing, or the first holds no alignment.
+        Reads no image. Raises UdlError where a file is missing, or holds no alignment.
         """
-        source, results = open_particles(given), read_results(table, given)
-        ids = source.table.numbers(ITEM_ID).astype(np.int64)
-        order = np.argsort(ids)
-        at = order[np.searchsorted(ids, results.ids, sorter=order)]
-        has_classes = forms.CLASS_LABEL[source.form] in source.table
-        return cls(source, at, results, source.classes()[at] if has_classes else None)
+        sources = [open_particles(given) for _, given in parts]
+        found = [read_results(table, given) for table, given in parts]
+        places = [_rows_of(source, results.ids) for source, results in zip(sources, found)]
+        at = [np.stack([np.full(len(rows), part), rows], -1) for part, rows in enumerate(places)]
+        have_classes = all(forms.CLASS_LABEL[source.form] in source.table for source in sources)
+        classes = [source.classes()[rows] for source, rows in zip(sources, places)] if have_classes else None
+        return cls(sources, np.concatenate(at), Results.joined(found), np.concatenate(classes) if classes else None)
 
     def as_they_came(self, rows: np.ndarray) -> np.ndarray:
         """The images (n, D, D) of rows (n,), float32."""
-        return self.source.read(self.at[rows])
+        return np.stack([self.sources[part].read([row])[0] for part, row in self.at[rows]])
 
     def aligned(self, rows: np.ndarray) -> np.ndarray:
         """The images (n, D, D) of rows (n,) with their poses applied."""
@@ -60,6 +62,13 @@ class AlignedParticles:
         words += ["ambiguous"] if found.ambiguous[row] else []
         words += ["outlier"] if found.outlier[row] else []
         return ", ".join(words)
+
+
+def _rows_of(source: ParticleSource, ids: np.ndarray) -> np.ndarray:
+    """The rows (n,) of the items with these ids (n,) in the table of a source."""
+    known = source.table.numbers(ITEM_ID).astype(np.int64)
+    order = np.argsort(known)
+    return order[np.searchsorted(known, ids, sorter=order)]
 
 
 def apply_pose(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ own interpolation: half a pixel off gives 0.994, a wrong sign less than 0.8 (las
 """
 
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.program_helpers import HAS_RELION, relion_aligned, worst_correlation, xmipp_aligned
 
 PIXEL_SIZE = 1.7
 CASES = {
@@ -27,7 +27,7 @@ MIRRORED = {
     "mirror and all": Poses([35.0, -100.0], [[4.0, -2.5], [2.0, 3.0]], [True, True]),
 }
 
-needs_relion = pytest.mark.skipif(not shutil.which("relion_stack_create"), reason="RELION is not installed")
+needs_relion = pytest.mark.skipif(not HAS_RELION, reason="RELION is not installed")
 
 
 @pytest.fixture
@@ -35,10 +35,6 @@ def emlib(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("SCIPION_HOME", str(tmp_path_factory.mktemp("scipion")))
     monkeypatch.setenv("SCIPION_DOMAIN", "pwem")
     return pytest.importorskip("pwem.emlib")
-
-
-def worst_correlation(images, template):
-    return min(np.corrcoef(image.ravel(), template.ravel())[0, 1] for image in images)
 
 
 def write_tables(folder, template, poses, applied=None, star=True):
@@ -56,30 +52,13 @@ def write_tables(folder, template, poses, applied=None, star=True):
     )
 
 
-def relion_aligned(folder):
-    command = ["relion_stack_create", "--i", "aligned.star", "--o", "out", "--apply_transformation"]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return StackReader(str(folder / "out.mrcs")).read()
-
-
-def xmipp_aligned(emlib, path):
-    table = emlib.MetaData(str(path))
-    images = []
-    for row in table:
-        image = emlib.Image()
-        image.readApplyGeo(table, row)
-        images.append(image.getData().squeeze())
-    return images
-
-
 @needs_relion
 @pytest.mark.parametrize("box", [64, 65])
 @pytest.mark.parametrize("case", CASES)
 def test_relion_aligns_by_what_aligned_star_says(tmp_path, box, case):
     template = phantom("hook", box)
     write_tables(tmp_path, template, CASES[case])
-    assert worst_correlation(relion_aligned(tmp_path), template.image()) > 0.9995
+    assert worst_correlation(relion_aligned(tmp_path / "aligned.star"), template.image()) > 0.9995
 
 
 @needs_relion
@@ -88,7 +67,7 @@ def test_relion_finds_the_images_from_another_folder(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.move(str(tmp_path / "aligned.star"), str(elsewhere / "aligned.star"))
-    assert worst_correlation(relion_aligned(elsewhere), phantom("hook", 64).image()) > 0.9995
+    assert worst_correlation(relion_aligned(elsewhere / "aligned.star"), phantom("hook", 64).image()) > 0.9995
 
 
 @needs_relion
@@ -98,7 +77,7 @@ def test_relion_finds_stacks_of_inconvenient_names(tmp_path, name):
     write_stack(str(tmp_path / name), template.sample(CASES["both"]), PIXEL_SIZE)
     source = open_particles(str(tmp_path / name))
     write_aligned(source, CASES["both"], np.ones(2), np.zeros(2, bool), star=str(tmp_path / "aligned.star"))
-    assert worst_correlation(relion_aligned(tmp_path), template.image()) > 0.9995
+    assert worst_correlation(relion_aligned(tmp_path / "aligned.star"), template.image()) > 0.9995
 
 
 @pytest.mark.parametrize("box", [64, 65])
@@ -106,7 +85,7 @@ def test_relion_finds_stacks_of_inconvenient_names(tmp_path, name):
 def test_xmipp_aligns_by_what_aligned_xmd_says(emlib, tmp_path, box, case):
     template = phantom("hook", box)
     write_tables(tmp_path, template, {**CASES, **MIRRORED}[case], star=False)
-    assert worst_correlation(xmipp_aligned(emlib, tmp_path / "aligned.xmd"), template.image()) > 0.9995
+    assert worst_correlation(xmipp_aligned(tmp_path / "aligned.xmd"), template.image()) > 0.9995
 
 
 def test_tables_go_from_here_to_xmipp_and_from_xmipp_to_here(emlib, tmp_path):
@@ -153,4 +132,4 @@ def test_another_sign_would_be_noticed(emlib, tmp_path):
     template, poses = phantom("hook", 64), CASES["both"]
     for angle, shift in ((-1, 1), (1, -1), (-1, -1)):
         write_tables(tmp_path, template, poses, Poses(angle * poses.angle, shift * poses.shift), star=False)
-        assert worst_correlation(xmipp_aligned(emlib, tmp_path / "aligned.xmd"), template.image()) < 0.8
+        assert worst_correlation(xmipp_aligned(tmp_path / "aligned.xmd"), template.image()) < 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -105,10 +106,11 @@ def test_constant_images_stay_where_they_are(tmp_path):
     assert (found.poses.angle[0], *found.poses.shift[0], found.score[0]) == (0, 0, 0, 0)
 
 
-def test_spectra_leave_two_ways_and_correlation_settles_them(particles, model, tmp_path, capsys):
+def test_spectra_leave_two_ways_and_correlation_settles_them(particles, model, tmp_path, capsys, monkeypatch):
     # particles of one view at SNR 0.1, in pairs, by the model that was trained on them
     star = subset_star(particles, tmp_path / "some.star", list(range(60)))
     command = ["align-pairs", star, "-o", tmp_path / "out", "--model", model, "--gpu", "none", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["scipion-udl", *map(str, command)])
     assert run(*command, "--truth", particles / "truth.star") == 0
     assert "30 pairs" in capsys.readouterr().out
     names, truth = read_truth(str(particles / "truth.star"))
@@ -123,7 +125,7 @@ def test_spectra_leave_two_ways_and_correlation_settles_them(particles, model, t
     assert (error < 90).mean() > 0.7
     assert np.allclose(np.abs(table.numbers("udlAngleError")), error, atol=1e-3)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["command"].startswith("scipion-udl ")
+    assert summary["command"].startswith(f"scipion-udl align-pairs {star} -o ")
     assert (summary["input"], summary["second"], summary["version"]) == (str(star), None, __version__)
     assert "CPU" in summary["device"]
     figures = summary["figures"]

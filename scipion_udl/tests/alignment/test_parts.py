@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.geometry import Poses, compose, invert
-from scipion_udl.alignment.parts import Parts, apply_any, read_parts
+from scipion_udl.alignment.parts import Parts, read_parts
 from scipion_udl.alignment.reference import soft_circle, transform
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
@@ -36,7 +37,7 @@ def test_mirrored_poses_bring_particles_onto_the_view(box):
     poses = random_poses(6, mirror=True)
     assert 0 < poses.mirror.sum() < 6
     images = np.array([transform(picture(box), invert(poses)[[k]]) for k in range(6)])
-    aligned = apply_any(torch.from_numpy(images).float(), torch.zeros(6), poses).numpy()
+    aligned = apply_poses(torch.from_numpy(images).float(), torch.zeros(6), poses).numpy()
     inside = soft_circle(box, 0.3) > 0.5
     for image in aligned:
         assert np.corrcoef(image[inside], picture(box)[inside])[0, 1] > 0.999

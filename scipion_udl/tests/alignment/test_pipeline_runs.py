@@ -254,6 +254,7 @@ def test_udl_learns_from_differences_alone(udl_model):
 def test_training_leaves_a_model_its_history_and_a_summary(udl_model):
     names = {path.name for path in udl_model.iterdir() if not path.name.startswith(".")}
     assert {"model.safetensors", "training.csv", "summary.json"} <= names
+    assert "model.png" not in names  # a free head holds no template to be drawn
     card = read_card(str(udl_model / "model.safetensors"))
     assert (card.method, card.network) == ("udl", "polar-free")
     assert summary(udl_model)["training"]["epochs"] <= 30

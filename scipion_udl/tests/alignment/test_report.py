@@ -16,7 +16,7 @@ from PIL import Image
 
 from scipion_udl.alignment import figures
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.report import ReportData, build_page, example_indices, write_report
+from scipion_udl.alignment.report import ClassEntry, ReportData, build_page, example_indices, write_report
 
 BOX = 48
 HOSTILE = "<script>alert('x')</script>\" onload=\"evil()\" & <img src=http://bad.example/a.png>"
@@ -219,3 +219,23 @@ def test_numeric_columns_take_numbers_and_their_text():
     columns = figures.numeric_columns([{"loss": "0.5", "stage": "a"}, {"loss": 0.25, "stage": "b", "gain": None}])
     assert list(columns) == ["loss"]
     assert list(columns["loss"]) == [0.5, 0.25]
+
+
+def test_classes_are_shown_in_a_gallery_with_what_is_said_of_each(data):
+    rng = np.random.default_rng(0)
+    entries = [
+        {"class": 4, "particles": 200, "resolution": 8.5, "score_mean": 0.4, "ambiguous": 0, "outliers": 1},
+        {"class": 9, "particles": 1, "resolution": None, "score_mean": 0.0, "ambiguous": 0, "warnings": [HOSTILE]},
+    ]
+    classes = [ClassEntry(one, *rng.normal(size=(2, BOX, BOX)), rng.uniform(size=BOX // 2 - 1)) for one in entries]
+    summary = data.summary | {"classes": entries, "resolution": None}
+    data = replace(data, summary=summary, average_before=None, average_after=None, frc=None, classes=classes)
+    markup = build_page(data)
+    page = Page(markup)
+    assert "Class 4 200 particles \u00b7 8.5 \u00c5 \u00b7 score 0.400 \u00b7 1 outlier" in page.text
+    assert "Class 9 1 particle \u00b7 no resolution claimed" in page.text
+    assert "1 of 2 classes" in page.text
+    assert "in 2 classes" in page.text
+    assert HOSTILE not in markup
+    alternatives = {attributes.get("alt") for tag, attributes in page.tags if tag == "img"}
+    assert {"Class 4 before alignment", "Class 9 after alignment"} <= alternatives

@@ -148,3 +148,10 @@ def test_quotes_are_put_where_they_are_needed():
     assert quote("") == '""'
     assert unquote(quote("a b")) == "a b"
     assert unquote("it's") == "it's"
+
+
+def test_control_characters_come_back_as_they_were(tmp_path):
+    path = str(tmp_path / "t.star")
+    columns = {"rlnImageName": ["\x010", "\x01x.5", "'a b'"], "rlnVoltage": ["\x01", "300", "\x017"]}
+    write_tables(path, [Table("particles", columns)])
+    assert read_tables(path)[0].columns == columns

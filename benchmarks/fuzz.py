@@ -1,0 +1,196 @@
+"""Feeds broken files to everything that reads: MRC stacks, STAR, XMD and cryoSPARC tables, models.
+
+    python -m benchmarks.fuzz --count 100000 --seed 1 --out fuzz_output
+
+Each input is a good file with a few changes: bytes, characters and lines that are changed, cut out, put in or doubled,
+and numbers replaced by impossible ones. A reader may take it or refuse it in one sentence (UdlError), nothing else, and
+within SECONDS of CPU. Printed are the inputs tried, what they came to by kind of file and sentence, the slowest, and
+the memory; what went wrong is kept in OUT. The exit code is 0 where nothing did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import resource
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.check_command import check_images, check_table
+from scipion_udl.alignment.findings import Findings
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.errors import UdlError
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.truth import read_truth
+from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.simulate.command import write_simulation
+from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.particles import Simulation
+from scipion_udl.simulate.phantoms import phantom
+
+SECONDS = 10  # of CPU that one input may take: a stall of the machine is not the reader's
+MEMORY_GB = 2.0  # that the process may come to
+BOX, COUNT = 12, 6
+READ_AT_MOST = 10**7  # pixels: a header may claim more, which is read in pieces and only takes time
+NUMBERS = [b"nan", b"inf", b"-1", b"0", b"1e400", b"99999999999999999999", b"1e-320", b"", b"2147483648", b"x"]
+
+
+class TooSlowError(Exception):
+    """An input took longer than SECONDS."""
+
+
+def good_files(folder: Path) -> dict[str, bytes]:
+    """One good file of every kind, by name; the stack that the tables name lies in ``folder``/good."""
+    good = folder / "good"
+    with OutputFolder(str(good), overwrite=True) as out:
+        write_simulation(out, Simulation(phantom("hook", BOX), COUNT, 1.0, 2.0, 1.0, ctf=CtfSettings()))
+    source, rng = open_particles(str(good / "particles.star")), np.random.default_rng(0)
+    poses = Poses(rng.uniform(-180, 180, COUNT), rng.normal(size=(COUNT, 2)))
+    paths = {kind: str(good / f"table.{kind}") for kind in ("star", "xmd", "cs")}
+    write_aligned(source, poses, np.ones(COUNT), np.zeros(COUNT, bool), **paths)
+    spectra = SpectraSettings.for_box(64)
+    network = PolarNetwork(spectra.radii, spectra.angles)
+    card = ModelCard("judl", "polar", network.config, asdict(spectra), 64, 2.0)
+    save_model(str(good / "model.safetensors"), network, card)
+    names = ("particles.mrcs", "table.star", "table.xmd", "table.cs", "truth.star", "model.safetensors")
+    return {name: (good / name).read_bytes() for name in names}
+
+
+def broken(data: bytes, name: str, rng: np.random.Generator) -> bytes:
+    """A good file with one to five changes, most of them where it says what it is."""
+    changed = bytearray(data)
+    head = len(changed) if name.endswith(("star", "xmd")) else 1200  # behind the header of the others are numbers
+    for _ in range(rng.integers(1, 6)):
+        place = int(rng.integers(0, max(1, min(head, len(changed)))))
+        length = int(rng.integers(1, 40))
+        kind = rng.integers(0, 8)
+        if kind == 0:
+            changed[place : place + 1] = bytes([rng.integers(0, 256)])
+        elif kind == 1:
+            changed[place : place + 1] = bytes([rng.integers(32, 127)])
+        elif kind == 2:
+            del changed[place : place + length]
+        elif kind == 3:
+            changed[place:place] = rng.bytes(length)
+        elif kind == 4:
+            changed[place:place] = changed[place : place + length]
+        elif kind == 5:
+            changed = _another_number(changed, rng)
+        elif kind == 6:
+            value = rng.choice([0, 1, -1, 2**31 - 1, -(2**31), 65536, 2139095040, -4194304])
+            changed[place - place % 4 : place - place % 4 + 4] = int(value).to_bytes(4, "little", signed=True)
+        else:
+            lines = bytes(changed).split(b"\n")
+            lines.insert(int(rng.integers(0, len(lines))), lines.pop(int(rng.integers(0, len(lines)))))
+            changed = bytearray(b"\n".join(lines))
+    return bytes(changed)
+
+
+def _another_number(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """One of the numbers of a text is another one, or none."""
+    places = [match.span() for match in re.finditer(rb"-?\d+(\.\d+)?", bytes(data[:4000]))]
+    if not places:
+        return data
+    first, last = places[rng.integers(0, len(places))]
+    return data[:first] + NUMBERS[rng.integers(0, len(NUMBERS))] + data[last:]
+
+
+def read(path: Path) -> None:
+    """All that the program does with a file that it is given, training and alignment apart."""
+    if path.name.endswith(".safetensors"):
+        load_model(str(path), torch.device("cpu"))
+        return
+    if path.name.startswith("truth"):
+        read_truth(str(path))
+        return
+    with Findings() as findings:
+        source = open_particles(str(path), None, findings.error)
+        check_table(source, findings)
+        if sum(reader.whole * reader.shape[0] * reader.shape[1] for reader in source.stacks) < READ_AT_MOST:
+            check_images(source, findings)
+        findings.text()
+    source = open_particles(str(path))
+    source.poses()
+    read_defocus(source)
+    if source.table is not None and len(source) < READ_AT_MOST / source.box**2:
+        source.classes() if "rlnClassNumber" in source.table else None
+        write_aligned(
+            source, Poses.identity(len(source)), np.zeros(len(source)), np.zeros(len(source), bool),
+            *(f"{path}.{kind}.out" for kind in ("star", "xmd")), cs=f"{path}.cs.out",
+        )
+
+
+def outcome(path: Path) -> tuple[str, Exception | None]:
+    """(what came of reading: "read", or the sentence without names and numbers; the error that should not be)."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        read(path)
+        return "read", None
+    except UdlError as error:
+        text = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+", "...", " ".join(str(error).split()))
+        return re.sub(r"_?\b\w*\d\w*|[^\x20-\x7e]+", "#", text)[:60], None
+    except Exception as error:
+        return f"UNEXPECTED {type(error).__name__}", error
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _too_slow(*_: object) -> None:
+    raise TooSlowError(f"more than {SECONDS} seconds")
+
+
+def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, list[str], float]:
+    """Try ``count`` inputs. Returns (how many of each (kind of file, outcome), what went wrong, slowest in seconds)."""
+    signal.signal(signal.SIGPROF, _too_slow)
+    rng, found, wrong, slowest = np.random.default_rng(seed), Counter(), [], 0.0
+    files = good_files(folder)
+    names = list(files)
+    for number in range(count):
+        name = names[number % len(names)]
+        path = folder / "good" / f"{name.partition('.')[0]}_broken.{name.partition('.')[2]}"
+        path.write_bytes(broken(files[name], name, rng))
+        started = time.process_time()
+        words, error = outcome(path)
+        slowest = max(slowest, time.process_time() - started)
+        found[name, words] += 1
+        if error is not None:
+            kept = folder / f"wrong_{number}_{name}"
+            kept.write_bytes(path.read_bytes())
+            wrong.append(f"{kept}: {type(error).__name__}: {error}")
+    return found, wrong, slowest
+
+
+def main() -> int:
+    """Print what came of all inputs; 1 where something did that should not."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("fuzz_output"))
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    found, wrong, slowest = fuzz(args.count, args.seed, args.out)
+    for (name, words), times in sorted(found.items(), key=lambda item: (item[0][0], -item[1])):
+        print(f"{name:20}{times:8}  {words}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{args.count} inputs, {len(wrong)} unexpected, slowest {slowest:.1f} s, memory {memory:.2f} GB")
+    print(*wrong, sep="\n")
+    return int(bool(wrong) or memory > MEMORY_GB)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""A view and its mirror image mixed in one set: which particles are mirrored?
+
+Molecules that lie on the film face up and face down show mirror images of one view. Particles that are flagged are read
+mirrored (prepare.py), so that everything else aligns one view; their poses get the mirror at the end.
+
+1. In polar spectra, blind to shifts, mirroring is a change of sign of the angle. Two halves of a bounded subset are
+   each fitted with a template and, for every particle, the hand that fits better. Only where what tells the hands apart
+   is the same in both halves, which knew nothing of each other, there are two hands to be told.
+2. Once everything is aligned, each particle is looked for in both hands against the average of the half that it is not
+   in, over the full circle; where flags change, all is aligned again.
+
+Either way both halves come to know of each other, which particles are mirrored; so neither looks at anything finer than
+what the halves share anyway, and nothing coarser than that is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.models.polar import refine_angles
+
+LOOK = 2048  # particles that the spectra are fitted on, at most
+FEWEST = 16  # particles, for two halves to say anything
+STARTS, FIT_ROUNDS = 6, 40
+SURE = 0.9  # share of the particles of which two halves must say the same; of images of noise they do of up to 0.8
+RING = 12  # Fourier pixels: the spectra are compared up to here
+STILL = 0.002  # share of the particles: fewer that change hands are not worth another alignment
+ROUNDS = 2  # alignments after the first, at most
+
+
+@dataclass
+class HandFit:
+    """A template of spectra, complex (radii, orders of the angle), and which particles (n,) fit it mirrored."""
+
+    template: torch.Tensor
+    mirrored: torch.Tensor
+    power: float
+
+
+def decide_hands(particles: PreparedParticles, seed: int, log: Callable[[str], None]) -> np.ndarray | None:
+    """Which particles of one view are mirrored, (N,) bool, by their amplitude spectra, the fewer of the two hands; None
+    where the hands cannot be told apart. Shared by the processes of a team, which all call it."""
+    subset, settings = particles.subset(LOOK, seed), _settings(particles)
+    if len(subset) < 2 * FEWEST:
+        log(f"{len(subset)} particles are too few to tell mirrored ones by")
+        return None
+
+    def fitted() -> tuple[torch.Tensor, float]:
+        data = particles.all(subset, "hands", lambda part, values: torch.fft.rfft(settings.of(values, particles.box)))
+        fits = [fit_hands(half, seed) for half in (data[::2], data[1::2])]
+        both, weight = joined(fits[0].template, fits[1].template, settings.angles)
+        both = both * weight[:, None]
+        flags, _ = _better_hand(data, both, settings.angles)
+        return both.mean(0), float((flags[:, 0] == flags[:, 1]).float().mean())
+
+    template, alike = particles.team.by_first(fitted)
+    log(f"Mirrored or not, by the spectra: two halves, each by itself, say the same of {alike:.1%} of the particles")
+    if alike < SURE:
+        return None
+    mirrored = np.zeros(len(particles), bool)
+    usable = particles.usable
+    for part, coefficients in particles.chunks(particles.own(usable), "hands"):
+        data = torch.fft.rfft(settings.of(coefficients, particles.box))
+        mirrored[part] = _better_hand(data, template[None], settings.angles)[0][:, 0].cpu().numpy()
+    particles.make_known([mirrored], usable)
+    if mirrored[usable].mean() > 0.5:
+        mirrored[usable] = ~mirrored[usable]
+    return mirrored
+
+
+def _settings(particles: PreparedParticles) -> SpectraSettings:
+    settings = SpectraSettings.for_box(particles.box)
+    reach = particles.within(min(settings.r_max, RING))
+    return SpectraSettings(settings.box, settings.r_min, reach, settings.angles, settings.mask)
+
+
+def fit_hands(data: torch.Tensor, seed: int) -> HandFit:
+    """Fit one template to spectra of a view and of its mirror image; data: (n, radii, orders), Fourier transforms of
+    polar spectra along the angle. Each round turns and mirrors every spectrum as it fits best and takes the mean; the
+    best of a few single particles as starts, by the power of the mean (see template.py)."""
+    bins = 2 * (data.shape[-1] - 1)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(data), generator=generator)[: min(STARTS, len(data))].to(data.device)
+    templates = data[chosen].clone()
+    order = torch.arange(data.shape[-1], device=data.device)
+    known = None
+    for _ in range(FIT_ROUNDS):
+        mirrored, turns = _better_hand(data, templates, bins)
+        phase = torch.polar(torch.ones((), device=data.device), turns[..., None] * order * (torch.pi / 90))
+        templates = torch.stack(
+            [(_in_hand(data, mirrored[:, s]) * phase[:, s, None]).mean(0) for s in range(len(chosen))]
+        )
+        if known is not None and torch.equal(known, mirrored):
+            break
+        known = mirrored
+    power = templates.abs().square().sum((1, 2))
+    best = int(power.argmax())
+    return HandFit(templates[best], mirrored[:, best], float(power[best]))
+
+
+def _in_hand(data: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    """Transformed spectra (n, radii, orders), those flagged (n,) mirrored: angle a becomes -a."""
+    return torch.where(mirrored[:, None, None], data.conj(), data)
+
+
+def _better_hand(data: torch.Tensor, templates: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(whether each spectrum fits each template better mirrored (n, s), its turn then (n, s), degrees modulo 180)."""
+    hands = [torch.einsum("nrm,srm->nsm", one, templates.conj()) for one in (data, data.conj())]
+    hands = [torch.fft.irfft(product, n=bins) for product in hands]
+    mirrored = hands[1].amax(-1) > hands[0].amax(-1)
+    best = torch.where(mirrored[..., None], hands[1], hands[0])
+    return mirrored, refine_angles(best.flatten(0, 1)).view(mirrored.shape)
+
+
+def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(both templates (2, radii, orders), the second turned and mirrored onto the first; how much each radius counts
+    (radii,), by their agreement)."""
+    mirrored, turn = _better_hand(second[None], first[None], bins)
+    second = _turned(_in_hand(second[None], mirrored[:, 0])[0], turn[0, 0])
+    order = torch.full((first.shape[-1],), 2.0, device=first.device)
+    order[0] = order[-1] = 1
+
+    def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return ((a * b.conj()).real * order).sum(-1)
+
+    agree = (dot(first, second) / (dot(first, first) * dot(second, second)).sqrt().clamp(min=1e-12)).clamp(0, 1)
+    return torch.stack([first, second]), 2 * agree / (1 + agree)
+
+
+def _turned(template: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """A template (radii, orders) brought back by a turn (degrees)."""
+    order = torch.arange(template.shape[-1], device=template.device)
+    return template * torch.polar(torch.ones((), device=template.device), turn * order * (torch.pi / 90))
+
+
+def share_mirrored(flags: np.ndarray, used: np.ndarray) -> str:
+    """The sentence for the user on how many particles (indices ``used``) are mirrored."""
+    return f"Mirrored: {int(flags[used].sum())} of {len(used)} particles ({flags[used].mean():.1%})."
+
+
+AMBIGUOUS = (
+    "--mirror found nothing to tell mirrored particles by: judged by the amplitude spectra, a view and its mirror "
+    "image fit equally well, or the signal is too weak for it. Nothing was mirrored."
+)
+
+
+@torch.no_grad()
+def decide_again(
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float, log: Callable[[str], None]
+) -> np.ndarray:
+    """Which particles are mirrored, (N,) bool, judged in real space: each is looked for in both hands, over the full
+    circle, against the average of the half that it is not in, up to the ring that the halves share. max_shift: pixels
+    of the input. Shared by the processes of a team."""
+    band = Band(particles.box, min(particles.k_max, int(alignment.shared)), particles.device)
+    refiner = Refiner(particles, band, max_shift / particles.scale, band.k_max)
+    half = alignment.half
+    references = _references(particles, averages, band)
+    before, usable = particles.mirrored, particles.usable
+    scores = []
+    for hand, flags in (("as they are", before), ("mirrored", ~before)):
+        particles.mirrored = flags
+        state = State.start(np.zeros(len(particles)))
+        refiner.search(state, references, 1 - half, f"both hands, {hand}", usable)
+        for number in (1, 2):
+            refiner.sweep(state, references, 1 - half, f"both hands, {hand}, round {number}", usable)
+        scores.append(state.score)
+    particles.mirrored = before
+    changed = scores[1] > scores[0]
+    share = changed[usable].mean()
+    log(f"Looked for in both hands: {share:.1%} of {len(usable)} particles fit better in the other one")
+    return before ^ changed
+
+
+def _references(particles: PreparedParticles, averages: Averages, band: Band) -> list[Reference]:
+    """The halves' averages, as particles are compared with them."""
+    found = particles.statistics
+    background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
+    images = torch.from_numpy(np.stack(averages.halves)).to(particles.device)
+    halves = [band.masked(half, particles.mask) for half in band.crop(particles.whiten(images, background, noise))]
+    weight = Denoiser(band, halves).weight(1)
+    return [Reference(band, half, weight) for half in halves]
