@@ -549,7 +549,8 @@ def main(arguments: list[str] | None = None) -> int:
         most = case.faults if args.faults is None else args.faults
         if most != 0:
             bench.faults(case, most)
-        print(f"[{time.monotonic() - start:6.0f} s] {case.name}: {share} kills", flush=True)
+        failed = sum(n for name, n in bench.done.items() if name.endswith("failed"))
+        print(f"[{time.monotonic() - start:6.0f} s] {case.name}: {share} kills; {failed} failures so far", flush=True)
     if args.faults != 0:
         _reads(bench, cases)
     for name, number in [*sorted(bench.stages.items()), *sorted(bench.done.items())]:
