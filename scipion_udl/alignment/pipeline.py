@@ -210,7 +210,7 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
     share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
     if share > MANY:
         run.warn(sentence)
-    else:
+    elif sentence not in run.notes:  # with less memory, all is done again
         run.say(sentence)
         run.notes.append(sentence)
 

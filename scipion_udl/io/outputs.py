@@ -145,7 +145,11 @@ class OutputFolder:
                 self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
                 kind = None
         finally:
-            self._clear(kind)
+            try:
+                self._clear(kind)
+            except KeyboardInterrupt as interruption:  # asked to end when it was about to
+                self._clear(type(interruption))
+                raise
 
     def _clear(self, kind: type[BaseException] | None) -> None:
         """Remove what goes away with the run; kind: of the error that ends it, None where it ends well."""
