@@ -51,6 +51,7 @@ _MICROSCOPE = {
 _IMAGE = ("_index", "_filename")
 _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
+_NOT_RIGID = 1e-3  # by how much a matrix may differ from a rotation
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
 
@@ -75,7 +76,7 @@ def poses_in(items: Iterable[Particle]) -> Poses:
     return _poses_of_matrices([item.getTransform().getMatrix() for item in items])
 
 
-def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
+def _poses_of_matrices(matrices_of_items: list[np.ndarray] | np.ndarray) -> Poses:
     whole = np.array(matrices_of_items).reshape(-1, 4, 4)
     matrices = np.tile(np.eye(3), (len(whole), 1, 1))
     matrices[:, :2, :2], matrices[:, :2, 2] = whole[:, :2, :2], whole[:, :2, 3]
@@ -105,7 +106,10 @@ def write_particles(
     }
     if CLASS in columns:
         table[CLASS] = [str(number) for number in columns[CLASS]]
-    if None not in columns["_ctfModel._defocusU"]:
+    lacking = columns["_ctfModel._defocusU"].count(None)
+    if 0 < lacking < len(columns[ID]):
+        logger.warning("%d of %d particles have no CTF: all of them are aligned without", lacking, len(columns[ID]))
+    if not lacking:
         table.update({name: [f"{value or 0.0:.6f}" for value in columns[label]] for label, name in _CTF.items()})
     info = info_of(particles)
     if start:
@@ -174,11 +178,23 @@ def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, lis
 
 
 def _poses_of_texts(columns: dict[str, list]) -> Poses:
-    """The poses of matrices as Scipion stores them. Raises UdlError where an item has none."""
+    """The poses of matrices as Scipion stores them. Raises UdlError where an item has none, or one that is no rotation
+    and shift within the plane: a direction of projection, say, in a set that is said to be aligned in 2D."""
     texts = columns[_MATRIX]
     if None in texts:
         raise UdlError(_no_alignment(columns[ID][texts.index(None)]))
-    return _poses_of_matrices(json.loads(f"[{','.join(texts)}]"))
+    matrices = np.array(json.loads(f"[{','.join(texts)}]"), np.float64).reshape(-1, 4, 4)
+    turn = matrices[:, :3, :3].copy()
+    turn[:, 2, 2] = np.abs(turn[:, 2, 2])  # a mirror image has either sign here
+    upright = np.abs(turn[:, 2] - (0, 0, 1)).max(-1)
+    rigid = np.abs(turn.transpose(0, 2, 1) @ turn - np.eye(3)).max((-1, -2))
+    wrong = np.flatnonzero(~(np.isfinite(matrices).all((-1, -2)) & (np.maximum(upright, rigid) < _NOT_RIGID)))
+    if len(wrong):
+        raise UdlError(
+            f"The alignment of {len(wrong)} particles is no rotation and shift within the plane (the first has id "
+            f"{columns[ID][wrong[0]]}): ignore it, or align the set anew"
+        )
+    return _poses_of_matrices(matrices)
 
 
 def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) -> int:

@@ -399,6 +399,8 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         return super()._readJson(name)
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         errors = self._validateEngine()
         self._validateThreads(errors)
         if self.inputParticles.get().getXDim():  # a set that has no particle yet tells nothing of them
