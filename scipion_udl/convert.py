@@ -87,20 +87,26 @@ def _poses_of_matrices(matrices_of_items: list[np.ndarray] | np.ndarray) -> Pose
 
 
 def write_particles(
-    particles: Particles, star: str, stack: str, start: bool = False, ids: Sequence[int] | None = None
+    particles: Particles,
+    star: str,
+    stack: str,
+    start: bool = False,
+    ids: Sequence[int] | None = None,
+    absolute: bool = False,
 ) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
-    Ids come along, and of classes their numbers. star: path to write; images are named by absolute path. stack: path
-    of an MRC stack, written only where the images are of a format that the engine does not read. start: write the
-    alignment that the items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is
-    enabled, a particle is in two classes, or one has no alignment to start from, or a mirrored one.
+    Ids come along, and of classes their numbers. star: path to write; images are named as in the set, so
+    that a project can be moved with its runs, or by absolute path where that is asked for. stack: path of an MRC stack,
+    written only where the images are of a format that the engine does not read. start: write the alignment that the
+    items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is enabled, a particle is
+    in two classes, or one has no alignment to start from, or a mirrored one.
     """
     columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table = {
-        "rlnImageName": _image_names(columns, stack),
+        "rlnImageName": _image_names(columns, stack, absolute),
         "rlnOpticsGroup": [str(groups.setdefault(group, len(groups) + 1)) for group in microscopes],
         ITEM_ID: [str(item_id) for item_id in columns[ID]],
     }
@@ -147,8 +153,8 @@ def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
             )
 
 
-def _image_names(columns: dict[str, list], stack: str) -> list[str]:
-    """The images as N@FILE, by absolute path; those of other formats are converted into ``stack``."""
+def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[str]:
+    """The images as N@FILE; those of other formats are converted into ``stack``."""
     index, files = columns["_index"], columns["_filename"]
     if not all(map(_is_mrc, set(files))):
         logger.info("The images are no MRC files: they are converted to %s", stack)
@@ -156,7 +162,7 @@ def _image_names(columns: dict[str, list], stack: str) -> list[str]:
         for k, location in enumerate(zip(index, files)):
             handler.convert(location, (k + 1, stack))
         index, files = range(1, len(files) + 1), [stack] * len(files)
-    path_of = {name: os.path.abspath(plain_name(name)) for name in set(files)}
+    path_of = {name: os.path.abspath(plain_name(name)) if absolute else plain_name(name) for name in set(files)}
     return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
 
 
@@ -222,7 +228,7 @@ def export_particles(particles: Particles, folder: str, star: bool = True, xmd: 
     """
     paths = {name: os.path.join(folder, f"aligned.{name}") for name, asked in (("star", star), ("xmd", xmd)) if asked}
     plain = os.path.join(folder, "particles.star")
-    count = write_particles(particles, plain, os.path.join(folder, "particles.mrcs"))
+    count = write_particles(particles, plain, os.path.join(folder, "particles.mrcs"), absolute=True)
     columns = _read(particles, (_MATRIX, _SCORE, _AMBIGUOUS, _OUTLIER, *_PLACE))
     poses, warnings = _poses_of_texts(columns), []
     if star and xmd and poses.mirror.any():
@@ -321,9 +327,9 @@ def plain_name(name: str) -> str:
 
 
 def image_name(item: Particle) -> str:
-    """The image of an item as N@FILE, by absolute path."""
+    """The image of an item as N@FILE, the file as the item names it: relative to the project, so that this may move."""
     index, name = item.getLocation()
-    return f"{index or 1:06d}@{os.path.abspath(plain_name(name))}"
+    return f"{index or 1:06d}@{plain_name(name)}"
 
 
 def engine_image(item: Particle, converted: str) -> str:
@@ -331,7 +337,7 @@ def engine_image(item: Particle, converted: str) -> str:
 
     :func:`convert_image` writes that file.
     """
-    return image_name(item) if _is_mrc(item.getFileName()) else os.path.abspath(converted)
+    return image_name(item) if _is_mrc(item.getFileName()) else converted
 
 
 def convert_image(item: Particle, converted: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -136,6 +137,23 @@ class TestUdlConvert(unittest.TestCase):
         with self.assertLogs("scipion_udl.convert", "WARNING") as log:
             write_particles(output, str(self.folder / "some.star"), "unused.mrcs")
         self.assertIn("1 of 3 particles have no CTF", log.output[0])
+
+    def test_a_project_can_be_moved_with_its_tables(self) -> None:
+        """Images that the set names relative to the project are found from the table, wherever both are."""
+        project, images = self.folder / "project", particles_at(random_poses(3), 64)
+        (project / "Runs" / "one").mkdir(parents=True)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(project)
+        write_stack("Runs/particles.mrcs", images, 2.5)
+        particles = make_set("set.sqlite", "Runs/particles.mrcs", [1, 2, 3])
+        write_particles(particles, "Runs/one/particles.star", "unused.mrcs")
+        write_particles(particles, "Runs/one/anywhere.star", "unused.mrcs", absolute=True)
+        particles.close()
+        self.assertIn(f"@{os.getcwd()}/Runs/particles.mrcs", Path("Runs/one/anywhere.star").read_text())
+        project.rename(self.folder / "moved")
+        os.chdir(self.folder)
+        found = open_particles("moved/Runs/one/particles.star").read(np.arange(3))
+        np.testing.assert_array_equal(found, images)
 
     def test_results_find_their_items_over_gaps_disabled_items_and_mixed_rows(self) -> None:
         ids = [3, 4, 7, 20, 21, 1000]
