@@ -213,10 +213,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()
+        if particles is None:
+            return []
         count, info = count_items(particles), info_of(particles)
         trains = self._trains()
         warnings = []
@@ -230,6 +234,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 "The particles carry projection directions. The output carries the new 2D alignment in their place; "
                 "those of the input stay in the input set."
             )
+        warnings += self._referenceWarnings(info.getSamplingRate())
         if not self.usesGpu():
             warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
