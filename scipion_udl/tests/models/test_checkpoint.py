@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 from dataclasses import asdict
 
@@ -132,7 +133,10 @@ def test_weights_of_another_program_are_refused(tmp_path):
     assert "not a model of scipion-udl" in one_sentence(load_model, path, CPU)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}'])
+_NO_CARDS = ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}', '{"format": Infinity}']
+
+
+@pytest.mark.parametrize("text", [*_NO_CARDS, pytest.param("[" * 100000, id="deep")])
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, text):
     path = str(tmp_path / "model.safetensors")
     save_file({"weight": torch.zeros(3)}, path, metadata={"udl": text})
@@ -208,6 +212,7 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
         {"spectra": {"box": 10**6, "size": SIZE, "r_max": 7}},
         {"spectra": {"box": 64, "size": SIZE, "r_max": 7, "mask": 1e9}},
         {"box": 0},
+        {"box": math.inf},
         {"box": "64"},
         {"pixel_size": -1.0},
         {"method": "guess"},
