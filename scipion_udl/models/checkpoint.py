@@ -172,3 +172,11 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
         raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")
     _check_card(path, card)
     return network.to(device).eval(), card
+
+
+def check_answers(answers: torch.Tensor) -> torch.Tensor:
+    """The answers of a network as they are. Raises UdlError where one is no finite number: weights that are finite can
+    still come to more than float32 holds."""
+    if not bool(torch.isfinite(answers).all()):
+        raise UdlError("What the model's network answers are no numbers: its weights are damaged; train a model anew.")
+    return answers

@@ -16,7 +16,16 @@ from safetensors.torch import save_file
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.models.checkpoint import CARD_FORMAT, NETWORKS, ModelCard, load_model, read_card, save_model
+from scipion_udl.models.checkpoint import (
+    CARD_FORMAT,
+    NETWORKS,
+    ModelCard,
+    check_answers,
+    load_model,
+    read_card,
+    save_model,
+)
+from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.tests.alignment.engine_helpers import CPU, turned_spectra
 
 SIZE = 16
@@ -233,3 +242,12 @@ def test_weights_that_are_no_numbers_are_refused(path, network):
     save_model(path, network[1], card_of(*network))
     with pytest.raises(UdlError, match="not all finite"):
         load_model(path, CPU)
+
+
+def test_answers_beyond_all_numbers_are_refused():
+    network = PolarNetwork(radii=4, angles=32)
+    for weight in network.parameters():
+        torch.nn.init.constant_(weight, 3e38)
+    with pytest.raises(UdlError, match="train a model anew"):
+        check_answers(network.turns(torch.ones(2, 4, 32)))
+    assert check_answers(torch.zeros(3)).shape == (3,)
