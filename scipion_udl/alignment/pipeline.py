@@ -165,8 +165,9 @@ def _aligned(
         if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
             break
         particles.mirrored = flags
-    if particles.mirrored is not None:
+    if run.args.mirror and len(particles.usable):
         run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
+        run.say(run.notes[-1])
     if aligner.inverted:
         run.warn(inverted_warning(run.args.reference))
     return alignment, averages

@@ -34,6 +34,11 @@ STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
 SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
+def _particles(count: int) -> str:
+    """So many particles, in words."""
+    return "1 particle" if count == 1 else f"{count} particles"
+
+
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
 
@@ -253,7 +258,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
         lines += self._countSummary(aligned)
         lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
-        lines.append(f"Report: {self.getFileTag(self.getReport())}")
+        lines.append(f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]")  # a link in the window
         return lines + self._warningSummary(aligned)
 
     @staticmethod

@@ -135,6 +135,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
         self._defineSeedParam(form)
         self._defineStreamingParams(form)
+        form.getParam("streamingBatchSize").condition.set("False")  # *Particles at a time* says it
         form.addParallelSection(threads=3, mpi=0, binThreads=4)
 
     @staticmethod

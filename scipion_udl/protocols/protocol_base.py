@@ -144,7 +144,8 @@ class ProtUdlBase(EMProtocol):
             expertLevel=LEVEL_ADVANCED,
             condition=condition,
             label="Learning rate",
-            help="Size of the steps in training. -1 leaves it to the program.",
+            help="Size of the steps in training. -1 leaves it to the program. Larger steps learn faster, but may never "
+            "settle; smaller ones need more epochs. There is hardly a reason to change it.",
         )
 
     def _defineMaskParam(self, form: Form) -> None:
@@ -155,7 +156,8 @@ class ProtUdlBase(EMProtocol):
             expertLevel=LEVEL_ADVANCED,
             label="Mask radius (px)",
             help="Radius of the circle that holds the particle once it is centred, in pixels; what is outside is not "
-            "compared. -1 leaves it to the program. The wizard shows the circle on the particles.",
+            "compared. -1 takes 0.47 of the box. A smaller circle keeps noise and neighbours out; one that cuts into "
+            "the particle loses what lies outside. The wizard shows the circle on the particles.",
         )
 
     def _defineSeedParam(self, form: Form) -> None:

@@ -74,6 +74,11 @@ class ProtUdlEvaluate(ProtUdlBase):
             "two, where the truth is known, and how alike they are once aligned.",
         )
         self._defineMaskParam(form)
+        form.getParam("maskRadius").help.set(
+            "Radius of the circle within which averages are compared, with each other and with the reference, in "
+            "pixels. -1 takes 0.45 of the box. It should hold the particle: a smaller one leaves part of it out, a "
+            "larger one compares noise, too. The wizard shows the circle on the particles."
+        )
         form.addParallelSection(threads=4, mpi=0)
 
     @staticmethod
