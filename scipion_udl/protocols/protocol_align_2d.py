@@ -34,11 +34,6 @@ STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
 SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
-def _particles(count: int) -> str:
-    """So many particles, in words."""
-    return "1 particle" if count == 1 else f"{count} particles"
-
-
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
 
