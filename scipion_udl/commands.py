@@ -61,6 +61,8 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """(what was parsed, what was not known)."""
+        if args is not None and "" in args:  # --model "" would train a new one without a word
+            self.error("one of the arguments is empty, as of a variable that was not set: give it, or leave it out")
         namespace, rest = super().parse_known_args(args, namespace)
         if not self.passes:
             return namespace, rest

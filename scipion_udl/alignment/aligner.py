@@ -29,6 +29,7 @@ from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
+from scipion_udl.models.checkpoint import check_answers
 
 FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so
@@ -218,7 +219,7 @@ class Aligner:
 
     @torch.no_grad()
     def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:
-        turns = self.network.turns(self.spectra.of(coefficients, self.prepared.box))
+        turns = check_answers(self.network.turns(self.spectra.of(coefficients, self.prepared.box)))
         self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
         return self.network_angle[indices]
 

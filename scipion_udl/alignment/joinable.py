@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.train_command import MODEL
+from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 
@@ -75,18 +78,44 @@ class Joinable:
         try:
             with open(os.path.join(folder, FILE), encoding="utf-8") as file:
                 found = cls(**json.load(file))
+            found._check()
         except OSError:
             raise UdlError(
                 f"{folder} holds no alignment that particles can be joined to (it has no {FILE}): give the output "
                 "folder of an 'align' that refined the particles of one view."
             ) from None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise UdlError(f"{os.path.join(folder, FILE)} is damaged, or of another version: align anew.") from None
         for name in NEEDED:
             path = os.path.join(folder, name)
             if not os.path.isfile(path):
                 raise UdlError(f"{path} is missing, and particles cannot be joined without it: align anew.")
         return found
+
+    def _check(self) -> None:
+        """Raises ValueError, TypeError, AttributeError or OverflowError where a field is not of the kind, sign or
+        length that :func:`remember` gives it."""
+        rings, counts = self.box // 2 + 1, [self.particles, self.usable, self.batches, *self.half_counts]
+        levels = {} if self.ctf == "none" else self.levels
+        power = [[], []] if self.power is None else self.power
+        numbers = [self.background, self.score_median, self.pixel_size, self.mask_radius, self.noise_level]
+        lists = [self.noise, self.score_weight, *levels.values(), *power]
+        fits = [
+            all(type(count) is int and count > 0 for count in (self.box, *counts)),
+            self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
+            self.view is None or (type(self.view) is int and self.view >= 0),
+            all(math.isfinite(value) for value in numbers) and min(numbers[2:]) > 0,
+            0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box and 0 <= self.score_mad < math.inf,
+            isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
+            all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
+            self.ctf in WORDS and bool(levels) == (self.ctf != "none") == (self.power is not None),
+            all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
+            [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
+            [len(values) for values in power] == ([0, 0] if self.power is None else [self.box] * 2),
+            all(len(values) == int(box) // 2 + 1 and max(values) > 0 for box, values in levels.items()),
+        ]
+        if not all(fits):
+            raise ValueError
 
     def write(self, path: str) -> None:
         """As JSON."""

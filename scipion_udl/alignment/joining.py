@@ -271,6 +271,11 @@ class Joiner:
 
     def _judge(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
         weight = torch.tensor(self.base.score_weight, device=self.band.device)
+        if len(weight) != self.band.k_max + 1:
+            raise UdlError(
+                f"{FILE} of the run weights {len(weight)} Fourier rings where {self.band.k_max + 1} are compared: it "
+                "is damaged, or of another version; align anew."
+            )
         difference = confirmed * half_turn_difference(self.band, self.refiner.maps, half)
         return Reference(self.band, half, weight, difference=difference)
 

@@ -30,7 +30,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
-from scipion_udl.models.checkpoint import ModelCard, load_model
+from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
 
 CHUNK = 32  # pairs at a time
@@ -147,9 +147,10 @@ class PairAligner:
     def _turns(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
         particles = PreparedParticles(source, self.device, chunk)
         look = self.card.inputs()
-        return particles.all(
+        turns = particles.all(
             np.arange(len(source)), "spectra", lambda part, values: self.network.turns(look.of(values, particles.box))
         )
+        return check_answers(turns)
 
 
 def _two_ways(single: tuple[torch.Tensor, torch.Tensor], part: slice, device: torch.device) -> torch.Tensor:

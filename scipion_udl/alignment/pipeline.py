@@ -155,7 +155,7 @@ def _aligned(
     for number in range(ROUNDS + 1):
         aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
         first = None if start is None else mirrored_first(start)
-        alignment = aligner.run(reference, first) if len(particles.usable) > 1 else _as_it_is(run)
+        alignment = aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
         if particles.mirrored is not None:
             alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
         averages = averages_of(run, alignment)
@@ -211,7 +211,7 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
     share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
     if share > MANY:
         run.warn(sentence)
-    else:
+    elif sentence not in run.notes:  # with less memory, all is done again
         run.say(sentence)
         run.notes.append(sentence)
 
@@ -315,8 +315,10 @@ def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
 
 
 def _as_it_is(run: Run) -> Alignment:
-    """A single particle has nothing to be aligned to; constant images neither."""
-    if len(run.particles.usable):
+    """A single particle has nothing to be aligned to, copies of one are aligned; constant images have no pose."""
+    if len(run.particles.usable) > 1:
+        run.warn("All particles are copies of one image, which lie alike as they are: they are left so.")
+    elif len(run.particles.usable):
         run.warn("One particle has nothing to be aligned to: it is left as it is.")
     else:
         run.warn("All its images are constant: they are left as they are.")

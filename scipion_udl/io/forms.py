@@ -18,6 +18,7 @@ RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"
 IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image"}
 SCORE_LABEL = {RELION30: "rlnParticleFigureOfMerit", RELION31: "rlnParticleFigureOfMerit", XMIPP: "maxCC"}
 CLASS_LABEL = {RELION30: "rlnClassNumber", RELION31: "rlnClassNumber", XMIPP: "ref"}
+LARGEST_CLASS = 2**53  # beyond it not every whole number is one of float64
 AMBIGUOUS_LABEL = "udlAmbiguous"
 OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
@@ -152,7 +153,8 @@ def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
 
 
 def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
-    """The class number of each row, int64 (N,). Raises UdlError where the table has none, or one that is not whole."""
+    """The class number of each row, int64 (N,). Raises UdlError where the table has none, one that is not whole, or one
+    beyond LARGEST_CLASS."""
     label = CLASS_LABEL[form]
     if label not in table:
         raise UdlError(
@@ -163,6 +165,12 @@ def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
     broken = np.flatnonzero(values != np.round(values))
     if len(broken):
         raise UdlError(f"{path}: row {broken[0] + 1} has the class {values[broken[0]]:g}, which is no whole number.")
+    large = np.flatnonzero(np.abs(values) > LARGEST_CLASS)
+    if len(large):
+        raise UdlError(
+            f"{path}: row {large[0] + 1} has the class {table.texts(label)[large[0]]}, too large to be told from its "
+            "neighbours: number the classes from 1."
+        )
     return values.astype(np.int64)
 
 

@@ -7,6 +7,7 @@ were (box, pixel size, contrast) and how training went.
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,7 @@ NETWORKS = {
     "resnet": PairNetwork,
     "matching": MatchingNetwork,
 }
+_NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
@@ -114,7 +116,7 @@ def read_card(path: str) -> ModelCard:
                 f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
             )
         return ModelCard(**fields)
-    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError, *_NO_CARD) as error:
         raise UdlError(
             f"{path} is not a model of scipion-udl, or it is damaged ({type(error).__name__}): give the "
             "model.safetensors of a training run."
@@ -125,6 +127,7 @@ def _check_card(path: str, card: ModelCard) -> None:
     """Raises UdlError where the fields of a card, whose network could be made, do not go together."""
     try:
         inputs, fits = card.inputs(), card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
+        fits = fits and math.isfinite(card.box * card.pixel_size)
         if isinstance(inputs, SpectrumImageSettings):
             fits = fits and inputs.size == card.config["size"] <= inputs.box and inputs.scaling in SCALINGS
             fits = fits and 0 < inputs.r_max <= inputs.size / 2
@@ -169,3 +172,11 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
         raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")
     _check_card(path, card)
     return network.to(device).eval(), card
+
+
+def check_answers(answers: torch.Tensor) -> torch.Tensor:
+    """The answers of a network as they are. Raises UdlError where one is no finite number: weights that are finite can
+    still come to more than float32 holds."""
+    if not bool(torch.isfinite(answers).all()):
+        raise UdlError("What the model's network answers are no numbers: its weights are damaged; train a model anew.")
+    return answers

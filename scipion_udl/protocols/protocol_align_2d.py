@@ -34,11 +34,6 @@ STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
 SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
-def _particles(count: int) -> str:
-    """So many particles, in words."""
-    return "1 particle" if count == 1 else f"{count} particles"
-
-
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
 
@@ -218,10 +213,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()
+        if particles is None:
+            return []
         count, info = count_items(particles), info_of(particles)
         trains = self._trains()
         warnings = []
@@ -235,6 +234,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 "The particles carry projection directions. The output carries the new 2D alignment in their place; "
                 "those of the input stay in the input set."
             )
+        warnings += self._referenceWarnings(info.getSamplingRate())
         if not self.usesGpu():
             warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
@@ -285,15 +285,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines = []
         disabled = self.readInput().get("disabled")
         if disabled:
-            lines.append(f"{disabled} disabled particles of the input were left out; they are in none of the outputs.")
+            lines.append(f"Disabled in the input, and so in none of the outputs: {disabled}.")
         if aligned.get("ambiguous"):
-            lines.append(f"{_particles(aligned['ambiguous'])} may be the wrong way round (_udlAmbiguous).")
+            lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {aligned['ambiguous']}.")
         if aligned.get("outliers"):
-            lines.append(f"{_particles(aligned['outliers'])} with a score far below the others (_udlOutlier).")
+            lines.append(f"Particles that score far below the others (_udlOutlier): {aligned['outliers']}.")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
-            are = "particle is" if discarded.getSize() == 1 else "particles are"
-            lines.append(f"*{discarded.getSize()}* {are} in outputParticlesDiscarded; averages are of all.")
+            lines.append(f"Left out, in outputParticlesDiscarded: *{discarded.getSize()}*; averages are of all.")
         return lines
 
     def _methods(self) -> list[str]:

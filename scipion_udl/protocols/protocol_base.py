@@ -350,6 +350,18 @@ class ProtUdlBase(EMProtocol):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
+    def validate(self) -> list[str]:
+        """As Scipion's; an input that is missing is told alone, since nothing else can be checked without it."""
+        errors = super().validate()
+        return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
+
+    def _validateImage(self, image: Particle, label: str) -> list[str]:
+        """A sentence where an image has not the size of the particles, or cannot be read."""
+        size, box = image.getXDim(), info_of(self.inputParticles.get()).getXDim()
+        if not size:  # what Scipion says of a file that is not there
+            return [f"The image of *{label}*, {image.getFileName()}, cannot be read: choose another."]
+        return [] if size == box else [f"*{label}* has {size} px and the particles {box}: scale or crop it."]
+
     def _validateLength(self, name: str, label: str) -> list[str]:
         """A sentence where a length in pixels does not fit into the box of the particles."""
         box, value = info_of(self.inputParticles.get()).getXDim(), getattr(self, name).get()
@@ -357,8 +369,10 @@ class ProtUdlBase(EMProtocol):
             return []
         return [f"*{label}* is {value} px, more than half of the box of {box} px: give less."]
 
-    def _validateModel(self, model: UdlModel, label: str) -> list[str]:
-        """Sentences where a model cannot be used on the particles."""
+    def _validateModel(self, model: UdlModel | None, label: str) -> list[str]:
+        """Sentences where a model cannot be used on the particles; none where there is no model, which Scipion says."""
+        if model is None:
+            return []
         if not os.path.exists(model.getFileName()):
             return [f"The file of *{label}*, {model.getFileName()}, is not there any more."]
         if model.isForPairs():

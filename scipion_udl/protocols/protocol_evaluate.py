@@ -165,15 +165,14 @@ class ProtUdlEvaluate(ProtUdlBase):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
-        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         particles, reference = self.inputParticles.get(), self.inputReference.get()
+        if particles is None:  # Scipion says so itself
+            return []
+        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         if not particles.hasAlignment2D():
             errors.append("The particles have no 2D alignment: choose the output of an alignment.")
-        if reference is not None and reference.getXDim() != particles.getXDim():
-            errors.append(
-                f"*Reference image* has {reference.getXDim()} px and the particles {particles.getXDim()}: scale or "
-                "crop it."
-            )
+        if reference is not None:
+            errors += self._validateImage(reference, "Reference image")
         return errors + self._validateTruth()
 
     def _warnings(self) -> list[str]:

@@ -24,6 +24,7 @@ from scipion_udl.tests.alignment.engine_helpers import (
     CPU,
     PIXEL_SIZE,
     errors_to_truth,
+    named_poses,
     prepared,
     run,
     simulate,
@@ -103,6 +104,15 @@ def test_copies_of_noise_are_no_signal(tmp_path):
     facts = align(tmp_path, np.repeat(noise(200, 48, seed=3), 2, axis=0))
     assert facts["resolution"] is None
     assert any("200 of 400 images are in the set more than once" in warning for warning in facts["warnings"])
+
+
+@pytest.mark.parametrize("options", [(), ("--mirror",)])
+def test_copies_of_one_image_lie_alike_as_they_are(tmp_path, options):
+    """They would all come into one half, with nothing in the other."""
+    facts = align(tmp_path, np.repeat(noise(1, 32, seed=3), 12, axis=0), *options)
+    assert any("copies of one image" in warning for warning in facts["warnings"])
+    assert set(named_poses(tmp_path / "out" / "aligned.star").values()) == {(0.0, 0.0, 0.0)}
+    assert (facts["resolution"], facts["outliers"]) == (None, 0)
 
 
 def test_copies_stay_in_one_half():

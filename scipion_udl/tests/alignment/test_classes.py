@@ -322,12 +322,14 @@ def test_a_stack_has_no_classes(classes, tmp_path, capsys):
     assert "which has no classes" in capsys.readouterr().err
 
 
-def test_a_class_is_a_whole_number(classes, tmp_path, capsys):
+@pytest.mark.parametrize(("text", "sentence"), [("1.5", "no whole number"), ("1e30", "too large to be told from")])
+def test_a_class_is_a_whole_number(classes, tmp_path, capsys, text, sentence):
     optics, table = read_tables(str(classes.table))
-    table.set("rlnClassNumber", ["1.5"] * len(table))
+    table.set("rlnClassNumber", [text] * len(table))
     write_tables(str(tmp_path / "broken.star"), [optics, table])
     assert run("train", tmp_path / "broken.star", "-o", tmp_path / "out", "--by-class") == 1
-    assert "row 1 has the class 1.5" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"row 1 has the class {text}" in said and sentence in said
 
 
 @pytest.mark.parametrize(

@@ -232,8 +232,26 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
     (broken / "half2.mrcs").unlink()
     assert "half2.mrcs is missing" in complaint(capsys, *options)
     facts = json.loads((broken / "joining.json").read_text())
-    (broken / "joining.json").write_text(json.dumps({"box": facts["box"]}))
-    assert "is damaged, or of another version" in complaint(capsys, *options)
+    shutil.copy(aligned / "half2.mrcs", broken)
+    shutil.copy(aligned / "model.safetensors", broken)
+    changes = (
+        {"max_shift": 1e9},
+        {"mask_radius": float("nan")},
+        {"noise": facts["noise"][:3]},
+        {"half_counts": [0, 0]},
+        {"half_counts": [-20, 21]},
+        {"power": None},
+        {"levels": {}},
+        {"finest": 0},
+        {"score_weight": facts["score_weight"][:-1]},
+        {"particles": "many"},
+        {"model": 5},
+    )
+    texts = [json.dumps(facts | change) for change in changes]
+    for text in (*texts, json.dumps({"box": facts["box"]}), "[" * 100000, ""):
+        (broken / "joining.json").write_text(text)
+        assert "is damaged, or of another version" in complaint(capsys, *options), text[:200]
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_pixel_size_of_the_run_is_asked_for(aligned, later, tmp_path, capsys):

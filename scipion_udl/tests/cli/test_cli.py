@@ -122,6 +122,7 @@ def test_wrong_values_end_in_one_sentence_and_leave_nothing(tmp_path, monkeypatc
         (["evaluate", "a.star", "-o", "x", "--symmetry", "0"], "--symmetry: '0' must be 1 or more"),
         (["train", "a.star", "-o", "x", "--widths", f"4,{10**24}"], f"'{10**24}' must be at most 1000000000"),
         (["simulate", "x", "--count", str(10**12)], "must be at most 1000000000"),
+        (["align", "p.star", "-o", "x", "--model", ""], "one of the arguments is empty"),
         (["dance"], "invalid choice: 'dance'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 from dataclasses import asdict
 
@@ -15,7 +16,16 @@ from safetensors.torch import save_file
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.models.checkpoint import CARD_FORMAT, NETWORKS, ModelCard, load_model, read_card, save_model
+from scipion_udl.models.checkpoint import (
+    CARD_FORMAT,
+    NETWORKS,
+    ModelCard,
+    check_answers,
+    load_model,
+    read_card,
+    save_model,
+)
+from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.tests.alignment.engine_helpers import CPU, turned_spectra
 
 SIZE = 16
@@ -132,7 +142,10 @@ def test_weights_of_another_program_are_refused(tmp_path):
     assert "not a model of scipion-udl" in one_sentence(load_model, path, CPU)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}'])
+_NO_CARDS = ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}', '{"format": Infinity}']
+
+
+@pytest.mark.parametrize("text", [*_NO_CARDS, pytest.param("[" * 100000, id="deep")])
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, text):
     path = str(tmp_path / "model.safetensors")
     save_file({"weight": torch.zeros(3)}, path, metadata={"udl": text})
@@ -208,6 +221,7 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
         {"spectra": {"box": 10**6, "size": SIZE, "r_max": 7}},
         {"spectra": {"box": 64, "size": SIZE, "r_max": 7, "mask": 1e9}},
         {"box": 0},
+        {"box": math.inf},
         {"box": "64"},
         {"pixel_size": -1.0},
         {"method": "guess"},
@@ -228,3 +242,12 @@ def test_weights_that_are_no_numbers_are_refused(path, network):
     save_model(path, network[1], card_of(*network))
     with pytest.raises(UdlError, match="not all finite"):
         load_model(path, CPU)
+
+
+def test_answers_beyond_all_numbers_are_refused():
+    network = PolarNetwork(radii=4, angles=32)
+    for weight in network.parameters():
+        torch.nn.init.constant_(weight, 3e38)
+    with pytest.raises(UdlError, match="train a model anew"):
+        check_answers(network.turns(torch.ones(2, 4, 32)))
+    assert check_answers(torch.zeros(3)).shape == (3,)
