@@ -26,6 +26,7 @@ from scipion_udl.protocols import (
     ProtUdlAlign2DStreaming,
     ProtUdlEvaluate,
     ProtUdlImportModel,
+    ProtUdlSimulate,
     ProtUdlTrain,
 )
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
@@ -260,6 +261,14 @@ class TestUdlAlign2DForm(ProjectTest):
             run.inputParticles.set(classes)
             self.assertEqual(run.validate(), ["*Input particles* has no particles: choose another set."])
             self.assertEqual(images_to_show(classes), [])
+
+    def test_a_number_that_was_deleted_is_told_in_one_sentence(self) -> None:
+        labels = {"maxShift": "Largest shift (px)", "finest": "Working resolution (Å)", "seed": "Random seed"}
+        for name, label in labels.items():
+            run = self.newRun(ProtUdlAlign2D)
+            getattr(run, name).set(None)
+            self.assertEqual(run.validate(), [f"*{label}* is empty: give a number."])
+        self.assertEqual(self.newProtocol(ProtUdlSimulate).validate(), [])  # which may have no pixel size
 
     def test_a_reference_that_does_not_fit_is_told(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
