@@ -296,6 +296,18 @@ class TestUdlAlign2DForm(ProjectTest):
         run.setStatus(STATUS_ABORTED)
         self.assertIn("It stopped at: *halves, round 1*", run.summary()[0])
 
+    def test_averages_of_an_earlier_input_are_not_taken_for_those_of_this_one(self) -> None:
+        """A run on classes that goes on with particles has no class gallery any more."""
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        for name in ("average.mrcs", "averages.mrcs"):
+            self.extraFile(run, name).write_text("old")
+        with mock.patch.object(run, "_runEngine"):
+            run.alignStep("")
+        self.assertTrue(self.extraFile(run, "average.mrcs").exists())
+        self.assertFalse(self.extraFile(run, "averages.mrcs").exists())
+
     def test_a_long_run_is_warned_of(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
         self.assertEqual(run.warnings(), [])
