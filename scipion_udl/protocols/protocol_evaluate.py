@@ -175,6 +175,15 @@ class ProtUdlEvaluate(ProtUdlBase):
             errors += self._validateImage(reference, "Reference image")
         return errors + self._validateTruth()
 
+    def _warnings(self) -> list[str]:
+        classes = [number for number in self.inputParticles.get().getUniqueValues("_classId") if number is not None]
+        if len(classes) < 2:
+            return []
+        return [
+            f"The particles are of {len(classes)} classes, each with a frame of its own: averages of all of them "
+            "together mix the classes, and so do errors against true poses. Evaluate one class at a time (a subset)."
+        ]
+
     def _validateTruth(self) -> list[str]:
         if self.truthFrom.get() == TRUTH_FILE and not os.path.isfile(self._truthPath()):
             return [f"*File with the true poses*: {self._truthPath() or 'nothing'} is not there: give a truth.star."]
