@@ -16,7 +16,7 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.circle import CircleFit, CircleSolver
 from scipion_udl.alignment.fourier import Band, ShiftMaps, transform
 from scipion_udl.alignment.geometry import wrap
-from scipion_udl.alignment.initial import BranchSolver, Start
+from scipion_udl.alignment.initial import BranchSolver, Start, first_of_best
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 
@@ -93,7 +93,7 @@ class FirstAverage:
                 solver.run(band.masked(solver.particles[n] * low, self.prepared.mask), TRIAL)
                 for n in range(min(SINGLES, len(subset)))
             ]
-            best = max(fits, key=lambda fit: fit.likelihood)
+            best = first_of_best(fits)
             begin = best.average * band.spread(best.weight)
         return self._after_circle(subset, self._weighed(solver, begin, CIRCLE_ROUNDS))
 

@@ -15,8 +15,9 @@ of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +27,7 @@ from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_
 
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
+Fit = TypeVar("Fit")  # a Start, or whatever has a likelihood
 STEP = 64  # particles at a time: bounds the memory of the shift maps
 
 
@@ -62,6 +64,18 @@ def expectation(
         logs = torch.cat([logs, 2 * maps.correlate(particles.conj(), reference)[:, None] + maps.prior], 1)
     flat = logs.flatten(1)
     return torch.logsumexp(flat, 1), torch.softmax(flat, 1).view(logs.shape)
+
+
+def slight(likelihood: float) -> float:
+    """A difference of likelihoods a particle that means nothing."""
+    return 1e-3 * max(1.0, 0.01 * abs(likelihood))
+
+
+def first_of_best(starts: Sequence[Fit]) -> Fit:
+    """The first of the starts that fit best. Clear particles come to one average from any start, now and then turned by
+    180 degrees: rounding, which changes with the size of a chunk, must not choose among them."""
+    best = max(start.likelihood for start in starts)
+    return next(start for start in starts if start.likelihood >= best - slight(best))
 
 
 class BranchSolver:
@@ -108,7 +122,7 @@ class BranchSolver:
             else:
                 references = [r * self.band.spread(weight) for r in references]
             history.append(likelihood)
-            if len(history) > 3 and abs(history[-1] - history[-2]) < 1e-3 * max(1.0, 0.01 * abs(likelihood)):
+            if len(history) > 3 and abs(history[-1] - history[-2]) < slight(likelihood):
                 break
         return Start(self._finish(whole, symmetric), weight, history[-1], turned, name, history)
 
@@ -168,7 +182,8 @@ class BranchSolver:
             aligned[start : start + STEP] = band.masked(part * self.maps.blur(posterior[:, 0]), self.mask)
         odd = (aligned.imag * band.weight.sqrt()).flatten(1)
         vector = torch.linalg.eigh(odd @ odd.T).eigenvectors[:, -1]
-        sign = torch.where(vector >= 0, 1.0, -1.0)
+        # Both signs of all are right, and rounding would choose: the frame must not hang on the size of a chunk.
+        sign = torch.where(vector * vector.sum() >= 0, 1.0, -1.0)
         for _ in range(10):
             sign = torch.where(odd @ (sign @ odd) >= 0, 1.0, -1.0)
         both = torch.complex(aligned.real, aligned.imag * sign[:, None, None])
@@ -224,7 +239,7 @@ class BranchSolver:
         starts = [few.run(few.spectral_start(few.symmetric_start()), TRIAL, "spectral signs")]
         for number in range(min(singles, len(few.particles))):
             starts.append(few.run(few.single_start(number), TRIAL, f"particle {number + 1}"))
-        best = max(starts, key=lambda start: start.likelihood)
+        best = first_of_best(starts)
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
             log(f"First average from {len(starts)} starts (log likelihood a particle: {told})")
@@ -240,7 +255,7 @@ class BranchSolver:
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
             log(f"The same with shifts in quarters of a pixel ({told})")
-        best = max(starts, key=lambda start: start.likelihood)
+        best = first_of_best(starts)
         local = fine.run(best.average * self.band.spread(best.weight), rounds, best.name, local=True)
         if log:
             log(f"Weighing the half-turn difference place by place: {local.likelihood:.2f}")

@@ -105,6 +105,8 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
         self._convertReference()
+        # An earlier attempt may have had classes as input, or none: what it left of them would be shown as of this one.
+        pwutils.cleanPath(*(self._getExtraPath(name) for name in {AVERAGE, AVERAGES} - {self._averageName()}))
         # To continue is to take up the model that was trained here, with its history for the report.
         self._runEngine("align", f"{options}{self._modelOption()} --continue")
         return [self._resultTable(), self._getExtraPath(self._averageName())]

@@ -241,7 +241,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
             number += 1
         there = self._idsOfOutput()
         for batch in self._batches:
-            if there.issuperset(batch.ids):
+            if not there.isdisjoint(batch.ids):  # all were added at once, but those that had been disabled meanwhile
                 self._done = batch.number
             else:
                 self._insertBatch(batch)  # the last one: the next is cut when it is done

@@ -90,6 +90,16 @@ def _warnings_of(summary: dict) -> list[str]:
     return [text for text in summary.get("warnings") or [] if "left out of the new tables" not in text]
 
 
+def _is_number(param: params.Param) -> bool:
+    """Whether a question of a form asks for a number that it must have."""
+    if not isinstance(param, (params.IntParam, params.FloatParam)):
+        return False
+    try:
+        return bool(param.validate(None))
+    except TypeError:  # of Scipion's validators some compare it as it is
+        return True
+
+
 class ProtUdlBase(EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
@@ -166,7 +176,7 @@ class ProtUdlBase(EMProtocol):
             params.IntParam,
             default=1,
             expertLevel=LEVEL_ADVANCED,
-            validators=[params.GE(0, "must be 0 or more")],
+            validators=[params.Range(0, 2**32 - 1, f"must be from 0 to {2**32 - 1}")],
             label="Random seed",
             help="The same seed on the same machine with the same number of threads gives the same result. Another one "
             "tells how much the result depends on chance.",
@@ -351,8 +361,13 @@ class ProtUdlBase(EMProtocol):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def validate(self) -> list[str]:
-        """As Scipion's; an input that is missing is told alone, since nothing else can be checked without it."""
-        errors = super().validate()
+        """As Scipion's; what is missing is told alone, since nothing else can be checked without it."""
+        empty = [
+            f"*{param.label.get()}* is empty: give a number."
+            for name, param in self.getDefinition().iterParams()
+            if _is_number(param) and getattr(self, name).get() is None
+        ]
+        errors = empty or super().validate()
         return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
 
     def _validateImage(self, image: Particle, label: str) -> list[str]:

@@ -26,6 +26,7 @@ from scipion_udl.protocols import (
     ProtUdlAlign2DStreaming,
     ProtUdlEvaluate,
     ProtUdlImportModel,
+    ProtUdlSimulate,
     ProtUdlTrain,
 )
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
@@ -261,6 +262,14 @@ class TestUdlAlign2DForm(ProjectTest):
             self.assertEqual(run.validate(), ["*Input particles* has no particles: choose another set."])
             self.assertEqual(images_to_show(classes), [])
 
+    def test_a_number_that_was_deleted_is_told_in_one_sentence(self) -> None:
+        labels = {"maxShift": "Largest shift (px)", "finest": "Working resolution (Å)", "seed": "Random seed"}
+        for name, label in labels.items():
+            run = self.newRun(ProtUdlAlign2D)
+            getattr(run, name).set(None)
+            self.assertEqual(run.validate(), [f"*{label}* is empty: give a number."])
+        self.assertEqual(self.newProtocol(ProtUdlSimulate).validate(), [])  # which may have no pixel size
+
     def test_a_reference_that_does_not_fit_is_told(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
         run.inputReference.set(Particle(location=(1, "gone.mrc")))
@@ -286,6 +295,18 @@ class TestUdlAlign2DForm(ProjectTest):
         self.assertEqual(training, "Training: epoch 12 of at most 60, held-out loss 0.1235, true error 2.50°.")
         run.setStatus(STATUS_ABORTED)
         self.assertIn("It stopped at: *halves, round 1*", run.summary()[0])
+
+    def test_averages_of_an_earlier_input_are_not_taken_for_those_of_this_one(self) -> None:
+        """A run on classes that goes on with particles has no class gallery any more."""
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        for name in ("average.mrcs", "averages.mrcs"):
+            self.extraFile(run, name).write_text("old")
+        with mock.patch.object(run, "_runEngine"):
+            run.alignStep("")
+        self.assertTrue(self.extraFile(run, "average.mrcs").exists())
+        self.assertFalse(self.extraFile(run, "averages.mrcs").exists())
 
     def test_a_long_run_is_warned_of(self) -> None:
         run = self.newRun(ProtUdlAlign2D)

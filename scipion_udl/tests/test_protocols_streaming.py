@@ -182,12 +182,13 @@ class TestUdlStreaming(ProjectTest):
         run.makePathsAndClean()
         small = "64 particles are too few to train on: they are aligned in real space alone, and no resolution is"
         for number, found in ((1, {"warnings": [f"{small} claimed."]}), (2, {"resolution": 8.0})):
-            batch = Batch(number, run._getExtraPath(f"batch_{number:04d}"), [number], [])
+            batch = Batch(number, run._getExtraPath(f"batch_{number:04d}"), [number, 10 + number], [])
             batch.write()
             Path(batch.path("summary.json")).write_text(json.dumps({"particles": 64, **found}))
         run._wasAsked("align", run._firstOptions(), ([1],))
-        with mock.patch.object(run, "_idsOfOutput", return_value={1, 2}):
+        with mock.patch.object(run, "_idsOfOutput", return_value={1, 2, 12}):  # 11 was disabled late
             run._takeUp()
+            self.assertEqual(run._done, 2)
             self.assertEqual(run._readJson("stream.json"), {})
             run.maxShift.set(7)
             run._takeUp()
