@@ -61,6 +61,8 @@ def run_job(args: argparse.Namespace) -> int:
 def _command(args: argparse.Namespace, job: Path) -> list[str]:
     """The command line of `align`: begun anew, or gone on with where an earlier run of the job was stopped."""
     folder, more = job / FOLDER, list(args.passed)
+    if any(word.startswith("-o") or (len(word) > 2 and "--output".startswith(word.split("=")[0])) for word in more):
+        raise UdlError(f"The results lie in {folder}, in the job's folder that --o names: leave -o and --output out.")
     if folder.is_dir() and "--overwrite" not in more and "--continue" not in more:
         more.append("--overwrite" if (folder / "summary.json").exists() else "--continue")
     if "--mirror" in more and "--write-stack" not in more:

@@ -168,6 +168,10 @@ def test_a_job_that_fails_says_so_in_one_sentence(small, capfd):
     assert cli.main(["relion", *arguments, "Extract/job001/particles.star", *OPTIONS, "--magic", "3"]) == 2
     assert "unrecognized arguments: --magic 3" in capfd.readouterr().err
     assert (job / FAILURE).exists()
+    for words in (["-o", "elsewhere"], ["--output=elsewhere"]):
+        assert cli.main(["relion", *arguments, "Extract/job001/particles.star", *OPTIONS, *words]) == 1
+        assert "leave -o and --output out" in capfd.readouterr().err
+        assert (job / FAILURE).exists() and not (small / "elsewhere").exists()
 
 
 def test_optics_groups_of_different_pixel_size_are_refused(small, capfd):
