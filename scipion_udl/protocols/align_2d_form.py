@@ -259,7 +259,8 @@ class Align2DForm(ProtUdlBase):
     def _validateForm(self) -> list[str]:
         """Sentences where the answers do not fit the particles or each other."""
         particles = self.inputParticles.get()
-        if not count_items(particles):
+        # The size of a set is known without its file, which another program may hold: nobody waits for it here.
+        if not (count_items(particles) if are_classes(particles) else particles.getSize()):
             return ["*Input particles* has no particles: choose another set."]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
         errors += self._validateReference()
