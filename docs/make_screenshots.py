@@ -26,7 +26,8 @@ import demo  # noqa: E402
 IMAGES = HERE / "images"
 SCREEN = "1500x1100x24"
 LARGEST = 150_000  # bytes of a picture
-LONGEST = 240  # seconds of a picture, or of the runs before all of them
+LONGEST = 240  # seconds of a picture
+LONGEST_RUNS = 1800  # seconds of the runs before all of them
 SECONDS = 1.2  # that windows get to draw themselves
 COLOURS = 128  # of a picture
 VIEWS = ("hook", "anchor", "hammer")  # phantoms that stand for 2D classes
@@ -58,7 +59,8 @@ def environment() -> dict[str, str]:
 def on_screen(*words: str) -> str:
     """Run this script with ``words`` on a virtual screen of its own; what it prints."""
     command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN}", sys.executable, __file__, "--inside", *words]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=2 * LONGEST, check=False)
+    limit = 2 * (LONGEST_RUNS if words[0] == "prepare" else LONGEST)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode:
         print(f"{' '.join(words)}: failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}", flush=True)
     return done.stdout
@@ -100,7 +102,7 @@ def write_page() -> None:
 def inside(kind: str, *words: str) -> None:
     """Do one thing on this screen, and end the process: closing Scipion's windows would hang."""
     code = 0
-    faulthandler.dump_traceback_later(LONGEST, exit=True)
+    faulthandler.dump_traceback_later(LONGEST_RUNS if kind == "prepare" else LONGEST, exit=True)
     try:
         subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         {

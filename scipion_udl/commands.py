@@ -141,7 +141,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--mask-radius",
         type=take.positive,
         metavar="PX",
-        help="radius of the particle in pixels of the input (default: automatic)",
+        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
     )
     group.add_argument(
         "--finest",
@@ -532,7 +532,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "--mask-radius",
         type=take.positive,
         metavar="PX",
-        help="radius of the particle in pixels, for contrast and background (default: automatic)",
+        help="radius of the particle in pixels, for contrast and background (default: 0.47 of the box)",
     )
     parser.add_argument(
         "--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)"

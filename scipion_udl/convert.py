@@ -51,6 +51,7 @@ _MICROSCOPE = {
 _IMAGE = ("_index", "_filename")
 _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
+_NOT_RIGID = 1e-3  # by how much a matrix may differ from a rotation
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
 
@@ -75,7 +76,7 @@ def poses_in(items: Iterable[Particle]) -> Poses:
     return _poses_of_matrices([item.getTransform().getMatrix() for item in items])
 
 
-def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
+def _poses_of_matrices(matrices_of_items: list[np.ndarray] | np.ndarray) -> Poses:
     whole = np.array(matrices_of_items).reshape(-1, 4, 4)
     matrices = np.tile(np.eye(3), (len(whole), 1, 1))
     matrices[:, :2, :2], matrices[:, :2, 2] = whole[:, :2, :2], whole[:, :2, 3]
@@ -86,26 +87,35 @@ def _poses_of_matrices(matrices_of_items: list[np.ndarray]) -> Poses:
 
 
 def write_particles(
-    particles: Particles, star: str, stack: str, start: bool = False, ids: Sequence[int] | None = None
+    particles: Particles,
+    star: str,
+    stack: str,
+    start: bool = False,
+    ids: Sequence[int] | None = None,
+    absolute: bool = False,
 ) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
-    Ids come along, and of classes their numbers. star: path to write; images are named by absolute path. stack: path
-    of an MRC stack, written only where the images are of a format that the engine does not read. start: write the
-    alignment that the items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is
-    enabled, a particle is in two classes, or one has no alignment to start from, or a mirrored one.
+    Ids come along, and of classes their numbers. star: path to write; images are named as in the set, so
+    that a project can be moved with its runs, or by absolute path where that is asked for. stack: path of an MRC stack,
+    written only where the images are of a format that the engine does not read. start: write the alignment that the
+    items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is enabled, a particle is
+    in two classes, or one has no alignment to start from, or a mirrored one.
     """
     columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table = {
-        "rlnImageName": _image_names(columns, stack),
+        "rlnImageName": _image_names(columns, stack, absolute),
         "rlnOpticsGroup": [str(groups.setdefault(group, len(groups) + 1)) for group in microscopes],
         ITEM_ID: [str(item_id) for item_id in columns[ID]],
     }
     if CLASS in columns:
         table[CLASS] = [str(number) for number in columns[CLASS]]
-    if None not in columns["_ctfModel._defocusU"]:
+    lacking = columns["_ctfModel._defocusU"].count(None)
+    if 0 < lacking < len(columns[ID]):
+        logger.warning("%d of %d particles have no CTF: all of them are aligned without", lacking, len(columns[ID]))
+    if not lacking:
         table.update({name: [f"{value or 0.0:.6f}" for value in columns[label]] for label, name in _CTF.items()})
     info = info_of(particles)
     if start:
@@ -143,8 +153,8 @@ def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
             )
 
 
-def _image_names(columns: dict[str, list], stack: str) -> list[str]:
-    """The images as N@FILE, by absolute path; those of other formats are converted into ``stack``."""
+def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[str]:
+    """The images as N@FILE; those of other formats are converted into ``stack``."""
     index, files = columns["_index"], columns["_filename"]
     if not all(map(_is_mrc, set(files))):
         logger.info("The images are no MRC files: they are converted to %s", stack)
@@ -152,7 +162,7 @@ def _image_names(columns: dict[str, list], stack: str) -> list[str]:
         for k, location in enumerate(zip(index, files)):
             handler.convert(location, (k + 1, stack))
         index, files = range(1, len(files) + 1), [stack] * len(files)
-    path_of = {name: os.path.abspath(plain_name(name)) for name in set(files)}
+    path_of = {name: os.path.abspath(plain_name(name)) if absolute else plain_name(name) for name in set(files)}
     return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
 
 
@@ -174,11 +184,23 @@ def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, lis
 
 
 def _poses_of_texts(columns: dict[str, list]) -> Poses:
-    """The poses of matrices as Scipion stores them. Raises UdlError where an item has none."""
+    """The poses of matrices as Scipion stores them. Raises UdlError where an item has none, or one that is no rotation
+    and shift within the plane: a direction of projection, say, in a set that is said to be aligned in 2D."""
     texts = columns[_MATRIX]
     if None in texts:
         raise UdlError(_no_alignment(columns[ID][texts.index(None)]))
-    return _poses_of_matrices(json.loads(f"[{','.join(texts)}]"))
+    matrices = np.array(json.loads(f"[{','.join(texts)}]"), np.float64).reshape(-1, 4, 4)
+    turn = matrices[:, :3, :3].copy()
+    turn[:, 2, 2] = np.abs(turn[:, 2, 2])  # a mirror image has either sign here
+    upright = np.abs(turn[:, 2] - (0, 0, 1)).max(-1)
+    rigid = np.abs(turn.transpose(0, 2, 1) @ turn - np.eye(3)).max((-1, -2))
+    wrong = np.flatnonzero(~(np.isfinite(matrices).all((-1, -2)) & (np.maximum(upright, rigid) < _NOT_RIGID)))
+    if len(wrong):
+        raise UdlError(
+            f"The alignment of {len(wrong)} particles is no rotation and shift within the plane (the first has id "
+            f"{columns[ID][wrong[0]]}): ignore it, or align the set anew"
+        )
+    return _poses_of_matrices(matrices)
 
 
 def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) -> int:
@@ -206,7 +228,7 @@ def export_particles(particles: Particles, folder: str, star: bool = True, xmd: 
     """
     paths = {name: os.path.join(folder, f"aligned.{name}") for name, asked in (("star", star), ("xmd", xmd)) if asked}
     plain = os.path.join(folder, "particles.star")
-    count = write_particles(particles, plain, os.path.join(folder, "particles.mrcs"))
+    count = write_particles(particles, plain, os.path.join(folder, "particles.mrcs"), absolute=True)
     columns = _read(particles, (_MATRIX, _SCORE, _AMBIGUOUS, _OUTLIER, *_PLACE))
     poses, warnings = _poses_of_texts(columns), []
     if star and xmd and poses.mirror.any():
@@ -305,9 +327,9 @@ def plain_name(name: str) -> str:
 
 
 def image_name(item: Particle) -> str:
-    """The image of an item as N@FILE, by absolute path."""
+    """The image of an item as N@FILE, the file as the item names it: relative to the project, so that this may move."""
     index, name = item.getLocation()
-    return f"{index or 1:06d}@{os.path.abspath(plain_name(name))}"
+    return f"{index or 1:06d}@{plain_name(name)}"
 
 
 def engine_image(item: Particle, converted: str) -> str:
@@ -315,7 +337,7 @@ def engine_image(item: Particle, converted: str) -> str:
 
     :func:`convert_image` writes that file.
     """
-    return image_name(item) if _is_mrc(item.getFileName()) else os.path.abspath(converted)
+    return image_name(item) if _is_mrc(item.getFileName()) else converted
 
 
 def convert_image(item: Particle, converted: str) -> None:

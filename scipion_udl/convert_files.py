@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Callable
@@ -46,13 +47,15 @@ def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, s
     """Put the stacks that a source names into ``folder``, as links or copies; real path -> path in there.
 
     All are named .mrcs, or Scipion takes them for volumes. Packed stacks are unpacked, and those of the other byte
-    order, whose headers Scipion does not read, are written anew as float32.
+    order, whose headers Scipion does not read, are written anew as float32. Letters that the image library of Scipion
+    cannot have in a name become underscores.
     """
     brought: dict[str, str] = {}
     for path in dict.fromkeys(path for path, _ in source.locations()):
         stem, ending = os.path.splitext(os.path.basename(path))
         opener = _PACKED.get(ending.lower())
         stem = os.path.splitext(stem)[0] if opener else stem
+        stem = re.sub("[%@:]", "_", stem)  # a format, and what stands before and behind a name
         target = os.path.join(folder, f"{stem}.mrcs")
         if target in brought.values():
             target = os.path.join(folder, f"{stem}_{len(brought) + 1}.mrcs")

@@ -16,7 +16,7 @@ from pyworkflow.gui.tree import ListTreeProvider
 from pyworkflow.gui.widgets import LabelSlider
 from pyworkflow.viewer import DESKTOP_TKINTER
 
-from scipion_udl.particle_input import Particles, are_classes, info_of
+from scipion_udl.particle_input import Particles, are_classes, info_of, parts
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
 
@@ -29,13 +29,15 @@ _BLOB = 60.0  # angstrom: the coarsest that is offered
 
 
 def images_to_show(particles: Particles) -> list[Particle]:
-    """The first particles of a set; the representatives of classes, or the first particles where they have none."""
+    """The first particles of a set; the representatives of classes, or their first particles where they have none."""
+    if not particles.getSize():
+        return []
     if not are_classes(particles):
         items = particles.iterItems(limit=_MOST)
     elif particles.hasRepresentatives():
         items = particles.iterRepresentatives()
     else:
-        items = particles.getFirstItem().iterItems(limit=_MOST)
+        items = (item for part in parts(particles) for item in part.items.iterItems(limit=_MOST))
     found = []
     for item, _ in zip(items, range(_MOST)):
         own = item.clone()
@@ -178,6 +180,10 @@ class UdlReferenceWizard(_Wizard):
         if not isinstance(references, (SetOfAverages, SetOfClasses2D)):
             dialog.showWarning("One image", "*Reference image* is no set of averages or classes.", form.root)
             return
-        chosen = ChoiceDialog(form.root, ListTreeProvider(images_to_show(references)))
+        images = images_to_show(references)
+        if not images:
+            dialog.showWarning("No images", "*Reference image* is an empty set: choose another.", form.root)
+            return
+        chosen = ChoiceDialog(form.root, ListTreeProvider(images))
         if chosen.resultYes():
             form.setVar("referenceItem", chosen.chosen.getObjId())

@@ -50,6 +50,12 @@ class _Evaluation:
         self.warnings: list[str] = []
         for sentence in self.source.warnings:
             self.warn(sentence)
+        classes = _classes(self.source)
+        if classes > 1:
+            self.warn(
+                f"{args.aligned} holds {classes} classes, each with a frame of its own: what is said of all of them "
+                "together mixes them. Evaluate one class at a time."
+            )
         self.radius = _radius(args.mask_radius, self.source.box)
         self.figures: dict[str, float] = {"particles": len(self.source)}
         self.rows: list[evaluation_figures.Row] = []
@@ -92,6 +98,13 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
         _against_itself(job, parts, weight)
         _write(job)
     return job.figures
+
+
+def _classes(source: ParticleSource) -> int:
+    """How many classes the table of the particles tells of; 1 where it tells of none."""
+    if source.table is None or forms.CLASS_LABEL.get(source.form) not in source.table:
+        return 1
+    return len(np.unique(source.classes()))
 
 
 def _aligned_poses(source: ParticleSource) -> Poses:

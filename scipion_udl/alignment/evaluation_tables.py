@@ -103,10 +103,10 @@ def consistency_table(result: dict[str, float], count: int, unit: str, reaches_e
 
 _MEANING = {
     "particles": ("", "particles compared"),
-    "right_way_round": ("", "share less than 90 degrees off"),
+    "right_way_round": ("", "share of the particles that are less than 90 degrees off"),
     "common_turn": ("deg", "turn common to all particles, taken out"),
-    "common_shift_x": ("px", "shift common to all particles, taken out"),
-    "common_shift_y": ("px", "shift common to all particles, taken out"),
+    "common_shift_x": ("px", "shift in x common to all particles, taken out"),
+    "common_shift_y": ("px", "shift in y common to all particles, taken out"),
     "pairs": ("", "pairs of a particle and the next one of the table"),
     "pair_bias": ("deg", "constant that the turns of all pairs are off by, taken out"),
     "pair_correntropy": ("", "mean correntropy of an aligned particle and the next one of the table"),
@@ -114,8 +114,8 @@ _MEANING = {
     "correntropy": ("", "correntropy of average and reference within a soft circle"),
     "resolution_frc_0.5": ("A", "where the FRC of average and reference falls to 0.5"),
     "turn": ("deg", "turn that brings the average onto the reference"),
-    "shift_x": ("px", "shift that brings the average onto the reference"),
-    "shift_y": ("px", "shift that brings the average onto the reference"),
+    "shift_x": ("px", "shift in x that brings the average onto the reference"),
+    "shift_y": ("px", "shift in y that brings the average onto the reference"),
     "correntropy_2": ("", "correntropy of the averages of 2 parts"),
     "correntropy_4": ("", "correntropy of the averages of 4 parts, mean over all pairs"),
     "half_frc_0.143": ("A", "where the FRC of the averages of 2 parts falls to 0.143; not a claim of resolution"),
@@ -125,13 +125,13 @@ _ROTATION = {
     "rotation_median": ("deg", "median absolute rotation error"),
     "rotation_p90": ("deg", "90th percentile of the absolute rotation error"),
     "rotation_signed": ("deg", "signed mean of the rotation errors below 90 degrees"),
-    "within_5": ("", "share within 5 degrees"),
+    "within_5": ("", "share of the particles that are within 5 degrees"),
 }
 _SHIFT = {
     "shift_rms": ("px", "RMS length of the shift error of those the right way round"),
     "shift_median": ("px", "median length of the shift error of those the right way round"),
-    "shift_rms_angstrom": ("A", "shift_rms in angstrom"),
-    "shift_median_angstrom": ("A", "shift_median in angstrom"),
+    "shift_rms_angstrom": ("A", "RMS length of the shift error of those the right way round"),
+    "shift_median_angstrom": ("A", "median length of the shift error of those the right way round"),
 }
 
 

@@ -313,6 +313,7 @@ def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: 
         f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
         f"are of all {counts['particles']}."
     )
+    run.say(run.notes[-1])
     facts = {
         "joined_to": args.join,
         "pooled_with": args.pool,

@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from scipion_udl.errors import Ended
+
 GRACE = 15.0  # seconds that processes get to end by themselves when one has failed
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
@@ -51,6 +53,8 @@ def start_ranks(arguments: Sequence[str], count: int) -> int:
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return _wait(processes)
+    except Ended:
+        raise
     except KeyboardInterrupt:  # a terminal has told the others as well
         _until(processes, GRACE)
         return 130
@@ -109,7 +113,7 @@ def _end_all(processes: list[subprocess.Popen]) -> None:
 
 
 def _terminated(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+    raise Ended
 
 
 def _end_with_parent() -> None:

@@ -165,8 +165,9 @@ def _aligned(
         if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
             break
         particles.mirrored = flags
-    if particles.mirrored is not None:
+    if run.args.mirror and len(particles.usable):
         run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
+        run.say(run.notes[-1])
     if aligner.inverted:
         run.warn(inverted_warning(run.args.reference))
     return alignment, averages
@@ -210,7 +211,7 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
     share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
     if share > MANY:
         run.warn(sentence)
-    else:
+    elif sentence not in run.notes:  # with less memory, all is done again
         run.say(sentence)
         run.notes.append(sentence)
 

@@ -207,13 +207,16 @@ def _warnings(data: ReportData) -> str:
 
 
 def _tiles(data: ReportData) -> str:
-    """The five or six numbers one looks for first."""
+    """The six or seven numbers one looks for first."""
     s, n = data.summary, len(data.poses)
     rms = s.get("shift_rms")
     rms = float(np.sqrt((data.poses.shift**2).sum(1).mean())) if rms is None else float(rms)
     ambiguous = int(np.count_nonzero(data.ambiguous))
+    aligned = f"in {_count(len(data.classes))} classes" if data.classes else "aligned"
+    if s.get("pooled_particles"):
+        aligned = f"joined; averages and FRC are of all {_count(s['pooled_particles'])}"
     tiles = [
-        ("Particles", _count(n), f"in {_count(len(data.classes))} classes" if data.classes else "aligned"),
+        ("Particles", _count(n), aligned),
         ("Resolution", *_resolution_tile(data)),
         ("Mean score", f"{float(np.mean(data.score)):.3f}", "correlation with the average; higher is better"),
         ("Ambiguous", f"{_count(ambiguous)} <small>{_share(ambiguous, n)}</small>", "cannot be told from 180° turned"),

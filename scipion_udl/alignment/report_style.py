@@ -31,7 +31,7 @@ code { font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",m
 .box li + li { margin-top:4px; }
 .calm { color:var(--teal); font-weight:600; margin-bottom:12px; }
 
-.tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(158px,1fr)); gap:12px; margin:18px 0 34px; }
+.tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(128px,1fr)); gap:12px; margin:18px 0 34px; }
 .tile { border:1px solid var(--line); border-radius:8px; padding:14px 16px 12px; }
 .tile .name { font-size:13px; color:var(--muted); }
 .tile .value { font-size:25px; line-height:1.25; font-weight:650; letter-spacing:-.01em; white-space:nowrap; }
@@ -79,7 +79,7 @@ footer p { max-width:none; margin-bottom:6px; }
   .trio { grid-template-columns:repeat(3,1fr); } .aside { grid-template-columns:2fr 1fr; }
   .tables { grid-template-columns:1fr 1fr; }
   section { padding:14pt 0; } h2, h3, .lead { break-after:avoid; }
-  .tiles { grid-template-columns:repeat(6,1fr); gap:6pt; } .tile { padding:6pt 8pt; } .tile .value { font-size:14pt; }
+  .tiles { grid-template-columns:repeat(7,1fr); gap:6pt; } .tile { padding:6pt 8pt; } .tile .value { font-size:14pt; }
   .tile .value small { font-size:9pt; } .pair { max-width:150mm; } .gallery { grid-template-columns:repeat(3,1fr); }
   .trio, .pair, .aside, .lead { break-inside:avoid; } figure, .tile, .box, tr { break-inside:avoid; }
   .box, .bar, .frame { -webkit-print-color-adjust:exact; print-color-adjust:exact; } }

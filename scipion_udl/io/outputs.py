@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io import lock
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -25,8 +26,9 @@ class OutputFolder:
     overwrite: an existing folder may be used; files that an earlier run left there (by its own list) are removed when
     the first new ones have their names, so that a run that comes to nothing costs nobody anything; others stay. What a
     run reads must not be among them: see :meth:`spare`. resume: an existing folder is gone on with, nothing is removed.
-    What a run that was killed left unfinished goes away. Raises UdlError for an existing folder without either, and
-    where the folder cannot be made.
+    What a run that was killed left unfinished goes away. Raises UdlError for an existing folder without either, where
+    the folder cannot be made, and where another program is writing into it: one that lives on after what had started
+    it was killed, say.
     """
 
     def __init__(self, path: str, overwrite: bool = False, resume: bool = False) -> None:
@@ -37,11 +39,14 @@ class OutputFolder:
         self._published: list[str] = []
         self._old: list[str] = []  # of an earlier run, to be removed
         self._passing: set[str] = set()
+        self._lock = lock.FolderLock(self.path)
 
     def __enter__(self) -> OutputFolder:
         self.check()
         try:
             self._made = not os.path.isdir(self.path)
+            os.makedirs(self.path, exist_ok=True)
+            self._lock.acquire()
             shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
             os.makedirs(os.path.join(self.path, _SCRATCH), exist_ok=True)
         except OSError as error:
@@ -145,7 +150,11 @@ class OutputFolder:
                 self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
                 kind = None
         finally:
-            self._clear(kind)
+            try:
+                self._clear(kind)
+            except KeyboardInterrupt as interruption:  # asked to end when it was about to
+                self._clear(type(interruption))
+                raise
 
     def _clear(self, kind: type[BaseException] | None) -> None:
         """Remove what goes away with the run; kind: of the error that ends it, None where it ends well."""
@@ -154,6 +163,7 @@ class OutputFolder:
             for name in self._passing:
                 _remove(self.final(name))
         shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
+        self._lock.release()
         if kind is not None and self._made and not self._published:
             _remove(self.final(_LIST))
             try:
@@ -163,7 +173,7 @@ class OutputFolder:
 
     def _holds_more(self) -> bool:
         """Whether the folder holds anything but what goes away with the run."""
-        return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH})
+        return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH, lock.NAME})
 
     def _listed(self, kind: str) -> list[str]:
         """The files that the folder's list names: "files" of the last run, "old" ones that it was to replace."""

@@ -7,7 +7,8 @@ import shlex
 from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.particle_input import are_classes, has_alignment_2d, info_of
+from scipion_udl.objects import FIELD_TOLERANCE
+from scipion_udl.particle_input import are_classes, count_items, has_alignment_2d, info_of
 from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1
@@ -258,8 +259,8 @@ class Align2DForm(ProtUdlBase):
     def _validateForm(self) -> list[str]:
         """Sentences where the answers do not fit the particles or each other."""
         particles = self.inputParticles.get()
-        if are_classes(particles) and not particles.getSize():
-            return ["*Input particles* has no classes: choose another set."]
+        if not count_items(particles):
+            return ["*Input particles* has no particles: choose another set."]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
         errors += self._validateReference()
         info = info_of(particles)
@@ -281,14 +282,23 @@ class Align2DForm(ProtUdlBase):
             errors.append(f"*Lowest score* is {self.scoreThreshold.get():g}: scores are between -1 and 1.")
         return errors
 
+    def _referenceWarnings(self, pixel_size: float) -> list[str]:
+        """A sentence where the reference shows the molecule in another size than the particles do."""
+        reference = self._referenceImage()
+        own = reference.getSamplingRate() if reference is not None else None
+        if not own or abs(own / pixel_size - 1) < FIELD_TOLERANCE:
+            return []
+        return [
+            f"*Reference image* has {own:g} Å/px and the particles {pixel_size:g}: the molecule differs in size, and "
+            "its orientation may be taken over wrongly. Scale the image first."
+        ]
+
     def _validateReference(self) -> list[str]:
         if self.inputReference.get() is None:
             return []
         if are_classes(self.inputParticles.get()):
             return ["*Reference image* is for particles of one view: leave it empty, since each class has its own."]
-        reference, box = self._referenceImage(), info_of(self.inputParticles.get()).getXDim()
+        reference = self._referenceImage()
         if reference is None:
             return [f"*Reference image* has no item number {self.referenceItem.get()}: choose one with the wizard."]
-        if reference.getXDim() == box:
-            return []
-        return [f"*Reference image* has {reference.getXDim()} px and the particles {box}: scale or crop it."]
+        return self._validateImage(reference, "Reference image")

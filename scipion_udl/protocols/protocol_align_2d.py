@@ -105,6 +105,8 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
         self._convertReference()
+        # An earlier attempt may have had classes as input, or none: what it left of them would be shown as of this one.
+        pwutils.cleanPath(*(self._getExtraPath(name) for name in {AVERAGE, AVERAGES} - {self._averageName()}))
         # To continue is to take up the model that was trained here, with its history for the report.
         self._runEngine("align", f"{options}{self._modelOption()} --continue")
         return [self._resultTable(), self._getExtraPath(self._averageName())]
@@ -213,10 +215,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()
+        if particles is None:
+            return []
         count, info = count_items(particles), info_of(particles)
         trains = self._trains()
         warnings = []
@@ -230,6 +236,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 "The particles carry projection directions. The output carries the new 2D alignment in their place; "
                 "those of the input stay in the input set."
             )
+        warnings += self._referenceWarnings(info.getSamplingRate())
         if not self.usesGpu():
             warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
@@ -248,7 +255,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
         lines += self._countSummary(aligned)
         lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
-        lines.append(f"Report: {self.getFileTag(self.getReport())}")
+        lines.append(f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]")  # a link in the window
         return lines + self._warningSummary(aligned)
 
     @staticmethod
@@ -280,14 +287,14 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines = []
         disabled = self.readInput().get("disabled")
         if disabled:
-            lines.append(f"{disabled} disabled particles of the input were left out; they are in none of the outputs.")
+            lines.append(f"Disabled in the input, and so in none of the outputs: {disabled}.")
         if aligned.get("ambiguous"):
-            lines.append(f"{aligned['ambiguous']} particles may be the wrong way round (_udlAmbiguous).")
+            lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {aligned['ambiguous']}.")
         if aligned.get("outliers"):
-            lines.append(f"{aligned['outliers']} particles score far below the others (_udlOutlier).")
+            lines.append(f"Particles that score far below the others (_udlOutlier): {aligned['outliers']}.")
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
-            lines.append(f"*{discarded.getSize()}* particles are in outputParticlesDiscarded; averages are of all.")
+            lines.append(f"Left out, in outputParticlesDiscarded: *{discarded.getSize()}*; averages are of all.")
         return lines
 
     def _methods(self) -> list[str]:

@@ -135,6 +135,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         self._defineTrainingParams(form, f"modelFrom == {MODEL_TRAIN}")
         self._defineSeedParam(form)
         self._defineStreamingParams(form)
+        form.getParam("streamingBatchSize").condition.set("False")  # *Particles at a time* says it
         form.addParallelSection(threads=3, mpi=0, binThreads=4)
 
     @staticmethod
@@ -240,12 +241,18 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
             number += 1
         there = self._idsOfOutput()
         for batch in self._batches:
-            if there.issuperset(batch.ids):
+            if not there.isdisjoint(batch.ids):  # all were added at once, but those that had been disabled meanwhile
                 self._done = batch.number
             else:
                 self._insertBatch(batch)  # the last one: the next is cut when it is done
         if self._done:
             self._showNewest(self._batches[self._done - 1])
+            first = self._readJson("align.options.json")
+            if first and first[0] != self._firstOptions():
+                self._note(
+                    "Answers of the form were changed after the first particles were aligned, and have no effect on "
+                    "this run: to align all particles by them, restart it."
+                )
 
     def _idsOfOutput(self) -> set[int]:
         output = getattr(self, PARTICLES_OUT, None)
@@ -258,12 +265,15 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         batch = self._batches[number - 1]
         if not batch.isAligned():
             self._convertReference()
-            options = f"{self._alignOptions()}{self._modelOption()}"
-            if self.modelFrom.get() == MODEL_TRAIN:
-                options = f"{self._trainingOptions()} {options}"
+            options = self._firstOptions()
             again = self._wasAsked("align", options, (batch.ids,))
             self._alignBatch(batch, f"{options} {'--continue' if again else '--overwrite'}")
         self._addToOutputs(batch)
+
+    def _firstOptions(self) -> str:
+        """The options of the engine that the first particles are aligned with, and with them all others."""
+        options = f"{self._alignOptions()}{self._modelOption()}"
+        return f"{self._trainingOptions()} {options}" if self.modelFrom.get() == MODEL_TRAIN else options
 
     def joinStep(self, number: int, _count: int) -> None:
         """Align particles that have come to the averages of the first ones."""
@@ -375,6 +385,8 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         first, last = summaries[0], summaries[-1]
         told = [sentence for found in summaries for sentence in found.get("warnings", [])]
         facts = {**last, "training": first.get("training"), "model": first.get("model"), "batches": len(summaries)}
+        if last.get("resolution"):  # which is of all, while a warning is of the batch that it came with
+            told = [sentence.replace(", and no resolution is claimed", "") for sentence in told]
         facts["warnings"] = list(dict.fromkeys(told))
         for name in ("particles", "ambiguous", "outliers"):
             facts[name] = sum(found.get(name) or 0 for found in summaries)
@@ -399,6 +411,8 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         return super()._readJson(name)
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         errors = self._validateEngine()
         self._validateThreads(errors)
         if self.inputParticles.get().getXDim():  # a set that has no particle yet tells nothing of them
@@ -416,12 +430,17 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
     def _summary(self) -> list[str]:
         facts, lines = self.readEngineSummary(), []
         if facts.get("batches"):
-            output = getattr(self, PARTICLES_OUT, None)
-            state = "the input still grows" if output is not None and output.isStreamOpen() else "the input is complete"
             times = "at one time" if facts["batches"] == 1 else f"at {facts['batches']} times"
-            lines.append(f"*{facts['particles']}* particles have come {times}; {state}.")
+            lines.append(f"*{facts['particles']}* particles have come {times}; {self._stateOfInput()}.")
         lines += self._readJson(STREAM).get("notes", [])
         return lines + super()._summary()
+
+    def _stateOfInput(self) -> str:
+        """Whether more may come; Scipion closes the output of a run that is stopped, so that does not tell it."""
+        if self.isAborted() or self.isFailed():
+            return "the run was stopped, and *Continue* takes up what has come since"
+        output = getattr(self, PARTICLES_OUT, None)
+        return "the input still grows" if output is not None and output.isStreamOpen() else "the input is complete"
 
     def _methods(self) -> list[str]:
         found, facts = super()._methods(), self.readEngineSummary()

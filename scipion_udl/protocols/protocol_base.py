@@ -90,6 +90,16 @@ def _warnings_of(summary: dict) -> list[str]:
     return [text for text in summary.get("warnings") or [] if "left out of the new tables" not in text]
 
 
+def _is_number(param: params.Param) -> bool:
+    """Whether a question of a form asks for a number that it must have."""
+    if not isinstance(param, (params.IntParam, params.FloatParam)):
+        return False
+    try:
+        return bool(param.validate(None))
+    except TypeError:  # of Scipion's validators some compare it as it is
+        return True
+
+
 class ProtUdlBase(EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
@@ -144,7 +154,8 @@ class ProtUdlBase(EMProtocol):
             expertLevel=LEVEL_ADVANCED,
             condition=condition,
             label="Learning rate",
-            help="Size of the steps in training. -1 leaves it to the program.",
+            help="Size of the steps in training. -1 leaves it to the program. Larger steps learn faster, but may never "
+            "settle; smaller ones need more epochs. There is hardly a reason to change it.",
         )
 
     def _defineMaskParam(self, form: Form) -> None:
@@ -155,7 +166,8 @@ class ProtUdlBase(EMProtocol):
             expertLevel=LEVEL_ADVANCED,
             label="Mask radius (px)",
             help="Radius of the circle that holds the particle once it is centred, in pixels; what is outside is not "
-            "compared. -1 leaves it to the program. The wizard shows the circle on the particles.",
+            "compared. -1 takes 0.47 of the box. A smaller circle keeps noise and neighbours out; one that cuts into "
+            "the particle loses what lies outside. The wizard shows the circle on the particles.",
         )
 
     def _defineSeedParam(self, form: Form) -> None:
@@ -164,7 +176,7 @@ class ProtUdlBase(EMProtocol):
             params.IntParam,
             default=1,
             expertLevel=LEVEL_ADVANCED,
-            validators=[params.GE(0, "must be 0 or more")],
+            validators=[params.Range(0, 2**32 - 1, f"must be from 0 to {2**32 - 1}")],
             label="Random seed",
             help="The same seed on the same machine with the same number of threads gives the same result. Another one "
             "tells how much the result depends on chance.",
@@ -348,6 +360,23 @@ class ProtUdlBase(EMProtocol):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
+    def validate(self) -> list[str]:
+        """As Scipion's; what is missing is told alone, since nothing else can be checked without it."""
+        empty = [
+            f"*{param.label.get()}* is empty: give a number."
+            for name, param in self.getDefinition().iterParams()
+            if _is_number(param) and getattr(self, name).get() is None
+        ]
+        errors = empty or super().validate()
+        return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
+
+    def _validateImage(self, image: Particle, label: str) -> list[str]:
+        """A sentence where an image has not the size of the particles, or cannot be read."""
+        size, box = image.getXDim(), info_of(self.inputParticles.get()).getXDim()
+        if not size:  # what Scipion says of a file that is not there
+            return [f"The image of *{label}*, {image.getFileName()}, cannot be read: choose another."]
+        return [] if size == box else [f"*{label}* has {size} px and the particles {box}: scale or crop it."]
+
     def _validateLength(self, name: str, label: str) -> list[str]:
         """A sentence where a length in pixels does not fit into the box of the particles."""
         box, value = info_of(self.inputParticles.get()).getXDim(), getattr(self, name).get()
@@ -355,8 +384,10 @@ class ProtUdlBase(EMProtocol):
             return []
         return [f"*{label}* is {value} px, more than half of the box of {box} px: give less."]
 
-    def _validateModel(self, model: UdlModel, label: str) -> list[str]:
-        """Sentences where a model cannot be used on the particles."""
+    def _validateModel(self, model: UdlModel | None, label: str) -> list[str]:
+        """Sentences where a model cannot be used on the particles; none where there is no model, which Scipion says."""
+        if model is None:
+            return []
         if not os.path.exists(model.getFileName()):
             return [f"The file of *{label}*, {model.getFileName()}, is not there any more."]
         if model.isForPairs():

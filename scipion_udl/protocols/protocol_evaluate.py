@@ -74,6 +74,11 @@ class ProtUdlEvaluate(ProtUdlBase):
             "two, where the truth is known, and how alike they are once aligned.",
         )
         self._defineMaskParam(form)
+        form.getParam("maskRadius").help.set(
+            "Radius of the circle within which averages are compared, with each other and with the reference, in "
+            "pixels. -1 takes 0.45 of the box. It should hold the particle: a smaller one leaves part of it out, a "
+            "larger one compares noise, too. The wizard shows the circle on the particles."
+        )
         form.addParallelSection(threads=4, mpi=0)
 
     @staticmethod
@@ -160,16 +165,24 @@ class ProtUdlEvaluate(ProtUdlBase):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
-        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         particles, reference = self.inputParticles.get(), self.inputReference.get()
+        if particles is None:  # Scipion says so itself
+            return []
+        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         if not particles.hasAlignment2D():
             errors.append("The particles have no 2D alignment: choose the output of an alignment.")
-        if reference is not None and reference.getXDim() != particles.getXDim():
-            errors.append(
-                f"*Reference image* has {reference.getXDim()} px and the particles {particles.getXDim()}: scale or "
-                "crop it."
-            )
+        if reference is not None:
+            errors += self._validateImage(reference, "Reference image")
         return errors + self._validateTruth()
+
+    def _warnings(self) -> list[str]:
+        classes = [number for number in self.inputParticles.get().getUniqueValues("_classId") if number is not None]
+        if len(classes) < 2:
+            return []
+        return [
+            f"The particles are of {len(classes)} classes, each with a frame of its own: averages of all of them "
+            "together mix the classes, and so do errors against true poses. Evaluate one class at a time (a subset)."
+        ]
 
     def _validateTruth(self) -> list[str]:
         if self.truthFrom.get() == TRUTH_FILE and not os.path.isfile(self._truthPath()):

@@ -106,7 +106,8 @@ class ProtUdlImportParticles(ProtImport):
             params.BooleanParam,
             default=False,
             label="Phases flipped?",
-            help="Whether the particles' CTF phases have been flipped already.",
+            help="Whether the phases of the particles were flipped already. Particles are compared through their CTF, "
+            "so the wrong answer blurs fine detail; 'udl - align 2D' warns where the images clearly look otherwise.",
         )
 
     # -- steps ---------------------------------------------------------------------------------------------------------

@@ -238,6 +238,8 @@ class ProtUdlTrain(ProtUdlBase):
     # -- information ---------------------------------------------------------------------------------------------------
 
     def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
         errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
         size = self.inputParticles.get().getSize()
         if size < FEWEST_TO_TRAIN:

@@ -148,7 +148,8 @@ def _write_stacks(out: OutputFolder, simulation: Simulation, chunk: int, progres
         return StackWriter(out.scratch(name), simulation.count, simulation.box, simulation.pixel_size)
 
     with ExitStack() as opened:
-        bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=not progress)
+        silent = None if progress else True  # None: where stderr is no terminal
+        bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=silent)
         opened.enter_context(bar)
         noisy = opened.enter_context(writer("particles.mrcs"))
         noiseless = opened.enter_context(writer("clean.mrcs")) if clean else None

@@ -150,14 +150,15 @@ def runs(project: Project) -> dict:
 
 
 def window(project: Project) -> dict:
-    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, its summary."""
+    """Scipion's own window of the project: its title, the protocols of its tree, the runs of its graph, and what it
+    says of the alignment."""
     from pyworkflow.gui.project import ProjectWindow
 
     opened = ProjectWindow(project.path)
     opened.root.update()
     view = opened.getViewWidget()
     nodes = [node for node in view.project.getRunsGraph().getNodes() if node.run]
-    view._runItemClick([node for node in nodes if node.run.isFinished()][-1].item)
+    view._runItemClick(next(node.item for node in nodes if node.run.getClassName() == "ProtUdlAlign2D"))
     opened.root.update()
     trees = [one for one in descendants(view) if one.winfo_class() == "Treeview"]
     texts = [one.get("1.0", "end") for one in descendants(view) if one.winfo_class() == "Text"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 import tempfile
 import unittest
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +99,61 @@ class TestUdlConvert(unittest.TestCase):
         np.testing.assert_allclose(back.angle, poses.angle, atol=1e-9)
         np.testing.assert_allclose(back.shift, poses.shift, atol=1e-9)
         np.testing.assert_array_equal(back.mirror, poses.mirror)
+
+    def test_a_3d_alignment_that_is_said_to_be_2d_is_not_started_from(self) -> None:
+        tilted, scaled, unknown = np.eye(4), np.diag([2.0, 2, 1, 1]), np.eye(4)
+        tilted[:3, :3] = [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]]
+        unknown[0, 3] = np.nan
+        for number, matrix in enumerate((np.eye(4), tilted, scaled, unknown)):
+            particles = self.newSet(random_poses(3), [1, 2, 3])
+            output = self.emptySet()
+            output.copyInfo(particles)
+            output.setAlignment2D()
+            found = [Transform(matrix=given) for given in (np.eye(4), np.eye(4), matrix)]
+            output.copyItems(
+                particles, updateItemCallback=lambda i, _, found=found: i.setTransform(found[i.getObjId() - 1])
+            )
+            output.write()
+            arguments = output, str(self.folder / "start.star"), "unused.mrcs", True
+            if not number:
+                self.assertEqual(write_particles(*arguments), 3)
+                continue
+            with self.assertRaisesRegex(UdlError, r"of 1 particles is no rotation and shift .*the first has id 3"):
+                write_particles(*arguments)
+
+    def test_particles_of_which_some_have_no_ctf_are_told(self) -> None:
+        particles = self.newSet(random_poses(3), [1, 2, 3])
+        output = self.emptySet()
+        output.copyInfo(particles)
+        output.setHasCTF(True)
+        output.copyItems(particles, updateItemCallback=lambda i, _: i.setCTF(CTFModel(defocusU=9000 + i.getObjId())))
+        output.write()
+        output.close()
+        with closing(sqlite3.connect(output.getFileName())) as database:
+            query = "SELECT column_name FROM Classes WHERE label_property = '_ctfModel._defocusU'"
+            (column,) = database.execute(query).fetchone()
+            database.execute(f"UPDATE Objects SET {column} = NULL WHERE id = 2")
+            database.commit()
+        with self.assertLogs("scipion_udl.convert", "WARNING") as log:
+            write_particles(output, str(self.folder / "some.star"), "unused.mrcs")
+        self.assertIn("1 of 3 particles have no CTF", log.output[0])
+
+    def test_a_project_can_be_moved_with_its_tables(self) -> None:
+        """Images that the set names relative to the project are found from the table, wherever both are."""
+        project, images = self.folder / "project", particles_at(random_poses(3), 64)
+        (project / "Runs" / "one").mkdir(parents=True)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(project)
+        write_stack("Runs/particles.mrcs", images, 2.5)
+        particles = make_set("set.sqlite", "Runs/particles.mrcs", [1, 2, 3])
+        write_particles(particles, "Runs/one/particles.star", "unused.mrcs")
+        write_particles(particles, "Runs/one/anywhere.star", "unused.mrcs", absolute=True)
+        particles.close()
+        self.assertIn(f"@{os.getcwd()}/Runs/particles.mrcs", Path("Runs/one/anywhere.star").read_text())
+        project.rename(self.folder / "moved")
+        os.chdir(self.folder)
+        found = open_particles("moved/Runs/one/particles.star").read(np.arange(3))
+        np.testing.assert_array_equal(found, images)
 
     def test_results_find_their_items_over_gaps_disabled_items_and_mixed_rows(self) -> None:
         ids = [3, 4, 7, 20, 21, 1000]

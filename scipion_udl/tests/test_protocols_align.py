@@ -11,8 +11,9 @@ import mrcfile
 import numpy as np
 from pwem import Domain
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Particle
+from pwem.objects import Class2D, Particle, SetOfClasses2D
 from pwem.protocols import ProtImportParticles
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, STATUS_RUNNING
 
 from scipion_udl import Plugin
@@ -20,7 +21,14 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.errors import UdlError
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportModel, ProtUdlTrain
+from scipion_udl.protocols import (
+    ProtUdlAlign2D,
+    ProtUdlAlign2DStreaming,
+    ProtUdlEvaluate,
+    ProtUdlImportModel,
+    ProtUdlSimulate,
+    ProtUdlTrain,
+)
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
 from scipion_udl.tests.scipion_helpers import (
@@ -30,9 +38,11 @@ from scipion_udl.tests.scipion_helpers import (
     ProjectTest,
     correlation,
     first_particles,
+    make_set,
     write_spider,
 )
 from scipion_udl.tests.test_protocols_import import write_model
+from scipion_udl.wizards import images_to_show
 
 
 class TestUdlAlign2D(ProjectTest):
@@ -117,7 +127,7 @@ class TestUdlAlign2D(ProjectTest):
         for item in run.outputParticles.iterItems():
             self.assertEqual(item.getIndex(), item.getObjId())
         self.checkAgainstTruth(run.outputParticles, [k - 1 for k in expected])
-        self.assertIn("4 disabled particles", "\n".join(run.summary()))
+        self.assertIn("none of the outputs: 4", "\n".join(run.summary()))
         self.checkStack(run)
         self.checkLeavingOut(run)
 
@@ -164,7 +174,7 @@ class TestUdlAlign2D(ProjectTest):
         self.assertEqual(scores, {})
         self.assertSetSize(run.outputAlignedStack, run.outputParticles.getSize())
         left_out = run.outputParticlesDiscarded.getSize()
-        self.assertIn(f"*{left_out}* particles are in outputParticlesDiscarded", "\n".join(run.summary()))
+        self.assertIn(f"outputParticlesDiscarded: *{left_out}*", "\n".join(run.summary()))
         run.leaveOut.set(LEAVE_NOTHING)
         self.launchProtocol(run)
         self.assertEqual(list(run.outputParticlesDiscarded.iterItems()), [])
@@ -235,6 +245,43 @@ class TestUdlAlign2DForm(ProjectTest):
             (error,) = self.newRun(ProtUdlAlign2D, **answer).validate()
             self.assertIn(sentence, error)
 
+    def test_an_input_that_is_missing_or_empty_is_told_in_one_sentence(self) -> None:
+        for protocol in (ProtUdlAlign2D, ProtUdlAlign2DStreaming, ProtUdlTrain, ProtUdlEvaluate):
+            run = self.newProtocol(protocol)
+            (error,) = run.validate()
+            self.assertIn("cannot be EMPTY", error)
+            self.assertEqual(run.warnings(), [])
+        run = self.newProtocol(ProtUdlAlign2D)
+        run.inputParticles.set(make_set(self.folder / "none.sqlite", "", []))
+        self.assertEqual(run.validate(), ["*Input particles* has no particles: choose another set."])
+        classes = SetOfClasses2D(filename=str(self.folder / "none_classes.sqlite"))
+        classes.setImages(Pointer(self.imported, extended="outputParticles"))
+        for number in (1, 2):
+            classes.append(Class2D(objId=number))
+            run.inputParticles.set(classes)
+            self.assertEqual(run.validate(), ["*Input particles* has no particles: choose another set."])
+            self.assertEqual(images_to_show(classes), [])
+
+    def test_a_number_that_was_deleted_is_told_in_one_sentence(self) -> None:
+        labels = {"maxShift": "Largest shift (px)", "finest": "Working resolution (Å)", "seed": "Random seed"}
+        for name, label in labels.items():
+            run = self.newRun(ProtUdlAlign2D)
+            getattr(run, name).set(None)
+            self.assertEqual(run.validate(), [f"*{label}* is empty: give a number."])
+        self.assertEqual(self.newProtocol(ProtUdlSimulate).validate(), [])  # which may have no pixel size
+
+    def test_a_reference_that_does_not_fit_is_told(self) -> None:
+        run = self.newRun(ProtUdlAlign2D)
+        run.inputReference.set(Particle(location=(1, "gone.mrc")))
+        (error,) = run.validate()
+        self.assertIn("The image of *Reference image*, gone.mrc, cannot be read", error)
+        reference = Particle(location=(1, str(self.star.parent / "particles.mrcs")))
+        for pixel_size, warnings in ((PIXEL_SIZE, 0), (2 * PIXEL_SIZE, 1)):
+            reference.setSamplingRate(pixel_size)
+            run.inputReference.set(reference)
+            self.assertEqual(run.validate(), [])
+            self.assertEqual(sum("*Reference image* has 6 Å" in text for text in run.warnings()), warnings)
+
     def test_the_summary_of_a_running_protocol_says_how_far_it_is(self) -> None:
         run = self.newRun(ProtUdlAlign2D)
         self.proj.saveProtocol(run)
@@ -248,6 +295,18 @@ class TestUdlAlign2DForm(ProjectTest):
         self.assertEqual(training, "Training: epoch 12 of at most 60, held-out loss 0.1235, true error 2.50°.")
         run.setStatus(STATUS_ABORTED)
         self.assertIn("It stopped at: *halves, round 1*", run.summary()[0])
+
+    def test_averages_of_an_earlier_input_are_not_taken_for_those_of_this_one(self) -> None:
+        """A run on classes that goes on with particles has no class gallery any more."""
+        run = self.newRun(ProtUdlAlign2D)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        for name in ("average.mrcs", "averages.mrcs"):
+            self.extraFile(run, name).write_text("old")
+        with mock.patch.object(run, "_runEngine"):
+            run.alignStep("")
+        self.assertTrue(self.extraFile(run, "average.mrcs").exists())
+        self.assertFalse(self.extraFile(run, "averages.mrcs").exists())
 
     def test_a_long_run_is_warned_of(self) -> None:
         run = self.newRun(ProtUdlAlign2D)

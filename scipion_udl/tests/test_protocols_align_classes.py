@@ -99,7 +99,7 @@ class TestUdlAlign2DClasses(BaseTest):
         self.checkSets(run, found)
         summary = "\n".join(run.summary())
         self.assertIn("*3* classes", summary)
-        self.assertIn("6 disabled particles", summary)
+        self.assertIn("none of the outputs: 6", summary)
         self.assertIn("in 3 classes, each by itself", run.methods()[0])
 
     def checkClass(self, number: int, average: emobj.Particle, items: list[emobj.Particle]) -> None:

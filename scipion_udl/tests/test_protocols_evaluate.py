@@ -159,6 +159,7 @@ class TestUdlEvaluate(BaseTest):
         self.assertIn("give a set of the same", "\n".join(self.newRun(truthFrom=2).validate()))
         self.assertIn("*Mask radius*", "\n".join(self.newRun(maskRadius=BOX).validate()))
         self.assertNotEqual(self.newRun(symmetry=0).validate(), [])
+        self.assertEqual(self.newProtocol(ProtUdlEvaluate).validate(), ["*Aligned particles* cannot be EMPTY."])
 
     def test_the_truth_of_other_particles_is_refused(self) -> None:
         write_stack(str(self.folder / "q.mrcs"), particles_at(self.truth, BOX), PIXEL_SIZE)

@@ -197,6 +197,11 @@ class TestUdlImportParticles(BaseTest):
         )
         self.checkImages(self.runImport(star).outputParticles, self.images[:4])
 
+    def test_a_name_that_the_image_library_cannot_read_is_changed(self) -> None:
+        stack = self.folder / "at 50% of %d.mrcs"
+        write_stack(str(stack), self.images, 2.5)
+        self.checkImages(self.runImport(stack).outputParticles, self.images)
+
     def test_an_unknown_pixel_size_is_asked_for(self) -> None:
         stack = str(self.folder / "unknown.mrcs")
         with mrcfile.new(stack) as mrc:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from pathlib import Path
 from typing import Callable
+from unittest import mock
 
 import psutil
 from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 from pyworkflow.object import Set
-from pyworkflow.protocol import STATUS_FAILED, STATUS_FINISHED, STATUS_RUNNING
+from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED, STATUS_RUNNING
 
 from scipion_udl.protocols import ProtUdlAlign2DStreaming
+from scipion_udl.protocols.protocol_align_2d_streaming import Batch
 from scipion_udl.set_rows import Growth, read_growth
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, kill, make_set
 
@@ -149,7 +153,7 @@ class TestUdlStreaming(ProjectTest):
         self.assertIn(f"*{COUNT - 4}* particles have come", summary)
         self.assertIn("the input is complete", summary)
         self.assertIn("Trained by *JUDL*", summary)
-        self.assertIn("4 disabled particles", summary)
+        self.assertIn("none of the outputs: 4", summary)
         self.assertIn("half averages of the first", "\n".join(run.methods()))
         self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")
         self.assertTrue(self.extraFile(run, "aligned.xmd").exists())
@@ -170,6 +174,30 @@ class TestUdlStreaming(ProjectTest):
             self.proj._updateProtocol(none)
         self.assertTrue(none.isFailed())
         self.assertIn("has no enabled particle", none.getErrorMessage())
+
+    def test_a_run_that_goes_on_says_what_holds_of_it(self) -> None:
+        """Of one that was stopped, with answers that were changed since and a first batch that was small."""
+        run = self.newRun(ProtUdlAlign2DStreaming)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        small = "64 particles are too few to train on: they are aligned in real space alone, and no resolution is"
+        for number, found in ((1, {"warnings": [f"{small} claimed."]}), (2, {"resolution": 8.0})):
+            batch = Batch(number, run._getExtraPath(f"batch_{number:04d}"), [number, 10 + number], [])
+            batch.write()
+            Path(batch.path("summary.json")).write_text(json.dumps({"particles": 64, **found}))
+        run._wasAsked("align", run._firstOptions(), ([1],))
+        with mock.patch.object(run, "_idsOfOutput", return_value={1, 2, 12}):  # 11 was disabled late
+            run._takeUp()
+            self.assertEqual(run._done, 2)
+            self.assertEqual(run._readJson("stream.json"), {})
+            run.maxShift.set(7)
+            run._takeUp()
+        (note,) = run._readJson("stream.json")["notes"]
+        self.assertIn("have no effect on this run", note)
+        self.assertNotIn("no resolution", " ".join(run.readEngineSummary()["warnings"]))
+        for status, words in ((STATUS_ABORTED, "was stopped, and *Continue*"), (STATUS_FINISHED, "is complete")):
+            run.setStatus(status)
+            self.assertIn(words, run.summary()[0])
 
     def test_only_what_is_new_is_seen_whatever_its_id(self) -> None:
         path = str(self.folder / "growing.sqlite")

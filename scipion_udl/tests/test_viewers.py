@@ -319,7 +319,7 @@ class TestUdlViewers(ProjectTest):
         self.assertIn(self.proj.getShortName(), found["title"])
         self.assertLessEqual({"ProtUdlAlign2D", "ProtUdlEvaluate"}, set(found["runs"]))
         self.assertTrue(any("align 2D" in text for text in found["protocols"]), found["protocols"])
-        self.assertTrue(any("Rotation error" in text for text in found["texts"]), found["texts"])
+        self.assertTrue(any("Resolution of the average" in text for text in found["texts"]), found["texts"])
 
 
 class TestUdlClassGallery(BaseTest):

@@ -13,6 +13,14 @@ from scipion_udl.protocols import ProtUdlEvaluate
 from scipion_udl.viewers.base import Button, NothingToShow, UdlProtocolViewer
 
 
+def _in_words(row: dict[str, str]) -> str:
+    """The value of a row of evaluation.csv with its unit, rounded; shares as per cent."""
+    if "share of" in row["meaning"]:
+        return f"{100 * float(row['value']):.4g} %"
+    value = row["value"] if float(row["value"]).is_integer() else f"{float(row['value']):.4g}"
+    return f"{value} {row['unit'].replace('A', 'Å')}".rstrip()
+
+
 class UdlEvaluateViewer(UdlProtocolViewer):
     """The figure and the table of an evaluation."""
 
@@ -49,5 +57,5 @@ class UdlEvaluateViewer(UdlProtocolViewer):
             rows = self.protocol.readFigures()
         except OSError:
             raise NothingToShow("The evaluation is not ready yet.") from None
-        lines = [f"{row['meaning']}: {row['value']} {row['unit']}".rstrip() for row in rows]
+        lines = [f"{row['meaning']}: {_in_words(row)}" for row in rows]
         return [self.infoMessage("\n".join(lines), "Evaluation")]

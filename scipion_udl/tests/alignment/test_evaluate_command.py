@@ -271,3 +271,14 @@ def test_one_particle_has_nothing_to_agree_with(run, capsys):
     with pytest.raises(UdlError, match="no next one"):
         call(aligned="one_aligned.star", truth="one_truth.star", pairs=True, output="again")
     assert "rotation" not in capsys.readouterr().out
+
+
+def test_classes_that_are_mixed_are_told(run, capsys):
+    call, _, _ = run
+    names = [f"{k + 1:06d}@data/particles.mrcs" for k in range(COUNT)]
+    poses = {"anglePsi": ["0"] * COUNT, "shiftX": ["0"] * COUNT, "shiftY": ["0"] * COUNT}
+    for classes, told in ((1, False), (2, True)):
+        ref = [str(1 + k % classes) for k in range(COUNT)]
+        write_tables("classes.xmd", [Table("particles", {"image": names, **poses, "ref": ref})], xmipp=True)
+        call(aligned="classes.xmd", output=f"out{classes}", pixel_size=PIXEL)
+        assert ("holds 2 classes" in capsys.readouterr().err) == told

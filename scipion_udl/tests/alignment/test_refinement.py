@@ -9,10 +9,17 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.aligner import register
 from scipion_udl.alignment.fourier import Band, ShiftMaps, to_fourier, transform
 from scipion_udl.alignment.geometry import Poses, compose, pose_errors, wrap
-from scipion_udl.alignment.refinement import Reference, Refiner, State, full_circle, peaks, shift_reach
+from scipion_udl.alignment.refinement import (
+    Reference,
+    Refiner,
+    State,
+    full_circle,
+    peaks,
+    register,
+    shift_reach,
+)
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.alignment.engine_helpers import prepared
 

@@ -1,12 +1,16 @@
 """Output folders: nobody's results are lost, and no half file has a final name."""
 
+import errno
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.io import lock
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import write_stack
@@ -173,3 +177,58 @@ def test_images_that_cannot_be_used_are_refused(tmp_path, monkeypatch, spec, mes
     write("bad.png")
     with pytest.raises(UdlError, match=message):
         read_image(spec)
+
+
+HOLDER = """
+import sys, time
+from scipion_udl.io.outputs import OutputFolder
+with OutputFolder(sys.argv[1], resume=True) as out:
+    open(out.scratch("late.txt"), "w").write("x")
+    print("in", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def hold(path, seconds):
+    """Another program that writes into a folder for some time."""
+    program = subprocess.Popen([sys.executable, "-c", HOLDER, path, str(seconds)], stdout=subprocess.PIPE)
+    assert program.stdout.readline() == b"in\n"
+    return program
+
+
+def test_a_folder_that_another_program_writes_into_is_refused_until_that_ends(tmp_path, monkeypatch):
+    path = str(tmp_path / "out")
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    program = hold(path, 60)
+    try:
+        words = rf"another run \(process {program.pid} on "
+        with pytest.raises(UdlError, match=words), OutputFolder(path, resume=True):
+            pass
+        assert (tmp_path / "out" / ".unfinished" / "late.txt").exists()  # it was left in peace
+    finally:
+        program.kill()
+        program.wait()
+    with OutputFolder(path, resume=True) as out:  # a program that was killed holds nothing any more
+        write(out.scratch("a.star"))
+    assert visible(path) == ["a.star"]
+    assert lock.NAME not in os.listdir(path)
+
+
+def test_a_program_that_is_about_to_end_is_waited_for(tmp_path):
+    path = str(tmp_path / "out")
+    program = hold(path, 0.5)
+    with OutputFolder(path, resume=True) as out:
+        assert visible(path) == ["late.txt"]
+        write(out.scratch("a.star"))
+    assert program.wait() == 0
+    assert visible(path) == ["a.star", "late.txt"]
+
+
+def test_a_disk_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    with OutputFolder(str(tmp_path / "out")) as out:
+        write(out.scratch("a.star"))
+    assert sorted(os.listdir(out.path)) == [".udl-files.json", "a.star"]

@@ -1,0 +1,574 @@
+"""Kills real processes of `scipion-udl`, and fails their writes, renames and reads; then continues them and compares.
+
+Run as a program it prints what it did: see :func:`main`. Processes are forked from this one, which has loaded all that
+they need and computed nothing, so that each costs what its own work costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import csv
+import errno
+import io
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from scipion_udl import cli
+from scipion_udl.alignment.progress import Progress
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.tables import read_tables, write_tables
+
+PATIENCE = 300.0  # seconds: what takes longer hangs
+VARIES = {"seconds", "command"}  # of summary.json
+LIST, SCRATCH = ".udl-files.json", ".unfinished"
+
+
+@dataclass
+class Case:
+    """A command that is disturbed: ``words`` without the output folder; again: what is added to go on with it; before:
+    words of an earlier run into the same folder; kills: its share of them; faults: how many operations fail, None for
+    all, 0 for none; exact: whether results are the same bit by bit."""
+
+    name: str
+    words: list[str]
+    again: list[str]
+    before: list[str] | None = None
+    kills: float = 1.0
+    faults: int | None = 0
+    exact: bool = True
+
+    @property
+    def extra(self) -> list[str]:
+        """What a run over an earlier one needs."""
+        return ["--overwrite"] if self.before else []
+
+
+@dataclass
+class Fault:
+    """What is to fail in a process: the ``number``-th (from 0) ``kind`` of ``name``: open, write, close or replace of a
+    file, read of a stack; vanish takes a stack away before that read."""
+
+    kind: str
+    name: str
+    number: int
+
+
+# In the process that is disturbed.
+
+
+class _Hooks:
+    """Tells stages and file operations to ``pipe`` (a line each), and fails one of the operations within ``folder``."""
+
+    def __init__(self, pipe: int, folder: str, fault: Fault | None) -> None:
+        self.pipe, self.folder, self.fault = pipe, os.path.realpath(folder), fault
+        self.counts: Counter = Counter()
+        self.open, self.replace, self.preadv, self.note = builtins.open, os.replace, os.preadv, Progress._note
+
+    def install(self) -> None:
+        """Put the hooks in place of what the program calls."""
+        builtins.open = io.open = self._open
+        os.replace, os.preadv = self._replace, self._preadv
+        hooks = self
+
+        def note(progress: Progress, stage: str, done: int, total: int, unit: str) -> None:
+            hooks.tell(f"stage {re.sub(r'^Class [0-9]+, |, round [0-9]+', '', stage)}")
+            hooks.note(progress, stage, done, total, unit)
+
+        Progress._note = note
+
+    def tell(self, line: str) -> None:
+        """One line to whoever watches."""
+        os.write(self.pipe, f"{line}\n".encode())
+
+    def reached(self, kind: str, name: str) -> bool:
+        """Count an operation; whether it is the one to fail."""
+        name = os.path.basename(name)
+        number = self.counts[kind, name]
+        self.counts[kind, name] += 1
+        if kind != "read":
+            self.tell(f"{kind} {name} {number}")
+        return self.fault == Fault(kind, name, number)
+
+    def ours(self, path: object) -> bool:
+        """Whether a file is of the output folder, but for progress.json, which nothing depends on."""
+        inside = isinstance(path, (str, os.PathLike)) and os.path.realpath(path).startswith(self.folder + os.sep)
+        return inside and os.path.basename(path) != "progress.json"
+
+    def _open(self, file: object, mode: str = "r", *more: object, **options: object) -> object:
+        if not (set(mode) & set("wax+") and self.ours(file)):
+            return self.open(file, mode, *more, **options)
+        if self.reached("open", file):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
+        return _File(self.open(file, mode, *more, **options), self, str(file))
+
+    def _replace(self, source: str, target: str) -> None:
+        if self.ours(target) and self.reached("replace", target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source)
+        self.replace(source, target)
+
+    def _preadv(self, descriptor: int, buffers: list, offset: int) -> int:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        wanted = self.fault and self.fault.kind in ("read", "vanish") and self.fault.name == os.path.basename(path)
+        if wanted:
+            number = self.counts["read", self.fault.name]
+            self.counts["read", self.fault.name] += 1
+            if number == self.fault.number:
+                if self.fault.kind == "read":
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                os.rename(path, f"{path}.away")
+        return self.preadv(descriptor, buffers, offset)
+
+
+class _File:
+    """A file that is written to; what fails leaves half of what it had to write, as a full disk does."""
+
+    def __init__(self, file: object, hooks: _Hooks, path: str) -> None:
+        self._file, self._hooks, self._path = file, hooks, path
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator:
+        return iter(self._file)
+
+    def write(self, data: object) -> int:
+        """Write, or half of it."""
+        if self._hooks.reached("write", self._path):
+            half = data[: len(data) // 2] if isinstance(data, (str, bytes)) else memoryview(data).cast("B")[:8]
+            self._file.write(half)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # without a name, as from the system
+        return self._file.write(data)
+
+    def close(self) -> None:
+        """Close, or find that what was held back has no place."""
+        if self._file.closed:
+            return
+        fails = self._hooks.reached("close", self._path)
+        self._file.close()
+        if fails:
+            os.truncate(self._path, os.path.getsize(self._path) // 2)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# Watching it.
+
+
+@dataclass
+class Ended:
+    """How a process ended: its exit code (below 0: by this signal), what it printed on stderr, and its events with the
+    seconds when they came."""
+
+    code: int
+    errors: str
+    events: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def sentences(self) -> list[str]:
+        """Lines on stderr that are no warnings."""
+        return [line for line in self.errors.splitlines() if line and not line.startswith("Warning: ")]
+
+
+def launch(words: list[str], folder: Path, fault: Fault | None, log: Path) -> tuple[int, int]:
+    """(process, reading end of its events) of `scipion-udl` with these words, which writes into ``folder``."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = os.fork()
+    if process:
+        os.close(writing)
+        return process, reading
+    code = 99
+    try:
+        os.close(reading)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        _Hooks(writing, str(folder), fault).install()
+        code = cli.main(words)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 98
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(
+    words: list[str], folder: Path, log: Path, fault: Fault | None = None, kill: tuple[int, float, int] | None = None
+) -> Ended:
+    """Run a command to its end; kill: after so many events, and so many seconds, send this signal."""
+    process, pipe = launch(words, folder, fault, log)
+    events, rest, start, due, sent = [], b"", time.monotonic(), None, False
+    while True:
+        now = time.monotonic()
+        if kill and due is None and len(events) >= kill[0]:
+            due = now + kill[1]
+        if due is not None and not sent and now >= due:
+            os.kill(process, kill[2])
+            sent = True
+        wait = max(0.0, due - now) if due is not None and not sent else 1.0
+        if select.select([pipe], [], [], wait)[0]:
+            data = os.read(pipe, 65536)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            events += [] if sent else [(time.monotonic() - start, line.decode()) for line in lines]
+        if now - start > PATIENCE:
+            os.kill(process, signal.SIGKILL)
+            raise AssertionError(f"{words} hangs")
+    os.close(pipe)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return Ended(code, Path(f"{log}.err").read_text(), events)
+
+
+def stage_of(event: str) -> str:
+    """The stage that an event belongs to, in a few words."""
+    kind, _, name = event.partition(" ")
+    if kind == "stage":
+        return name
+    file = name.rpartition(" ")[0].removesuffix(".part")
+    if file.startswith("checkpoint"):
+        return "checkpoint"
+    if file == LIST:
+        return "list of files"
+    return "renaming results" if kind == "replace" else "writing results"
+
+
+# What must hold.
+
+
+def broken(folder: Path) -> list[str]:
+    """Files under a final name that are not whole."""
+    found = []
+    for path in folder.rglob("*"):
+        if SCRATCH in path.parts or path.name.endswith(".part") or path.is_dir():
+            continue
+        try:
+            _open_whole(path)
+        except Exception as error:
+            found.append(f"{path.name}: {type(error).__name__} {error}")
+    return found
+
+
+def _open_whole(path: Path) -> None:
+    kind = path.suffix
+    if kind in (".mrcs", ".mrc"):
+        StackReader(str(path)).read()
+    elif kind in (".star", ".xmd"):
+        tables = read_tables(str(path))
+        assert tables, "no table"
+        assert path.read_text().endswith("\n"), "cut"
+    elif kind == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                file.get_tensor(name)
+    elif kind == ".json":
+        json.loads(path.read_text())
+    elif kind == ".csv":
+        with open(path, newline="") as file:
+            assert len({len(row) for row in csv.reader(file)}) == 1, "rows of several lengths"
+    elif kind == ".png":
+        from PIL import Image
+
+        Image.open(path).load()
+    elif kind == ".html":
+        assert path.read_text().rstrip().endswith("</html>"), "cut"
+    else:
+        raise AssertionError("unknown kind of file")
+
+
+def content(folder: Path) -> dict[str, object]:
+    """What a finished run left, file by file, without what may differ from run to run: times, and the command."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() and path.name != SCRATCH:
+            continue
+        if path.suffix in (".mrcs", ".mrc"):
+            found[name] = StackReader(str(path)).read().tobytes(), path.stat().st_size
+        elif path.name == "summary.json":
+            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in VARIES}
+        elif path.name == LIST:
+            found[name] = sorted(json.loads(path.read_text())["files"])
+        else:  # the report holds times and the command
+            found[name] = "" if path.suffix == ".html" or path.is_dir() else path.read_bytes()
+    return found
+
+
+def _same(name: str, expected: dict, found: dict, exact: bool) -> bool:
+    """Whether a file has the same content; where it need not be exact, numbers may differ in their last digits, and
+    pictures are not looked at."""
+    one, other = expected[name], found[name]
+    if exact or one == other or name.endswith(".png"):
+        return one == other or not exact
+    if name.endswith(".json"):
+        one, other = one["figures"], other["figures"]
+        return one.keys() == other.keys() and all(np.isclose(one[k], other[k], rtol=1e-6) for k in one)
+    words = [re.split(r"[,\r\n]+", text.decode()) for text in (one, other)]
+    return len(words[0]) == len(words[1]) and all(a == b or abs(float(a) - float(b)) < 2e-4 for a, b in zip(*words))
+
+
+class Bench:
+    """Cases in a folder of their own, and what came of disturbing them."""
+
+    def __init__(self, folder: Path, epochs: int = 3) -> None:
+        self.folder, self.log = folder, folder / "log"
+        self.cases = _cases(self, epochs)
+        self.problems: list[str] = []
+        self.stages: Counter = Counter()
+        self.done: Counter = Counter()
+        self._whole: dict[str, tuple[dict, Ended]] = {}
+
+    def plain(self, *words: object) -> None:
+        """A command that must end well."""
+        words = [str(word) for word in words]
+        ended = run(words, self.folder / "none", self.log)
+        assert ended.code == 0, (words, ended.errors)
+
+    def words(self, case: Case, *more: str) -> list[str]:
+        """The command line of a case."""
+        if case.words[0] == "simulate":
+            return ["simulate", str(self.out), *case.words[1:], *more]
+        return [*case.words, "-o", str(self.out), *more]
+
+    @property
+    def out(self) -> Path:
+        """The folder that all cases write into, so that names in tables are the same."""
+        return self.folder / "out"
+
+    def fresh(self, case: Case) -> None:
+        """The output folder as it is before the case runs."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        if case.before:
+            kept = self.folder / f"before_{case.name}"
+            if not kept.exists():
+                self.plain(*case.before, "-o", self.out)
+                shutil.move(self.out, kept)
+            shutil.copytree(kept, self.out)
+
+    def whole(self, case: Case) -> tuple[dict, Ended]:
+        """(content, how it went) of the case where nothing disturbs it."""
+        if case.name not in self._whole:
+            self.fresh(case)
+            ended = run(self.words(case, *case.extra), self.out, self.log)
+            assert ended.code == 0, ended.errors
+            assert not broken(self.out)
+            self._whole[case.name] = content(self.out), ended
+        return self._whole[case.name]
+
+    def kill(self, case: Case, after: int, delay: float, sign: int) -> str | None:
+        """Kill a run of the case and continue it; returns the stage that it was in, None where it had ended."""
+        self.fresh(case)
+        ended = run(self.words(case, *case.extra), self.out, self.log, kill=(after, delay, sign))
+        if ended.code == 0:
+            return None
+        stage = stage_of(ended.events[-1][1]) if ended.events else "starting"
+        what = f"{case.name}, {signal.Signals(sign).name} in {stage} (event {len(ended.events)})"
+        if sign == signal.SIGKILL:
+            self._hold(ended.code == -sign, what, f"code {ended.code}: {ended.errors}")
+        else:
+            one = len(ended.sentences) == 1 and "SIGTERM" in ended.errors
+            early = ended.code == -sign and not ended.events  # before the program had begun
+            self._hold(early or (ended.code == 143 and one), what, f"code {ended.code}: {ended.errors}")
+            self._hold(not (self.out / SCRATCH).exists() or early, what, "unfinished files are left")
+        self._go_on(case, what, case.extra if self._not_begun(case, ended) else case.again)
+        self.stages[f"{case.name}: {stage}"] += 1
+        self.done[f"kills by {signal.Signals(sign).name}"] += 1
+        return stage
+
+    def fail(self, case: Case, fault: Fault) -> None:
+        """Fail one operation of a run of the case and continue it."""
+        self.fresh(case)
+        ended = run(self.words(case, *case.extra), self.out, self.log, fault)
+        for path in self.folder.rglob("*.away"):
+            path.rename(path.with_suffix(""))
+        what = f"{case.name}, {fault.kind} {fault.number} of {fault.name} failed"
+        self._hold(ended.code == 1, what, f"code {ended.code}: {ended.errors}")
+        good = len(ended.sentences) == 1 and "Traceback" not in ended.errors and "unexpected" not in ended.errors
+        self._hold(good, what, f"is told by: {ended.errors}")
+        self._hold(not (self.out / SCRATCH).exists(), what, "unfinished files are left")
+        self._go_on(case, what, case.extra if self._not_begun(case, ended) else case.again)
+        self.done[f"{fault.kind} failed"] += 1
+
+    def _not_begun(self, case: Case, ended: Ended) -> bool:
+        """Whether the results of the earlier run are still all that the folder holds: then the run is to be begun
+        again, as it was the first time."""
+        listed = json.loads((self.out / LIST).read_text()) if (self.out / LIST).exists() else {}
+        return bool(case.before) and "old" not in listed and f"replace {LIST} 0" not in [e for _, e in ended.events]
+
+    def _go_on(self, case: Case, what: str, more: list[str]) -> None:
+        for sentence in broken(self.out) if self.out.exists() else ():
+            self.done["broken files"] += 1
+            self._hold(False, what, f"left a broken file, {sentence}")
+        ended = run(self.words(case, *more), self.out, self.log)
+        self.done["continued" if ended.code == 0 else "not continued"] += 1
+        if not self._hold(ended.code == 0, what, f"does not go on: {ended.errors}"):
+            return
+        expected, found = self.whole_content(case), content(self.out)
+        names = sorted(expected.keys() ^ found.keys())
+        names += [name for name in expected.keys() & found.keys() if not _same(name, expected, found, case.exact)]
+        self.done["differences"] += bool(names)
+        self._hold(not names, what, f"other results: {', '.join(names)}")
+
+    def whole_content(self, case: Case) -> dict:
+        """What the case leaves where nothing disturbs it."""
+        return self._whole[case.name][0]
+
+    def _hold(self, good: bool, what: str, otherwise: str) -> bool:
+        if not good:
+            self.problems.append(f"{what}: {otherwise.strip()}")
+            print(f"PROBLEM {self.problems[-1]}", flush=True)
+        return good
+
+    def kills(self, case: Case, count: int, chance: random.Random) -> None:
+        """``count`` kills of a case, in turn in each of its stages, by either signal."""
+        _, ended = self.whole(case)
+        events = [(0.0, "stage starting"), *ended.events]
+        places: dict[str, list[int]] = {}
+        for number, (_, event) in enumerate(events):
+            places.setdefault(stage_of(event), []).append(number)
+        order = list(places)
+        for turn in range(count):
+            number = chance.choice(places[order[turn % len(order)]])
+            last = number + 1 == len(events)
+            gap = 0.05 if last else events[number + 1][0] - events[number][0]
+            sign = (signal.SIGKILL, signal.SIGTERM)[(turn + turn // len(order)) % 2]
+            for delay in (chance.random() * gap, 0.0):
+                if self.kill(case, number, delay, sign) is not None:
+                    break
+            else:
+                self.done["had ended before"] += 1
+
+    def faults(self, case: Case, most: int | None = None) -> None:
+        """Every open, write, close and rename of a case fails once (of many writes of a file, first, middle and last);
+        most: so many of them, spread evenly."""
+        _, ended = self.whole(case)
+        counts: Counter = Counter()
+        for _, event in ended.events:
+            kind, _, rest = event.partition(" ")
+            if kind != "stage":
+                counts[kind, rest.rpartition(" ")[0]] += 1
+        found = [Fault(*key, number) for key, n in counts.items() for number in sorted({0, n // 2, n - 1})]
+        if most and len(found) > most:
+            found = [found[k * len(found) // most] for k in range(most)]
+        for fault in found:
+            self.fail(case, fault)
+
+
+def _cases(bench: Bench, epochs: int) -> list[Case]:
+    """All long commands on tiny particles; ``--continue`` goes on with those that train, others are run again."""
+    folder = bench.folder
+    data, later, run_of = folder / "data", folder / "later", folder / "run"
+    kind = ["--snr", 0.5, "--box", 24, "--pixel-size", 3, "--shift", 1, "--no-ctf"]
+    bench.plain("simulate", data, "--count", 130, *kind)
+    bench.plain("simulate", later, "--count", 20, "--seed", 9, *kind)
+    *others, table = read_tables(str(data / "particles.star"))
+    table.set("rlnClassNumber", [str(1 + k % 2) for k in range(len(table))])
+    write_tables(str(data / "classes.star"), [*others, table])
+    common = ["--gpu", "none", "--threads", "1"]
+    few = [*common, "--epochs", str(epochs), "--max-shift", "1"]
+    particles, classes = str(data / "particles.star"), str(data / "classes.star")
+    bench.plain("align", particles, "-o", run_of, *few)
+    new, model = str(later / "particles.star"), str(run_of / "model.safetensors")
+    aligned, truth = str(run_of / "aligned.star"), str(data / "truth.star")
+    simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
+    return [
+        Case("align", ["align", particles, *few, "--write-stack"], ["--continue"]),
+        Case("align without refinement", ["align", particles, *few, "--no-refine"], ["--continue"], None, 1, None),
+        Case("train", ["train", particles, *few[:-2]], ["--continue"], None, 1.5, None),
+        Case("by class", ["align", classes, *few, "--by-class"], ["--continue"], None, 0.7),
+        Case(
+            "align over an earlier run",
+            ["align", particles, *few],
+            ["--continue"],
+            ["align", particles, *common, "--epochs", "1", "--seed", "5", "--no-refine", "--write-stack"],
+            0.7,
+            20,
+        ),
+        Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"], None, 1, 40),
+        Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"], None, 1, None, False),
+        Case("simulate", simulate, ["--overwrite"], None, 1, None),
+    ]
+
+
+def warm_up() -> None:
+    """Load what the commands load, and compute nothing."""
+    import matplotlib.pyplot
+    import PIL.PngImagePlugin
+    import safetensors.torch
+    import torch
+
+    from scipion_udl.alignment import evaluate_command, figures, joining, pipeline, report, train_command
+    from scipion_udl.simulate import command
+
+    torch.set_num_threads(1)
+    del matplotlib, PIL, safetensors, evaluate_command, figures, joining, pipeline, report, train_command, command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Kill and fail as the options say, in a scratch folder; prints kills by stage, and all that does not hold. Returns
+    1 where something does not."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", help="a folder to work in, which is removed first")
+    parser.add_argument("--kills", type=int, default=200, help="of processes, over all commands")
+    parser.add_argument("--faults", type=int, help="operations that fail, of each command (default: as it has them)")
+    parser.add_argument("--only", help="commands, by name, with commas between them")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+    folder = Path(args.folder).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    warm_up()
+    start, bench, chance = time.monotonic(), Bench(folder), random.Random(args.seed)
+    cases = [case for case in bench.cases if not args.only or case.name in args.only.split(",")]
+    weights = np.cumsum([0.0] + [case.kills for case in cases])
+    shares = np.diff((args.kills * weights / weights[-1]).round().astype(int))
+    for case, share in zip(cases, shares):
+        bench.kills(case, int(share), chance)
+        most = case.faults if args.faults is None else args.faults
+        if most != 0:
+            bench.faults(case, most)
+        failed = sum(n for name, n in bench.done.items() if name.endswith("failed"))
+        print(f"[{time.monotonic() - start:6.0f} s] {case.name}: {share} kills; {failed} failures so far", flush=True)
+    if args.faults != 0:
+        _reads(bench, cases)
+    for name, number in [*sorted(bench.stages.items()), *sorted(bench.done.items())]:
+        print(f"{number:6d}  {name}")
+    print(f"{len(bench.problems)} problems, {time.monotonic() - start:.0f} s")
+    return 1 if bench.problems else 0
+
+
+def _reads(bench: Bench, cases: list[Case]) -> None:
+    """A read error, and a stack that vanishes, early and late in those that read particles again and again."""
+    for case in cases:
+        if case.name not in ("align", "train", "by class", "evaluate"):
+            continue
+        bench.whole(case)
+        late = [("read", 8), ("vanish", 12)] if case.name == "align" else []
+        for kind, number in [("read", 0), ("read", 1), ("vanish", 0), *late]:
+            bench.fail(case, Fault(kind, "particles.mrcs", number))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
