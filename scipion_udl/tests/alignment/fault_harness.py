@@ -29,6 +29,7 @@ import numpy as np
 
 from scipion_udl import cli
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.io import lock
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 
@@ -260,7 +261,7 @@ def broken(folder: Path) -> list[str]:
     """Files under a final name that are not whole."""
     found = []
     for path in folder.rglob("*"):
-        if SCRATCH in path.parts or path.name.endswith(".part") or path.is_dir():
+        if SCRATCH in path.parts or path.name.endswith(".part") or path.name == lock.NAME or path.is_dir():
             continue
         try:
             _open_whole(path)

@@ -100,7 +100,7 @@ def test_evaluation_goes_on_with_less_memory(few, tmp_path, monkeypatch):
     aligned, truth = few / "whole" / "aligned.star", few / "data" / "truth.star"
     words = ["evaluate", aligned, "--truth", truth, "--gpu", "none"]
     assert run(*words, "-o", tmp_path / "whole") == 0
-    monkeypatch.setattr(parts, "apply_any", Full(parts.apply_any, 3, 0, 2 * ERRORS))
+    monkeypatch.setattr(parts, "apply_poses", Full(parts.apply_poses, 3, 0, 2 * ERRORS))
     assert run(*words, "-o", tmp_path / "short") == 0
     one, other = summary(tmp_path / "whole"), summary(tmp_path / "short")
     assert [w for w in other["warnings"] if "with 2 particles at a time" in w]
@@ -168,6 +168,11 @@ def test_the_second_time_it_ends_and_says_what_to_do(monkeypatch, tmp_path):
 # an earlier run that is replaced
 
 
+def _let_go(out: OutputFolder) -> None:
+    """Leave a folder as a killed process does: the system gives its lock back, and no more is done."""
+    os.close(out._lock._file)
+
+
 def test_a_killed_run_that_replaces_another_does_not_take_its_model_for_its_own(tmp_path):
     path = str(tmp_path / "out")
 
@@ -179,12 +184,14 @@ def test_a_killed_run_that_replaces_another_does_not_take_its_model_for_its_own(
     with OutputFolder(path) as out:
         publish(out, "model")
         assert out.has("model")
-    OutputFolder(path, overwrite=True).__enter__().start_anew()  # and killed
+    killed = OutputFolder(path, overwrite=True).__enter__()
+    killed.start_anew()
+    _let_go(killed)
     with OutputFolder(path, resume=True) as out:
         assert not out.has("model")
         publish(out, "average")
         assert os.listdir(path).count("model") == 0, "old results go when the first new one is there"
-    OutputFolder(path, resume=True).__enter__()
+    _let_go(OutputFolder(path, resume=True).__enter__())
     with OutputFolder(path, overwrite=True) as out:  # and what it holds is still known as ours
         publish(out, "model")
     assert sorted(name for name in os.listdir(path) if name[0] != ".") == ["model"]
