@@ -176,7 +176,10 @@ class ProtUdlEvaluate(ProtUdlBase):
         return errors + self._validateTruth()
 
     def _warnings(self) -> list[str]:
-        classes = [number for number in self.inputParticles.get().getUniqueValues("_classId") if number is not None]
+        particles = self.inputParticles.get()
+        if particles is None:
+            return []
+        classes = [number for number in particles.getUniqueValues("_classId") if number is not None]
         if len(classes) < 2:
             return []
         return [
