@@ -36,9 +36,9 @@ COUNT, BEFORE = 80, 300
 
 
 @pytest.fixture(scope="module")
-def later(particles):
-    """80 more particles of the view that ``particles`` show."""
-    return simulate(particles.parent / "later", COUNT, 64, 0.1, seed=11)
+def later(particles, tmp_path_factory):
+    """80 more particles of the view that ``particles`` show, in a folder of this process alone."""
+    return simulate(tmp_path_factory.mktemp("joining") / "later", COUNT, 64, 0.1, seed=11)
 
 
 @pytest.fixture(scope="module")
