@@ -5,22 +5,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 
 from scipion_udl import arguments as take
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-
-_INPUT = (
-    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
-    "of cryoSPARC)"
+from scipion_udl.options import (
+    IMAGE,
+    INPUT,
+    Parser,
+    add_classes,
+    add_computing,
+    add_learning,
+    add_microscope,
+    add_network,
+    add_output,
+    new_command,
 )
-_IMAGE = "FILE, or N@FILE for the N-th image of a stack"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; parsed arguments have ``run``, the function that does the work."""
-    parser = _Parser(
+    parser = Parser(
         prog="scipion-udl",
         description="Align cryo-EM particles of one view in 2D, without labels: unsupervised difference learning.",
         epilog="Each command explains itself: scipion-udl COMMAND --help",
@@ -38,171 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction, name: str, text: str, more: str, run: object
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", formatter_class=_Help
-    )
-    parser.add_argument("--debug", action="store_true", help="show where in the program an error came from")
-    parser.set_defaults(run=run)
-    return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage.
-
-    passes: options that it does not know are kept in ``passed``, for another command, instead of being refused.
-    """
-
-    passes = False
-
-    def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """(what was parsed, what was not known)."""
-        if args is not None and "" in args:  # --model "" would train a new one without a word
-            self.error("one of the arguments is empty, as of a variable that was not set: give it, or leave it out")
-        namespace, rest = super().parse_known_args(args, namespace)
-        if not self.passes:
-            return namespace, rest
-        namespace.passed = rest
-        return namespace, []
-
-    def error(self, message: str) -> None:
-        """End the program with exit code 2."""
-        from scipion_udl.alignment.launch import is_first
-
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n" if is_first() else None)
-
-
-class _Help(argparse.HelpFormatter):
-    """Wide enough for the options to stand beside their text."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
-
-
-def _add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
-    """The options of all commands that compute."""
-    group = parser.add_argument_group("computing")
-    group.add_argument(
-        "--gpu",
-        default="auto",
-        metavar="none|auto|IDS",
-        help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
-        "which must be there; train and align use all of them together",
-    )
-    group.add_argument(
-        "--seed", type=take.seed, default=seed, metavar="K", help=f"for all that is left to chance ({seed})"
-    )
-    group.add_argument(
-        "--threads", type=take.positive_int, metavar="N", help="CPU threads a process (default: all cores)"
-    )
-    group.add_argument(
-        "--batch", type=take.positive_int, metavar="N", help="particles held at a time (default: automatic)"
-    )
-    group.add_argument(
-        "--pixel-size",
-        type=take.positive,
-        metavar="A",
-        help="angstrom per pixel, where neither the table nor the image header says it",
-    )
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results, made new")
-    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
-
-
-def _add_microscope(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("microscope (for aligned.star, where the input does not say it)")
-    group.add_argument("--voltage", type=take.positive, metavar="KV", help="acceleration voltage in kV (300)")
-    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
-    group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
-
-
-def _add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Training, and the group on the particle, which is returned for more."""
-    group = parser.add_argument_group("training")
-    group.add_argument(
-        "--method",
-        choices=["judl", "udl"],
-        help="judl: all particles together, by how well a batch fits its mean (default of the polar network); udl: by "
-        "pairs alone (default of the others, which begin with it); a model to start from goes on as it was trained",
-    )
-    group.add_argument("--epochs", type=take.positive_int, metavar="N", help="at most so many; it stops once converged")
-    group.add_argument("--lr", type=take.positive, metavar="RATE", help="learning rate (default: of the method)")
-    group.add_argument(
-        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
-    )
-    group = parser.add_argument_group("particle")
-    group.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
-    )
-    group.add_argument(
-        "--finest",
-        type=take.positive,
-        metavar="A",
-        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
-    )
-    return group
-
-
-def _add_classes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--by-class",
-        action="store_true",
-        help="each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
-    )
-
-
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    """Which network is trained, and how; ``align`` always trains the polar one."""
-    group = parser.add_argument_group("network")
-    group.add_argument(
-        "--network",
-        choices=["polar", "resnet", "matching"],
-        default="polar",
-        help="polar: reads polar spectra, in seconds (default); resnet: the published network of pairs of spectra; "
-        "matching: of pairs of photographs (items 2k-1 and 2k), for align-pairs",
-    )
-    group.add_argument(
-        "--recipe",
-        choices=["paper-synthetic", "paper-real"],
-        help="resnet and matching: size and training exactly as published, for a GPU (default: a narrow network)",
-    )
-    group.add_argument(
-        "--head",
-        choices=["difference", "circular", "degrees"],
-        help="resnet and matching: what the last layers give; degrees: the angle of a pair itself, as published; "
-        "circular: the same as a point on a circle; difference (resnet): an angle of each image",
-    )
-    group.add_argument(
-        "--joint",
-        choices=["mean", "autoencoder"],
-        help="resnet, JUDL: what reconstructs an aligned particle; mean of the others (default), or the autoencoder of "
-        "the paper",
-    )
-    group.add_argument(
-        "--widths", type=take.whole_numbers, metavar="N,N,...", help="resnet: channels of the residual blocks"
-    )
-    group.add_argument(
-        "--hidden", type=take.whole_numbers, metavar="N,N,...", help="resnet: widths of the linear layers"
-    )
-    group.add_argument(
-        "--input-size",
-        type=take.positive_int,
-        metavar="S",
-        help="resnet and matching: pixels of a side of what the network sees",
-    )
-
-
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "simulate",
         "make synthetic particles whose true poses are known",
@@ -218,13 +60,13 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     _add_particles(parser)
     _add_photographs(parser)
     _add_transfer(parser)
-    _add_computing(parser, seed=1)
+    add_computing(parser, seed=1)
 
 
 def _add_view(parser: argparse.ArgumentParser) -> None:
     """What is simulated: one of several kinds of views, or photographs."""
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {_IMAGE}")
+    source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {IMAGE}")
     source.add_argument(
         "--phantom",
         metavar="NAME",
@@ -330,7 +172,7 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "train",
         "train the network on particles, without labels",
@@ -338,20 +180,20 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "it gets no model.",
         _train,
     )
-    parser.add_argument("input", metavar="INPUT", help=_INPUT)
-    _add_output(parser)
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
+    add_output(parser)
     parser.add_argument("--model", metavar="START", help="model.safetensors to start from")
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: training.csv shows the error too"
     )
-    _add_classes(parser)
-    _add_learning(parser)
-    _add_network(parser)
-    _add_computing(parser, seed=1)
+    add_classes(parser)
+    add_learning(parser)
+    add_network(parser)
+    add_computing(parser, seed=1)
 
 
 def _add_align(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "align",
         "align particles of one view to each other",
@@ -360,16 +202,25 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "model is given.",
         _align,
     )
-    parser.add_argument("input", metavar="INPUT", help=_INPUT)
-    _add_output(parser)
-    _add_classes(parser)
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
+    add_output(parser)
+    add_classes(parser)
     new = ("recipe", "head", "joint", "widths", "hidden", "input_size")
     parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
+    _add_start(parser)
+    _add_written(parser)
+    _add_particle(add_learning(parser))
+    add_microscope(parser)
+    add_computing(parser, seed=1)
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """What an alignment begins with: a model, a reference, poses, or an earlier run."""
     parser.add_argument("--model", metavar="MODEL", help="a trained model.safetensors (default: train on the input)")
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses of simulated particles: the training curve shows the error"
     )
-    parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {_IMAGE}")
+    parser.add_argument("--reference", metavar="IMAGE", help=f"turn and shift the average onto this image: {IMAGE}")
     parser.add_argument(
         "--start-poses",
         action="store_true",
@@ -388,6 +239,10 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         help="with --join: the folder of what was joined to RUN before; averages are added to those there "
         "(default: to those of RUN)",
     )
+
+
+def _add_written(parser: argparse.ArgumentParser) -> None:
+    """What is looked for and written beside the usual."""
     parser.add_argument(
         "--write-cs",
         action="store_true",
@@ -415,21 +270,24 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         help="write authors.xmd too: the table of the method's authors, with nothing but image, shift, anglePsi, flip "
         "and maxCC (the correntropy)",
     )
-    particle = _add_learning(parser)
-    particle.add_argument(
+
+
+def _add_particle(group: argparse._ArgumentGroup) -> None:
+    """What is known of the particles."""
+    group.add_argument(
         "--max-shift",
         type=take.not_negative,
         metavar="PX",
         help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
     )
-    particle.add_argument(
+    group.add_argument(
         "--contrast",
         choices=["auto", "bright", "dark"],
         default="auto",
         help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
         "does not depend on it (auto, the default: nothing is expected)",
     )
-    particle.add_argument(
+    group.add_argument(
         "--ctf",
         choices=["auto", "flipped", "signed", "none"],
         default="auto",
@@ -437,12 +295,10 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
         "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
         "auto (default): as the table says, otherwise as the images tell",
     )
-    _add_microscope(parser)
-    _add_computing(parser, seed=1)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "evaluate",
         "measure how good an alignment is",
@@ -452,7 +308,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("aligned", metavar="ALIGNED", help="the result of align: aligned.star or aligned.xmd")
     parser.add_argument("--truth", metavar="TRUTH.star", help="true poses, joined by image name")
-    parser.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {_IMAGE}")
+    parser.add_argument("--reference", metavar="IMAGE", help=f"the view that the average should show: {IMAGE}")
     parser.add_argument(
         "--pairs",
         action="store_true",
@@ -464,18 +320,18 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="with --truth: the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
     )
-    _add_output(parser)
+    add_output(parser)
     parser.add_argument(
         "--mask-radius",
         type=take.positive,
         metavar="PX",
         help="radius of the circle within which images are compared, in pixels (default: 0.45 of the box)",
     )
-    _add_computing(parser, seed=1)
+    add_computing(parser, seed=1)
 
 
 def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "align-pairs",
         "turn and shift the second image of each pair onto the first",
@@ -484,9 +340,9 @@ def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
         "right, comes from the correlation of what both images show. Writes OUT/pairs.star and summary.json.",
         _align_pairs,
     )
-    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
     parser.add_argument("second", metavar="SECOND", nargs="?", help="the second images, as many as in INPUT")
-    _add_output(parser)
+    add_output(parser)
     parser.add_argument("--model", metavar="MODEL", required=True, help="a trained model.safetensors")
     parser.add_argument(
         "--truth", metavar="TRUTH.star", help="true poses (of `simulate`) of all these images: prints the errors"
@@ -504,11 +360,11 @@ def _add_align_pairs(commands: argparse._SubParsersAction) -> None:
         metavar="DEG",
         help="look through turns up to this far from the model's, too, every 2 degrees, by correlation (0: none)",
     )
-    _add_computing(parser, seed=1)
+    add_computing(parser, seed=1)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "check",
         "look through particles before a run",
@@ -518,7 +374,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "not, and 1 where it cannot.",
         _check,
     )
-    parser.add_argument("input", metavar="INPUT", help=_INPUT)
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
     parser.add_argument("--quick", action="store_true", help="tables and headers only, no image is read")
     parser.add_argument(
         "--contrast",
@@ -546,7 +402,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_relion(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "relion",
         "align as a job of RELION (job type External)",
@@ -565,7 +421,7 @@ def _add_relion(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_gpus(commands: argparse._SubParsersAction) -> None:
-    _command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
+    new_command(commands, "gpus", "print the GPUs that this program can use", "One line of JSON.", _gpus)
 
 
 def _simulate(args: argparse.Namespace) -> None:

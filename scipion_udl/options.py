@@ -1,0 +1,183 @@
+"""What the commands of `scipion-udl` have in common: their parser, and the groups of options that several of them take.
+Only argparse is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from scipion_udl import arguments as take
+
+INPUT = (
+    "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+    "of cryoSPARC)"
+)
+IMAGE = "FILE, or N@FILE for the N-th image of a stack"
+
+
+def new_command(
+    commands: argparse._SubParsersAction, name: str, text: str, more: str, run: object
+) -> argparse.ArgumentParser:
+    """The parser of a new command ``name``. text: what it does, in a line; more: the rest of its description; run: the
+    function that does it, of the parsed arguments."""
+    parser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", formatter_class=_Help
+    )
+    parser.add_argument("--debug", action="store_true", help="show where in the program an error came from")
+    parser.set_defaults(run=run)
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of printing the whole usage.
+
+    passes: options that it does not know are kept in ``passed``, for another command, instead of being refused.
+    """
+
+    passes = False
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """(what was parsed, what was not known)."""
+        if args is not None and "" in args:  # --model "" would train a new one without a word
+            self.error("one of the arguments is empty, as of a variable that was not set: give it, or leave it out")
+        namespace, rest = super().parse_known_args(args, namespace)
+        if not self.passes:
+            return namespace, rest
+        namespace.passed = rest
+        return namespace, []
+
+    def error(self, message: str) -> None:
+        """End the program with exit code 2."""
+        from scipion_udl.alignment.launch import is_first
+
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n" if is_first() else None)
+
+
+class _Help(argparse.HelpFormatter):
+    """Wide enough for the options to stand beside their text."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+def add_computing(parser: argparse.ArgumentParser, seed: int) -> None:
+    """The options of all commands that compute."""
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--gpu",
+        default="auto",
+        metavar="none|auto|IDS",
+        help="auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, "
+        "which must be there; train and align use all of them together",
+    )
+    group.add_argument(
+        "--seed", type=take.seed, default=seed, metavar="K", help=f"for all that is left to chance ({seed})"
+    )
+    group.add_argument(
+        "--threads", type=take.positive_int, metavar="N", help="CPU threads a process (default: all cores)"
+    )
+    group.add_argument(
+        "--batch", type=take.positive_int, metavar="N", help="particles held at a time (default: automatic)"
+    )
+    group.add_argument(
+        "--pixel-size",
+        type=take.positive,
+        metavar="A",
+        help="angstrom per pixel, where neither the table nor the image header says it",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The folder of the results."""
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results, made new")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
+
+
+def add_microscope(parser: argparse.ArgumentParser) -> None:
+    """What RELION wants to know of the microscope."""
+    group = parser.add_argument_group("microscope (for aligned.star, where the input does not say it)")
+    group.add_argument("--voltage", type=take.positive, metavar="KV", help="acceleration voltage in kV (300)")
+    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
+
+
+def add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Training, and the group on the particle, which is returned for more."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--method",
+        choices=["judl", "udl"],
+        help="judl: all particles together, by how well a batch fits its mean (default of the polar network); udl: by "
+        "pairs alone (default of the others, which begin with it); a model to start from goes on as it was trained",
+    )
+    group.add_argument("--epochs", type=take.positive_int, metavar="N", help="at most so many; it stops once converged")
+    group.add_argument("--lr", type=take.positive, metavar="RATE", help="learning rate (default: of the method)")
+    group.add_argument(
+        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
+    )
+    group = parser.add_argument_group("particle")
+    group.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
+    )
+    group.add_argument(
+        "--finest",
+        type=take.positive,
+        metavar="A",
+        help="working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+    )
+    return group
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """Whether classes are taken one by one."""
+    parser.add_argument(
+        "--by-class",
+        action="store_true",
+        help="each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
+    )
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Which network is trained, and how; ``align`` always trains the polar one."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--network",
+        choices=["polar", "resnet", "matching"],
+        default="polar",
+        help="polar: reads polar spectra, in seconds (default); resnet: the published network of pairs of spectra; "
+        "matching: of pairs of photographs (items 2k-1 and 2k), for align-pairs",
+    )
+    group.add_argument(
+        "--recipe",
+        choices=["paper-synthetic", "paper-real"],
+        help="resnet and matching: size and training exactly as published, for a GPU (default: a narrow network)",
+    )
+    group.add_argument(
+        "--head",
+        choices=["difference", "circular", "degrees"],
+        help="resnet and matching: what the last layers give; degrees: the angle of a pair itself, as published; "
+        "circular: the same as a point on a circle; difference (resnet): an angle of each image",
+    )
+    group.add_argument(
+        "--joint",
+        choices=["mean", "autoencoder"],
+        help="resnet, JUDL: what reconstructs an aligned particle; mean of the others (default), or the autoencoder of "
+        "the paper",
+    )
+    group.add_argument(
+        "--widths", type=take.whole_numbers, metavar="N,N,...", help="resnet: channels of the residual blocks"
+    )
+    group.add_argument(
+        "--hidden", type=take.whole_numbers, metavar="N,N,...", help="resnet: widths of the linear layers"
+    )
+    group.add_argument(
+        "--input-size",
+        type=take.positive_int,
+        metavar="S",
+        help="resnet and matching: pixels of a side of what the network sees",
+    )
