@@ -26,13 +26,12 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.particle_input import Particles, info_of, parts
+from scipion_udl.set_images import image_of_item, is_mrc, plain_name
 from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
 ITEM_ID = "udlItemId"
-# What the engine reads; anything else is converted first.
-MRC_ENDINGS = (".mrc", ".mrcs", ".map", ".st")
 CLASS = "rlnClassNumber"
 # What a set knows, under Scipion's label and RELION's.
 _CTF = {
@@ -156,7 +155,7 @@ def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
 def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[str]:
     """The images as N@FILE; those of other formats are converted into ``stack``."""
     index, files = columns["_index"], columns["_filename"]
-    if not all(map(_is_mrc, set(files))):
+    if not all(map(is_mrc, set(files))):
         logger.info("The images are no MRC files: they are converted to %s", stack)
         handler = ImageHandler()
         for k, location in enumerate(zip(index, files)):
@@ -281,10 +280,10 @@ def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, pat
     """
     table, _ = forms.find_particles(star, read_tables(star))
     name_of = dict(zip(table.numbers(ITEM_ID).astype(np.int64).tolist(), table.texts("rlnImageName")))
-    image_of = {_image(item): item.getObjId() for item in particles.iterItems() if item.getObjId() in name_of}
+    image_of = {image_of_item(item): item.getObjId() for item in particles.iterItems() if item.getObjId() in name_of}
     names, matrices = [], []
     for item in truth.iterItems():
-        item_id = image_of.get(_image(item))
+        item_id = image_of.get(image_of_item(item))
         if item_id is not None:
             names.append(name_of[item_id])
             matrices.append(_matrix(item))
@@ -306,44 +305,6 @@ def _matrix(item: Particle) -> np.ndarray:
 
 def _no_alignment(item_id: int) -> str:
     return f"The particle with id {item_id} has no alignment: leave it out, or align the set anew"
-
-
-def _image(item: Particle) -> tuple[int, str]:
-    """What tells the image of an item from all others, whichever set it is in."""
-    index, name = item.getLocation()
-    return index or 1, os.path.realpath(plain_name(name))
-
-
-def _is_mrc(name: str) -> bool:
-    return plain_name(name).lower().endswith(MRC_ENDINGS)
-
-
-def plain_name(name: str) -> str:
-    """An image's file name without what tells Xmipp the kind of file."""
-    for suffix in (":mrcs", ":mrc"):
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-def image_name(item: Particle) -> str:
-    """The image of an item as N@FILE, the file as the item names it: relative to the project, so that this may move."""
-    index, name = item.getLocation()
-    return f"{index or 1:06d}@{plain_name(name)}"
-
-
-def engine_image(item: Particle, converted: str) -> str:
-    """A single image as the engine is told it: N@FILE, or, of a format that it does not read, the path ``converted``.
-
-    :func:`convert_image` writes that file.
-    """
-    return image_name(item) if _is_mrc(item.getFileName()) else converted
-
-
-def convert_image(item: Particle, converted: str) -> None:
-    """Write a single image to the path of an MRC file, where the engine does not read the one that it is in."""
-    if not _is_mrc(item.getFileName()):
-        ImageHandler().convert(item, converted)
 
 
 def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:

@@ -7,7 +7,6 @@ Nothing is fetched when the page is opened: style, figures and images are inside
 from __future__ import annotations
 
 import datetime
-import html
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from . import figures
 from .geometry import Poses
 from .report_style import STYLE_SHEET
+from .report_words import duration, percent, safe, small_units, thousands
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 
@@ -107,7 +107,7 @@ def build_page(data: ReportData) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>2D alignment of {_text(name)}</title>
+<title>2D alignment of {safe(name)}</title>
 <style>{STYLE_SHEET}</style>
 </head>
 <body>
@@ -126,45 +126,15 @@ def build_page(data: ReportData) -> str:
 # Small pieces of text.
 
 
-def _text(value: object) -> str:
-    """Any value as text that is safe in a page."""
-    return html.escape(str(value), quote=True)
-
-
-def _count(value: int) -> str:
-    """An integer with thin spaces between thousands, as in 12 345."""
-    return f"{int(value):,}".replace(",", "\u2009")
-
-
-def _share(part: int, whole: int) -> str:
-    """A share in percent: 1.2 %."""
-    return f"{100 * part / max(whole, 1):.1f}\u202f%"
-
-
-def _seconds(seconds: float) -> str:
-    """A time as 42 s, 3 min 05 s or 2 h 10 min."""
-    total = round(float(seconds))
-    if total < 60:
-        return f"{float(seconds):.0f} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    return f"{total // 3600} h {total % 3600 // 60:02d} min"
-
-
-def _small_units(time: str) -> str:
-    """A time with its units in small letters."""
-    return " ".join(f"<small>{word}</small>" if word.isalpha() else word for word in time.split())
-
-
 def _section(title: str, lead: str, body: str) -> str:
-    return f'<section>\n<h2>{_text(title)}</h2>\n<p class="lead">{_text(lead)}</p>\n{body}\n</section>\n'
+    return f'<section>\n<h2>{safe(title)}</h2>\n<p class="lead">{safe(lead)}</p>\n{body}\n</section>\n'
 
 
 def _plot(figure: figures.Figure, name: str, title: str, caption: str, width: str = "") -> str:
     """A figure as inline SVG with a caption; the caption is its description for those who cannot see it."""
     return (
-        f'<figure class="plot {width}"><div role="img" aria-label="{_text(title)}">{figures.to_svg(figure, name)}</div>'
-        f"<figcaption><b>{_text(title)}.</b> {_text(caption)}</figcaption></figure>"
+        f'<figure class="plot {width}"><div role="img" aria-label="{safe(title)}">{figures.to_svg(figure, name)}</div>'
+        f"<figcaption><b>{safe(title)}.</b> {safe(caption)}</figcaption></figure>"
     )
 
 
@@ -173,8 +143,8 @@ def _plot(figure: figures.Figure, name: str, title: str, caption: str, width: st
 
 def _header(data: ReportData, name: str) -> str:
     s = data.summary
-    facts = [f"{_count(len(data.poses))} particles"]
-    facts += [f"{_count(len(data.classes))} classes"] if data.classes else []
+    facts = [f"{thousands(len(data.poses))} particles"]
+    facts += [f"{thousands(len(data.classes))} classes"] if data.classes else []
     facts += [f"box {s['box']} px"] if "box" in s else []
     facts.append(f"{data.pixel_size:.4g} Å per pixel" if data.pixel_size_known else "pixel size unknown")
     model = str(s.get("model") or "")
@@ -184,8 +154,8 @@ def _header(data: ReportData, name: str) -> str:
         facts.append(f"model {Path(model).name}")
     facts.append(datetime.date.today().isoformat())
     return (
-        f'<header>\n<div class="kicker">scipion-udl · 2D alignment</div>\n<h1>{_text(name)}</h1>\n'
-        f'<p class="facts">{"".join(f"<span>{_text(f)}</span>" for f in facts if f)}</p>\n</header>'
+        f'<header>\n<div class="kicker">scipion-udl · 2D alignment</div>\n<h1>{safe(name)}</h1>\n'
+        f'<p class="facts">{"".join(f"<span>{safe(f)}</span>" for f in facts if f)}</p>\n</header>'
     )
 
 
@@ -201,7 +171,7 @@ def _warnings(data: ReportData) -> str:
         )
     if warnings:
         title = "One warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
-        items = "".join(f"<li>{_text(w)}</li>" for w in warnings)
+        items = "".join(f"<li>{safe(w)}</li>" for w in warnings)
         out.append(f'<div class="box" role="alert"><h2>{title}</h2><ul>{items}</ul></div>')
     return "\n".join(out) or '<p class="calm">No warnings.</p>'
 
@@ -212,14 +182,18 @@ def _tiles(data: ReportData) -> str:
     rms = s.get("shift_rms")
     rms = float(np.sqrt((data.poses.shift**2).sum(1).mean())) if rms is None else float(rms)
     ambiguous = int(np.count_nonzero(data.ambiguous))
-    aligned = f"in {_count(len(data.classes))} classes" if data.classes else "aligned"
+    aligned = f"in {thousands(len(data.classes))} classes" if data.classes else "aligned"
     if s.get("pooled_particles"):
-        aligned = f"joined; averages and FRC are of all {_count(s['pooled_particles'])}"
+        aligned = f"joined; averages and FRC are of all {thousands(s['pooled_particles'])}"
     tiles = [
-        ("Particles", _count(n), aligned),
+        ("Particles", thousands(n), aligned),
         ("Resolution", *_resolution_tile(data)),
         ("Mean score", f"{float(np.mean(data.score)):.3f}", "correlation with the average; higher is better"),
-        ("Ambiguous", f"{_count(ambiguous)} <small>{_share(ambiguous, n)}</small>", "cannot be told from 180° turned"),
+        (
+            "Ambiguous",
+            f"{thousands(ambiguous)} <small>{percent(ambiguous, n)}</small>",
+            "cannot be told from 180° turned",
+        ),
         *_outlier_tile(data),
         (
             "Shift, RMS",
@@ -228,7 +202,7 @@ def _tiles(data: ReportData) -> str:
         ),
     ]
     if s.get("seconds") is not None:
-        tiles.append(("Time", _small_units(_seconds(s["seconds"])), _text(f"on {s.get('device', 'this machine')}")))
+        tiles.append(("Time", small_units(duration(s["seconds"])), safe(f"on {s.get('device', 'this machine')}")))
     return '<div class="tiles">' + "".join(
         f'<div class="tile"><div class="name">{name}</div><div class="value">{value}</div>'
         f'<div class="more">{more}</div></div>'
@@ -255,8 +229,8 @@ def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
     if data.outlier is None:
         return []
     count = int(np.count_nonzero(data.outlier))
-    share = _share(count, len(data.outlier))
-    return [("Outliers", f"{_count(count)} <small>{share}</small>", "score far below the others")]
+    share = percent(count, len(data.outlier))
+    return [("Outliers", f"{thousands(count)} <small>{share}</small>", "score far below the others")]
 
 
 def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160) -> str:
@@ -268,7 +242,7 @@ def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: in
         length = figures.nice_length(box * data.pixel_size / 3.5)
         scale = f'<div class="bar" style="width:{100 * length / (box * data.pixel_size):.2f}%">{length:g} Å</div>'
     uri = figures.to_png(image, *((480, 1024) if bar else (0, largest)))
-    return f'<div class="frame"><img src="{uri}" alt="{_text(alt)}">{scale}</div>'
+    return f'<div class="frame"><img src="{uri}" alt="{safe(alt)}">{scale}</div>'
 
 
 def _averages(data: ReportData) -> str:
@@ -302,14 +276,14 @@ def _class(entry: ClassEntry, data: ReportData) -> str:
     )
     resolution = f.get("resolution")
     facts = [
-        f"{_count(f['particles'])} particle{'' if f['particles'] == 1 else 's'}",
+        f"{thousands(f['particles'])} particle{'' if f['particles'] == 1 else 's'}",
         f"{float(resolution):.3g} {data.unit}" if resolution else "no resolution claimed",
         f"score {float(f['score_mean']):.3f}",
     ]
-    facts += [f"{_count(f['ambiguous'])} ambiguous"] if f.get("ambiguous") else []
-    facts += [f"{_count(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
-    warnings = "".join(f'<div class="mark">{_text(warning)}</div>' for warning in f.get("warnings") or [])
-    caption = f"<b>{_text(name)}</b> {_text(' · '.join(facts))}{warnings}"
+    facts += [f"{thousands(f['ambiguous'])} ambiguous"] if f.get("ambiguous") else []
+    facts += [f"{thousands(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
+    warnings = "".join(f'<div class="mark">{safe(warning)}</div>' for warning in f.get("warnings") or [])
+    caption = f"<b>{safe(name)}</b> {safe(' · '.join(facts))}{warnings}"
     return f'<figure><div class="two">{pictures}</div><figcaption>{caption}</figcaption></figure>'
 
 
@@ -336,7 +310,7 @@ def _resolution(data: ReportData) -> str:
         note = s.get("resolution_note") or "where the half-set FRC falls to 0.143."
     else:
         claim, note = '<div class="claim none">No resolution is claimed</div>', s.get("resolution_note")
-    claim += f"<p>{_text(note)}</p>" if note else ""
+    claim += f"<p>{safe(note)}</p>" if note else ""
     claim += (
         "<p>The two halves were refined apart from each other in the last rounds, each against its own average "
         "alone.</p>"
@@ -399,7 +373,7 @@ def _example(example: tuple[str, float, np.ndarray, np.ndarray], data: ReportDat
         for image, when in ((before, "before"), (after, "after"))
     )
     return (
-        f'<figure><div class="two">{pictures}</div><figcaption><b>{float(score):.3f}</b> {_text(label)}</figcaption>'
+        f'<figure><div class="two">{pictures}</div><figcaption><b>{float(score):.3f}</b> {safe(label)}</figcaption>'
         "</figure>"
     )
 
@@ -446,27 +420,27 @@ def _value(key: str, value: object, unit: str) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if key == "seconds":
-        return _text(_seconds(value))
+        return safe(duration(value))
     if key in SHARES and isinstance(value, (int, float, np.floating)):
         return f"{100 * value:.1f}\u202f%"
     if isinstance(value, (float, np.floating)):
         value = f"{value:.4g}"
     elif isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        return ", ".join(f"{_text(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
+        return ", ".join(f"{safe(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
                          for k, v in items) or "none"
     suffix = f" {unit}" if key == "resolution" else f" {UNITS[key]}" if key in UNITS else ""
-    return _text(f"{value}{suffix}")
+    return safe(f"{value}{suffix}")
 
 
 def _table(title: str, values: dict, unit: str) -> str:
     if not values:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{_text(NAMES.get(k, str(k).replace("_", " ")))}</th><td>{_value(k, v, unit)}</td></tr>'
+        f'<tr><th scope="row">{safe(NAMES.get(k, str(k).replace("_", " ")))}</th><td>{_value(k, v, unit)}</td></tr>'
         for k, v in values.items()
     )
-    return f"<div><h3>{_text(title)}</h3><table>{rows}</table></div>"
+    return f"<div><h3>{safe(title)}</h3><table>{rows}</table></div>"
 
 
 def _numbers(data: ReportData) -> str:
@@ -478,7 +452,7 @@ def _numbers(data: ReportData) -> str:
     right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
     right += _table("Training", s.get("training") or {}, data.unit)
     right += _files(bool(data.training), bool(data.classes))
-    notes = "".join(f"<li>{_text(n)}</li>" for n in s.get("notes") or [])
+    notes = "".join(f"<li>{safe(n)}</li>" for n in s.get("notes") or [])
     body = f'<div class="tables">{left}<div>{right}</div></div>'
     if notes:
         body += f"<h3 style='margin-top:22px'>Notes</h3><ul>{notes}</ul>"
@@ -512,8 +486,8 @@ def _files(trained: bool, by_class: bool) -> str:
 
 def _footer(data: ReportData) -> str:
     s = data.summary
-    command = f"<p><code>{_text(s['command'])}</code></p>" if s.get("command") else ""
+    command = f"<p><code>{safe(s['command'])}</code></p>" if s.get("command") else ""
     return (
-        f"<footer>{command}<p>scipion-udl {_text(s.get('version', ''))}. Method: Chen, Feng, Shen, "
+        f"<footer>{command}<p>scipion-udl {safe(s.get('version', ''))}. Method: Chen, Feng, Shen, "
         "J. Struct. Biol. 215 (2023) 107940.</p></footer>"
     )

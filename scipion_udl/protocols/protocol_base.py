@@ -16,11 +16,12 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
 from scipion_udl import Plugin
-from scipion_udl.convert import convert_image, engine_image, image_name, write_particles
+from scipion_udl.convert import write_particles
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
 from scipion_udl.particle_input import count_items, info_of
+from scipion_udl.set_images import convert_image, engine_image, image_name
 
 METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
 METHOD_OPTIONS = ["judl", "udl"]

@@ -9,13 +9,14 @@ import shlex
 from pwem.objects import Acquisition, SetOfParticles
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.convert import add_poses, convert_image, engine_image, image_name
+from scipion_udl.convert import add_poses
 from scipion_udl.convert_files import has_ctf, is_phase_flipped, iter_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
+from scipion_udl.set_images import convert_image, engine_image, image_name
 from scipion_udl.simulate.phantoms import PHANTOMS
 
 FROM_PHANTOM, FROM_FILE, FROM_PROJECT = 0, 1, 2
