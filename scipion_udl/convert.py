@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from pwem.constants import ALIGN_NONE
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Class2D, Particle, SetOfClasses2D, SetOfParticles, Transform
+from pwem.objects import Particle, SetOfParticles, Transform
 from pyworkflow.object import Boolean, Float
 
 from scipion_udl.alignment.geometry import Poses, from_matrices, to_matrices, to_relion
@@ -377,7 +377,11 @@ def read_results(path: str, particles: str | None = None) -> Results:
     particles: the table that the engine was given, which tells whose images the XMD names: it has no ids. Raises
     UdlError where the file has not what a result must have.
     """
-    tables = read_tables(path)
+    return results_of(path, read_tables(path), particles)
+
+
+def results_of(path: str, tables: Sequence[Table], particles: str | None = None) -> Results:
+    """As :func:`read_results`, of a file's tables that have been read."""
     table, form = forms.find_particles(path, tables)
     pixel_size = forms.table_pixel_size(table, forms.optics_table(tables), form)
     poses = forms.table_poses(table, form, pixel_size)
@@ -465,23 +469,3 @@ def _turned_astigmatism(particles: Particles, results: Results) -> list[Column]:
     angle = np.array([angle_of[item_id] for item_id in results.ids.tolist()]) + results.poses.angle
     angle = np.where(results.poses.mirror, -angle, angle) % 180.0
     return [Column(_ASTIGMATISM, angle.tolist())]
-
-
-def add_classes(
-    particles: SetOfClasses2D, output: SetOfClasses2D, results: Results, averages: dict[int, Particle]
-) -> None:
-    """Fill ``output`` with the classes of ``particles``, whose items carry their results.
-
-    averages: number of a class -> its new representative. A class without results is left out.
-    """
-    for part in parts(particles):
-        own = results[np.isin(results.ids, read_columns(part.items, ())[ID])]
-        if not len(own):
-            continue
-        new = Class2D(objId=part.number)
-        new.copyInfo(part.items)
-        new.setAlignment2D()
-        new.setRepresentative(averages[part.number])
-        output.append(new)
-        copy_items([part.items], new, own.ids, own.columns())
-        output.update(new)

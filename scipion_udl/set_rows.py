@@ -28,6 +28,7 @@ ID = "id"
 _COMMON = (ID, "enabled", "label", "comment", "creation")
 # An item without these takes the acquisition of its set (pwem's Image.hasAcquisition).
 _ACQUISITION = ("_acquisition._magnification", "_acquisition._voltage")
+_MOST_ASKED = 500  # ids in one query
 _PATIENCE = 600  # seconds that another program may hold a file
 
 
@@ -171,10 +172,9 @@ def append_items(
 
 def _first_item(source: SetOfParticles, rows: dict[int, int]) -> Iterator[Particle]:
     """The first enabled item of a set that is among ``rows``; none where there is none."""
-    for item_id in _Table.of(source).read(())[ID]:
-        if item_id in rows:
-            yield from source.iterItems(where=f"id={item_id}", iterate=False)
-            return
+    first = _Table.of(source).first(sorted(rows))
+    if first is not None:
+        yield from source.iterItems(where=f"id={first}", iterate=False)
 
 
 def _constants(output: SetOfParticles) -> tuple[str, ...]:
@@ -238,8 +238,9 @@ def _insert(
     names = ", ".join((*_COMMON, *target.columns.values()))
     values = ", ".join((*(f"s.{name}" for name in _COMMON), *wanted))
     database.execute(
-        f"INSERT INTO main.{target.objects} ({names}) SELECT {values} FROM source.{source.objects} s "
-        "JOIN new n ON n.id = s.id WHERE s.enabled ORDER BY s.id",
+        # The ids that are wanted are gone through, in their order, and not the source, which may have many more.
+        f"INSERT INTO main.{target.objects} ({names}) SELECT {values} FROM new n CROSS JOIN source.{source.objects} s "
+        "ON s.id = n.id WHERE s.enabled ORDER BY n.id",
         given,
     )
 
@@ -288,6 +289,17 @@ class _Table:
             query = f"SELECT {', '.join(wanted)} FROM {self.objects} s WHERE {where} ORDER BY s.id"
             rows = database.execute(query, [*given, *(between or ())]).fetchall()
         return dict(zip((ID, *labels), map(list, zip(*rows)))) if rows else {label: [] for label in (ID, *labels)}
+
+    def first(self, ids: Sequence[int]) -> int | None:
+        """The first of ascending ``ids`` that an enabled row has; None where there is none."""
+        with closing(_reader(self.path)) as database:
+            for k in range(0, len(ids), _MOST_ASKED):
+                asked = ", ".join(str(int(item_id)) for item_id in ids[k : k + _MOST_ASKED])
+                query = f"SELECT MIN(id) FROM {self.objects} WHERE enabled AND id IN ({asked})"
+                (found,) = database.execute(query).fetchone()
+                if found is not None:
+                    return found
+        return None
 
     def count(self) -> int:
         """The number of rows."""

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-
 from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.objects import FIELD_TOLERANCE
-from scipion_udl.particle_input import are_classes, count_items, has_alignment_2d, info_of
-from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
+from scipion_udl.particle_input import are_classes, count_items, has_alignment_2d
+from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
 
-MODEL_TRAIN, MODEL_GIVEN = 0, 1
 IGNORE, START = 0, 1
 LEAVE_NOTHING, LEAVE_OUTLIERS, LEAVE_BELOW = 0, 1, 2
-# Of the engine, in the order of the form's choices.
-CTF_OPTIONS = ["auto", "flipped", "signed", "none"]
-CONTRAST_OPTIONS = ["auto", "bright", "dark"]
 
 _ASKS_NETWORK = f"alignmentOfInput == {IGNORE}"
 
 
-class Align2DForm(ProtUdlBase):
+class Align2DForm(ParticleQuestions):
     """What 'udl - align 2D' asks, and the options and checks that follow from the answers."""
 
     _label = None
@@ -48,8 +42,7 @@ class Align2DForm(ProtUdlBase):
         self._defineSeedParam(form)
         form.addParallelSection(threads=4, mpi=0)
 
-    @staticmethod
-    def _defineModelParams(form: Form) -> None:
+    def _defineModelParams(self, form: Form) -> None:
         form.addParam(
             "alignmentOfInput",
             params.EnumParam,
@@ -61,47 +54,11 @@ class Align2DForm(ProtUdlBase):
             "from it: the coarse average that it makes is where the search begins, in place of a network. That is "
             "quicker and keeps the orientation; poses that were wrong are found anew, and the result is no better.",
         )
-        form.addParam(
-            "modelFrom",
-            params.EnumParam,
-            choices=["Train on these particles", "Use a trained model"],
-            default=MODEL_TRAIN,
-            condition=_ASKS_NETWORK,
-            label="Model",
-            help="Training on the particles themselves needs no other input and fits them best; it takes seconds to "
-            "minutes. A model that was trained on particles like these saves that time.",
-        )
-        form.addParam(
-            "inputModel",
-            params.PointerParam,
-            pointerClass="UdlModel",
-            condition=f"modelFrom == {MODEL_GIVEN} and {_ASKS_NETWORK}",
-            allowsNull=False,
-            label="Trained model",
-            help="The output of 'udl - train model', 'udl - import model' or of another alignment. It must be of "
-            "particles of the same field of view (box times pixel size), or the run is refused.",
-        )
+        self._defineModelChoice(form, "it takes seconds to minutes", _ASKS_NETWORK)
 
-    @staticmethod
-    def _defineQuestions(form: Form) -> None:
-        form.addParam(
-            "maxShift",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Largest shift (px)",
-            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
-            "box. A small value helps where neighbours come into the box, or along tubes; a large one finds particles "
-            "that were picked badly. The wizard shows the range on the particles.",
-        )
-        form.addParam(
-            "contrast",
-            params.EnumParam,
-            choices=["I do not know", "Bright on dark", "Dark on bright"],
-            default=0,
-            label="Particles are",
-            help="What you expect to see. The alignment is the same for either; if the images look otherwise, the run "
-            "warns you that they may be inverted, before you mix them with others.",
-        )
+    def _defineQuestions(self, form: Form) -> None:
+        self._defineShiftParam(form)
+        self._defineContrastParam(form)
         form.addParam(
             "doMirror",
             params.BooleanParam,
@@ -141,18 +98,8 @@ class Align2DForm(ProtUdlBase):
             "reference is a single image. The wizard shows them.",
         )
 
-    @staticmethod
-    def _defineRefinementParams(form: Form) -> None:
-        form.addParam(
-            "finest",
-            params.FloatParam,
-            default=float(AUTOMATIC),
-            expertLevel=LEVEL_ADVANCED,
-            label="Working resolution (Å)",
-            help="Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
-            "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
-            "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
-        )
+    def _defineRefinementParams(self, form: Form) -> None:
+        self._defineFinestParam(form)
         form.addParam(
             "doRefine",
             params.BooleanParam,
@@ -162,20 +109,7 @@ class Align2DForm(ProtUdlBase):
             help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
             "see what the network alone can do.",
         )
-        form.addParam(
-            "ctfTreatment",
-            params.EnumParam,
-            choices=["As the set says", "Phases were flipped", "Phases were not flipped", "Leave the CTF out"],
-            default=0,
-            expertLevel=LEVEL_ADVANCED,
-            label="CTF of the particles",
-            help="Particles with a CTF are compared with the average as each of them shows it at its own defocus. That "
-            "needs to be known: whether their phases were flipped. The set says it (Phase flipped, in the info of the "
-            "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
-            "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
-            "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
-            "multiplied by their CTF already. Particles without CTF are aligned without it.",
-        )
+        self._defineCtfParam(form)
 
     @staticmethod
     def _defineOutputParams(form: Form) -> None:
@@ -218,11 +152,11 @@ class Align2DForm(ProtUdlBase):
 
     def _trains(self) -> bool:
         """Whether a network is trained in this run."""
-        return self.modelFrom.get() == MODEL_TRAIN and not self._fromAlignment()
+        return super()._trains() and not self._fromAlignment()
 
     def _takesModel(self) -> bool:
         """Whether the run uses a model that was trained before."""
-        return self.modelFrom.get() == MODEL_GIVEN and not self._fromAlignment()
+        return super()._takesModel() and not self._fromAlignment()
 
     def _classOption(self) -> str:
         return " --by-class" if are_classes(self.inputParticles.get()) else ""
@@ -230,20 +164,11 @@ class Align2DForm(ProtUdlBase):
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""
         options = f"--seed {self.seed.get()}" + self._maskOption() + self._classOption()
-        if self.maxShift.get() >= 0:
-            options += f" --max-shift {self.maxShift.get()}"
-        if self.finest.get() > 0:
-            options += f" --finest {self.finest.get():g}"
-        options += self._referenceOption()
-        options += f" --ctf {CTF_OPTIONS[self.ctfTreatment.get()]}"
-        options += f" --contrast {CONTRAST_OPTIONS[self.contrast.get()]}" if self.contrast.get() else ""
+        options += self._lengthOptions() + self._referenceOption() + self._imageOptions()
         for name, option in (("doMirror", "--mirror"), ("writeStack", "--write-stack")):
             options += f" {option}" if getattr(self, name) else ""
         options += " --start-poses" if self._fromAlignment() else ""
         return options if self.doRefine else options + " --no-refine"
-
-    def _modelOption(self) -> str:
-        return f" --model {shlex.quote(self.inputModel.get().getFileName())}" if self._takesModel() else ""
 
     def _referenceImage(self) -> Particle | None:
         """The image that *Reference image* and *Number of the reference* name; None where there is none."""
@@ -261,20 +186,9 @@ class Align2DForm(ProtUdlBase):
         particles = self.inputParticles.get()
         # The size of a set is known without its file, which another program may hold: nobody waits for it here.
         if not (count_items(particles) if are_classes(particles) else particles.getSize()):
-            return ["*Input particles* has no particles: choose another set."]
+            return [NO_PARTICLES]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
-        errors += self._validateReference()
-        info = info_of(particles)
-        finest = 2 * info.getSamplingRate()
-        if 0 < self.finest.get() < finest:
-            errors.append(
-                f"*Working resolution* is {self.finest.get():g} Å, but nothing finer than {finest:g} Å (two pixels) is "
-                "in the images: give more, or -1 for all."
-            )
-        if self._takesModel():
-            errors += self._validateModel(self.inputModel.get(), "Trained model")
-        if CTF_OPTIONS[self.ctfTreatment.get()] in ("flipped", "signed") and not info.hasCTF():
-            errors.append("The particles have no CTF: leave *CTF of the particles* at 'As the set says'.")
+        errors += self._validateReference() + self._validateFinest() + self._validateGivenModel() + self._validateCtf()
         if self._fromAlignment() and not has_alignment_2d(particles):
             errors.append(
                 "The particles carry no 2D alignment to start from: choose *Alignment of the input*: Ignore it."

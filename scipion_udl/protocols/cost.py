@@ -11,6 +11,8 @@ import os
 # Seconds of one core.
 _START, _ALIGN_PARTICLE, _TRAIN_PARTICLE = 15.0, 4e-3, 0.25e-3  # the two latter of a particle of 128 px
 _TRAIN_START = 6.0
+_SORT_PARTICLE, _TEACH_PARTICLE = 12e-3, 0.3e-3  # of a classification: for each particle; for each, in each class
+_TEACH_A_CLASS, _MOST_TAUGHT = 200, 20_000
 _USUAL_BOX = 128
 _GAIN = 0.4  # of each further core: two do 1.4 times the work of one
 _MIRROR = 2.0  # as much work, where mirror images are looked for
@@ -26,6 +28,18 @@ def minutes(count: int, box: int, threads: int, trains: bool, mirror: bool = Fal
     seconds = _START + count * area * _ALIGN_PARTICLE * (_MIRROR if mirror else 1)
     if trains:
         seconds += _TRAIN_START + count * area * _TRAIN_PARTICLE
+    return _by_the_clock(seconds, threads)
+
+
+def classification_minutes(count: int, box: int, classes: int, threads: int) -> float:
+    """Estimated minutes for sorting ``count`` clear particles of ``box`` pixels into ``classes`` classes."""
+    area = (box / _USUAL_BOX) ** 2
+    taught = min(count, _TEACH_A_CLASS * classes, _MOST_TAUGHT)
+    return _by_the_clock(_START + area * (count * _SORT_PARTICLE + taught * classes * _TEACH_PARTICLE), threads)
+
+
+def _by_the_clock(seconds: float, threads: int) -> float:
+    """Minutes that so many seconds of one core take on threads."""
     cores = max(1, min(threads, os.cpu_count() or 1))
     return seconds / (1 + _GAIN * (cores - 1)) / 60
 
@@ -45,7 +59,12 @@ def memory_of_machine() -> float:
 
 def warnings_of_cost(count: int, box: int, threads: int, trains: bool, mirror: bool = False) -> list[str]:
     """Sentences where a run on the processor would take long, or more memory than there is."""
-    warnings, time, memory = [], minutes(count, box, threads, trains, mirror), gigabytes(box)
+    return _warnings(count, box, threads, minutes(count, box, threads, trains, mirror))
+
+
+def _warnings(count: int, box: int, threads: int, time: float) -> list[str]:
+    """Sentences where ``time`` minutes are many, or the memory is too small."""
+    warnings, memory = [], gigabytes(box)
     if time > _LONG:
         warnings.append(
             f"{count} particles of {box} px on {threads} threads of the processor will take about {_in_words(time)}, "
@@ -58,6 +77,11 @@ def warnings_of_cost(count: int, box: int, threads: int, trains: bool, mirror: b
             f"{memory_of_machine():.0f}: bin them to a smaller box."
         )
     return warnings
+
+
+def warnings_of_classification(count: int, box: int, classes: int, threads: int) -> list[str]:
+    """Sentences where a classification on the processor would take long, or more memory than there is."""
+    return _warnings(count, box, threads, classification_minutes(count, box, classes, threads))
 
 
 def _in_words(time: float) -> str:

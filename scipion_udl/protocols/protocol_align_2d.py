@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container
 
 import numpy as np
 import pyworkflow.utils as pwutils
 from pwem.objects import Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pwem.protocols import ProtAlign2D
-from pyworkflow.object import Float
 
-from scipion_udl.convert import Results, add_aligned_images, add_classes, add_results, check_complete, read_results
+from scipion_udl.convert import Results, add_aligned_images, add_results, check_complete, read_results
+from scipion_udl.convert_classes import add_classes, average_image, fill_averages
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.particle_input import are_classes, count_items, info_of
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, MODEL, PARTICLES, TRAINING, in_words_of_the_form
+from scipion_udl.protocols.questions import MODEL_OUT
 
 ALIGNED = "aligned.star"
 ALIGNED_XMD = "aligned.xmd"  # the one that can say that a particle is mirrored
@@ -26,11 +26,10 @@ AVERAGE = "average.mrcs"
 AVERAGE_BEFORE = "average_before.mrcs"
 AVERAGES = "averages.mrcs"  # of classes, one image each
 FRC = "frc.csv"
-REPORT = "report.html"
 
 PARTICLES_OUT, DISCARDED_OUT = "outputParticles", "outputParticlesDiscarded"
 AVERAGE_OUT, CLASSES_OUT, AVERAGES_OUT = "outputAverage", "outputClasses", "outputAverages"
-STACK_OUT, MODEL_OUT = "outputAlignedStack", "outputModel"
+STACK_OUT = "outputAlignedStack"
 SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the names of their files
 
 
@@ -89,18 +88,6 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         self.info(f"{count} particles are too few to train a network on: they are aligned without one")
         pwutils.cleanPath(self._getExtraPath(MODEL), self._getExtraPath(TRAINING))  # of an earlier, larger input
         return []
-
-    def _giveModel(self) -> None:
-        model = UdlModel.fromFile(self._getExtraPath(MODEL))
-        self._defineOutputs(**{MODEL_OUT: model})
-        self._defineSourceRelation(self.inputParticles, model)
-
-    def getModelFile(self) -> str | None:
-        """The model that the alignment uses, a path; None where it uses no network."""
-        if self._takesModel():
-            return self.inputModel.get().getFileName()
-        model = self._getExtraPath(MODEL)
-        return model if self._trains() and os.path.exists(model) else None
 
     def alignStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Align the particles with the model."""
@@ -167,34 +154,22 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         return images
 
     def _average(self) -> dict[str, object]:
-        average = self._averageImage(1, AVERAGE, self.readEngineSummary())
-        return {AVERAGE_OUT: average}
+        return {AVERAGE_OUT: self._averageImage(AVERAGE, self.readEngineSummary())}
 
-    def _averageImage(self, index: int, name: str, facts: dict) -> Particle:
-        """An average with its resolution; facts: what the engine says of it."""
-        average = Particle()
-        average.setLocation(index, self._getExtraPath(name))
-        average.setSamplingRate(info_of(self.inputParticles.get()).getSamplingRate())
-        resolution = facts.get("resolution")
-        average._udlResolution = Float(resolution)
-        if resolution:
-            average.setObjComment(f"Resolution {resolution:.1f} A (FRC of two halves at 0.143)")
-        return average
+    def _averageImage(self, name: str, facts: dict) -> Particle:
+        """An average with its resolution; name: of its stack; facts: what the engine says of it."""
+        pixel_size = info_of(self.inputParticles.get()).getSamplingRate()
+        return average_image(self._getExtraPath(name), pixel_size, facts)
 
     def _classesAndAverages(self, results: Results) -> dict[str, object]:
         """The classes with their new representatives, and these as a set."""
         particles = self.inputParticles.get()
         images = {
-            facts["class"]: self._averageImage(facts["image"], AVERAGES, facts)
+            facts["class"]: self._averageImage(AVERAGES, facts)
             for facts in self.readEngineSummary().get("classes", [])
         }
         averages = self._createSetOfAverages()
-        averages.setSamplingRate(info_of(particles).getSamplingRate())
-        averages.setAcquisition(info_of(particles).getAcquisition())
-        for number, image in images.items():
-            item = image.clone()
-            item.setObjId(number)
-            averages.append(item)
+        fill_averages(averages, info_of(particles), images)
         pointer = particles.getImagesPointer()
         classes = self._createSetOfClasses2D(pointer if pointer.get() is not None else self.inputParticles)
         add_classes(particles, classes, results, images)
@@ -231,12 +206,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
                 f"There are {count} particles, and training needs about {FEWEST_TO_TRAIN}: they will be "
                 "aligned without a network, and no resolution will be claimed."
             )
-        if info.hasAlignment() and not info.hasAlignment2D():
-            warnings.append(
-                "The particles carry projection directions. The output carries the new 2D alignment in their place; "
-                "those of the input stay in the input set."
-            )
-        warnings += self._referenceWarnings(info.getSamplingRate())
+        warnings += self._alignmentWarnings() + self._referenceWarnings(info.getSamplingRate())
         if not self.usesGpu():
             warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
         return warnings
@@ -255,8 +225,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
         lines += self._countSummary(aligned)
         lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
-        lines.append(f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]")  # a link in the window
-        return lines + self._warningSummary(aligned)
+        return lines + self._reportSummary() + self._warningSummary(aligned)
 
     @staticmethod
     def _resolutionSummary(aligned: dict) -> list[str]:
@@ -268,30 +237,9 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         note = aligned.get("resolution_note")
         return lines + ([note] if note and note not in aligned.get("warnings", []) else [])
 
-    @staticmethod
-    def _classSummary(classes: list[dict]) -> list[str]:
-        found = sorted(facts["resolution"] for facts in classes if facts.get("resolution"))
-        lines = []
-        if found:
-            lines.append(
-                f"Resolution of the averages: *{found[0]:.1f} to {found[-1]:.1f} Å*, median "
-                f"{found[len(found) // 2]:.1f} Å (FRC of two halves at 0.143)."
-            )
-        lost = [str(facts["class"]) for facts in classes if facts.get("signal_found") is False]
-        if lost:
-            lines.append(f"*No common signal was found* in class {', '.join(lost)}.")
-        return lines
-
     def _countSummary(self, aligned: dict) -> list[str]:
         """What became of particles that are not like the others."""
-        lines = []
-        disabled = self.readInput().get("disabled")
-        if disabled:
-            lines.append(f"Disabled in the input, and so in none of the outputs: {disabled}.")
-        if aligned.get("ambiguous"):
-            lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {aligned['ambiguous']}.")
-        if aligned.get("outliers"):
-            lines.append(f"Particles that score far below the others (_udlOutlier): {aligned['outliers']}.")
+        lines = super()._countSummary(aligned)
         discarded = dict(self.iterOutputAttributes()).get(DISCARDED_OUT)
         if discarded is not None and discarded.getSize():
             lines.append(f"Left out, in outputParticlesDiscarded: *{discarded.getSize()}*; averages are of all.")
@@ -313,9 +261,3 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
             text += method_in_words(card)
         text += "; shifts and half turns against the average"
         return [text + (", then refinement of all three against it." if self.doRefine else ".")]
-
-    # -- for the viewer ------------------------------------------------------------------------------------------------
-
-    def getReport(self) -> str:
-        """The run's report, an HTML page, relative to the project folder."""
-        return self._getExtraPath(REPORT)

@@ -19,7 +19,6 @@ from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.convert import add_results, append_results, read_results, write_alignment, write_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.align_2d_form import MODEL_TRAIN
 from scipion_udl.protocols.protocol_align_2d import (
     ALIGNED,
     ALIGNED_XMD,
@@ -27,9 +26,7 @@ from scipion_udl.protocols.protocol_align_2d import (
     AVERAGE_BEFORE,
     AVERAGE_OUT,
     FRC,
-    MODEL_OUT,
     PARTICLES_OUT,
-    REPORT,
     ProtUdlAlign2D,
 )
 from scipion_udl.protocols.protocol_base import (
@@ -39,9 +36,11 @@ from scipion_udl.protocols.protocol_base import (
     MODEL,
     PARTICLES,
     PROGRESS,
+    REPORT,
     SUMMARY,
     TRAINING,
 )
+from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN
 from scipion_udl.set_rows import ID, read_columns, read_growth
 
 BATCH = "batch.json"
@@ -364,7 +363,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         _write_json(self._getExtraPath(SUMMARY), facts)
         disabled = sum(len(one.disabled) for one in self._batches[: batch.number])
         _write_json(self._getExtraPath(INPUT), {"particles": facts["particles"], "disabled": disabled})
-        average = self._averageImage(1, AVERAGE, facts)
+        average = self._averageImage(AVERAGE, facts)
         if self.hasAttribute(AVERAGE_OUT):
             getattr(self, AVERAGE_OUT).copy(average, copyId=False)
             self._store(getattr(self, AVERAGE_OUT))

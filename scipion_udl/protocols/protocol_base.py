@@ -39,6 +39,7 @@ REFERENCE = "reference.mrc"
 MODEL = "model.safetensors"
 TRAINING = "training.csv"
 SUMMARY = "summary.json"
+REPORT = "report.html"
 INPUT = "input.json"  # how many particles were given to the engine, and how many were disabled
 PROGRESS = "progress.json"  # of the engine, while it runs
 
@@ -75,6 +76,10 @@ _LABELS = {
     "--contrast dark": "*Particles are*: Dark on bright",
     "--contrast": "*Particles are*",
     "--write-stack": "*Write aligned images?*",
+    "--classes": "*Number of classes*",
+    "--teach": "*Particles that teach*",
+    "--starts": "*Starts*",
+    "--no-refine": "*Refine*: No",
     "--ssnr": "*More noise at low frequencies*",
 }
 
@@ -349,6 +354,41 @@ class ProtUdlBase(EMProtocol):
         if training.get("converged") is False:
             return [text + ": it has *not converged*, so give it more epochs."]
         return [text + "; it has converged." if training.get("converged") else text + "."]
+
+    @staticmethod
+    def _classSummary(classes: list[dict]) -> list[str]:
+        """What is known of the averages of classes."""
+        found = sorted(facts["resolution"] for facts in classes if facts.get("resolution"))
+        lines = []
+        if found:
+            lines.append(
+                f"Resolution of the averages: *{found[0]:.1f} to {found[-1]:.1f} Å*, median "
+                f"{found[len(found) // 2]:.1f} Å (FRC of two halves at 0.143)."
+            )
+        lost = [str(facts["class"]) for facts in classes if facts.get("signal_found") is False]
+        if lost:
+            lines.append(f"*No common signal was found* in class {', '.join(lost)}.")
+        return lines
+
+    def _countSummary(self, facts: dict) -> list[str]:
+        """What became of particles that are not like the others."""
+        lines = []
+        disabled = self.readInput().get("disabled")
+        if disabled:
+            lines.append(f"Disabled in the input, and so in none of the outputs: {disabled}.")
+        if facts.get("ambiguous"):
+            lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {facts['ambiguous']}.")
+        if facts.get("outliers"):
+            lines.append(f"Particles that score far below the others (_udlOutlier): {facts['outliers']}.")
+        return lines
+
+    def getReport(self) -> str:
+        """The run's report, an HTML page, relative to the project folder."""
+        return self._getExtraPath(REPORT)
+
+    def _reportSummary(self) -> list[str]:
+        """A link to the report, which works in Scipion's window."""
+        return [f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]"]
 
     @staticmethod
     def _warningSummary(summary: dict) -> list[str]:

@@ -22,9 +22,8 @@ from scipion_udl.protocols.protocol_align_2d import (
     AVERAGE_BEFORE,
     AVERAGES,
     FRC,
-    REPORT,
 )
-from scipion_udl.protocols.protocol_base import PARTICLES
+from scipion_udl.protocols.protocol_base import PARTICLES, REPORT
 from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
 from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, number_in, read_classes
 from scipion_udl.viewers.gallery import Gallery

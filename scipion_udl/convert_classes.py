@@ -1,0 +1,144 @@
+"""2D classes in Scipion's sets: those that came in and were aligned, and those that particles were sorted into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
+from pyworkflow.object import Boolean, Float, Integer
+
+from scipion_udl.convert import Results, results_of
+from scipion_udl.io import forms
+from scipion_udl.io.tables import read_tables
+from scipion_udl.particle_input import parts
+from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
+
+_CLASS_ID = "_classId"
+
+
+def read_classified(path: str, particles: str | None = None) -> tuple[Results, np.ndarray | None]:
+    """The engine's results, and the number of the class of each, int64 (N,); None where the file tells no classes.
+
+    path, particles: as :func:`scipion_udl.convert.read_results` takes them. Raises UdlError as that.
+    """
+    tables = read_tables(path)
+    table, form = forms.find_particles(path, tables)
+    label = forms.CLASS_LABEL[form]
+    numbers = table.numbers(label).astype(np.int64) if label in table else None
+    return results_of(path, tables, particles), numbers
+
+
+def average_image(path: str, pixel_size: float, facts: Mapping) -> Particle:
+    """An average with its resolution. path: of its stack; facts: what the engine says of it, ``image`` (from 1) and
+    ``resolution`` (angstrom, or None); without ``image`` it is the first."""
+    average = Particle()
+    average.setLocation(facts.get("image", 1), path)
+    average.setSamplingRate(pixel_size)
+    resolution = facts.get("resolution")
+    average._udlResolution = Float(resolution)
+    if resolution:
+        average.setObjComment(f"Resolution {resolution:.1f} A (FRC of two halves at 0.143)")
+    return average
+
+
+def fill_averages(
+    output: SetOfAverages,
+    particles: SetOfParticles,
+    images: Mapping[int, Particle],
+    classes: Mapping[int, Mapping] | None = None,
+) -> None:
+    """Fill a set of averages with ``images``: number of a class -> its average, whose id is that number.
+
+    particles: whose averages they are; classes: number -> what the engine says of a class that it has made itself.
+    """
+    output.setSamplingRate(particles.getSamplingRate())
+    output.setAcquisition(particles.getAcquisition())
+    for number, image in images.items():
+        item = image.clone()
+        item.setObjId(number)
+        if classes is not None:
+            describe(item, classes[number])
+        output.append(item)
+
+
+def add_classes(
+    particles: SetOfClasses2D, output: SetOfClasses2D, results: Results, averages: dict[int, Particle]
+) -> None:
+    """Fill ``output`` with the classes of ``particles``, whose items carry their results.
+
+    averages: number of a class -> its new representative. A class without results is left out.
+    """
+    for part in parts(particles):
+        own = results[np.isin(results.ids, read_columns(part.items, ())[ID])]
+        if not len(own):
+            continue
+        new = Class2D(objId=part.number)
+        new.copyInfo(part.items)
+        new.setAlignment2D()
+        new.setRepresentative(averages[part.number])
+        output.append(new)
+        copy_items([part.items], new, own.ids, own.columns())
+        output.update(new)
+
+
+# -- classes that particles were sorted into ---------------------------------------------------------------------------
+
+
+def describe(item: EMObject, facts: Mapping) -> None:
+    """Give a class, or its average, what the engine says of it: whether it is flagged as junk, the number of the class
+    whose mirror image it is (None where there is none), and its place in an order in which neighbours look alike."""
+    item._udlFlagged = Boolean(bool(facts.get("flagged")))
+    item._udlMirrorOf = Integer(facts.get("mirror_of"))
+    item._udlView = Integer(facts.get("view"))
+
+
+def add_sorted(
+    particles: SetOfParticles,
+    output: SetOfClasses2D,
+    results: Results,
+    numbers: np.ndarray,
+    classes: Mapping[int, Mapping],
+    images: Mapping[int, Particle],
+) -> None:
+    """Fill ``output`` with classes that hold the items of ``particles`` that have results.
+
+    numbers (N,): the class of each result; classes: number of a class -> what the engine says of it; images: number of
+    a class -> its representative.
+    """
+    for number, facts in classes.items():
+        own = results[numbers == number]
+        new = Class2D(objId=number)
+        new.copyInfo(particles)
+        new.setStreamState(new.STREAM_CLOSED)
+        new.setAlignment2D()
+        new.setRepresentative(images[number])
+        describe(new, facts)
+        output.append(new)
+        copy_items([particles], new, own.ids, _columns(own, number))
+        output.update(new)
+
+
+def append_sorted(
+    particles: SetOfParticles,
+    output: SetOfClasses2D,
+    results: Results,
+    numbers: np.ndarray,
+    classes: Mapping[int, Mapping],
+    images: Mapping[int, Particle],
+) -> None:
+    """Add further items of ``particles`` to classes that :func:`add_sorted` has made, as that does it; what is said of
+    the classes and their representatives are replaced. An item that is in its class already is left as it is."""
+    for part in parts(output):
+        own = results[numbers == part.number]
+        own = own[~np.isin(own.ids, read_columns(part.items, ())[ID])]
+        if len(own):
+            append_items(particles, part.items, own.ids, _columns(own, part.number))
+        part.items.setRepresentative(images[part.number])
+        describe(part.items, classes[part.number])
+        output.update(part.items)
+        output.write(properties=False)  # commits, so that the file is free
+
+
+def _columns(results: Results, number: int) -> list[Column]:
+    return [*results.columns(), Column(_CLASS_ID, [number] * len(results))]

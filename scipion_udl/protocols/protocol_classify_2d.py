@@ -1,0 +1,162 @@
+"""udl - classify 2D: particles of all views in; 2D classes, each in register, and their averages out."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from pwem.objects import Particle, SetOfAverages, SetOfClasses2D
+from pwem.protocols import ProtClassify2D
+
+from scipion_udl.convert import check_complete
+from scipion_udl.convert_classes import add_sorted, average_image, fill_averages, read_classified
+from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
+from scipion_udl.particle_input import count_items
+from scipion_udl.protocols.classify_2d_form import Classify2DForm
+from scipion_udl.protocols.cost import warnings_of_classification
+from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
+from scipion_udl.protocols.protocol_base import PARTICLES, in_words_of_the_form
+
+CLASSES_STAR = "classes.star"
+MOST_PAIRS = 12  # that are named in the summary
+
+
+class outputs(Enum):
+    """What the run gives, by name."""
+
+    outputClasses = SetOfClasses2D
+    outputAverages = SetOfAverages
+    outputModel = UdlModel
+
+
+class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
+    """Sorts particles of many views into classes, and brings those of each class into register.
+
+    A small neural network is trained on the particles themselves, without any reference, for all classes together: it
+    finds at once which class a particle belongs to and how it is turned. Shifts and the remaining half turn are found
+    against the averages of the classes; then both are improved in rounds in which each particle is compared with the
+    averages of its likely classes.
+
+    Every particle is in some class. Classes that show no molecule, of noise or of junk, are flagged, and not left out:
+    look at the gallery (Analyze results), choose the good ones and make a subset of them. A class and the one that
+    shows its mirror image are two views; they are told as a pair.
+
+    'udl - align 2D' takes the classes, to align each of them as well as it can be done.
+    """
+
+    _label = "classify 2D"
+    _possibleOutputs = outputs
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _insertAllSteps(self) -> None:
+        inputs = self._inputArguments()
+        self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
+        options = self._classifyOptions() + self._modelOption()
+        self._insertFunctionStep(self.classifyStep, options, *inputs)
+        self._insertFunctionStep(self.createOutputStep, options, *inputs, needsGPU=False)
+
+    def classifyStep(self, options: str, *dependsOn: object) -> list[str]:
+        """Sort the particles into classes. A run that was interrupted with the same options goes on."""
+        interrupted = self._wasAsked("classify", options, dependsOn)
+        self._runEngine("classify", f"{options} {'--continue' if interrupted else '--overwrite'}")
+        return [self._getExtraPath(CLASSES_STAR), self._getExtraPath(AVERAGES)]
+
+    # -- outputs -------------------------------------------------------------------------------------------------------
+
+    def createOutputStep(self, *_dependsOn: object) -> None:
+        """Give the classes, their averages, and the model where it was trained here."""
+        particles = self.inputParticles.get()
+        results, numbers = read_classified(self._getExtraPath(CLASSES_STAR), self._getExtraPath(PARTICLES))
+        check_complete(particles, results)
+        facts = self._factsOfClasses()
+        images = self._averageImages(facts)
+        classes = self._createSetOfClasses2D(self.inputParticles)
+        add_sorted(particles, classes, results, numbers, facts, images)
+        averages = self._createSetOfAverages()
+        fill_averages(averages, particles, images, facts)
+        self._defineOutputs(**{CLASSES_OUT: classes, AVERAGES_OUT: averages})
+        for output in (classes, averages):
+            self._defineSourceRelation(self.inputParticles, output)
+        if self._trains() and self.getModelFile():
+            self._giveModel()
+
+    def _factsOfClasses(self) -> dict[int, dict]:
+        """What the engine says of each class, by its number, the largest class first."""
+        return {facts["class"]: facts for facts in self.readEngineSummary().get("classes", [])}
+
+    def _averageImages(self, classes: dict[int, dict]) -> dict[int, Particle]:
+        """The average of each class, by its number."""
+        path, pixel_size = self._getExtraPath(AVERAGES), self.inputParticles.get().getSamplingRate()
+        return {number: average_image(path, pixel_size, facts) for number, facts in classes.items()}
+
+    # -- information ---------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
+        return self._validateEngine() + self._validateForm()
+
+    def _warnings(self) -> list[str]:
+        particles = self.inputParticles.get()
+        if particles is None:
+            return []
+        warnings = self._classWarnings() + self._alignmentWarnings()
+        if not self.usesGpu():
+            count, threads = count_items(particles), self.numberOfThreads.get()
+            warnings += warnings_of_classification(count, particles.getXDim(), self.numberOfClasses.get(), threads)
+        return warnings
+
+    def _summary(self) -> list[str]:
+        progress = self._progressSummary()
+        if progress:
+            return progress
+        facts = self.readEngineSummary()
+        classes = facts.get("classes")
+        lines = self._trainingSummary(facts)
+        if not classes:
+            return [*lines, "The classes are not ready yet."]
+        lines.append(
+            f"Sorted *{facts.get('particles')}* particles of {facts.get('box')} px into *{len(classes)}* classes."
+        )
+        if facts.get("signal_found") is False:
+            lines.append("*No classes were found*: the averages show nothing that their particles have in common.")
+        else:
+            lines += self._classSummary([one for one in classes if not one.get("flagged")])
+        lines += self._flaggedSummary(facts) + self._mirrorSummary(classes) + self._countSummary(facts)
+        lines += [in_words_of_the_form(note) for note in facts.get("notes", [])]
+        return lines + self._reportSummary() + self._warningSummary(facts)
+
+    @staticmethod
+    def _flaggedSummary(facts: dict) -> list[str]:
+        """How much of the particles is in classes that look like junk."""
+        flagged = [one for one in facts["classes"] if one.get("flagged")]
+        if not flagged:
+            return ["No class is flagged as junk."]
+        count = sum(one["particles"] for one in flagged)
+        share = 100 * count / max(1, sum(one["particles"] for one in facts["classes"]))
+        which = "1 class is" if len(flagged) == 1 else f"{len(flagged)} classes are"
+        return [f"*{which} flagged* as junk, with {count} particles ({share:.0f} %). Nothing was left out."]
+
+    @staticmethod
+    def _mirrorSummary(classes: list[dict]) -> list[str]:
+        """Which classes are mirror images of each other."""
+        pairs = sorted({tuple(sorted((one["class"], one["mirror_of"]))) for one in classes if one.get("mirror_of")})
+        if not pairs:
+            return []
+        shown = ", ".join(f"{first} and {second}" for first, second in pairs[:MOST_PAIRS])
+        more = f", and {len(pairs) - MOST_PAIRS} more pairs" if len(pairs) > MOST_PAIRS else ""
+        return [f"Classes that are mirror images of each other: {shown}{more}."]
+
+    def _methods(self) -> list[str]:
+        facts = self.readEngineSummary()
+        if not facts.get("classes"):
+            return []
+        text = f"{facts.get('particles')} particles were sorted into {len(facts['classes'])} 2D classes by "
+        text += "unsupervised difference learning [Chen2023]"
+        if self.getModelFile():
+            card = read_card(self.getModelFile())
+            where = "on them" if self._trains() else "before, on other particles,"
+            text += f": classes and rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
+            text += method_in_words(card)
+        text += "; shifts and half turns against the averages of the classes"
+        return [text + (", then rounds of refinement of all against these." if self.doRefine else ".")]
