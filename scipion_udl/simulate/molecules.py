@@ -1,0 +1,200 @@
+"""Molecules: densities in three dimensions that can be looked at from any direction.
+
+A molecule has ``box`` (pixels), ``volume()`` -> float32 (box, box, box) as [z, y, x], and ``project(directions,
+poses)`` -> float32 (N, box, box). A direction v is a unit vector (x, y, z) in the frame of the map, whose origin is
+voxel box//2. It is the line of sight of RELION's angles:
+
+    v = (sin tilt cos rot, sin tilt sin rot, cos tilt),    rot = atan2(v_y, v_x),    tilt = acos(v_z)
+
+The map's point r falls on (x, y) = the first two rows of E r, where E = :func:`view_matrices` (v) is RELION's matrix of
+(rot, tilt, psi = 0): that is the canonical projection from v, the density summed along v. At the poles, where rot says
+nothing, it is 0. ``poses`` are those of :mod:`scipion_udl.alignment.geometry` and take the particle to the canonical
+projection from its direction; a pose that turns by an angle is RELION's psi = +angle. So the projection from -v is the
+mirror image (y -> -y) of that from v.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft, ndimage
+
+from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.errors import UdlError
+from scipion_udl.simulate.phantoms import blob_images, widened
+
+# How much finer than its own the frequencies of a map are sampled before splines read between the samples.
+_OVERSAMPLING = 2
+# Samples beyond the edge of what is read: there the splines have forgotten how their ends were dealt with.
+_MARGIN = 8
+# The edge of the round window, in parts of the box.
+_EDGE = 0.04
+
+
+def view_matrices(directions: np.ndarray) -> np.ndarray:
+    """RELION's matrices E (N, 3, 3) of rot, tilt and psi = 0 for unit directions (N, 3); the third row is v."""
+    x, y, z = np.asarray(directions, np.float64).T
+    rot, flat = np.arctan2(y, x), np.hypot(x, y)
+    c, s, zero = np.cos(rot), np.sin(rot), np.zeros_like(z)
+    rows = [[z * c, z * s, -flat], [-s, c, zero], [flat * c, flat * s, z]]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+class BlobMolecule:
+    """A molecule of K round Gaussian blobs: its projections are exact, a formula like that of a phantom of one view.
+
+    blobs: (K, 5) float64: x, y, z, width (standard deviation), all in parts of the box from its origin, and weight, the
+    height of the blob's projection, the same from every side.
+    """
+
+    def __init__(self, blobs: np.ndarray, box: int) -> None:
+        if box < 8:
+            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+        self.box = int(box)
+        self._centre = blobs[:, :3] * box
+        self._width, self._weight = widened(blobs[:, 3] * box, blobs[:, 4])
+
+    def volume(self) -> np.ndarray:
+        """The density, float32 (box, box, box), [z, y, x]; summed along z it is the projection from (0, 0, 1)."""
+        axis = np.arange(self.box) - self.box // 2
+        sides = np.exp(-0.5 * ((axis[:, None, None] - self._centre.T) / self._width) ** 2)  # (box, 3, K)
+        height = self._weight / (np.sqrt(2 * np.pi) * self._width)
+        x, y, z = (np.ascontiguousarray(sides[:, k]) for k in range(3))
+        volume = np.empty((self.box,) * 3, np.float32)
+        for section, values in zip(volume, z * height):
+            section[:] = (y * values) @ x.T
+        return volume
+
+    def project(self, directions: np.ndarray, poses: Poses) -> np.ndarray:
+        """The particles, float32 (N, box, box), of directions (N, 3) and poses (N,)."""
+        seen = np.einsum("nij,kj->nki", view_matrices(directions)[:, :2], self._centre)
+        matrices = to_matrices(poses)
+        centre = np.einsum("nji,nkj->nki", matrices[:, :2, :2], seen - matrices[:, None, :2, 2])
+        return blob_images(centre, self._width, self._weight, self.box)
+
+
+class MapMolecule:
+    """A molecule given as a map. Its projections are slices through its Fourier transform.
+
+    volume: (D, D, D), [z, y, x], any scale; box: pixels of the particles (the field of view stays, so voxels grow or
+    shrink). The mean of its faces is taken away, what lies outside the inscribed sphere is faded out, and frequencies
+    beyond 0.5 per pixel are left out. Between the samples of the transform, oversampled twice, cubic splines are read:
+    within a sphere of two thirds of the box the error is below 0.5 % of a projection's deviation
+    (tests/simulate/test_molecules.py). Raises UdlError for a constant map or a box below 8.
+    """
+
+    def __init__(self, volume: np.ndarray, box: int) -> None:
+        if box < 8:
+            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+        volume = np.asarray(volume, np.float32)
+        volume = volume - face_mean(volume)
+        if volume.std() <= 1e-6 * (np.abs(volume).max() + 1e-30):
+            raise UdlError("the map is constant; give one that shows a molecule")
+        self.box = int(box)
+        self._volume = _round_window(_resized(volume, self.box))
+        self._real, self._imaginary = _fine_transform(self._volume)
+
+    def volume(self) -> np.ndarray:
+        """The density that is projected, float32 (box, box, box), [z, y, x]."""
+        return self._volume
+
+    def project(self, directions: np.ndarray, poses: Poses) -> np.ndarray:
+        """The particles, float32 (N, box, box), of directions (N, 3) and poses (N,)."""
+        out = np.empty((len(poses), self.box, self.box), np.float32)
+        for image, view, pose in zip(out, view_matrices(directions), to_matrices(poses)):
+            image[:] = self._particle(view, pose)
+        return out
+
+    def _particle(self, view: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """One particle; view: E (3, 3); pose: its matrix (3, 3)."""
+        turn, shift = pose[:2, :2], pose[:2, 2]
+        # What is shifted out of the image must not come in again on its other side.
+        period = 16 * int(np.ceil((self.box + np.abs(turn.T @ shift).max()) / 16))
+        plane, inside = _half_plane(period)
+        values = self._slice(view[:2].T @ turn @ plane)
+        # A point at c in the projection is at turn^T (c - shift) in the particle; its origin goes to period//2.
+        place = period // 2 - turn.T @ shift
+        values *= np.exp(-2j * np.pi * (place @ plane)).astype(np.complex64)
+        spectrum = np.zeros(inside.shape, np.complex64)
+        spectrum[inside] = values
+        first = period // 2 - self.box // 2
+        return fft.irfft2(spectrum, s=(period, period))[first : first + self.box, first : first + self.box]
+
+    def _slice(self, frequency: np.ndarray) -> np.ndarray:
+        """The transform at ``frequency`` (3, n), x, y, z in cycles per pixel, complex64 (n,)."""
+        other = frequency[0] < 0  # the half that is not kept: the conjugate of the opposite frequency
+        frequency = np.where(other, -frequency, frequency)
+        across = self._real.shape[0] // 2
+        where = frequency[::-1] * (_OVERSAMPLING * self.box) + np.array([[across], [across], [_MARGIN]])
+        values = np.empty(where.shape[1], np.complex64)
+        for part, half in ((self._real, values.real), (self._imaginary, values.imag)):
+            half[:] = ndimage.map_coordinates(part, where, np.float32, order=3, prefilter=False)
+        values.imag[other] *= -1
+        return values
+
+
+@lru_cache(maxsize=8)
+def _half_plane(period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (x, y), float64 (2, n), below 0.5 per pixel, of rfft2 of (period, period), and their places in it."""
+    x, y = np.meshgrid(fft.rfftfreq(period), fft.fftfreq(period))
+    inside = np.hypot(x, y) < 0.5
+    return np.stack([x[inside], y[inside]]), inside
+
+
+def face_mean(volume: np.ndarray) -> float:
+    """The mean density on the six faces of a map."""
+    faces = [np.take(volume, end, axis) for axis in range(3) for end in (0, -1)]
+    return float(np.mean([face.mean(dtype=np.float64) for face in faces]))
+
+
+def _resized(volume: np.ndarray, box: int) -> np.ndarray:
+    """The map (D, D, D) on ``box`` voxels a side of the same field of view, by cropping or padding its transform.
+
+    The origin stays the origin (D//2 becomes box//2), densities keep their scale. Returns float32 (box, box, box).
+    """
+    old = len(volume)
+    if old == box:
+        return volume
+    spectrum = fft.fftshift(fft.fftn(fft.ifftshift(volume)))
+    small = min(old, box)
+    out = np.zeros((box,) * 3, np.complex64)
+    a, b = old // 2 - small // 2, box // 2 - small // 2
+    inner, kept = (slice(b, b + small),) * 3, (slice(a, a + small),) * 3
+    out[inner] = spectrum[kept]
+    if small % 2 == 0:  # the lowest planes stand for both signs of the Nyquist frequency
+        out[b] = out[:, b] = out[:, :, b] = 0
+    return np.ascontiguousarray(fft.fftshift(fft.ifftn(fft.ifftshift(out)).real)) * np.float32((box / old) ** 3)
+
+
+def _round_window(volume: np.ndarray) -> np.ndarray:
+    """The map with a soft spherical edge just inside its box, float32."""
+    box = len(volume)
+    axis = np.arange(box) - box // 2
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    outer = (box - 1) // 2
+    ramp = np.clip((outer - radius) / max(2.0, _EDGE * box), 0, 1)
+    return (volume * (0.5 - 0.5 * np.cos(np.pi * ramp))).astype(np.float32)
+
+
+def _fine_transform(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spline coefficients of the real and the imaginary part of the map's transform, float32, [z, y, x].
+
+    The transform is sampled ``_OVERSAMPLING`` times finer than the map's own frequencies, about its origin: that is in
+    the middle in z and y, and at ``_MARGIN`` in x, where only the half from 0 on is kept.
+    """
+    box, fine = len(volume), _OVERSAMPLING * len(volume)
+    padded = np.zeros((fine,) * 3, np.float32)
+    first = fine // 2 - box // 2
+    padded[(slice(first, first + box),) * 3] = volume
+    half = fft.rfftn(fft.ifftshift(padded))
+    across = np.arange(-(fine // 2) - _MARGIN, fine // 2 + _MARGIN + 1)
+    along = np.arange(-_MARGIN, fine // 2 + _MARGIN + 1)
+    along[along > fine // 2] -= fine  # the transform repeats itself
+    beyond = along < 0
+    spectrum = half[:, :, np.abs(along)]
+    # F(-k) is the conjugate of F(k)
+    mirrored = spectrum[-across % fine][:, -across % fine][:, :, beyond]
+    spectrum = spectrum[across % fine][:, across % fine]
+    spectrum[:, :, beyond] = mirrored.conj()
+    return tuple(ndimage.spline_filter(part, order=3, output=np.float32) for part in (spectrum.real, spectrum.imag))
