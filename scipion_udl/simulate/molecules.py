@@ -81,7 +81,8 @@ class MapMolecule:
     shrink). The mean of its faces is taken away, what lies outside the inscribed sphere is faded out, and frequencies
     beyond 0.5 per pixel are left out. Between the samples of the transform, oversampled twice, cubic splines are read:
     for a molecule of half the box the error is 0.05 % of a projection's deviation (2 % where reading is linear), and
-    more where it reaches the edge (tests/simulate/test_molecules.py). Raises UdlError for a constant map or a box below 8.
+    more where it reaches the edge (tests/simulate/test_molecules.py). Raises UdlError for a constant map, or a box
+    below 8.
     """
 
     def __init__(self, volume: np.ndarray, box: int) -> None:
