@@ -32,8 +32,8 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--centers",
         metavar="FOLDER",
-        help="several single views: FOLDER/1/ori.png, FOLDER/2/ori.png, ...; each gives a set of its own, in OUT/1, OUT/2, ...; "
-        "set n is drawn with seed K + n",
+        help="several single views: FOLDER/1/ori.png, FOLDER/2/ori.png, ...; each gives a set of its own, in OUT/1, "
+        "OUT/2, ...; set n is drawn with seed K + n",
     )
     source.add_argument(
         "--photos",
