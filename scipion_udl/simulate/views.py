@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.simulate.molecules import BlobMolecule, MapMolecule
+from scipion_udl.simulate.map_molecules import MapMolecule
+from scipion_udl.simulate.molecules import BlobMolecule
 from scipion_udl.simulate.particles import Simulation
 
 WAYS = ("random", "uneven")

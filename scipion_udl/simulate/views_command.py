@@ -10,7 +10,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.simulate.molecules import MapMolecule, face_mean
+from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
 from scipion_udl.simulate.phantoms import PHANTOMS
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
 from scipion_udl.simulate.views import NOISE, SECOND, Molecule, ViewSimulation

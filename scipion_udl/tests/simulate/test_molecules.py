@@ -13,7 +13,8 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.molecules import BlobMolecule, MapMolecule, view_matrices
+from scipion_udl.simulate.map_molecules import MapMolecule
+from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
 
 ASYMMETRIC = [name for name, (_, symmetry, _) in PHANTOMS_3D.items() if symmetry == "C1"]
