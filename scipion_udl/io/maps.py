@@ -13,11 +13,10 @@ from scipion_udl.io.stacks import StackReader
 _AXES = (1, 2, 3)  # columns, rows and sections of the file as x, y and z
 
 
-def read_map(path: str) -> tuple[np.ndarray, float | None]:
-    """The map, float32 (D, D, D) as [z, y, x], and its pixel size in angstrom (None where the file does not say).
+def open_map(path: str) -> StackReader:
+    """The reader of a map's sections, none of which is read yet: ``count`` voxels a side, ``pixel_size`` in angstrom.
 
-    Packed files (.gz, .bz2) are read, too. Raises UdlError where the file is missing, no MRC file, not a cube, not with
-    its axes in the order x, y, z, or holds NaN or infinite values.
+    Raises UdlError where the file is missing, no MRC file, not a cube, or not with its axes in the order x, y, z.
     """
     path = str(path)
     if not os.path.isfile(path):
@@ -30,6 +29,16 @@ def read_map(path: str) -> tuple[np.ndarray, float | None]:
         axes = tuple(int(axis) for axis in (mrc.header.mapc, mrc.header.mapr, mrc.header.maps))
     if axes not in (_AXES, (0, 0, 0)):  # zeros: of programs that leave these fields empty
         raise UdlError(f"{path} has its axes in another order than x, y, z: bring them into it with another program")
+    return reader
+
+
+def read_map(path: str) -> tuple[np.ndarray, float | None]:
+    """The map, float32 (D, D, D) as [z, y, x], and its pixel size in angstrom (None where the file does not say).
+
+    Packed files (.gz, .bz2) are read, too. Raises what :func:`open_map` raises, and UdlError for NaN or infinite
+    values.
+    """
+    reader = open_map(path)
     return reader.read(), reader.pixel_size
 
 
