@@ -10,7 +10,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.io.stacks import StackReader
 
-_AXES = (1, 2, 3)  # columns, rows and sections of the file as x, y and z
+_AXES = (1, 2, 3)  # columns, rows and sections of the file are x, y and z
 
 
 def open_map(path: str) -> StackReader:
@@ -25,9 +25,7 @@ def open_map(path: str) -> StackReader:
     rows, columns = reader.shape
     if not reader.count == rows == columns:
         raise UdlError(f"{path} has {columns} x {rows} x {reader.count} voxels; a map must be a cube: pad or crop it")
-    with mrcfile.open(path, header_only=True, permissive=True) as mrc:
-        axes = tuple(int(axis) for axis in (mrc.header.mapc, mrc.header.mapr, mrc.header.maps))
-    if axes not in (_AXES, (0, 0, 0)):  # zeros: of programs that leave these fields empty
+    if reader.axes not in (_AXES, (0, 0, 0)):  # zeros: of programs that leave these fields empty
         raise UdlError(f"{path} has its axes in another order than x, y, z: bring them into it with another program")
     return reader
 
