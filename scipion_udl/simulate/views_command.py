@@ -18,6 +18,8 @@ from scipion_udl.simulate.views import NOISE, SECOND, Molecule, ViewSimulation
 DEFAULT_PHANTOM = "boot"
 _DEFAULT_BOX = 128
 _DEFAULT_PIXEL_SIZE = 2.0
+# How many times wider or narrower than a map the particles may be: beyond it somebody has mistaken a pixel size.
+_MOST = 4
 
 
 def prepare_views(args: argparse.Namespace, **seen: object) -> tuple[ViewSimulation, str]:
@@ -70,14 +72,20 @@ def _phantom(name: str, box: int) -> Molecule:
 def _map_molecule(path: str, box: int | None, pixel_size: float | None) -> tuple[MapMolecule, float]:
     """A map as a molecule in particles of ``box`` pixels (None: its own), and their pixel size.
 
-    The field of view is the map's, unless box and pixel size both say what it is and the map says its scale.
+    The field of view is the map's, unless the map says its scale and ``pixel_size`` (angstrom) asks for another.
     """
     volume, own_size = read_map(path)
     box = box or len(volume)
     if not own_size:
         return MapMolecule(volume, box), pixel_size or _DEFAULT_PIXEL_SIZE
     size = pixel_size or own_size * len(volume) / box
-    return MapMolecule(_in_field(volume, round(box * size / own_size)), box), size
+    side = round(box * size / own_size)
+    if not len(volume) <= _MOST * side <= _MOST**2 * len(volume):
+        raise UdlError(
+            f"{path} is {own_size * len(volume):g} A wide, and {box} pixels of {size:g} A are {box * size:g} A: give "
+            "another --pixel-size or --box"
+        )
+    return MapMolecule(_in_field(volume, side), box), size
 
 
 def _in_field(volume: np.ndarray, side: int) -> np.ndarray:

@@ -244,6 +244,14 @@ def test_a_map_keeps_its_size_in_angstrom(tmp_path, options, box, size, width):
     assert deviation == pytest.approx(7.5, rel=0.03)
 
 
+def test_a_map_far_too_large_or_small_for_the_box_is_refused(tmp_path, capsys):
+    path = tmp_path / "map.mrc"
+    write_map(str(path), molecule("boot", 32).volume(), 1.0)
+    for size in ("20", "0.1"):
+        assert run("simulate", tmp_path / "out", *SMALL, "--volume", path, "--pixel-size", size) == 1
+        assert "is 32 A wide, and 32 pixels of" in error_of(capsys)
+
+
 def test_a_second_map_has_the_scale_of_the_first(tmp_path):
     write_map(str(tmp_path / "one.mrc"), molecule("boot", 32).volume(), 4.0)
     write_map(str(tmp_path / "two.mrc"), molecule("boot", 64).volume(), 4.0)  # twice as large in angstrom
