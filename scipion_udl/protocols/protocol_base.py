@@ -81,6 +81,11 @@ _LABELS = {
     "--starts": "*Starts*",
     "--no-refine": "*Refine*: No",
     "--ssnr": "*More noise at low frequencies*",
+    "--views": "*Particles show*: Many views",
+    "--volume": "*Map file*",
+    "--noise-share": "*Share of noise alone*",
+    "--second": "*Second molecule*",
+    "--second-share": "*Share of the second molecule*",
 }
 
 
