@@ -17,7 +17,7 @@ from pyworkflow.gui.widgets import LabelSlider
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from scipion_udl.particle_input import Particles, are_classes, info_of, parts
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
 
 if TYPE_CHECKING:  # Scipion's forms import the wizards
@@ -100,7 +100,7 @@ class ShiftDialog(MaskPreviewDialog):
 class UdlShiftWizard(_Wizard):
     """Shows the circle within which the centre of a particle must lie, and takes its radius, in pixels."""
 
-    _targets = [(ProtUdlAlign2D, ["maxShift"])]
+    _targets = [(protocol, ["maxShift"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
         """Open the dialog; its circle starts at the shift of the form, or at a tenth of the box."""
@@ -142,7 +142,7 @@ class ResolutionDialog(BandPassFilterDialog):
 class UdlResolutionWizard(_Wizard):
     """Shows a particle as it is and low-passed, and takes the resolution, in angstrom."""
 
-    _targets = [(ProtUdlAlign2D, ["finest"])]
+    _targets = [(protocol, ["finest"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
         """Open the dialog; it starts at the resolution of the form, or where the shape of a particle is seen."""

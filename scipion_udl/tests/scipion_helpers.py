@@ -119,30 +119,8 @@ def kill(run: Protocol) -> None:
     run.setStatus(STATUS_FAILED)
 
 
-class ProjectTest(BaseTest):
-    """A project with simulated particles in it."""
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        setupTestProject(cls)
-        setupTestOutput(cls)
-        cls.folder = Path(cls.getOutputPath()).absolute()
-        cls.star = simulate(
-            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
-        )
-        cls.truth = read_truth(cls.star)
-        cls.imported = cls.importFile(cls.star)
-
-    @classmethod
-    def importFile(cls, path: Path) -> ProtUdlImportParticles:
-        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
-
-    @classmethod
-    def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
-        run = cls.newProtocol(protocol, numberOfThreads=1, **options)
-        run.inputParticles.set(cls.imported if particles is None else particles)
-        run.inputParticles.setExtended("outputParticles")
-        return run
+class RunTest(BaseTest):
+    """What is asked of runs in a project."""
 
     def logOf(self, run: Protocol) -> str:
         """What a run has said so far."""
@@ -173,6 +151,32 @@ class ProjectTest(BaseTest):
 
     def extraFile(self, run: object, name: str) -> Path:
         return Path(self.proj.getPath(run._getExtraPath(name)))
+
+
+class ProjectTest(RunTest):
+    """A project with simulated particles in it."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        setupTestProject(cls)
+        setupTestOutput(cls)
+        cls.folder = Path(cls.getOutputPath()).absolute()
+        cls.star = simulate(
+            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
+        )
+        cls.truth = read_truth(cls.star)
+        cls.imported = cls.importFile(cls.star)
+
+    @classmethod
+    def importFile(cls, path: Path) -> ProtUdlImportParticles:
+        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
+
+    @classmethod
+    def newRun(cls, protocol: type, particles: object = None, **options: object) -> ProtUdlAlign2D | ProtUdlTrain:
+        run = cls.newProtocol(protocol, numberOfThreads=1, **options)
+        run.inputParticles.set(cls.imported if particles is None else particles)
+        run.inputParticles.setExtended("outputParticles")
+        return run
 
     def checkAgainstTruth(self, particles: object, rows: slice | list = slice(None)) -> None:
         errors = pose_errors(poses_of(particles), self.truth[rows])

@@ -55,8 +55,8 @@ class TestUdlPlugin(unittest.TestCase):
             "print(*sorted(n for n in domain.getProtocols() if 'Udl' in n), 'torch' in sys.modules)"
         )
         names = (
-            "ProtUdlAlign2D ProtUdlAlign2DStreaming ProtUdlBase ProtUdlEvaluate ProtUdlExportParticles "
-            "ProtUdlImportModel ProtUdlImportParticles ProtUdlSimulate ProtUdlTrain"
+            "ProtUdlAlign2D ProtUdlAlign2DStreaming ProtUdlBase ProtUdlClassify2D ProtUdlClassify2DStreaming "
+            "ProtUdlEvaluate ProtUdlExportParticles ProtUdlImportModel ProtUdlImportParticles ProtUdlSimulate ProtUdlTrain"
         )
         self.assertEqual(run_python(code).splitlines()[-1], f"{names} False")
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pwem.objects as emobj
 from pwem.emlib.image import ImageHandler
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pwem.protocols import ProtUserSubSet
+from pyworkflow.tests import setupTestOutput, setupTestProject
+from pyworkflow.viewer import MessageView
 
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.convert import poses_in
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlClassify2D, ProtUdlImportParticles
-from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlImportParticles
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, read_truth, simulate
+from scipion_udl.viewers import UdlClassesViewer, UdlClassify2DViewer
+from scipion_udl.viewers.choice import ChoiceGallery
 
 BOX, PIXEL_SIZE, COUNT, CLASSES = 48, 3.0, 120, 4
+DISABLED = (3, 150, 151)
 VIEWS = ("hook", "clamp", "anchor")
 
 
-class ClassifyTest(BaseTest):
+class ClassifyTest(RunTest):
     """A project with particles of three views; particle k, from 1, is of view (k - 1) % 3."""
 
     @classmethod
@@ -43,18 +50,16 @@ class ClassifyTest(BaseTest):
         run.inputParticles.setExtended("outputParticles")
         return run
 
-    def membersOf(self, classes: emobj.SetOfClasses2D) -> dict[int, list[emobj.Particle]]:
-        """The items of each class, by its number; checks that a class says the same of itself and that ids tell its
-        place by size."""
-        found, sizes = {}, []
+    def membersOf(self, classes: emobj.SetOfClasses2D, numbers: object = None) -> dict[int, list[emobj.Particle]]:
+        """The items of each class, by its number; checks that a class says the same of itself."""
+        found = {}
         for own in classes.iterItems():
             self.assertTrue(own.hasAlignment2D())
             items = [item.clone() for item in own.iterItems()]
             self.assertEqual({item.getClassId() for item in items}, {own.getObjId()})
             self.assertEqual(own.getSize(), len(items))
             found[own.getObjId()] = items
-            sizes.append(own.getSize())
-        self.assertEqual(list(found), list(range(1, CLASSES + 1)))
+        self.assertEqual(list(found), list(numbers or range(1, CLASSES + 1)))
         return found
 
     def checkMembers(self, found: dict[int, list[emobj.Particle]], expected: set[int]) -> None:
@@ -101,8 +106,165 @@ def view_of(item: emobj.Particle) -> int:
 class TestUdlClassify2D(ClassifyTest):
     """The protocol from its form to its outputs, and what takes these."""
 
-    def test_particles_in_and_classes_out(self) -> None:
-        run = self.launchProtocol(self.newRun())
-        found = self.membersOf(run.outputClasses)
-        self.checkMembers(found, set(range(1, len(VIEWS) * COUNT + 1)))
-        self.checkGeometry(run.outputClasses, found)
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        with sqlite3.connect(cls.proj.getPath(cls.imported.outputParticles.getFileName())) as database:
+            database.execute(f"UPDATE Objects SET enabled=0 WHERE id IN {DISABLED}")
+        cls.run_ = cls.launchProtocol(cls.newRun())
+        cls.facts = {one["class"]: one for one in cls.run_.readEngineSummary()["classes"]}
+
+    def test_every_particle_is_in_a_class_of_its_view_and_in_register(self) -> None:
+        found = self.membersOf(self.run_.outputClasses)
+        sizes = [len(items) for items in found.values()]
+        self.assertEqual(sizes, sorted(sizes, reverse=True))
+        self.checkMembers(found, set(range(1, len(VIEWS) * COUNT + 1)) - set(DISABLED))
+        self.checkGeometry(self.run_.outputClasses, found)
+        for items in found.values():
+            for item in items:
+                self.assertTrue(-1 <= item._udlScore.get() <= 1)
+                self.assertIn(item._udlOutlier.get(), (True, False))
+                self.assertIn(item._udlAmbiguous.get(), (True, False))
+
+    def test_what_is_known_of_classes_is_told(self) -> None:
+        classes, averages = self.run_.outputClasses, self.run_.outputAverages
+        self.assertEqual((len(classes), averages.getSize()), (CLASSES, CLASSES))
+        self.assertEqual((averages.getSamplingRate(), averages.getDim()), (PIXEL_SIZE, (BOX, BOX, 1)))
+        for own, average in zip(classes.iterItems(), averages.iterItems()):
+            facts = self.facts[own.getObjId()]
+            self.assertEqual(average.getObjId(), own.getObjId())
+            self.assertEqual(average.getLocation(), own.getRepresentative().getLocation())
+            for item in (own, average):
+                self.assertEqual(item._udlFlagged.get(), bool(facts["flagged"]))
+                self.assertEqual((item._udlMirrorOf.get(), item._udlView.get()), (facts["mirror_of"], facts["view"]))
+            for item in (own.getRepresentative(), average):
+                self.assertEqual(item._udlResolution.get(), facts["resolution"])
+        self.assertEqual(self.run_.outputModel.misfit(BOX, PIXEL_SIZE), "")
+
+    def test_words(self) -> None:
+        summary = "\n".join(self.run_.summary())
+        self.assertIn(f"Sorted *{len(VIEWS) * COUNT - len(DISABLED)}* particles", summary)
+        self.assertIn(f"*{CLASSES}* classes", summary)
+        self.assertIn("flagged", summary)
+        self.assertIn("none of the outputs: 3", summary)
+        self.assertIn("report.html", summary)
+        self.assertIn("Chen2023", self.run_.methods()[0])
+        self.assertIn(f"{CLASSES} 2D classes", self.run_.methods()[0])
+        self.assertIn("10.1016/j.jsb.2023.107940", "\n".join(self.run_.citations()))
+
+    def test_a_subset_of_good_classes_is_aligned_by_align_2d(self) -> None:
+        """As a user does it: choose classes in the gallery, make a subset, give it to 'udl - align 2D'."""
+        gallery = self.gallery()
+        gallery.choose([self.facts[k]["particles"] > COUNT // 4 for k in range(1, CLASSES + 1)])
+        subset = self.subset(gallery, "Classes").outputClasses2D
+        numbers = [own.getObjId() for own in subset.iterItems()]
+        self.assertEqual(numbers, [1, 2, 3])
+        run = self.newRun(ProtUdlAlign2D, numberOfClasses=None)
+        run.inputParticles.set(subset)
+        run.inputParticles.setExtended("")
+        self.launchProtocol(run)
+        aligned = self.membersOf(run.outputClasses, numbers)
+        for number, items in self.membersOf(self.run_.outputClasses).items():
+            if number in numbers:
+                self.assertEqual({item.getObjId() for item in items}, {item.getObjId() for item in aligned[number]})
+        for items in aligned.values():
+            self.checkPoses(items)
+
+    def test_a_subset_of_particles_keeps_their_alignment(self) -> None:
+        gallery = self.gallery()
+        gallery.choose(np.arange(CLASSES) == 1)
+        particles = self.subset(gallery, "Particles").outputParticles
+        found = {item.getObjId(): item.getTransform().getMatrix().tolist() for item in particles.iterItems()}
+        expected = self.membersOf(self.run_.outputClasses)[2]
+        self.assertEqual(found, {item.getObjId(): item.getTransform().getMatrix().tolist() for item in expected})
+        self.assertTrue(particles.hasAlignment2D())
+        averages = self.subset(gallery, "Averages").outputRepresentatives
+        self.assertEqual([item.getIndex() for item in averages.iterItems()], [2])
+
+    def gallery(self) -> ChoiceGallery:
+        viewer = UdlClassify2DViewer(project=self.proj)
+        viewer.setProtocol(self.run_)
+        (plotter,) = viewer._getVisualizeDict()["doShowClasses"]()
+        return plotter.getFigure().udl_gallery
+
+    def subset(self, gallery: ChoiceGallery, kind: str) -> ProtUserSubSet:
+        """What comes of pressing a button of the gallery, where no window of the project is open."""
+        before = {run.getObjId() for run in self.proj.getRuns()}
+        gallery.make(kind)
+        self.assertIn("Started", gallery.told.get_text())
+        (new,) = (run for run in self.proj.getRuns() if run.getObjId() not in before)
+        self.untilEnd(new)
+        return new
+
+    def test_the_gallery_by_size_resolution_and_similarity(self) -> None:
+        gallery = self.gallery()
+        self.assertEqual(list(gallery.orders)[:3], ["by size", "by resolution", "by similarity"])
+        self.assertEqual(gallery.orders["by size"].tolist(), list(range(CLASSES)))
+        views = [self.facts[row + 1]["view"] for row in gallery.orders["by similarity"]]
+        self.assertEqual(views, sorted(views))
+        for row in range(CLASSES):
+            facts, words = self.facts[row + 1], gallery.caption(row)
+            self.assertIn(f"{row + 1}: {facts['particles']}", words)
+            self.assertEqual("flagged" in words, bool(facts["flagged"]))
+            self.assertEqual("mirror image" in words, facts["mirror_of"] is not None)
+            self.assertEqual(gallery.chosen[row], not facts["flagged"])
+
+    def test_classes_are_seen_one_by_one(self) -> None:
+        viewer = UdlClassify2DViewer(project=self.proj)
+        viewer.setProtocol(self.run_)
+        viewer.classNumber.set(2)
+        (plotter,) = viewer._getVisualizeDict()["doShowParticles"]()
+        rows = plotter.getFigure().udl_gallery.orders["Worst first"]
+        self.assertEqual(len(rows), self.facts[2]["particles"])
+        for name in ("doShowReport", "doShowFrc", "doShowHistograms", "doShowTraining"):
+            (view,) = viewer._getVisualizeDict()[name]()
+            self.assertFalse(isinstance(view, MessageView), name)
+
+    def test_scipion_finds_the_viewers(self) -> None:
+        find = self.proj.getDomain().findViewers
+        self.assertIs(find(self.run_, "tkinter")[0], UdlClassify2DViewer)
+        self.assertIn(UdlClassesViewer, find(self.run_.outputClasses, "tkinter"))
+
+
+class TestUdlClassify2DForm(ClassifyTest):
+    """What the answers of the form mean to the engine, and what is refused or warned of beforehand."""
+
+    def test_only_what_was_answered_is_told_to_the_engine(self) -> None:
+        self.assertEqual(self.newRun()._classifyOptions(), "--classes 4 --seed 1 --ctf auto")
+        answers = {"contrast": 1, "finest": 12.5, "maxShift": 5, "teach": 200, "starts": 3, "doRefine": False}
+        options = self.newRun(**answers)._classifyOptions()
+        for option in ("--contrast bright", "--finest 12.5", "--max-shift 5", "--teach 200", "--starts 3"):
+            self.assertIn(f" {option}", options)
+        self.assertTrue(options.endswith(" --no-refine"))
+
+    def test_answers_that_do_not_fit_are_refused(self) -> None:
+        for answer, sentence in (
+            ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
+            ({"maxShift": BOX}, "*Largest shift*"),
+            ({"numberOfClasses": 361}, "there are 360 particles"),
+            ({"numberOfClasses": 1}, "must be 2 or more"),
+            ({"teach": 3}, "3 for 4 classes"),
+            ({"ctfTreatment": 1}, "no CTF"),
+        ):
+            errors = self.newRun(**answer).validate()
+            self.assertEqual(len(errors), 1, answer)
+            self.assertIn(sentence, errors[0])
+        self.assertIn("cannot be EMPTY", self.newProtocol(ProtUdlClassify2D).validate()[0])
+
+    def test_small_classes_and_long_runs_are_warned_of(self) -> None:
+        self.assertEqual(self.newRun().warnings(), [])
+        (warning,) = self.newRun(numberOfClasses=50).warnings()
+        self.assertIn("7 for each", warning)
+
+    def test_what_a_summary_says_of_noise(self) -> None:
+        run = self.newRun()
+        classes = [{"class": k, "image": k, "particles": 10, "flagged": True, "signal_found": False} for k in (1, 2)]
+        said = {"particles": 20, "box": 48, "classes": classes, "signal_found": False, "warnings": ["Only noise."]}
+        with mock.patch.object(ProtUdlClassify2D, "readEngineSummary", lambda _self: said):
+            summary = "\n".join(run.summary())
+            self.assertTrue(run.hasSummaryWarnings())
+            for words in ("*No classes were found*", "*2 classes are flagged* as junk, with 20 particles (100 %)"):
+                self.assertIn(words, summary)
+            for one, other in ((classes[0], 2), (classes[1], 1)):
+                one["mirror_of"] = other
+            self.assertIn("mirror images of each other: 1 and 2.", "\n".join(run.summary()))

@@ -2,7 +2,15 @@
 
 from scipion_udl.viewers.alignment import UdlAlign2DViewer
 from scipion_udl.viewers.classes import UdlClassesViewer
+from scipion_udl.viewers.classification import UdlClassify2DViewer
 from scipion_udl.viewers.evaluation import UdlEvaluateViewer
 from scipion_udl.viewers.models import UdlModelViewer, UdlTrainViewer
 
-__all__ = ["UdlAlign2DViewer", "UdlClassesViewer", "UdlEvaluateViewer", "UdlModelViewer", "UdlTrainViewer"]
+__all__ = [
+    "UdlAlign2DViewer",
+    "UdlClassesViewer",
+    "UdlClassify2DViewer",
+    "UdlEvaluateViewer",
+    "UdlModelViewer",
+    "UdlTrainViewer",
+]

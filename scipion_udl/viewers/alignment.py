@@ -21,6 +21,7 @@ from scipion_udl.protocols.protocol_align_2d import (
     AVERAGE,
     AVERAGE_BEFORE,
     AVERAGES,
+    CLASSES_OUT,
     FRC,
 )
 from scipion_udl.protocols.protocol_base import PARTICLES, REPORT
@@ -39,6 +40,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     _label = "results of align 2D"
     _targets = [ProtUdlAlign2D]
+    tables = (ALIGNED, ALIGNED_XMD)  # of poses; the first that is there
 
     def buttons(self) -> list[Button]:
         """The buttons, in the order of the form."""
@@ -134,7 +136,11 @@ class UdlAlign2DViewer(UdlProtocolViewer):
                 "There is one average: the input of this run were particles of one view. Give 2D classes as input to "
                 "have each of them aligned by itself."
             )
-        return [class_gallery(self.protocol._getExtraPath()).plotter]
+        return [self._class_gallery().plotter]
+
+    def _class_gallery(self) -> Gallery:
+        classes = getattr(self.protocol, CLASSES_OUT, None)
+        return class_gallery(self.protocol._getExtraPath(), classes, self.getProject())
 
     def _show_particles(self) -> list[View]:
         found = self._particles()
@@ -154,11 +160,16 @@ class UdlAlign2DViewer(UdlProtocolViewer):
         """What the run found: in the STAR, or, where particles are mirrored, in the XMD, which can say that; of a run
         that takes particles as they come, in the folders of its batches until it ends."""
         folder = Path(self.protocol._getExtraPath())
-        done = [one for one in (folder, *sorted(folder.glob("batch_*"))) if _table(one)]
+        done = [one for one in (folder, *sorted(folder.glob("batch_*"))) if self._table(one)]
         if not done:
-            self._path(ALIGNED)
+            self._path(self.tables[0])
         parts = done[:1] if done[0] == folder else done
-        return AlignedParticles.read([(_table(one), str(one / PARTICLES)) for one in parts])
+        return AlignedParticles.read([(self._table(one), str(one / PARTICLES)) for one in parts])
+
+    def _table(self, folder: Path) -> str | None:
+        """The table of poses that a folder holds, with that of the particles beside it; None without."""
+        found = [folder / name for name in self.tables if (folder / name).exists()]
+        return str(found[0]) if found and (folder / PARTICLES).exists() else None
 
     def _of_class(self, found: AlignedParticles, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that are of the class that is looked at. Raises NothingToShow where there are none."""
@@ -217,12 +228,6 @@ class UdlAlign2DViewer(UdlProtocolViewer):
             scores = plotter.createSubPlot("Scores", "", "")
             figures.draw_scores(scores, results.score, results.ambiguous, results.outlier)
         return [plotter]
-
-
-def _table(folder: Path) -> str | None:
-    """The table of poses that a folder holds, with that of the particles beside it; None without."""
-    found = [folder / name for name in (ALIGNED, ALIGNED_XMD) if (folder / name).exists()]
-    return str(found[0]) if found and (folder / PARTICLES).exists() else None
 
 
 def _curve(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:

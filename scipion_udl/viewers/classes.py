@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 from pwem.objects import SetOfClasses2D
@@ -12,10 +12,14 @@ from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols.protocol_align_2d import AVERAGES
+from scipion_udl.viewers.choice import ChoiceGallery
 from scipion_udl.viewers.gallery import Gallery
+from scipion_udl.viewers.subsets import KINDS, start_subset
 
 CLASSES = "classes.csv"
 AVERAGES_BEFORE = "averages_before.mrcs"
+# What may be shown of each class, under its name on a button.
+_STACKS = {"aligned": AVERAGES, "as they came": AVERAGES_BEFORE, "weighted": "averages_weighted.mrcs"}
 WORST = 1e9  # stands for a resolution that was not claimed, in the order by resolution
 
 
@@ -30,35 +34,64 @@ def number_in(text: Optional[str]) -> Optional[float]:
     return float(text) if text not in (None, "", "None", "nan") else None
 
 
-def class_gallery(folder: str) -> Gallery:
-    """The gallery of the classes that a run left in its folder of results. Raises OSError or UdlError without."""
+def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project: object = None) -> Gallery:
+    """The gallery of the classes that a run left in its folder of results.
+
+    classes: the run's output; with it, some can be chosen for a subset, which is made in ``project``. Raises OSError or
+    UdlError where files are missing.
+    """
     rows = read_classes(folder)
-    after, before = (StackReader(os.path.join(folder, name)) for name in (AVERAGES, AVERAGES_BEFORE))
-    size, resolution, score = (
-        np.array([missing if number_in(row[name]) is None else number_in(row[name]) for row in rows], float)
-        for name, missing in (("particles", 0), ("resolution", WORST), ("score_mean", -WORST))
-    )
-    orders = {"size": -size, "resolution": resolution, "score": -score, "number": np.arange(len(rows))}
-    return Gallery(
-        "Class gallery",
-        {"aligned": after.read, "as they came": before.read},
-        {f"by {name}": np.argsort(key, kind="stable") for name, key in orders.items()},
-        lambda k: _words(rows[k]),
-        shape=(3, 5),
-        pixel_size=after.pixel_size,
-        note="Below each class: its number, particles and resolution.",
-    )
+    stacks = {name: os.path.join(folder, file) for name, file in _STACKS.items()}
+    readers = {name: StackReader(path) for name, path in stacks.items() if os.path.exists(path) or name == "aligned"}
+    options = {
+        "kinds": {name: reader.read for name, reader in readers.items()},
+        "orders": _orders(rows),
+        "caption": lambda k: _words(rows[k]),
+        "shape": (3, 5),
+        "pixel_size": readers["aligned"].pixel_size,
+        "note": "Below each class: its number, particles and resolution.",
+    }
+    if classes is None or not os.path.exists(classes.getFileName() or ""):
+        return Gallery("Class gallery", **options)
+    numbers = np.array([int(row["class"]) for row in rows])
+
+    def maker(kind: str) -> Callable[[np.ndarray], str]:
+        return lambda chosen: start_subset(project, classes, numbers[chosen].tolist(), kind)
+
+    sizes, flagged = [int(row["particles"]) for row in rows], [_is_flagged(row) for row in rows]
+    actions = {kind: maker(kind) for kind in KINDS}
+    return ChoiceGallery("Class gallery", sizes=sizes, flagged=flagged, actions=actions, **options)
+
+
+def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
+    """The rows in the orders that the table has the figures for."""
+    figures = {
+        name: np.array([missing if number_in(row.get(name)) is None else number_in(row[name]) for row in rows], float)
+        for name, missing in (("particles", 0), ("resolution", WORST), ("score_mean", -WORST), ("view", WORST))
+    }
+    keys = {"size": -figures["particles"], "resolution": figures["resolution"]}
+    if any(number_in(row.get("view")) is not None for row in rows):
+        keys["similarity"] = figures["view"]
+    keys.update({"score": -figures["score_mean"], "number": np.arange(len(rows))})
+    return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
+
+
+def _is_flagged(row: dict[str, str]) -> bool:
+    return bool(number_in(row.get("flagged")))
 
 
 def _words(row: dict[str, str]) -> str:
-    """Number, particles and resolution of a class."""
+    """Number, particles and resolution of a class, and what else is to be known of it."""
     found = number_in(row["resolution"])
-    end = f"{found:.1f} Å" if found else "no resolution"
-    return f"{row['class']}: {row['particles']}, {end}"
+    words = [f"{row['class']}: {row['particles']}, " + (f"{found:.1f} Å" if found else "no resolution")]
+    more = ["flagged as junk"] if _is_flagged(row) else []
+    mirror = number_in(row.get("mirror_of"))
+    more += [f"mirror image of {int(mirror)}"] if mirror is not None else []
+    return "\n".join(words + ([", ".join(more)] if more else []))
 
 
 class UdlClassesViewer(Viewer):
-    """The gallery of a set of classes that 'udl - align 2D' gave."""
+    """The gallery of a set of classes that 'udl - align 2D' or 'udl - classify 2D' gave."""
 
     _name = "udl class gallery"
     _environments = [DESKTOP_TKINTER]
@@ -70,7 +103,7 @@ class UdlClassesViewer(Viewer):
         return isinstance(instance, SetOfClasses2D) and os.path.exists(os.path.join(_folder(instance), CLASSES))
 
     def _visualize(self, obj: SetOfClasses2D, **_kwargs: object) -> list[View]:
-        return [class_gallery(_folder(obj)).plotter]
+        return [class_gallery(_folder(obj), obj, self.getProject()).plotter]
 
 
 def _folder(classes: SetOfClasses2D) -> str:

@@ -33,6 +33,8 @@ class Gallery:
     was and what has become of it can be compared.
     """
 
+    strip, below = STRIP, CAPTION  # inches of the controls, and of the text below each image
+
     def __init__(
         self,
         title: str,
@@ -67,7 +69,7 @@ class Gallery:
         """Width and height of the window, inches."""
         self.side = min(2.9, (WIDEST - MARGIN * (self.columns + 1)) / self.columns)
         width = max(9.0, self.columns * (self.side + MARGIN) + MARGIN)
-        return width, self.lines * (self.side + CAPTION + MARGIN) + HEAD + STRIP
+        return width, self.lines * (self.side + self.below + MARGIN) + HEAD + self.strip
 
     def _place(self, left: float, bottom: float, width: float, height: float) -> list[float]:
         """Inches as parts of the window."""
@@ -78,7 +80,7 @@ class Gallery:
         width, _ = self._size()
         line, column = divmod(k, self.columns)
         left = (width - self.columns * (self.side + MARGIN) + MARGIN) / 2 + column * (self.side + MARGIN)
-        bottom = STRIP + (self.lines - 1 - line) * (self.side + CAPTION + MARGIN) + CAPTION
+        bottom = self.strip + (self.lines - 1 - line) * (self.side + self.below + MARGIN) + self.below
         axes = self.figure.add_axes(self._place(left, bottom, self.side, self.side))
         axes.set_axis_off()
         return axes
@@ -156,8 +158,12 @@ class Gallery:
                 size = 10 if self.side > 2 else 8
                 axes.text(0.5, -0.02, self.caption(int(rows[k])), transform=axes.transAxes, ha="center", va="top",
                           fontsize=size)
+                self.mark(axes, int(rows[k]))
         self._tell_page(len(rows), len(self.orders[self.order]))
         self.figure.canvas.draw_idle()
+
+    def mark(self, axes: Axes, row: int) -> None:
+        """Draw on the image of a row, or on the text below it, what else is to be seen of it: nothing here."""
 
     def _tell_page(self, shown: int, total: int) -> None:
         """What is shown of all; there is nothing to turn where that is everything."""

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from scipion_udl.alignment.geometry import to_matrices
-from scipion_udl.convert import ITEM_ID, Results, read_results
-from scipion_udl.io import forms
+from scipion_udl.convert import ITEM_ID, Results
+from scipion_udl.convert_classes import read_classified
 from scipion_udl.io.particles import ParticleSource, open_particles
 
 
@@ -29,17 +29,17 @@ class AlignedParticles:
 
     @classmethod
     def read(cls, parts: Sequence[tuple[str, str]]) -> AlignedParticles:
-        """The particles of one or more parts: an aligned.star or aligned.xmd, and the table that the engine was given.
+        """The particles of one or more parts: a table of results (aligned.star, aligned.xmd, classes.star), and the
+        table that the engine was given.
 
         Reads no image. Raises UdlError where a file is missing, or holds no alignment.
         """
         sources = [open_particles(given) for _, given in parts]
-        found = [read_results(table, given) for table, given in parts]
+        found, numbers = zip(*(read_classified(table, given) for table, given in parts))
         places = [_rows_of(source, results.ids) for source, results in zip(sources, found)]
         at = [np.stack([np.full(len(rows), part), rows], -1) for part, rows in enumerate(places)]
-        have_classes = all(forms.CLASS_LABEL[source.form] in source.table for source in sources)
-        classes = [source.classes()[rows] for source, rows in zip(sources, places)] if have_classes else None
-        return cls(sources, np.concatenate(at), Results.joined(found), np.concatenate(classes) if classes else None)
+        classes = None if any(own is None for own in numbers) else np.concatenate(numbers)
+        return cls(sources, np.concatenate(at), Results.joined(found), classes)
 
     def as_they_came(self, rows: np.ndarray) -> np.ndarray:
         """The images (n, D, D) of rows (n,), float32."""

@@ -1,0 +1,44 @@
+"""What a classification shows: the gallery of its classes, particles, curves, histograms, the report."""
+
+from __future__ import annotations
+
+from pyworkflow.viewer import View
+
+from scipion_udl.protocols import ProtUdlClassify2D
+from scipion_udl.protocols.protocol_align_2d import AVERAGES
+from scipion_udl.protocols.protocol_classify_2d import CLASSES_STAR
+from scipion_udl.viewers.alignment import UdlAlign2DViewer
+from scipion_udl.viewers.base import Button
+
+_OF_ALIGNMENT = ("doShowReport", "doShowParticles", "doShowFrc", "doShowHistograms", "doShowTraining")
+
+
+class UdlClassify2DViewer(UdlAlign2DViewer):
+    """The classes of a run, with a choice of good ones, and what is known of their particles."""
+
+    _label = "results of classify 2D"
+    _targets = [ProtUdlClassify2D]
+    tables = (CLASSES_STAR,)
+
+    def buttons(self) -> list[Button]:
+        """The buttons, in the order of the form."""
+        report, *others = (button for button in super().buttons() if button.name in _OF_ALIGNMENT)
+        gallery = Button(
+            "doShowClasses",
+            "Class gallery",
+            "The average of each class with its particles and resolution, by size, resolution or similarity; flagged "
+            "ones in red. Click on images to choose classes, and make a subset of them, of their particles or of their "
+            "averages.",
+            self._show_classes,
+        )
+        table = Button(
+            "doShowSet",
+            "Table of the classes",
+            "outputClasses with all columns: where Xmipp is installed, in its viewer.",
+            lambda: self._show_set("outputClasses"),
+        )
+        return [gallery, report, *others, table]
+
+    def _show_classes(self) -> list[View]:
+        self._path(AVERAGES)
+        return [self._class_gallery().plotter]
