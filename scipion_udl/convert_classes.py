@@ -55,11 +55,23 @@ def fill_averages(
     output.setSamplingRate(particles.getSamplingRate())
     output.setAcquisition(particles.getAcquisition())
     for number, image in images.items():
-        item = image.clone()
-        item.setObjId(number)
-        if classes is not None:
-            describe(item, classes[number])
-        output.append(item)
+        output.append(_average_item(number, image, classes))
+
+
+def update_averages(
+    output: SetOfAverages, images: Mapping[int, Particle], classes: Mapping[int, Mapping] | None = None
+) -> None:
+    """Put ``images`` in the place of those that :func:`fill_averages` filled a set with; classes: as there."""
+    for number, image in images.items():
+        output.update(_average_item(number, image, classes))
+
+
+def _average_item(number: int, image: Particle, classes: Mapping[int, Mapping] | None) -> Particle:
+    item = image.clone()
+    item.setObjId(number)
+    if classes is not None:
+        describe(item, classes[number])
+    return item
 
 
 def add_classes(

@@ -2,6 +2,7 @@ from scipion_udl.protocols.protocol_align_2d import ProtUdlAlign2D
 from scipion_udl.protocols.protocol_align_2d_streaming import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.protocols.protocol_classify_2d import ProtUdlClassify2D
+from scipion_udl.protocols.protocol_classify_2d_streaming import ProtUdlClassify2DStreaming
 from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
 from scipion_udl.protocols.protocol_export_particles import ProtUdlExportParticles
 from scipion_udl.protocols.protocol_import_model import ProtUdlImportModel
@@ -14,6 +15,7 @@ __all__ = [
     "ProtUdlAlign2DStreaming",
     "ProtUdlBase",
     "ProtUdlClassify2D",
+    "ProtUdlClassify2DStreaming",
     "ProtUdlEvaluate",
     "ProtUdlExportParticles",
     "ProtUdlImportModel",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.particle_input import count_items
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
 
@@ -41,12 +40,10 @@ class Classify2DForm(ParticleQuestions):
         self._defineSeedParam(form)
         self._defineParallel(form)
 
-    @staticmethod
-    def _defineParallel(form: Form) -> None:
+    def _defineParallel(self, form: Form) -> None:
         form.addParallelSection(threads=4, mpi=0)
 
-    @staticmethod
-    def _defineClassesParam(form: Form) -> None:
+    def _defineClassesParam(self, form: Form) -> None:
         form.addParam(
             "numberOfClasses",
             params.IntParam,
@@ -100,12 +97,15 @@ class Classify2DForm(ParticleQuestions):
             options += f" --{name} {value}" if value > 0 else ""
         return options if self.doRefine else options + " --no-refine"
 
+    def _particlesToClassify(self) -> int:
+        """How many particles make the classes; known without the file of the set, which another program may hold."""
+        return self.inputParticles.get().getSize()
+
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def _validateForm(self) -> list[str]:
         """Sentences where the answers do not fit the particles or each other."""
-        particles, classes = self.inputParticles.get(), self.numberOfClasses.get()
-        count = particles.getSize()  # known without its file, which another program may hold
+        count, classes = self._particlesToClassify(), self.numberOfClasses.get()
         if not count:
             return [NO_PARTICLES]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateFinest()
@@ -119,7 +119,7 @@ class Classify2DForm(ParticleQuestions):
 
     def _classWarnings(self) -> list[str]:
         """A sentence where the classes will be small."""
-        count, classes = count_items(self.inputParticles.get()), self.numberOfClasses.get()
+        count, classes = self._particlesToClassify(), self.numberOfClasses.get()
         if count >= FEW_A_CLASS * classes:
             return []
         return [

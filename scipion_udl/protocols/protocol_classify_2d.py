@@ -68,7 +68,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         particles = self.inputParticles.get()
         results, numbers = read_classified(self._getExtraPath(CLASSES_STAR), self._getExtraPath(PARTICLES))
         check_complete(particles, results)
-        facts = self._factsOfClasses()
+        facts = self._factsOfClasses(self.readEngineSummary())
         images = self._averageImages(facts)
         classes = self._createSetOfClasses2D(self.inputParticles)
         add_sorted(particles, classes, results, numbers, facts, images)
@@ -80,9 +80,10 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         if self._trains() and self.getModelFile():
             self._giveModel()
 
-    def _factsOfClasses(self) -> dict[int, dict]:
+    @staticmethod
+    def _factsOfClasses(summary: dict) -> dict[int, dict]:
         """What the engine says of each class, by its number, the largest class first."""
-        return {facts["class"]: facts for facts in self.readEngineSummary().get("classes", [])}
+        return {facts["class"]: facts for facts in summary.get("classes", [])}
 
     def _averageImages(self, classes: dict[int, dict]) -> dict[int, Particle]:
         """The average of each class, by its number."""

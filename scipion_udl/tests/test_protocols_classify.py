@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 from pathlib import Path
 from unittest import mock
@@ -16,8 +17,9 @@ from pyworkflow.viewer import MessageView
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.convert import poses_in
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlImportParticles
-from scipion_udl.tests.scipion_helpers import RunTest, correlation, read_truth, simulate
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming, ProtUdlImportParticles
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, kill, read_truth, simulate
+from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 from scipion_udl.viewers import UdlClassesViewer, UdlClassify2DViewer
 from scipion_udl.viewers.choice import ChoiceGallery
 
@@ -40,7 +42,11 @@ class ClassifyTest(RunTest):
         images = np.stack([StackReader(str(star.parent / "particles.mrcs")).read() for star in stars], 1)
         cls.stack = str(cls.folder / "mixed.mrcs")
         write_stack(cls.stack, images.reshape(-1, BOX, BOX), PIXEL_SIZE)
-        cls.imported = cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=cls.stack))
+        cls.imported = cls.importFile(cls.stack)
+
+    @classmethod
+    def importFile(cls, path: str) -> ProtUdlImportParticles:
+        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
 
     @classmethod
     def newRun(cls, protocol: type = ProtUdlClassify2D, source: object = None, **options: object) -> ProtUdlClassify2D:
@@ -206,7 +212,7 @@ class TestUdlClassify2D(ClassifyTest):
             facts, words = self.facts[row + 1], gallery.caption(row)
             self.assertIn(f"{row + 1}: {facts['particles']}", words)
             self.assertEqual("flagged" in words, bool(facts["flagged"]))
-            self.assertEqual("mirror image" in words, facts["mirror_of"] is not None)
+            self.assertEqual("mirror of" in words, facts["mirror_of"] is not None)
             self.assertEqual(gallery.chosen[row], not facts["flagged"])
 
     def test_classes_are_seen_one_by_one(self) -> None:
@@ -224,6 +230,62 @@ class TestUdlClassify2D(ClassifyTest):
         find = self.proj.getDomain().findViewers
         self.assertIs(find(self.run_, "tkinter")[0], UdlClassify2DViewer)
         self.assertIn(UdlClassesViewer, find(self.run_.outputClasses, "tkinter"))
+
+
+class TestUdlClassify2DStreaming(StreamTest, ClassifyTest):
+    """Particles that keep coming are sorted into the classes that the first of them made."""
+
+    def test_classes_that_grow_while_the_run_is_killed(self) -> None:
+        feeder = Feeder(self, self.stack, 100, DISABLED)
+        run = self.start(ProtUdlClassify2DStreaming, feeder, firstBatch=200, batchSize=40, numberOfClasses=CLASSES)
+        self.untilStep(run, "resumableStepGeneratorStep")
+        feeder.add(120)
+        self.until(run, lambda: run.hasAttribute("outputAverages"), "the first particles are not sorted")
+        early = self.posesOf(run)
+        self.assertEqual(len(early), 200)
+        self.assertIn("the input still grows", "\n".join(run.summary()))
+        feeder.add(60)
+        self.untilStep(run, "joinStep")
+        kill(run)
+        self.resume(run)
+        feeder.end(count=len(VIEWS) * COUNT - 280)
+        self.untilEnd(run)
+        late = self.posesOf(run)
+        self.assertEqual({key: late[key] for key in early}, early)  # nothing is sorted or aligned again
+        found = self.membersOf(run.outputClasses)
+        self.checkMembers(found, set(range(1, len(VIEWS) * COUNT + 1)) - set(DISABLED))
+        self.checkGeometry(run.outputClasses, found)
+        self.assertTrue(run.outputClasses.isStreamClosed() and run.outputAverages.isStreamClosed())
+        self.checkFigures(run, found)
+
+    def posesOf(self, run: ProtUdlClassify2DStreaming) -> dict[int, tuple]:
+        """Class and alignment of each particle."""
+        items = (item for own in run.outputClasses.iterItems() for item in own.iterItems())
+        return {item.getObjId(): (item.getClassId(), item.getTransform().getMatrix().tolist()) for item in items}
+
+    def checkFigures(self, run: ProtUdlClassify2DStreaming, found: dict[int, list[emobj.Particle]]) -> None:
+        """The figures of the classes are those of all particles, wherever they stand."""
+        facts = run.readEngineSummary()
+        sizes = {number: len(items) for number, items in found.items()}
+        self.assertEqual(facts["particles"], sum(sizes.values()))
+        self.assertEqual({one["class"]: one["particles"] for one in facts["classes"]}, sizes)
+        with open(self.extraFile(run, "classes.csv"), encoding="utf-8", newline="") as file:
+            self.assertEqual({int(row["class"]): int(row["particles"]) for row in csv.DictReader(file)}, sizes)
+        ambiguous = sum(item._udlAmbiguous.get() for items in found.values() for item in items)
+        outliers = sum(item._udlOutlier.get() for items in found.values() for item in items)
+        self.assertEqual((facts["ambiguous"], facts["outliers"]), (ambiguous, outliers))
+        resolutions = {item.getObjId(): item._udlResolution.get() for item in run.outputAverages.iterItems()}
+        self.assertEqual(resolutions, {one["class"]: one["resolution"] for one in facts["classes"]})
+        summary = "\n".join(run.summary())
+        self.assertIn(f"*{sum(sizes.values())}* particles have come", summary)
+        self.assertIn("the input is complete", summary)
+        self.assertIn("none of the outputs: 3", summary)
+        self.assertIn("those that came later", run.methods()[1])
+        self.assertEqual(run.outputModel.misfit(BOX, PIXEL_SIZE), "")
+        viewer = UdlClassify2DViewer(project=self.proj)
+        viewer.setProtocol(run)
+        (plotter,) = viewer._getVisualizeDict()["doShowParticles"]()
+        self.assertEqual(len(plotter.getFigure().udl_gallery.orders["Best first"]), sum(sizes.values()))
 
 
 class TestUdlClassify2DForm(ClassifyTest):

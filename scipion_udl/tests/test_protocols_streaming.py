@@ -3,100 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
-from typing import Callable
 from unittest import mock
 
-import psutil
 from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles
 from pyworkflow.object import Set
-from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED, STATUS_RUNNING
+from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
 
 from scipion_udl.protocols import ProtUdlAlign2DStreaming
-from scipion_udl.protocols.protocol_align_2d_streaming import Batch
+from scipion_udl.protocols.streaming import Batch
 from scipion_udl.set_rows import Growth, read_growth
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, kill, make_set
+from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 
 FIRST = 130
 
 
-class Feeder:
-    """The run that a stream comes from: the particles of an import, in a set that holds few of them at first."""
-
-    def __init__(self, case: ProjectTest, start: int, disabled: tuple[int, ...] = ()) -> None:
-        self.case, self.run = case, case.importFile(case.star)
-        self.path = case.proj.getPath(self.run.outputParticles.getFileName())
-        self._items = [item.clone() for item in self.run.outputParticles.iterItems()]
-        for item in self._items:
-            item.setEnabled(item.getObjId() not in disabled)
-        info = SetOfParticles()
-        info.copyInfo(self.run.outputParticles)
-        self.run.outputParticles.close()
-        os.remove(self.path)
-        self._set = SetOfParticles(filename=self.path)
-        self._set.copyInfo(info)
-        self._set.setStreamState(Set.STREAM_OPEN)
-        self._write(start)
-        self._status(STATUS_RUNNING)
-
-    def add(self, count: int) -> None:
-        """More particles, appended as any Scipion protocol does it."""
-        self._set = SetOfParticles(filename=self.path)
-        self._set.loadAllProperties()
-        self._set.enableAppend()
-        self._write(count)
-
-    def end(self, status: str = STATUS_FINISHED, count: int = 0) -> None:
-        """The set is complete, after ``count`` more particles."""
-        self._set = SetOfParticles(filename=self.path)
-        if count or os.path.getsize(self.path):
-            self._set.loadAllProperties()
-            self._set.enableAppend()
-            self._set.setStreamState(Set.STREAM_CLOSED)
-            self._write(count)
-        self._status(status)
-
-    def _write(self, count: int) -> None:
-        for _ in range(count):
-            self._set.append(self._items.pop(0))
-        self._set.write()
-        self._set.close()
-
-    def _status(self, status: str) -> None:
-        run, project = self.run, self.case.proj
-        run.setStatus(status)
-        run.outputParticles.copy(self._set, copyId=False, ignoreAttrs=[])
-        run.outputParticles.close()
-        run.setMapper(project.createMapper(project.getPath(run.getDbPath())))
-        run._store()
-        project._storeProtocol(run)
-        run.getMapper().close()
-
-
-class TestUdlStreaming(ProjectTest):
+class TestUdlStreaming(StreamTest, ProjectTest):
     """'udl - align 2D (streaming)' on sets that grow while it runs."""
-
-    def start(self, feeder: Feeder, **options: object) -> ProtUdlAlign2DStreaming:
-        given = {"firstBatch": FIRST, "batchSize": 25, "streamingSleepOnWait": 1, "binThreads": 1, **options}
-        run = self.newProtocol(ProtUdlAlign2DStreaming, numberOfThreads=3, **given)
-        run.inputParticles.set(feeder.run)
-        run.inputParticles.setExtended("outputParticles")
-        self.assertEqual(run.validate(), [])
-        self.proj.launchProtocol(run, wait=False)
-        self.addCleanup(lambda: psutil.pid_exists(run.getPid()) and run.isActive() and kill(run))
-        return run
-
-    def until(self, run: ProtUdlAlign2DStreaming, true: Callable[[], bool], what: str) -> None:
-        """Wait for something; a run that has failed meanwhile says why."""
-        deadline = time.time() + 240
-        while not true():
-            self.assertFalse(run.isFailed(), run.getErrorMessage())
-            self.assertLess(time.time(), deadline, what)
-            time.sleep(1)
-            self.proj._updateProtocol(run)
 
     def sizeOf(self, run: ProtUdlAlign2DStreaming) -> int:
         return run.outputParticles.getSize() if run.hasAttribute("outputParticles") else 0
@@ -112,11 +38,11 @@ class TestUdlStreaming(ProjectTest):
 
     def test_a_set_that_grows_while_the_run_is_killed_again_and_again(self) -> None:
         disabled = (3, 150, 151, COUNT)
-        feeder = Feeder(self, 60, disabled)
-        run = self.start(feeder)
+        feeder = Feeder(self, self.star, 60, disabled)
+        run = self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=FIRST)
         self.untilStep(run, "resumableStepGeneratorStep")
         feeder.add(80)
-        self.untilStep(run, "alignFirstStep")
+        self.untilStep(run, "firstStep")
         kill(run)
         self.resume(run)
         self.until(run, lambda: hasattr(run, "outputAverage"), "the first particles are not aligned")
@@ -159,10 +85,10 @@ class TestUdlStreaming(ProjectTest):
         self.assertTrue(self.extraFile(run, "aligned.xmd").exists())
 
     def test_inputs_that_end_early(self) -> None:
-        feeders = [Feeder(self, 129), Feeder(self, 5, disabled=(1, 2, 3, 4, 5))]
+        feeders = [Feeder(self, self.star, 129), Feeder(self, self.star, 5, disabled=(1, 2, 3, 4, 5))]
         for feeder, status in zip(feeders, (STATUS_FAILED, STATUS_FINISHED)):
             feeder.end(status)
-        few, none = (self.start(feeder, firstBatch=150) for feeder in feeders)
+        few, none = (self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=150) for feeder in feeders)
         self.untilEnd(few)
         self.checkOutput(few, list(range(1, 130)))
         summary = "\n".join(few.summary())

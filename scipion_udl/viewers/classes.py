@@ -47,20 +47,20 @@ def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project
         "kinds": {name: reader.read for name, reader in readers.items()},
         "orders": _orders(rows),
         "caption": lambda k: _words(rows[k]),
-        "shape": (3, 5),
         "pixel_size": readers["aligned"].pixel_size,
-        "note": "Below each class: its number, particles and resolution.",
     }
+    note = "Below each class: its number, particles and resolution."
     if classes is None or not os.path.exists(classes.getFileName() or ""):
-        return Gallery("Class gallery", **options)
+        return Gallery("Class gallery", **options, shape=(3, 5), note=note)
     numbers = np.array([int(row["class"]) for row in rows])
 
     def maker(kind: str) -> Callable[[np.ndarray], str]:
         return lambda chosen: start_subset(project, classes, numbers[chosen].tolist(), kind)
 
-    sizes, flagged = [int(row["particles"]) for row in rows], [_is_flagged(row) for row in rows]
-    actions = {kind: maker(kind) for kind in KINDS}
-    return ChoiceGallery("Class gallery", sizes=sizes, flagged=flagged, actions=actions, **options)
+    options.update(sizes=[int(row["particles"]) for row in rows], flagged=[_is_flagged(row) for row in rows])
+    if any(options["flagged"]):
+        note += " Red: flagged as junk."
+    return ChoiceGallery("Class gallery", **options, actions={kind: maker(kind) for kind in KINDS}, note=note)
 
 
 def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
@@ -84,9 +84,9 @@ def _words(row: dict[str, str]) -> str:
     """Number, particles and resolution of a class, and what else is to be known of it."""
     found = number_in(row["resolution"])
     words = [f"{row['class']}: {row['particles']}, " + (f"{found:.1f} Å" if found else "no resolution")]
-    more = ["flagged as junk"] if _is_flagged(row) else []
+    more = ["flagged"] if _is_flagged(row) else []
     mirror = number_in(row.get("mirror_of"))
-    more += [f"mirror image of {int(mirror)}"] if mirror is not None else []
+    more += [f"mirror of {int(mirror)}"] if mirror is not None else []
     return "\n".join(words + ([", ".join(more)] if more else []))
 
 
