@@ -3,6 +3,7 @@
     python -m scipion_udl.tests.on_screen forms PROJECT
     python -m scipion_udl.tests.on_screen runs PROJECT
     python -m scipion_udl.tests.on_screen window PROJECT
+    python -m scipion_udl.tests.on_screen subset PROJECT
 
 In a process of its own: Tk and the screen must not meet the tests, and closing Scipion's windows hangs.
 """
@@ -21,6 +22,7 @@ import traceback
 
 import pyworkflow as pw
 import pyworkflow.gui.project
+from matplotlib.backend_bases import MouseEvent
 from pyworkflow.gui.form import FormWindow
 from pyworkflow.gui.plotter import Plotter
 from pyworkflow.project import Manager, Project
@@ -32,7 +34,7 @@ WAIT_MS = 700  # until a dialog is drawn
 
 
 def show(kind: str, project: str) -> dict:
-    """What :func:`forms`, :func:`runs` or :func:`window` tells of a project (its name), on a screen of its own.
+    """What :func:`forms`, :func:`runs`, :func:`window` or :func:`subset` tells of a project (its name), on a screen of its own.
 
     Raises AssertionError with the program's words where it fails.
     """
@@ -170,6 +172,43 @@ def window(project: Project) -> dict:
     }
 
 
+def subset(project: Project) -> dict:
+    """Beside Scipion's own window of the project: a classification's gallery of classes, the first two of which are
+    chosen by the mouse for a subset. The numbers of its classes, and what the gallery and the window said."""
+    from pyworkflow.gui.project import ProjectWindow
+
+    opened = ProjectWindow(project.path)
+    opened.root.update()
+    project = opened.project
+    run = next(one for one in project.getRuns() if one.getClassName() == "ProtUdlClassify2D")
+    viewer = project.getDomain().findViewers(run, "tkinter")[0]
+    made, window = open_viewer(project, viewer, run)
+    (view,) = made._getVisualizeDict()["doShowClasses"]("doShowClasses")
+    view.show()
+    gallery = view.getFigure().udl_gallery
+    for axes in (gallery.pickers[1].ax, *(cell for cell in gallery.cells[:2]), gallery.makers[0].ax):
+        click(axes)
+        window.root.update()
+    found = {"told": gallery.told.get_text(), "count": gallery.count.get_text(), "cut": cut_off(window.root)}
+    end = time.monotonic() + 60
+    while time.monotonic() < end and "classes" not in found:
+        opened.root.update()
+        time.sleep(0.05)
+        for made_run in project.getRuns():
+            if made_run.getClassName() == "ProtUserSubSet" and made_run.isFinished():
+                found["classes"] = [own.getObjId() for own in made_run.outputClasses2D.iterItems()]
+                found["label"] = made_run.getObjLabel()
+    return found
+
+
+def click(axes: object) -> None:
+    """Press and release the mouse in the middle of a part of a figure."""
+    canvas = axes.figure.canvas
+    x, y = axes.transAxes.transform((0.5, 0.5))
+    for name in ("button_press_event", "button_release_event"):
+        canvas.callbacks.process(name, MouseEvent(name, canvas, x, y, 1))
+
+
 def branch_texts(tree: tkinter.Misc, of: str = "") -> list[str]:
     """The texts of a tree below one of its items."""
     return [text for item in tree.get_children(of) for text in (tree.item(item, "text"), *branch_texts(tree, item))]
@@ -241,7 +280,7 @@ def main() -> None:
         Plotter.setBackend("TkAgg")
         project = Manager().loadProject(sys.argv[2])
         os.chdir(project.path)
-        found = {"forms": forms, "runs": runs, "window": window}[sys.argv[1]](project)
+        found = {"forms": forms, "runs": runs, "window": window, "subset": subset}[sys.argv[1]](project)
         print(json.dumps({**found, "torch": "torch" in sys.modules}))
     except Exception:
         traceback.print_exc()

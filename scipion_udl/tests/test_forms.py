@@ -129,6 +129,12 @@ class TestUdlForms(BaseTest):
         )
         self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
 
+    def test_classify_2d(self) -> None:
+        asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "maxShift", "contrast", "finest")
+        asked += ("ctfTreatment", "teach", "starts", "doRefine", "seed")
+        for name, more in (("ProtUdlClassify2D", ()), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
+            self.assertEqual(self.checkProtocol(name, *asked, *more)["wizards"], ["finest", "maxShift"])
+
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
@@ -179,8 +185,11 @@ class TestUdlForms(BaseTest):
         align = self.openForm("UdlAlign2DViewer")
         buttons = ["Averages", "Classes", "Frc", "Histograms", "Particles", "Report", "Set", "Training"]
         self.assertEqual([name for name in align["shown"] if name.startswith("do")], [f"doShow{b}" for b in buttons])
+        classify = self.openForm("UdlClassify2DViewer")
+        buttons = ["Classes", "Frc", "Histograms", "Particles", "Report", "Set", "Training"]
+        self.assertEqual([name for name in classify["shown"] if name.startswith("do")], [f"doShow{b}" for b in buttons])
         evaluate, train = self.openForm("UdlEvaluateViewer"), self.openForm("UdlTrainViewer")
         self.assertLessEqual({"doShowFigure", "doShowTable"}, set(evaluate["shown"]))
         self.assertLessEqual({"doShowTraining", "doShowModel"}, set(train["shown"]))
-        for found in (align, evaluate, train):
+        for found in (align, classify, evaluate, train):
             self.assertTrue(all(found["helps"][name] for name in found["shown"]))

@@ -18,12 +18,13 @@ from pyworkflow.viewer import MessageView
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, ProjectTest, correlation, particles_at, random_poses
 from scipion_udl.viewers import (
     UdlAlign2DViewer,
     UdlClassesViewer,
+    UdlClassify2DViewer,
     UdlEvaluateViewer,
     UdlModelViewer,
     UdlTrainViewer,
@@ -158,6 +159,7 @@ class TestUdlTrainViewer(BaseTest):
     def test_buttons_that_have_nothing_to_show_say_why(self) -> None:
         for kind, protocol in (
             (UdlAlign2DViewer, ProtUdlAlign2D),
+            (UdlClassify2DViewer, ProtUdlClassify2D),
             (UdlTrainViewer, ProtUdlTrain),
             (UdlEvaluateViewer, ProtUdlEvaluate),
         ):
