@@ -34,9 +34,9 @@ WAIT_MS = 700  # until a dialog is drawn
 
 
 def show(kind: str, project: str) -> dict:
-    """What :func:`forms`, :func:`runs`, :func:`window` or :func:`subset` tells of a project (its name), on a screen of its own.
+    """What :func:`forms`, :func:`runs`, :func:`window` or :func:`subset` tells of a project (its name).
 
-    Raises AssertionError with the program's words where it fails.
+    On a screen of its own. Raises AssertionError with the program's words where it fails.
     """
     command = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", sys.executable, "-m", __name__, kind, project]
     environment = {**os.environ, "MPLBACKEND": "TkAgg"}
@@ -186,18 +186,26 @@ def subset(project: Project) -> dict:
     (view,) = made._getVisualizeDict()["doShowClasses"]("doShowClasses")
     view.show()
     gallery = view.getFigure().udl_gallery
+    before = {one.getObjId() for one in project.getRuns()}
     for axes in (gallery.pickers[1].ax, *(cell for cell in gallery.cells[:2]), gallery.makers[0].ax):
         click(axes)
         window.root.update()
-    found = {"told": gallery.told.get_text(), "count": gallery.count.get_text(), "cut": cut_off(window.root)}
+    found: dict = {"told": gallery.told.get_text(), "count": gallery.count.get_text(), "cut": cut_off(window.root)}
     end = time.monotonic() + 60
-    while time.monotonic() < end and "classes" not in found:
-        opened.root.update()
-        time.sleep(0.05)
-        for made_run in project.getRuns():
-            if made_run.getClassName() == "ProtUserSubSet" and made_run.isFinished():
-                found["classes"] = [own.getObjId() for own in made_run.outputClasses2D.iterItems()]
-                found["label"] = made_run.getObjLabel()
+
+    def look() -> None:
+        """Until the run of the subset has ended."""
+        for one in project.getRuns():
+            if one.getObjId() not in before and one.isFinished():
+                found["classes"] = [own.getObjId() for own in one.outputClasses2D.iterItems()]
+                found["label"] = one.getObjLabel()
+        if "classes" in found or time.monotonic() > end:
+            opened.root.quit()
+        else:
+            opened.root.after(300, look)
+
+    opened.root.after(300, look)
+    opened.show()  # starts the loop that takes what the gallery told the window
     return found
 
 
