@@ -20,6 +20,7 @@ from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
@@ -97,7 +98,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
     try:
         with open(partial, "wb") as file:
             file.write(save(tensors, metadata=metadata))
-        os.replace(partial, path)
+        durable.replace(partial, path)
     except OSError as error:
         with suppress(OSError):
             os.remove(partial)
