@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import averages, parts, prepare
-from scipion_udl.alignment.memory import within_memory
+from scipion_udl.alignment.memory import until_it_fits
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
@@ -112,7 +113,7 @@ def test_other_errors_are_not_taken_for_short_memory():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        within_memory(None, fail, print)
+        until_it_fits(Ranks(), fail, print)
 
 
 # a loss that is not finite
