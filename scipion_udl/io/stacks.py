@@ -327,7 +327,10 @@ def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
             out.write(images)
         return
     try:
-        with mrcfile.new(temporary, images.astype(np.float32), overwrite=True) as mrc:
+        with mrcfile.new(temporary, overwrite=True) as mrc:
+            with np.errstate(over="ignore"):  # it takes the deviation of very large values in single precision
+                mrc.set_data(images.astype(np.float32))
+            mrc.header.rms = images.std(dtype=np.float64)
             mrc.voxel_size = pixel_size
         durable.replace(temporary, path)
     except OSError as error:
