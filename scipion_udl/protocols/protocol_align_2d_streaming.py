@@ -18,6 +18,7 @@ from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.convert import add_results, append_results, read_results, write_alignment, write_particles
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.align_2d_form import MODEL_TRAIN
 from scipion_udl.protocols.protocol_align_2d import (
@@ -90,7 +91,7 @@ class Batch:
 def _write_json(path: str, content: dict) -> None:
     with open(f"{path}.part", "w", encoding="utf-8") as file:
         json.dump(content, file)
-    os.replace(f"{path}.part", path)
+    durable.replace(f"{path}.part", path)
 
 
 class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
@@ -359,7 +360,7 @@ class ProtUdlAlign2DStreaming(ProtUdlAlign2D, pwprot.ProtStreamingBase):
         for name in _SHOWN:
             if os.path.exists(batch.path(name)):
                 pwutils.copyFile(batch.path(name), self._getExtraPath(f"{name}.part"))
-                os.replace(self._getExtraPath(f"{name}.part"), self._getExtraPath(name))
+                durable.replace(self._getExtraPath(f"{name}.part"), self._getExtraPath(name))
         facts = self._factsOfAll(batch)
         _write_json(self._getExtraPath(SUMMARY), facts)
         disabled = sum(len(one.disabled) for one in self._batches[: batch.number])
