@@ -138,7 +138,7 @@ def run_failing(
                 events.append((0.0, f"{kind} {rest}"))
                 continue
             code, _, what = rest.partition(" ")
-            look(what, Ended(int(code), Path(f"{failing}.err").read_text(), list(events)))
+            look(what, Ended(int(code), Path(f"{failing}.err").read_text()))
             os.write(go, b"g")
     os.close(go)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
