@@ -1,7 +1,8 @@
 """Makes the pictures of README.md and docs/ out of the folder that an alignment wrote.
 
     python docs/make_pictures.py RUN [docs/images]
-    python docs/make_pictures.py --formats [docs/images]        only the picture of the conventions, which needs no run
+    python docs/make_pictures.py --formats [docs/images]        only those of the conventions and of the molecules that
+                                                                `simulate --views` knows, which need no run
 
 RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment); of ``scipion-udl align --by-class``, as
 ``python -m benchmarks.classes`` leaves it in OUT/aligned, the picture of the classes is made. Pictures of reports need
@@ -26,6 +27,7 @@ from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -100,6 +102,23 @@ def formats(picture: Path, box: int = 96) -> None:
     print(picture)
 
 
+def molecules(picture: Path, views: int = 8, box: int = 128) -> None:
+    """The built-in molecules of `simulate --views`, a row each, from directions all over one half of the sphere."""
+    turn, height = np.pi * (1 + 5**0.5) * np.arange(views), (np.arange(views) + 0.5) / views
+    flat = np.sqrt(1 - height**2)
+    directions = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], -1)
+    with figures.style():
+        figure = figures.new_figure(1.05 * views, 1.05 * len(PHANTOMS_3D))
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        for name, row in zip(PHANTOMS_3D, figure.subplots(len(PHANTOMS_3D), views)):
+            for axes, image in zip(row, molecule(name, box).project(directions, Poses.identity(views))):
+                _show(axes, image)
+            row[0].set_title(name, fontsize=10, loc="left")
+        figure.savefig(picture, dpi=100, facecolor="white")
+    Image.open(picture).convert("L").save(picture, optimize=True)
+    print(picture)
+
+
 def _mark_centre(axes: Axes, box: int) -> None:
     """A cross at the origin, the pixel D//2, and the axes: x to the right, y down."""
     axes.plot([box // 2], [box // 2], "+", color="#ffb000", ms=14, mew=1.5)
@@ -133,6 +152,7 @@ def main() -> None:
     run, images = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) == 3 else Path(__file__).parent / "images")
     images.mkdir(parents=True, exist_ok=True)
     formats(images / "formats.png")
+    molecules(images / "molecules.png")
     if sys.argv[1] == "--formats":
         return
     if (run / "averages.mrcs").exists():

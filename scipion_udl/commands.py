@@ -21,6 +21,7 @@ from scipion_udl.options import (
     add_output,
     new_command,
 )
+from scipion_udl.simulate.arguments import add_simulated
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,126 +50,16 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "simulate",
         "make synthetic particles whose true poses are known",
         "One view of a phantom or of an image of yours, in any in-plane orientation, off centre, seen through the CTF "
-        "of a microscope, in noise. Writes OUT/particles.mrcs, particles.star, truth.star, template.mrc and "
-        "parameters.json, which holds all options and the command that makes the same set again. Particles keep the "
-        "contrast of the template: the phantoms are bright on a dark ground.",
+        "of a microscope, in noise; with --views a molecule, from many directions. Writes OUT/particles.mrcs, "
+        "particles.star, truth.star, template.mrc (volume.mrc of many views) and parameters.json, which holds all "
+        "options and the command that makes the same set again. Particles keep the contrast of the template: the "
+        "phantoms are bright on a dark ground.",
         _simulate,
     )
     parser.add_argument("output", metavar="OUT", help="folder for the results, made new")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in OUT")
-    _add_view(parser)
-    _add_particles(parser)
-    _add_photographs(parser)
-    _add_transfer(parser)
+    add_simulated(parser)
     add_computing(parser, seed=1)
-
-
-def _add_view(parser: argparse.ArgumentParser) -> None:
-    """What is simulated: one of several kinds of views, or photographs."""
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--template", metavar="IMAGE", help=f"the view to simulate: png or MRC, {IMAGE}")
-    source.add_argument(
-        "--phantom",
-        metavar="NAME",
-        help="a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
-        "barrel, spindle (nearly two-fold), tube",
-    )
-    source.add_argument(
-        "--centers",
-        metavar="FOLDER",
-        help="many views: FOLDER/1/ori.png, FOLDER/2/ori.png, ...; each gives a set of its own, in OUT/1, OUT/2, ...; "
-        "set n is drawn with seed K + n",
-    )
-    source.add_argument(
-        "--photos",
-        metavar="FOLDER",
-        help="photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned "
-        "and shifted; no CTF, no template.mrc",
-    )
-
-
-def _add_particles(parser: argparse.ArgumentParser) -> None:
-    """How many are simulated, how large, how noisy and how far off centre."""
-    parser.add_argument(
-        "--count", type=take.positive_int, metavar="N", help="number of particles (1000; of photographs: all they give)"
-    )
-    parser.add_argument(
-        "--pixel-sizes",
-        type=take.numbered,
-        nargs="+",
-        metavar="N:A",
-        help="with --centers: angstrom per pixel of the particles of each view, as 1:2.08 2:2.0 (--pixel-size: the "
-        "same for all others)",
-    )
-    parser.add_argument(
-        "--snr",
-        type=take.positive_or_inf,
-        default=0.1,
-        metavar="S",
-        help="variance of the noise-free particle (after the CTF, over the whole box) over that of the noise (0.1); "
-        "inf: no noise",
-    )
-    parser.add_argument(
-        "--ssnr",
-        type=take.ssnr,
-        metavar="A:FACTOR",
-        help="more noise at low frequencies: coarser than A angstrom its power is multiplied by FACTOR, which divides "
-        "the spectral SNR there, as 10:4 does by four; --snr remains that of the white noise",
-    )
-    parser.add_argument(
-        "--clean", action="store_true", help="write the particles without their noise too: clean.mrcs and clean.star"
-    )
-    parser.add_argument(
-        "--box", type=take.positive_int, metavar="D", help="pixels of a side (default: of the template; phantoms 128)"
-    )
-    parser.add_argument(
-        "--shift",
-        type=take.not_negative,
-        default=10.0,
-        metavar="PX",
-        help="off centre by up to this in x and in y (10)",
-    )
-    parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
-
-
-def _add_photographs(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("photographs (with --photos)")
-    group.add_argument("--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017")
-    group.add_argument(
-        "--patches", type=take.positive_int, metavar="N", help="patches from each photograph (1)"
-    )
-    group.add_argument(
-        "--flat",
-        type=take.not_negative,
-        metavar="LEVELS",
-        help="leave out patches whose grey values have a standard deviation below this, of 256 levels (10)",
-    )
-    group.add_argument(
-        "--noise",
-        choices=["none", "gaussian", "salt-pepper"],
-        help="none (default); gaussian, of strength --snr; salt-pepper, in the --share of pixels",
-    )
-    group.add_argument(
-        "--share", type=take.fraction, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
-    )
-
-
-def _add_transfer(parser: argparse.ArgumentParser) -> None:
-    """The microscope that simulated particles are seen through."""
-    group = parser.add_argument_group("microscope")
-    group.add_argument("--no-ctf", action="store_true", help="no CTF")
-    group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
-    group.add_argument(
-        "--defocus",
-        type=take.positive,
-        nargs=2,
-        metavar=("MIN", "MAX"),
-        help="range of the defocus in micrometers, one value per particle (0.5 2.0)",
-    )
-    group.add_argument("--voltage", type=take.positive, metavar="KV", help="in kV (300)")
-    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
-    group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="0 to 1 (0.07)")
-    group.add_argument("--b-factor", type=take.not_negative, metavar="A2", help="envelope in A^2 (50)")
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:

@@ -40,8 +40,9 @@ class StackReader:
 
     path: as given; count: number of images; whole: how many of them the file has to its end (all, but for a truncated
     file whose fault was only noted); shape: (rows, columns); pixel_size: angstrom from the header, None where it has
-    none; odd_header: whether the header lacks the MAP word or a machine stamp; looks_like_volume: whether a
-    program that knows nothing else would take it for a map.
+    none; odd_header: whether the header lacks the MAP word or a machine stamp; axes: of which axis of space, 1 to 3 for
+    x to z, the columns, rows and sections are; looks_like_volume: whether a program that knows nothing else would take
+    it for a map.
     .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
     Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
     (which raises it by default) where it is truncated.
@@ -60,6 +61,7 @@ class StackReader:
         self._dtype = data_dtype_from_header(header)
         self._start = HEADER_BYTES + int(header.nsymbt)
         self.pixel_size = _header_pixel_size(header)
+        self.axes = (int(header.mapc), int(header.mapr), int(header.maps))
         is_map = int(header.ispg) != 0 and ".mrcs" not in os.path.basename(self.path).lower()
         self.looks_like_volume = is_map and self.count == self.shape[0] == self.shape[1] > 1
         self.whole = self._check_size(complain)

@@ -1,4 +1,8 @@
-"""truth.star: the pose that takes each simulated particle to its template."""
+"""truth.star: the pose that takes each simulated particle to its template.
+
+Of particles of many views the template is the canonical projection from each particle's direction, and the table holds
+that direction, too, and the molecule (:mod:`scipion_udl.simulate.molecules`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables
 
 _LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")
+_VIEW_LABELS = ("udlViewX", "udlViewY", "udlViewZ")
 
 
 def truth_table(names: Sequence[str], poses: Poses) -> Table:
@@ -20,6 +25,29 @@ def truth_table(names: Sequence[str], poses: Poses) -> Table:
         columns[label] = number_texts(values)
     columns["udlMirror"] = ["1" if mirrored else "0" for mirrored in poses.mirror]
     return Table("particles", columns)
+
+
+def add_views(table: Table, molecule: np.ndarray, direction: np.ndarray) -> None:
+    """Add to a truth table what its particles show, (N,), 0 for noise alone, and the directions (N, 3) of their views.
+    """
+    table.set("udlClass", [str(int(number)) for number in molecule])
+    for label, values in zip(_VIEW_LABELS, np.asarray(direction).T):
+        table.set(label, number_texts(values))
+
+
+def read_views(path: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Image names (N), molecules, int (N,), and viewing directions, float64 (N, 3), of a truth.star of many views.
+
+    The molecule is 1 or 2, or 0 for noise alone; directions are unit vectors in the frame of the map, and zeros for
+    noise. Raises UdlError where it is missing or no such table.
+    """
+    table = next((table for table in read_tables(path) if "rlnImageName" in table and "udlViewX" in table), None)
+    if table is None or not len(table):
+        raise UdlError(f"{path} holds no viewing directions: simulate --views writes them")
+    direction = np.stack([table.numbers(label) for label in _VIEW_LABELS], -1)
+    length = np.linalg.norm(direction, axis=1, keepdims=True)
+    molecule = table.numbers("udlClass").astype(int)
+    return list(table.texts("rlnImageName")), molecule, direction / np.where(length > 0, length, 1)
 
 
 def read_truth(path: str) -> tuple[list[str], Poses]:

@@ -76,6 +76,11 @@ _LABELS = {
     "--contrast": "*Particles are*",
     "--write-stack": "*Write aligned images?*",
     "--ssnr": "*More noise at low frequencies*",
+    "--views": "*Particles show*: Many views",
+    "--volume": "*Map file*",
+    "--noise-share": "*Share of noise alone*",
+    "--second": "*Second molecule*",
+    "--second-share": "*Share of the second molecule*",
 }
 
 

@@ -14,14 +14,18 @@ from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.io.tables import Table, quote, write_tables
-from scipion_udl.io.truth import truth_table
+from scipion_udl.io.truth import add_views, truth_table
 from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.parameters import settle_options, write_parameters
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
+from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
 from scipion_udl.simulate.ssnr import SsnrChange
 from scipion_udl.simulate.templates import ImageTemplate
+from scipion_udl.simulate.views import ViewSimulation
+from scipion_udl.simulate.views_command import DEFAULT_PHANTOM as VIEWS_PHANTOM
+from scipion_udl.simulate.views_command import mixture, prepare_views, symmetries, write_molecules
 
 _DEFAULT_PHANTOM = "hook"
 _DEFAULT_BOX = 128
@@ -76,14 +80,16 @@ def _refuse_others(output: str, own: list[str]) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:
-    """The simulation of one template, and what the template is in words."""
-    template, pixel_size, what = _template(args)
+    """The simulation of one template or of many views, and what it shows in words."""
     ctf = None
     if not args.no_ctf:
         ctf = CtfSettings(
             tuple(args.defocus), args.voltage, args.cs, args.amplitude_contrast, args.b_factor, args.signed
         )
     ssnr = SsnrChange(*args.ssnr) if args.ssnr else None
+    if args.views:
+        return prepare_views(args, ctf=ctf, ssnr=ssnr)
+    template, pixel_size, what = _template(args)
     simulation = Simulation(
         template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed, ssnr
     )
@@ -93,12 +99,13 @@ def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:
 def _simulate_one(args: argparse.Namespace, simulation: Simulation, what: str) -> str:
     """Write one simulation into its folder; returns the summary."""
     with OutputFolder(args.output, args.overwrite) as out:
-        out.spare([(args.template or "").rpartition("@")[2]])
+        out.spare([(args.template or "").rpartition("@")[2], args.volume, args.second])
         write_simulation(out, simulation, args.batch, progress=True, clean=args.clean)
         chosen = {"box": simulation.box, "pixel_size": simulation.pixel_size}
-        if not args.template:
-            chosen["phantom"] = args.phantom or _DEFAULT_PHANTOM
-        write_parameters(out.scratch("parameters.json"), args, **chosen)
+        if not (args.template or args.volume):
+            chosen["phantom"] = args.phantom or (VIEWS_PHANTOM if args.views else _DEFAULT_PHANTOM)
+        facts = symmetries(args) if args.views else None
+        write_parameters(out.scratch("parameters.json"), args, facts, **chosen)
     return _summary(args, simulation, what)
 
 
@@ -111,6 +118,8 @@ def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, f
         size = args.pixel_size or (own_size * image.shape[0] / box if own_size else _DEFAULT_PIXEL_SIZE)
         return ImageTemplate(image, box), size, f"the template {args.template}"
     name = args.phantom or _DEFAULT_PHANTOM
+    if name in PHANTOMS_3D:
+        raise UdlError(f"the phantom {name} is a molecule to be seen from many directions: give --views random, too")
     return phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE, f"the phantom {name}"
 
 
@@ -123,11 +132,16 @@ def write_simulation(
 ) -> None:
     """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
 
+    Of many views volume.mrc, and second.mrc of a second molecule, are in the place of template.mrc.
     chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr;
     clean: write clean.mrcs and clean.star too, the same particles before the noise; truth.star then names both stacks.
     """
     _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // simulation.box**2), progress, clean)
-    write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
+    many = isinstance(simulation, ViewSimulation)
+    if many:
+        write_molecules(out, simulation)
+    else:
+        write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
     names: list[str] = []
     stacks = ["particles", "clean"] if clean else ["particles"]
     for stack in stacks:
@@ -137,7 +151,10 @@ def write_simulation(
         write_tables(out.scratch(f"{stack}.star"), tables)
         names += own
     rows = np.tile(np.arange(simulation.count), len(stacks))
-    write_tables(out.scratch("truth.star"), [truth_table(names, simulation.poses[rows])])
+    truth = truth_table(names, simulation.poses[rows])
+    if many:
+        add_views(truth, simulation.molecule[rows], simulation.direction[rows])
+    write_tables(out.scratch("truth.star"), [truth])
 
 
 def _write_stacks(out: OutputFolder, simulation: Simulation, chunk: int, progress: bool, clean: bool) -> None:
@@ -201,11 +218,16 @@ def _summary(args: argparse.Namespace, simulation: Simulation, what: str) -> str
         change = simulation.ssnr
         noise += f" (coarser than {change.resolution:g} A the noise has {change.factor:g} times the power)"
     files = "particles.mrcs, particles.star, " + ("clean.mrcs, clean.star, " if args.clean else "")
+    mixed, last = "", "truth.star and template.mrc"
+    if isinstance(simulation, ViewSimulation):
+        mixed = mixture(simulation, args.second)
+        last = "truth.star, volume.mrc and second.mrc" if args.second else "truth.star and volume.mrc"
     return "\n".join(
         [
             f"{simulation.count} particles of {what}, {simulation.box} px at {simulation.pixel_size:g} A",
+            *([f"of them {mixed}"] if mixed else []),
             f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
             f"{ctf}, {noise}, seed {simulation.seed}; computed on the CPU",
-            f"{files}truth.star and template.mrc are in {args.output}",
+            f"{files}{last} are in {args.output}",
         ]
     )

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shlex
+from collections.abc import Iterable, Mapping
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
@@ -31,34 +32,50 @@ _OF_VIEWS = {
     "amplitude_contrast": _CTF.amplitude_contrast,
     "b_factor": _CTF.b_factor,
 }
+_OF_MANY_VIEWS = {"views": None, "volume": None, "noise_share": 0.0, "second": None, "second_share": 0.0}
 # Files and folders, which a later call may name from elsewhere.
-_PATHS = ("centers", "photos")
+_PATHS = ("centers", "photos", "volume")
 
 
 def settle_options(args: argparse.Namespace) -> None:
     """Fill in the options of views, or with args.photos those of photographs, that were not given.
 
-    args: as made by :mod:`scipion_udl.cli`. Raises UdlError where one of the other kind was given.
+    args: as made by :mod:`scipion_udl.cli`. Raises UdlError where one of another kind was given.
     """
-    own, others = (_OF_PHOTOS, _OF_VIEWS) if args.photos else (_OF_VIEWS, _OF_PHOTOS)
-    given = [name for name in others if all(getattr(args, name) is not nothing for nothing in (None, False))]
-    if given:
-        option = f"--{given[0].replace('_', '-')}"
-        if args.photos:
+    many = _given(args, _OF_MANY_VIEWS)
+    if args.photos:
+        own = _OF_PHOTOS
+        for option in _given(args, _OF_VIEWS) + many:
             raise UdlError(f"{option} is not for photographs: leave it away (no CTF is made, --noise none is clean)")
-        raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
+    else:
+        own = _OF_VIEWS | _OF_MANY_VIEWS
+        for option in _given(args, _OF_PHOTOS):
+            raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
+        if many and not args.views:
+            raise UdlError(f"{many[0]} is for many views: give --views random or --views uneven, too")
+        for option in _given(args, ("template", "centers")) if args.views else ():
+            raise UdlError(f"{option} gives single views: --views takes a molecule, of --phantom or --volume")
     for name, value in own.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
 
 
-def write_parameters(path: str, args: argparse.Namespace, **resolved: object) -> None:
+def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """Those of the options that were given, as they are written on the command line."""
+    given = [name for name in names if all(getattr(args, name) is not nothing for nothing in (None, False))]
+    return [f"--{name.replace('_', '-')}" for name in given]
+
+
+def write_parameters(
+    path: str, args: argparse.Namespace, facts: Mapping[str, object] | None = None, **resolved: object
+) -> None:
     """Write the options of ``simulate`` as JSON: version, seed, options, and the command that makes the set again.
 
-    args: as made by :mod:`scipion_udl.cli`; resolved: what the command chose where an option was left away, such as
-    ``box``. Paths are made absolute.
+    args: as made by :mod:`scipion_udl.cli`; facts: more to be told, which no option sets; resolved: what the command
+    chose where an option was left away, such as ``box``. Paths are made absolute.
     """
     left_out = _NOT_THE_SET | set(_OF_VIEWS if args.photos else _OF_PHOTOS)
+    left_out |= set() if args.views else set(_OF_MANY_VIEWS)
     options = {key: value for key, value in vars(args).items() if key not in left_out} | resolved
     options = {key: _plain(value) for key, value in options.items() if value is not None and value is not False}
     for key in _PATHS:
@@ -67,10 +84,13 @@ def write_parameters(path: str, args: argparse.Namespace, **resolved: object) ->
     if "template" in options:
         number, at, file = options["template"].rpartition("@")
         options["template"] = number + at + os.path.abspath(file)
+    if os.path.isfile(options.get("second", "")):
+        options["second"] = os.path.abspath(options["second"])
     content = {
         "version": __version__,
         "command": shlex.join(["scipion-udl", "simulate", os.path.abspath(args.output), *_words(options)]),
         "seed": args.seed,
+        **(facts or {}),
         "options": options,
     }
     with open(path, "w", encoding="utf-8") as file:

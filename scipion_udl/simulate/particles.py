@@ -87,10 +87,14 @@ class Simulation:
     def _random(self, k: int, purpose: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed, k, purpose])
 
+    def project(self, indices: np.ndarray) -> np.ndarray:
+        """The particles ``indices`` (from 0) without CTF and noise, float32 (n, box, box)."""
+        return self.template.sample(self._poses[indices])
+
     def clean(self, indices: np.ndarray) -> np.ndarray:
         """The particles ``indices`` (from 0) without noise, CTF applied, float32 (n, box, box)."""
         indices = np.asarray(indices, np.int64)
-        images = self.template.sample(self._poses[indices])
+        images = self.project(indices)
         if self.ctf is None:
             return images
         spectra = fft.rfft2(images) * transfer(self.ctf, self._defocus[indices], self.box, self.pixel_size)

@@ -34,9 +34,7 @@ class BlobTemplate:
             raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
         self.box = int(box)
         self._centre = blobs[:, :2] * box
-        width = blobs[:, 2] * box
-        self._width = np.hypot(width, _NARROWEST)
-        self._weight = blobs[:, 3] * (width / self._width) ** 2  # the same mass, however wide the pixels make it
+        self._width, self._weight = widened(blobs[:, 2] * box, blobs[:, 3])
 
     def image(self) -> np.ndarray:
         """The phantom itself, float32 (box, box)."""
@@ -47,11 +45,26 @@ class BlobTemplate:
         matrices = to_matrices(poses)
         # A blob at c in the template is at (M R)^T (c - t) in the particle.
         centre = np.einsum("nji,nkj->nki", matrices[:, :2, :2], self._centre - matrices[:, None, :2, 2])
-        axis = np.arange(self.box) - self.box // 2
-        sides = (axis[:, None] - centre.transpose(0, 2, 1)[:, :, None, :]) / self._width
-        # Bounded, for numbers below what float32 holds as normal make the product many times slower.
-        sides = np.exp(np.maximum(-0.5 * sides * sides, _FAR).astype(np.float32))
-        return np.matmul(sides[:, 1] * self._weight.astype(np.float32), sides[:, 0].transpose(0, 2, 1))
+        return blob_images(centre, self._width, self._weight, self.box)
+
+
+def widened(width: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The width (pixels) and height (K,) of blobs as pixels can hold them: never too narrow, of the same mass."""
+    wide = np.hypot(width, _NARROWEST)
+    return wide, weight * (width / wide) ** 2
+
+
+def blob_images(centre: np.ndarray, width: np.ndarray, weight: np.ndarray, box: int) -> np.ndarray:
+    """Images of K blobs each, float32 (N, box, box).
+
+    centre: (N, K, 2), x and y in pixels from the origin; width: (K,) pixels; weight: (K,), the heights.
+    """
+    axis = np.arange(box) - box // 2
+    # In C order, without which the product below is not made by the fast routines.
+    sides = (axis[:, None] - np.ascontiguousarray(centre.transpose(0, 2, 1))[:, :, None, :]) / width
+    # Bounded, for numbers below what float32 holds as normal make the product many times slower.
+    sides = np.exp(np.maximum(-0.5 * sides * sides, _FAR).astype(np.float32))
+    return np.matmul(sides[:, 1] * weight.astype(np.float32), sides[:, 0].transpose(0, 2, 1))
 
 
 def _blob(x: float, y: float, width: float, weight: float) -> np.ndarray:

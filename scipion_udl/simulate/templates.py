@@ -26,20 +26,25 @@ def grid(box: int) -> np.ndarray:
 
 
 def fourier_resize(image: np.ndarray, box: int) -> np.ndarray:
-    """The image (D, D) on ``box`` pixels of the same field of view, by cropping or padding its Fourier transform.
+    """The image (D, D), or map (D, D, D), on ``box`` pixels a side of the same field of view, by cropping or padding
+    its Fourier transform.
 
-    The origin stays the origin (D//2 becomes box//2), grey values keep their scale. Returns float64 (box, box).
+    The origin stays the origin (D//2 becomes box//2), grey values keep their scale. Returns float64 of ``box`` a side,
+    float32 for float32.
     """
-    old = image.shape[0]
-    spectrum = fft.fftshift(fft.fft2(fft.ifftshift(np.asarray(image, np.float64))))
+    image = np.asarray(image)
+    image = image if image.dtype == np.float32 else image.astype(np.float64)
+    old, axes = image.shape[0], image.ndim
+    spectrum = fft.fftshift(fft.fftn(fft.ifftshift(image)))
     small = min(old, box)
-    out = np.zeros((box, box), np.complex128)
+    out = np.zeros((box,) * axes, spectrum.dtype)
     a, b = old // 2 - small // 2, box // 2 - small // 2
-    out[b : b + small, b : b + small] = spectrum[a : a + small, a : a + small]
+    out[(slice(b, b + small),) * axes] = spectrum[(slice(a, a + small),) * axes]
     # On an even grid the lowest row and column stand for both signs of the Nyquist frequency.
     if small % 2 == 0 and old != box:
-        out[b, :] = out[:, b] = 0
-    return fft.fftshift(fft.ifft2(fft.ifftshift(out)).real) * (box / old) ** 2
+        for axis in range(axes):
+            np.moveaxis(out, axis, 0)[b] = 0
+    return fft.fftshift(fft.ifftn(fft.ifftshift(out)).real) * image.dtype.type((box / old) ** axes)
 
 
 class ImageTemplate:
@@ -63,7 +68,7 @@ class ImageTemplate:
         if image.std() <= 1e-12 * (np.abs(border).max() + 1e-300):
             raise UdlError("the template is a constant image; give one that shows a particle")
         self.box = int(box)
-        self._image = _round_band(_round_window(fourier_resize(image, box)))
+        self._image = _round_band(round_window(fourier_resize(image, box)))
         # A margin lets the splines run out into nothing instead of coming in again on the other side.
         self._margin = 4
         padded = np.pad(self._image, self._margin)
@@ -86,14 +91,15 @@ class ImageTemplate:
         return out
 
 
-def _round_window(image: np.ndarray) -> np.ndarray:
-    """The image with a soft circular edge just inside its box."""
+def round_window(image: np.ndarray) -> np.ndarray:
+    """The image, or map, with a soft circular, or spherical, edge just inside its box."""
     box = len(image)
-    radius = np.hypot(*grid(box))
+    axis = np.arange(box) - box // 2
+    radius = np.sqrt(sum(part**2 for part in np.meshgrid(*[axis] * image.ndim, sparse=True)))
     outer = (box - 1) // 2
     inner = outer - max(2.0, _EDGE * box)
     ramp = np.clip((outer - radius) / (outer - inner), 0, 1)
-    return image * (0.5 - 0.5 * np.cos(np.pi * ramp))
+    return image * (0.5 - 0.5 * np.cos(np.pi * ramp)).astype(image.dtype)
 
 
 def _round_band(image: np.ndarray) -> np.ndarray:

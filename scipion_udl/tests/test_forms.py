@@ -167,6 +167,7 @@ class TestUdlForms(BaseTest):
     def test_simulate(self) -> None:
         found = self.checkProtocol(
             "ProtUdlSimulate",
+            *("views", "molecule", "mapFile", "noiseShare", "second", "secondFile", "secondShare"),
             *("viewFrom", "phantom", "viewFile", "inputView", "box", "pixelSize", "count", "maxShift", "subpixel"),
             *("addNoise", "snr", "writeClean", "changeSsnr", "ssnrResolution", "ssnrFactor", "seed"),
             *("applyCtf", "defocusMin", "defocusMax", "flipPhases"),

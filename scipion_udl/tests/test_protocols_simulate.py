@@ -13,11 +13,14 @@ from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.convert import poses_of, write_particles
+from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.io.truth import read_truth
+from scipion_udl.io.truth import read_truth, read_views
 from scipion_udl.protocols import ProtUdlSimulate
+from scipion_udl.protocols.simulate_form import MAP, MOLECULES
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.tests.scipion_helpers import correlation, view
 
 BOX = 64
@@ -128,6 +131,57 @@ class TestUdlSimulate(BaseTest):
         self.assertAlmostEqual(float(power[radius < 1 / 10].mean()), 4.0, delta=0.5)
         self.assertAlmostEqual(float(power[radius > 1 / 9].mean()), 1.0, delta=0.1)
         self.assertIn("Coarser than 10 Å the noise has 4 times the power.", run.summary())
+
+    def test_many_views_with_noise_and_a_second_molecule(self) -> None:
+        path = str(self.folder / "anvil.mrc")
+        write_map(path, molecule("anvil", BOX).volume(), 4.0)
+        mixture = {"noiseShare": 0.3, "second": MAP + 1, "secondFile": path, "secondShare": 0.3}
+        shown = {"views": 1, "molecule": MOLECULES.index("tetramer"), "box": BOX, "pixelSize": 4.0}
+        run = self.launchProtocol(self.newRun(**shown, **mixture, count=30, snr=0.5, seed=4))
+        particles = run.outputParticles
+        self.assertSetSize(particles, 30)
+        self.assertAlmostEqual(particles.getSamplingRate(), 4.0, places=5)
+        self.assertFalse(particles.hasAlignment())
+        self.assertFalse(hasattr(run, "outputTruth"))
+        _, shown, direction = read_views(self.proj.getPath(run.getTruthFile()))
+        self.assertEqual(set(shown), {0, 1, 2})
+        self.assertTrue(np.allclose(np.linalg.norm(direction, axis=1), shown > 0))
+        # what shows nothing is less varied: noise of variance 1, the others by the SNR more
+        variance = self.images(particles).var(axis=(1, 2))
+        self.assertAlmostEqual(float(variance[shown == 0].mean()), 1.0, delta=0.05)
+        self.assertAlmostEqual(float(variance[shown > 0].mean()), 1.5, delta=0.05)
+        for volume, name in ((run.outputVolume, "tetramer"), (run.outputSecondVolume, "anvil")):
+            self.assertAlmostEqual(volume.getSamplingRate(), 4.0)
+            seen, _ = read_map(self.proj.getPath(volume.getFileName()))
+            self.assertGreater(correlation(seen, molecule(name, BOX).volume()), 0.999)
+        summary = "\n".join(run.summary())
+        for words in ("many views of the phantom tetramer", "30% of them show a second", "30% of them are noise"):
+            self.assertIn(words, summary)
+        self.assertIn("many views", run.methods()[0])
+
+    def test_a_map_file_seen_unevenly(self) -> None:
+        path = str(self.folder / "boot.mrc")
+        write_map(path, molecule("boot", BOX).volume(), 4.0)
+        run = self.launchProtocol(self.newRun(views=2, molecule=MAP, mapFile=path, addNoise=False, applyCtf=False))
+        self.assertAlmostEqual(run.outputParticles.getSamplingRate(), 4.0, places=5)
+        _, _, direction = read_views(self.proj.getPath(run.getTruthFile()))
+        poses = read_truth(self.proj.getPath(run.getTruthFile()))[1]
+        expected = molecule("boot", BOX).project(direction, poses)
+        for image, seen in zip(self.images(run.outputParticles), expected):
+            self.assertGreater(correlation(image, seen), 0.998)
+        self.assertIn(f"the map {path}", "\n".join(run.summary()))
+
+    def test_molecules_that_are_not_there_are_told_before_the_run(self) -> None:
+        self.assertEqual(self.errorsOf(views=1), "")
+        self.assertIn("*Map file* is empty", self.errorsOf(views=1, molecule=MAP))
+        self.assertIn("none.mrc is not there", self.errorsOf(views=1, molecule=MAP, mapFile="none.mrc"))
+        self.assertIn("*Second map file* is empty", self.errorsOf(views=1, second=MAP + 1))
+        self.assertIn("is 0: give more", self.errorsOf(views=1, second=1, secondShare=0.0))
+        self.assertIn("above 1 together", self.errorsOf(views=1, second=1, secondShare=0.6, noiseShare=0.5))
+        self.assertIn("*Largest shift* is 70 px", self.errorsOf(views=1, maxShift=70))
+        flat = str(self.folder / "flat.mrc")
+        write_map(flat, np.zeros((16, 16, 20)), 4.0)
+        self.assertIn("20 x 16 x 16 voxels", self.errorsOf(views=1, molecule=MAP, mapFile=flat))
 
     def test_wrong_values_are_told_before_the_run(self) -> None:
         self.assertIn("*Largest shift* is 40 px", self.errorsOf(box=64, maxShift=40))

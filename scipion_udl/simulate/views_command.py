@@ -1,0 +1,128 @@
+"""`scipion-udl simulate --views`: which molecules the particles show, and what is written of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.maps import read_map, write_map
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
+from scipion_udl.simulate.phantoms import PHANTOMS
+from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
+from scipion_udl.simulate.views import NOISE, SECOND, Molecule, ViewSimulation
+
+DEFAULT_PHANTOM = "boot"
+_DEFAULT_BOX = 128
+_DEFAULT_PIXEL_SIZE = 2.0
+# How many times wider or narrower than a map the particles may be: beyond it somebody has mistaken a pixel size.
+_MOST = 4
+
+
+def prepare_views(args: argparse.Namespace, **seen: object) -> tuple[ViewSimulation, str]:
+    """The simulation that the options ask for, and in words what its particles show.
+
+    seen: what the molecules are seen through, as :class:`Simulation` takes it. Raises UdlError.
+    """
+    if (args.second is None) != (not args.second_share):
+        raise UdlError("--second and --second-share, above 0, belong together: give both, or none of them")
+    if args.volume:
+        first, size = _map_molecule(args.volume, args.box, args.pixel_size)
+        what = f"the map {args.volume}"
+    else:
+        name = args.phantom or DEFAULT_PHANTOM
+        first, size = _phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE
+        what = f"the phantom {name}"
+    second = None
+    if args.second in PHANTOMS_3D or (args.second and _is_a_word(args.second)):
+        second = _phantom(args.second, first.box)
+    elif args.second:
+        second, _ = _map_molecule(args.second, first.box, size)
+    simulation = ViewSimulation(
+        first,
+        args.count,
+        args.snr,
+        size,
+        args.shift,
+        args.subpixel,
+        seed=args.seed,
+        views=args.views,
+        noise_share=args.noise_share,
+        second=second,
+        second_share=args.second_share,
+        **seen,
+    )
+    return simulation, f"{what}, {args.views} views"
+
+
+def _is_a_word(text: str) -> bool:
+    """Whether it can only be meant as the name of a phantom."""
+    return text.isidentifier() and not os.path.exists(text)
+
+
+def _phantom(name: str, box: int) -> Molecule:
+    if name in PHANTOMS and name not in PHANTOMS_3D:
+        raise UdlError(f"the phantom {name} is one view: for --views choose one of {', '.join(PHANTOMS_3D)}")
+    return molecule(name, box)
+
+
+def _map_molecule(path: str, box: int | None, pixel_size: float | None) -> tuple[MapMolecule, float]:
+    """A map as a molecule in particles of ``box`` pixels (None: its own), and their pixel size.
+
+    The field of view is the map's, unless the map says its scale and ``pixel_size`` (angstrom) asks for another.
+    """
+    volume, own_size = read_map(path)
+    box = box or len(volume)
+    if not own_size:
+        return MapMolecule(volume, box), pixel_size or _DEFAULT_PIXEL_SIZE
+    size = pixel_size or own_size * len(volume) / box
+    side = round(box * size / own_size)
+    if not len(volume) <= _MOST * side <= _MOST**2 * len(volume):
+        raise UdlError(
+            f"{path} is {own_size * len(volume):g} A wide, and {box} pixels of {size:g} A are {box * size:g} A: give "
+            "another --pixel-size or --box"
+        )
+    return MapMolecule(_in_field(volume, side), box), size
+
+
+def _in_field(volume: np.ndarray, side: int) -> np.ndarray:
+    """The map (D, D, D) cropped, or padded with the mean of its faces, to ``side`` about its origin."""
+    old = len(volume)
+    if side == old:
+        return volume
+    if side < old:
+        first = old // 2 - side // 2
+        return volume[(slice(first, first + side),) * 3]
+    out = np.full((side,) * 3, face_mean(volume), np.float32)
+    first = side // 2 - old // 2
+    out[(slice(first, first + old),) * 3] = volume
+    return out
+
+
+def symmetries(args: argparse.Namespace) -> dict[str, str | None]:
+    """The symmetry groups of the molecules, for parameters.json; None of a map, which does not say."""
+
+    def group(name: str) -> str | None:
+        return PHANTOMS_3D[name][1] if name in PHANTOMS_3D else None
+
+    found = {"symmetry": None if args.volume else group(args.phantom or DEFAULT_PHANTOM)}
+    return found | ({"second_symmetry": group(args.second)} if args.second else {})
+
+
+def write_molecules(out: OutputFolder, simulation: ViewSimulation) -> None:
+    """Write volume.mrc, and second.mrc where there is a second molecule, into an open output folder."""
+    write_map(out.scratch("volume.mrc"), simulation.template.volume(), simulation.pixel_size)
+    if simulation.second:
+        write_map(out.scratch("second.mrc"), simulation.second.volume(), simulation.pixel_size)
+
+
+def mixture(simulation: ViewSimulation, second: str | None) -> str:
+    """In words, what is mixed with the first molecule; "" where nothing is. second: its name."""
+    counts = np.bincount(simulation.molecule, minlength=3)
+    parts = [f"{counts[SECOND]} show {second}"] * bool(second) + [f"{counts[NOISE]} are noise alone"] * bool(
+        simulation.noise_share
+    )
+    return " and ".join(parts)
