@@ -1,5 +1,7 @@
-"""200 kills of real processes, and every write and rename failed once, each continued and compared with an undisturbed
-run: ``python benchmarks/faults.py FOLDER``. The tests do a sample of it. See tests/alignment/fault_harness.py.
+"""200 kills of real processes, and every open, write, flush, close, rename and read of images failed once in each
+command; each run is continued and compared with an undisturbed one: ``python benchmarks/faults.py FOLDER``. With
+--faults 0 or --kills 0 it is the one or the other alone. The tests do a sample of it. See
+tests/alignment/fault_harness.py and fault_hooks.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 KILLED = 143  # exit code of a program that was asked to end: 128 + SIGTERM
@@ -21,6 +22,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     lacks = "out of memory" in text or "can't allocate memory" in text
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacks)
+
+
+def no_file(path: str) -> str | None:
+    """What is wrong with a path that is to be a file to read, as the beginning of a sentence; None where it is one."""
+    if os.path.isfile(path):
+        return None
+    if os.path.isdir(path):
+        return f"{path} is a folder"
+    if os.path.exists(path):
+        return f"{path} is a pipe or a device, which cannot be read again and again"
+    return f"{path} is not there"
 
 
 # What a reader does with a fault that it could go on after: it gets the kind of the fault and one sentence. The checks

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass, field
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 
 # The subjects, in the order of the table. Readers name the ones of theirs (see errors.Complain).
 SUBJECTS = {
@@ -71,7 +72,7 @@ class Findings:
         try:
             self._file.close()
             if kind is None:
-                os.replace(f"{self._path}.part", self._path)
+                durable.replace(f"{self._path}.part", self._path)
             else:
                 os.remove(f"{self._path}.part")
         except OSError as error:

@@ -76,7 +76,10 @@ def from_matrices(matrices: np.ndarray) -> Poses:
     m = np.array(matrices, np.float64).reshape(-1, 3, 3)
     mirror = np.linalg.det(m[:, :2, :2]) < 0
     m[mirror, 0, :2] *= -1
-    return Poses(np.degrees(np.arctan2(m[:, 1, 0], m[:, 0, 0])), m[:, :2, 2], mirror)
+    # Copies without gaps: of a column of matrices numpy thinks it ends beyond them, and where the result happens to lie
+    # just there it computes it in another way, which differs in the last digit.
+    sine, cosine = m[:, 1, 0].copy(), m[:, 0, 0].copy()
+    return Poses(np.degrees(np.arctan2(sine, cosine)), m[:, :2, 2], mirror)
 
 
 def compose(second: Poses, first: Poses) -> Poses:

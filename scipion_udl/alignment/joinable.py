@@ -6,10 +6,12 @@ and on nothing that comes with them: noise, mask, contrast transfer and backgrou
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -43,7 +45,8 @@ class Joinable:
     relative to the folder, None without; view: which of the model's views (from 0), None for one that has no several;
     particles: all in the averages, usable: those that are not blank, half_counts: in either half; power: squared
     transfers of the halves per ring, None without; batches: how many sets came together; key: what tells the halves'
-    averages from all others; joined_to: the key of the run that these were joined to.
+    averages from all others; names: of every particle in the averages, packed (see
+    :func:`packed`); joined_to: the key of the run that these were joined to.
     """
 
     box: int
@@ -70,6 +73,7 @@ class Joinable:
     power: list[list[float]] | None
     batches: int
     key: str
+    names: str
     joined_to: str | None = None
 
     @classmethod
@@ -111,11 +115,17 @@ class Joinable:
             self.ctf in WORDS and bool(levels) == (self.ctf != "none") == (self.power is not None),
             all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
             [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
+            len(self.known()) > 0,
             [len(values) for values in power] == ([0, 0] if self.power is None else [self.box] * 2),
             all(len(values) == int(box) // 2 + 1 and max(values) > 0 for box, values in levels.items()),
         ]
         if not all(fits):
             raise ValueError
+
+    def known(self) -> np.ndarray:
+        """Numbers (uint64) of the image names of every particle in the averages. Raises ValueError where they are
+        damaged."""
+        return np.frombuffer(base64.b64decode(self.names, validate=True), np.dtype(">u8"))
 
     def write(self, path: str) -> None:
         """As JSON."""
@@ -181,6 +191,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         view=view,
         batches=1,
         key=key_of(averages.halves),
+        names=packed(numbers_of(run.source.names)),
         **counts_of(particles, averages),
     ).write(run.out.scratch(FILE))
 
@@ -190,6 +201,17 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
     power = None if averages.sums.contrast is None else averages.sums.power.cpu().tolist()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
     return {**counts, "half_counts": [int(n) for n in averages.sums.count], "power": power}
+
+
+def numbers_of(names: Sequence[str]) -> np.ndarray:
+    """A number (uint64) for each image name, by which it is known again without its text."""
+    digests = b"".join(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names)
+    return np.frombuffer(digests, np.dtype(">u8"))
+
+
+def packed(numbers: np.ndarray) -> str:
+    """Numbers of names as a text, each once, in ascending order."""
+    return base64.b64encode(np.unique(numbers).astype(">u8").tobytes()).decode()
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:

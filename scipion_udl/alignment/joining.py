@@ -24,7 +24,16 @@ from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.geometry import Poses, wrap
-from scipion_udl.alignment.joinable import FILE, NEEDED, Joinable, counts_of, key_of, levels_of
+from scipion_udl.alignment.joinable import (
+    FILE,
+    NEEDED,
+    Joinable,
+    counts_of,
+    key_of,
+    levels_of,
+    numbers_of,
+    packed,
+)
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
@@ -36,10 +45,8 @@ from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.alignment.training import view_of
 from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.errors import UdlError
-from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.io.tables import read_tables
 
 SWEEPS = 8  # at most; from the network's angles two or three do
 STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
@@ -70,7 +77,7 @@ def join(args: argparse.Namespace) -> None:
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
-        _refuse_known(run)
+        _refuse_known(run, base, earlier)
         run.scan(torch.tensor(base.noise))
         _use_contrast(run, base)
         network, inputs = _network(run, base)
@@ -120,20 +127,17 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
     return base, earlier
 
 
-def _refuse_known(run: Run) -> None:
-    """Raise UdlError where a particle is one of those that it is to be joined to: it would count twice."""
-    new = {name: row for row, name in reversed(list(enumerate(run.source.names)))}
-    for folder in dict.fromkeys((run.args.join, run.args.pool)):
-        path = os.path.join(folder, "aligned.xmd")
-        if not os.path.isfile(path):
-            continue
-        table, form = forms.find_particles(path, read_tables(path))
-        known = [new[name] for name in table.texts(forms.IMAGE_LABEL[form]) if name in new]
-        if known:
+def _refuse_known(run: Run, base: Joinable, earlier: Joinable) -> None:
+    """Raise UdlError where a particle is one of those that count already, in the run or in any set that was pooled with
+    it since: it would count twice."""
+    new, args = numbers_of(run.source.names), run.args
+    for run_of, whose in ((base, args.join), (earlier, f"{args.pool} or of those that it was pooled with")):
+        known = np.flatnonzero(np.isin(new, run_of.known()))
+        if len(known):
             more = f" and {len(known) - 1} more are" if len(known) > 1 else " is"
             raise UdlError(
-                f"{run.args.input}: item {min(known) + 1}, {run.source.names[min(known)]},{more} among the particles "
-                f"of {folder} already: leave what is there out, or it counts twice."
+                f"{args.input}: item {known[0] + 1}, {run.source.names[known[0]]},{more} among the particles of "
+                f"{whose} already: leave what is there out, or it counts twice."
             )
 
 
@@ -324,7 +328,8 @@ def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: 
     text = results.write_alignment(run, outcome, None, None, **facts)
     model = None if args.model is None else os.path.relpath(args.model, out.path)
     key = key_of(outcome.averages.halves)
-    left = replace(base, **counts, model=model, batches=facts["batches"], key=key, joined_to=base.key)
+    names = packed(np.concatenate([earlier.known(), numbers_of(run.source.names)]))
+    left = replace(base, **counts, model=model, batches=facts["batches"], key=key, names=names, joined_to=base.key)
     left.write(out.scratch(FILE))
     run.progress.clear()
     print(text)

@@ -8,31 +8,47 @@ from typing import TypeVar
 import torch
 
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError, is_out_of_memory
 
 Result = TypeVar("Result")
 
 
-def within_memory(particles: PreparedParticles, work: Callable[[], Result], warn: Callable[[str], None]) -> Result:
-    """What ``work``, which goes through ``particles``, returns.
+def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
+    """What ``work`` returns. Where memory is not enough for it, ``lower`` is called and it is done again; so it must be
+    fit to be done again. Of several processes all call this, and all lower where one of them has to.
 
-    Where memory is not enough for it, it is done again with half as many particles at a time, and ``warn`` is told; so
-    it must be fit to be done again. Raises UdlError where memory is not enough for one particle. Processes that share a
-    run are not stopped in the same place, so for them the error goes on.
+    lower: makes work want less; raises UdlError where that cannot be.
     """
     while True:
         try:
-            return work()
+            with team.together():
+                return work()
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or particles.team.size > 1:
+            if not is_out_of_memory(error) or team.is_of_outer(error):
                 raise
         # Here the error is gone, and with it all that its traceback held.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        lower()
+
+
+def within_memory(particles: PreparedParticles, work: Callable[[], Result], warn: Callable[[str], None]) -> Result:
+    """What ``work``, which goes through ``particles``, returns; where memory is not enough for it, with half as many
+    particles at a time, and ``warn`` is told. Raises UdlError where memory is not enough for one particle."""
+
+    def lower() -> None:
         if particles.chunk <= 1:
             raise UdlError(
-                f"There is not enough memory on the {'CPU' if particles.device.type == 'cpu' else 'GPU'} even for one "
-                "particle at a time: end other programs that use it, or bin the particles to a smaller box."
+                f"There is not enough memory on the {name_of(particles.device)} even for one particle at a time: end "
+                "other programs that use it, or bin the particles to a smaller box."
             )
-        if particles.device.type == "cuda":
-            torch.cuda.empty_cache()
         particles.chunk //= 2
         warn(f"Memory was not enough: it goes on with {particles.chunk} particles at a time (--batch).")
+
+    return until_it_fits(particles.team, work, lower)
+
+
+def name_of(device: torch.device) -> str:
+    """Whose memory it is, in a word."""
+    return "CPU" if device.type == "cpu" else "GPU"

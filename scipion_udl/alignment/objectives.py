@@ -33,11 +33,12 @@ POOL = 256  # inputs that the bias is taken of
 class Objective:
     """The loss of a network's training.
 
-    method: judl or udl; recipe: its settings; ``extra``: what is trained with the network and is not part of it.
+    method: judl or udl; recipe: its settings; ``extra``: what is trained with the network and is not part of it;
+    ``parts``: in how many a batch goes through the network, one after the other, where memory is short.
     """
 
     def __init__(self, method: str, recipe: Recipe) -> None:
-        self.method, self.recipe, self.extra, self.team = method, recipe, nn.Module(), Ranks()
+        self.method, self.recipe, self.extra, self.team, self.parts = method, recipe, nn.Module(), Ranks(), 1
 
     def join(self, network: nn.Module, team: Ranks) -> None:
         """Share the work on every batch among processes, which all come to the same loss."""
@@ -72,10 +73,21 @@ class Objective:
         """``work`` (row by row) of inputs (N, ...), each process its part; all have all of it."""
         count = len(inputs[0])
         if self.team.size == 1 or count < self.team.size:
-            return work(*inputs)
+            return self._in_parts(work, *inputs)
         own = torch.from_numpy(self.team.share(np.arange(count))).to(inputs[0].device)
-        mine = work(*(values[own] for values in inputs))
+        mine = self._in_parts(work, *(values[own] for values in inputs))
         return self.team.total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine))
+
+    def _in_parts(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+        """``work`` of inputs (N, ...), ``parts`` one after the other: of each the result alone is kept, and the rest is
+        computed anew where gradients go back. So gradients are those of the whole, whatever the loss makes of it."""
+        if self.parts == 1:
+            return work(*inputs)
+        from torch.utils.checkpoint import checkpoint  # takes its time to load, and is hardly ever needed
+
+        size = -(-len(inputs[0]) // self.parts)
+        pieces = zip(*(values.split(size) for values in inputs))
+        return torch.cat([checkpoint(work, *part, use_reentrant=False, preserve_rng_state=False) for part in pieces])
 
     def reach(self, epoch: int, most: float) -> float:
         """The span of the turns of UDL in an epoch, degrees: small ones are learned first."""

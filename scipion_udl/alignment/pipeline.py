@@ -114,11 +114,12 @@ def align(args: argparse.Namespace) -> None:
         run.note_contrast()
         if not team.first:
             return
-        if classes is None:
-            text = run.within_memory(lambda: results.write_alignment(run, outcome, guide.training, guide.history))
-            joinable.remember(outcome, settings.max_shift, own.view)
-        else:
-            text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
+        with team.alone():
+            if classes is None:
+                text = run.within_memory(lambda: results.write_alignment(run, outcome, guide.training, guide.history))
+                joinable.remember(outcome, settings.max_shift, own.view)
+            else:
+                text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
         _end(run)
         print(text)
 

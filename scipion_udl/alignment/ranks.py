@@ -26,15 +26,24 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.outputs import OutputFolder
 
 _MEET = timedelta(minutes=10)  # until all processes must have started
+_LEVELS = 64  # more than blocks ever lie in each other
 _WAIT = timedelta(days=7)  # the first may train for hours; that a process has ended is noticed at once, not by this
 
 
 class LostRank(UdlError):
     """Another process of this run has ended before its work was done."""
+
+
+class ShortElsewhere(MemoryError):
+    """Memory was not enough in another process of this run, in a block (:meth:`Ranks.together`) of this level."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__("out of memory in another process of this run")
+        self.level = level
 
 
 class Ranks:
@@ -53,6 +62,7 @@ class Ranks:
         self._store: dist.Store | None = None
         self._alone = size == 1
         self._has_the_word: bool | None = None
+        self._level = 0  # how many blocks that all leave together this process is in
 
     @classmethod
     def from_environment(cls) -> Ranks:
@@ -158,6 +168,7 @@ class Ranks:
             return rows
         own = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).copy())
         with self._contact():
+            self._all_well()
             counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
             dist.all_gather(counts, torch.tensor([len(own)]))
             longest = max(int(count) for count in counts)
@@ -166,6 +177,7 @@ class Ranks:
             padded = torch.zeros(longest, dtype=torch.uint8)
             padded[: len(own)] = own
             everything = [torch.empty_like(padded) for _ in range(self.size)]
+            self._all_well()
             dist.all_gather(everything, padded)
         parts = [part[: int(count)].numpy() for part, count in zip(everything, counts)]
         return np.concatenate(parts).view(rows.dtype).reshape(-1, *rows.shape[1:])
@@ -181,12 +193,65 @@ class Ranks:
 
     # Sums and decisions
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that all ranks enter, and leave in the same way as regards memory: where it was not enough for one of
+        them, that one's error leaves the block, and in all others ShortElsewhere does, wherever they were in it.
+
+        Within it every meeting begins with a word on whether all are well: a rank whose memory was not enough says so
+        in the place of whatever the others meet for next. Blocks may lie in each other; the outermost that failed is
+        left by all. Other errors end the run, as everywhere.
+        """
+        if self._alone:
+            yield
+            return
+        self._level += 1
+        try:
+            try:
+                yield
+            except ShortElsewhere:
+                raise
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    with self._contact():
+                        self._all_well(False)
+                raise
+            with self._contact():
+                self._all_well()
+        finally:
+            self._level -= 1
+
+    def is_of_outer(self, error: BaseException) -> bool:
+        """Whether an error that has left a block is for one around it to mend."""
+        return isinstance(error, ShortElsewhere) and error.level <= self._level
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block that this rank alone enters, the others being done: nothing is shared in it."""
+        before, self._alone = self._alone, True
+        try:
+            yield
+        finally:
+            self._alone = before
+
+    def _all_well(self, here: bool = True) -> None:
+        """Tell the other ranks whether memory was enough here, in a block of this level. Raises ShortElsewhere where it
+        was not enough for another one, in this block or one around it."""
+        if not self._level:
+            return
+        failed = torch.tensor([0 if here else _LEVELS - self._level])
+        dist.all_reduce(failed, dist.ReduceOp.MAX)
+        level = _LEVELS - int(failed)
+        if level < _LEVELS and (here or level < self._level):
+            raise ShortElsewhere(level)
+
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of ``values`` (any shape, real or complex, the same shape on all ranks) over the ranks."""
         if self._alone:
             return values
         whole = values.detach().clone(memory_format=torch.contiguous_format)
         with self._contact():
+            self._all_well()
             dist.all_reduce(torch.view_as_real(whole) if whole.is_complex() else whole)
         return whole
 
@@ -224,11 +289,8 @@ class Ranks:
             return work()
         result = None
         if self.first:
-            self._alone = True
-            try:
+            with self.alone():
                 result = work()
-            finally:
-                self._alone = False
         return self._broadcast(result)
 
     def broadcast_state(self, network: nn.Module) -> None:
@@ -238,6 +300,7 @@ class Ranks:
         with self._contact():
             for value in network.state_dict().values():
                 kept = value.contiguous()
+                self._all_well()
                 dist.broadcast(kept, 0)
                 value.copy_(kept)
 
@@ -252,10 +315,12 @@ class Ranks:
             torch.save(content, buffer)
             packed = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
         with self._contact():
+            self._all_well()
             length = torch.tensor([len(packed)])
             dist.broadcast(length, 0)
             if not self.first:
                 packed = torch.empty(int(length), dtype=torch.uint8)
+            self._all_well()
             dist.broadcast(packed, 0)
         if self.first:
             return content
@@ -267,6 +332,8 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise LostRank(
                 f"one of the {self.size} processes of this run has ended without a word (out of memory, or killed?), "
                 "and the others with it"

@@ -124,9 +124,19 @@ def _write_outputs(job: Path) -> None:
         average = "average_weighted.mrcs"
     write_tables(str(job / DATA), tables)
     write_stack(str(job / CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
-    write_tables(str(job / MODEL), model_tables(f"{job}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
-    write_nodes(str(job / NODES), [(f"{job}/{PARTICLES}", PARTICLES_NODE), (f"{job}/{MODEL}", MODEL_NODE)])
+    name = name_in_project(job)
+    write_tables(str(job / MODEL), model_tables(f"{name}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
+    write_nodes(str(job / NODES), [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{MODEL}", MODEL_NODE)])
     _write_note(job, summary)
+
+
+def name_in_project(job: Path) -> str:
+    """The job's folder as RELION names it, from the project folder, which is the current one; as it is where it lies
+    outside of that."""
+    if not job.is_absolute():
+        return str(job)
+    project, real = Path.cwd().resolve(), job.resolve()
+    return str(real.relative_to(project)) if real.is_relative_to(project) else str(job)
 
 
 def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -> list[Table]:

@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from scipion_udl.alignment.objectives import Objective, PolarObjective
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.recipes import Recipe, recipe_of
 from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
+from scipion_udl.alignment.step_memory import StepMemory
 from scipion_udl.alignment.template import TemplateFit, fit_template
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import write_tensors
@@ -101,13 +103,14 @@ def train_network(
     epoch and, where it is there, continued from; report: called with each epoch's row and the most epochs there may be;
     monitor: adds figures to each row, it does not take part; team: processes that share every batch and all call this
     with the same arguments. Where the loss is not finite, training goes back to its best epoch once, with a lower rate,
-    and tells ``warn``; the second time it raises UdlError.
+    and tells ``warn``; the second time it raises UdlError. Where memory is not enough for a step it goes on with the
+    same batches, and ``warn`` is told, too.
     """
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
     objective = objective or PolarObjective(settings.method, settings.recipe)
     team = team or Ranks()
-    training = _Training(network.to(samples.known.device), objective, samples, settings, team)
+    training = _Training(network.to(samples.known.device), objective, samples, settings, team, warn or warnings.warn)
     resumed = team.by_first(lambda: bool(checkpoint) and os.path.exists(checkpoint))
     if resumed:
         training.resume(checkpoint)
@@ -148,7 +151,13 @@ class _Training:
     """A training as it goes: network, what is trained with it, and how far it is."""
 
     def __init__(
-        self, network: nn.Module, objective: Objective, samples: Samples, settings: TrainingSettings, team: Ranks
+        self,
+        network: nn.Module,
+        objective: Objective,
+        samples: Samples,
+        settings: TrainingSettings,
+        team: Ranks,
+        warn: Callable[[str], None],
     ) -> None:
         self.network, self.objective, self.samples, self.settings, self.team = (
             network, objective, samples, settings, team
@@ -156,6 +165,7 @@ class _Training:
         objective.join(network, team)
         objective.extra.to(samples.known.device)
         objective.begin(samples.known)
+        self.memory = StepMemory(network, objective, settings.batch, samples.known.device, warn)
         self.held = samples.held_out or max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
         self.held_out = samples.known[: self.held]
         self.state, self.best = _State(), None
@@ -268,18 +278,26 @@ class _Training:
             steps, factor = settings.recipe.decay
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rate * factor ** (state.steps // steps)
-        loss = self.objective.loss(view_of(self.network, view), batch, generator, state.epoch)
-        if not torch.isfinite(self.team.total(loss)):
-            raise _Diverged
-        self.optimiser.zero_grad()
-        loss.backward()
         parameters = [*self.network.parameters(), *self.objective.extra.parameters()]
-        self.team.average_gradients(parameters)
+        loss = self.memory.run(lambda: self._gradients(batch, generator, view, parameters), generator)
         if math.isfinite(settings.recipe.clip):
             nn.utils.clip_grad_norm_(parameters, settings.recipe.clip)
         self.optimiser.step()
         state.steps += 1
         return float(loss.detach())
+
+    def _gradients(
+        self, batch: torch.Tensor, generator: torch.Generator, view: int | None, parameters: list[nn.Parameter]
+    ) -> torch.Tensor:
+        """The loss of a batch, and its gradients in ``parameters``."""
+        with self.memory.keeping():
+            loss = self.objective.loss(view_of(self.network, view), batch, generator, self.state.epoch)
+        if not torch.isfinite(self.team.total(loss)):
+            raise _Diverged
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.team.average_gradients(parameters)
+        return loss
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -287,6 +305,9 @@ class _Training:
         self.network.eval()
         self.objective.extra.eval()
         generator = torch.Generator().manual_seed(self.settings.seed)
+        return self.memory.run(lambda: self._validation(generator), generator)
+
+    def _validation(self, generator: torch.Generator) -> float:
         loss = 0.0
         for view, rows in self._views(0, self.held):
             inputs = self.held_out[rows]

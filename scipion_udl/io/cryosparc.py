@@ -24,6 +24,7 @@ import numpy as np
 
 from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 from scipion_udl.io.tables import Table, number_texts, quote
 
 if TYPE_CHECKING:
@@ -322,6 +323,6 @@ def _save(path: str, fields: dict[str, np.ndarray]) -> None:
     try:
         with open(temporary, "wb") as file:  # given a name, numpy would put .npy behind it
             np.save(file, _joined(fields), allow_pickle=False)
-        os.replace(temporary, path)
+        durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import UdlError, no_file
 from scipion_udl.io.stacks import StackReader
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -23,8 +21,8 @@ def read_image(spec: str) -> tuple[np.ndarray, float | None]:
     number, at, path = spec.partition("@")
     if not at or not number.isdigit():
         number, path = "", spec
-    if not os.path.isfile(path):
-        raise UdlError(f"{path} is not there: give an image as FILE or N@FILE")
+    if no_file(path):
+        raise UdlError(f"{no_file(path)}: give an image as FILE or N@FILE")
     if path.lower().endswith(_PICTURES):
         image, pixel_size = read_picture(path), None
     else:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io import lock
+from scipion_udl.io import durable, lock
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -46,6 +46,8 @@ class OutputFolder:
         try:
             self._made = not os.path.isdir(self.path)
             os.makedirs(self.path, exist_ok=True)
+            if self._made:
+                durable.settle_names(os.path.dirname(os.path.abspath(self.path)))
             self._lock.acquire()
             shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
             os.makedirs(os.path.join(self.path, _SCRATCH), exist_ok=True)
@@ -100,17 +102,22 @@ class OutputFolder:
     def publish(self, *names: str) -> None:
         """Give complete files their final names, the summary last, by which a run is known to be complete.
 
-        The list comes first: of a run that is killed on the way, too, the next one knows what is whose. Raises UdlError
-        where a file cannot be renamed.
+        The list comes first: of a run that is killed on the way, too, the next one knows what is whose. All of it holds
+        through a crash of the machine. Raises UdlError where a file cannot be written out, or renamed.
         """
         if not names:
             return
         new = [name for name in names if name not in self._published]
         self._published += new
         try:
+            for name in names:
+                self._settle(name)
             self._save_list()
             for name in sorted(names, key=_LAST.__eq__):
+                if name == _LAST:
+                    durable.settle_names(self.path)
                 self._rename(name)
+            durable.settle_names(self.path)
         except BaseException:
             self._published = [n for n in self._published if n not in new or os.path.exists(self.final(n))]
             raise
@@ -119,6 +126,12 @@ class OutputFolder:
                 _remove(self.final(name))
             self._old = []
             self._save_list()
+
+    def _settle(self, name: str) -> None:
+        try:
+            durable.settle(os.path.join(self.path, _SCRATCH, name))
+        except OSError as error:
+            raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
 
     def _rename(self, name: str) -> None:
         try:
@@ -192,7 +205,7 @@ class OutputFolder:
         try:
             with open(temporary, "w", encoding="utf-8") as file:
                 json.dump({"files": self._published} | ({"old": self._old} if self._old else {}), file)
-            os.replace(temporary, self.final(_LIST))
+            durable.replace(temporary, self.final(_LIST))
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written to: {error.strerror}") from None
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scipion_udl.alignment.geometry import Poses
-from scipion_udl.errors import Complain, UdlError, refuse
+from scipion_udl.errors import Complain, UdlError, no_file, refuse
 from scipion_udl.io import cryosparc, forms
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import Table, quote, read_tables
@@ -129,8 +129,8 @@ def open_particles(path: str, pixel_size: float | None = None, complain: Complai
     raises it by default.
     """
     path = str(path)
-    if not os.path.isfile(path):
-        raise UdlError(f"{path} is not there: give a .mrcs, .mrc, .star, .xmd or .cs file")
+    if no_file(path):
+        raise UdlError(f"{no_file(path)}: give a .mrcs, .mrc, .star, .xmd or .cs file")
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
         source, from_table = _open_table(path, complain)

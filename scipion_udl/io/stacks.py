@@ -23,6 +23,7 @@ from mrcfile.mrcinterpreter import MrcInterpreter
 from mrcfile.utils import data_dtype_from_header
 
 from scipion_udl.errors import Complain, UdlError, refuse
+from scipion_udl.io import durable
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
@@ -303,7 +304,7 @@ class StackWriter:
             self._file.seek(0)
             self._file.write(self._final_header())
             self._file.close()
-            os.replace(self._temporary, self.path)
+            durable.replace(self._temporary, self.path)
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
 
@@ -328,8 +329,11 @@ def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
             out.write(images)
         return
     try:
-        with mrcfile.new(temporary, images.astype(np.float32), overwrite=True) as mrc:
+        with mrcfile.new(temporary, overwrite=True) as mrc:
+            with np.errstate(over="ignore"):  # it takes the deviation of very large values in single precision
+                mrc.set_data(images.astype(np.float32))
+            mrc.header.rms = images.std(dtype=np.float64)
             mrc.voxel_size = pixel_size
-        os.replace(temporary, path)
+        durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -8,7 +8,6 @@ none, and a comment for a row: the text is put into one plain form, and counted,
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,6 +15,7 @@ import numpy as np
 from emtable import Table as EmTable
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
@@ -266,7 +266,7 @@ def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> Non
             for table in tables:
                 file.write("" if xmipp else version)
                 _write_table(file, table)
-        os.replace(temporary, path)
+        durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
 

@@ -19,7 +19,8 @@ from safetensors.torch import save
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.constants import __version__
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import UdlError, no_file
+from scipion_udl.io import durable
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
@@ -97,7 +98,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
     try:
         with open(partial, "wb") as file:
             file.write(save(tensors, metadata=metadata))
-        os.replace(partial, path)
+        durable.replace(partial, path)
     except OSError as error:
         with suppress(OSError):
             os.remove(partial)
@@ -106,8 +107,9 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
 
 def read_card(path: str) -> ModelCard:
     """The card of a model file. Raises UdlError for a file that is missing, cut, or no model of this program."""
-    if not os.path.isfile(path):
-        raise UdlError(f"There is no model file {path}: give the model.safetensors of a training run.")
+    if no_file(path):
+        missing = f"There is no model file {path}" if not os.path.exists(path) else no_file(path)
+        raise UdlError(f"{missing}: give the model.safetensors of a training run.")
     try:
         with safe_open(path, framework="pt") as file:
             fields = json.loads((file.metadata() or {})["udl"])

@@ -16,6 +16,7 @@ from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 
 from scipion_udl.convert import write_particles
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
 from scipion_udl.set_rows import read_growth
@@ -62,7 +63,7 @@ def write_json(path: str, content: dict) -> None:
     """Write a file of JSON, complete or not at all."""
     with open(f"{path}.part", "w", encoding="utf-8") as file:
         json.dump(content, file)
-    os.replace(f"{path}.part", path)
+    durable.replace(f"{path}.part", path)
 
 
 class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
@@ -310,7 +311,7 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
         for name in self._shown:
             if os.path.exists(batch.path(name)):
                 pwutils.copyFile(batch.path(name), self._getExtraPath(f"{name}.part"))
-                os.replace(self._getExtraPath(f"{name}.part"), self._getExtraPath(name))
+                durable.replace(self._getExtraPath(f"{name}.part"), self._getExtraPath(name))
         facts = self._factsOfAll(batch)
         write_json(self._getExtraPath(SUMMARY), facts)
         disabled = sum(len(one.disabled) for one in self._batches[: batch.number])

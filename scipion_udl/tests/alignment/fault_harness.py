@@ -7,33 +7,28 @@ they need and computed nothing, so that each costs what its own work costs.
 from __future__ import annotations
 
 import argparse
-import builtins
 import csv
-import errno
-import io
 import json
 import os
 import random
-import re
 import select
 import shutil
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from scipion_udl import cli
-from scipion_udl.alignment.progress import Progress
 from scipion_udl.io import lock
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.tests.alignment.fault_hooks import PATIENCE, Hooks
 
-PATIENCE = 300.0  # seconds: what takes longer hangs
 VARIES = {"seconds", "command"}  # of summary.json
 LIST, SCRATCH = ".udl-files.json", ".unfinished"
 
@@ -41,134 +36,18 @@ LIST, SCRATCH = ".udl-files.json", ".unfinished"
 @dataclass
 class Case:
     """A command that is disturbed: ``words`` without the output folder; again: what is added to go on with it; before:
-    words of an earlier run into the same folder; kills: its share of them; faults: how many operations fail, None for
-    all, 0 for none; exact: whether results are the same bit by bit."""
+    words of an earlier run into the same folder; kills: its share of them."""
 
     name: str
     words: list[str]
     again: list[str]
     before: list[str] | None = None
     kills: float = 1.0
-    faults: int | None = 0
-    exact: bool = True
 
     @property
     def extra(self) -> list[str]:
         """What a run over an earlier one needs."""
         return ["--overwrite"] if self.before else []
-
-
-@dataclass
-class Fault:
-    """What is to fail in a process: the ``number``-th (from 0) ``kind`` of ``name``: open, write, close or replace of a
-    file, read of a stack; vanish takes a stack away before that read."""
-
-    kind: str
-    name: str
-    number: int
-
-
-# In the process that is disturbed.
-
-
-class _Hooks:
-    """Tells stages and file operations to ``pipe`` (a line each), and fails one of the operations within ``folder``."""
-
-    def __init__(self, pipe: int, folder: str, fault: Fault | None) -> None:
-        self.pipe, self.folder, self.fault = pipe, os.path.realpath(folder), fault
-        self.counts: Counter = Counter()
-        self.open, self.replace, self.preadv, self.note = builtins.open, os.replace, os.preadv, Progress._note
-
-    def install(self) -> None:
-        """Put the hooks in place of what the program calls."""
-        builtins.open = io.open = self._open
-        os.replace, os.preadv = self._replace, self._preadv
-        hooks = self
-
-        def note(progress: Progress, stage: str, done: int, total: int, unit: str) -> None:
-            hooks.tell(f"stage {re.sub(r'^Class [0-9]+, |, round [0-9]+', '', stage)}")
-            hooks.note(progress, stage, done, total, unit)
-
-        Progress._note = note
-
-    def tell(self, line: str) -> None:
-        """One line to whoever watches."""
-        os.write(self.pipe, f"{line}\n".encode())
-
-    def reached(self, kind: str, name: str) -> bool:
-        """Count an operation; whether it is the one to fail."""
-        name = os.path.basename(name)
-        number = self.counts[kind, name]
-        self.counts[kind, name] += 1
-        if kind != "read":
-            self.tell(f"{kind} {name} {number}")
-        return self.fault == Fault(kind, name, number)
-
-    def ours(self, path: object) -> bool:
-        """Whether a file is of the output folder, but for progress.json, which nothing depends on."""
-        inside = isinstance(path, (str, os.PathLike)) and os.path.realpath(path).startswith(self.folder + os.sep)
-        return inside and os.path.basename(path) != "progress.json"
-
-    def _open(self, file: object, mode: str = "r", *more: object, **options: object) -> object:
-        if not (set(mode) & set("wax+") and self.ours(file)):
-            return self.open(file, mode, *more, **options)
-        if self.reached("open", file):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
-        return _File(self.open(file, mode, *more, **options), self, str(file))
-
-    def _replace(self, source: str, target: str) -> None:
-        if self.ours(target) and self.reached("replace", target):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source)
-        self.replace(source, target)
-
-    def _preadv(self, descriptor: int, buffers: list, offset: int) -> int:
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        wanted = self.fault and self.fault.kind in ("read", "vanish") and self.fault.name == os.path.basename(path)
-        if wanted:
-            number = self.counts["read", self.fault.name]
-            self.counts["read", self.fault.name] += 1
-            if number == self.fault.number:
-                if self.fault.kind == "read":
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                os.rename(path, f"{path}.away")
-        return self.preadv(descriptor, buffers, offset)
-
-
-class _File:
-    """A file that is written to; what fails leaves half of what it had to write, as a full disk does."""
-
-    def __init__(self, file: object, hooks: _Hooks, path: str) -> None:
-        self._file, self._hooks, self._path = file, hooks, path
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._file, name)
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator:
-        return iter(self._file)
-
-    def write(self, data: object) -> int:
-        """Write, or half of it."""
-        if self._hooks.reached("write", self._path):
-            half = data[: len(data) // 2] if isinstance(data, (str, bytes)) else memoryview(data).cast("B")[:8]
-            self._file.write(half)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # without a name, as from the system
-        return self._file.write(data)
-
-    def close(self) -> None:
-        """Close, or find that what was held back has no place."""
-        if self._file.closed:
-            return
-        fails = self._hooks.reached("close", self._path)
-        self._file.close()
-        if fails:
-            os.truncate(self._path, os.path.getsize(self._path) // 2)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # Watching it.
@@ -189,21 +68,20 @@ class Ended:
         return [line for line in self.errors.splitlines() if line and not line.startswith("Warning: ")]
 
 
-def launch(words: list[str], folder: Path, fault: Fault | None, log: Path) -> tuple[int, int]:
-    """(process, reading end of its events) of `scipion-udl` with these words, which writes into ``folder``."""
-    reading, writing = os.pipe()
+def launch(words: list[str], hooks: Hooks, log: Path, ends: tuple[int, ...]) -> int:
+    """The process of `scipion-udl` with these words; ends: of pipes, that it does not use."""
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
     if process:
-        os.close(writing)
-        return process, reading
+        return process
     code = 99
     try:
-        os.close(reading)
+        for end in ends:
+            os.close(end)
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        _Hooks(writing, str(folder), fault).install()
+        hooks.install()
         code = cli.main(words)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 98
@@ -213,11 +91,12 @@ def launch(words: list[str], folder: Path, fault: Fault | None, log: Path) -> tu
         os._exit(code)
 
 
-def run(
-    words: list[str], folder: Path, log: Path, fault: Fault | None = None, kill: tuple[int, float, int] | None = None
-) -> Ended:
-    """Run a command to its end; kill: after so many events, and so many seconds, send this signal."""
-    process, pipe = launch(words, folder, fault, log)
+def run(words: list[str], folder: Path, log: Path, kill: tuple[int, float, int] | None = None) -> Ended:
+    """Run a command that writes into ``folder`` to its end; kill: after so many events, and so many seconds, send this
+    signal."""
+    pipe, writing = os.pipe()
+    process = launch(words, Hooks(writing, str(folder)), log, (pipe,))
+    os.close(writing)
     events, rest, start, due, sent = [], b"", time.monotonic(), None, False
     while True:
         now = time.monotonic()
@@ -237,6 +116,31 @@ def run(
             os.kill(process, signal.SIGKILL)
             raise AssertionError(f"{words} hangs")
     os.close(pipe)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return Ended(code, Path(f"{log}.err").read_text(), events)
+
+
+def run_failing(
+    words: list[str], folder: Path, log: Path, branches: Callable[[int], bool], look: Callable[[str, Ended], None]
+) -> Ended:
+    """Run a command to its end, and beside it all those that fail in one operation (see fault_hooks.py): for each of
+    them look is called with what failed and how it ended, while ``folder`` is as it left it."""
+    (pipe, writing), (waiting, go) = os.pipe(), os.pipe()
+    failing = log.with_name(f"{log.name}.failing")
+    process = launch(words, Hooks(writing, str(folder), branches, waiting, failing), log, (pipe, go))
+    os.close(writing)
+    os.close(waiting)
+    events: list[tuple[float, str]] = []
+    with os.fdopen(pipe) as lines:
+        for line in lines:
+            kind, _, rest = line.rstrip("\n").partition(" ")
+            if kind != "failed":
+                events.append((0.0, f"{kind} {rest}"))
+                continue
+            code, _, what = rest.partition(" ")
+            look(what, Ended(int(code), Path(f"{failing}.err").read_text()))
+            os.write(go, b"g")
+    os.close(go)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     return Ended(code, Path(f"{log}.err").read_text(), events)
 
@@ -317,17 +221,9 @@ def content(folder: Path) -> dict[str, object]:
     return found
 
 
-def _same(name: str, expected: dict, found: dict, exact: bool) -> bool:
-    """Whether a file has the same content; where it need not be exact, numbers may differ in their last digits, and
-    pictures are not looked at."""
-    one, other = expected[name], found[name]
-    if exact or one == other or name.endswith(".png"):
-        return one == other or not exact
-    if name.endswith(".json"):
-        one, other = one["figures"], other["figures"]
-        return one.keys() == other.keys() and all(np.isclose(one[k], other[k], rtol=1e-6) for k in one)
-    words = [re.split(r"[,\r\n]+", text.decode()) for text in (one, other)]
-    return len(words[0]) == len(words[1]) and all(a == b or abs(float(a) - float(b)) < 2e-4 for a, b in zip(*words))
+def _bytes(folder: Path) -> list[tuple[str, bytes]]:
+    """Every file of a folder, to the byte."""
+    return [(str(p.relative_to(folder)), p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()]
 
 
 class Bench:
@@ -339,7 +235,9 @@ class Bench:
         self.problems: list[str] = []
         self.stages: Counter = Counter()
         self.done: Counter = Counter()
+        self.failed: Counter = Counter()  # by case and kind of operation
         self._whole: dict[str, tuple[dict, Ended]] = {}
+        self._known: set[tuple] = set()  # what was left and gone on from already
 
     def plain(self, *words: object) -> None:
         """A command that must end well."""
@@ -362,7 +260,7 @@ class Bench:
         """The output folder as it is before the case runs."""
         shutil.rmtree(self.out, ignore_errors=True)
         if case.before:
-            kept = self.folder / f"before_{case.name}"
+            kept = self._before(case)
             if not kept.exists():
                 self.plain(*case.before, "-o", self.out)
                 shutil.move(self.out, kept)
@@ -393,44 +291,68 @@ class Bench:
             early = ended.code == -sign and not ended.events  # before the program had begun
             self._hold(early or (ended.code == 143 and one), what, f"code {ended.code}: {ended.errors}")
             self._hold(not (self.out / SCRATCH).exists() or early, what, "unfinished files are left")
-        self._go_on(case, what, case.extra if self._not_begun(case, ended) else case.again)
+        self._go_on(case, what, case.extra if self._not_begun(case) else case.again)
         self.stages[f"{case.name}: {stage}"] += 1
         self.done[f"kills by {signal.Signals(sign).name}"] += 1
         return stage
 
-    def fail(self, case: Case, fault: Fault) -> None:
-        """Fail one operation of a run of the case and continue it."""
+    def faults(self, case: Case, most: int | None = None) -> None:
+        """Every open, write, fsync, close and rename of a case fails once, and every read of images, whose stack
+        vanishes there once, too; most: so many of the former, spread evenly, and no reads."""
+        expected, ended = self.whole(case)
+        told = sum(not event.startswith("stage ") for _, event in ended.events)
+        numbers = None if most is None else {k * told // most for k in range(most)}
         self.fresh(case)
-        ended = run(self.words(case, *case.extra), self.out, self.log, fault)
+        words = self.words(case, *case.extra)
+        ended = run_failing(
+            words, self.out, self.log, lambda k: numbers is None or k in numbers, lambda *how: self._look(case, *how)
+        )
+        whole = f"{case.name}, the run beside which others failed"
+        self._hold(ended.code == 0 and content(self.out) == expected, whole, f"code {ended.code}: {ended.errors}")
+
+    def _look(self, case: Case, what: str, ended: Ended) -> None:
+        """Judge a run in which an operation failed, and continue it."""
         for path in self.folder.rglob("*.away"):
             path.rename(path.with_suffix(""))
-        what = f"{case.name}, {fault.kind} {fault.number} of {fault.name} failed"
+        kind, what = what.partition(" ")[0], f"{case.name}, {what} failed"
+        self.failed[case.name, kind] += 1
+        if kind == "vanish" and ended.code == 0:  # nothing was read of it any more
+            self.done["vanished too late to be missed"] += 1
+            self._hold(content(self.out) == self.whole_content(case), what, "other results")
+            return
         self._hold(ended.code == 1, what, f"code {ended.code}: {ended.errors}")
         good = len(ended.sentences) == 1 and "Traceback" not in ended.errors and "unexpected" not in ended.errors
         self._hold(good, what, f"is told by: {ended.errors}")
         self._hold(not (self.out / SCRATCH).exists(), what, "unfinished files are left")
-        self._go_on(case, what, case.extra if self._not_begun(case, ended) else case.again)
-        self.done[f"{fault.kind} failed"] += 1
+        more = case.extra if self._not_begun(case) else case.again
+        state = (case.name, *more, *(_bytes(self.out) if self.out.exists() else ()))
+        if state in self._known:
+            self.done["left what had been continued already, to the byte"] += 1
+            return
+        if self._go_on(case, what, more):
+            self._known.add(state)
 
-    def _not_begun(self, case: Case, ended: Ended) -> bool:
+    def _not_begun(self, case: Case) -> bool:
         """Whether the results of the earlier run are still all that the folder holds: then the run is to be begun
         again, as it was the first time."""
-        listed = json.loads((self.out / LIST).read_text()) if (self.out / LIST).exists() else {}
-        return bool(case.before) and "old" not in listed and f"replace {LIST} 0" not in [e for _, e in ended.events]
+        return bool(case.before) and (self.out / LIST).read_bytes() == (self._before(case) / LIST).read_bytes()
 
-    def _go_on(self, case: Case, what: str, more: list[str]) -> None:
+    def _before(self, case: Case) -> Path:
+        return self.folder / f"before_{case.name}"
+
+    def _go_on(self, case: Case, what: str, more: list[str]) -> bool:
         for sentence in broken(self.out) if self.out.exists() else ():
             self.done["broken files"] += 1
             self._hold(False, what, f"left a broken file, {sentence}")
         ended = run(self.words(case, *more), self.out, self.log)
         self.done["continued" if ended.code == 0 else "not continued"] += 1
         if not self._hold(ended.code == 0, what, f"does not go on: {ended.errors}"):
-            return
+            return False
         expected, found = self.whole_content(case), content(self.out)
         names = sorted(expected.keys() ^ found.keys())
-        names += [name for name in expected.keys() & found.keys() if not _same(name, expected, found, case.exact)]
+        names += [name for name in expected.keys() & found.keys() if expected[name] != found[name]]
         self.done["differences"] += bool(names)
-        self._hold(not names, what, f"other results: {', '.join(names)}")
+        return self._hold(not names, what, f"other results: {', '.join(names)}")
 
     def whole_content(self, case: Case) -> dict:
         """What the case leaves where nothing disturbs it."""
@@ -461,21 +383,6 @@ class Bench:
             else:
                 self.done["had ended before"] += 1
 
-    def faults(self, case: Case, most: int | None = None) -> None:
-        """Every open, write, close and rename of a case fails once (of many writes of a file, first, middle and last);
-        most: so many of them, spread evenly."""
-        _, ended = self.whole(case)
-        counts: Counter = Counter()
-        for _, event in ended.events:
-            kind, _, rest = event.partition(" ")
-            if kind != "stage":
-                counts[kind, rest.rpartition(" ")[0]] += 1
-        found = [Fault(*key, number) for key, n in counts.items() for number in sorted({0, n // 2, n - 1})]
-        if most and len(found) > most:
-            found = [found[k * len(found) // most] for k in range(most)]
-        for fault in found:
-            self.fail(case, fault)
-
 
 def _cases(bench: Bench, epochs: int) -> list[Case]:
     """All long commands on tiny particles; ``--continue`` goes on with those that train, others are run again."""
@@ -496,8 +403,8 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
     simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
     return [
         Case("align", ["align", particles, *few, "--write-stack"], ["--continue"]),
-        Case("align without refinement", ["align", particles, *few, "--no-refine"], ["--continue"], None, 1, None),
-        Case("train", ["train", particles, *few[:-2]], ["--continue"], None, 1.5, None),
+        Case("align without refinement", ["align", particles, *few, "--no-refine"], ["--continue"]),
+        Case("train", ["train", particles, *few[:-2]], ["--continue"], None, 1.5),
         Case("by class", ["align", classes, *few, "--by-class"], ["--continue"], None, 0.7),
         Case(
             "align over an earlier run",
@@ -505,11 +412,10 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
             ["--continue"],
             ["align", particles, *common, "--epochs", "1", "--seed", "5", "--no-refine", "--write-stack"],
             0.7,
-            20,
         ),
-        Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"], None, 1, 40),
-        Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"], None, 1, None, False),
-        Case("simulate", simulate, ["--overwrite"], None, 1, None),
+        Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"]),
+        Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"]),
+        Case("simulate", simulate, ["--overwrite"]),
     ]
 
 
@@ -533,7 +439,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", help="a folder to work in, which is removed first")
     parser.add_argument("--kills", type=int, default=200, help="of processes, over all commands")
-    parser.add_argument("--faults", type=int, help="operations that fail, of each command (default: as it has them)")
+    parser.add_argument("--faults", type=int, help="operations that fail, of each command (default: all)")
     parser.add_argument("--only", help="commands, by name, with commas between them")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
@@ -547,28 +453,16 @@ def main(arguments: list[str] | None = None) -> int:
     shares = np.diff((args.kills * weights / weights[-1]).round().astype(int))
     for case, share in zip(cases, shares):
         bench.kills(case, int(share), chance)
-        most = case.faults if args.faults is None else args.faults
-        if most != 0:
-            bench.faults(case, most)
-        failed = sum(n for name, n in bench.done.items() if name.endswith("failed"))
-        print(f"[{time.monotonic() - start:6.0f} s] {case.name}: {share} kills; {failed} failures so far", flush=True)
-    if args.faults != 0:
-        _reads(bench, cases)
+        if args.faults != 0:
+            bench.faults(case, args.faults)
+        kinds = {kind: number for (name, kind), number in bench.failed.items() if name == case.name}
+        failed = f"{sum(kinds.values())} failures ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))})"
+        print(f"[{time.monotonic() - start:6.0f} s] {case.name}: {share} kills; {failed}", flush=True)
     for name, number in [*sorted(bench.stages.items()), *sorted(bench.done.items())]:
         print(f"{number:6d}  {name}")
+    print(f"{bench.failed.total():6d}  operations failed")
     print(f"{len(bench.problems)} problems, {time.monotonic() - start:.0f} s")
     return 1 if bench.problems else 0
-
-
-def _reads(bench: Bench, cases: list[Case]) -> None:
-    """A read error, and a stack that vanishes, early and late in those that read particles again and again."""
-    for case in cases:
-        if case.name not in ("align", "train", "by class", "evaluate"):
-            continue
-        bench.whole(case)
-        late = [("read", 8), ("vanish", 12)] if case.name == "align" else []
-        for kind, number in [("read", 0), ("read", 1), ("vanish", 0), *late]:
-            bench.fail(case, Fault(kind, "particles.mrcs", number))
 
 
 if __name__ == "__main__":

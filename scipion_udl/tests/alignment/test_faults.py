@@ -70,7 +70,15 @@ def test_a_missing_file(fails, command, name):
 
 def test_a_folder_instead_of_a_file(fails, folder):
     (folder / "data").mkdir()
-    assert "data" in fails("align", "data", "-o", "out")
+    assert "data is a folder: give" in fails("align", "data", "-o", "out")
+
+
+def test_a_pipe_instead_of_a_file(fails):
+    os.mkfifo("p.mrcs")
+    assert "p.mrcs is a pipe or a device" in fails("align", "p.mrcs", "-o", "out")
+    write(particle_images(3), "r.mrcs")
+    assert "p.mrcs is a pipe or a device" in fails("align", "r.mrcs", "-o", "out", "--reference", "p.mrcs")
+    assert "p.mrcs is a pipe or a device" in fails("align", "r.mrcs", "-o", "out", "--model", "p.mrcs")
 
 
 @pytest.mark.parametrize(

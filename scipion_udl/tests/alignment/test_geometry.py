@@ -64,6 +64,21 @@ def test_matrices_and_poses_are_the_same_thing(poses):
     same(from_matrices(to_matrices(poses)), poses)
 
 
+def test_the_last_digit_of_an_angle_does_not_hang_on_where_its_memory_lies(poses, monkeypatch):
+    expected, arctan2 = from_matrices(to_matrices(poses)).angle, np.arctan2
+
+    def behind(y, x):
+        """The answer in memory right behind that of the arguments: there numpy computes columns in another way."""
+        memory = np.zeros(len(y) * 20)
+        laid = [np.ndarray(len(y), buffer=memory, offset=8 * k, strides=y.strides) for k in (0, 1)]
+        laid[0][:], laid[1][:] = y, x
+        end = (len(y) - 1) * y.strides[0] + 16
+        return arctan2(*laid, out=np.ndarray(len(y), buffer=memory, offset=end))
+
+    monkeypatch.setattr(np, "arctan2", lambda y, x: arctan2(y, x) if y.flags.contiguous else behind(y, x))
+    assert np.array_equal(from_matrices(to_matrices(poses)).angle, expected)
+
+
 def test_the_inverse_undoes_a_pose(poses):
     same(compose(invert(poses), poses), Poses.identity(50))
     same(compose(poses, invert(poses)), Poses.identity(50))

@@ -217,6 +217,10 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
     assert "and 299 more are among the particles" in complaint(
         capsys, particles / "particles.star", "-o", out, "--join", aligned
     )
+    again = later / "batch0.star"  # of which neither run nor batch before tells in its tables
+    assert f"is among the particles of {in_batches[-1]} or of those that it was pooled with already" in complaint(
+        capsys, again, "-o", out, "--join", aligned, "--pool", in_batches[-1]
+    )
     assert "gives no defocus for every particle" in complaint(
         capsys, later / "particles.mrcs", "-o", out, "--join", aligned
     )
@@ -246,6 +250,9 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
         {"score_weight": facts["score_weight"][:-1]},
         {"particles": "many"},
         {"model": 5},
+        {"names": facts["names"][:-3]},
+        {"names": ""},
+        {"names": None},
     )
     texts = [json.dumps(facts | change) for change in changes]
     for text in (*texts, json.dumps({"box": facts["box"]}), "[" * 100000, ""):

@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import averages, parts, prepare
-from scipion_udl.alignment.memory import within_memory
+from scipion_udl.alignment.memory import until_it_fits
+from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
@@ -27,7 +28,7 @@ MODULE = "scipion_udl.tests.alignment.fault_harness"
 def test_killed_and_failing_runs_go_on_to_the_same_results(tmp_path):
     """A sample of benchmarks/faults.py; what it prints names those that are wrong."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    options = ["--kills", "8", "--faults", "2", "--only", "train,join,simulate", "--seed", "1"]
+    options = ["--kills", "8", "--faults", "4", "--only", "train,join,simulate", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", MODULE, tmp_path / "work", *options],
         env={**os.environ, **threads}, capture_output=True, text=True, timeout=300, check=False,
@@ -35,6 +36,7 @@ def test_killed_and_failing_runs_go_on_to_the_same_results(tmp_path):
     assert done.returncode == 0, f"{options}\n{done.stdout}\n{done.stderr}"
     assert "kills by SIGKILL" in done.stdout
     assert "kills by SIGTERM" in done.stdout
+    assert "12  operations failed" in done.stdout
 
 
 # memory
@@ -112,7 +114,7 @@ def test_other_errors_are_not_taken_for_short_memory():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        within_memory(None, fail, print)
+        until_it_fits(Ranks(), fail, print)
 
 
 # a loss that is not finite

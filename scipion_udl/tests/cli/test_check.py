@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -178,6 +179,18 @@ def test_a_broken_disk_under_one_stack_does_not_hide_the_others_faults(project, 
     assert code == 1
     assert told["files"] == [("ERROR", "a.mrcs: item 1 cannot be read: Input/output error")]
     assert told["pixel values"] == [("ERROR", "b.mrcs: item 2 holds NaN; remove or mend this image")]
+
+
+def test_infinite_values_of_both_signs_are_told_and_numpy_says_nothing(project, capsys, images):
+    images = images.copy()
+    images[3, 2, :2] = np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        write_stack("b.mrcs", images, PIXEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        code, told, _ = check(capsys, "b.mrcs")
+    assert code == 1
+    assert "item 4 holds" in told["pixel values"][0][1]
 
 
 def test_quick_reads_no_image(project, capsys, images):

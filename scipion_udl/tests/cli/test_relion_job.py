@@ -150,8 +150,13 @@ def test_a_job_that_is_told_to_stop_says_so_and_goes_on_when_it_is_run_again(sma
         assert process.wait(120) == 130
     assert (job / ABORTED).exists()
     assert not any((job / name).exists() for name in (SUCCESS, FAILURE, NODES, "particles.star"))
-    assert cli.main(command[3:]) == 0
+    assert cli.main(["relion", "--o", f"{job}/", *command[6:]]) == 0  # RELION names its jobs from the project folder
     assert (job / SUCCESS).exists()
+    names = read_tables(str(job / NODES))[0].texts("rlnPipeLineNodeName")
+    assert names == [f"External/job002/{name}" for name in ("particles.star", "run_model.star")]
+    assert read_tables(str(job / "run_model.star"))[1].texts("rlnReferenceImage") == [
+        "000001@External/job002/run_classes.mrcs"
+    ]
     assert not any((job / name).exists() for name in (ABORTED, ABORT_NOW))
     assert len(open_particles(str(job / "particles.star"))) == 40
 

@@ -5,6 +5,7 @@ import gzip
 import os
 import subprocess
 import sys
+import warnings
 
 import mrcfile
 import numpy as np
@@ -141,6 +142,15 @@ def test_one_image_keeps_the_shape_it_was_written_in(tmp_path, images, shape):
     assert mrcfile.validate(path)
 
 
+def test_very_large_values_are_written_without_a_word(tmp_path, images):
+    path, large = str(tmp_path / "a.mrc"), images[0].astype(np.float64) * 1e30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_stack(path, large, 1.0)
+    with mrcfile.open(path) as mrc:
+        assert float(mrc.header.rms) == pytest.approx(large.std(), rel=1e-4)
+
+
 def test_a_stack_written_in_pieces_has_its_name_only_when_complete(tmp_path, images):
     path = tmp_path / "s.mrcs"
     with StackWriter(str(path), 7, 12, 1.0) as out:
@@ -221,6 +231,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
 
 PEAK_PROGRAM = """
 import sys
+import warnings
 import numpy as np
 from scipion_udl.io.stacks import StackReader
 

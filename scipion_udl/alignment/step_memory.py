@@ -1,0 +1,66 @@
+"""What a step of training does where memory is short: the same batch, less of it at a time, and the same gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from scipion_udl.alignment.memory import Result, name_of, until_it_fits
+from scipion_udl.alignment.objectives import Objective
+from scipion_udl.errors import UdlError
+
+_TOLD = "Memory was not enough for a step of training: it goes on with the same batches, so that it learns the same,"
+
+
+class StepMemory:
+    """How the steps of a training are brought to fit into the memory of ``device``.
+
+    Where it is not enough, a batch goes through the network in parts. Batch norm wants all of a batch together: then
+    what a step on a GPU keeps for its gradients waits in the memory of the machine. warn: told of either.
+    """
+
+    def __init__(
+        self, network: nn.Module, objective: Objective, batch: int, device: torch.device, warn: Callable[[str], None]
+    ) -> None:
+        self._objective, self._batch, self._device, self._warn = objective, batch, device, warn
+        self._modules = [*network.modules(), *objective.extra.modules()]
+        self._aside = False
+
+    def keeping(self) -> AbstractContextManager:
+        """What the loss is to be computed in."""
+        return torch.autograd.graph.save_on_cpu() if self._aside else nullcontext()
+
+    def run(self, work: Callable[[], Result], generator: torch.Generator) -> Result:
+        """What ``work`` returns, which draws from ``generator``; where memory is not enough, again as it was begun, but
+        with less at a time. All processes of the team call this. Raises UdlError where less is not possible.
+        """
+        drawn, norms = generator.get_state(), [module for module in self._modules if _is_norm(module)]
+        known = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+
+        def lower() -> None:
+            generator.set_state(drawn)
+            for norm, state in zip(norms, known):
+                norm.load_state_dict(state)
+            self._want_less(bool(norms))
+
+        return until_it_fits(self._objective.team, work, lower)
+
+    def _want_less(self, normed: bool) -> None:
+        if not normed and self._objective.parts < self._batch:
+            self._objective.parts *= 2
+            self._warn(f"{_TOLD} each in {self._objective.parts} parts.")
+        elif normed and self._device.type != "cpu" and not self._aside:
+            self._aside = True
+            self._warn(f"{_TOLD} but what it keeps waits in the memory of the machine, which takes longer.")
+        else:
+            raise UdlError(
+                f"There is not enough memory on the {name_of(self._device)} for a step of training: end other programs "
+                "that use it, or bin the particles to a smaller box."
+            )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
