@@ -235,6 +235,7 @@ class TestUdlClassify2D(ClassifyTest):
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
     def test_classes_are_chosen_by_the_mouse_beside_scipions_window(self) -> None:
+        self.proj.mapper.commit()  # or the window waits for this process to be done with the project
         found = on_screen.show("subset", self.proj.getShortName())
         self.assertEqual(found["classes"], [1, 2])
         self.assertEqual(found["label"], f"classes of 2 of {CLASSES} classes")
