@@ -14,11 +14,13 @@ from scipion_udl.options import (
     INPUT,
     Parser,
     add_classes,
+    add_classification,
     add_computing,
     add_learning,
     add_microscope,
     add_network,
     add_output,
+    add_particle,
     new_command,
 )
 from scipion_udl.simulate.arguments import add_simulated
@@ -36,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_train(commands)
     _add_align(commands)
+    _add_classify(commands)
     _add_align_pairs(commands)
     _add_check(commands)
     _add_evaluate(commands)
@@ -100,9 +103,33 @@ def _add_align(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(network="polar", **dict.fromkeys(new))  # what it trains by itself
     _add_start(parser)
     _add_written(parser)
-    _add_particle(add_learning(parser))
+    add_particle(add_learning(parser))
     add_microscope(parser)
     add_computing(parser, seed=1)
+
+
+def _add_classify(commands: argparse._SubParsersAction) -> None:
+    parser = new_command(
+        commands,
+        "classify",
+        "sort particles of many views into 2D classes, and align each class",
+        "A network learns a template of each class, without labels: assignment and alignment together. Writes "
+        "OUT/classes.star and classes.xmd (class, pose, score), averages.mrcs (class 1, the largest, first), "
+        "classes.csv, report.html, model.safetensors, and more. Every particle is in some class; classes whose "
+        "particles fit no better than noise are flagged.",
+        _classify,
+    )
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
+    add_output(parser)
+    add_classification(parser)
+    add_microscope(parser)
+    add_computing(parser, seed=1)
+
+
+def _classify(args: argparse.Namespace) -> None:
+    from scipion_udl.classification.command import classify
+
+    classify(args)
 
 
 def _add_start(parser: argparse.ArgumentParser) -> None:
@@ -160,31 +187,6 @@ def _add_written(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write authors.xmd too: the table of the method's authors, with nothing but image, shift, anglePsi, flip "
         "and maxCC (the correntropy)",
-    )
-
-
-def _add_particle(group: argparse._ArgumentGroup) -> None:
-    """What is known of the particles."""
-    group.add_argument(
-        "--max-shift",
-        type=take.not_negative,
-        metavar="PX",
-        help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
-    )
-    group.add_argument(
-        "--contrast",
-        choices=["auto", "bright", "dark"],
-        default="auto",
-        help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
-        "does not depend on it (auto, the default: nothing is expected)",
-    )
-    group.add_argument(
-        "--ctf",
-        choices=["auto", "flipped", "signed", "none"],
-        default="auto",
-        help="what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
-        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
-        "auto (default): as the table says, otherwise as the images tell",
     )
 
 

@@ -181,3 +181,67 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="resnet and matching: pixels of a side of what the network sees",
     )
+
+
+def add_particle(group: argparse._ArgumentGroup) -> None:
+    """What is known of the particles."""
+    group.add_argument(
+        "--max-shift",
+        type=take.not_negative,
+        metavar="PX",
+        help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+    )
+    group.add_argument(
+        "--contrast",
+        choices=["auto", "bright", "dark"],
+        default="auto",
+        help="what the particles should look like: a warning tells where they clearly look otherwise; the alignment "
+        "does not depend on it (auto, the default: nothing is expected)",
+    )
+    group.add_argument(
+        "--ctf",
+        choices=["auto", "flipped", "signed", "none"],
+        default="auto",
+        help="what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
+        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
+        "auto (default): as the table says, otherwise as the images tell",
+    )
+
+
+def add_classification(parser: argparse.ArgumentParser) -> None:
+    """How particles of many views are sorted."""
+    parser.add_argument(
+        "--classes", type=take.positive_int, default=50, metavar="K", help="number of classes (50); of MODEL: its own"
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="sort into the classes of an earlier run: its model.safetensors"
+    )
+    parser.add_argument(
+        "--teach",
+        type=take.positive_int,
+        metavar="N",
+        help="particles that teach the classes; the others are only sorted into them (200 a class, at most 20000)",
+    )
+    parser.add_argument(
+        "--starts", type=take.positive_int, default=2, metavar="N", help="beginnings to try; the best is kept (2)"
+    )
+    parser.add_argument(
+        "--no-refine", action="store_true", help="classes and poses as the network has them, no alignment in real space"
+    )
+    parser.add_argument(
+        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
+    )
+    group = parser.add_argument_group("particle")
+    group.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
+    )
+    group.add_argument(
+        "--finest", type=take.positive, metavar="A", help="nothing finer than A angstrom is compared"
+    )
+    add_particle(group)
+    # What align could do of its classes, and classify does not.
+    parser.set_defaults(by_class=True, **dict.fromkeys(("start_poses", "mirror", "correntropy", "authors_xmd"), False))
+    parser.set_defaults(write_cs=False, write_stack=False, reference=None)

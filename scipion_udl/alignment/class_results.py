@@ -17,37 +17,47 @@ STACKS = {"averages": "after", "averages_before": "before", "averages_weighted":
 COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
 
 
-def write_classes(run: Run, classes: list[ClassResult], training: dict | None, history: list[dict] | None) -> str:
+def write_classes(
+    run: Run,
+    classes: list[ClassResult],
+    training: dict | None,
+    history: list[dict] | None,
+    name: str = "aligned",
+    listed: tuple[str, ...] = COLUMNS,
+    columns: dict[str, np.ndarray] | None = None,
+) -> str:
     """All files of `align --by-class` but model and training.csv, into the run's output folder; returns the screen's
-    summary. classes: by ascending number."""
+    summary. classes: by ascending number; name: of the tables of particles; listed: what classes.csv says of each;
+    columns: further ones of the tables, see :func:`write_aligned`."""
     out, source = run.out, run.source
     alignment, alike = together(classes)
-    results.write_poses(run, alignment, alike)
+    results.write_poses(run, alignment, alike, name, **(columns or {}))
     if run.args.write_stack:
         _write_aligned_stack(run, alignment.poses)
-    for name, image in STACKS.items():
+    for stack, image in STACKS.items():
         images = np.stack([result.images[image] for result in classes])
-        write_stack(out.scratch(f"{name}.mrcs"), images.astype(np.float32), source.pixel_size)
+        write_stack(out.scratch(f"{stack}.mrcs"), images.astype(np.float32), source.pixel_size)
     field = source.box * source.pixel_size
     rows = ([result.number, *row] for result in classes for row in results.frc_rows(result.frc, field))
     results.write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)
-    results.write_csv(out.scratch("classes.csv"), list(COLUMNS), map(_row, classes))
+    results.write_csv(out.scratch("classes.csv"), list(listed), (_row(result, listed) for result in classes))
     _warn_of_classes(run, classes)
     figures = _summary(run, classes, training)
     results.write_json(out.scratch("summary.json"), figures)
     entries = [(result.images, result.frc) for result in classes]
     results.write_class_report(run, figures, entries, alignment, history)
-    return _text(run, figures)
+    return _text(run, figures, name)
 
 
-def _row(result: ClassResult) -> list:
+def _row(result: ClassResult, listed: tuple[str, ...]) -> list:
     """A row of classes.csv; flags as 0 and 1, what is not known is empty."""
     figures = {"class": result.number, "note": result.figures["resolution_note"], **result.figures}
     resolution, found = figures["resolution"], figures["signal_found"]
     figures["resolution"] = "" if resolution is None else f"{resolution:.4g}"
     figures["score_mean"] = f"{figures['score_mean']:.5f}"
     figures["signal_found"] = "" if found is None else int(found)
-    return [figures[name] for name in COLUMNS]
+    row = [figures[name] for name in listed]
+    return ["" if value is None else int(value) if isinstance(value, bool) else value for value in row]
 
 
 def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
@@ -90,7 +100,7 @@ def _write_aligned_stack(run: Run, poses: Poses) -> None:
             stack.write(apply_poses(images, fill, poses[part]).cpu().numpy())
 
 
-def _text(run: Run, figures: dict) -> str:
+def _text(run: Run, figures: dict, name: str) -> str:
     """The screen's summary."""
     classes = figures["classes"]
     claimed = sorted(c["resolution"] for c in classes if c["resolution"])
@@ -105,6 +115,6 @@ def _text(run: Run, figures: dict) -> str:
         f"Ambiguous           {figures['ambiguous']} could as well be turned by 180 degrees",
         f"Outliers            {figures['outliers']} score far below the others of their class",
         f"Resolution          {resolution}",
-        f"Results             {run.out.path}/report.html, classes.csv, aligned.star, aligned.xmd, averages.mrcs",
+        f"Results             {run.out.path}/report.html, classes.csv, {name}.star, {name}.xmd, averages.mrcs",
     ]
     return "\n".join([*lines, *results.count_warnings(run.warnings)])

@@ -125,12 +125,17 @@ def align(args: argparse.Namespace) -> None:
 
 
 def align_set(
-    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None = None
+    run: Run,
+    guide: Guide,
+    settings: AlignSettings,
+    reference: np.ndarray | None = None,
+    start: Poses | None = None,
 ) -> results.Outcome | None:
     """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
-    process get None. reference: (D, D), to bring the average onto."""
+    process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right."""
     particles = run.particles
-    start = given_poses(run.source, run.args.mirror) if run.args.start_poses else None
+    if start is None and run.args.start_poses:
+        start = given_poses(run.source, run.args.mirror)
     alignment, averages = _aligned(run, guide, settings, reference, start)
     if start is not None:
         _tell_of_start(run, start, alignment)
@@ -218,10 +223,10 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
 
 
 def align_classes(
-    run: Run, guide: Guide, settings: AlignSettings, classes: dict[int, np.ndarray]
+    run: Run, guide: Guide, settings: AlignSettings, classes: dict[int, np.ndarray], start: Poses | None = None
 ) -> list[ClassResult]:
-    """Align each class by itself; classes: the particles (from 0) of each. By ascending number, what came of them; of a
-    team, all but the first process get none."""
+    """Align each class by itself; classes: the particles (from 0) of each; start: poses of all particles that are about
+    right. By ascending number, what came of them; of a team, all but the first process get none."""
     done = []
     # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
@@ -229,7 +234,10 @@ def align_classes(
         own = classes[number]
         run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
         part = run.part(own, f"Class {number}")
-        outcome = part.within_memory(lambda p=part, n=number: align_set(p, guide.of(p, n), settings))
+        first = None if start is None else start[own]
+        outcome = part.within_memory(
+            lambda p=part, n=number, f=first: align_set(p, guide.of(p, n), settings, start=f)
+        )
         run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
         if outcome is not None:
             done.append(ClassResult.of(number, own, outcome))
@@ -309,6 +317,8 @@ def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
     """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
     network, card = load_model(path, run.device)
     card.check_fits(run.source.box, run.source.pixel_size, path)
+    if card.network == "classes":
+        raise UdlError(f"{path} holds the classes of a whole set, not one view: use it with classify.")
     if card.inputs() is None:
         raise UdlError(f"{path} is a {card.network} network, which compares two images: use it with align-pairs.")
     run.method = card.method

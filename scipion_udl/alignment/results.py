@@ -137,12 +137,19 @@ def write_alignment(
     return alignment_text(run, outcome, out.path)
 
 
-def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> None:
-    """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder."""
+def write_poses(
+    run: Run,
+    alignment: Alignment,
+    alike: np.ndarray | None,
+    name: str = "aligned",
+    **columns: np.ndarray,
+) -> None:
+    """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
+    columns: further ones of :func:`write_aligned`."""
     out, source, args = run.out, run.source, run.args
     optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
-    star = out.scratch("aligned.star")
-    cs = out.scratch("aligned.cs") if args.write_cs or source.cs is not None else None
+    star = out.scratch(f"{name}.star")
+    cs = out.scratch(f"{name}.cs") if args.write_cs or source.cs is not None else None
     stack = os.path.abspath(out.final("aligned.mrcs")) if args.write_stack else None
     if alignment.poses.mirror.any() and stack is None:
         lost = "aligned.star" if cs is None else "neither aligned.star nor aligned.cs"
@@ -158,12 +165,13 @@ def write_poses(run: Run, alignment: Alignment, alike: np.ndarray | None) -> Non
         alignment.score,
         alignment.ambiguous,
         star,
-        out.scratch("aligned.xmd"),
+        out.scratch(f"{name}.xmd"),
         optics,
         stack,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,
         cs=cs,
+        **columns,
     )
     if args.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))

@@ -45,6 +45,8 @@ class _Results:
     ambiguous: np.ndarray
     correntropy: np.ndarray | None = None
     outlier: np.ndarray | None = None
+    number: np.ndarray | None = None
+    flagged: np.ndarray | None = None
 
 
 def write_aligned(
@@ -59,11 +61,14 @@ def write_aligned(
     correntropy: np.ndarray | None = None,
     outlier: np.ndarray | None = None,
     cs: str | None = None,
+    number: np.ndarray | None = None,
+    flagged: np.ndarray | None = None,
 ) -> list[str]:
     """Write aligned.star (path ``star``), aligned.xmd (``xmd``) and aligned.cs (``cs``), each where a path is given.
 
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
-    bool; correntropy: (N,) float, outlier: (N,) bool, columns of their own where they are given. The STAR has the
+    bool; correntropy: (N,) float, outlier: (N,) bool, number: (N,) the class from 1, flagged: (N,) bool, whether that
+    class is no view: columns of their own where they are given. The STAR has the
     input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
     aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of
     RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0. Returns warnings, sentences for
@@ -73,6 +78,7 @@ def write_aligned(
     correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
     outlier = None if outlier is None else np.asarray(outlier, bool)
     results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool), correntropy, outlier)
+    results.number, results.flagged = number, flagged
     scores = [results.score] if correntropy is None else [results.score, correntropy]
     _check(len(source), poses, [*scores, results.ambiguous, *([] if outlier is None else [outlier])])
     optics = optics or Optics()
@@ -162,6 +168,10 @@ def _add_score(table: Table, form: str, results: _Results) -> None:
     table.drop([forms.OUTLIER_LABEL, forms.CORRENTROPY_LABEL])  # of an earlier alignment: not of these poses
     if results.outlier is not None:
         table.set(forms.OUTLIER_LABEL, _flags(results.outlier))
+    if results.number is not None:
+        table.set(forms.CLASS_LABEL[form], [str(int(value)) for value in results.number])
+    if results.flagged is not None:
+        table.set(forms.FLAGGED_LABEL, _flags(results.flagged))
     if results.correntropy is not None:
         table.set(forms.CORRENTROPY_LABEL, number_texts(results.correntropy))
 

@@ -22,6 +22,7 @@ LARGEST_CLASS = 2**53  # beyond it not every whole number is one of float64
 AMBIGUOUS_LABEL = "udlAmbiguous"
 OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
+FLAGGED_LABEL = "udlFlagged"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
 _POSE_LABEL = re.compile(

@@ -18,9 +18,11 @@ from safetensors.torch import save
 
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SCALINGS, SpectrumImageSettings
+from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError, no_file
 from scipion_udl.io import durable
+from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
@@ -31,6 +33,7 @@ NETWORKS = {
     "polar-free": FreeHeadNetwork,
     "resnet": PairNetwork,
     "matching": MatchingNetwork,
+    "classes": ClassBank,
 }
 _NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
@@ -58,11 +61,11 @@ class ModelCard:
     made_by: str = __version__
     format: int = 1
 
-    def inputs(self) -> SpectraSettings | SpectrumImageSettings | None:
+    def inputs(self) -> SpectraSettings | SpectrumImageSettings | PolarSampling | None:
         """What makes the network's input of a particle; None for the matching network, which sees pairs of images."""
         if self.network == "matching":
             return None
-        kind = SpectrumImageSettings if self.network == "resnet" else SpectraSettings
+        kind = {"resnet": SpectrumImageSettings, "classes": PolarSampling}.get(self.network, SpectraSettings)
         return kind(**self.spectra)
 
     def check_fits(self, box: int, pixel_size: float, path: str) -> None:
@@ -130,7 +133,11 @@ def _check_card(path: str, card: ModelCard) -> None:
     try:
         inputs, fits = card.inputs(), card.box > 0 and card.pixel_size > 0 and card.method in ("judl", "udl")
         fits = fits and math.isfinite(card.box * card.pixel_size)
-        if isinstance(inputs, SpectrumImageSettings):
+        if isinstance(inputs, PolarSampling):
+            fits = fits and asdict(inputs) == card.spectra and inputs.angles == card.config["angles"]
+            fits = fits and 0 < card.config["rings"] <= inputs.rings <= inputs.box / 2
+            fits = fits and 0 < card.config["orders"] <= inputs.angles
+        elif isinstance(inputs, SpectrumImageSettings):
             fits = fits and inputs.size == card.config["size"] <= inputs.box and inputs.scaling in SCALINGS
             fits = fits and 0 < inputs.r_max <= inputs.size / 2
         elif inputs is None:

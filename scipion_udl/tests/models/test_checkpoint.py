@@ -38,12 +38,19 @@ SHAPES = {
         {"box": 64, "size": SIZE, "r_max": 7, "mask": 0.4, "scaling": "rings"},
     ),
     "matching": ({"box": SIZE, "channels": [4, 8], "squeeze": [8], "hidden": [8], "grid": 4}, {}),
+    "classes": (
+        {"classes": 3, "rings": 6, "orders": 14, "angles": 64},
+        {"box": 64, "rings": 8, "angles": 64, "mask": 0.4},
+    ),
 }
 
 
 def answer(name: str, network: torch.nn.Module) -> torch.Tensor:
     if name.startswith("polar"):
         return network.turns(turned_spectra(5, 0.5)[0])
+    if name == "classes":
+        seen = torch.randn(5, 2, 6, 14, dtype=torch.complex64, generator=torch.Generator().manual_seed(4))
+        return network(seen, torch.ones(5, 6)).gain
     images = torch.randn(10, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(4))
     return network.turns(images) if name == "resnet" else network(*images.chunk(2))
 

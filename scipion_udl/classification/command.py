@@ -1,0 +1,209 @@
+"""The command `classify`: 2D classes of particles that show many views."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment import results
+from scipion_udl.alignment.aligner import Alignment, AlignSettings
+from scipion_udl.alignment.class_results import COLUMNS, write_classes
+from scipion_udl.alignment.classes import ClassResult
+from scipion_udl.alignment.contrast import contrast_of
+from scipion_udl.alignment.outliers import outliers, score_spread
+from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
+from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.classification.gathering import gathered
+from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
+from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.classification.seeds import best_start
+from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
+from scipion_udl.errors import UdlError
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.class_bank import ClassBank
+
+MODEL = "model.safetensors"
+A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
+EARLY = 60  # of each class: so many teach the first level
+LEAST = 4  # particles of each class that there must be
+OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
+NONE_FOUND = (
+    "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
+    "too few for their noise; neither classes nor averages are to be relied on."
+)
+
+
+@torch.no_grad()
+def classify(args: argparse.Namespace) -> None:
+    """`scipion-udl classify`: classes.star, classes.xmd, averages, classes.csv, report.html, summary.json in OUT.
+
+    args: input, output, overwrite, resume, classes, model, teach, starts, max_shift, no_refine, and those of align.
+    Raises UdlError where there are too few particles for so many classes.
+    """
+    with OutputFolder(args.output, args.overwrite, args.resume) as out:
+        run = Run(args, out)
+        out.start_anew(MODEL)
+        run.scan()
+        run.use_contrast()
+        bank, sampling, history = run.within_memory(lambda: _network(run))
+        found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
+        bank, found = _by_size(bank, found)
+        flagged = _flagged(run, bank, sampling, found)
+        classes = _aligned(run, found)
+        _characterise(run, classes, bank, sampling, flagged)
+        run.note_contrast()
+        columns = {"number": found.label + 1, "flagged": flagged[found.label]}
+        named = tuple(name for name in COLUMNS if name != "note")
+        text = write_classes(run, classes, None, history, "classes", (*named, *OWN, "note"), columns)
+        run.progress.clear()
+        print(text)
+
+
+def _reach(run: Run) -> float:
+    """How far off centre particles lie along an axis, working pixels."""
+    wanted = run.args.max_shift
+    if wanted is not None and wanted > run.source.box / 2:
+        raise UdlError(f"--max-shift {wanted:g} is more than half the box, {run.source.box / 2:g} px: give less.")
+    return (0.1 * run.source.box if wanted is None else wanted) / run.particles.scale
+
+
+def _network(run: Run) -> tuple[ClassBank, PolarSampling, list[dict] | None]:
+    """The class network, loaded, kept from before, or taught now; how it samples particles, and its rounds."""
+    args, out = run.args, run.out
+    kept = args.resume and out.has(MODEL)
+    path = args.model or (out.final(MODEL) if kept else None)
+    if path:
+        bank, card = load_model(path, run.device)
+        if not isinstance(bank, ClassBank):
+            raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
+        card.check_fits(run.source.box, run.source.pixel_size, path)
+        run.say(f"{bank.config['classes']} classes of {path}")
+        return bank, card.inputs(), None
+    count = args.classes
+    if len(run.particles.usable) < LEAST * count:
+        raise UdlError(
+            f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
+            f"least {LEAST} a class are needed): ask for fewer with --classes."
+        )
+    rings = min(LEVELS[-1], run.particles.k_max)
+    sampling = PolarSampling(run.particles.box, rings, mask=run.particles.mask_radius / run.particles.box)
+    subset = run.particles.subset(args.teach or min(A_CLASS * count, MOST), args.seed)
+    samples = gathered(run.particles, sampling, subset)
+    learner = Learner(samples, sampling, _reach(run), args.seed, run.particles.report)
+    bank = _taught(run, learner, count)
+    _save(run, bank, sampling, learner)
+    rows = [{"round": n, **vars(row)} for n, row in enumerate(learner.history, 1)]
+    header = list(rows[0])
+    results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
+    out.publish("training.csv", MODEL)
+    return bank, sampling, None
+
+
+def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
+    everything = torch.arange(len(learner.samples))
+    run.say(f"{len(everything)} particles teach {count} classes, in {learner.levels()} Fourier rings")
+    early = everything[: max(EARLY * count, 1000)]  # the subset comes in an order of chance
+    bank = best_start(learner, count, early, run.args.starts, run.say)
+    for rings in learner.levels():
+        bank = learner.widened(bank, rings)
+        rows = early if rings == learner.levels()[0] else everything
+        gain = learner.level(bank, rows)
+        done = learner.history[-1]
+        run.say(f"{rings} rings: log likelihood {gain:.1f} a particle, {done.changed:.1%} changed classes at last")
+    return bank
+
+
+def _save(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) -> None:
+    last = learner.history[-1]
+    training = {"rounds": len(learner.history), "particles": len(learner.samples), "seed": run.args.seed}
+    card = ModelCard(
+        method="judl",
+        network="classes",
+        config=bank.config,
+        spectra=vars(sampling),
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        contrast=contrast_of(run.particles.statistics),
+        training=training | {"gain": last.gain, "changed": last.changed, "input": os.path.basename(run.args.input)},
+        format=2,
+    )
+    save_model(run.out.scratch(MODEL), bank, card)
+
+
+def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
+    """Classes numbered by their size, those without particles left out."""
+    sizes = np.bincount(found.label, minlength=bank.config["classes"])
+    order = np.argsort(-sizes, kind="stable")
+    order = order[sizes[order] > 0]
+    new = np.empty(len(sizes), np.int64)
+    new[order] = np.arange(len(order))
+    ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
+    ordered.set(bank.complex[torch.from_numpy(order)])
+    ordered.signal = bank.signal.clone()
+    return ordered, replace(found, label=new[found.label])
+
+
+def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
+    """Which classes (K,) are flagged: their particles fit no better than noise."""
+    few = run.particles.subset(256, run.args.seed)
+    samples = gathered(run.particles, sampling, few)
+    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, found, run.args.seed)
+    if flagged.all():
+        run.warn(NONE_FOUND)
+    elif flagged.any():
+        share = float(flagged[found.label].mean())
+        run.warn(
+            f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
+            "particles fit no better than noise would."
+        )
+    return flagged
+
+
+def _aligned(run: Run, found: Sorted) -> list[ClassResult]:
+    """Each class aligned in real space, from where the network has its particles; or left as the network has it."""
+    members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
+    settings = AlignSettings(_reach(run) * run.particles.scale, run.args.seed)
+    if not run.args.no_refine:
+        guide = Guide(None, SpectraSettings.for_box(run.particles.box))
+        return align_classes(run, guide, settings, members, found.poses)
+    done = []
+    for number, own in members.items():
+        part = run.part(own, f"Class {number}")
+        blank, score = part.particles.statistics.blank, found.gain[own] / max(float(found.gain.max()), 1e-9)
+        half, no = np.arange(len(own)) % 2, np.zeros(len(own), bool)
+        alignment = Alignment(
+            found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan), outliers(score, blank)
+        )
+        averages = averages_of(part, alignment)
+        claim, frc = claim_of(part, alignment, averages, False)
+        done.append(ClassResult.of(number, own, results.Outcome(part, alignment, averages, claim, frc)))
+    return done
+
+
+def _characterise(
+    run: Run, classes: list[ClassResult], bank: ClassBank, sampling: PolarSampling, flagged: np.ndarray
+) -> None:
+    """Add to the figures of each class what it is among the others."""
+    pairs = mirror_pairs(correlations(bank, sampling, _reach(run), True), flagged)
+    place = np.empty(len(classes), np.int64)
+    place[by_similarity(correlations(bank, sampling, _reach(run), False))] = np.arange(1, len(classes) + 1)
+    for k, result in enumerate(classes):
+        result.figures.update(
+            share=round(len(result.members) / len(run.source), 5),
+            score_spread=float(score_spread(result.alignment.score)[1]),
+            flagged=bool(flagged[k]),
+            mirror_of=None if pairs[k] is None else pairs[k] + 1,
+            view=int(place[k]),
+            note=result.figures["resolution_note"],
+        )
+    several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
+    if several:
+        shown = ", ".join(f"{a} and {b}" for a, b in several[:5]) + (" and others" if len(several) > 5 else "")
+        run.notes.append(f"Classes that are each other's mirror image: {shown}.")

@@ -1,0 +1,97 @@
+"""Particles against the classes: every class, every orientation, and a range of shifts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from scipion_udl.classification.polar import AngularTransform, PolarSampling
+from scipion_udl.models.class_bank import ClassBank, Compared
+
+FINEST_STEP, COARSEST_STEP = 1.0, 4.0  # working pixels between two shifts
+STEP = 32.0  # of a band of one Fourier pixel, in a box of 128
+TOGETHER = 32  # particles whose coefficients are held at a time
+
+
+@dataclass
+class Samples:
+    """Polar samples of n particles.
+
+    values: (n, rings, angles) complex64, times their contrast transfer; transfer: its square (n, rings); power: mean
+    power of a particle per ring (n, rings) before that, in units of the noise; centre: (n, 2) by which the particles
+    have to be moved (x, y, working pixels) as far as that is known, and known: (n,) bool where it is.
+    """
+
+    values: torch.Tensor
+    transfer: torch.Tensor
+    power: torch.Tensor
+    centre: torch.Tensor
+    known: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def signal(self) -> torch.Tensor:
+        """Mean power of the signal per ring (rings,) in units of the noise, the transfer taken out."""
+        transfer = self.transfer.mean(0).clamp(min=1e-6)
+        return (self.power.mean(0) - 1) / transfer
+
+
+def step_of(box: int, rings: int) -> float:
+    """Working pixels between two shifts that are looked at, in a band of ``rings`` Fourier pixels."""
+    scale = box / 128
+    return scale * min(max(STEP / rings, FINEST_STEP), COARSEST_STEP)
+
+
+class Comparer:
+    """Compares particles with a bank's classes.
+
+    bank; sampling; reach: how far off centre particles lie along either axis, working pixels.
+    """
+
+    def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float) -> None:
+        self.bank, self.rings = bank, bank.config["rings"]
+        device = bank.template.device
+        self.transform = AngularTransform(sampling, self.rings, device)
+        self.step = step_of(sampling.box, self.rings)
+        count = math.ceil(reach / self.step)
+        axis = torch.arange(-count, count + 1, device=device) * self.step
+        self.grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
+        self._grid_waves = self.transform.waves(self.grid)
+        near = torch.tensor([-self.step, 0.0, self.step], device=device)
+        self._near = torch.stack(torch.meshgrid(near, near, indexing="xy"), -1).flatten(0, 1)
+
+    def chunks(
+        self, samples: Samples, rows: torch.Tensor, near: bool
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
+        """(rows, shifts of theirs that were looked at (n, shifts, 2), Compared) over ``rows``. near: look
+        only about the shift that is known."""
+        device = self._near.device
+        for part in rows.split(TOGETHER):
+            known = samples.centre[part][:, None].to(device)
+            shifts = self._near + known if near else self.grid.expand(len(part), -1, -1)
+            waves = self.transform.waves(shifts) if near else self._grid_waves
+            values = samples.values[part, : self.rings].to(device)
+            coefficients = self.transform.forward(values[:, None] * waves)
+            transfer = samples.transfer[part, : self.rings].to(device)
+            yield part, shifts, self.bank(coefficients, transfer)
+
+    def angle(self, turn: torch.Tensor) -> torch.Tensor:
+        """Pose angles in degrees of the steps of a :class:`Compared`."""
+        return turn * (-360.0 / self.bank.turns())
+
+    def aligned(
+        self, samples: Samples, rows: torch.Tensor, shift: torch.Tensor, angle: torch.Tensor
+    ) -> torch.Tensor:
+        """Coefficients (n, rings, orders) of the particles ``rows`` moved by ``shift`` (n, 2) and turned by ``angle``
+        (n,), degrees."""
+        values = samples.values[rows, : self.rings].to(self._near.device) * self.transform.waves(shift)
+        return self.transform.turned(self.transform.forward(values), angle)
+
+
+def moved_templates(transform: AngularTransform, templates: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Templates (K, rings, orders) moved by ``shift`` (K, 2), x and y in working pixels."""
+    return transform.forward(transform.backward(templates) * transform.waves(shift))

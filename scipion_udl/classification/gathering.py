@@ -1,0 +1,45 @@
+"""Polar samples of particles: of those that teach, all at once; of all, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.classification.comparing import Samples
+from scipion_udl.classification.polar import PolarSampling
+
+
+def sampled(
+    prepared: PreparedParticles, sampling: PolarSampling, indices: np.ndarray, stage: str
+) -> Iterator[tuple[np.ndarray, Samples]]:
+    """(indices, their samples) of each chunk."""
+    for part, coefficients in prepared.chunks(indices, stage):
+        values, n = sampling.of(coefficients), len(part)
+        power = values.real.square().mean(-1) + values.imag.square().mean(-1)
+        transfer = torch.ones_like(power)
+        if prepared.contrast is not None and prepared.contrast.mode != "none":
+            transfer = sampling.of_rings(prepared.contrast.evaluate(part, sampling.small, prepared.device))
+            values = values * transfer[..., None]
+        still = torch.zeros(n, 2, device=values.device)
+        yield part, Samples(values, transfer.square(), power, still, torch.zeros(n, dtype=torch.bool))
+
+
+def gathered(prepared: PreparedParticles, sampling: PolarSampling, indices: np.ndarray) -> Samples:
+    """The samples of a bounded subset."""
+    n, device = len(indices), prepared.device
+    out = Samples(
+        torch.empty(n, sampling.rings, sampling.angles, dtype=torch.complex64, device=device),
+        torch.empty(n, sampling.rings, device=device),
+        torch.empty(n, sampling.rings, device=device),
+        torch.zeros(n, 2, device=device),
+        torch.zeros(n, dtype=torch.bool),
+    )
+    start = 0
+    for part, chunk in sampled(prepared, sampling, indices, "polar samples"):
+        own = slice(start, start + len(part))
+        out.values[own], out.transfer[own], out.power[own] = chunk.values, chunk.transfer, chunk.power
+        start += len(part)
+    return out

@@ -1,0 +1,45 @@
+"""Which classes look alike, and which are each other's mirror image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.classification.comparing import Comparer
+from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.models.class_bank import ClassBank
+
+MIRRORED = 0.9  # correlation with the mirror image from which on it is said
+
+
+def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror: bool) -> np.ndarray:
+    """How well each template (K,) fits each other one, or its mirror image, in any pose: correlations (K, K)."""
+    comparer, templates = Comparer(bank, sampling, reach), bank.complex
+    seen = comparer.transform.mirrored(templates) if mirror else templates
+    samples, waves = comparer.transform.backward(seen), comparer.transform.waves(comparer.grid)
+    power = (templates.abs().square() * comparer.transform.weight).sum((-2, -1))
+    out = []
+    for one in samples:
+        coefficients = comparer.transform.forward(one[None, None] * waves)
+        gain = bank(coefficients, torch.zeros(1, comparer.rings, device=one.device)).gain[0] / 2
+        out.append(gain / (power * power[len(out)]).sqrt().clamp(min=1e-12))
+    return torch.stack(out).cpu().numpy()
+
+
+def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
+    """For each class (from 0) the one whose mirror image it is, where both find each other."""
+    values = mirrored.copy()
+    values[flagged] = values[:, flagged] = -1
+    best = values.argmax(1)
+    own = np.arange(len(values))
+    sure = (best[best] == own) & (best != own) & (values[own, best] > MIRRORED)
+    return [int(b) if s else None for b, s in zip(best, sure)]
+
+
+def by_similarity(alike: np.ndarray) -> np.ndarray:
+    """An order (K,) of the classes in which neighbours look alike: from the first on, the most similar of the rest."""
+    order, rest = [0], set(range(1, len(alike)))
+    while rest:
+        order.append(max(rest, key=lambda k: (alike[order[-1], k], -k)))
+        rest.remove(order[-1])
+    return np.array(order)

@@ -1,0 +1,205 @@
+"""How the class network learns: rounds over particles, from coarse to fine.
+
+A round compares every particle with every class, in all orientations, and puts in place of each template the one that
+reconstructs its particles best, their contrast transfer and the noise counted: the closed-form step of the joint
+objective. A particle counts for the classes that it fits about as well as its best one, in the proportion of their
+likelihoods. Rounds begin at low resolution, where few particles tell views apart, and take in finer rings as they go.
+Classes that lose their particles are given half of the one that explains its own worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from scipion_udl.classification.comparing import Comparer, Samples, moved_templates
+from scipion_udl.classification.polar import AngularTransform, PolarSampling
+from scipion_udl.models.class_bank import ClassBank, Compared
+
+LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class
+ROUNDS = 5  # of a level at most
+STILL = 0.03  # share of particles that change classes, below which a level is done
+WIDE = 2  # rounds of a level that look over all shifts; the others look about the last one
+SHARED = 4  # classes that a particle counts for, at most
+LEAST = 0.15  # of the mean size: a class with fewer particles is given up
+FAINT = 0.03  # signal over noise in a ring, below which it is left out
+
+
+@dataclass
+class RoundRow:
+    """What a round came to: rings, mean log likelihood a particle (nats), share of particles that changed classes."""
+
+    rings: int
+    gain: float
+    changed: float
+    particles: int
+
+
+@dataclass
+class Learner:
+    """Teaches classes from samples.
+
+    samples; sampling; reach: how far off centre particles lie along an axis, working pixels; seed; report: told
+    (rows of a round done, all of them) now and then.
+    """
+
+    samples: Samples
+    sampling: PolarSampling
+    reach: float
+    seed: int
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None
+    history: list[RoundRow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = self.samples.values.device
+        self.signal = self.samples.signal().clamp(min=1e-3)
+        self.best = torch.full((len(self.samples),), -1, dtype=torch.int64)
+
+    @property
+    def rings(self) -> int:
+        """The rings that carry signal."""
+        seen = self.signal * self.samples.transfer.mean(0) > FAINT
+        return max(LEVELS[0], int(seen.nonzero().max()) + 1 if seen.any() else 0)
+
+    def levels(self) -> list[int]:
+        """The rings of each level."""
+        top = min(self.rings, self.samples.values.shape[1], LEVELS[-1])
+        return [rings for rings in LEVELS if rings < top - 1] + [top]
+
+    def empty_bank(self, classes: int, rings: int) -> ClassBank:
+        """A bank without templates."""
+        orders = AngularTransform(self.sampling, rings).orders
+        bank = ClassBank(classes, rings, orders, self.sampling.angles).to(self.device)
+        bank.signal = self.signal[:rings].clone()
+        return bank
+
+    def widened(self, bank: ClassBank, rings: int) -> ClassBank:
+        """The same templates in a bank of more rings."""
+        old = bank.complex
+        wide = self.empty_bank(len(old), rings)
+        templates = wide.complex.clone()
+        templates[:, : old.shape[1], : old.shape[2]] = old
+        wide.set(templates)
+        wide.members = bank.members.clone()
+        return wide
+
+    def bank_is_fine(self, bank: ClassBank) -> bool:
+        """Whether the level is one at which shifts are known well enough from the ones before."""
+        return bank.config["rings"] > LEVELS[1]
+
+    def level(self, bank: ClassBank, rows: torch.Tensor, rounds: int = ROUNDS, wide: int = WIDE) -> float:
+        """Rounds with the bank's rings over ``rows`` until few particles change classes; returns the last mean log
+        likelihood of a particle (nats)."""
+        comparer = Comparer(bank, self.sampling, self.reach)
+        for number in range(1, rounds + 1):
+            near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
+            step = Step(comparer, self, rows, near)
+            changed = step.run(f"{bank.config['rings']} rings, round {number}")
+            bank.set(step.templates(revive=True))
+            bank.members = step.count.clone()
+            self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))
+            if changed < STILL:
+                break
+        return step.gain
+
+
+class Step:
+    """One round: the sums that the next templates are made of."""
+
+    def __init__(self, comparer: Comparer, learner: Learner, rows: torch.Tensor, near: bool) -> None:
+        self.comparer, self.learner, self.rows, self.near = comparer, learner, rows, near
+        shape = comparer.bank.complex.shape
+        device = learner.device
+        self.total = torch.zeros(shape, dtype=torch.complex64, device=device)
+        self.transfer = torch.zeros(shape[:2], device=device)
+        self.count, self.misfit = torch.zeros(2, shape[0], device=device)
+        self.offset = torch.zeros(shape[0], 2, device=device)
+        self.odd: dict[int, tuple[float, int, torch.Tensor, torch.Tensor]] = {}  # of each class, a poorly fitting one
+        self.gain = 0.0
+
+    def run(self, stage: str) -> float:
+        """Go through the particles; returns the share of those that changed classes."""
+        done, changed, samples = 0, 0, self.learner.samples
+        for part, shifts, found in self.comparer.chunks(samples, self.rows, self.near):
+            best = found.gain.argmax(1)
+            own = torch.arange(len(part), device=best.device)
+            samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
+            samples.known[part] = True
+            changed += int((self.learner.best[part] != best.cpu()).sum())
+            self.learner.best[part] = best.cpu()
+            self.gain += float(found.gain.amax(1).double().sum())
+            self._add(part, shifts, found)
+            done += len(part)
+            self.learner.report(stage, done, len(self.rows))
+        self.gain /= max(len(self.rows), 1)
+        return changed / max(len(self.rows), 1)
+
+    def _add(self, part: torch.Tensor, shifts: torch.Tensor, found: Compared) -> None:
+        samples, comparer = self.learner.samples, self.comparer
+        share, which = found.gain.softmax(1).topk(min(SHARED, found.gain.shape[1]), 1)
+        share = share / share.sum(1, keepdim=True)
+        row, column = (share > 1e-3).nonzero().unbind(1)
+        own, weight = which[row, column], share[row, column]
+        shift = shifts[row, found.place[row, own]]
+        angle = comparer.angle(found.turn[row, own])
+        aligned = comparer.aligned(samples, part[row.to(part.device)], shift, angle)
+        transfer = samples.transfer[part, : comparer.rings].to(weight.device)[row]
+        self.total.index_add_(0, own, aligned * weight[:, None, None])
+        self.transfer.index_add_(0, own, transfer * weight[:, None])
+        self.count.index_add_(0, own, weight)
+        # Where particles of a class lie in its own frame: what all have in common is the template's.
+        radians = torch.deg2rad(angle)
+        cos, sin = radians.cos(), radians.sin()
+        x, y = shift.unbind(1)
+        turned = torch.stack([cos * x - sin * y, sin * x + cos * y], 1)
+        self.offset.index_add_(0, own, turned * weight[:, None])
+        power = samples.power[part, : comparer.rings].to(weight.device)[row]
+        left = (power - 1) @ comparer.transform.root.square() - found.gain[row, own]
+        self.misfit.index_add_(0, own, left * weight)
+        self._note_odd(part, row, own, found.gain[row, own], shift, angle)
+
+    def _note_odd(
+        self,
+        part: torch.Tensor,
+        row: torch.Tensor,
+        own: torch.Tensor,
+        gain: torch.Tensor,
+        shift: torch.Tensor,
+        angle: torch.Tensor,
+    ) -> None:
+        """Remember the particle of each class that fits it worst, as the seed of another class."""
+        values = gain.tolist()
+        for k, number in enumerate(own.tolist()):
+            if number not in self.odd or values[k] < self.odd[number][0]:
+                self.odd[number] = (values[k], int(part[row[k]]), shift[k], angle[k])
+
+    def templates(self, revive: bool) -> torch.Tensor:
+        """The next templates (K, rings, orders): the least squares solution with the expected signal as its prior."""
+        comparer = self.comparer
+        prior = 1 / comparer.bank.signal
+        templates = self.total / (self.transfer + prior)[..., None]
+        few = LEAST * len(self.rows) / len(self.count)
+        mean = torch.where((self.count > max(few, 8))[:, None], self.offset / self.count.clamp(min=1)[:, None], 0.0)
+        templates = moved_templates(comparer.transform, templates, -mean)
+        if revive:
+            self._revive(templates, few)
+        return templates
+
+    def _revive(self, templates: torch.Tensor, few: float) -> None:
+        """Give every class that lost its particles half of the one that explains its own worst, in place."""
+        misfit = self.misfit.clone()
+        for number in (self.count < few).nonzero()[:, 0].tolist():
+            donor = int(misfit.argmax())
+            if donor not in self.odd or self.count[donor] < 2 * few:
+                continue
+            _, item, shift, angle = self.odd[donor]
+            row = torch.tensor([item])
+            own = self.comparer.aligned(self.learner.samples, row, shift[None], angle[None])[0]
+            transfer = self.learner.samples.transfer[row, : self.comparer.rings].to(own.device)[0]
+            alone = own / (transfer + 1 / self.comparer.bank.signal)[:, None]
+            templates[number] = 0.5 * (templates[donor] + alone)
+            misfit[donor] /= 2
+            self.count[donor] /= 2
+            self.count[number] = self.count[donor]

@@ -1,0 +1,127 @@
+"""Particles on a polar grid of Fourier space, phases included: what the class network sees of them.
+
+Turning a particle shifts its samples along the angle, moving it multiplies them by a wave; so all orientations are
+compared by one Fourier transform along the angle and every shift by one product. Samples are complex (N, rings,
+angles): ring i is the Fourier radius i + 1 in pixels of the working box, angle j the direction j * 180 / angles degrees
+from +x towards +y. The other half circle holds their conjugates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from scipion_udl.alignment.fourier import Band, resize, soft_disc, to_images
+from scipion_udl.alignment.spectra import less_background
+
+EDGE = 0.06  # width of the soft edge of the disc about the particle, parts of the box
+
+
+@dataclass(frozen=True)
+class PolarSampling:
+    """How the plane is sampled.
+
+    box: the working box whose Fourier pixels count (pixels); rings: Fourier radii 1 to ``rings``; angles: directions
+    over 180 degrees; mask: radius of the disc about the particle as a part of the box.
+    """
+
+    box: int = 128
+    rings: int = 16
+    angles: int = 64
+    mask: float = 0.47
+
+    @property
+    def small(self) -> int:
+        """The box that holds the band: the particles are Fourier cropped to it first (pixels)."""
+        return min(self.box - self.box % 2, 2 * (self.rings + 4))
+
+    def of(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Samples (N, rings, angles), complex64, of whitened coefficients (N, box, box//2 + 1): noise has variance 1.
+        """
+        small, device = self.small, coefficients.device
+        images = to_images(resize(coefficients, self.box, small), small)
+        disc = soft_disc(small, self.mask * small, max(2.0, EDGE * small), device)
+        images = (less_background(images, disc) * disc).flatten(1)
+        real, imaginary = (images @ part for part in _waves(self, device))
+        return torch.complex(real, imaginary).view(-1, self.rings, self.angles)
+
+    def of_rings(self, values: torch.Tensor) -> torch.Tensor:
+        """Means over rings (N, rings) of real values (N, small, small//2 + 1) over the half plane of the small box."""
+        band = Band(self.small, self.rings, values.device)
+        return band.ring_means(band.crop(values))[:, 1:]
+
+
+@lru_cache(maxsize=4)
+def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Real and imaginary part of what pixels (small^2) are multiplied with to give samples (rings x angles)."""
+    small = sampling.small
+    axis = torch.arange(small, dtype=torch.float64) - small // 2
+    theta = torch.arange(sampling.angles, dtype=torch.float64) * (math.pi / sampling.angles)
+    radius = torch.arange(1, sampling.rings + 1, dtype=torch.float64)[:, None]
+    kx, ky = (radius * theta.cos()).flatten(), (radius * theta.sin()).flatten()
+    phase = axis[:, None, None] * ky + axis[None, :, None] * kx
+    phase = phase.view(small * small, -1) * (-2 * math.pi / small)
+    disc = soft_disc(small, sampling.mask * small, max(2.0, EDGE * small))
+    scale = 1 / (small * float(disc.pow(2).mean().sqrt()))
+    return (phase.cos() * scale).float().to(device), (phase.sin() * scale).float().to(device)
+
+
+class AngularTransform:
+    """Between samples along the angle and their angular orders.
+
+    sampling; rings: the first so many are used. The coefficient of order m is the mean over the full circle of the
+    samples times exp(-i m angle), times the root of (pi radius), so that sums over orders and rings count every
+    independent Fourier coefficient of a half plane once: :attr:`weight` is that of each order, for the negative ones
+    are left out. A particle turned by a pose angle a has coefficients times exp(-i m a).
+    """
+
+    def __init__(self, sampling: PolarSampling, rings: int, device: torch.device | str = "cpu") -> None:
+        self.sampling, self.rings, self.device = sampling, rings, torch.device(device)
+        angles = sampling.angles
+        self.orders = min(2 * rings + 2, angles)
+        theta = torch.arange(angles, device=device) * (math.pi / angles)
+        order = torch.arange(self.orders, device=device)
+        self._order = order
+        wave = theta[:, None] * order
+        # The half circle that is not sampled holds conjugates, so that even orders see real parts, odd ones the others.
+        cos, sin = wave.cos() / angles, -wave.sin() / angles
+        even = (order % 2 == 0).float()
+        self._from_real = torch.stack([cos * even, sin * even], -1).flatten(1)
+        self._from_imaginary = torch.stack([-sin * (1 - even), cos * (1 - even)], -1).flatten(1)
+        self._back = torch.polar(torch.ones_like(wave.T), wave.T)
+        self._sign = 1 - 2 * (order % 2).float()
+        radius = torch.arange(1, rings + 1, device=device)
+        self.root = (math.pi * radius).sqrt()
+        self.weight = torch.where(order == 0, 1.0, 2.0)
+        self._kx, self._ky = (radius[:, None] * f for f in (theta.cos(), theta.sin()))
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Coefficients (..., rings, orders) of samples (..., rings, angles)."""
+        out = samples.real @ self._from_real + samples.imag @ self._from_imaginary
+        return torch.view_as_complex(out.unflatten(-1, (self.orders, 2))) * self.root[:, None]
+
+    def backward(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Samples (..., rings, angles) of coefficients (..., rings, orders)."""
+        c = coefficients / self.root[:, None]
+        mirror = c[..., 1:].conj() * self._sign[1:]
+        return c @ self._back + mirror @ self._back[1:].conj()
+
+    def waves(self, shift: torch.Tensor) -> torch.Tensor:
+        """What samples are multiplied with to move a particle by ``shift`` (..., 2), x and y in working pixels,
+        (..., rings, angles)."""
+        phase = shift[..., 0, None, None] * self._kx + shift[..., 1, None, None] * self._ky
+        phase = phase * (-2 * math.pi / self.sampling.box)
+        return torch.polar(torch.ones_like(phase), phase)
+
+    def turned(self, coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+        """Coefficients (N, rings, orders) of particles with pose angles (N,), degrees, applied."""
+        phase = torch.deg2rad(angle)[:, None] * -self._order
+        return coefficients * torch.polar(torch.ones_like(phase), phase)[:, None]
+
+    def mirrored(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients of the mirror image (x becomes -x) of what (..., rings, orders) are those of."""
+        # The angle t becomes 180 - t, and the samples there are the conjugates of those at -t.
+        return coefficients.conj()

@@ -1,0 +1,76 @@
+"""What the classes begin with: single particles that differ.
+
+At the resolution of the first level a single particle stands well above its noise, so that it can serve as a template.
+They are chosen one after the other among those that the ones before explain least; several starts, each with rounds of
+its own, are judged by how well they explain all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from scipion_udl.classification.comparing import Comparer
+from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.models.class_bank import ClassBank
+
+POOL = 20  # particles a class that seeds are chosen from
+GROUP = 10  # seeds are chosen in so many groups at most
+POOREST = 0.15  # of the pool: the next seeds come from this share that is explained least
+TRIAL = 3  # rounds of each start before they are judged
+
+
+def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.Generator) -> ClassBank:
+    """A bank at the first level whose templates are particles among ``rows``."""
+    bank = learner.empty_bank(classes, min(LEVELS[0], learner.levels()[-1]))
+    pool = rows[torch.randperm(len(rows), generator=generator)[: max(POOL * classes, 200)]]
+    templates, explained = bank.complex.clone(), torch.full((len(pool),), -torch.inf)
+    per_group = max(1, classes // GROUP)
+    chosen = 0
+    while chosen < classes:
+        count = min(per_group, classes - chosen) if chosen else 1
+        poorest = explained.argsort(stable=True)[: max(count, round(POOREST * len(pool)))]
+        picked = poorest[torch.randperm(len(poorest), generator=generator)[:count]]
+        if len(picked) < count:  # fewer particles than classes
+            picked = picked.repeat(count)[:count]
+        explained[picked] = torch.inf
+        one = _as_templates(learner, bank, pool[picked])
+        templates[chosen : chosen + count] = one
+        explained = torch.maximum(explained, _explained(learner, one, pool))
+        chosen += count
+    bank.set(templates)
+    return bank
+
+
+def best_start(
+    learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Callable[[str], None]
+) -> ClassBank:
+    """Of several starts the bank, after rounds of the first level, that explains the particles ``rows`` best."""
+    best, highest = None, -torch.inf
+    for number in range(1, starts + 1):
+        generator = torch.Generator().manual_seed(1000 * learner.seed + number)
+        learner.samples.known[rows] = False
+        bank = seeded(learner, classes, rows, generator)
+        gain = learner.level(bank, rows, TRIAL)
+        log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds")
+        if gain > highest:
+            best, highest = bank, gain
+    return best
+
+
+def _as_templates(learner: Learner, bank: ClassBank, rows: torch.Tensor) -> torch.Tensor:
+    """Particles as templates (n, rings, orders), as strong as the expected signal lets believe."""
+    comparer = Comparer(bank, learner.sampling, 0.0)
+    still = torch.zeros(len(rows), 2, device=learner.device)
+    own = comparer.aligned(learner.samples, rows, still, still[:, 0])
+    transfer = learner.samples.transfer[rows, : comparer.rings].to(own.device)
+    return own / (transfer + 1 / bank.signal)[..., None]
+
+
+def _explained(learner: Learner, templates: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The highest gain of each of the particles ``rows`` with any of these templates, (len(rows),)."""
+    few = learner.empty_bank(len(templates), templates.shape[1])
+    few.set(templates)
+    comparer = Comparer(few, learner.sampling, learner.reach)
+    return torch.cat([found.gain.amax(1).cpu() for _, _, found in comparer.chunks(learner.samples, rows, False)])

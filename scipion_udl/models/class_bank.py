@@ -1,0 +1,93 @@
+"""The class network: a bank of learned templates, each compared with a particle in every orientation and shift.
+
+One equivariant layer over polar Fourier samples (classification/polar.py). Turning a particle turns the answer, moving
+it moves the answer; what is learned is the templates, jointly over all classes: each particle is to be reconstructed
+by the template of its class, in its pose, seen through its contrast transfer (the joint term of JUDL; Chen, Feng, Shen
+2023, class by class). For templates that objective has a closed-form step, which classification/learning.py takes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+MOST_ANGLES = 1024  # more directions than any box has use for
+TILE = 1 << 18  # values of the correlations that are worked on at a time: they stay in the processor's cache
+
+
+class Compared(NamedTuple):
+    """What n particles are to c classes: gain (n, c), the log likelihood (nats) of the best pose over that of noise
+    alone; place (n, c), number of that pose's shift; turn (n, c), its angle in steps of 360 / turns degrees."""
+
+    gain: torch.Tensor
+    place: torch.Tensor
+    turn: torch.Tensor
+
+
+class ClassBank(nn.Module):
+    """K templates as angular coefficients.
+
+    classes: K; rings, orders: of the coefficients; angles: directions over 180 degrees that they were made of.
+    """
+
+    def __init__(self, classes: int, rings: int, orders: int, angles: int) -> None:
+        super().__init__()
+        if not 0 < orders <= angles <= MOST_ANGLES:
+            raise ValueError(f"{orders} orders of {angles} angles")
+        self.config = {"classes": classes, "rings": rings, "orders": orders, "angles": angles}
+        self.template = nn.Parameter(torch.zeros(classes, rings, orders, 2))
+        # Particles of each class among those that taught, and the mean signal of a particle per ring over its noise.
+        self.register_buffer("members", torch.zeros(classes))
+        self.register_buffer("signal", torch.ones(rings))
+
+    @property
+    def complex(self) -> torch.Tensor:
+        """The templates (K, rings, orders), complex64."""
+        return torch.view_as_complex(self.template.detach())
+
+    def set(self, templates: torch.Tensor) -> None:
+        """Put complex templates (K, rings, orders) in their place."""
+        self.template.data = torch.view_as_real(templates.to(torch.complex64)).contiguous()
+
+    def turns(self) -> int:
+        """Orientations that are looked at over the full circle."""
+        return 2 * self.config["angles"] if self.config["rings"] > 10 else self.config["angles"]
+
+    def forward(
+        self, coefficients: torch.Tensor, transfer: torch.Tensor, which: torch.Tensor | None = None
+    ) -> Compared:
+        """Compare particles with the classes (all, or those that ``which`` numbers).
+
+        coefficients: (n, shifts, rings, orders) of the particles times their transfer, at every shift; transfer:
+        (n, rings), its square.
+        """
+        templates = self.complex if which is None else self.complex[which]
+        n, shifts = coefficients.shape[:2]
+        weight = torch.full((self.config["orders"],), 2.0, device=templates.device)
+        weight[0] = 1.0
+        power = (templates.real.square() + templates.imag.square()) @ weight
+        penalty = transfer @ power.T
+        kernel = templates.conj().permute(2, 1, 0).resolve_conj().contiguous()
+        turns, count = self.turns(), len(templates)
+        step = max(1, TILE // (shifts * turns * count))
+        found = [
+            self._best(coefficients[start : start + step], kernel, turns, shifts) for start in range(0, n, step)
+        ]
+        best, place, turn = (torch.cat(parts) for parts in zip(*found))
+        return Compared(2 * best - penalty, place, turn)
+
+    @staticmethod
+    def _best(
+        coefficients: torch.Tensor, kernel: torch.Tensor, turns: int, shifts: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        n, count = len(coefficients), kernel.shape[-1]
+        flat = coefficients.flatten(0, 1).permute(2, 0, 1)
+        products = torch.bmm(flat, kernel).permute(1, 2, 0)  # (n * shifts, classes, orders)
+        values = torch.fft.irfft(products, n=turns, norm="forward").view(n, shifts, count, turns)
+        highest = values.amax(-1)
+        best, place = highest.max(1)
+        index = place[:, None, :, None].expand(n, 1, count, turns)
+        turn = values.gather(1, index)[:, 0].argmax(-1)
+        return best, place, turn
