@@ -217,6 +217,12 @@ def add_classification(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="MODEL", help="sort into the classes of an earlier run: its model.safetensors"
     )
     parser.add_argument(
+        "--join",
+        metavar="RUN",
+        help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
+        "by itself, to its templates and averages",
+    )
+    parser.add_argument(
         "--teach",
         type=take.positive_int,
         metavar="N",

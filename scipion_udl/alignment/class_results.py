@@ -25,10 +25,11 @@ def write_classes(
     name: str = "aligned",
     listed: tuple[str, ...] = COLUMNS,
     columns: dict[str, np.ndarray] | None = None,
+    more: dict | None = None,
 ) -> str:
     """All files of `align --by-class` but model and training.csv, into the run's output folder; returns the screen's
     summary. classes: by ascending number; name: of the tables of particles; listed: what classes.csv says of each;
-    columns: further ones of the tables, see :func:`write_aligned`."""
+    columns: further ones of the tables, see :func:`write_aligned`; more: goes into summary.json as it is."""
     out, source = run.out, run.source
     alignment, alike = together(classes)
     results.write_poses(run, alignment, alike, name, **(columns or {}))
@@ -42,7 +43,7 @@ def write_classes(
     results.write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)
     results.write_csv(out.scratch("classes.csv"), list(listed), (_row(result, listed) for result in classes))
     _warn_of_classes(run, classes)
-    figures = _summary(run, classes, training)
+    figures = _summary(run, classes, training) | (more or {})
     results.write_json(out.scratch("summary.json"), figures)
     entries = [(result.images, result.frc) for result in classes]
     results.write_class_report(run, figures, entries, alignment, history)

@@ -19,6 +19,7 @@ from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, cl
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.gathering import gathered
+from scipion_udl.classification.joining import Earlier, check_joining, facts_of, join_classes, write_references
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.polar import PolarSampling
@@ -50,18 +51,33 @@ def classify(args: argparse.Namespace) -> None:
     with OutputFolder(args.output, args.overwrite, args.resume) as out:
         run = Run(args, out)
         out.start_anew(MODEL)
+        earlier = None
+        if args.join:
+            check_joining(args)
+            earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
         run.scan()
         run.use_contrast()
-        bank, sampling, history = run.within_memory(lambda: _network(run))
+        bank, card, history = run.within_memory(lambda: _network(run))
+        sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
-        bank, found = _by_size(bank, found)
-        flagged = _flagged(run, bank, sampling, found)
-        classes = _aligned(run, found)
-        _characterise(run, classes, bank, sampling, flagged)
+        more = {}
+        if earlier is None:
+            bank, found = _by_size(bank, found)
+            flagged = _flagged(run, bank, sampling, found)
+            classes = _aligned(run, found)
+            _characterise(run, classes, bank, sampling, flagged)
+        else:
+            flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
+            classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
+            write_references(run, earlier)
+            more = facts_of(run, earlier)
+        # The templates in the order of the classes, for those who come later.
+        save_model(out.scratch(MODEL), bank, replace(card, config=bank.config))
         run.note_contrast()
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
+        more |= {"flagged_particles": int(columns["flagged"].sum())}
         named = tuple(name for name in COLUMNS if name != "note")
-        text = write_classes(run, classes, None, history, "classes", (*named, *OWN, "note"), columns)
+        text = write_classes(run, classes, None, history, "classes", (*named, *OWN, "note"), columns, more)
         run.progress.clear()
         print(text)
 
@@ -74,8 +90,8 @@ def _reach(run: Run) -> float:
     return (0.1 * run.source.box if wanted is None else wanted) / run.particles.scale
 
 
-def _network(run: Run) -> tuple[ClassBank, PolarSampling, list[dict] | None]:
-    """The class network, loaded, kept from before, or taught now; how it samples particles, and its rounds."""
+def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
+    """The class network, loaded, kept from before, or taught now; its card and its rounds."""
     args, out = run.args, run.out
     kept = args.resume and out.has(MODEL)
     path = args.model or (out.final(MODEL) if kept else None)
@@ -85,7 +101,7 @@ def _network(run: Run) -> tuple[ClassBank, PolarSampling, list[dict] | None]:
             raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
         card.check_fits(run.source.box, run.source.pixel_size, path)
         run.say(f"{bank.config['classes']} classes of {path}")
-        return bank, card.inputs(), None
+        return bank, card, None
     count = args.classes
     if len(run.particles.usable) < LEAST * count:
         raise UdlError(
@@ -98,12 +114,13 @@ def _network(run: Run) -> tuple[ClassBank, PolarSampling, list[dict] | None]:
     samples = gathered(run.particles, sampling, subset)
     learner = Learner(samples, sampling, _reach(run), args.seed, run.particles.report)
     bank = _taught(run, learner, count)
-    _save(run, bank, sampling, learner)
+    card = _card(run, bank, sampling, learner)
+    save_model(out.scratch(MODEL), bank, card)
     rows = [{"round": n, **vars(row)} for n, row in enumerate(learner.history, 1)]
     header = list(rows[0])
     results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
-    return bank, sampling, None
+    return bank, card, None
 
 
 def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
@@ -120,10 +137,10 @@ def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
     return bank
 
 
-def _save(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) -> None:
+def _card(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) -> ModelCard:
     last = learner.history[-1]
     training = {"rounds": len(learner.history), "particles": len(learner.samples), "seed": run.args.seed}
-    card = ModelCard(
+    return ModelCard(
         method="judl",
         network="classes",
         config=bank.config,
@@ -134,7 +151,6 @@ def _save(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) 
         training=training | {"gain": last.gain, "changed": last.changed, "input": os.path.basename(run.args.input)},
         format=2,
     )
-    save_model(run.out.scratch(MODEL), bank, card)
 
 
 def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
