@@ -116,11 +116,11 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     bank = _taught(run, learner, count)
     card = _card(run, bank, sampling, learner)
     save_model(out.scratch(MODEL), bank, card)
-    rows = [{"round": n, **vars(row)} for n, row in enumerate(learner.history, 1)]
+    rows = [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
     header = list(rows[0])
     results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
-    return bank, card, None
+    return bank, card, rows
 
 
 def _taught(run: Run, learner: Learner, count: int) -> ClassBank:

@@ -36,6 +36,12 @@ class RoundRow:
     changed: float
     particles: int
 
+    def as_epoch(self, number: int) -> dict:
+        """A row of training.csv: the loss is the negative log likelihood a particle over that of noise (nats)."""
+        stage = f"{self.rings} rings"
+        row = {"epoch": number, "stage": stage, "loss": -self.gain}
+        return {**row, "changed": self.changed, "particles": self.particles}
+
 
 @dataclass
 class Learner:
