@@ -24,6 +24,8 @@ STILL = 0.03  # share of particles that change classes, below which a level is d
 WIDE = 2  # rounds of a level that look over all shifts; the others look about the last one
 SHARED = 4  # classes that a particle counts for, at most
 LEAST = 0.15  # of the mean size: a class with fewer particles is given up
+DULL = 0.15  # of what good classes explain of a particle: those with less hold what looks like nothing, as noise does
+DULL_SHARE = 0.04  # of the classes may be such, the rest of them is given up
 FAINT = 0.03  # signal over noise in a ring, below which it is left out
 
 
@@ -120,7 +122,7 @@ class Step:
         device = learner.device
         self.total = torch.zeros(shape, dtype=torch.complex64, device=device)
         self.transfer = torch.zeros(shape[:2], device=device)
-        self.count, self.misfit = torch.zeros(2, shape[0], device=device)
+        self.count, self.misfit, self.explained = torch.zeros(3, shape[0], device=device)
         self.offset = torch.zeros(shape[0], 2, device=device)
         self.odd: dict[int, tuple[float, int, torch.Tensor, torch.Tensor]] = {}  # of each class, a poorly fitting one
         self.gain = 0.0
@@ -164,6 +166,7 @@ class Step:
         power = samples.power[part, : comparer.rings].to(weight.device)[row]
         left = (power - 1) @ comparer.transform.root.square() - found.gain[row, own]
         self.misfit.index_add_(0, own, left * weight)
+        self.explained.index_add_(0, own, found.gain[row, own] * weight)
         self._note_odd(part, row, own, found.gain[row, own], shift, angle)
 
     def _note_odd(
@@ -193,10 +196,23 @@ class Step:
             self._revive(templates, few)
         return templates
 
+    def _dull(self, few: float) -> torch.Tensor:
+        """The classes that explain next to nothing of their particles, the largest first: noise needs no many."""
+        mean = self.explained / self.count.clamp(min=1e-6)
+        good = mean[self.count >= few]
+        if not len(good):
+            return torch.zeros(0, dtype=torch.int64, device=mean.device)
+        dull = ((mean < DULL * torch.quantile(good, 0.75)) & (self.count >= few)).nonzero()[:, 0]
+        return dull[self.count[dull].argsort(descending=True, stable=True)]
+
     def _revive(self, templates: torch.Tensor, few: float) -> None:
         """Give every class that lost its particles half of the one that explains its own worst, in place."""
         misfit = self.misfit.clone()
-        for number in (self.count < few).nonzero()[:, 0].tolist():
+        lost = self.count < few
+        dull = self._dull(few)
+        misfit[dull] = 0
+        lost[dull[max(1, round(DULL_SHARE * len(templates))) :]] = True
+        for number in lost.nonzero()[:, 0].tolist():
             donor = int(misfit.argmax())
             if donor not in self.odd or self.count[donor] < 2 * few:
                 continue
