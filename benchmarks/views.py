@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--aspire", action="store_true", help="ASPIRE beside, on as many as RELION")
     parser.add_argument("--stages", action="store_true", help="what each stage of classify adds")
     parser.add_argument("--no-refine", action="store_true", help="classes alone, not the alignment of each")
+    parser.add_argument("--no-classify", action="store_true", help="the others alone; its rows stay as they are")
     parser.add_argument("--threads", type=int, default=2, help="of classify and ASPIRE (2); RELION has one")
     return parser
 
@@ -102,21 +103,23 @@ def of_set(out: Path, name: str, args: argparse.Namespace, rows: Rows) -> None:
         count, classes = args.relion
     table = first_of(folder / "particles.star", count)
     truth = Truth.read(folder)
-    for result in results(table, classes, args):
+    for result in results(table, classes, args, truth):
         key = {"set": name, "program": result.program, "particles": count, "classes_asked": classes}
         rows.add({**key, **figures(result, truth, table), **result.took, "note": result.note})
 
 
-def results(table: Path, classes: int, args: argparse.Namespace) -> Iterator[Result]:
+def results(table: Path, classes: int, args: argparse.Namespace, truth: Truth) -> Iterator[Result]:
     """What each of the programs asked for made of the particles of ``table``, one after the other."""
     if args.stages:
         yield from stages.before_real_space(table, classes, args.threads)
         yield programs.classify(table, classes, args.threads, refine=False)
-    yield programs.classify(table, classes, args.threads, refine=not args.no_refine)
+    if not args.no_classify:
+        yield programs.classify(table, classes, args.threads, refine=not args.no_refine)
     if args.relion:
         yield programs.relion(table, classes, args.relion_anew)
     if args.aspire:
         yield programs.aspire(table, classes, args.threads)
+        yield programs.aspire(table, classes, args.threads, centred=truth)
 
 
 def figures(result: Result, truth: Truth, table: Path) -> dict:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from benchmarks.alignment import replaced, timed
-from benchmarks.many_views.particles import count_of, particles_of, words_of
+from benchmarks.many_views.particles import Truth, count_of, particles_of, words_of
 from benchmarks.methods import ASPIRE_ENVIRONMENT
+from scipion_udl.alignment.geometry import Poses, invert
 from scipion_udl.io.particles import open_particles
 
 RELION = {
@@ -126,20 +128,33 @@ def has_aspire() -> bool:
     return (ASPIRE_ENVIRONMENT / "bin" / "python").exists()
 
 
-def aspire(table: Path, classes: int, threads: int) -> Result:
+def aspire(table: Path, classes: int, threads: int, centred: Truth | None = None) -> Result:
     """ASPIRE's rotation-invariant features: for each particle the N / ``classes`` most like it.
 
-    It is given the images as they are; that they are written to a file for it is not part of its time.
+    It is given the images as they are, or, with a truth, brought to their true centres before: its features need
+    centred particles, and it has no way of its own to centre them. Neither that nor the file that the images are
+    written to for it is part of its time.
     """
     source = open_particles(str(table))
     count = len(source) // classes
     images, result = (table.parent / f"aspire_{len(source)}_{classes}_{name}.npy" for name in ("images", "result"))
-    np.save(images, source.read(np.arange(len(source))))
+    particles = source.read(np.arange(len(source)))
+    if centred is not None:
+        particles = to_centre(particles, centred.poses[centred.rows(source.names)])
+    np.save(images, particles)
     worker = Path(__file__).resolve().parents[1] / "methods" / "aspire_views_worker.py"
     line = [ASPIRE_ENVIRONMENT.absolute() / "bin" / "python", "-I", "-W", "ignore", worker, images, result, count]
     try:
         took = timed([*map(str, line)], result.with_suffix(".log"), threads)
     finally:
         images.unlink()
-    note = f"the {count} most similar of each particle, in either hand; not centred before"
-    return Result("ASPIRE", neighbours=np.load(result), took=took, note=note)
+    name, shifts = ("ASPIRE, true centres", "the true shifts given") if centred else ("ASPIRE", "not centred before")
+    note = f"the {count} most similar of each particle, in either hand; {shifts}"
+    return Result(name, neighbours=np.load(result), took=took, note=note)
+
+
+def to_centre(images: np.ndarray, poses: Poses) -> np.ndarray:
+    """Images (N, D, D) moved, not turned, so that what poses (N,) take to the origin lies there; float32."""
+    away = invert(poses).shift  # where the origin lies in each image, x and y
+    moved = (ndimage.fourier_shift(np.fft.fft2(image), (-y, -x)) for image, (x, y) in zip(images, away))
+    return np.array([np.fft.ifft2(waves).real for waves in moved], np.float32)
