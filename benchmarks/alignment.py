@@ -87,7 +87,7 @@ class replaced:
 
 
 def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
-    """Run a command from the project's folder: wall_s, cpu_s of all its processes, memory_mb (peak ru_maxrss of any).
+    """Run a command from the project's folder: wall_s, and of all its processes cpu_s and memory_mb (the peak together).
 
     Raises RuntimeError with the last line of the log where it fails.
     """
