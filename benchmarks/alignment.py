@@ -87,7 +87,7 @@ class replaced:
 
 
 def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
-    """Run a command from the project's folder: wall_s, and of all its processes cpu_s and memory_mb (the peak together).
+    """Run a command from the project's folder: wall_s, and of all its processes cpu_s and memory_mb (peak, together).
 
     Raises RuntimeError with the last line of the log where it fails.
     """

@@ -52,12 +52,17 @@ def true_view(average: np.ndarray, molecule: BlobMolecule, axis: np.ndarray) -> 
 
 
 def true_views(classes: Classes, averages: Path, most: int | None = None) -> list[TrueView]:
-    """Those of the classes that count, or of the largest ``most`` of them, the largest first.
+    """Those of the classes that count and are not flagged as noise, or of the largest ``most`` of them, the largest
+    first.
 
     averages: a stack whose image k is that of class k, from 1.
     """
     stack = StackReader(str(averages))
-    counted = [(int((classes.label == number).sum()), number, own) for number, own in classes.counted()]
+    counted = [
+        (int((classes.label == number).sum()), number, own)
+        for number, own in classes.counted()
+        if not classes.flagged[own].any()
+    ]
     out = []
     for members, number, own in sorted(counted, key=lambda one: (-one[0], one[1]))[:most]:
         average = stack.read(np.array([number - 1]))[0]
@@ -70,9 +75,10 @@ def true_views(classes: Classes, averages: Path, most: int | None = None) -> lis
 
 
 def resolutions(classes: Classes, averages: Path, pixel_size: float, table: Path | None = None) -> dict:
-    """Medians over the classes that count, angstrom: ``resolution_true``, where the average and the true projection
-    agree to 0.5; ``resolution_claimed``, over those of which classes.csv ``table`` claims one, and ``claims``, how many
-    these are. None where there is nothing; a class that agrees nowhere counts as infinitely coarse."""
+    """Medians over the classes of :func:`true_views`, angstrom: ``resolution_true``, where the average and the true
+    projection agree to 0.5; ``resolution_claimed``, over those of which classes.csv ``table`` claims one, and
+    ``claims``, how many these are. None where there is nothing; a class that agrees nowhere counts as infinitely
+    coarse."""
     views = true_views(classes, averages)
     true = [pixel_size / view.frequency if view.frequency else np.inf for view in views]
     claims = claimed(table) if table else {}

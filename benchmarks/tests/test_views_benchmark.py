@@ -165,6 +165,8 @@ def test_resolutions_are_those_of_averages_and_claims(two_classes):
     assert (found["resolution_claimed"], found["claims"]) == (12.5, 1)
     middle = np.median([2 / view.frequency for view in views])
     assert found["resolution_true"] == pytest.approx(middle, abs=0.06)
+    noise = Classes(classes.truth, classes.rows, classes.label, classes.label == 2)
+    assert [view.number for view in true_views(noise, averages)] == [1]  # nobody asks what noise is like
 
 
 def test_two_equal_galleries_look_the_same(two_classes, tmp_path):

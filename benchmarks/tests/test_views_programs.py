@@ -16,6 +16,7 @@ from benchmarks.many_views import programs
 from benchmarks.many_views.particles import words_of, write_classes
 from benchmarks.many_views.programs import to_centre
 from benchmarks.many_views.stages import before_real_space
+from benchmarks.many_views.table import text
 from benchmarks.methods.amplitudes import sort_spectra
 from scipion_udl import cli
 from scipion_udl.alignment.geometry import Poses
@@ -94,6 +95,9 @@ def test_rows_stay_and_are_replaced_by_set_program_and_size(tmp_path):
     lines = [line.split(",") for line in path.read_text().splitlines()]
     at = [lines[0].index(name) for name in ("program", "median")]
     assert [[line[k] for k in at] for line in lines[1:]] == [["RELION", "27.0"], ["classify", "16.0"]]
+    later.add({**key, "program": "classify", "median": 16.04, "counted": 24, "resolution_claimed": 12.0, "claims": 3})
+    cells = [cell.strip() for cell in text(path).splitlines()[-1].split("|")]
+    assert cells[1:6] == ["crane", "1", "2000", "classify", "16.0°"] and "24 of 25" in cells and "12.0 Å (3)" in cells
 
 
 def test_two_runs_do_not_work_in_one_folder(tmp_path, capsys, monkeypatch):
