@@ -132,8 +132,12 @@ def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
         bank = learner.widened(bank, rings)
         rows = early if rings == learner.levels()[0] else everything
         gain = learner.level(bank, rows)
-        done = learner.history[-1]
-        run.say(f"{rings} rings: log likelihood {gain:.1f} a particle, {done.changed:.1%} changed classes at last")
+        done, split = learner.history[-1], learner.splits
+        learner.splits = 0
+        run.say(
+            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
+            f"{done.changed:.1%} of the particles changed classes at last"
+        )
     return bank
 
 
@@ -163,7 +167,7 @@ def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
     ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
     ordered.set(bank.complex[torch.from_numpy(order)])
     ordered.signal = bank.signal.clone()
-    return ordered, replace(found, label=new[found.label])
+    return ordered, replace(found, label=new[found.label], likely=new[found.likely])
 
 
 def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
