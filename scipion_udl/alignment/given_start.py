@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
-from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.sums import Sums, add_up
 
 RING = 8  # Fourier pixels: how much of the given average is used
@@ -45,7 +44,8 @@ class GivenStart:
         state = State.start(np.zeros(len(self.prepared)))
         state.angle[subset] = poses.angle
         given = state.angle.copy()
-        self.reference = self._as_reference(posed_sums(self.prepared, self.band, subset, poses, np.arange(len(subset)) % 2, 2))
+        half = np.arange(len(subset)) % 2
+        self.reference = self._as_reference(posed_sums(self.prepared, self.band, subset, poses, half, 2))
         for _ in range(ROUNDS):
             before = state.angle[subset]
             sums = self.find(state, subset)

@@ -130,10 +130,10 @@ class SweepResult:
 class Matched:
     """Poses of n particles that were compared with a reference; torch, working pixels.
 
-    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that the
-    particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
-    orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the other
-    half circle), not turned.
+    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that
+    the particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
+    orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the
+    other half circle), not turned.
     """
 
     angle: torch.Tensor
@@ -385,7 +385,7 @@ class Refiner:
 
 
 def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
-    """The weighted power of a reference as particles of squared transfer ``power`` (n, k_max + 1) see it, (n,) or ()."""
+    """The weighted power of a reference as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
     return reference.powers.sum() if power is None else power @ reference.powers
 
 

@@ -99,9 +99,11 @@ class Comparer:
 
 @dataclass
 class Likely:
-    """Of n particles the c classes each that are likely, the best one first: which (n, c), numbers of classes; gain
-    (n, c): log likelihood over that of noise, nats; shift (n, c, 2): before turning, working pixels; angle (n, c): of the
-    pose, degrees."""
+    """Of n particles the c classes each that are likely, the best one first.
+
+    which: (n, c) numbers of classes; gain: (n, c) log likelihood over that of noise, nats; shift: (n, c, 2) before
+    turning, working pixels; angle: (n, c) of the pose, degrees.
+    """
 
     which: torch.Tensor
     gain: torch.Tensor

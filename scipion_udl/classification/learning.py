@@ -22,6 +22,7 @@ from scipion_udl.models.class_bank import ClassBank, Compared
 LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class
 ROUNDS = 5  # of a level at most
 STILL = 0.03  # share of particles that change classes, below which a level is done
+SPLITS = 3  # times of a level that classes are split, at most
 AGAIN = 3  # more rounds at most after classes were split
 WIDE = 2  # rounds of a level that look over all shifts; the others look about the last one
 SHARED = 4  # classes that a particle counts for, at most
@@ -108,7 +109,7 @@ class Learner:
         likelihood of a particle (nats). split_too: then classes that hold two views are split, and a few more rounds
         follow."""
         comparer = Comparer(bank, self.sampling, self.reach)
-        number, last, split = 1, rounds, False
+        number, last, splits = 1, rounds, SPLITS if split_too else 0
         while number <= last:
             near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
             step = Step(comparer, self, rows, near)
@@ -116,9 +117,10 @@ class Learner:
             bank.set(step.templates(revive=True))
             bank.members = step.count.clone()
             self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))
-            if split_too and not split and (changed < STILL or number == last):
-                split, last = True, number + (AGAIN if step.split() else 0)
-            elif changed < STILL:
+            still = changed < STILL and number > 1  # the first has nothing yet to compare the finest rings with
+            if splits and (still or number == last):
+                splits, last = splits - 1, number + (AGAIN if step.split() else 0)
+            elif still:
                 break
             number += 1
         return step.gain

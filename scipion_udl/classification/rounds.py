@@ -23,10 +23,10 @@ from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.sums import FOLDS, add_up, halves_of, share_of_others
 from scipion_udl.classification.sorting import Sorted
 
-RING, FIRST_RING = 32, 16  # Fourier pixels: how fine averages are compared with, and at first
+RING = 32  # Fourier pixels: how fine averages are compared with
 ROUNDS = 2
-STEPS = 3
-SURE = 12.0  # nats: a class that is so much less likely than the best is not tried
+STEPS = 2  # of a particle's pose in each class
+SURE = 50.0  # nats: a class that is so much less likely than the best is not tried
 LEAST = 16  # particles of a class that has an average to try
 MOST = 2048  # particles that make the average
 
@@ -55,13 +55,16 @@ class LikelyRounds:
         self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
 
     def run(self, found: Sorted) -> Sorted:
-        """The particles in the classes that they fit best, their poses those in real space where it was tried."""
+        """The particles in the classes that they fit best. Poses stay those of the network: the ones found here know of
+        fine detail that halves of a class are to find apart from each other."""
+        given = found
         for number in range(1, ROUNDS + 1):
             after, tried = self.round(found, number)
             moved = float((after.label != found.label).mean())
-            self.log(f"Real space, round {number}: {tried:.1%} of the particles try several classes, {moved:.1%} change")
+            words = f"{tried:.1%} of the particles try several classes, {moved:.1%} change theirs"
+            self.log(f"Real space, round {number}: {words}")
             found = after
-        return found
+        return replace(found, angle=given.angle, shift=given.shift)
 
     def round(self, found: Sorted, number: int) -> tuple[Sorted, float]:
         """One round; also the share of particles that tried several classes."""
@@ -77,21 +80,20 @@ class LikelyRounds:
                 self._try(tries, rows, places, self._references(own, poses), f"class {k + 1}, round {number}")
         return _decided(found, tries, open_), float(open_.any(1).mean())
 
-    def _references(self, own: np.ndarray, poses: Poses) -> list[list[Reference]]:
-        """For each fold an average that it is no part of, up to the first ring and up to all."""
+    def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
+        """For each fold an average that it is no part of."""
         band, mask = self.band, self.prepared.mask
         sums = posed_sums(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
         denoiser = Denoiser(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
         weight = denoiser.weight(share_of_others(FOLDS))
-        first = torch.where(torch.arange(len(weight), device=weight.device) <= FIRST_RING, weight, 0)
         whole = add_up(sums)
-        averages = [band.masked((whole - own).mean(band), mask) for own in sums]
-        return [[Reference(band, average, w) for w in (first, weight)] for average in averages]
+        return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
 
     def _try(
-        self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[list[Reference]], stage: str
+        self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference], stage: str
     ) -> None:
-        """Compare the particles ``rows``, in ascending order, with the class at ``places`` of what is likely of them."""
+        """Compare the particles ``rows``, ascending, with the class that stands at ``places`` among their likely ones.
+        """
         device, scale = self.band.device, self.prepared.scale
         where = np.zeros(len(tries.gain), np.int64)
         where[rows] = places
@@ -105,8 +107,9 @@ class LikelyRounds:
                 angle = torch.from_numpy(tries.angle[those]).to(device)
                 shift = torch.from_numpy(tries.shift[those] / scale).to(device)
                 q = None if power is None else power[at]
-                for one in ([reference[1]]*STEPS):
-                    matched = self.refiner.match(particles[at], q, ring_power[at], angle, one, one, shift=shift)
+                for _ in range(STEPS):
+                    given = (particles[at], q, ring_power[at], angle)
+                    matched = self.refiner.match(*given, reference, reference, shift=shift)
                     angle, shift = matched.angle.double(), matched.shift.double()
                 tries.gain[those] = matched.gain.double().cpu().numpy()
                 tries.angle[those] = (angle.cpu().numpy() + 180) % -360 + 180

@@ -40,7 +40,8 @@ class Sorted:
         last = np.full((count, likely), classes - 1)
         odds = np.full((count, likely), np.inf)
         odds[:, 0] = 0
-        return cls(last[:, 0].copy(), np.zeros(count), last, odds, np.zeros((count, likely)), np.zeros((count, likely, 2)))
+        angle, shift = np.zeros((count, likely)), np.zeros((count, likely, 2))
+        return cls(last[:, 0].copy(), np.zeros(count), last, odds, angle, shift)
 
     @property
     def poses(self) -> Poses:

@@ -14,7 +14,7 @@ from scipion_udl.classification.comparing import Comparer, Samples
 MOST = 256  # particles of a class that a split is tried on
 LEAST = 12  # particles that a class must have to be split
 ROUNDS = 5  # of the two templates of a split
-WORTH = 1.2  # times what is lost: what a split must gain
+WORTH = 0.6  # times what is lost: what a split must gain (a loss is overestimated: a class fits its own noise, too)
 AT_ONCE = 0.1  # of the classes may be exchanged at a time
 
 
@@ -44,8 +44,8 @@ class Split:
         self.templates = total / (member.T @ transfer + prior)[..., None]
 
     def _of_others(self, member: torch.Tensor) -> torch.Tensor:
-        """Log likelihood (n, k) of each particle by the template of each of k groups (member: (n, k), 0 or 1) that it is
-        no part of, or would be no part of."""
+        """Log likelihood (n, k) of each particle by the template of each of k groups (member: (n, k), 0 or 1), the
+        particle itself left out of it."""
         aligned, transfer = self.aligned, self.transfer
         out = []
         for own in member.unbind(1):
