@@ -235,8 +235,8 @@ def align_classes(
     classes: dict[int, np.ndarray],
     start: KnownStart | None = None,
 ) -> list[ClassResult]:
-    """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. By ascending number,
-    what came of them; of a team, all but the first process get none."""
+    """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
+    by ascending number; of a team, all but the first process get none."""
     done = []
     # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
