@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.fourier import Band, soft_disc, to_fourier

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.models import class_bank
