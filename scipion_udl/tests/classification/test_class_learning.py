@@ -64,8 +64,8 @@ def test_views_that_differ_come_apart(learner, bank, views):
 
 
 def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tmp_path, monkeypatch):
-    """Of particles seen from anywhere, all rounds done, though few change classes. A round's gain is that of the templates that it
-    begins with."""
+    """Of particles seen from anywhere, all rounds done, though few change classes. A round's gain is that of the
+    templates that it begins with."""
     monkeypatch.setattr(learning, "STILL", -1.0)
     learner = learner_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
     every = torch.arange(240)
