@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from scipion_udl.classification import learning
 from scipion_udl.classification.comparing import Comparer
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.seeds import best_start
-from scipion_udl.classification.sorting import Sorted, like_noise
+from scipion_udl.classification.sorting import like_noise
 from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.simulate.views import ViewSimulation
 from scipion_udl.tests.classification.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
@@ -149,7 +151,7 @@ def flags(learner, bank) -> np.ndarray:
     for _, _, found in Comparer(bank, learner.sampling, learner.reach).chunks(learner.samples, rows, False):
         gains.append(found.gain)
     gains = torch.cat(gains)
-    sorted_ = Sorted(gains.argmax(1).numpy(), Poses.identity(len(rows)), gains.amax(1).double().numpy())
+    sorted_ = SimpleNamespace(label=gains.argmax(1).numpy(), gain=gains.amax(1).double().numpy())
     return like_noise(bank, learner.sampling, learner.reach, learner.samples.transfer, sorted_, learner.seed)
 
 

@@ -125,15 +125,6 @@ def test_an_answer_does_not_depend_on_the_batch_its_order_or_the_tile(grid, bank
         same(bank(coefficients, transfer), torch.arange(30))
 
 
-def test_some_classes_can_be_asked_alone(grid, bank):
-    images = noisy(random_poses(6, 8), np.arange(6) % VIEWS, 1.5)
-    whole, coefficients = compared(grid, bank, images)
-    which = torch.tensor([2, 0])
-    few = bank(coefficients, torch.ones(6, grid.rings), which)
-    assert torch.equal(few.turn, whole.turn[:, which])
-    assert torch.allclose(few.gain, whole.gain[:, which], rtol=1e-4, atol=0.02)
-
-
 @pytest.mark.parametrize(("orders", "angles"), [(0, 64), (65, 64), (10, 4096)])
 def test_a_bank_of_impossible_shape_is_refused(orders, angles):
     with pytest.raises(ValueError, match="angles"):
