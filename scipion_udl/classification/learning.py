@@ -227,11 +227,15 @@ class Step:
     def _dull(self, few: float) -> torch.Tensor:
         """The classes that explain next to nothing of their particles, the largest first: noise needs no many."""
         mean = self.explained / self.count.clamp(min=1e-6)
-        good = mean[self.count >= few]
-        if not len(good):
-            return torch.zeros(0, dtype=torch.int64, device=mean.device)
-        dull = ((mean < DULL * torch.quantile(good, 0.75)) & (self.count >= few)).nonzero()[:, 0]
+        dull = ((mean < DULL * self._explained_well(mean)) & (self.count >= few)).nonzero()[:, 0]
         return dull[self.count[dull].argsort(descending=True, stable=True)]
+
+    def _explained_well(self, mean: torch.Tensor) -> float:
+        """What a quarter of the particles have explained of them at least, where classes explain ``mean`` (K,): however
+        many classes noise holds."""
+        order = mean.argsort(descending=True, stable=True)
+        reached = self.count[order].cumsum(0) >= 0.25 * self.count.sum()
+        return float(mean[order[int(reached.int().argmax())]])
 
     def _revive(self, templates: torch.Tensor, few: float) -> None:
         """Give every class that lost its particles half of the one that explains its own worst, in place."""
