@@ -81,9 +81,9 @@ class Classify2DForm(ParticleQuestions):
             default=True,
             expertLevel=LEVEL_ADVANCED,
             label="Refine?",
-            help="Yes: particles that more than one class may hold are compared with the averages of these and go where "
-            "they fit best; then every class is aligned for itself, and its resolution is told. No: classes, angles and "
-            "shifts stay as the network found them. Quicker and coarser, for a first look.",
+            help="Yes: particles that more than one class may hold are compared with the averages of these and go "
+            "where they fit best; then every class is aligned for itself, and its resolution is told. No: classes, "
+            "angles and shifts stay as the network found them. Quicker and coarser, for a first look.",
         )
 
     # -- what the answers mean -----------------------------------------------------------------------------------------
