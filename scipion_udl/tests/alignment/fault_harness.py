@@ -398,6 +398,11 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
     few = [*common, "--epochs", str(epochs), "--max-shift", "1"]
     particles, classes = str(data / "particles.star"), str(data / "classes.star")
     bench.plain("align", particles, "-o", run_of, *few)
+    views, classified = folder / "views", folder / "classified"
+    bench.plain("simulate", views, "--views", "random", "--count", 40, *kind)
+    of_views = str(views / "particles.star")
+    classify = ["--classes", "3", "--starts", "1", "--max-shift", "1", *common]
+    bench.plain("classify", of_views, "-o", classified, *classify, "--no-refine")
     new, model = str(later / "particles.star"), str(run_of / "model.safetensors")
     aligned, truth = str(run_of / "aligned.star"), str(data / "truth.star")
     simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
@@ -414,6 +419,8 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
             0.7,
         ),
         Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"]),
+        Case("classify", ["classify", of_views, *classify], ["--continue"]),
+        Case("classify join", ["classify", of_views, *common, "--join", str(classified)], ["--continue"], None, 0.5),
         Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"]),
         Case("simulate", simulate, ["--overwrite"]),
     ]
@@ -427,10 +434,12 @@ def warm_up() -> None:
     import torch
 
     from scipion_udl.alignment import evaluate_command, figures, joining, pipeline, report, train_command
+    from scipion_udl.classification import command as classify
     from scipion_udl.simulate import command
 
     torch.set_num_threads(1)
     del matplotlib, PIL, safetensors, evaluate_command, figures, joining, pipeline, report, train_command, command
+    del classify
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,218 @@
+"""How classes are learned: views come apart, none stays empty, noise is gathered, mirror images are told."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.classification import learning
+from scipion_udl.classification.comparing import Comparer
+from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
+from scipion_udl.classification.seeds import best_start
+from scipion_udl.classification.sorting import like_noise
+from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulate.views import ViewSimulation
+from scipion_udl.tests.classification.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
+
+EACH = 40  # particles of a view
+VIEWS = len(DIRECTIONS)
+SNR = 0.5
+
+
+def particles(views: np.ndarray, seed: int = 1, snr: float = SNR) -> np.ndarray:
+    """Noisy particles (n, BOX, BOX) of these views in any pose; view -1 is noise alone."""
+    images = np.random.default_rng(seed).normal(size=(len(views), BOX, BOX))
+    there = np.flatnonzero(views >= 0)
+    images[there] += np.sqrt(snr) * seen(views[there], random_poses(len(there), seed))
+    return images
+
+
+def members(learner) -> np.ndarray:
+    """The class that each particle fits best, (n,)."""
+    return learner.best.numpy()
+
+
+def purity(label: np.ndarray, truth: np.ndarray) -> float:
+    """The share of particles that belong to the truth that is most frequent in their class."""
+    return sum(np.bincount(truth[label == k]).max() for k in np.unique(label)) / len(truth)
+
+
+@pytest.fixture(scope="module")
+def views():
+    return np.random.default_rng(0).permutation(np.arange(VIEWS * EACH) % VIEWS)
+
+
+@pytest.fixture(scope="module")
+def learner(views, tmp_path_factory):
+    return learner_of(particles(views), tmp_path_factory.mktemp("views"))
+
+
+@pytest.fixture(scope="module")
+def bank(learner):
+    return taught(learner, VIEWS)
+
+
+def test_views_that_differ_come_apart(learner, bank, views):
+    assert purity(members(learner), views) > 0.97
+    assert np.bincount(members(learner), minlength=VIEWS).min() > EACH / 2
+    assert bank.members.sum() == pytest.approx(len(views), rel=1e-4)
+
+
+def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tmp_path, monkeypatch):
+    """Of particles seen from anywhere, all rounds done, though few change classes. A round's gain is that of the
+    templates that it begins with."""
+    monkeypatch.setattr(learning, "STILL", -1.0)
+    learner = learner_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
+    every = torch.arange(240)
+    bank = best_start(learner, 8, every, 1, lambda line: None)
+    steps, finest = 0, 0
+    for rings in learner.levels():
+        bank, before = learner.widened(bank, rings), len(learner.history)
+        last = learner.level(bank, every)
+        gains = [row.gain for row in learner.history[before:]]
+        assert {row.rings for row in learner.history[before:]} == {rings}
+        assert last == gains[-1]
+        assert (np.diff(gains) > -0.001 * gains[0]).all(), gains
+        assert rings > finest
+        finest, steps = rings, steps + len(gains) - 1
+    assert steps >= 10
+
+
+def test_a_seed_repeats_bit_for_bit_and_another_does_not(learner, bank, views, tmp_path):
+    again = learner_of(particles(views), tmp_path)
+    repeated = taught(again, VIEWS)
+    assert torch.equal(repeated.template, bank.template)
+    assert torch.equal(again.best, learner.best)
+    other = learner_of(particles(views), tmp_path, seed=2)
+    assert not torch.equal(taught(other, VIEWS, 1).template, bank.template)
+
+
+def test_a_template_is_the_view_that_its_particles_show(learner, bank, views):
+    """Up to turn and shift, each template is one of the views, through nothing but noise."""
+    grid = Grid()
+    true = learner.empty_bank(VIEWS, bank.config["rings"])
+    rings = bank.config["rings"]
+    coefficients = grid.coefficients(seen(np.arange(VIEWS), Poses.identity(VIEWS)))
+    true.set(coefficients[:, :rings, : true.config["orders"]])
+    both = learner.empty_bank(2 * VIEWS, rings)
+    both.set(torch.cat([bank.complex, true.complex]))
+    alike = correlations(both, learner.sampling, learner.reach, False)[:VIEWS, VIEWS:]
+    label = members(learner)
+    for k in range(VIEWS):
+        view = np.bincount(views[label == k]).argmax()
+        assert alike[k].argmax() == view
+        assert alike[k, view] > 0.95
+
+
+@pytest.mark.parametrize("bad", ["nothing", "noise"])
+def test_a_class_that_nobody_fits_is_given_particles_again(learner, bank, bad):
+    worse = learner.empty_bank(VIEWS, bank.config["rings"])
+    templates = bank.complex.clone()
+    templates[1] = 0
+    if bad == "noise":
+        templates[1] = 5 * torch.randn(templates[1].shape, generator=torch.Generator().manual_seed(1))
+    worse.set(templates)
+    rows = torch.arange(len(learner.samples))
+    few = 0.15 * len(rows) / VIEWS
+    learner.level(worse, rows, 1)
+    assert worse.members[1] >= few, "its half of another class"
+    learner.level(worse, rows, 4)
+    found = np.bincount(members(learner), minlength=VIEWS)
+    assert found.min() >= few
+
+
+@pytest.mark.parametrize("junk", [40, 240])
+def test_noise_is_gathered_in_few_classes_and_they_are_told(tmp_path, junk):
+    """Also where there is more of it than of particles, and it would have most classes."""
+    truth = np.random.default_rng(3).permutation(np.r_[np.full(junk, -1), np.arange(VIEWS * EACH) % VIEWS])
+    learner = learner_of(particles(truth, 5), tmp_path)
+    count = 10
+    bank = taught(learner, count, 1)
+    label = members(learner)
+    noise = np.bincount(label[truth < 0], minlength=count)
+    there = np.bincount(label[truth >= 0], minlength=count)
+    assert 1 <= (noise > there).sum() <= 3
+    assert noise[noise > there].sum() >= 0.97 * junk
+    flagged = flags(learner, bank)
+    held = noise + there > 0
+    assert flagged[held].tolist() == (noise > there)[held].tolist()
+
+
+def flags(learner, bank) -> np.ndarray:
+    """Which classes hold particles that look like noise."""
+    rows, gains = torch.arange(len(learner.samples)), []
+    for _, _, found in Comparer(bank, learner.sampling, learner.reach).chunks(learner.samples, rows, False):
+        gains.append(found.gain)
+    gains = torch.cat(gains)
+    sorted_ = SimpleNamespace(label=gains.argmax(1).numpy(), gain=gains.amax(1).double().numpy())
+    return like_noise(bank, learner.sampling, learner.reach, learner.samples.transfer, sorted_, learner.seed)
+
+
+def test_of_pure_noise_all_classes_are_flagged_and_of_views_none(tmp_path, learner, bank):
+    nothing = learner_of(particles(np.full(160, -1), 7), tmp_path)
+    assert flags(nothing, taught(nothing, VIEWS, 1)).all()
+    assert not flags(learner, bank).any()
+
+
+def test_more_classes_than_views_leave_none_empty(learner, views):
+    bank = taught(learner, 8, 1)
+    sizes = np.bincount(members(learner), minlength=8)
+    assert sizes.min() > 0
+    assert purity(members(learner), views) > 0.95
+    assert len(bank.complex) == 8
+
+
+# mirror images
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """Two views and the mirror image of the first: (bank, learner, which view most particles of each class show)."""
+    truth = np.random.default_rng(2).permutation(np.arange(3 * EACH) % 3)
+    images = np.random.default_rng(6).normal(size=(len(truth), BOX, BOX))
+    clean = seen(np.array([0, 1, 0])[truth], random_poses(len(truth), 6))
+    flipped = np.roll(clean[:, :, ::-1], 1 - BOX % 2, 2)  # about pixel BOX // 2
+    images += np.sqrt(SNR) * np.where((truth == 2)[:, None, None], flipped, clean)
+    learner = learner_of(images, tmp_path_factory.mktemp("mirrored"))
+    bank = taught(learner, 3)
+    assert purity(members(learner), truth) > 0.97
+    return bank, learner, [int(np.bincount(truth[members(learner) == k]).argmax()) for k in range(3)]
+
+
+def test_a_view_and_its_mirror_image_are_two_classes_that_are_told_to_be_so(mirrored):
+    bank, learner, shown = mirrored
+    pairs = mirror_pairs(correlations(bank, learner.sampling, learner.reach, True), np.zeros(3, bool))
+    first, other, flipped = (shown.index(view) for view in range(3))
+    assert pairs[first] == flipped
+    assert pairs[flipped] == first
+    assert pairs[other] is None
+
+
+def test_a_flagged_class_mirrors_nothing(mirrored):
+    bank, learner, shown = mirrored
+    values = correlations(bank, learner.sampling, learner.reach, True)
+    flagged = np.array([view == 2 for view in shown])
+    assert mirror_pairs(values, flagged) == [None] * 3
+
+
+def test_a_view_is_like_itself_and_unlike_its_mirror_image(mirrored):
+    bank, learner, shown = mirrored
+    alike = correlations(bank, learner.sampling, learner.reach, False)
+    assert np.diag(alike) == pytest.approx(1, abs=2e-3)
+    first, flipped = shown.index(0), shown.index(2)
+    assert alike[first, flipped] < 0.9
+    assert correlations(bank, learner.sampling, learner.reach, True)[first, flipped] > 0.95
+
+
+def test_neighbours_in_the_order_by_likeness_look_alike():
+    place = np.array([0.0, 5.0, 1.0, 6.0, 2.0])
+    alike = -np.abs(place[:, None] - place)
+    assert by_similarity(alike).tolist() == [0, 2, 4, 1, 3]
+    assert by_similarity(np.ones((1, 1))).tolist() == [0]

@@ -1,0 +1,106 @@
+"""What polar samples say of a particle: turning and moving it turns and moves them, and power is counted once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.alignment.fourier import Band, soft_disc, to_fourier
+from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.classification.polar import EDGE
+from scipion_udl.tests.classification.class_helpers import Grid, away, random_poses, seen
+
+STILL = Poses.identity(1)
+
+
+@pytest.fixture(params=[40, 41, 64], ids=lambda box: f"{box} px")
+def grid(request):
+    return Grid(request.param)
+
+
+def noise(count: int, box: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, box, box))
+
+
+def applied(images: np.ndarray, poses: Poses) -> np.ndarray:
+    """Images with poses applied, by what makes the averages."""
+    tensor = torch.from_numpy(np.asarray(images, np.float32))
+    return apply_poses(tensor, torch.zeros(len(images)), poses).numpy()
+
+
+@pytest.mark.parametrize("angle", [25.0, -110.0, 180.0])
+def test_a_positive_angle_turns_the_content_clockwise_in_samples_as_in_images(grid, angle):
+    image = seen(0, STILL, grid.box)
+    found = grid.coefficients(applied(image, Poses(np.array([angle]))))
+    still = grid.coefficients(image)
+    assert away(grid.transform.turned(still, torch.tensor([angle])), found) < 0.02
+    if abs(angle) < 180:
+        assert away(grid.transform.turned(still, torch.tensor([-angle])), found) > 0.4
+
+
+def test_moving_a_particle_to_the_right_and_down_is_a_wave_on_its_samples(grid):
+    image, shift = seen(1, STILL, grid.box), torch.tensor([[2.5, -1.0]])
+    found = grid.samples(applied(image, Poses(np.zeros(1), shift.numpy())))
+    still = grid.samples(image)
+    assert away(still * grid.transform.waves(shift), found) < 0.02
+    for wrong in (-shift, shift.flip(1)):
+        assert away(still * grid.transform.waves(wrong), found) > 0.4
+
+
+def test_the_true_pose_of_a_simulated_particle_brings_it_onto_its_view(grid):
+    """Move by R^T t, then turn: the same as turning and moving by t."""
+    poses = random_poses(6, 3)
+    back = torch.from_numpy(np.einsum("nji,nj->ni", rotations(poses.angle), poses.shift))
+    values = grid.samples(seen(2, poses, grid.box)) * grid.transform.waves(back)
+    aligned = grid.transform.turned(grid.transform.forward(values.to(torch.complex64)), torch.from_numpy(poses.angle))
+    view = grid.coefficients(seen(2, STILL, grid.box))
+    assert max(away(one, view[0]) for one in aligned) < 0.02
+    other = grid.coefficients(seen(3, STILL, grid.box))
+    assert min(away(one, other[0]) for one in aligned) > 0.4
+
+
+def test_the_mirror_image_has_the_mirrored_coefficients(grid):
+    image = seen(0, random_poses(1, 5), grid.box)
+    found = grid.coefficients(applied(image, Poses(np.zeros(1), None, np.ones(1, bool))))
+    assert away(grid.transform.mirrored(grid.coefficients(image)), found) < 0.02
+    assert away(grid.coefficients(image), found) > 0.4
+
+
+def test_samples_and_orders_are_each_others_inverse(grid):
+    samples = grid.samples(seen(np.arange(4), random_poses(4, 7), grid.box))
+    orders = grid.transform.forward(samples)
+    assert away(grid.transform.backward(orders), samples) < 1e-3
+    assert away(grid.transform.forward(grid.transform.backward(orders)), orders) < 1e-5
+
+
+def test_noise_of_variance_1_has_samples_of_variance_1_and_no_coefficient_is_counted_twice(grid):
+    samples = grid.samples(noise(300, grid.box))
+    assert samples.abs().square().mean((0, 2))[1:].numpy() == pytest.approx(1, abs=0.06)
+    power = (grid.transform.forward(samples).abs().square() * grid.transform.weight).sum(-1).mean(0)
+    coefficients = math.pi * torch.arange(1, grid.rings + 1)  # of a half plane, in rings one pixel wide
+    assert (power / coefficients)[1:8].numpy() == pytest.approx(1, abs=0.06)
+    # At the edge of the box noise turns faster than the orders that are kept; of the particle all is in them.
+    assert (power / coefficients)[8:].min() > 0.75
+
+
+def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
+    """Per image; and in units of noise within the disc alone, of which there is less than in the box."""
+    image = seen(1, STILL, grid.box)
+    band = Band(grid.box, grid.rings)
+    coefficients = band.crop(to_fourier(torch.from_numpy(image.astype(np.float32))))
+    disc = soft_disc(grid.box, grid.sampling.mask * grid.box, EDGE * grid.box)
+    expected = float(band.dot(coefficients, coefficients)) / float(disc.square().mean())
+    # Rings stand for the plane between them, where power falls steeply.
+    assert float(grid.power(grid.coefficients(image))) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_level_background_is_not_seen(grid):
+    image = seen(0, STILL, grid.box)
+    assert away(grid.coefficients(image + 30.0), grid.coefficients(image)) < 1e-3
