@@ -126,7 +126,8 @@ def figures(result: Result, truth: Truth, table: Path) -> dict:
     """The figures of a result against the truth. table: of the particles that it is of."""
     source = open_particles(str(table))
     if result.neighbours is not None:
-        return neighbour_spread(result.neighbours, truth.direction[truth.rows(source.names)])
+        rows = truth.rows(source.names)
+        return neighbour_spread(result.neighbours, truth.direction[rows], truth.molecule[rows])
     classes = Classes.read(result.table, truth)
     found = {**spread(classes), **pose_errors(classes)}
     if result.averages is not None:
