@@ -265,8 +265,9 @@ class PreparedParticles:
             if not those.any():
                 continue
             normal = ((images - m) / s)[those]
-            power = to_fourier(normal * outside).abs().pow(2).sum(0)
-            noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.double().flatten())
+            # In double precision, so that the sum does not depend on how many are held at a time.
+            power = to_fourier(normal * outside).abs().pow(2).sum(0, dtype=torch.float64)
+            noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.flatten())
             bright += float((normal * disc).double().sum() / disc.sum())
             square += float(((normal * disc).double().sum((-2, -1)) / disc.sum()).square().sum())
             heard += len(normal)

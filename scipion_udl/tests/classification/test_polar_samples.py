@@ -104,3 +104,11 @@ def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
 def test_a_level_background_is_not_seen(grid):
     image = seen(0, STILL, grid.box)
     assert away(grid.coefficients(image + 30.0), grid.coefficients(image)) < 1e-3
+
+
+def test_samples_of_a_particle_are_the_same_whatever_comes_with_it(grid):
+    images = noise(40, grid.box)
+    whole = grid.samples(images)
+    for count in (1, 7, 33):
+        parts = [grid.samples(images[start : start + count]) for start in range(0, 40, count)]
+        assert torch.equal(torch.cat(parts), whole)

@@ -1,0 +1,295 @@
+"""What `classify` writes: every particle in a class, averages that its poses make, tables that agree; it repeats."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from emtable import Table
+from scipy import ndimage
+
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.io.truth import read_views
+from scipion_udl.tests.alignment.conftest import shared
+from scipion_udl.tests.alignment.engine_helpers import run
+from scipion_udl.tests.program_helpers import xmipp_aligned
+
+COUNT, BOX, CLASSES = 240, 48, 6
+BLANK = (4, 100, 239)  # items, from 0
+NETWORK = ("--no-refine", "--starts", 1)
+TOLERANCE = 1e-3  # degrees and pixels
+
+
+def classify(folder: Path, source: object, *options: object) -> Path:
+    """The folder that a run of `classify` wrote."""
+    words = [] if "--threads" in options else ["--threads", 1]
+    assert run("classify", source, "-o", folder, "--gpu", "none", *words, *options) == 0
+    return folder
+
+
+def stack(path: Path) -> np.ndarray:
+    return StackReader(str(path)).read().astype(np.float64)
+
+
+def rows_of(out: Path) -> list:
+    """The rows of classes.star, by another reader than the program's own."""
+    return list(Table(fileName=str(out / "classes.star"), tableName="particles"))
+
+
+def labels(out: Path) -> np.ndarray:
+    return np.array([int(row.rlnClassNumber) for row in rows_of(out)])
+
+
+def figures(out: Path) -> list[dict]:
+    """The classes of summary.json."""
+    return json.loads((out / "summary.json").read_text())["classes"]
+
+
+def by_name(out: Path) -> dict[str, np.ndarray]:
+    """(class, angle, x, y, score) of each particle, degrees and pixels."""
+    source = open_particles(str(out / "classes.star"))
+    poses, table = source.poses(), source.table
+    values = [table.numbers("rlnClassNumber"), poses.angle, *poses.shift.T, table.numbers("rlnParticleFigureOfMerit")]
+    return dict(zip(source.names, np.stack(values, 1)))
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """The same poses, and the same classes but for their numbers, of all particles with an image."""
+    first, second = by_name(one), by_name(other)
+    assert first.keys() == second.keys()
+    names = [name for name in first if int(name.partition("@")[0]) - 1 not in BLANK]
+    assert len(names) == COUNT - len(BLANK)
+    a, b = (np.array([values[name] for name in names]) for values in (first, second))
+    pairs = {(int(x), int(y)) for x, y in zip(a[:, 0], b[:, 0])}
+    assert len(pairs) == len({x for x, _ in pairs}) == len({y for _, y in pairs}), "classes were mixed"
+    assert np.abs((a[:, 1] - b[:, 1] + 180) % 360 - 180).max() < TOLERANCE
+    assert np.abs(a[:, 2:4] - b[:, 2:4]).max() < TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Particles of a molecule seen from anywhere, 15 % noise, three blank images."""
+
+    def make(folder: Path) -> None:
+        words = "--views random --phantom boot --snr 0.5 --pixel-size 4 --shift 3 --seed 3 --noise-share 0.15"
+        assert run("simulate", folder, *words.split(), "--count", COUNT, "--box", BOX) == 0
+        images = stack(folder / "particles.mrcs").astype(np.float32)
+        images[list(BLANK)] = np.array([0.0, 7.0, -2.0])[:, None, None]
+        write_stack(str(folder / "particles.mrcs"), images, 4.0)
+
+    return shared(tmp_path_factory, "class_views", make)
+
+
+@pytest.fixture(scope="module")
+def out(data, tmp_path_factory):
+    """Aligned in real space."""
+    options = ("--classes", CLASSES, "--starts", 1)
+    return shared(tmp_path_factory, "class_run", lambda f: classify(f, data / "particles.star", *options))
+
+
+@pytest.fixture(scope="module")
+def network(data, tmp_path_factory):
+    """As the network has them."""
+    options = ("--classes", CLASSES, *NETWORK)
+    return shared(tmp_path_factory, "class_network", lambda f: classify(f, data / "particles.star", *options))
+
+
+# the files
+
+
+def test_every_particle_is_in_a_class_and_all_else_is_as_it_was(data, out):
+    given = list(Table(fileName=str(data / "particles.star"), tableName="particles"))
+    found = rows_of(out)
+    assert [row.rlnImageName for row in found] == [row.rlnImageName for row in given]
+    before, after = (read_tables(str(path))[1] for path in (data / "particles.star", out / "classes.star"))
+    kept = [label for label in before.columns if not label.startswith(("rlnAngle", "rlnOrigin"))]
+    assert len(kept) > 4
+    for label in kept:
+        assert before.columns[label] == after.columns[label], label
+    sizes = np.bincount(labels(out))
+    assert sizes[0] == 0
+    assert len(sizes) - 1 <= CLASSES
+    assert sizes[1:].min() > 0
+    assert sizes.sum() == COUNT
+
+
+def test_class_1_is_the_largest_and_image_1(out):
+    sizes = np.bincount(labels(out))[1:]
+    assert (np.diff(sizes) <= 0).all()
+    for name in ("averages", "averages_before", "averages_weighted"):
+        with mrcfile.open(out / f"{name}.mrcs") as file:
+            assert file.data.shape == (len(sizes), BOX, BOX)
+            assert float(file.voxel_size.x) == pytest.approx(4.0)
+    assert [(one["class"], one["image"]) for one in figures(out)] == [(k, k) for k in range(1, len(sizes) + 1)]
+
+
+def test_the_csv_says_what_the_tables_say(out):
+    found, label = rows_of(out), labels(out)
+    blank = {found[item].rlnImageName for item in BLANK}
+    with open(out / "classes.csv", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [int(row["class"]) for row in listed] == list(range(1, label.max() + 1))
+    for row, facts in zip(listed, figures(out)):
+        own = [found[k] for k in np.flatnonzero(label == int(row["class"]))]
+        assert int(row["particles"]) == facts["particles"] == len(own)
+        assert float(row["share"]) == pytest.approx(len(own) / COUNT, abs=1e-5)
+        assert int(row["outliers"]) == sum(int(one.udlOutlier) for one in own)
+        there = [one for one in own if one.rlnImageName not in blank]
+        assert int(row["ambiguous"]) == sum(int(one.udlAmbiguous) for one in there)
+        assert {int(one.udlFlagged) for one in own} == {int(row["flagged"])}
+        scores = np.array([float(one.rlnParticleFigureOfMerit) for one in own])
+        assert float(row["score_mean"]) == pytest.approx(scores[scores != 0].mean(), abs=2e-3)
+    assert sorted(int(row["view"]) for row in listed) == list(range(1, len(listed) + 1))
+    frc = np.genfromtxt(out / "frc.csv", delimiter=",", skip_header=1)
+    assert set(frc[:, 0]) == set(range(1, len(listed) + 1))
+
+
+def test_noise_is_in_flagged_classes_and_views_are_not(data, out):
+    names, kinds, _ = read_views(str(data / "truth.star"))
+    kind = dict(zip(names, kinds))
+    flagged = {row.rlnImageName: int(row.udlFlagged) for k, row in enumerate(rows_of(out)) if k not in BLANK}
+    noise = [flagged[name] for name in flagged if kind[name] == 0]
+    there = [flagged[name] for name in flagged if kind[name] > 0]
+    assert np.mean(noise) > 0.9
+    assert np.mean(there) < 0.05
+    facts = json.loads((out / "summary.json").read_text())
+    assert facts["flagged_particles"] == sum(int(row.udlFlagged) for row in rows_of(out))
+    assert any("flagged" in warning for warning in facts["warnings"])
+
+
+def test_blank_images_are_kept_with_pose_0_and_score_0(out, network):
+    for folder in (out, network):
+        values = list(by_name(folder).values())
+        for item in BLANK:
+            assert not values[item][1:].any()
+            assert rows_of(folder)[item].udlOutlier == 1
+
+
+# averages and poses
+
+
+def transformed(image: np.ndarray, angle: float, x: float, y: float) -> np.ndarray:
+    """The image moved by (x, y) pixels, to the right and down, and then turned about pixel BOX // 2, clockwise."""
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    back = np.array([[c, -s], [s, c]])  # rows and columns of what falls where
+    centre = np.full(2, BOX // 2)
+    return ndimage.affine_transform(image, back, centre - back @ centre - [y, x], order=3, cval=float(np.median(image)))
+
+
+def averages_by_hand(data: Path, out: Path, sign: float = 1.0) -> dict[int, np.ndarray]:
+    """Mean of each class's particles, by what RELION's columns mean: psi, and origin in angstrom before turning."""
+    images, label = stack(data / "particles.mrcs"), labels(out)
+    moved = [
+        transformed(image, sign * row.rlnAnglePsi, row.rlnOriginXAngst / 4.0, row.rlnOriginYAngst / 4.0)
+        for image, row in zip(images, rows_of(out))
+    ]
+    return {k: np.mean([moved[n] for n in np.flatnonzero(label == k)], 0) for k in range(1, label.max() + 1)}
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation within a disc, without the finest detail, which interpolations treat differently."""
+    y, x = np.indices((BOX, BOX)) - BOX // 2
+    disc = np.hypot(x, y) < 0.4 * BOX
+    return np.corrcoef(*(ndimage.gaussian_filter(image, 1)[disc] for image in (one, other)))[0, 1]
+
+
+@pytest.mark.parametrize("kind", ["out", "network"])
+def test_the_poses_of_the_star_make_the_averages(data, request, kind):
+    folder = request.getfixturevalue(kind)
+    averages = stack(folder / "averages.mrcs")
+    right, wrong = averages_by_hand(data, folder), averages_by_hand(data, folder, -1.0)
+    for facts in figures(folder):
+        k = facts["class"]
+        assert alike(averages[k - 1], right[k]) > 0.998
+        if not facts["flagged"]:
+            assert alike(averages[k - 1], wrong[k]) < 0.95
+
+
+def test_the_averages_before_are_those_of_the_particles_as_they_came(data, out):
+    images, label = stack(data / "particles.mrcs"), labels(out)
+    before = stack(out / "averages_before.mrcs")
+    there = np.setdiff1d(np.arange(COUNT), BLANK)
+    for k in range(1, label.max() + 1):
+        own = there[label[there] == k]
+        assert np.corrcoef(before[k - 1].ravel(), images[own].mean(0).ravel())[0, 1] > 0.999
+
+
+def test_xmipp_reads_classes_and_poses(out, network):
+    emlib = pytest.importorskip("pwem.emlib")
+    for folder in (out, network):
+        table = emlib.MetaData(str(folder / "classes.xmd"))
+        label = np.array([table.getValue(emlib.MDL_REF, row) for row in table])
+        assert np.array_equal(label, labels(folder))
+        scores = [table.getValue(emlib.MDL_MAXCC, row) for row in table]
+        assert scores == pytest.approx([row.rlnParticleFigureOfMerit for row in rows_of(folder)], abs=1e-5)
+        aligned, averages = np.array(xmipp_aligned(folder / "classes.xmd")), stack(folder / "averages.mrcs")
+        for k in range(1, label.max() + 1):
+            assert alike(aligned[label == k].mean(0), averages[k - 1]) > 0.995
+        flags = list(Table(fileName=str(folder / "classes.xmd"), tableName="noname"))
+        assert [int(row.udlFlagged) for row in flags] == [int(row.udlFlagged) for row in rows_of(folder)]
+
+
+# what does not matter
+
+
+def test_the_same_seed_gives_the_same_files_however_many_are_held_at_a_time(data, network, tmp_path):
+    again = classify(tmp_path / "again", data / "particles.star", "--classes", CLASSES, *NETWORK, "--batch", 7)
+    for name in ("model.safetensors", "training.csv"):
+        assert (again / name).read_bytes() == (network / name).read_bytes(), name
+    assert_same(network, again)
+    again = classify(tmp_path / "third", data / "particles.star", "--classes", CLASSES, *NETWORK)
+    for name in ("classes.star", "classes.xmd", "classes.csv", "frc.csv"):
+        assert (again / name).read_bytes() == (network / name).read_bytes(), name
+    assert np.array_equal(stack(again / "averages.mrcs"), stack(network / "averages.mrcs"))
+
+
+def mixed(data: Path, folder: Path) -> Path:
+    """A table of the same particles in another order."""
+    tables = read_tables(str(data / "particles.star"))
+    write_tables(str(folder / "mixed.star"), [tables[0], tables[1].rows(np.random.default_rng(1).permutation(COUNT))])
+    return folder / "mixed.star"
+
+
+def test_the_order_of_the_table_changes_nothing(data, network, tmp_path):
+    found = classify(tmp_path / "mixed", mixed(data, tmp_path), "--classes", CLASSES, *NETWORK)
+    assert_same(network, found)
+
+
+def test_a_model_puts_the_same_particles_into_the_same_classes(data, network, tmp_path):
+    model = ("--model", network / "model.safetensors", "--no-refine")
+    whole = classify(tmp_path / "whole", data / "particles.star", *model)
+    assert_same(network, whole)
+    assert not (whole / "training.csv").exists()
+    assert_same(network, classify(tmp_path / "mixed", mixed(data, tmp_path), *model, "--batch", 5, "--threads", 2))
+
+
+def test_the_same_particles_join_the_same_classes_in_the_same_poses(data, out, tmp_path):
+    joined = classify(tmp_path / "joined", data / "particles.star", "--join", out)
+    first, second = by_name(out), by_name(joined)
+    a, b = (np.array(list(values.values())) for values in (first, second))
+    flagged = np.array([int(row.udlFlagged) for row in rows_of(out)]) > 0
+    assert np.mean(a[~flagged, 0] == b[~flagged, 0]) > 0.95
+    same = (a[:, 0] == b[:, 0]) & ~flagged
+    turn = np.abs((a[same, 1] - b[same, 1] + 180) % 360 - 180)
+    assert np.median(turn) < 1
+    assert np.mean(turn < 5) > 0.95
+    assert np.median(np.abs(a[same, 2:4] - b[same, 2:4])) < 0.2
+    # The averages are of as many particles again, in the same poses: they stay.
+    before, after = stack(out / "averages.mrcs"), stack(joined / "averages.mrcs")
+    for facts, one, other in zip(figures(out), before, after):
+        if not facts["flagged"]:
+            assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.97
+    for old, new in zip(figures(out), figures(joined)):
+        own = int((b[:, 0] == new["class"]).sum())
+        assert (new["particles_before"], new["particles"]) == (old["particles"], old["particles"] + own)
+        assert new["flagged"] == old["flagged"]
+    assert np.array_equal(stack(joined / "references.mrcs"), stack(out / "averages.mrcs"))
