@@ -62,15 +62,15 @@ class Results:
         text = {key: "" if row.get(key) is None else str(row[key]) for key in COLUMNS}
         self.rows[row["case"], row["method"]] = text
         rows = list(self.rows.values())
-        with _replaced(self.path) as file:
+        with replaced(self.path) as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        with _replaced(self.path.with_suffix(".json")) as file:
+        with replaced(self.path.with_suffix(".json")) as file:
             json.dump(rows, file, indent=1)
 
 
-class _replaced:
+class replaced:
     """A text file that gets its name when it is complete: a stopped benchmark leaves no torn table."""
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ class _replaced:
 
 
 def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
-    """Run a command from the project's folder: wall_s, cpu_s of all its processes, memory_mb (peak ru_maxrss of any).
+    """Run a command from the project's folder: wall_s, and of all its processes cpu_s and memory_mb (peak, together).
 
     Raises RuntimeError with the last line of the log where it fails.
     """

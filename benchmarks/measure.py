@@ -2,6 +2,9 @@
 
 A small process of its own, for a process starts its life with the peak memory of the one that started it: measured from
 the benchmark itself, which has torch in memory, nothing could take less than 300 MB. The exit code is the command's.
+
+The peak memory is that of all processes of the command together. Of one process the system keeps it (ru_maxrss). While
+there are several, what they hold is added up four times a second, pages that they share counted once (PSS; Linux only).
 """
 
 from __future__ import annotations
@@ -11,23 +14,69 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+
+EVERY = 0.25  # seconds
+
+
+class Together(threading.Thread):
+    """Watches a process and all that it started: ``peak``, the most that they held together, kB; 0 if never several."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+
+    def run(self) -> None:
+        """Look again and again until ``ended``."""
+        while not self.ended.wait(EVERY):
+            pids = family(self.pid)
+            if len(pids) > 1:
+                self.peak = max(self.peak, sum(map(_held, pids)))
+
+
+def family(pid: int) -> list[int]:
+    """The process and its descendants."""
+    children: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def _held(pid: int) -> int:
+    """What a process holds, its share of what it shares with others, kB; 0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
 
 
 def main() -> int:
-    """Wait for the command; write wall_s, cpu_s of all its processes, and memory_mb, the peak ru_maxrss of any."""
+    """Wait for the command; write wall_s, cpu_s and memory_mb (peak) of all its processes."""
     figures, command = sys.argv[1], sys.argv[2:]
     start = time.monotonic()
     process = subprocess.Popen(command)
+    together = Together(process.pid)
+    together.start()
     signal.signal(signal.SIGTERM, lambda *_: process.kill())
     _, status, usage = os.wait4(process.pid, 0)
+    together.ended.set()
     process.returncode = os.waitstatus_to_exitcode(status)
     with open(figures, "w") as file:
         json.dump(
             {
                 "wall_s": round(time.monotonic() - start, 2),
                 "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-                "memory_mb": round(usage.ru_maxrss / 1024, 1),
+                "memory_mb": round(max(usage.ru_maxrss, together.peak) / 1024, 1),
             },
             file,
         )

@@ -3,56 +3,59 @@
     python -m benchmarks.views --out views_output                    (three molecules, three SNRs, 4000 particles)
     python -m benchmarks.views --out views_output --only boot:0.1    (one of them)
     python -m benchmarks.views --out views_output --only mixed       (30 % noise, 20 % of a second molecule, SNR 0.1)
-    python -m benchmarks.views --out views_output --relion 2000 25   (the first 2000 of crane, RELION beside)
+    python -m benchmarks.views --out views_output --relion 2000 25 --aspire   (the first 2000 of crane, others beside)
+    python -m benchmarks.views --out views_output --only crane:0.1 --stages   (what each stage of classify adds)
 
 Simulates particles with known viewing directions, runs `scipion-udl classify` on them as anybody would, in a process of
-its own, and measures the angle between each particle's viewing axis and that of its class: the first eigenvector of the
-sum of v v^T over its members, sign left open, classes of five members or more. Writes OUT/views.csv.
+its own, and the other programs that are asked for, and compares what they made of them with the truth: the angle
+between each particle's viewing axis and that of its class (benchmarks/many_views/spread.py), and each class average
+against the noise-free projection along that axis (resolution.py). OUT/views.csv has a row a set and program, written
+after each; the rows of earlier runs stay until the same is run again. RELION runs that have finished in OUT are kept
+(--relion-anew: not).
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
-import shutil
-import subprocess
+import fcntl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+from benchmarks.alignment import replaced
+from benchmarks.many_views import programs, stages
+from benchmarks.many_views.particles import MOLECULES, SNRS, Truth, first_of, simulate
+from benchmarks.many_views.programs import Result
+from benchmarks.many_views.resolution import resolutions
+from benchmarks.many_views.spread import Classes, neighbour_spread, pose_errors, spread
+from scipion_udl.io.particles import open_particles
 
-from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.io.truth import read_views
-
-HERE = Path(__file__).resolve().parent
-MOLECULES = ("boot", "crane", "saddle")  # the last was set aside: nothing was tried out on it
-SNRS = ("1", "0.1", "0.05")
-LEAST = 5  # members of a class that counts
-FIGURES = ["median", "mean", "classes", "noise_flagged", "flagged", "purity"]
-COLUMNS = ["set", "program", *FIGURES, "wall_s", "cpu_s", "memory_mb"]
-RELION = {
-    "tau2_fudge": 2, "iter": 15, "psi_step": 12, "offset_range": 10, "offset_step": 4, "oversampling": 1, "pad": 1,
-    "particle_diameter": 190, "pool": 30, "j": 1, "random_seed": 1,
-}  # fmt: skip
-RELION_FLAGS = ["ctf", "zero_mask", "norm", "scale", "flatten_solvent", "preread_images"]
-RELION_FLAGS += ["dont_combine_weights_via_disc"]
-MIXED = {"phantom": "boot", "snr": 0.1, "noise-share": 0.3, "second": "crane", "second-share": 0.2, "seed": 5}
+FIGURES = ["median", "mean", "classes", "counted", "noise_flagged", "flagged", "purity"]
+FIGURES += ["resolution_claimed", "claims", "resolution_true", "shift_error", "angle_error"]
+KEY = ["set", "program", "particles", "classes_asked"]
+COLUMNS = [*KEY, *FIGURES, "wall_s", "cpu_s", "memory_mb", "note"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.aspire and not programs.has_aspire():
+        parser.error("--aspire: it is not installed; benchmarks/methods/aspire.py tells how")
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     names = args.only or [f"{molecule}:{snr}" for molecule in MOLECULES for snr in SNRS] + ["mixed"]
-    if args.relion:
-        names = args.only or [f"crane:{snr}" for snr in SNRS]
-    rows = [row for name in names for row in of_set(out, name, args)]
-    with open(out / "views.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    if (args.relion or args.aspire or args.stages) and not args.only:
+        names = [f"crane:{snr}" for snr in SNRS]
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            parser.error(f"another run works in {out}: wait for it, or give another --out")
+        rows = Rows(out / "views.csv")
+        for name in names:
+            of_set(out, name, args, rows)
     return 0
 
 
@@ -62,99 +65,73 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="SET", help="MOLECULE:SNR, or mixed")
     parser.add_argument("--count", type=int, default=4000, help="particles (4000)")
     parser.add_argument("--classes", type=int, default=50, help="classes (50)")
-    parser.add_argument("--relion", type=int, nargs=2, metavar=("N", "K"), help="RELION beside")
+    parser.add_argument("--relion", type=int, nargs=2, metavar=("N", "K"), help="RELION beside, N particles, K classes")
+    parser.add_argument("--relion-anew", action="store_true", help="run RELION again where it has finished before")
+    parser.add_argument("--aspire", action="store_true", help="ASPIRE beside, on as many as RELION")
+    parser.add_argument("--stages", action="store_true", help="what each stage of classify adds")
     parser.add_argument("--no-refine", action="store_true", help="classes alone, not the alignment of each")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-classify", action="store_true", help="the others alone; its rows stay as they are")
+    parser.add_argument("--threads", type=int, default=2, help="of classify and ASPIRE (2); RELION has one")
     return parser
 
 
-def of_set(out: Path, name: str, args: argparse.Namespace) -> list[dict]:
+class Rows:
+    """The rows of a views.csv; those that are there already stay until they are replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows = path, {}
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = {tuple(row.get(key) for key in KEY): row for row in csv.DictReader(file)}
+
+    def add(self, row: dict) -> None:
+        """Show a row, and write the file with it at once."""
+        print({key: value for key, value in row.items() if value not in (None, "")}, flush=True)
+        self.rows[tuple(str(row[key]) for key in KEY)] = row
+        with replaced(self.path) as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
+            writer.writeheader()
+            writer.writerows(self.rows.values())
+
+
+def of_set(out: Path, name: str, args: argparse.Namespace, rows: Rows) -> None:
     """A row a program for one set."""
     folder, count, classes = out / name.replace(":", "_"), args.count, args.classes
     if not (folder / "truth.star").exists():
         simulate(folder, name, args.count)
-    table = folder / "particles.star"
     if args.relion:
         count, classes = args.relion
-        table = first_of(table, count)
-    result = folder / f"classify_{count}_{classes}"
-    command = [sys.executable, "-m", "scipion_udl.cli", "classify", table, "-o", result, "--classes", classes]
-    command += ["--threads", args.threads, "--overwrite", *(["--no-refine"] if args.no_refine else [])]
-    rows = [{"set": name, "program": "classify", **run(command, folder), **figures(result / "classes.star", folder)}]
+    table = first_of(folder / "particles.star", count)
+    truth = Truth.read(folder)
+    for result in results(table, classes, args, truth):
+        key = {"set": name, "program": result.program, "particles": count, "classes_asked": classes}
+        rows.add({**key, **figures(result, truth, table), **result.took, "note": result.note})
+
+
+def results(table: Path, classes: int, args: argparse.Namespace, truth: Truth) -> Iterator[Result]:
+    """What each of the programs asked for made of the particles of ``table``, one after the other."""
+    if args.stages:
+        yield from stages.before_real_space(table, classes, args.threads)
+        yield programs.classify(table, classes, args.threads, refine=False)
+    if not args.no_classify:
+        yield programs.classify(table, classes, args.threads, refine=not args.no_refine)
     if args.relion:
-        result = folder / f"relion_{count}_{classes}"
-        shutil.rmtree(result, ignore_errors=True)
-        result.mkdir()
-        command = ["relion_refine", "--i", table, "--o", result / "run", "--K", classes, *words_of(RELION)]
-        command += [f"--{name}" for name in RELION_FLAGS]
-        last = result / "run_it015_data.star"
-        rows.append({"set": name, "program": "RELION", **run(command, folder), **figures(last, folder)})
-    for row in rows:
-        print({key: value for key, value in row.items() if value is not None}, flush=True)
-    return rows
+        yield programs.relion(table, classes, args.relion_anew)
+    if args.aspire:
+        yield programs.aspire(table, classes, args.threads)
+        yield programs.aspire(table, classes, args.threads, centred=truth)
 
 
-def simulate(folder: Path, name: str, count: int) -> None:
-    """Particles of 128 px, off centre by up to 10 px, phase-flipped."""
-    molecule, _, snr = name.partition(":")
-    options = MIXED if name == "mixed" else {"phantom": molecule, "snr": snr, "seed": 7}
-    options = {"count": count, "box": 128, "views": "random"} | options
-    command = [sys.executable, "-m", "scipion_udl.cli", "simulate", folder, *words_of(options)]
-    subprocess.run([*map(str, command), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
-
-
-def words_of(options: dict) -> list[str]:
-    """Options as words of a command line."""
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
-
-
-def first_of(table: Path, count: int) -> Path:
-    """A table of the first ``count`` particles."""
-    tables = read_tables(str(table))
-    particles = next(one for one in tables if "rlnImageName" in one)
-    short = Table(particles.name, {label: values[:count] for label, values in particles.columns.items()})
-    path = table.with_name(f"first_{count}.star")
-    write_tables(str(path), [short if one is particles else one for one in tables])
-    return path
-
-
-def run(command: list, folder: Path) -> dict:
-    """Run a command in a process of its own; what it took."""
-    took = folder / "took.json"
-    measured = [sys.executable, str(HERE / "measure.py"), str(took), *map(str, command)]
-    subprocess.run(measured, check=True, stdout=subprocess.DEVNULL)
-    return json.loads(took.read_text())
-
-
-def figures(table: Path, folder: Path) -> dict:
-    """Spread of the views within classes, degrees; share of the noise, and of the rest, in flagged classes; purity:
-    share of the other particles that are of the molecule that most of their class show."""
-    names, molecule, direction = read_views(str(folder / "truth.star"))
-    where = {name: k for k, name in enumerate(names)}
-    particles = next(one for one in read_tables(str(table)) if "rlnImageName" in one)
-    rows = [where[name] for name in particles.texts("rlnImageName")]
-    label, molecule, direction = particles.numbers("rlnClassNumber"), molecule[rows], direction[rows]
-    flagged = particles.numbers("udlFlagged") > 0 if "udlFlagged" in particles else np.zeros(len(rows), bool)
-    angles, kept, pure = [], 0, 0
-    for number in np.unique(label):
-        own = (label == number) & (molecule > 0)
-        if (label == number).sum() < LEAST or not own.any():
-            continue
-        views = direction[own]
-        axis = np.linalg.eigh(views.T @ views)[1][:, -1]
-        angles.append(np.degrees(np.arccos(np.minimum(1, np.abs(views @ axis)))))
-        if not flagged[own].any():
-            pure += np.bincount(molecule[own]).max()
-            kept += own.sum()
-    angles, noise = np.concatenate(angles), molecule == 0
-    return {
-        "median": round(float(np.median(angles)), 2),
-        "mean": round(float(angles.mean()), 2),
-        "classes": len(np.unique(label)),
-        "noise_flagged": round(float(flagged[noise].mean()), 4) if noise.any() else None,
-        "flagged": round(float(flagged[~noise].mean()), 4),
-        "purity": round(pure / max(kept, 1), 4),
-    }
+def figures(result: Result, truth: Truth, table: Path) -> dict:
+    """The figures of a result against the truth. table: of the particles that it is of."""
+    source = open_particles(str(table))
+    if result.neighbours is not None:
+        return neighbour_spread(result.neighbours, truth.direction[truth.rows(source.names)])
+    classes = Classes.read(result.table, truth)
+    found = {**spread(classes), **pose_errors(classes)}
+    if result.averages is not None:
+        found |= resolutions(classes, result.averages, source.pixel_size, result.claims)
+    return found
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from scipion_udl.commands import build_parser
 from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
+_CONTINUED = (*_SHARED, "classify")  # commands that take --continue
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +80,7 @@ def _ends_in_order() -> Iterator[None]:
 
 def _kept(args: argparse.Namespace) -> str:
     """What there is to go on from, where there is something."""
-    if args.command not in _SHARED or not os.path.isdir(args.output):
+    if args.command not in _CONTINUED or not os.path.isdir(args.output):
         return ""
     return f"; what was done is kept in {args.output}: --continue goes on from there"
 

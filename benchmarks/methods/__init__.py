@@ -4,6 +4,8 @@
 ``informed`` also truth.star) and leaves OUT/poses.star, in the form of truth.star: the pose that brings each particle
 onto the average. OUT/average.mrcs is made from these poses by ``common.write_average``, for all methods alike and
 outside of what is timed.
+
+Of particles of many views: ``amplitudes`` and ``aspire_views_worker``, which benchmarks.many_views calls.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from scipion_udl.alignment.fourier import Band, mirrored, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, wrap
 from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
+from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State
@@ -111,17 +112,17 @@ class Aligner:
         self.ranks = prepared.ranks(settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
-    def run(self, reference: np.ndarray | None = None, start: Poses | None = None) -> Alignment:
+    def run(self, reference: np.ndarray | None = None, start: Poses | KnownStart | None = None) -> Alignment:
         """Align. reference: an image (D, D) of the input's box to start from, or None; start: poses (N,) that are about
-        right, or None: then no network is asked."""
+        right, then no network is asked; or None."""
         prepared, team = self.prepared, self.prepared.team
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
-        first = self._first_average(subset, reference, start)
+        first, known = self._first_average(subset, reference, start, split.half[subset])
         if self.transfer is not None and self._settle_transfer(self.transfer, subset, first):
-            first = self._first_average(subset, reference, start)
+            first, known = self._first_average(subset, reference, start, split.half[subset])
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
         rest = np.setdiff1d(usable, subset)
@@ -129,13 +130,16 @@ class Aligner:
         if self.settings.refine:
             halves = HalfRefinement(refiner, split, first.start.local, self.log)
             # Which angles of ``first`` are renewed on the way is for all to know.
-            first, averages = team.by_first(lambda: (first, self.first.halves(first, subset, split.half[subset])))
+            both = split.half[subset]
+            first, averages = team.by_first(lambda: (first, known or self.first.halves(first, subset, both)))
             averages = [self._wide(a) for a in averages]
             state.angle[subset] = first.angle
             ask = self._asked(state, subset)
             if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
                 ask = None
+            elif isinstance(start, KnownStart):
+                state.angle[rest], ask = start.poses.angle[rest], None
             elif start is not None:
                 self.given.find(state, rest)
                 ask = None
@@ -153,8 +157,15 @@ class Aligner:
         alignment = self._finish(state, half_state, split.half, first)
         return alignment if half_state is None else replace(alignment, score_weight=halves.score_weight.cpu().numpy())
 
-    def _first_average(self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | None) -> First:
-        """Of a team, the first process finds it."""
+    def _first_average(
+        self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | KnownStart | None, half: np.ndarray
+    ) -> tuple[First, list[torch.Tensor] | None]:
+        """Of a team, the first process finds it; with averages (bands) of the subset's halves where they are known."""
+        if isinstance(start, KnownStart):
+            self.first.shared = min(start.ring, self.band.k_max)
+            return self.prepared.team.by_first(lambda: start.first(self.prepared, self.first.band, subset, half))
+        if start is not None:
+            return self._first_from(start, subset), None
         angles = self.network_angles(subset)
 
         def find() -> tuple[First, int]:
@@ -164,10 +175,8 @@ class Aligner:
                 first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
             return first, self.first.shared
 
-        if start is not None:
-            return self._first_from(start, subset)
         first, self.first.shared = self.prepared.team.by_first(find)
-        return first
+        return first, None
 
     def _first_from(self, start: Poses, subset: np.ndarray) -> First:
         """The first average from poses (N,) that are about right; of a team, the first process finds it."""

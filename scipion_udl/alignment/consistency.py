@@ -52,10 +52,10 @@ def worth_of_mean(noise: np.ndarray) -> float:
 
 
 def consider_views(
-    particles: PreparedParticles, alignment: Alignment, claim: Claim
+    particles: PreparedParticles, alignment: Alignment, claim: Claim, one_view: bool = True
 ) -> tuple[Claim, list[str]]:
     """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
-    none where all is well)."""
+    none where all is well). one_view: False where the views of a class are known to be near each other, not one."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
@@ -64,7 +64,7 @@ def consider_views(
             f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
             "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
         )
-    if claim.signal is not False and len(used) >= 16:
+    if one_view and claim.signal is not False and len(used) >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
             warnings.append(

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.fourier import Band, transform
+from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
 from scipion_udl.alignment.sums import Sums, add_up
@@ -44,7 +44,8 @@ class GivenStart:
         state = State.start(np.zeros(len(self.prepared)))
         state.angle[subset] = poses.angle
         given = state.angle.copy()
-        self.reference = self._as_reference(self._given_sums(subset, poses))
+        half = np.arange(len(subset)) % 2
+        self.reference = self._as_reference(posed_sums(self.prepared, self.band, subset, poses, half, 2))
         for _ in range(ROUNDS):
             before = state.angle[subset]
             sums = self.find(state, subset)
@@ -71,22 +72,3 @@ class GivenStart:
         band, mask = self.band, self.prepared.mask
         first, second, whole = (band.masked(s.mean(band), mask) for s in (*sums, add_up(sums)))
         return Reference(band, whole, Denoiser(band, [first, second]).weight(2))
-
-    def _given_sums(self, subset: np.ndarray, poses: Poses) -> list[Sums]:
-        """Sums of two halves of the subset, its poses applied."""
-        band, prepared = self.band, self.prepared
-        row = np.zeros(len(prepared), np.int64)
-        row[subset] = np.arange(len(subset))
-        angle, shift = torch.from_numpy(poses.angle), torch.from_numpy(poses.shift / prepared.scale)
-        sums: list[Sums] = []
-        for part, coefficients in prepared.chunks(subset, "given poses"):
-            rows = torch.from_numpy(row[part])
-            turn, move = (v[rows].to(band.device) for v in (angle, shift))
-            moved = band.of_images(transform(prepared.through_transfer(part, coefficients), band.box, turn, move))
-            transfer = prepared.transfer(part)
-            power = torch.ones(len(part), band.k_max + 1, device=band.device)
-            power = power if transfer is None else band.ring_means(band.crop(transfer).square())
-            halves = [(rows % 2 == half).nonzero()[:, 0].to(band.device) for half in (0, 1)]
-            new = [Sums(moved[own].sum(0), power[own].double().sum(0), len(own)) for own in halves]
-            sums = [a + b for a, b in zip(sums, new)] or new
-        return sums

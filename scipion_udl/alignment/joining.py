@@ -303,7 +303,7 @@ def _pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tu
 
 def _claim(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> tuple[Claim, np.ndarray]:
     """What may be said of the resolution of all particles together."""
-    claim, frc = claim_of(run, alignment, averages, True)
+    claim, frc = claim_of(run, alignment, averages, 0)
     if counts["usable"] < ENOUGH:
         claim = Claim(None, None, f"{counts['usable']} particles are too few: no resolution is claimed.")
     elif claim.signal is False:

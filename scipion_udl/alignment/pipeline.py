@@ -23,6 +23,7 @@ from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
+from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
 from scipion_udl.alignment.ranks import Ranks
@@ -48,6 +49,7 @@ from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
+IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
 FIT = 256  # particles that choose among the views of a model, at most
 Inputs = SpectraSettings | SpectrumImageSettings
 
@@ -129,38 +131,42 @@ def align_set(
     guide: Guide,
     settings: AlignSettings,
     reference: np.ndarray | None = None,
-    start: Poses | None = None,
+    start: Poses | KnownStart | None = None,
 ) -> results.Outcome | None:
     """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
-    process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right."""
+    process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right; those of a
+    network of many views leave it at near views, which is no news to the user."""
     particles = run.particles
     if start is None and run.args.start_poses:
         start = given_poses(run.source, run.args.mirror)
     alignment, averages = _aligned(run, guide, settings, reference, start)
-    if start is not None:
+    sorted_ = isinstance(start, KnownStart)
+    if start is not None and not sorted_:
         _tell_of_start(run, start, alignment)
     alike = results.correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
         return None
-    claim, frc = claim_of(run, alignment, averages, guide.network is not None)
+    # Few particles of a class are no witness, however many of other classes the network has learned from.
+    alone = guide.network is None or run.args.by_class
+    claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
     if claim.signal is not None:
         claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
     if claim.signal is False:
         run.warn(claim.note)
-    claim, warnings = consider_views(particles, alignment, claim)
+    claim, warnings = consider_views(particles, alignment, claim, not sorted_)
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
 
 
 def _aligned(
-    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None, start: Poses | None
+    run: Run, guide: Guide, settings: AlignSettings, reference: np.ndarray | None, start: Poses | KnownStart | None
 ) -> tuple[Alignment, Averages]:
     """The alignment and its averages; where some are mirrored, again until hardly any particle changes hands."""
     particles = run.particles
     for number in range(ROUNDS + 1):
         aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
-        first = None if start is None else mirrored_first(start)
+        first = mirrored_first(start) if isinstance(start, Poses) else start
         alignment = aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
         if particles.mirrored is not None:
             alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
@@ -223,10 +229,14 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
 
 
 def align_classes(
-    run: Run, guide: Guide, settings: AlignSettings, classes: dict[int, np.ndarray], start: Poses | None = None
+    run: Run,
+    guide: Guide,
+    settings: AlignSettings,
+    classes: dict[int, np.ndarray],
+    start: KnownStart | None = None,
 ) -> list[ClassResult]:
-    """Align each class by itself; classes: the particles (from 0) of each; start: poses of all particles that are about
-    right. By ascending number, what came of them; of a team, all but the first process get none."""
+    """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
+    by ascending number; of a team, all but the first process get none."""
     done = []
     # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
     order = sorted(classes, key=lambda number: (-len(classes[number]), number))
@@ -363,16 +373,16 @@ def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | Non
     return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def claim_of(run: Run, alignment: Alignment, averages: Averages, learned: bool) -> tuple[Claim, np.ndarray]:
-    """What may be said of the resolution, and the FRC of the halves per Fourier ring."""
+def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[Claim, np.ndarray]:
+    """What may be said of the resolution, and the FRC of the halves per Fourier ring. enough: particles with an image
+    that there must be."""
     source, particles = run.source, run.particles
     radius = particles.mask_radius * particles.scale
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
-    # Few particles of a class are no witness, however many of other classes the network has learned from.
-    if (not learned or run.args.by_class) and len(particles.usable) < ENOUGH:
+    if len(particles.usable) < enough:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return claim, frc

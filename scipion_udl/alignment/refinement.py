@@ -130,15 +130,17 @@ class SweepResult:
 class Matched:
     """Poses of n particles that were compared with a reference; torch, working pixels.
 
-    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); place: (n,) bin of the angle
-    among the orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in
-    the other half circle), not turned.
+    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that
+    the particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
+    orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the
+    other half circle), not turned.
     """
 
     angle: torch.Tensor
     shift: torch.Tensor
     score: torch.Tensor
     log_odds: torch.Tensor
+    gain: torch.Tensor
     place: torch.Tensor
     centred: torch.Tensor
 
@@ -194,7 +196,7 @@ class Refiner:
         for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
-            particles, power, ring_power = self._through_transfer(part, coefficients)
+            particles, power, ring_power = self.through_transfer(part, coefficients)
             for number, reference in enumerate(references):
                 own = np.flatnonzero(member[part] == number)
                 if not len(own):
@@ -220,7 +222,7 @@ class Refiner:
         sums = [Sums(b.total(), t, c).over(team) for b, t, c in zip(bins, transfer, counts)]
         return SweepResult(sums, float(turned), float(moved), float(change[:, 2].mean()) if len(change) else 0.0)
 
-    def _through_transfer(
+    def through_transfer(
         self, part: np.ndarray, coefficients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(particles times their transfer (n, band), squared transfer per ring (n, k_max + 1) or None, power of the
@@ -265,14 +267,15 @@ class Refiner:
             if reference is not arbiter:
                 images, normal = reference.orientations.images[place], self._normal(reference, power)
             slopes = reference.orientations.slopes[place]
-            strength = reference.powers.sum() if power is None else power @ reference.powers
+            strength = _strength(reference, power)
             shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred = self.band.shifted(particles, shift)
         if arbiter is not reference:
             images = arbiter.orientations.images[place]
-        score = _inner(centred, images) / self._norm(arbiter, power, ring_power)
+        inner, expected = _inner(centred, images), _strength(arbiter, power)
+        score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
         if arbiter.difference is not None:
             odds = 2 * _inner(centred, arbiter.differences.images[place])
         new = base + delta
@@ -280,16 +283,13 @@ class Refiner:
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
         half_turn = 180.0 * (other ^ flipped)
         # A shift of the turned particle: it was found in the particle's own frame.
-        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, bins, centred)
+        gain = 2 * inner - expected  # the average's own uncertainty counted: its weighted power is that of the truth
+        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, gain, bins, centred)
 
     def _normal(self, reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
         if power is None:
             return reference.normals.sum(0)[None]
         return torch.einsum("nr,rjk->njk", power, reference.normals)
-
-    def _norm(self, arbiter: Reference, power: torch.Tensor | None, ring_power: torch.Tensor) -> torch.Tensor:
-        reference = arbiter.powers.sum() if power is None else power @ arbiter.powers
-        return ((ring_power @ arbiter.ring_weight.float()) * reference).sqrt().clamp(min=1e-12)
 
     def _branch(
         self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
@@ -382,6 +382,11 @@ class Refiner:
         band = self.coarse_band
         inner, weighted = (band.taken_from(self.band, b) for b in (reference.average, reference.weighted))
         return Reference(band, inner, reference.ring_weight[: band.k_max + 1], weighted)
+
+
+def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
+    """The weighted power of a reference as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
+    return reference.powers.sum() if power is None else power @ reference.powers
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

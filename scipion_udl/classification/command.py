@@ -14,6 +14,7 @@ from scipion_udl.alignment.aligner import Alignment, AlignSettings
 from scipion_udl.alignment.class_results import COLUMNS, write_classes
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.contrast import contrast_of
+from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
 from scipion_udl.alignment.run import Run
@@ -23,6 +24,7 @@ from scipion_udl.classification.joining import Earlier, check_joining, facts_of,
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.classification.rounds import LikelyRounds
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
 from scipion_udl.errors import UdlError
@@ -62,9 +64,12 @@ def classify(args: argparse.Namespace) -> None:
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
         more = {}
         if earlier is None:
+            if not args.no_refine:
+                rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
+                found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
             bank, found = _by_size(bank, found)
             flagged = _flagged(run, bank, sampling, found)
-            classes = _aligned(run, found)
+            classes = _aligned(run, found, bank.config["rings"])
             _characterise(run, classes, bank, sampling, flagged)
         else:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
@@ -132,8 +137,12 @@ def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
         bank = learner.widened(bank, rings)
         rows = early if rings == learner.levels()[0] else everything
         gain = learner.level(bank, rows)
-        done = learner.history[-1]
-        run.say(f"{rings} rings: log likelihood {gain:.1f} a particle, {done.changed:.1%} changed classes at last")
+        done, split = learner.history[-1], learner.splits
+        learner.splits = 0
+        run.say(
+            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
+            f"{done.changed:.1%} of the particles changed classes at last"
+        )
     return bank
 
 
@@ -163,7 +172,7 @@ def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
     ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
     ordered.set(bank.complex[torch.from_numpy(order)])
     ordered.signal = bank.signal.clone()
-    return ordered, replace(found, label=new[found.label])
+    return ordered, replace(found, label=new[found.label], likely=new[found.likely])
 
 
 def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
@@ -182,13 +191,14 @@ def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) 
     return flagged
 
 
-def _aligned(run: Run, found: Sorted) -> list[ClassResult]:
-    """Each class aligned in real space, from where the network has its particles; or left as the network has it."""
+def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
+    """Each class aligned in real space, from where the network has its particles; or left as the network has it. rings:
+    of the network."""
     members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
     settings = AlignSettings(_reach(run) * run.particles.scale, run.args.seed)
     if not run.args.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
-        return align_classes(run, guide, settings, members, found.poses)
+        return align_classes(run, guide, settings, members, KnownStart(found.poses, rings))
     done = []
     for number, own in members.items():
         part = run.part(own, f"Class {number}")
@@ -198,7 +208,7 @@ def _aligned(run: Run, found: Sorted) -> list[ClassResult]:
             found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan), outliers(score, blank)
         )
         averages = averages_of(part, alignment)
-        claim, frc = claim_of(part, alignment, averages, False)
+        claim, frc = claim_of(part, alignment, averages, 0)
         done.append(ClassResult.of(number, own, results.Outcome(part, alignment, averages, claim, frc)))
     return done
 

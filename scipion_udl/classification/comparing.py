@@ -1,4 +1,4 @@
-"""Particles against the classes: every class, every orientation, and a range of shifts."""
+"""Particles against the classes: every class, every orientation, and a range of shifts; or from coarse to fine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from scipion_udl.models.class_bank import ClassBank, Compared
 FINEST_STEP, COARSEST_STEP = 1.0, 4.0  # working pixels between two shifts
 STEP = 32.0  # of a band of one Fourier pixel, in a box of 128
 TOGETHER = 32  # particles whose coefficients are held at a time
+FEW = 8  # the same where each has shifts of its own for every class
+COARSE = 8  # rings in which all classes are looked at with all shifts
+LIKELY = 8  # classes of a particle that are looked at in all rings, at most
 
 
 @dataclass
@@ -49,7 +52,8 @@ def step_of(box: int, rings: int) -> float:
 class Comparer:
     """Compares particles with a bank's classes.
 
-    bank; sampling; reach: how far off centre particles lie along either axis, working pixels.
+    bank; sampling; reach: how far off centre particles lie along either axis, working pixels. ``near``: (9, 2) shifts
+    about one that is known, and what samples are multiplied with to be moved by them.
     """
 
     def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float) -> None:
@@ -62,17 +66,18 @@ class Comparer:
         self.grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
         self._grid_waves = self.transform.waves(self.grid)
         near = torch.tensor([-self.step, 0.0, self.step], device=device)
-        self._near = torch.stack(torch.meshgrid(near, near, indexing="xy"), -1).flatten(0, 1)
+        self.near = torch.stack(torch.meshgrid(near, near, indexing="xy"), -1).flatten(0, 1)
+        self.near_waves = self.transform.waves(self.near)
 
     def chunks(
         self, samples: Samples, rows: torch.Tensor, near: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
         """(rows, shifts of theirs that were looked at (n, shifts, 2), Compared) over ``rows``. near: look
         only about the shift that is known."""
-        device = self._near.device
+        device = self.near.device
         for part in rows.split(TOGETHER):
             known = samples.centre[part][:, None].to(device)
-            shifts = self._near + known if near else self.grid.expand(len(part), -1, -1)
+            shifts = self.near + known if near else self.grid.expand(len(part), -1, -1)
             waves = self.transform.waves(shifts) if near else self._grid_waves
             values = samples.values[part, : self.rings].to(device)
             coefficients = self.transform.forward(values[:, None] * waves)
@@ -88,8 +93,66 @@ class Comparer:
     ) -> torch.Tensor:
         """Coefficients (n, rings, orders) of the particles ``rows`` moved by ``shift`` (n, 2) and turned by ``angle``
         (n,), degrees."""
-        values = samples.values[rows, : self.rings].to(self._near.device) * self.transform.waves(shift)
+        values = samples.values[rows, : self.rings].to(self.near.device) * self.transform.waves(shift)
         return self.transform.turned(self.transform.forward(values), angle)
+
+
+@dataclass
+class Likely:
+    """Of n particles the c classes each that are likely, the best one first.
+
+    which: (n, c) numbers of classes; gain: (n, c) log likelihood over that of noise, nats; shift: (n, c, 2) before
+    turning, working pixels; angle: (n, c) of the pose, degrees.
+    """
+
+    which: torch.Tensor
+    gain: torch.Tensor
+    shift: torch.Tensor
+    angle: torch.Tensor
+
+
+class Finder:
+    """Finds the likely classes of particles: all classes, orientations and shifts in the coarse rings, and in all rings
+    those that do best there, about the shifts that they have there.
+
+    bank, sampling, reach: as of :class:`Comparer`; count: so many classes of each particle.
+    """
+
+    def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float, count: int = LIKELY) -> None:
+        rings = min(COARSE, bank.config["rings"])
+        orders = min(AngularTransform(sampling, rings).orders, bank.config["orders"])
+        self.coarse = Comparer(bank.limited(rings, orders), sampling, reach)
+        self.fine = Comparer(bank, sampling, reach)
+        self.count = min(count, bank.config["classes"])
+
+    def chunks(self, samples: Samples) -> Iterator[tuple[torch.Tensor, Likely]]:
+        """(rows, what is likely of them) over all samples."""
+        rows = torch.arange(len(samples), device=samples.values.device)
+        for part, shifts, found in self.coarse.chunks(samples, rows, False):
+            which = found.gain.topk(self.count, 1).indices
+            place = found.place.gather(1, which)
+            shift = shifts[torch.arange(len(part), device=which.device)[:, None], place]
+            yield part, self._sharpened(samples, part, which, shift)
+
+    def _sharpened(self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor) -> Likely:
+        """The classes ``which`` (n, c) in all rings, about ``shift`` (n, c, 2)."""
+        found = [self._looked_at(samples, *parts) for parts in zip(*(v.split(FEW) for v in (rows, which, shift)))]
+        gain, moved, turn = (torch.cat(parts) for parts in zip(*found))
+        order = gain.argsort(dim=1, descending=True, stable=True)
+        moved = moved.gather(1, order[..., None].expand(-1, -1, 2))
+        which, gain, turn = (v.gather(1, order) for v in (which, gain, turn))
+        return Likely(which, gain, moved, self.fine.angle(turn))
+
+    def _looked_at(
+        self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        fine = self.fine
+        values = samples.values[rows, : fine.rings].to(shift.device)
+        values = values[:, None] * fine.transform.waves(shift)
+        coefficients = fine.transform.forward(values[:, :, None] * fine.near_waves)
+        transfer = samples.transfer[rows, : fine.rings].to(shift.device)
+        found = fine.bank.each(coefficients, transfer, which)
+        return found.gain, shift + fine.near[found.place], found.turn
 
 
 def moved_templates(transform: AngularTransform, templates: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

@@ -16,11 +16,14 @@ import torch
 
 from scipion_udl.classification.comparing import Comparer, Samples, moved_templates
 from scipion_udl.classification.polar import AngularTransform, PolarSampling
+from scipion_udl.classification.splitting import exchanged
 from scipion_udl.models.class_bank import ClassBank, Compared
 
 LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class
 ROUNDS = 5  # of a level at most
 STILL = 0.03  # share of particles that change classes, below which a level is done
+SPLITS = 3  # times of a level that classes are split, at most
+AGAIN = 3  # more rounds at most after classes were split
 WIDE = 2  # rounds of a level that look over all shifts; the others look about the last one
 SHARED = 4  # classes that a particle counts for, at most
 LEAST = 0.15  # of the mean size: a class with fewer particles is given up
@@ -59,11 +62,13 @@ class Learner:
     seed: int
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
     history: list[RoundRow] = field(default_factory=list)
+    splits: int = 0
 
     def __post_init__(self) -> None:
         self.device = self.samples.values.device
         self.signal = self.samples.signal().clamp(min=1e-3)
         self.best = torch.full((len(self.samples),), -1, dtype=torch.int64)
+        self.angle = torch.zeros(len(self.samples))
 
     @property
     def rings(self) -> int:
@@ -97,19 +102,27 @@ class Learner:
         """Whether the level is one at which shifts are known well enough from the ones before."""
         return bank.config["rings"] > LEVELS[1]
 
-    def level(self, bank: ClassBank, rows: torch.Tensor, rounds: int = ROUNDS, wide: int = WIDE) -> float:
+    def level(
+        self, bank: ClassBank, rows: torch.Tensor, rounds: int = ROUNDS, wide: int = WIDE, split_too: bool = True
+    ) -> float:
         """Rounds with the bank's rings over ``rows`` until few particles change classes; returns the last mean log
-        likelihood of a particle (nats)."""
+        likelihood of a particle (nats). split_too: then classes that hold two views are split, and a few more rounds
+        follow."""
         comparer = Comparer(bank, self.sampling, self.reach)
-        for number in range(1, rounds + 1):
+        number, last, splits = 1, rounds, SPLITS if split_too else 0
+        while number <= last:
             near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
             step = Step(comparer, self, rows, near)
             changed = step.run(f"{bank.config['rings']} rings, round {number}")
             bank.set(step.templates(revive=True))
             bank.members = step.count.clone()
             self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))
-            if changed < STILL:
+            still = changed < STILL and number > 1  # the first has nothing yet to compare the finest rings with
+            if splits and (still or number == last):
+                splits, last = splits - 1, number + (AGAIN if step.split() else 0)
+            elif still:
                 break
+            number += 1
         return step.gain
 
 
@@ -126,13 +139,17 @@ class Step:
         self.offset = torch.zeros(shape[0], 2, device=device)
         self.odd: dict[int, tuple[float, int, torch.Tensor, torch.Tensor]] = {}  # of each class, a poorly fitting one
         self.gain = 0.0
+        self.worth = torch.zeros(shape[0], device=device)  # how much worse its particles are explained without a class
 
     def run(self, stage: str) -> float:
         """Go through the particles; returns the share of those that changed classes."""
         done, changed, samples = 0, 0, self.learner.samples
         for part, shifts, found in self.comparer.chunks(samples, self.rows, self.near):
-            best = found.gain.argmax(1)
+            high = found.gain.topk(min(2, found.gain.shape[1]), 1)
+            best = high.indices[:, 0]
+            self.worth.index_add_(0, best, high.values[:, 0] - high.values[:, -1])
             own = torch.arange(len(part), device=best.device)
+            self.learner.angle[part] = self.comparer.angle(found.turn[own, best]).cpu()
             samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
             samples.known[part] = True
             changed += int((self.learner.best[part] != best.cpu()).sum())
@@ -195,6 +212,17 @@ class Step:
         if revive:
             self._revive(templates, few)
         return templates
+
+    def split(self) -> bool:
+        """Split classes that hold two views, in the bank, at the cost of those that are needed least; whether any was.
+        """
+        few = LEAST * len(self.rows) / len(self.count)
+        spared = self.count < few
+        spared[self._dull(few)] = True
+        label, angle = self.learner.best[self.rows], self.learner.angle[self.rows]
+        done = exchanged(self.comparer, self.learner.samples, self.rows, label, angle, self.worth, spared)
+        self.learner.splits += len(done)
+        return bool(done)
 
     def _dull(self, few: float) -> torch.Tensor:
         """The classes that explain next to nothing of their particles, the largest first: noise needs no many."""

@@ -52,7 +52,7 @@ def best_start(
         generator = torch.Generator().manual_seed(1000 * learner.seed + number)
         learner.samples.known[rows] = False
         bank = seeded(learner, classes, rows, generator)
-        gain = learner.level(bank, rows, TRIAL)
+        gain = learner.level(bank, rows, TRIAL, split_too=False)
         log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds")
         if gain > highest:
             best, highest = bank, gain

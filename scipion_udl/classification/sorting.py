@@ -9,7 +9,7 @@ import torch
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.classification.comparing import Comparer, Samples
+from scipion_udl.classification.comparing import Finder, Samples
 from scipion_udl.classification.gathering import sampled
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
@@ -21,35 +21,52 @@ DEVIATIONS = 4.0  # by which the particles of a class must fit better than noise
 @dataclass
 class Sorted:
     """Of N particles: label (N,) the class from 0; poses (N,), shifts in pixels of the input; gain (N,): log likelihood
-    over that of noise alone, nats. Blank images are in the last class with pose 0 and gain 0."""
+    over that of noise alone, nats. Blank images are in the last class with pose 0 and gain 0.
+
+    likely (N, C): the classes that are likely, the best first, and odds (N, C): how much less so than the best, nats;
+    angle (N, C) and shift (N, C, 2): the pose in each of them.
+    """
 
     label: np.ndarray
-    poses: Poses
     gain: np.ndarray
+    likely: np.ndarray
+    odds: np.ndarray
+    angle: np.ndarray
+    shift: np.ndarray
+
+    @classmethod
+    def nothing(cls, count: int, classes: int, likely: int) -> Sorted:
+        """Of ``count`` particles of which nothing is known."""
+        last = np.full((count, likely), classes - 1)
+        odds = np.full((count, likely), np.inf)
+        odds[:, 0] = 0
+        angle, shift = np.zeros((count, likely)), np.zeros((count, likely, 2))
+        return cls(last[:, 0].copy(), np.zeros(count), last, odds, angle, shift)
+
+    @property
+    def poses(self) -> Poses:
+        """Poses of the particles in their classes."""
+        at = np.arange(len(self.label)), (self.likely == self.label[:, None]).argmax(1)
+        return Poses(self.angle[at], self.shift[at])
 
 
 def sort_particles(
     prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, reach: float
 ) -> Sorted:
     """Put every particle into the class that explains it best; each by itself, whatever the others are."""
-    n = len(prepared)
-    label = np.full(n, bank.config["classes"] - 1)
-    angle, shift, gain = np.zeros(n), np.zeros((n, 2)), np.zeros(n)
-    comparer = Comparer(bank, sampling, reach)
+    finder = Finder(bank, sampling, reach)
+    out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)
     for part, samples in sampled(prepared, sampling, prepared.usable, "sorting"):
-        for rows, shifts, found in comparer.chunks(samples, torch.arange(len(part)), False):
-            best = found.gain.argmax(1)
-            own = torch.arange(len(rows), device=best.device)
-            turn = comparer.angle(found.turn[own, best])
-            moved = shifts[own, found.place[own, best]]
-            radians = torch.deg2rad(turn.double())
+        for rows, found in finder.chunks(samples):
+            at = part[rows.cpu().numpy()]
+            radians = torch.deg2rad(found.angle.double())
             cos, sin = radians.cos(), radians.sin()
-            x, y = moved.double().unbind(1)  # the particle is moved first, then turned; a pose turns first
-            at = part[rows.numpy()]
-            shift[at] = (torch.stack([cos * x - sin * y, sin * x + cos * y], 1) * prepared.scale).cpu().numpy()
-            label[at], angle[at] = best.cpu().numpy(), turn.double().cpu().numpy()
-            gain[at] = found.gain[own, best].double().cpu().numpy()
-    return Sorted(label, Poses((angle + 180) % -360 + 180, shift), gain)
+            x, y = found.shift.double().unbind(-1)  # the particle is moved first, then turned; a pose turns first
+            shift = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) * prepared.scale
+            out.shift[at], out.angle[at] = shift.cpu().numpy(), (found.angle.double().cpu().numpy() + 180) % -360 + 180
+            out.likely[at], gain = found.which.cpu().numpy(), found.gain.double().cpu().numpy()
+            out.label[at], out.gain[at], out.odds[at] = out.likely[at, 0], gain[:, 0], gain[:, :1] - gain
+    return out
 
 
 def like_noise(
@@ -69,9 +86,8 @@ def like_noise(
     values = small.of(coefficients) * own.sqrt()[..., None]
     still = torch.zeros(NOISE, 2, device=device)
     noise = Samples(values, own, own, still, torch.zeros(NOISE, dtype=torch.bool))
-    comparer = Comparer(bank, sampling, reach)
-    gains = torch.cat([found.gain for _, _, found in comparer.chunks(noise, torch.arange(NOISE), False)])
-    best = gains.amax(1).double()
+    finder = Finder(bank, sampling, reach)
+    best = torch.cat([found.gain[:, 0] for _, found in finder.chunks(noise)]).double()
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]

@@ -51,24 +51,26 @@ class ClassBank(nn.Module):
         """Put complex templates (K, rings, orders) in their place."""
         self.template.data = torch.view_as_real(templates.to(torch.complex64)).contiguous()
 
+    def limited(self, rings: int, orders: int) -> ClassBank:
+        """The same templates seen up to a Fourier ring, in their lowest angular orders."""
+        few = ClassBank(**self.config | {"rings": rings, "orders": orders}).to(self.template.device)
+        few.set(self.complex[:, :rings, :orders])
+        few.members, few.signal = self.members.clone(), self.signal[:rings].clone()
+        return few
+
     def turns(self) -> int:
         """Orientations that are looked at over the full circle."""
         return 2 * self.config["angles"] if self.config["rings"] > 10 else self.config["angles"]
 
-    def forward(
-        self, coefficients: torch.Tensor, transfer: torch.Tensor, which: torch.Tensor | None = None
-    ) -> Compared:
-        """Compare particles with the classes (all, or those that ``which`` numbers).
+    def forward(self, coefficients: torch.Tensor, transfer: torch.Tensor) -> Compared:
+        """Compare particles with all classes.
 
         coefficients: (n, shifts, rings, orders) of the particles times their transfer, at every shift; transfer:
         (n, rings), its square.
         """
-        templates = self.complex if which is None else self.complex[which]
+        templates = self.complex
         n, shifts = coefficients.shape[:2]
-        weight = torch.full((self.config["orders"],), 2.0, device=templates.device)
-        weight[0] = 1.0
-        power = (templates.real.square() + templates.imag.square()) @ weight
-        penalty = transfer @ power.T
+        penalty = transfer @ self._powers().T
         kernel = templates.conj().permute(2, 1, 0).resolve_conj().contiguous()
         turns, count = self.turns(), len(templates)
         step = max(1, TILE // (shifts * turns * count))
@@ -77,6 +79,25 @@ class ClassBank(nn.Module):
         ]
         best, place, turn = (torch.cat(parts) for parts in zip(*found))
         return Compared(2 * best - penalty, place, turn)
+
+    def each(self, coefficients: torch.Tensor, transfer: torch.Tensor, which: torch.Tensor) -> Compared:
+        """Compare each particle with classes of its own.
+
+        which: (n, c), numbers of the classes; coefficients: (n, c, shifts, rings, orders), at shifts that differ from
+        class to class; transfer: as before.
+        """
+        kernel, turns = self.complex.conj().resolve_conj()[which], self.turns()
+        products = torch.einsum("ncsro,ncro->ncso", coefficients, kernel)
+        values = torch.fft.irfft(products, n=turns, norm="forward")
+        best, place = values.flatten(2).max(-1)
+        penalty = torch.einsum("nr,ncr->nc", transfer, self._powers()[which])
+        return Compared(2 * best - penalty, place // turns, place % turns)
+
+    def _powers(self) -> torch.Tensor:
+        """Power of the templates per ring (K, rings)."""
+        weight = torch.full((self.config["orders"],), 2.0, device=self.template.device)
+        weight[0] = 1.0
+        return self.template.detach().square().sum(-1) @ weight
 
     @staticmethod
     def _best(

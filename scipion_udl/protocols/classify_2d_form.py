@@ -30,7 +30,7 @@ class Classify2DForm(ParticleQuestions):
         )
         self._defineGpuParams(form)
         self._defineClassesParam(form)
-        self._defineModelChoice(form, "it takes seconds to minutes")
+        self._defineModelChoice(form, "it takes minutes")
         self._defineShiftParam(form)
         self._defineContrastParam(form)
         self._defineFinestParam(form)
@@ -81,9 +81,9 @@ class Classify2DForm(ParticleQuestions):
             default=True,
             expertLevel=LEVEL_ADVANCED,
             label="Refine?",
-            help="Yes: what the network found is improved in rounds in which each particle is compared with the "
-            "averages of its likely classes, and may change its class. No: classes, angles and shifts stay as the "
-            "network found them. Quicker and coarser, for a first look.",
+            help="Yes: particles that more than one class may hold are compared with the averages of these and go "
+            "where they fit best; then every class is aligned for itself, and its resolution is told. No: classes, "
+            "angles and shifts stay as the network found them. Quicker and coarser, for a first look.",
         )
 
     # -- what the answers mean -----------------------------------------------------------------------------------------

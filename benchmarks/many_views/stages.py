@@ -1,0 +1,109 @@
+"""What each stage of `scipion-udl classify` adds: amplitude spectra alone, then the network after each of its levels.
+
+The network is taught as the command teaches it, in a process of its own that puts all particles into classes after each
+level and carries on:
+
+    python -m benchmarks.many_views.stages TABLE OUT CLASSES [--threads N]
+
+OUT/rings_06.star and so on hold classes and poses; OUT/stages.json the CPU seconds of each level, what came before it
+and the pass over all particles included, and the seconds that have passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.alignment import replaced, timed
+from benchmarks.many_views.particles import count_of, write_classes
+from benchmarks.many_views.programs import Result
+from scipion_udl.alignment.run import Run
+from scipion_udl.classification.command import A_CLASS, EARLY, MOST
+from scipion_udl.classification.gathering import gathered
+from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.classification.seeds import best_start
+from scipion_udl.classification.sorting import Sorted, sort_particles
+from scipion_udl.commands import build_parser
+from scipion_udl.io.outputs import OutputFolder
+
+
+def before_real_space(table: Path, classes: int, threads: int) -> Iterator[Result]:
+    """The results of the amplitude spectra, and of each level of the network."""
+    out = table.parent / f"stages_{count_of(table)}_{classes}"
+    out.mkdir(exist_ok=True)
+    words = [str(word) for word in (table, out / "amplitudes.star", classes, "--threads", threads)]
+    took = timed([sys.executable, "-m", "benchmarks.methods.amplitudes", *words], out / "amplitudes.log", threads)
+    yield Result("amplitude spectra", out / "amplitudes.star", took=took)
+    words[1] = str(out)
+    took = timed([sys.executable, "-m", "benchmarks.many_views.stages", *words], out / "network.log", threads)
+    for rings, own in json.loads((out / "stages.json").read_text()).items():
+        note = "memory: that of all levels together"
+        yield Result(f"network, {rings} rings", out / f"rings_{int(rings):02d}.star", took=took | own, note=note)
+
+
+class Levels:
+    """The class network, level by level. run: of classify's arguments, its particles looked through. ``aside``: seconds
+    (CPU, clock) of the passes over all particles so far, which a run that ends at the level at hand makes only once."""
+
+    def __init__(self, run: Run, classes: int) -> None:
+        self.run, self.classes, particles = run, classes, run.particles
+        rings = min(LEVELS[-1], particles.k_max)
+        self.sampling = PolarSampling(particles.box, rings, mask=particles.mask_radius / particles.box)
+        self.reach = 0.1 * particles.box
+        taught = particles.subset(min(A_CLASS * classes, MOST), run.args.seed)
+        samples = gathered(particles, self.sampling, taught)
+        self.learner = Learner(samples, self.sampling, self.reach, run.args.seed)
+        self.aside = np.zeros(2)
+
+    def sorted(self) -> Iterator[tuple[int, Sorted, np.ndarray]]:
+        """(rings of the level, all particles in classes, seconds of CPU and by the clock) after each level."""
+        learner, run = self.learner, self.run
+        everything = torch.arange(len(learner.samples))
+        early = everything[: max(EARLY * self.classes, 1000)]
+        bank = best_start(learner, self.classes, early, run.args.starts, run.say)
+        for number, rings in enumerate(learner.levels()):
+            bank = learner.widened(bank, rings)
+            learner.level(bank, everything if number else early)
+            before = _now()
+            found = sort_particles(run.particles, bank, self.sampling, self.reach)
+            yield rings, found, _now() - self.aside
+            self.aside += _now() - before
+
+
+def _now() -> np.ndarray:
+    return np.array([time.process_time(), time.monotonic()])
+
+
+@torch.no_grad()
+def main() -> None:
+    """Teach the network and write what it makes of the particles after each level."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("classes", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    own = parser.parse_args()
+    words = ["classify", own.table, "-o", own.out / "network", "--classes", own.classes, "--threads", own.threads]
+    args = build_parser().parse_args([*map(str, words), "--gpu", "none", "--overwrite"])
+    began, took = np.array([0.0, time.monotonic()]), {}
+    with OutputFolder(args.output, args.overwrite, args.resume) as folder:
+        run = Run(args, folder)
+        run.scan()
+        run.use_contrast()
+        for rings, found, seconds in Levels(run, own.classes).sorted():
+            took[rings] = dict(zip(("cpu_s", "wall_s"), np.round(seconds - began, 2).tolist()))
+            write_classes(own.out / f"rings_{rings:02d}.star", run.source.names, found.label, found.poses)
+    with replaced(own.out / "stages.json") as file:
+        json.dump(took, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Poses that a network of many views gave: both ways round and the shift are known, to its resolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.first import First
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.initial import Start
+from scipion_udl.alignment.posed_sums import posed_sums
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.sums import add_up
+
+
+@dataclass
+class KnownStart:
+    """poses: (N,) of all particles; ring: the Fourier ring up to which they were compared with templates that all had
+    taught, which is all that halves have in common."""
+
+    poses: Poses
+    ring: int
+
+    def __getitem__(self, index: np.ndarray) -> KnownStart:
+        """The start of some of the particles."""
+        return KnownStart(self.poses[index], self.ring)
+
+    def first(
+        self, prepared: PreparedParticles, band: Band, subset: np.ndarray, half: np.ndarray
+    ) -> tuple[First, list[torch.Tensor]]:
+        """The first average of the particles ``subset`` (n,), and that (band) of each half of them; half: (n,) 0 or 1.
+        """
+        sums = posed_sums(prepared, band, subset, self.poses[subset], half, 2)
+        whole = band.masked(add_up(sums).mean(band), prepared.mask)
+        # Too few go nowhere by themselves: nothing will be claimed of them.
+        averages = [band.masked(s.mean(band), prepared.mask) if s.count > 1 else whole for s in sums]
+        weight = Denoiser(band, averages).weight(2)
+        start = Start(whole, weight, math.nan, torch.zeros(0), "network of many views", [])
+        return First(start, self.poses.angle[subset]), averages

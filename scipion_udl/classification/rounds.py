@@ -1,0 +1,125 @@
+"""Rounds in real space: every particle tries the classes that the network finds likely for it, against their averages.
+
+An average holds finer detail than the network's templates do, where its particles agree on it. A particle is compared
+with averages that it is not part of, each of all folds but its own, and goes to the class whose average it fits best:
+its log likelihood over that of noise. Those of which the network is sure stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.halves import Split
+from scipion_udl.alignment.posed_sums import posed_sums
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.refinement import Reference, Refiner
+from scipion_udl.alignment.sums import FOLDS, add_up, halves_of, share_of_others
+from scipion_udl.classification.sorting import Sorted
+
+RING = 32  # Fourier pixels: how fine averages are compared with
+ROUNDS = 2
+STEPS = 2  # of a particle's pose in each class
+SURE = 50.0  # nats: a class that is so much less likely than the best is not tried
+LEAST = 16  # particles of a class that has an average to try
+MOST = 2048  # particles that make the average
+
+
+@dataclass
+class _Tries:
+    """What the particles of a round found: gain (N, C), -inf where nothing was tried; angle (N, C), shift (N, C, 2)."""
+
+    gain: np.ndarray
+    angle: np.ndarray
+    shift: np.ndarray
+
+
+class LikelyRounds:
+    """prepared: the particles; max_shift: working pixels; seed: which particles make the averages; log: told a line a
+    round."""
+
+    def __init__(
+        self, prepared: PreparedParticles, max_shift: float, seed: int, log: Callable[[str], None]
+    ) -> None:
+        self.prepared, self.log = prepared, log
+        self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
+        self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
+        usable = prepared.usable
+        self.order = usable[np.argsort(prepared.ranks(seed)[usable], kind="stable")]
+        self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
+
+    def run(self, found: Sorted) -> Sorted:
+        """The particles in the classes that they fit best. Poses stay those of the network: the ones found here know of
+        fine detail that halves of a class are to find apart from each other."""
+        given = found
+        for number in range(1, ROUNDS + 1):
+            after, tried = self.round(found, number)
+            moved = float((after.label != found.label).mean())
+            words = f"{tried:.1%} of the particles try several classes, {moved:.1%} change theirs"
+            self.log(f"Real space, round {number}: {words}")
+            found = after
+        return replace(found, angle=given.angle, shift=given.shift)
+
+    def round(self, found: Sorted, number: int) -> tuple[Sorted, float]:
+        """One round; also the share of particles that tried several classes."""
+        open_ = found.odds <= SURE
+        open_ &= (open_.sum(1) > 1)[:, None]
+        open_[self.prepared.statistics.blank] = False
+        tries = _Tries(np.full(found.odds.shape, -np.inf), found.angle.copy(), found.shift.copy())
+        poses, classes = found.poses, int(found.label.max()) + 1
+        for k in range(classes):
+            own = self.order[found.label[self.order] == k][:MOST]
+            rows, places = np.nonzero((found.likely == k) & open_)
+            if len(rows) and len(own) >= LEAST:
+                self._try(tries, rows, places, self._references(own, poses), f"class {k + 1}, round {number}")
+        return _decided(found, tries, open_), float(open_.any(1).mean())
+
+    def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
+        """For each fold an average that it is no part of."""
+        band, mask = self.band, self.prepared.mask
+        sums = posed_sums(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
+        denoiser = Denoiser(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
+        weight = denoiser.weight(share_of_others(FOLDS))
+        whole = add_up(sums)
+        return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
+
+    def _try(
+        self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference], stage: str
+    ) -> None:
+        """Compare the particles ``rows``, ascending, with the class that stands at ``places`` among their likely ones.
+        """
+        device, scale = self.band.device, self.prepared.scale
+        where = np.zeros(len(tries.gain), np.int64)
+        where[rows] = places
+        for part, coefficients in self.prepared.chunks(rows, stage):
+            particles, power, ring_power = self.refiner.through_transfer(part, coefficients)
+            for fold, reference in enumerate(references):
+                own = np.flatnonzero(self.fold[part] == fold)
+                if not len(own):
+                    continue
+                at, those = torch.from_numpy(own).to(device), (part[own], where[part[own]])
+                angle = torch.from_numpy(tries.angle[those]).to(device)
+                shift = torch.from_numpy(tries.shift[those] / scale).to(device)
+                q = None if power is None else power[at]
+                for _ in range(STEPS):
+                    given = (particles[at], q, ring_power[at], angle)
+                    matched = self.refiner.match(*given, reference, reference, shift=shift)
+                    angle, shift = matched.angle.double(), matched.shift.double()
+                tries.gain[those] = matched.gain.double().cpu().numpy()
+                tries.angle[those] = (angle.cpu().numpy() + 180) % -360 + 180
+                tries.shift[those] = shift.cpu().numpy() * scale
+
+
+def _decided(found: Sorted, tries: _Tries, open_: np.ndarray) -> Sorted:
+    """Every particle in the class that it fits best of those that it tried; it stays where its own could not be."""
+    at = np.arange(len(found.label))
+    before = (found.likely == found.label[:, None]).argmax(1)
+    free = open_.any(1) & np.isfinite(tries.gain[at, before])
+    best = np.where(free, tries.gain.argmax(1), before)
+    return replace(found, label=found.likely[at, best], angle=tries.angle, shift=tries.shift)
