@@ -17,7 +17,9 @@ import torch
 from scipion_udl.alignment.fourier import Band, resize, soft_disc, to_images
 from scipion_udl.alignment.spectra import less_background
 
-ROWS = 32  # of every product of matrices
+# Particles that are worked on at a time, always: how numbers are rounded depends on it, and from the last digit on the
+# network would learn something else.
+TOGETHER = 32
 EDGE = 0.06  # width of the soft edge of the disc about the particle, parts of the box
 
 
@@ -42,11 +44,17 @@ class PolarSampling:
     def of(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Samples (N, rings, angles), complex64, of whitened coefficients (N, box, box//2 + 1): noise has variance 1.
         """
-        small, device = self.small, coefficients.device
-        images = to_images(resize(coefficients, self.box, small), small)
+        cropped, n = resize(coefficients, self.box, self.small), len(coefficients)
+        cropped = torch.nn.functional.pad(cropped, (0, 0, 0, 0, 0, -n % TOGETHER))
+        return torch.cat([self._of(block) for block in cropped.split(TOGETHER)])[:n]
+
+    def _of(self, cropped: torch.Tensor) -> torch.Tensor:
+        """The same of coefficients (TOGETHER, small, small//2 + 1) of the small box."""
+        small, device = self.small, cropped.device
         disc = soft_disc(small, self.mask * small, max(2.0, EDGE * small), device)
+        images = to_images(cropped, small)
         images = (less_background(images, disc) * disc).flatten(1)
-        real, imaginary = (_products(images, part) for part in _waves(self, device))
+        real, imaginary = (images @ part for part in _waves(self, device))
         return torch.complex(real, imaginary).view(-1, self.rings, self.angles)
 
     def of_rings(self, values: torch.Tensor) -> torch.Tensor:
@@ -68,14 +76,6 @@ def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor,
     disc = soft_disc(small, sampling.mask * small, max(2.0, EDGE * small))
     scale = 1 / (small * float(disc.pow(2).mean().sqrt()))
     return (phase.cos() * scale).float().to(device), (phase.sin() * scale).float().to(device)
-
-
-def _products(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """rows (n, p) times a matrix (p, q), so many rows at a time: what comes of a row does not depend on the others, to
-    the last digit, from which on the network would learn something else."""
-    n = len(rows)
-    blocks = torch.nn.functional.pad(rows, (0, 0, 0, -n % ROWS)).unflatten(0, (-1, ROWS))
-    return torch.cat([block @ matrix for block in blocks])[:n]
 
 
 class AngularTransform:

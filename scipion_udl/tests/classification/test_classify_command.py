@@ -77,10 +77,10 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Particles of a molecule seen from anywhere, 15 % noise, three blank images."""
+    """Particles of a molecule seen from anywhere, 30 % noise, three blank images."""
 
     def make(folder: Path) -> None:
-        words = "--views random --phantom boot --snr 0.5 --pixel-size 4 --shift 3 --seed 3 --noise-share 0.15"
+        words = "--views random --phantom boot --snr 0.5 --pixel-size 4 --shift 3 --seed 3 --noise-share 0.3"
         assert run("simulate", folder, *words.split(), "--count", COUNT, "--box", BOX) == 0
         images = stack(folder / "particles.mrcs").astype(np.float32)
         images[list(BLANK)] = np.array([0.0, 7.0, -2.0])[:, None, None]
@@ -272,12 +272,18 @@ def test_a_model_puts_the_same_particles_into_the_same_classes(data, network, tm
     assert_same(network, classify(tmp_path / "mixed", mixed(data, tmp_path), *model, "--batch", 5, "--threads", 2))
 
 
+def test_the_same_particles_join_the_classes_that_the_network_had_put_them_in(data, network, tmp_path):
+    joined = labels(classify(tmp_path / "joined", data / "particles.star", "--join", network))
+    there = np.setdiff1d(np.arange(COUNT), BLANK)
+    assert np.array_equal(joined[there], labels(network)[there])
+
+
 def test_the_same_particles_join_the_same_classes_in_the_same_poses(data, out, tmp_path):
     joined = classify(tmp_path / "joined", data / "particles.star", "--join", out)
     first, second = by_name(out), by_name(joined)
     a, b = (np.array(list(values.values())) for values in (first, second))
     flagged = np.array([int(row.udlFlagged) for row in rows_of(out)]) > 0
-    assert np.mean(a[~flagged, 0] == b[~flagged, 0]) > 0.95
+    assert np.mean(a[~flagged, 0] == b[~flagged, 0]) > 0.85  # some had changed classes after the network
     same = (a[:, 0] == b[:, 0]) & ~flagged
     turn = np.abs((a[same, 1] - b[same, 1] + 180) % 360 - 180)
     assert np.median(turn) < 1

@@ -107,8 +107,8 @@ def test_a_level_background_is_not_seen(grid):
 
 
 def test_samples_of_a_particle_are_the_same_whatever_comes_with_it(grid):
-    images = noise(40, grid.box)
-    whole = grid.samples(images)
+    coefficients = to_fourier(torch.from_numpy(noise(40, grid.box).astype(np.float32)))
+    whole = grid.sampling.of(coefficients)
     for count in (1, 7, 33):
-        parts = [grid.samples(images[start : start + count]) for start in range(0, 40, count)]
+        parts = [grid.sampling.of(part) for part in coefficients.split(count)]
         assert torch.equal(torch.cat(parts), whole)

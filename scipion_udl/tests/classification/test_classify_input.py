@@ -1,0 +1,218 @@
+"""Bad input of `classify` ends in one sentence and leaves nothing; short memory and odd sets are gone through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl import cli
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.models.checkpoint import ModelCard, save_model
+from scipion_udl.models.polar import PolarNetwork
+
+BOX, PIXEL_SIZE, COUNT = 32, 6.0, 48
+QUICK = ("--no-refine", "--starts", 1)
+
+
+def classify(*options: object) -> int:
+    """The exit code of `classify` with these words, in this process."""
+    words = [str(option) for option in ("classify", *options, "--gpu", "none", "--threads", 1)]
+    try:
+        return cli.main(words)
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with few particles of many views (v), their classes (run), and a network of one view (one.safetensors).
+    """
+    folder = tmp_path_factory.mktemp("few_views")
+    words = f"--views random --phantom boot --count {COUNT} --snr 1 --box {BOX} --pixel-size {PIXEL_SIZE} --shift 2"
+    assert cli.main(["simulate", str(folder / "v"), *words.split()]) == 0
+    assert classify(folder / "v/particles.star", "-o", folder / "run", "--classes", 3, *QUICK) == 0
+    settings = SpectraSettings.for_box(BOX)
+    network = PolarNetwork(radii=settings.radii, angles=settings.angles)
+    config = {"radii": settings.radii, "angles": settings.angles}
+    card = ModelCard("judl", "polar", config, vars(settings), BOX, PIXEL_SIZE)
+    save_model(str(folder / "one.safetensors"), network, card)
+    return folder
+
+
+@pytest.fixture
+def fails(tmp_path, monkeypatch, capsys):
+    """Call it with a command line: its one sentence, once it is sure that nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(*words: object) -> str:
+        before = sorted(tmp_path.iterdir())
+        capsys.readouterr()
+        assert classify(*words, "-o", "out") in (1, 2)
+        errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Warning: ")]
+        assert len(errors) == 1, errors
+        assert errors[0].startswith("scipion-udl classify: ")
+        assert "unexpected" not in errors[0]
+        assert sorted(tmp_path.iterdir()) == before, "something was left behind"
+        return errors[0]
+
+    return check
+
+
+def write(path: Path, images: np.ndarray, pixel_size: float = PIXEL_SIZE) -> Path:
+    write_stack(str(path), np.asarray(images, np.float32), pixel_size)
+    return path
+
+
+def particle_images(data: Path) -> np.ndarray:
+    return StackReader(str(data / "v/particles.mrcs")).read()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--classes", 0], "'0' must be 1 or more"),
+        (["--classes", -3], "must be 1 or more"),
+        (["--classes", "many"], "is not a whole number"),
+        (["--classes", 13], "48 particles with an image, too few for 13 classes"),
+        (["--classes", 10**9], "too few for 1000000000 classes"),
+        (["--teach", 0], "must be 1 or more"),
+        (["--starts", 0], "must be 1 or more"),
+        (["--classes", 3, "--max-shift", 16.5], "--max-shift 16.5 is more than half the box, 16 px"),
+        (["--classes", 3, "--max-shift", -1], "must be at least 0"),
+        (["--classes", 3, "--max-shift", "nan"], "must be a finite number"),
+        (["--classes", 3, "--finest", 150], "too few to align by"),
+        (["--classes", 3, "--ctf", "sideways"], "sideways"),
+        (["--model", "gone.safetensors"], "There is no model file gone.safetensors"),
+        (["--join", "gone"], "gone is not the folder of a finished classify run"),
+        (["--join", "gone", "--model", "m.safetensors"], "leave --model out"),
+    ],
+)
+def test_impossible_options(data, fails, options, message):
+    assert message in fails(data / "v/particles.star", *options)
+
+
+def test_a_network_of_one_view_and_a_folder_of_another_command(data, fails):
+    particles = data / "v/particles.star"
+    assert "is a model of one view, not of classes" in fails(particles, "--model", data / "one.safetensors")
+    assert "is not the folder of a finished classify run" in fails(particles, "--join", data / "v")
+
+
+@pytest.mark.parametrize(("box", "pixel_size"), [(48, PIXEL_SIZE), (BOX, 3.0)])
+def test_particles_of_another_field_of_view(data, fails, tmp_path, box, pixel_size):
+    other = write(tmp_path / "other.mrcs", np.random.default_rng(1).normal(size=(20, box, box)), pixel_size)
+    for options in (["--model", data / "run/model.safetensors"], ["--join", data / "run"]):
+        message = fails(other, *options)
+        assert f"{box} px at {pixel_size:g} A/px" in message
+        assert f"{BOX} px at {PIXEL_SIZE:g} A/px" in message
+
+
+def test_too_few_blank_and_impossible_images(data, fails, tmp_path):
+    images = particle_images(data)
+    for count in (1, 2):
+        path = write(tmp_path / f"{count}.mrcs", images[:count])
+        assert f"{count}.mrcs has {count} particles" in fails(path, "--classes", 1)
+    assert "are constant" in fails(write(tmp_path / "flat.mrcs", np.full((20, BOX, BOX), 3.0)), "--classes", 2)
+    images[7, 3, 3] = np.nan
+    message = fails(write(tmp_path / "nan.mrcs", images), "--classes", 2)
+    assert "nan.mrcs" in message
+    assert "8" in message
+    images[:] = particle_images(data)
+    images[2:] = 1.5
+    assert "2 particles with an image" in fails(write(tmp_path / "two.mrcs", images), "--classes", 2)
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "averages.mrcs", "summary.json", "frc.csv"])
+def test_an_earlier_run_that_is_damaged_is_not_joined(data, fails, tmp_path, damage):
+    for path in (data / "run").iterdir():
+        (tmp_path / "old").mkdir(exist_ok=True)
+        (tmp_path / "old" / path.name).write_bytes(path.read_bytes())
+    whole = (tmp_path / "old" / damage).read_bytes()
+    (tmp_path / "old" / damage).write_bytes(whole[: len(whole) // 3])
+    message = fails(data / "v/particles.star", "--join", tmp_path / "old")
+    assert str(tmp_path / "old") in message
+
+
+def result(out: Path) -> tuple[np.ndarray, object]:
+    """(class of each particle, its poses)."""
+    source = open_particles(str(out / "classes.star"))
+    return source.table.numbers("rlnClassNumber").astype(int), source.poses()
+
+
+def test_one_class_holds_all(data, tmp_path):
+    assert classify(data / "v/particles.star", "-o", tmp_path / "out", "--classes", 1, *QUICK) == 0
+    label, _ = result(tmp_path / "out")
+    assert (label == 1).all()
+    assert len(label) == COUNT
+
+
+def test_very_large_and_tiny_values_change_nothing(data, tmp_path):
+    found = []
+    for factor in (1.0, 1e30, 1e-30):
+        path = write(tmp_path / "p.mrcs", factor * particle_images(data))
+        assert classify(path, "-o", tmp_path / f"{factor}", "--model", data / "run/model.safetensors", *QUICK) == 0
+        found.append(result(tmp_path / f"{factor}"))
+    for label, poses in found[1:]:
+        assert np.array_equal(label, found[0][0])
+        assert np.abs((poses.angle - found[0][1].angle + 180) % 360 - 180).max() < 1e-3
+        assert np.abs(poses.shift - found[0][1].shift).max() < 1e-3
+
+
+def test_noise_alone_ends_well_and_says_so(tmp_path):
+    images = np.random.default_rng(1).normal(size=(60, 25, 25))
+    assert classify(write(tmp_path / "p.mrcs", images), "-o", tmp_path / "out", "--classes", 3, *QUICK) == 0
+    facts = json.loads((tmp_path / "out/summary.json").read_text())
+    assert any(warning.startswith("No classes were found") for warning in facts["warnings"])
+    assert facts["flagged_particles"] == 60
+    assert all(one["flagged"] for one in facts["classes"])
+
+
+# memory
+
+
+class Short:
+    """Stands for the whitening of particles, which has memory for so many at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.whiten, self.most, self.seen = PreparedParticles.whiten, most, []
+
+    def __call__(self, prepared: PreparedParticles, images: torch.Tensor, *more: np.ndarray) -> torch.Tensor:
+        self.seen.append(len(images))
+        if len(images) > self.most:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return self.whiten(prepared, images, *more)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Memory for 9 particles at a time."""
+    short = Short(9)
+    monkeypatch.setattr(PreparedParticles, "whiten", lambda *given: short(*given))
+    return short
+
+
+def test_short_memory_lowers_the_batch_and_changes_no_result(data, tmp_path, short):
+    words = (data / "v/particles.star", "--classes", 3, *QUICK, "--batch", 32)
+    assert classify(*words, "-o", tmp_path / "short") == 0
+    assert short.seen[:3] == [32, 16, 8]
+    told = [w for w in json.loads((tmp_path / "short/summary.json").read_text())["warnings"] if "Memory" in w]
+    assert told == [f"Memory was not enough: it goes on with {n} particles at a time (--batch)." for n in (16, 8)]
+    model = "model.safetensors"
+    assert (tmp_path / "short" / model).read_bytes() == (data / "run" / model).read_bytes()
+    (label, poses), (expected, others) = result(tmp_path / "short"), result(data / "run")
+    assert np.array_equal(label, expected)
+    assert np.array_equal(poses.angle, others.angle)
+
+
+def test_memory_for_not_one_particle_ends_in_a_sentence(data, fails, short):
+    short.most = 0
+    assert "even for one particle at a time" in fails(data / "v/particles.star", "--classes", 3, *QUICK)
