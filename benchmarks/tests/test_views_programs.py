@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from benchmarks import views
-from benchmarks.many_views import programs
+from benchmarks.many_views import programs, stages
 from benchmarks.many_views.particles import words_of, write_classes
 from benchmarks.many_views.programs import to_centre
-from benchmarks.many_views.stages import before_real_space
 from benchmarks.many_views.table import text
+from benchmarks.methods import amplitudes
 from benchmarks.methods.amplitudes import sort_spectra
 from scipion_udl import cli
 from scipion_udl.alignment.geometry import Poses
@@ -165,15 +165,21 @@ def test_classes_with_poses_are_written_as_read(tmp_path):
     assert forms.class_numbers(table, form, "c.star").tolist() == [2, 1]
 
 
-def test_the_last_stage_of_the_network_is_what_classify_finds(tmp_path):
+def test_the_last_stage_of_the_network_is_what_classify_finds(tmp_path, monkeypatch):
+    def in_this_process(command: list[str], log: Path, threads: int) -> dict:
+        monkeypatch.setattr(sys, "argv", command[2:])
+        {"benchmarks.methods.amplitudes": amplitudes, "benchmarks.many_views.stages": stages}[command[2]].main()
+        return {"memory_mb": 1.0}
+
+    monkeypatch.setattr(stages, "timed", in_this_process)
     options = ["--phantom", "boot", "--views", "random", "--count", "120", "--snr", "1", "--box", "48"]
     assert cli.main(["simulate", str(tmp_path / "set"), *options]) == 0
     table = tmp_path / "set" / "particles.star"
-    stages = list(before_real_space(table, 4, 1))
-    assert [one.program for one in stages[:2]] == ["amplitude spectra", "network, 6 rings"]
-    spent = [one.took["cpu_s"] for one in stages[1:]]
+    results = list(stages.before_real_space(table, 4, 1))
+    assert [one.program for one in results[:2]] == ["amplitude spectra", "network, 6 rings"]
+    spent = [one.took["cpu_s"] for one in results[1:]]
     assert spent == sorted(spent) and spent[0] > 0.1
-    last = stages[-1].table
+    last = results[-1].table
     out = str(tmp_path / "classified")
     options = ["--classes", "4", "--no-refine", "--gpu", "none", "--threads", "1"]
     assert cli.main(["classify", str(table), "-o", out, *options]) == 0
