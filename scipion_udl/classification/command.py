@@ -114,7 +114,8 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
             f"least {LEAST} a class are needed): ask for fewer with --classes."
         )
     rings = min(LEVELS[-1], run.particles.k_max)
-    sampling = PolarSampling(run.particles.box, rings, mask=run.particles.mask_radius / run.particles.box)
+    # A larger disc than the box holds would leave no background.
+    sampling = PolarSampling(run.particles.box, rings, mask=min(0.5, run.particles.mask_radius / run.particles.box))
     subset = run.particles.subset(args.teach or min(A_CLASS * count, MOST), args.seed)
     samples = gathered(run.particles, sampling, subset)
     learner = Learner(samples, sampling, _reach(run), args.seed, run.particles.report)

@@ -155,6 +155,13 @@ def test_one_class_holds_all(data, tmp_path):
     assert len(label) == COUNT
 
 
+@pytest.mark.parametrize("options", [(), QUICK])
+def test_a_mask_that_is_wider_than_the_box_is_the_whole_box(data, tmp_path, options):
+    words = ("--classes", 2, "--starts", 1, "--mask-radius", 40, *options)
+    assert classify(data / "v/particles.star", "-o", tmp_path / "out", *words) == 0
+    assert (np.bincount(result(tmp_path / "out")[0])[1:] > 4).all()
+
+
 def test_very_large_and_tiny_values_change_nothing(data, tmp_path):
     found = []
     for factor in (1.0, 1e30, 1e-30):
