@@ -67,12 +67,12 @@ def classify(args: argparse.Namespace) -> None:
             if not args.no_refine:
                 rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
                 found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
-            bank, found = _by_size(bank, found)
-            flagged = _flagged(run, bank, sampling, found)
+            bank, found, flagged = _numbered(run, bank, sampling, found)
             classes = _aligned(run, found, bank.config["rings"])
             _characterise(run, classes, bank, sampling, flagged)
         else:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
+            found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
             write_references(run, earlier)
             more = facts_of(run, earlier)
@@ -163,28 +163,49 @@ def _card(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) 
     )
 
 
-def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
-    """Classes numbered by their size, those without particles left out."""
-    sizes = np.bincount(found.label, minlength=bank.config["classes"])
+def _numbered(
+    run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted
+) -> tuple[ClassBank, Sorted, np.ndarray]:
+    """Classes numbered by their size, those without particles left out; and which are flagged (K,)."""
+    bank, found, _ = _by_size(bank, found, run.particles.usable)
+    flagged = _flagged(run, bank, sampling, found)
+    bank, found, order = _by_size(bank, _with_blank(run, found, flagged), np.arange(len(found.label)))
+    return bank, found, flagged[order]
+
+
+def _with_blank(run: Run, found: Sorted, flagged: np.ndarray) -> Sorted:
+    """Blank images in the first flagged class; in the last one where none is."""
+    label = found.label.copy()
+    label[run.particles.statistics.blank] = flagged.argmax() if flagged.any() else len(flagged) - 1
+    return replace(found, label=label)
+
+
+def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[ClassBank, Sorted, np.ndarray]:
+    """Classes numbered by how many of the particles ``counted`` they hold, those without left out; and the numbers that
+    they had. What is not counted and was in one of those is in class -1."""
+    sizes = np.bincount(found.label[counted], minlength=bank.config["classes"])
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
-    new = np.empty(len(sizes), np.int64)
+    new = np.full(len(sizes), -1)
     new[order] = np.arange(len(order))
     ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
-    ordered.set(bank.complex[torch.from_numpy(order)])
-    ordered.signal = bank.signal.clone()
-    return ordered, replace(found, label=new[found.label], likely=new[found.likely])
+    which = torch.from_numpy(order)
+    ordered.set(bank.complex[which])
+    ordered.members, ordered.signal = bank.members[which.to(bank.members.device)], bank.signal.clone()
+    return ordered, replace(found, label=new[found.label], likely=new[found.likely]), order
 
 
 def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
     """Which classes (K,) are flagged: their particles fit no better than noise."""
     few = run.particles.subset(256, run.args.seed)
     samples = gathered(run.particles, sampling, few)
-    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, found, run.args.seed)
+    usable = run.particles.usable
+    seen = replace(found, label=found.label[usable], gain=found.gain[usable])
+    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
     if flagged.all():
         run.warn(NONE_FOUND)
     elif flagged.any():
-        share = float(flagged[found.label].mean())
+        share = float(flagged[seen.label].mean())
         run.warn(
             f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
             "particles fit no better than noise would."

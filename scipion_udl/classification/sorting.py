@@ -21,7 +21,7 @@ DEVIATIONS = 4.0  # by which the particles of a class must fit better than noise
 @dataclass
 class Sorted:
     """Of N particles: label (N,) the class from 0; poses (N,), shifts in pixels of the input; gain (N,): log likelihood
-    over that of noise alone, nats. Blank images are in the last class with pose 0 and gain 0.
+    over that of noise alone, nats. Blank images have pose 0 and gain 0; their class means nothing.
 
     likely (N, C): the classes that are likely, the best first, and odds (N, C): how much less so than the best, nats;
     angle (N, C) and shift (N, C, 2): the pose in each of them.

@@ -223,3 +223,17 @@ def test_short_memory_lowers_the_batch_and_changes_no_result(data, tmp_path, sho
 def test_memory_for_not_one_particle_ends_in_a_sentence(data, fails, short):
     short.most = 0
     assert "even for one particle at a time" in fails(data / "v/particles.star", "--classes", 3, *QUICK)
+
+
+def test_blank_images_are_in_the_smallest_class_where_none_is_flagged(data, tmp_path):
+    images = particle_images(data)
+    images[[3, 30]] = 2.0
+    assert classify(write(tmp_path / "p.mrcs", images), "-o", tmp_path / "out", "--classes", 3, *QUICK) == 0
+    classes = json.loads((tmp_path / "out/summary.json").read_text())["classes"]
+    assert not any(one["flagged"] for one in classes)
+    label, _ = result(tmp_path / "out")
+    sizes = np.bincount(label)[1:]
+    assert (np.diff(sizes) <= 0).all()
+    assert label[3] == label[30]
+    without = np.bincount(np.delete(label, [3, 30]))[1:]
+    assert without[label[3] - 1] == without.min()
