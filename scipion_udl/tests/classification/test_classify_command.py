@@ -77,10 +77,10 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Particles of a molecule seen from anywhere, 30 % noise, three blank images."""
+    """Particles of a molecule seen from anywhere, 15 % noise, three blank images."""
 
     def make(folder: Path) -> None:
-        words = "--views random --phantom boot --snr 0.5 --pixel-size 4 --shift 3 --seed 3 --noise-share 0.3"
+        words = "--views random --phantom boot --snr 0.5 --pixel-size 4 --shift 3 --seed 3 --noise-share 0.15"
         assert run("simulate", folder, *words.split(), "--count", COUNT, "--box", BOX) == 0
         images = stack(folder / "particles.mrcs").astype(np.float32)
         images[list(BLANK)] = np.array([0.0, 7.0, -2.0])[:, None, None]
