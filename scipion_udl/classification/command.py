@@ -20,7 +20,15 @@ from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, cl
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.joining import Earlier, check_joining, facts_of, join_classes, write_references
+from scipion_udl.classification.joining import (
+    Earlier,
+    check_images,
+    check_joining,
+    facts_for_later,
+    facts_of,
+    join_classes,
+    write_references,
+)
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.polar import PolarSampling
@@ -57,13 +65,15 @@ def classify(args: argparse.Namespace) -> None:
         if args.join:
             check_joining(args)
             earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
-        run.scan()
+        if earlier is not None:
+            check_images(run, earlier)
+        run.scan(earlier.noise if earlier else None)
         run.use_contrast()
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
-        more = {}
         if earlier is None:
+            more = facts_for_later(run)
             if not args.no_refine:
                 rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
                 found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
