@@ -4,3 +4,6 @@ __version__ = "0.1.0"
 
 # Beside a model file: what the network has learned, where that can be drawn.
 MODEL_PICTURE = "model.png"
+
+# Particles of each class that there must be, for classes to be found at all.
+LEAST_OF_A_CLASS = 4

@@ -213,7 +213,9 @@ def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> N
     if unknown:
         values = ", ".join(f"{_OPTICS[key][2]} {_OPTICS[key][4]:g}{_OPTICS[key][3]}" for key in unknown)
         options = ", ".join(_OPTICS[key][5] for key in unknown)
-        warnings.append(f"Not in the input, so assumed in aligned.star: {values}; give {options} if they are others.")
+        warnings.append(
+            f"Not in the input, so assumed in the STAR that is written: {values}; give {options} if they are others."
+        )
 
 
 def _new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> list[Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
+from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
 
@@ -109,8 +110,11 @@ class Classify2DForm(ParticleQuestions):
         if not count:
             return [NO_PARTICLES]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateFinest()
-        if classes > count:
-            errors.append(f"*Number of classes* is {classes}, and there are {count} particles: give fewer.")
+        if LEAST_OF_A_CLASS * classes > count:
+            errors.append(
+                f"*Number of classes* is {classes}, and there are {count} particles: give fewer, for at least "
+                f"{LEAST_OF_A_CLASS} of each class are needed."
+            )
         if 0 < self.teach.get() < classes:
             errors.append(
                 f"*Particles that teach* is {self.teach.get()} for {classes} classes: give some for each, or -1."
@@ -124,5 +128,5 @@ class Classify2DForm(ParticleQuestions):
             return []
         return [
             f"There are {count} particles for {classes} classes, {count // classes} for each: averages of so few show "
-            "little, and no resolution is claimed for most. Give fewer classes."
+            "little. Give fewer classes."
         ]

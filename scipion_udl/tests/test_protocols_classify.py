@@ -315,7 +315,7 @@ class TestUdlClassify2DForm(ClassifyTest):
         for answer, sentence in (
             ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
             ({"maxShift": BOX}, "*Largest shift*"),
-            ({"numberOfClasses": 361}, "there are 360 particles"),
+            ({"numberOfClasses": 91}, "there are 360 particles: give fewer, for at least 4 of each"),
             ({"numberOfClasses": 1}, "must be 2 or more"),
             ({"teach": 3}, "3 for 4 classes"),
             ({"ctfTreatment": 1}, "no CTF"),

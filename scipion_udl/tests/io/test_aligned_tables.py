@@ -203,7 +203,7 @@ def test_an_xmds_microscope_becomes_optics_groups(source, tmp_path):
     assert star["particles"].columns["rlnOpticsGroup"] == ["1", "1", "2"]
     assert star["optics"].columns["rlnVoltage"] == ["200", "120"]
     assert star["particles"].columns["rlnDefocusU"] == ["10000", "11000", "12000"]
-    assert "assumed in aligned.star: spherical aberration 2.7 mm;" in warnings[1]
+    assert "assumed in the STAR that is written: spherical aberration 2.7 mm;" in warnings[1]
 
 
 def test_a_stars_microscope_goes_into_the_xmd(source, tmp_path):
