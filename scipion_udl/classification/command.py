@@ -35,6 +35,7 @@ from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.rounds import LikelyRounds
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
+from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
@@ -43,7 +44,6 @@ from scipion_udl.models.class_bank import ClassBank
 MODEL = "model.safetensors"
 A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
 EARLY = 60  # of each class: so many teach the first level
-LEAST = 4  # particles of each class that there must be
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 NONE_FOUND = (
     "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
@@ -118,10 +118,10 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         run.say(f"{bank.config['classes']} classes of {path}")
         return bank, card, None
     count = args.classes
-    if len(run.particles.usable) < LEAST * count:
+    if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
             f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
-            f"least {LEAST} a class are needed): ask for fewer with --classes."
+            f"least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
         )
     rings = min(LEVELS[-1], run.particles.k_max)
     # A larger disc than the box holds would leave no background.
