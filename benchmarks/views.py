@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import fcntl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ COLUMNS = [*KEY, *FIGURES, "wall_s", "cpu_s", "memory_mb", "note"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark."""
+    """Run the benchmark. Returns the exit code: 1 where a run failed."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.aspire and not programs.has_aspire():
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     out = Path(args.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     names = args.only or [f"{molecule}:{snr}" for molecule in MOLECULES for snr in SNRS] + ["mixed"]
+    if wrong := [name for name in names if name != "mixed" and name.count(":") != 1]:
+        parser.error(f"--only {wrong[0]}: sets are MOLECULE:SNR, or mixed")
     if (args.relion or args.aspire or args.stages) and not args.only:
         names = [f"crane:{snr}" for snr in SNRS]
     with open(out / ".lock", "w") as lock:
@@ -53,10 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             parser.error(f"another run works in {out}: wait for it, or give another --out")
-        rows = Rows(out / "views.csv")
-        for name in names:
-            of_set(out, name, args, rows)
-    return 0
+        return all_sets(out, names, args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-classify", action="store_true", help="the others alone; its rows stay as they are")
     parser.add_argument("--threads", type=int, default=2, help="of classify and ASPIRE (2); RELION has one")
     return parser
+
+
+def all_sets(out: Path, names: list[str], args: argparse.Namespace) -> int:
+    """Each set in turn; one that fails is told of, and the others go on. Returns the exit code."""
+    rows, failed = Rows(out / "views.csv"), 0
+    for name in names:
+        try:
+            of_set(out, name, args, rows)
+        except (RuntimeError, ValueError, subprocess.CalledProcessError) as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            failed = 1
+    return failed
 
 
 class Rows:
@@ -126,7 +138,8 @@ def figures(result: Result, truth: Truth, table: Path) -> dict:
     """The figures of a result against the truth. table: of the particles that it is of."""
     source = open_particles(str(table))
     if result.neighbours is not None:
-        return neighbour_spread(result.neighbours, truth.direction[truth.rows(source.names)])
+        rows = truth.rows(source.names)
+        return neighbour_spread(result.neighbours, truth.direction[rows], truth.molecule[rows])
     classes = Classes.read(result.table, truth)
     found = {**spread(classes), **pose_errors(classes)}
     if result.averages is not None:

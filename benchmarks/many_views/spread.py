@@ -110,17 +110,21 @@ def middle(angles: list[np.ndarray]) -> dict:
     return {"median": round(float(np.median(together)), 2), "mean": round(float(together.mean()), 2)}
 
 
-def neighbour_spread(neighbours: np.ndarray, direction: np.ndarray) -> dict:
-    """The same spread where each particle has a group of its own: median and mean, degrees, over all members of all
-    groups, of the angle to the axis of the group.
+def neighbour_spread(neighbours: np.ndarray, direction: np.ndarray, molecule: np.ndarray) -> dict:
+    """The same where each particle that shows a molecule has a group of its own: median and mean, degrees, over all
+    members of all groups, of the angle to the axis of the group; purity over the groups. Noise among them is left out.
 
-    neighbours: (N, n) numbers, from 0, of the particles most like each; direction: (N, 3), unit vectors.
+    neighbours: (N, n) numbers, from 0, of the particles most like each; direction: (N, 3), unit vectors; molecule: (N,)
+    what each shows, 0 for noise alone.
     """
-    angles = []
-    for k, own in enumerate(neighbours):
-        views = direction[np.unique(np.append(own, k))]
-        angles.append(angles_to(views, axis_of(views)))
-    return middle(angles)
+    angles, pure, kept = [], 0, 0
+    for k in np.flatnonzero(molecule > 0):
+        group = np.unique(np.append(neighbours[k], k))
+        group = group[molecule[group] > 0]
+        angles.append(angles_to(direction[group], axis_of(direction[group])))
+        pure += np.bincount(molecule[group]).max()
+        kept += len(group)
+    return {**middle(angles), "purity": round(pure / max(kept, 1), 4)}
 
 
 def pose_errors(classes: Classes) -> dict:

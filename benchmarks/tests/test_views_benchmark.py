@@ -80,9 +80,14 @@ def test_spread_of_groups_of_each_particle_counts_the_particle_itself():
     direction = np.concatenate([about(axis, 7.0, 6) for axis in axes])
     groups = np.arange(18).reshape(3, 6).repeat(6, 0)
     alike = [np.setdiff1d(own, [k]) for k, own in enumerate(groups)]  # itself left out
-    assert neighbour_spread(np.array(alike), direction) == {"median": 7.0, "mean": 7.0}
-    mixed = np.tile([0, 6, 12], (18, 1))  # one of each axis: wide
-    assert neighbour_spread(mixed, direction)["median"] > 40
+    shown = np.repeat([1, 2, 1], 6)
+    found = neighbour_spread(np.array(alike), direction, shown)
+    assert found == {"median": 7.0, "mean": 7.0, "purity": 1.0}
+    mixed = neighbour_spread(np.tile([0, 6, 12], (18, 1)), direction, shown)  # one of each axis: wide
+    assert mixed["median"] > 40 and 0.65 < mixed["purity"] < 0.8
+    with_noise = np.hstack([alike, np.full((18, 3), 18)])
+    noisy = np.vstack([with_noise, with_noise[:1]]), np.vstack([direction, np.zeros(3)]), np.append(shown, 0)
+    assert neighbour_spread(*noisy) == found
 
 
 @pytest.mark.parametrize("axis", [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.48, -0.6, 0.64]], ids=["pole", "other", "side"])

@@ -111,6 +111,18 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path, capsys, monkeypatch):
     assert "another run works in" in capsys.readouterr().err
 
 
+def test_a_set_that_fails_leaves_the_rows_of_the_others(tmp_path, monkeypatch, capsys):
+    def of_set(out: Path, name: str, args: object, rows: views.Rows) -> None:
+        if name == "boot:1":
+            raise RuntimeError("no memory")
+        rows.add({"set": name, "program": "classify", "particles": 10, "classes_asked": 2})
+
+    monkeypatch.setattr(views, "of_set", of_set)
+    assert views.main(["--out", str(tmp_path), "--only", "crane:1", "boot:1", "boot:0.1"]) == 1
+    assert [line.split(",")[0] for line in (tmp_path / "views.csv").open()] == ["set", "crane:1", "boot:0.1"]
+    assert "boot:1: no memory" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell")
 def test_memory_is_that_of_all_processes_together(tmp_path):
     hold = "import time; held = bytearray(80_000_000); time.sleep(1.5)"

@@ -28,7 +28,7 @@ ROUNDS = 2
 STEPS = 2  # of a particle's pose in each class
 SURE = 50.0  # nats: a class that is so much less likely than the best is not tried
 LEAST = 16  # particles of a class that has an average to try
-MOST = 2048  # particles that make the average
+MOST = 1024  # particles that make the average
 
 
 @dataclass
