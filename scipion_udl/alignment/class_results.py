@@ -83,7 +83,7 @@ def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dic
         signal_found=True if True in found else False if found == {False} else None,
         resolution=None,
         resolution_note="Each class has its own: see classes.",
-        score_mean=float(scores.mean()),
+        score_mean=float(scores.mean()) if len(scores) else 0.0,
         **{name: sum(result.figures[name] for result in classes) for name in ("ambiguous", "outliers")},
         contrast=contrast_of(run.particles.statistics),
         shift_rms=results.shift_rms(shifts),

@@ -224,7 +224,9 @@ def _shown(run: Run) -> np.ndarray:
 
 def shift_rms(sets: list[np.ndarray]) -> float:
     """How far particles lie from the centre of their set, root mean square; of shifts (n, 2) of each set, pixels."""
-    offset = np.concatenate([shift - shift.mean(0) for shift in sets if len(shift)])
+    offset = np.concatenate([np.zeros((0, 2)), *(shift - shift.mean(0) for shift in sets if len(shift))])
+    if not len(offset):
+        return 0.0
     return float(np.sqrt((offset**2).sum(1).mean()))
 
 

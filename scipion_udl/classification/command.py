@@ -20,13 +20,22 @@ from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, cl
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.joining import Earlier, check_joining, facts_of, join_classes, write_references
+from scipion_udl.classification.joining import (
+    Earlier,
+    check_images,
+    check_joining,
+    facts_for_later,
+    facts_of,
+    join_classes,
+    write_references,
+)
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.rounds import LikelyRounds
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
+from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
@@ -35,7 +44,6 @@ from scipion_udl.models.class_bank import ClassBank
 MODEL = "model.safetensors"
 A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
 EARLY = 60  # of each class: so many teach the first level
-LEAST = 4  # particles of each class that there must be
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 NONE_FOUND = (
     "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
@@ -57,22 +65,24 @@ def classify(args: argparse.Namespace) -> None:
         if args.join:
             check_joining(args)
             earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
-        run.scan()
+        if earlier is not None:
+            check_images(run, earlier)
+        run.scan(earlier.noise if earlier else None)
         run.use_contrast()
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
-        more = {}
         if earlier is None:
+            more = facts_for_later(run)
             if not args.no_refine:
                 rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
                 found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
-            bank, found = _by_size(bank, found)
-            flagged = _flagged(run, bank, sampling, found)
+            bank, found, flagged = _numbered(run, bank, sampling, found)
             classes = _aligned(run, found, bank.config["rings"])
             _characterise(run, classes, bank, sampling, flagged)
         else:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
+            found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
             write_references(run, earlier)
             more = facts_of(run, earlier)
@@ -108,13 +118,14 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         run.say(f"{bank.config['classes']} classes of {path}")
         return bank, card, None
     count = args.classes
-    if len(run.particles.usable) < LEAST * count:
+    if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
             f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
-            f"least {LEAST} a class are needed): ask for fewer with --classes."
+            f"least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
         )
     rings = min(LEVELS[-1], run.particles.k_max)
-    sampling = PolarSampling(run.particles.box, rings, mask=run.particles.mask_radius / run.particles.box)
+    # A larger disc than the box holds would leave no background.
+    sampling = PolarSampling(run.particles.box, rings, mask=min(0.5, run.particles.mask_radius / run.particles.box))
     subset = run.particles.subset(args.teach or min(A_CLASS * count, MOST), args.seed)
     samples = gathered(run.particles, sampling, subset)
     learner = Learner(samples, sampling, _reach(run), args.seed, run.particles.report)
@@ -162,28 +173,49 @@ def _card(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) 
     )
 
 
-def _by_size(bank: ClassBank, found: Sorted) -> tuple[ClassBank, Sorted]:
-    """Classes numbered by their size, those without particles left out."""
-    sizes = np.bincount(found.label, minlength=bank.config["classes"])
+def _numbered(
+    run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted
+) -> tuple[ClassBank, Sorted, np.ndarray]:
+    """Classes numbered by their size, those without particles left out; and which are flagged (K,)."""
+    bank, found, _ = _by_size(bank, found, run.particles.usable)
+    flagged = _flagged(run, bank, sampling, found)
+    bank, found, order = _by_size(bank, _with_blank(run, found, flagged), np.arange(len(found.label)))
+    return bank, found, flagged[order]
+
+
+def _with_blank(run: Run, found: Sorted, flagged: np.ndarray) -> Sorted:
+    """Blank images in the first flagged class; in the last one where none is."""
+    label = found.label.copy()
+    label[run.particles.statistics.blank] = flagged.argmax() if flagged.any() else len(flagged) - 1
+    return replace(found, label=label)
+
+
+def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[ClassBank, Sorted, np.ndarray]:
+    """Classes numbered by how many of the particles ``counted`` they hold, those without left out; and the numbers that
+    they had. What is not counted and was in one of those is in class -1."""
+    sizes = np.bincount(found.label[counted], minlength=bank.config["classes"])
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] > 0]
-    new = np.empty(len(sizes), np.int64)
+    new = np.full(len(sizes), -1)
     new[order] = np.arange(len(order))
     ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
-    ordered.set(bank.complex[torch.from_numpy(order)])
-    ordered.signal = bank.signal.clone()
-    return ordered, replace(found, label=new[found.label], likely=new[found.likely])
+    which = torch.from_numpy(order)
+    ordered.set(bank.complex[which])
+    ordered.members, ordered.signal = bank.members[which.to(bank.members.device)], bank.signal.clone()
+    return ordered, replace(found, label=new[found.label], likely=new[found.likely]), order
 
 
 def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
     """Which classes (K,) are flagged: their particles fit no better than noise."""
     few = run.particles.subset(256, run.args.seed)
     samples = gathered(run.particles, sampling, few)
-    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, found, run.args.seed)
+    usable = run.particles.usable
+    seen = replace(found, label=found.label[usable], gain=found.gain[usable])
+    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
     if flagged.all():
         run.warn(NONE_FOUND)
     elif flagged.any():
-        share = float(flagged[found.label].mean())
+        share = float(flagged[seen.label].mean())
         run.warn(
             f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
             "particles fit no better than noise would."

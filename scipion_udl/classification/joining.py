@@ -26,6 +26,7 @@ from scipion_udl.alignment.resolution import frc_weights, of_more
 from scipion_udl.alignment.run import Run
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import read_card
 
 REFERENCES = "references.mrcs"
 SWEEPS = 3  # rounds of each particle against the average of its class
@@ -34,13 +35,17 @@ SWEEPS = 3  # rounds of each particle against the average of its class
 @dataclass
 class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
-    its particles were aligned to; frc (K, rings); batches: sets of particles in its averages."""
+    its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
+    (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened.
+    """
 
     classes: list[dict]
     stacks: dict[str, np.ndarray]
     references: np.ndarray
     frc: np.ndarray
     batches: int
+    noise: torch.Tensor
+    level: tuple[float, float]
 
     @classmethod
     def read(cls, folder: str) -> Earlier:
@@ -54,13 +59,17 @@ class Earlier:
             references = _stack(folder, REFERENCES) if own else stacks["averages"]
             rows = np.genfromtxt(os.path.join(folder, "frc.csv"), delimiter=",", skip_header=1, ndmin=2)
             frc = np.stack([np.r_[0.0, rows[rows[:, 0] == one["class"], 3]] for one in classes])
+            noise = torch.tensor(summary["noise"], dtype=torch.float32)
+            level = float(summary["level"][0]), float(summary["level"][1])
+            if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
+                raise ValueError("other rings")
             if any("flagged" not in one for one in classes) or any(len(s) != len(classes) for s in stacks.values()):
                 raise ValueError("other numbers of classes")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        return cls(classes, stacks, references, frc, int(summary.get("batches", 1)))
+        return cls(classes, stacks, references, frc, int(summary.get("batches", 1)), noise, level)
 
 
 def _stack(folder: str, name: str) -> np.ndarray:
@@ -72,6 +81,17 @@ def check_joining(args: argparse.Namespace) -> None:
     """Raises UdlError for options that do not go with --join."""
     if args.model:
         raise UdlError("--join takes the templates of the earlier run: leave --model out.")
+
+
+def check_images(run: Run, earlier: Earlier) -> None:
+    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had."""
+    read_card(run.args.model).check_fits(run.source.box, run.source.pixel_size, run.args.model)
+    box = earlier.references.shape[-1]
+    if run.source.box != box:
+        raise UdlError(
+            f"{run.args.input} has images of {run.source.box} px, the averages of {run.args.join} are of {box} px: "
+            "bring the particles to that box first."
+        )
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
@@ -106,9 +126,7 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     n, blank = len(particles), particles.statistics.blank
     band = Band(particles.box, particles.k_max, particles.device)
     refiner = Refiner(particles, band, max_shift, SEARCH_BAND)
-    there = ~blank if (~blank).any() else np.ones(n, bool)
-    # The averages are of particles as they came.
-    level = tuple(np.array([np.median(v[there])]) for v in (particles.statistics.mean, particles.statistics.std))
+    level = tuple(np.array([value]) for value in earlier.level)  # the averages are of particles as they came
     image = torch.from_numpy(earlier.references[k][None]).to(particles.device)
     average = band.masked(band.crop(particles.whiten(image, *level))[0], particles.mask)
     weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
@@ -135,10 +153,18 @@ def _pooled(part: Run, alignment: Alignment, images: dict[str, np.ndarray], befo
     return images | {name: image.astype(np.float32) for name, image in pooled.items()}
 
 
+def facts_for_later(run: Run) -> dict:
+    """What summary.json says for particles that come later."""
+    found, usable = run.particles.statistics, run.particles.usable
+    level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
+    return {"noise": found.noise.tolist(), "level": level}
+
+
 def facts_of(run: Run, earlier: Earlier) -> dict:
     """What summary.json says beside the rest."""
     run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
-    return {"joined_to": run.args.join, "batches": earlier.batches + 1}
+    kept = {"noise": earlier.noise.tolist(), "level": list(earlier.level)}
+    return {"joined_to": run.args.join, "batches": earlier.batches + 1, **kept}
 
 
 def write_references(run: Run, earlier: Earlier) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ DEVIATIONS = 4.0  # by which the particles of a class must fit better than noise
 @dataclass
 class Sorted:
     """Of N particles: label (N,) the class from 0; poses (N,), shifts in pixels of the input; gain (N,): log likelihood
-    over that of noise alone, nats. Blank images are in the last class with pose 0 and gain 0.
+    over that of noise alone, nats. Blank images have pose 0 and gain 0; their class means nothing.
 
     likely (N, C): the classes that are likely, the best first, and odds (N, C): how much less so than the best, nats;
     angle (N, C) and shift (N, C, 2): the pose in each of them.
@@ -74,7 +75,8 @@ def like_noise(
 ) -> np.ndarray:
     """Which classes (K,) hold particles that fit no better than noise fits the same classes.
 
-    transfer: (n, rings) squared transfer of some particles, which the noise images are given.
+    transfer: (n, rings) squared transfer of some particles, which the noise images are given. A particle that taught
+    is part of its template, and fits it the better for it: by so much more it has to.
     """
     generator = torch.Generator().manual_seed(seed)
     device = bank.template.device
@@ -91,4 +93,13 @@ def like_noise(
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]
-    return np.array(medians) < limit
+    return np.array(medians) < limit + _own_part(bank, transfer)
+
+
+def _own_part(bank: ClassBank, transfer: torch.Tensor) -> np.ndarray:
+    """What noise alone gains (K,) by having been one of those that made the template, nats."""
+    rings, device = bank.config["rings"], bank.signal.device
+    radius = torch.arange(1, rings + 1, device=device)
+    own = transfer[:, :rings].mean(0).to(device)
+    share = own / (bank.members[:, None] * own + 1 / bank.signal)  # of the template
+    return torch.where(bank.members > 0, 2 * share @ (math.pi * radius), 0.0).double().cpu().numpy()

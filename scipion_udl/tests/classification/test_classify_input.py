@@ -116,6 +116,12 @@ def test_particles_of_another_field_of_view(data, fails, tmp_path, box, pixel_si
         assert f"{BOX} px at {PIXEL_SIZE:g} A/px" in message
 
 
+def test_binned_particles_do_not_join(data, fails, tmp_path):
+    other = write(tmp_path / "other.mrcs", np.random.default_rng(1).normal(size=(20, 2 * BOX, 2 * BOX)), PIXEL_SIZE / 2)
+    message = fails(other, "--join", data / "run")
+    assert f"images of {2 * BOX} px, the averages of {data / 'run'} are of {BOX} px" in message
+
+
 def test_too_few_blank_and_impossible_images(data, fails, tmp_path):
     images = particle_images(data)
     for count in (1, 2):
@@ -153,6 +159,13 @@ def test_one_class_holds_all(data, tmp_path):
     label, _ = result(tmp_path / "out")
     assert (label == 1).all()
     assert len(label) == COUNT
+
+
+@pytest.mark.parametrize("options", [(), QUICK])
+def test_a_mask_that_is_wider_than_the_box_is_the_whole_box(data, tmp_path, options):
+    words = ("--classes", 2, "--starts", 1, "--mask-radius", 40, *options)
+    assert classify(data / "v/particles.star", "-o", tmp_path / "out", *words) == 0
+    assert (np.bincount(result(tmp_path / "out")[0])[1:] > 4).all()
 
 
 def test_very_large_and_tiny_values_change_nothing(data, tmp_path):
@@ -216,3 +229,37 @@ def test_short_memory_lowers_the_batch_and_changes_no_result(data, tmp_path, sho
 def test_memory_for_not_one_particle_ends_in_a_sentence(data, fails, short):
     short.most = 0
     assert "even for one particle at a time" in fails(data / "v/particles.star", "--classes", 3, *QUICK)
+
+
+def test_blank_images_are_in_the_smallest_class_where_none_is_flagged(data, tmp_path):
+    images = particle_images(data)
+    images[[3, 30]] = 2.0
+    assert classify(write(tmp_path / "p.mrcs", images), "-o", tmp_path / "out", "--classes", 3, *QUICK) == 0
+    classes = json.loads((tmp_path / "out/summary.json").read_text())["classes"]
+    assert not any(one["flagged"] for one in classes)
+    label, _ = result(tmp_path / "out")
+    sizes = np.bincount(label)[1:]
+    assert (np.diff(sizes) <= 0).all()
+    assert label[3] == label[30]
+    without = np.bincount(np.delete(label, [3, 30]))[1:]
+    assert without[label[3] - 1] == without.min()
+
+
+def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, tmp_path):
+    """Noise and grey values are those of the earlier run, also where a single particle comes, or a blank image."""
+    images = particle_images(data)
+    together = write(tmp_path / "all.mrcs", images)
+    assert classify(together, "-o", tmp_path / "all", "--join", data / "run") == 0
+    label, poses = result(tmp_path / "all")
+    for items in ([5], [5, 17, 40]):
+        few = images[[*items, 0]]
+        few[-1] = 3.0
+        assert classify(write(tmp_path / "few.mrcs", few), "-o", tmp_path / "few", "--join", data / "run",
+                        "--overwrite") == 0  # fmt: skip
+        own, lie = result(tmp_path / "few")
+        assert np.array_equal(own[:-1], label[items])
+        assert np.abs((lie.angle[:-1] - poses.angle[items] + 180) % 360 - 180).max() < 1e-3
+        assert np.abs(lie.shift[:-1] - poses.shift[items]).max() < 1e-3
+    blank = write(tmp_path / "blank.mrcs", np.full((2, BOX, BOX), 3.0))
+    assert classify(blank, "-o", tmp_path / "blank", "--join", tmp_path / "few") == 0
+    assert json.loads((tmp_path / "blank/summary.json").read_text())["batches"] == 3
