@@ -45,6 +45,10 @@ MODEL = "model.safetensors"
 A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
 EARLY = 60  # of each class: so many teach the first level
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
+HALVES = (
+    "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
+    "within a class blur both alike, which it does not see."
+)
 NONE_FOUND = (
     "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
     "too few for their noise; neither classes nor averages are to be relied on."
@@ -80,6 +84,8 @@ def classify(args: argparse.Namespace) -> None:
             bank, found, flagged = _numbered(run, bank, sampling, found)
             classes = _aligned(run, found, bank.config["rings"])
             _characterise(run, classes, bank, sampling, flagged)
+            if any(one.figures["resolution"] for one in classes):
+                run.notes.append(HALVES)
         else:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
             found = _with_blank(run, found, flagged)
@@ -234,7 +240,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     done = []
     for number, own in members.items():
         part = run.part(own, f"Class {number}")
-        blank, score = part.particles.statistics.blank, found.gain[own] / max(float(found.gain.max()), 1e-9)
+        blank, score = part.particles.statistics.blank, found.score[own]
         half, no = np.arange(len(own)) % 2, np.zeros(len(own), bool)
         alignment = Alignment(
             found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan), outliers(score, blank)
@@ -255,7 +261,7 @@ def _characterise(
     for k, result in enumerate(classes):
         result.figures.update(
             share=round(len(result.members) / len(run.source), 5),
-            score_spread=float(score_spread(result.alignment.score)[1]),
+            score_spread=round(float(score_spread(result.alignment.score)[1]), 5),
             flagged=bool(flagged[k]),
             mirror_of=None if pairs[k] is None else pairs[k] + 1,
             view=int(place[k]),

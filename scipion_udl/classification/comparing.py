@@ -134,6 +134,11 @@ class Finder:
             shift = shifts[torch.arange(len(part), device=which.device)[:, None], place]
             yield part, self._sharpened(samples, part, which, shift)
 
+    def power(self, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
+        """Power of particles in all rings (n,), in units of their gains."""
+        fine = self.fine
+        return samples.power[rows, : fine.rings] @ fine.transform.root.square()
+
     def _sharpened(self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor) -> Likely:
         """The classes ``which`` (n, c) in all rings, about ``shift`` (n, c, 2)."""
         found = [self._looked_at(samples, *parts) for parts in zip(*(v.split(FEW) for v in (rows, which, shift)))]

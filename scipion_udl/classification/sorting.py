@@ -22,7 +22,8 @@ DEVIATIONS = 4.0  # by which the particles of a class must fit better than noise
 @dataclass
 class Sorted:
     """Of N particles: label (N,) the class from 0; poses (N,), shifts in pixels of the input; gain (N,): log likelihood
-    over that of noise alone, nats. Blank images have pose 0 and gain 0; their class means nothing.
+    over that of noise alone, nats; score (N,): what share of its amplitude the template explains, 0 to 1, about the
+    correlation with it. Blank images have pose 0, gain 0 and score 0; their class means nothing.
 
     likely (N, C): the classes that are likely, the best first, and odds (N, C): how much less so than the best, nats;
     angle (N, C) and shift (N, C, 2): the pose in each of them.
@@ -30,6 +31,7 @@ class Sorted:
 
     label: np.ndarray
     gain: np.ndarray
+    score: np.ndarray
     likely: np.ndarray
     odds: np.ndarray
     angle: np.ndarray
@@ -42,7 +44,7 @@ class Sorted:
         odds = np.full((count, likely), np.inf)
         odds[:, 0] = 0
         angle, shift = np.zeros((count, likely)), np.zeros((count, likely, 2))
-        return cls(last[:, 0].copy(), np.zeros(count), last, odds, angle, shift)
+        return cls(last[:, 0].copy(), np.zeros(count), np.zeros(count), last, odds, angle, shift)
 
     @property
     def poses(self) -> Poses:
@@ -67,6 +69,8 @@ def sort_particles(
             out.shift[at], out.angle[at] = shift.cpu().numpy(), (found.angle.double().cpu().numpy() + 180) % -360 + 180
             out.likely[at], gain = found.which.cpu().numpy(), found.gain.double().cpu().numpy()
             out.label[at], out.gain[at], out.odds[at] = out.likely[at, 0], gain[:, 0], gain[:, :1] - gain
+            share = found.gain[:, 0] / finder.power(samples, rows).clamp(min=1e-12)
+            out.score[at] = share.clamp(0, 1).sqrt().double().cpu().numpy()
     return out
 
 

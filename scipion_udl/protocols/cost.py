@@ -1,7 +1,8 @@
 """What a run on the processor will take, in time and memory, before it is begun: a model fitted to measured runs.
 
 The runs were of 500 to 50 000 simulated particles of 64 to 512 px, on two cores (docs/benchmarks_all.md has the large
-ones). Noise costs time: at a signal-to-noise ratio of 0.01 an alignment took five times as long as at 0.1.
+ones). Noise costs time: at a signal-to-noise ratio of 0.01 an alignment took five times as long as at 0.1. Those of
+classifications were of 4000 particles in 50 classes and of 100 000 in 100 (docs/numbers.md).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 # Seconds of one core.
 _START, _ALIGN_PARTICLE, _TRAIN_PARTICLE = 15.0, 4e-3, 0.25e-3  # the two latter of a particle of 128 px
 _TRAIN_START = 6.0
-_SORT_PARTICLE, _TEACH_PARTICLE = 12e-3, 0.3e-3  # of a classification: for each particle; for each, in each class
+# Of a classification: for each particle; for each class; for each particle that teaches, in each class.
+_SORT_PARTICLE, _SORT_CLASS, _TEACH_PARTICLE = 10.5e-3, 1.8, 0.3e-3
 _TEACH_A_CLASS, _MOST_TAUGHT = 200, 20_000
 _USUAL_BOX = 128
 _GAIN = 0.4  # of each further core: two do 1.4 times the work of one
@@ -35,7 +37,8 @@ def classification_minutes(count: int, box: int, classes: int, threads: int) -> 
     """Estimated minutes for sorting ``count`` clear particles of ``box`` pixels into ``classes`` classes."""
     area = (box / _USUAL_BOX) ** 2
     taught = min(count, _TEACH_A_CLASS * classes, _MOST_TAUGHT)
-    return _by_the_clock(_START + area * (count * _SORT_PARTICLE + taught * classes * _TEACH_PARTICLE), threads)
+    seconds = _START + area * (count * _SORT_PARTICLE + classes * (_SORT_CLASS + taught * _TEACH_PARTICLE))
+    return _by_the_clock(seconds, threads)
 
 
 def _by_the_clock(seconds: float, threads: int) -> float:
