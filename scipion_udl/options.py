@@ -114,16 +114,7 @@ def add_learning(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     group.add_argument("--epochs", type=take.positive_int, metavar="N", help="at most so many; it stops once converged")
     group.add_argument("--lr", type=take.positive, metavar="RATE", help="learning rate (default: of the method)")
-    group.add_argument(
-        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
-    )
-    group = parser.add_argument_group("particle")
-    group.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
-    )
+    group = _to_continue(parser, group)
     group.add_argument(
         "--finest",
         type=take.positive,
@@ -208,6 +199,21 @@ def add_particle(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _to_continue(parser: argparse.ArgumentParser, group: argparse._ActionsContainer) -> argparse._ArgumentGroup:
+    """--continue in a group, and the group on the particle with its disc, which is returned for more."""
+    group.add_argument(
+        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
+    )
+    particle = parser.add_argument_group("particle")
+    particle.add_argument(
+        "--mask-radius",
+        type=take.positive,
+        metavar="PX",
+        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
+    )
+    return particle
+
+
 def add_classification(parser: argparse.ArgumentParser) -> None:
     """How particles of many views are sorted."""
     parser.add_argument(
@@ -234,16 +240,7 @@ def add_classification(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-refine", action="store_true", help="classes and poses as the network has them, no alignment in real space"
     )
-    parser.add_argument(
-        "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
-    )
-    group = parser.add_argument_group("particle")
-    group.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
-    )
+    group = _to_continue(parser, parser)
     group.add_argument(
         "--finest", type=take.positive, metavar="A", help="nothing finer than A angstrom is compared"
     )

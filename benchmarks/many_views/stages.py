@@ -25,12 +25,8 @@ from benchmarks.alignment import replaced, timed
 from benchmarks.many_views.particles import count_of, write_classes
 from benchmarks.many_views.programs import Result
 from scipion_udl.alignment.run import Run
-from scipion_udl.classification.command import A_CLASS, EARLY, MOST
-from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.learning import LEVELS, Learner
-from scipion_udl.classification.polar import PolarSampling
-from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import Sorted, sort_particles
+from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.commands import build_parser
 from scipion_udl.io.outputs import OutputFolder
 
@@ -54,27 +50,17 @@ class Levels:
     (CPU, clock) of the passes over all particles so far, which a run that ends at the level at hand makes only once."""
 
     def __init__(self, run: Run, classes: int) -> None:
-        self.run, self.classes, particles = run, classes, run.particles
-        rings = min(LEVELS[-1], particles.k_max)
-        self.sampling = PolarSampling(particles.box, rings, mask=particles.mask_radius / particles.box)
-        self.reach = 0.1 * particles.box
-        taught = particles.subset(min(A_CLASS * classes, MOST), run.args.seed)
-        samples = gathered(particles, self.sampling, taught)
-        self.learner = Learner(samples, self.sampling, self.reach, run.args.seed)
+        self.run, self.classes = run, classes
+        self.learner = learner_of(run, classes, 0.1 * run.particles.box)
         self.aside = np.zeros(2)
 
     def sorted(self) -> Iterator[tuple[int, Sorted, np.ndarray]]:
         """(rings of the level, all particles in classes, seconds of CPU and by the clock) after each level."""
-        learner, run = self.learner, self.run
-        everything = torch.arange(len(learner.samples))
-        early = everything[: max(EARLY * self.classes, 1000)]
-        bank = best_start(learner, self.classes, early, run.args.starts, run.say)
-        for number, rings in enumerate(learner.levels()):
-            bank = learner.widened(bank, rings)
-            learner.level(bank, everything if number else early)
+        learner = self.learner
+        for bank in levels(self.run, learner, self.classes):
             before = _now()
-            found = sort_particles(run.particles, bank, self.sampling, self.reach)
-            yield rings, found, _now() - self.aside
+            found = sort_particles(self.run.particles, bank, learner.sampling, learner.reach)
+            yield bank.config["rings"], found, _now() - self.aside
             self.aside += _now() - before
 
 

@@ -30,11 +30,11 @@ from scipion_udl.classification.joining import (
     write_references,
 )
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
-from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.classification.learning import Learner
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.rounds import LikelyRounds
-from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
+from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
@@ -42,8 +42,6 @@ from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 
 MODEL = "model.safetensors"
-A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
-EARLY = 60  # of each class: so many teach the first level
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
@@ -129,14 +127,9 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
             f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
             f"least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
         )
-    rings = min(LEVELS[-1], run.particles.k_max)
-    # A larger disc than the box holds would leave no background.
-    sampling = PolarSampling(run.particles.box, rings, mask=min(0.5, run.particles.mask_radius / run.particles.box))
-    subset = run.particles.subset(args.teach or min(A_CLASS * count, MOST), args.seed)
-    samples = gathered(run.particles, sampling, subset)
-    learner = Learner(samples, sampling, _reach(run), args.seed, run.particles.report)
-    bank = _taught(run, learner, count)
-    card = _card(run, bank, sampling, learner)
+    learner = learner_of(run, count, _reach(run))
+    *_, bank = levels(run, learner, count)
+    card = _card(run, bank, learner)
     save_model(out.scratch(MODEL), bank, card)
     rows = [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
     header = list(rows[0])
@@ -145,32 +138,14 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     return bank, card, rows
 
 
-def _taught(run: Run, learner: Learner, count: int) -> ClassBank:
-    everything = torch.arange(len(learner.samples))
-    run.say(f"{len(everything)} particles teach {count} classes, in {learner.levels()} Fourier rings")
-    early = everything[: max(EARLY * count, 1000)]  # the subset comes in an order of chance
-    bank = best_start(learner, count, early, run.args.starts, run.say)
-    for rings in learner.levels():
-        bank = learner.widened(bank, rings)
-        rows = early if rings == learner.levels()[0] else everything
-        gain = learner.level(bank, rows)
-        done, split = learner.history[-1], learner.splits
-        learner.splits = 0
-        run.say(
-            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
-            f"{done.changed:.1%} of the particles changed classes at last"
-        )
-    return bank
-
-
-def _card(run: Run, bank: ClassBank, sampling: PolarSampling, learner: Learner) -> ModelCard:
+def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
     last = learner.history[-1]
     training = {"rounds": len(learner.history), "particles": len(learner.samples), "seed": run.args.seed}
     return ModelCard(
         method="judl",
         network="classes",
         config=bank.config,
-        spectra=vars(sampling),
+        spectra=vars(learner.sampling),
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),

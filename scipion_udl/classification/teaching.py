@@ -1,0 +1,47 @@
+"""The course of the class network: which particles teach it, and its levels one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from scipion_udl.alignment.run import Run
+from scipion_udl.classification.gathering import gathered
+from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.classification.seeds import best_start
+from scipion_udl.models.class_bank import ClassBank
+
+A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
+EARLY = 60  # of each class: so many teach the first level
+
+
+def learner_of(run: Run, classes: int, reach: float) -> Learner:
+    """What teaches so many classes, with the polar samples of the particles that do. reach: how far off centre
+    particles lie along an axis, working pixels."""
+    particles, args = run.particles, run.args
+    rings = min(LEVELS[-1], particles.k_max)
+    # A larger disc than the box holds would leave no background.
+    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.mask_radius / particles.box))
+    subset = particles.subset(args.teach or min(A_CLASS * classes, MOST), args.seed)
+    samples = gathered(particles, sampling, subset)
+    return Learner(samples, sampling, reach, args.seed, particles.report)
+
+
+def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
+    """The network after each of its levels, of more and more Fourier rings; the last is the result."""
+    everything = torch.arange(len(learner.samples))
+    run.say(f"{len(everything)} particles teach {classes} classes, in {learner.levels()} Fourier rings")
+    early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
+    bank = best_start(learner, classes, early, run.args.starts, run.say)
+    for number, rings in enumerate(learner.levels()):
+        bank = learner.widened(bank, rings)
+        gain = learner.level(bank, everything if number else early)
+        done, split = learner.history[-1], learner.splits
+        learner.splits = 0
+        run.say(
+            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
+            f"{done.changed:.1%} of the particles changed classes at last"
+        )
+        yield bank
