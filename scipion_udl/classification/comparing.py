@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from scipion_udl.classification.parallel import side_by_side
 from scipion_udl.classification.polar import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 
@@ -74,15 +75,21 @@ class Comparer:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
         """(rows, shifts of theirs that were looked at (n, shifts, 2), Compared) over ``rows``. near: look
         only about the shift that is known."""
+        for part, found in zip(
+            rows.split(TOGETHER),
+            side_by_side(lambda part: self.one(samples, part, near), rows.split(TOGETHER), self.near.device),
+        ):
+            yield part, *found
+
+    def one(self, samples: Samples, part: torch.Tensor, near: bool) -> tuple[torch.Tensor, Compared]:
+        """(shifts that were looked at, Compared) of one chunk."""
         device = self.near.device
-        for part in rows.split(TOGETHER):
-            known = samples.centre[part][:, None].to(device)
-            shifts = self.near + known if near else self.grid.expand(len(part), -1, -1)
-            waves = self.transform.waves(shifts) if near else self._grid_waves
-            values = samples.values[part, : self.rings].to(device)
-            coefficients = self.transform.forward(values[:, None] * waves)
-            transfer = samples.transfer[part, : self.rings].to(device)
-            yield part, shifts, self.bank(coefficients, transfer)
+        known = samples.centre[part][:, None].to(device)
+        shifts = self.near + known if near else self.grid.expand(len(part), -1, -1)
+        waves = self.transform.waves(shifts) if near else self._grid_waves
+        values = samples.values[part, : self.rings].to(device)
+        coefficients = self.transform.forward(values[:, None] * waves)
+        return shifts, self.bank(coefficients, samples.transfer[part, : self.rings].to(device))
 
     def angle(self, turn: torch.Tensor) -> torch.Tensor:
         """Pose angles in degrees of the steps of a :class:`Compared`."""
@@ -127,12 +134,15 @@ class Finder:
 
     def chunks(self, samples: Samples) -> Iterator[tuple[torch.Tensor, Likely]]:
         """(rows, what is likely of them) over all samples."""
-        rows = torch.arange(len(samples), device=samples.values.device)
-        for part, shifts, found in self.coarse.chunks(samples, rows, False):
-            which = found.gain.topk(self.count, 1).indices
-            place = found.place.gather(1, which)
-            shift = shifts[torch.arange(len(part), device=which.device)[:, None], place]
-            yield part, self._sharpened(samples, part, which, shift)
+        parts = torch.arange(len(samples), device=samples.values.device).split(TOGETHER)
+        return zip(parts, side_by_side(lambda part: self._found(samples, part), parts, self.fine.near.device))
+
+    def _found(self, samples: Samples, part: torch.Tensor) -> Likely:
+        shifts, found = self.coarse.one(samples, part, False)
+        which = found.gain.topk(self.count, 1).indices
+        place = found.place.gather(1, which)
+        shift = shifts[torch.arange(len(part), device=which.device)[:, None], place]
+        return self._sharpened(samples, part, which, shift)
 
     def power(self, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
         """Power of particles in all rings (n,), in units of their gains."""
