@@ -38,7 +38,8 @@ def show(kind: str, project: str) -> dict:
 
     On a screen of its own. Raises AssertionError with the program's words where it fails.
     """
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24", sys.executable, "-m", __name__, kind, project]
+    # Without -noreset the server begins anew when its last client leaves, and answers nobody meanwhile.
+    command = ["xvfb-run", "-a", "-s", "-noreset -screen 0 1400x1000x24", sys.executable, "-m", __name__, kind, project]
     environment = {**os.environ, "MPLBACKEND": "TkAgg"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=2 * LONGEST, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

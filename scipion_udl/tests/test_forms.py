@@ -82,7 +82,7 @@ class TestUdlForms(BaseTest):
     """Each form, opened under Xvfb; all in one process, which takes some seconds to start."""
 
     def runScript(self, script: str) -> dict:
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", sys.executable, "-c", script]
+        command = ["xvfb-run", "-a", "-s", "-noreset -screen 0 1400x900x24", sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         found = json.loads(done.stdout.strip().splitlines()[-1])
