@@ -48,7 +48,8 @@ class TestUdlTemplates(BaseTest):
         if Manager().hasProject(project):
             Manager().deleteProject(project)
         words = [f"{key}={value}" for key, value in {"project_name": project, **values}.items()]
-        command = ["xvfb-run", "-a", "-s", "-noreset -screen 0 1280x1024x24", sys.executable, "-m", "scipion", "template", name, *words]
+        command = ["xvfb-run", "-a", "-s", "-noreset -screen 0 1280x1024x24", sys.executable, "-m", "scipion"]
+        command += ["template", name, *words]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # it starts "python"
         done = subprocess.run(
             [*command, "--nogui", "--noschedule"], capture_output=True, text=True, timeout=120, check=False,
