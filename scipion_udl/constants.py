@@ -5,5 +5,6 @@ __version__ = "0.1.0"
 # Beside a model file: what the network has learned, where that can be drawn.
 MODEL_PICTURE = "model.png"
 
-# Particles of each class that there must be, for classes to be found at all.
+# Particles of each class that there must be, for classes to be found at all; that teach it, and in all at most.
 LEAST_OF_A_CLASS = 4
+TEACH_A_CLASS, TEACH_AT_MOST = 200, 20_000

@@ -75,10 +75,8 @@ class Comparer:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
         """(rows, shifts of theirs that were looked at (n, shifts, 2), Compared) over ``rows``. near: look
         only about the shift that is known."""
-        for part, found in zip(
-            rows.split(TOGETHER),
-            side_by_side(lambda part: self.one(samples, part, near), rows.split(TOGETHER), self.near.device),
-        ):
+        parts = rows.split(TOGETHER)
+        for part, found in zip(parts, side_by_side(lambda one: self.one(samples, one, near), parts, self.near.device)):
             yield part, *found
 
     def one(self, samples: Samples, part: torch.Tensor, near: bool) -> tuple[torch.Tensor, Compared]:

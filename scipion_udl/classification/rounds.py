@@ -118,8 +118,7 @@ class LikelyRounds:
 
 def _decided(found: Sorted, tries: _Tries, open_: np.ndarray) -> Sorted:
     """Every particle in the class that it fits best of those that it tried; it stays where its own could not be."""
-    at = np.arange(len(found.label))
-    before = (found.likely == found.label[:, None]).argmax(1)
+    at, before = np.arange(len(found.label)), found.place
     free = open_.any(1) & np.isfinite(tries.gain[at, before])
     best = np.where(free, tries.gain.argmax(1), before)
     return replace(found, label=found.likely[at, best], angle=tries.angle, shift=tries.shift)

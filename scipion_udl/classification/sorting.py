@@ -47,9 +47,14 @@ class Sorted:
         return cls(last[:, 0].copy(), np.zeros(count), np.zeros(count), last, odds, angle, shift)
 
     @property
+    def place(self) -> np.ndarray:
+        """Where the class of each particle stands among its likely ones, (N,)."""
+        return (self.likely == self.label[:, None]).argmax(1)
+
+    @property
     def poses(self) -> Poses:
         """Poses of the particles in their classes."""
-        at = np.arange(len(self.label)), (self.likely == self.label[:, None]).argmax(1)
+        at = np.arange(len(self.label)), self.place
         return Poses(self.angle[at], self.shift[at])
 
 

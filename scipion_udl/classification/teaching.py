@@ -11,9 +11,9 @@ from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.seeds import best_start
+from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.models.class_bank import ClassBank
 
-A_CLASS, MOST = 200, 20000  # particles that teach: of each class, and in all
 EARLY = 60  # of each class: so many teach the first level
 
 
@@ -24,7 +24,7 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.mask_radius / particles.box))
-    subset = particles.subset(args.teach or min(A_CLASS * classes, MOST), args.seed)
+    subset = particles.subset(args.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), args.seed)
     samples = gathered(particles, sampling, subset)
     return Learner(samples, sampling, reach, args.seed, particles.report)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 
+from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
+
 # Seconds of one core.
 _START, _ALIGN_PARTICLE, _TRAIN_PARTICLE = 15.0, 4e-3, 0.25e-3  # the two latter of a particle of 128 px
 _TRAIN_START = 6.0
 # Of a classification: for each particle; for each class; for each particle that teaches, in each class.
 _SORT_PARTICLE, _SORT_CLASS, _TEACH_PARTICLE = 10.5e-3, 1.8, 0.3e-3
-_TEACH_A_CLASS, _MOST_TAUGHT = 200, 20_000
 _USUAL_BOX = 128
 _GAIN = 0.4  # of each further core: two do 1.4 times the work of one
 _MIRROR = 2.0  # as much work, where mirror images are looked for
@@ -36,7 +37,7 @@ def minutes(count: int, box: int, threads: int, trains: bool, mirror: bool = Fal
 def classification_minutes(count: int, box: int, classes: int, threads: int) -> float:
     """Estimated minutes for sorting ``count`` clear particles of ``box`` pixels into ``classes`` classes."""
     area = (box / _USUAL_BOX) ** 2
-    taught = min(count, _TEACH_A_CLASS * classes, _MOST_TAUGHT)
+    taught = min(count, TEACH_A_CLASS * classes, TEACH_AT_MOST)
     seconds = _START + area * (count * _SORT_PARTICLE + classes * (_SORT_CLASS + taught * _TEACH_PARTICLE))
     return _by_the_clock(seconds, threads)
 
