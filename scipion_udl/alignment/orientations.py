@@ -8,7 +8,8 @@ order, with the slope of the orientation (refinement.py).
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as functional
@@ -28,32 +29,79 @@ def orientation_count(k_max: int) -> int:
 class Orientations:
     """An image (band) turned by minus the pose angle of particles, for ``count`` angles over 180 degrees.
 
-    The orientations of the other half circle are the complex conjugates. images: (count, band) complex, times the
-    weight of the half plane, so that a plain sum is an inner product; slopes: (count, band), their change per degree of
-    the pose angle. Angles count in degrees, ``step`` apart.
+    The orientations of the other half circle are the complex conjugates. Each is made when it is first asked for: a few
+    particles need few of them. All are times the weight of the half plane, so that a plain sum is an inner product.
+    Angles count in degrees, ``step`` apart.
     """
 
     def __init__(self, band: Band, image: torch.Tensor, count: int | None = None) -> None:
-        self.band, self._image = band, image
         self.count = count or orientation_count(band.k_max)
         self.step = 180.0 / self.count
-        self._angles = torch.arange(self.count, device=band.device, dtype=torch.float64) * self.step
+        self._images = _Turns(band, self.count, partial(_fine_spectrum, band, image))
+        self._slopes = _Turns(band, self.count, partial(_fine_slope, band, image))
 
-    @cached_property
+    def at(self, place: torch.Tensor) -> torch.Tensor:
+        """The orientations ``place`` (n,), (n, band) complex."""
+        return self._images.at(place)
+
+    def slopes_at(self, place: torch.Tensor) -> torch.Tensor:
+        """The change of the orientations ``place`` (n,) per degree of the pose angle, (n, band)."""
+        return self._slopes.at(place)
+
+    @property
     def images(self) -> torch.Tensor:
-        """The orientations (count, band)."""
-        return _turned(self.band, _fine_spectrum(self.band, self._image), self._angles) * self.band.weight
+        """All orientations (count, band)."""
+        return self._images.all()
 
-    @cached_property
+    @property
     def slopes(self) -> torch.Tensor:
-        """Their change per degree (count, band)."""
-        return _turned(self.band, _fine_slope(self.band, self._image), self._angles) * self.band.weight
+        """The change of all of them per degree of the pose angle (count, band)."""
+        return self._slopes.all()
 
     def nearest(self, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(index of the nearest orientation (n,), whether the particle is to be turned by 180 degrees first (n,)) of
         pose angles (n,) in degrees."""
         place = torch.round(angle / self.step).long() % (2 * self.count)
         return place % self.count, place >= self.count
+
+
+class _Turns:
+    """What a fine spectrum becomes when turned by each of ``count`` angles over 180 degrees, weighted; made when asked
+    for. spectrum: makes the fine spectrum."""
+
+    def __init__(self, band: Band, count: int, spectrum: Callable[[], torch.Tensor]) -> None:
+        self.band, self._make = band, spectrum
+        self._made = torch.zeros(count, dtype=torch.bool, device=band.device)
+        self._complete = False
+
+    def at(self, place: torch.Tensor) -> torch.Tensor:
+        """Those of ``place`` (n,), (n, band)."""
+        if not self._complete:
+            self._fill(place[~self._made[place]].unique())
+        return self._all[place]
+
+    def all(self) -> torch.Tensor:
+        """All of them (count, band)."""
+        if not self._complete:
+            self._fill((~self._made).nonzero()[:, 0])
+        return self._all
+
+    def _fill(self, missing: torch.Tensor) -> None:
+        if len(missing):
+            angles = missing.double() * (180.0 / len(self._made))
+            self._all[missing] = _turned(self.band, self._spectrum, angles) * self.band.weight
+            self._made[missing] = True
+        self._complete = bool(self._made.all())
+        if self._complete:
+            self.__dict__.pop("_spectrum", None)  # it is larger than an orientation by far
+
+    @cached_property
+    def _all(self) -> torch.Tensor:
+        return torch.empty(len(self._made), *self.band.disc.shape, dtype=torch.complex64, device=self.band.device)
+
+    @cached_property
+    def _spectrum(self) -> torch.Tensor:
+        return self._make()
 
 
 class AngleBins:
@@ -64,22 +112,23 @@ class AngleBins:
 
     def __init__(self, band: Band, count: int) -> None:
         self.band, self.count, self.step = band, count, 180.0 / count
-        self.sums = torch.zeros(count, *band.disc.shape, dtype=torch.complex64, device=band.device)
+        self._sums = torch.empty(count, *band.disc.shape, dtype=torch.complex64, device=band.device)
         self.filled = torch.zeros(count, dtype=torch.bool, device=band.device)
 
     def add(self, place: torch.Tensor, particles: torch.Tensor) -> None:
         """Add particles (n, band), centred, not turned, to the bins ``place`` (n,)."""
-        self.sums.index_add_(0, place, particles)
+        self._sums[place[~self.filled[place]]] = 0  # memory that no particle comes to is never touched
         self.filled[place] = True
+        self._sums.index_add_(0, place, particles)
 
     def total(self) -> torch.Tensor:
         """The sum of all particles, each turned by the angle of its bin (band)."""
         band = self.band
-        total = torch.zeros_like(self.sums[0])
+        total = torch.zeros_like(self._sums[0])
         if not self.filled.any():  # a fold of a handful of particles may be empty
             return total
         for part in self.filled.nonzero()[:, 0].split(STEP):
-            turned = transform(self._on_nothing(self.sums[part]), band.box, part * self.step)
+            turned = transform(self._on_nothing(self._sums[part]), band.box, part * self.step)
             total += band.of_images(turned.sum(0))
         return total
 
@@ -102,20 +151,34 @@ def turned_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.
 def _fine_spectrum(band: Band, image: torch.Tensor) -> torch.Tensor:
     """The spectrum of an image, sampled OVERSAMPLING times as finely, (2, rows, columns): real and imaginary part, the
     origin at the middle, cut to the band and a margin for the interpolation."""
-    return _fine(band, _pixels(band, image))
+    return _fine(band, _pixels(band, image)[None])[0]
 
 
 def _fine_slope(band: Band, image: torch.Tensor) -> torch.Tensor:
     """How that spectrum changes per degree of the pose angle: k_x dF/dk_y - k_y dF/dk_x, with dF/dk_x the spectrum of
     the image times -2 pi i x / box."""
-    pixels = _pixels(band, image)
-    axis = torch.arange(band.box, device=band.device) - band.box // 2
-    by_x, by_y = (_fine(band, pixels * a) for a in (axis[None, :], axis[:, None]))
+    by_x, by_y = _fine(band, _times_position(band, image))
     reach = by_x.shape[-1] // 2
     k = torch.arange(-reach, reach + 1, device=band.device) / OVERSAMPLING
-    per_degree = 2 * math.pi / band.box * math.pi / 180
-    real, imaginary = (k[None, :] * by_y - k[:, None] * by_x) * per_degree
+    real, imaginary = (k[None, :] * by_y - k[:, None] * by_x) * _per_degree(band)
     return torch.stack([imaginary, -real])  # times -i
+
+
+def _slope(band: Band, image: torch.Tensor) -> torch.Tensor:
+    """The same at the coefficients of the band (band)."""
+    by_x, by_y = band.of_images(_times_position(band, image))
+    return -1j * (band.kx[None, :] * by_y - band.ky[:, None] * by_x) * _per_degree(band)
+
+
+def _times_position(band: Band, image: torch.Tensor) -> torch.Tensor:
+    """The image of a band times x and times y, pixels from the origin, (2, box, box)."""
+    axis = torch.arange(band.box, device=band.device) - band.box // 2
+    pixels = _pixels(band, image)
+    return torch.stack([pixels * axis[None, :], pixels * axis[:, None]])
+
+
+def _per_degree(band: Band) -> float:
+    return 2 * math.pi / band.box * math.pi / 180
 
 
 def _pixels(band: Band, image: torch.Tensor) -> torch.Tensor:
@@ -131,15 +194,25 @@ def _outside(band: Band) -> torch.Tensor:
 
 
 def _fine(band: Band, pixels: torch.Tensor) -> torch.Tensor:
+    """Fine spectra (n, 2, rows, columns) of images (n, box, box); what is nothing is not transformed: rows of the
+    padding, columns beyond the band."""
     box, fine = band.box, OVERSAMPLING * band.box
-    axis = torch.arange(box, device=band.device) - box // 2
-    response = bicubic_response(axis / fine)
-    left = fine // 2 - box // 2
-    padded = functional.pad(pixels / (response[:, None] * response[None]), (left, fine - box - left) * 2)
-    spectrum = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(padded))) / box
+    response = bicubic_response((torch.arange(box, device=band.device) - box // 2) / fine)
     reach = min(OVERSAMPLING * band.k_max + 4, fine // 2 - 1)
-    middle = slice(fine // 2 - reach, fine // 2 + reach + 1)
-    return torch.view_as_real(spectrum[middle, middle]).permute(2, 0, 1).contiguous()
+    rows = torch.fft.rfft(_origin_first(pixels / (response[:, None] * response), fine, -1), dim=-1)[..., : reach + 1]
+    columns = torch.fft.fft(_origin_first(rows, fine, -2), dim=-2) / box
+    right = torch.cat([columns[:, -reach:], columns[:, : reach + 1]], 1)
+    left = right[..., 1:].flip(1, 2).conj()  # the images are real
+    return torch.view_as_real(torch.cat([left, right], 2)).permute(0, 3, 1, 2).contiguous()
+
+
+def _origin_first(values: torch.Tensor, fine: int, dim: int) -> torch.Tensor:
+    """Values padded with 0 to ``fine`` along a dimension, their origin moved from the middle to the beginning."""
+    count = values.shape[dim]
+    before, after = values.split([count // 2, count - count // 2], dim)
+    shape = list(values.shape)
+    shape[dim] = fine - count
+    return torch.cat([after, values.new_zeros(shape), before], dim)
 
 
 def _turned(band: Band, spectrum: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
@@ -166,7 +239,6 @@ def ring_normals(band: Band, image: torch.Tensor) -> torch.Tensor:
     the half plane.
     """
     moved = [-1j * (2 * math.pi / band.box) * k * image for k in (band.kx[None, :], band.ky[:, None])]
-    still = torch.zeros(1, device=band.device)
-    tangents = [*moved, -_turned(band, _fine_slope(band, image), still)[0]]
+    tangents = [*moved, -_slope(band, image)]
     rows = [band.ring_sums(a.real * b.real + a.imag * b.imag) for a in tangents for b in tangents]
     return torch.stack(rows, -1).view(-1, 3, 3).float()

@@ -255,7 +255,7 @@ class Refiner:
         """
         place, other = arbiter.orientations.nearest(angle)
         particles = torch.where(other[:, None, None], particles.conj(), particles)
-        images = arbiter.orientations.images[place]
+        images = arbiter.orientations.at(place)
         base = place * arbiter.orientations.step
         normal = self._normal(arbiter, power)
         if shift is None:
@@ -265,19 +265,19 @@ class Refiner:
             flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
         if turn:
             if reference is not arbiter:
-                images, normal = reference.orientations.images[place], self._normal(reference, power)
-            slopes = reference.orientations.slopes[place]
+                images, normal = reference.orientations.at(place), self._normal(reference, power)
+            slopes = reference.orientations.slopes_at(place)
             strength = _strength(reference, power)
             shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred = self.band.shifted(particles, shift)
         if arbiter is not reference:
-            images = arbiter.orientations.images[place]
+            images = arbiter.orientations.at(place)
         inner, expected = _inner(centred, images), _strength(arbiter, power)
         score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
         if arbiter.difference is not None:
-            odds = 2 * _inner(centred, arbiter.differences.images[place])
+            odds = 2 * _inner(centred, arbiter.differences.at(place))
         new = base + delta
         bins, beyond = reference.orientations.nearest(new)
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
