@@ -57,7 +57,7 @@ class Poses:
 
 
 def rotations(angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices R, (N, 2, 2), of angles (N,) in degrees."""
+    """Rotation matrices R, (..., 2, 2), of angles (...,) in degrees."""
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 

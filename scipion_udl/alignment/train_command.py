@@ -131,7 +131,7 @@ def train_model(
         contrast=contrast_of(run.particles.statistics),
         training={**result.summary, "input": os.path.basename(args.input)}
         | ({"classes": plan.classes} if plan.classes else {}),
-        format=card_format(result.network.config),
+        format=card_format(plan.name, result.network.config),
     )
     if run.team.first:
         save_model(run.out.scratch(MODEL), result.network, card)

@@ -38,7 +38,7 @@ from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 
 MODEL = "model.safetensors"
@@ -79,9 +79,9 @@ def classify(args: argparse.Namespace) -> None:
             if not args.no_refine:
                 rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
                 found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
-            bank, found, flagged = _numbered(run, bank, sampling, found)
+            bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
             classes = _aligned(run, found, bank.config["rings"])
-            _characterise(run, classes, bank, sampling, flagged)
+            run.within_memory(lambda: _characterise(run, classes, bank, sampling, flagged))
             if any(one.figures["resolution"] for one in classes):
                 run.notes.append(HALVES)
         else:
@@ -150,7 +150,7 @@ def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),
         training=training | {"gain": last.gain, "changed": last.changed, "input": os.path.basename(run.args.input)},
-        format=2,
+        format=card_format("classes", bank.config),
     )
 
 

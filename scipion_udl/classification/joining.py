@@ -19,7 +19,7 @@ from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.resolution import frc_weights, of_more
@@ -137,7 +137,7 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     for values in (state.angle, state.shift, state.score, state.log_odds):
         values[blank] = 0
     half, unknown = np.zeros(n, np.int64), np.full(n, np.nan)
-    poses = Poses((state.angle + 180) % -360 + 180, state.shift * particles.scale)
+    poses = Poses(wrap(state.angle), state.shift * particles.scale)
     doubtful = state.log_odds < AMBIGUOUS
     return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, outliers(state.score, blank))
 

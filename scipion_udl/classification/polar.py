@@ -41,6 +41,13 @@ class PolarSampling:
         """The box that holds the band: the particles are Fourier cropped to it first (pixels)."""
         return min(self.box - self.box % 2, 2 * (self.rings + 4))
 
+    @property
+    def independent(self) -> float:
+        """The share of the Fourier coefficients of the box that are independent of each other: the disc leaves fewer
+        pixels that see noise."""
+        disc = _disc(self).double()
+        return float(disc.square().sum().square() / (disc.numel() * disc.pow(4).sum()))
+
     def of(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Samples (N, rings, angles), complex64, of whitened coefficients (N, box, box//2 + 1): noise has variance 1.
         """
@@ -50,9 +57,9 @@ class PolarSampling:
 
     def _of(self, cropped: torch.Tensor) -> torch.Tensor:
         """The same of coefficients (TOGETHER, small, small//2 + 1) of the small box."""
-        small, device = self.small, cropped.device
-        disc = soft_disc(small, self.mask * small, max(2.0, EDGE * small), device)
-        images = to_images(cropped, small)
+        device = cropped.device
+        disc = _disc(self, device)
+        images = to_images(cropped, self.small)
         images = (less_background(images, disc) * disc).flatten(1)
         real, imaginary = (images @ part for part in _waves(self, device))
         return torch.complex(real, imaginary).view(-1, self.rings, self.angles)
@@ -61,6 +68,13 @@ class PolarSampling:
         """Means over rings (N, rings) of real values (N, small, small//2 + 1) over the half plane of the small box."""
         band = Band(self.small, self.rings, values.device)
         return band.ring_means(band.crop(values))[:, 1:]
+
+
+@lru_cache(maxsize=4)
+def _disc(sampling: PolarSampling, device: torch.device | None = None) -> torch.Tensor:
+    """The disc about the particle in the small box (small, small)."""
+    small = sampling.small
+    return soft_disc(small, sampling.mask * small, max(2.0, EDGE * small), device)
 
 
 @lru_cache(maxsize=4)
@@ -73,8 +87,7 @@ def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor,
     kx, ky = (radius * theta.cos()).flatten(), (radius * theta.sin()).flatten()
     phase = axis[:, None, None] * ky + axis[None, :, None] * kx
     phase = phase.view(small * small, -1) * (-2 * math.pi / small)
-    disc = soft_disc(small, sampling.mask * small, max(2.0, EDGE * small))
-    scale = 1 / (small * float(disc.pow(2).mean().sqrt()))
+    scale = 1 / (small * float(_disc(sampling).pow(2).mean().sqrt()))
     return (phase.cos() * scale).float().to(device), (phase.sin() * scale).float().to(device)
 
 
@@ -82,9 +95,10 @@ class AngularTransform:
     """Between samples along the angle and their angular orders.
 
     sampling; rings: the first so many are used. The coefficient of order m is the mean over the full circle of the
-    samples times exp(-i m angle), times the root of (pi radius), so that sums over orders and rings count every
-    independent Fourier coefficient of a half plane once: :attr:`weight` is that of each order, for the negative ones
-    are left out. A particle turned by a pose angle a has coefficients times exp(-i m a).
+    samples times exp(-i m angle), times the root of (pi radius), and of the share that is independent, so that
+    sums over orders and rings count every independent Fourier coefficient of a half plane once: :attr:`weight` is that
+    of each order, for the negative ones are left out. A particle turned by a pose angle a has coefficients times
+    exp(-i m a).
     """
 
     def __init__(self, sampling: PolarSampling, rings: int, device: torch.device | str = "cpu") -> None:
@@ -103,7 +117,7 @@ class AngularTransform:
         self._back = torch.polar(torch.ones_like(wave.T), wave.T)
         self._sign = 1 - 2 * (order % 2).float()
         radius = torch.arange(1, rings + 1, device=device)
-        self.root = (math.pi * radius).sqrt()
+        self.root = (math.pi * sampling.independent * radius).sqrt()
         self.weight = torch.where(order == 0, 1.0, 2.0)
         self._kx, self._ky = (radius[:, None] * f for f in (theta.cos(), theta.sin()))
 

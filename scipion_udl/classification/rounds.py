@@ -15,7 +15,7 @@ import torch
 
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -26,7 +26,7 @@ from scipion_udl.classification.sorting import Sorted
 RING = 32  # Fourier pixels: how fine averages are compared with
 ROUNDS = 2
 STEPS = 2  # of a particle's pose in each class
-SURE = 50.0  # nats: a class that is so much less likely than the best is not tried
+SURE = 35.0  # nats: a class that is so much less likely than the best is not tried
 LEAST = 16  # particles of a class that has an average to try
 MOST = 1024  # particles that make the average
 
@@ -112,7 +112,7 @@ class LikelyRounds:
                     matched = self.refiner.match(*given, reference, reference, shift=shift)
                     angle, shift = matched.angle.double(), matched.shift.double()
                 tries.gain[those] = matched.gain.double().cpu().numpy()
-                tries.angle[those] = (angle.cpu().numpy() + 180) % -360 + 180
+                tries.angle[those] = wrap(angle.cpu().numpy())
                 tries.shift[those] = shift.cpu().numpy() * scale
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.geometry import Poses, rotations, wrap
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.classification.comparing import Finder, Samples
+from scipion_udl.classification.comparing import Comparer, Finder, Samples
 from scipion_udl.classification.gathering import sampled
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
@@ -67,11 +66,10 @@ def sort_particles(
     for part, samples in sampled(prepared, sampling, prepared.usable, "sorting"):
         for rows, found in finder.chunks(samples):
             at = part[rows.cpu().numpy()]
-            radians = torch.deg2rad(found.angle.double())
-            cos, sin = radians.cos(), radians.sin()
-            x, y = found.shift.double().unbind(-1)  # the particle is moved first, then turned; a pose turns first
-            shift = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) * prepared.scale
-            out.shift[at], out.angle[at] = shift.cpu().numpy(), (found.angle.double().cpu().numpy() + 180) % -360 + 180
+            angle, moved = (v.double().cpu().numpy() for v in (found.angle, found.shift))
+            # The particle is moved first, then turned; a pose turns first.
+            out.shift[at] = np.einsum("ncij,ncj->nci", rotations(angle), moved) * prepared.scale
+            out.angle[at] = wrap(angle)
             out.likely[at], gain = found.which.cpu().numpy(), found.gain.double().cpu().numpy()
             out.label[at], out.gain[at], out.odds[at] = out.likely[at, 0], gain[:, 0], gain[:, :1] - gain
             share = found.gain[:, 0] / finder.power(samples, rows).clamp(min=1e-12)
@@ -102,13 +100,12 @@ def like_noise(
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]
-    return np.array(medians) < limit + _own_part(bank, transfer)
+    return np.array(medians) < limit + _own_part(finder.fine, transfer)
 
 
-def _own_part(bank: ClassBank, transfer: torch.Tensor) -> np.ndarray:
+def _own_part(comparer: Comparer, transfer: torch.Tensor) -> np.ndarray:
     """What noise alone gains (K,) by having been one of those that made the template, nats."""
-    rings, device = bank.config["rings"], bank.signal.device
-    radius = torch.arange(1, rings + 1, device=device)
-    own = transfer[:, :rings].mean(0).to(device)
+    bank = comparer.bank
+    own = transfer[:, : comparer.rings].mean(0).to(bank.signal.device)
     share = own / (bank.members[:, None] * own + 1 / bank.signal)  # of the template
-    return torch.where(bank.members > 0, 2 * share @ (math.pi * radius), 0.0).double().cpu().numpy()
+    return torch.where(bank.members > 0, 2 * share @ comparer.transform.root.square(), 0.0).double().cpu().numpy()

@@ -27,7 +27,7 @@ from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
 
-CARD_FORMAT = 2  # 2: networks of several views; all others are written as 1, which older versions read
+CARD_FORMAT = 3  # 3: networks of classes, 2: of several views; all others are written as 1, which older versions read
 NETWORKS = {
     "polar": PolarNetwork,
     "polar-free": FreeHeadNetwork,
@@ -82,8 +82,10 @@ class ModelCard:
             )
 
 
-def card_format(config: dict) -> int:
-    """The format of the card of a network with these arguments."""
+def card_format(network: str, config: dict) -> int:
+    """The format of the card of a network (a key of NETWORKS) with these arguments."""
+    if network == "classes":
+        return 3
     return 2 if config.get("views", 1) > 1 else 1
 
 
@@ -119,6 +121,11 @@ def read_card(path: str) -> ModelCard:
         if int(fields.get("format", 0)) > CARD_FORMAT:
             raise UdlError(
                 f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
+            )
+        if fields.get("network") == "classes" and fields["format"] < CARD_FORMAT:
+            raise UdlError(
+                f"The classes of {path} were learned by an earlier version, which weighed signal against noise in "
+                "another way: classify the particles anew."
             )
         return ModelCard(**fields)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError, *_NO_CARD) as error:

@@ -14,7 +14,7 @@ import torch
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.fourier import Band, soft_disc, to_fourier
 from scipion_udl.alignment.geometry import Poses, rotations
-from scipion_udl.classification.polar import EDGE
+from scipion_udl.classification.polar import EDGE, AngularTransform, PolarSampling
 from scipion_udl.tests.classification.class_helpers import Grid, away, random_poses, seen
 
 STILL = Poses.identity(1)
@@ -84,10 +84,22 @@ def test_noise_of_variance_1_has_samples_of_variance_1_and_no_coefficient_is_cou
     samples = grid.samples(noise(300, grid.box))
     assert samples.abs().square().mean((0, 2))[1:].numpy() == pytest.approx(1, abs=0.06)
     power = (grid.transform.forward(samples).abs().square() * grid.transform.weight).sum(-1).mean(0)
-    coefficients = math.pi * torch.arange(1, grid.rings + 1)  # of a half plane, in rings one pixel wide
+    # Of a half plane, in rings one pixel wide, as far as the disc leaves them independent.
+    coefficients = math.pi * torch.arange(1, grid.rings + 1) * grid.sampling.independent
     assert (power / coefficients)[1:8].numpy() == pytest.approx(1, abs=0.06)
     # At the edge of the box noise turns faster than the orders that are kept; of the particle all is in them.
     assert (power / coefficients)[8:].min() > 0.75
+
+
+@pytest.mark.parametrize("mask", [0.47, 0.35])
+def test_what_noise_has_in_common_with_a_view_spreads_as_its_likelihood_says(grid, mask):
+    """The log likelihood 2 <noise, view> - |view|^2 counts every independent coefficient once: then the product has
+    half the view's power as its variance. Were all of the box counted, it would have 1.6 or 2.9 times as much."""
+    grid.sampling = PolarSampling(grid.box, grid.rings, mask=mask)
+    grid.transform = AngularTransform(grid.sampling, grid.rings)
+    view, images = grid.coefficients(seen(1, STILL, grid.box))[0], grid.coefficients(noise(3000, grid.box))
+    products = ((images * view.conj()).real * grid.transform.weight).sum((-2, -1))
+    assert float(products.var() / (grid.power(view) / 2)) == pytest.approx(1.08, abs=0.12)
 
 
 def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
@@ -96,7 +108,7 @@ def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
     band = Band(grid.box, grid.rings)
     coefficients = band.crop(to_fourier(torch.from_numpy(image.astype(np.float32))))
     disc = soft_disc(grid.box, grid.sampling.mask * grid.box, EDGE * grid.box)
-    expected = float(band.dot(coefficients, coefficients)) / float(disc.square().mean())
+    expected = float(band.dot(coefficients, coefficients)) / float(disc.square().mean()) * grid.sampling.independent
     # Rings stand for the plane between them, where power falls steeply.
     assert float(grid.power(grid.coefficients(image))) == pytest.approx(expected, rel=0.1)
 

@@ -20,6 +20,7 @@ from scipion_udl.models.checkpoint import (
     CARD_FORMAT,
     NETWORKS,
     ModelCard,
+    card_format,
     check_answers,
     load_model,
     read_card,
@@ -65,6 +66,7 @@ def card_of(name: str, network: torch.nn.Module) -> ModelCard:
         pixel_size=1.5,
         contrast="bright",
         training={"epochs": 3, "converged": True},
+        format=card_format(name, network.config),
     )
 
 
@@ -171,6 +173,12 @@ def test_a_file_of_a_newer_version_asks_for_an_update(path):
     message = one_sentence(load_model, path, CPU)
     assert "newer version (9.1)" in message
     assert "update" in message
+
+
+@pytest.mark.parametrize("network", ["classes"], indirect=True)
+def test_classes_of_an_earlier_version_whose_templates_are_of_another_length_are_to_be_learned_anew(path):
+    rewrite(path, format=2)
+    assert "classify the particles anew" in one_sentence(load_model, path, CPU)
 
 
 @pytest.mark.parametrize(

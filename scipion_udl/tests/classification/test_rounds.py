@@ -1,0 +1,105 @@
+"""Rounds in real space put particles into the class whose average they fit, and posed sums are sums of posed particles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.geometry import Poses, invert, pose_errors
+from scipion_udl.alignment.posed_sums import posed_sums
+from scipion_udl.alignment.sums import add_up
+from scipion_udl.classification.rounds import SURE, LikelyRounds
+from scipion_udl.classification.sorting import Sorted
+from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.classification.class_helpers import BOX, away, random_poses, seen
+
+EACH = 60  # particles of each of two views
+SNR = 0.2
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """(view (n,), poses that align (n,)) of the particles."""
+    return np.arange(2 * EACH) % 2, random_poses(2 * EACH, 5)
+
+
+@pytest.fixture(scope="module")
+def particles(truth, tmp_path_factory):
+    view, poses = truth
+    images = seen(view, poses) * np.sqrt(SNR)
+    images = images + np.random.default_rng(2).normal(size=images.shape)
+    made = prepared(tmp_path_factory.mktemp("rounds"), images, 16)
+    made.scan()
+    return made
+
+
+def found_by_network(truth: tuple[np.ndarray, Poses], wrong: np.ndarray, odds: float) -> Sorted:
+    """Two likely classes for each particle, which are the views: the true one first but for ``wrong`` ones (indices),
+    the other one so much less likely (nats). Its poses are right to 6 degrees and a pixel, in both classes."""
+    view, poses = truth
+    draw, n = np.random.default_rng(3), len(view)
+    likely = np.stack([view, 1 - view], 1)
+    likely[wrong] = likely[wrong, ::-1]
+    angle = poses.angle[:, None] + draw.uniform(-6, 6, (n, 2))
+    shift = poses.shift[:, None] + draw.uniform(-1, 1, (n, 2, 2))
+    return Sorted(likely[:, 0].copy(), np.ones(n), np.ones(n), likely, np.tile([0.0, odds], (n, 1)), angle, shift)
+
+
+def test_particles_that_the_network_is_not_sure_of_go_to_the_class_that_they_show(particles, truth):
+    view, wrong = truth[0], np.arange(10)
+    network = found_by_network(truth, wrong, 5.0)
+    lines = []
+    after = LikelyRounds(particles, 4.0, 1, lines.append).run(network)
+    assert (after.label == view).all()
+    assert "100.0% of the particles try several classes" in lines[0]
+    # They have the pose that the network found in their new class: finer ones are for halves to find apart.
+    at = np.arange(len(view)), (after.likely == after.label[:, None]).argmax(1)
+    np.testing.assert_array_equal(after.poses.angle, Poses(network.angle[at]).angle)
+    np.testing.assert_array_equal(after.poses.shift, network.shift[at])
+
+
+def test_poses_become_better_within_a_round(particles, truth):
+    network = found_by_network(truth, np.arange(0), 5.0)
+    after, _ = LikelyRounds(particles, 4.0, 1, lambda line: None).round(network, 1)
+    first = truth[0] == 0  # classes have frames of their own
+    before, later = (pose_errors(one.poses[first], truth[1][first]) for one in (network, after))
+    assert np.abs(later.rotation).mean() < 0.6 * np.abs(before.rotation).mean()
+    assert np.abs(later.shift).mean() < 0.6 * np.abs(before.shift).mean()
+
+
+def test_particles_that_the_network_is_sure_of_stay(particles, truth):
+    network = found_by_network(truth, np.arange(10), SURE + 1)
+    after = LikelyRounds(particles, 4.0, 1, lambda line: None).run(network)
+    np.testing.assert_array_equal(after.label, network.label)
+
+
+def test_posed_sums_are_what_the_posed_particles_add_up_to(particles, truth):
+    _, poses = truth
+    band, own = Band(particles.box, particles.k_max), np.array([7, 1, 40, 5])
+    fold = np.array([0, 1, 1, 0])
+    sums = posed_sums(particles, band, own, poses[own], fold, 2)
+    assert [one.count for one in sums] == [2, 2]
+
+    def expected(those: np.ndarray, applied: Poses) -> torch.Tensor:
+        whole = dict(zip(*particles_by_number(particles)))
+        images = torch.fft.irfft2(torch.stack([whole[i] for i in those]), s=(BOX, BOX), norm="ortho")
+        images = torch.fft.fftshift(images, dim=(-2, -1))
+        return band.of_images(apply_poses(images, torch.zeros(len(those)), applied)).sum(0)
+
+    for number in (0, 1):
+        those = own[fold == number]
+        assert away(sums[number].total, expected(those, poses[those])) < 0.05
+        assert away(sums[number].total, expected(those, invert(poses[those]))) > 0.5
+    assert away(add_up(sums).total, expected(own, poses[own])) < 0.05
+
+
+def particles_by_number(particles) -> tuple[np.ndarray, torch.Tensor]:
+    numbers, values = zip(*[(part, coefficients) for part, coefficients in particles.chunks(particles.usable, "all")])
+    return np.concatenate(numbers), torch.cat(values)
