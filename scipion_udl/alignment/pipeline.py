@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_he
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
+from scipion_udl.alignment.parallel import side_by_side
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
@@ -42,7 +44,7 @@ from scipion_udl.alignment.train_command import (
 )
 from scipion_udl.alignment.training import view_of
 from scipion_udl.constants import MODEL_PICTURE
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter
@@ -50,6 +52,7 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
+AT_ONCE = 16  # classes that are aligned side by side, at most: each holds up to a quarter of a gigabyte
 FIT = 256  # particles that choose among the views of a model, at most
 Inputs = SpectraSettings | SpectrumImageSettings
 
@@ -237,21 +240,70 @@ def align_classes(
 ) -> list[ClassResult]:
     """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
     by ascending number; of a team, all but the first process get none."""
-    done = []
-    # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
-    order = sorted(classes, key=lambda number: (-len(classes[number]), number))
-    for place, number in enumerate(order, 1):
-        own = classes[number]
-        run.say(f"Class {number} ({place} of {len(order)}): {len(own)} particle{'' if len(own) == 1 else 's'}")
-        part = run.part(own, f"Class {number}")
-        first = None if start is None else start[own]
-        outcome = part.within_memory(
-            lambda p=part, n=number, f=first: align_set(p, guide.of(p, n), settings, start=f)
-        )
-        run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
-        if outcome is not None:
-            done.append(ClassResult.of(number, own, outcome))
-    return sorted(done, key=lambda result: result.number)
+    work, done = _ClassWork(run, guide, settings, classes, start), []
+    order = list(work.order)
+    while order and (run.team.size > 1 or run.device.type != "cpu" or run.transfer.undecided(len(classes[order[0]]))):
+        done.append(work.alone(order.pop(0)))
+    given_up, finished = threading.Event(), sum(len(result.members) for result in done if result is not None)
+    most = min(AT_ONCE, max(len(order), 1))
+    for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
+        done.append(result)
+        finished += len(classes[number])
+        run.particles.report("alignment of the classes", finished, len(run.particles))
+    done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
+    return sorted((result for result in done if result is not None), key=lambda result: result.number)
+
+
+class _ClassWork:
+    """The alignment of each of the ``classes`` of a run; arguments as of :func:`align_classes`. ``order``: their
+    numbers, as they are aligned; ``short``: of those for which memory was not enough beside others."""
+
+    def __init__(
+        self,
+        run: Run,
+        guide: Guide,
+        settings: AlignSettings,
+        classes: dict[int, np.ndarray],
+        start: KnownStart | None,
+    ) -> None:
+        self.run, self.guide, self.settings, self.classes, self.start = run, guide, settings, classes, start
+        # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
+        self.order = sorted(classes, key=lambda number: (-len(classes[number]), number))
+        self.short: list[int] = []
+
+    def alone(self, number: int) -> ClassResult | None:
+        """A class while no other is aligned; None for all but the first process of a team."""
+        part = self._part(number)
+        outcome = part.within_memory(lambda: self._outcome(part, number))
+        self.run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
+        return None if outcome is None else ClassResult.of(number, self.classes[number], outcome)
+
+    def quietly(self, number: int, given_up: threading.Event) -> tuple[int, ClassResult | None]:
+        """(number, what came of the class) beside others; None where memory was not enough."""
+
+        def report(stage: str, done: int, total: int) -> None:
+            if given_up.is_set():
+                raise RuntimeError("given up")
+
+        part = self._part(number)
+        part.particles.report = report
+        try:
+            return number, ClassResult.of(number, self.classes[number], self._outcome(part, number))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self.short.append(number)
+        return number, None
+
+    def _part(self, number: int) -> Run:
+        own = self.classes[number]
+        place = f"{self.order.index(number) + 1} of {len(self.order)}"
+        self.run.say(f"Class {number} ({place}): {len(own)} particle{'' if len(own) == 1 else 's'}")
+        return self.run.part(own, f"Class {number}")
+
+    def _outcome(self, part: Run, number: int) -> results.Outcome | None:
+        first = None if self.start is None else self.start[self.classes[number]]
+        return align_set(part, self.guide.of(part, number), self.settings, start=first)
 
 
 def _end(run: Run) -> None:

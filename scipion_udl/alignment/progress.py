@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -24,14 +25,16 @@ class Progress:
         self._tell, self._started, self._told = tell, time.monotonic(), -math.inf
         self._stage: dict = {}
         self._training: dict = {}
+        self._lock = threading.RLock()  # several threads may have something to say
 
     def show(self, stage: str, done: int, total: int) -> None:
         """``done`` of ``total`` particles of a stage."""
-        self._start(stage, total, "particle")
-        self._bar.update(done - self._bar.n)
-        self._note(stage, done, total, "particle")
-        if done >= total:
-            self.clear()
+        with self._lock:
+            self._start(stage, total, "particle")
+            self._bar.update(done - self._bar.n)
+            self._note(stage, done, total, "particle")
+            if done >= total:
+                self.clear()
 
     def epoch(self, row: dict, epochs: int) -> None:
         """The end of an epoch, with its figures."""
@@ -51,9 +54,10 @@ class Progress:
 
     def clear(self) -> None:
         """Remove the bar, so that a line can be printed."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
     def _note(self, stage: str, done: int, total: int, unit: str) -> None:
         self._stage = {"stage": stage, "done": int(done), "total": int(total), "unit": unit}

@@ -79,7 +79,9 @@ class Run:
         if not self.team.first:
             return
         self.progress.clear()
-        print(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}", flush=True)
+        # In one piece: several threads may speak.
+        sys.stdout.write(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}\n")
+        sys.stdout.flush()
 
     def warn(self, sentence: str) -> None:
         """A warning: in the log now, in summary and report later."""

@@ -77,6 +77,10 @@ class TransferChoice:
             return None
         return f"Contrast transfer: {WORDS[self.mode]} ({self.reason})."
 
+    def undecided(self, count: int) -> bool:
+        """Whether so many particles may yet settle how the transfer is to be taken in all others."""
+        return self.asks_images and count >= FEWEST
+
     def settle(
         self,
         prepared: PreparedParticles,
@@ -92,7 +96,7 @@ class TransferChoice:
         (modulo 180 will do); start: a weighted average (band) of them; reach: how far off centre they lie, working
         pixels.
         """
-        if not self.asks_images or len(indices) < FEWEST:
+        if not self.undecided(len(indices)):
             return False
         self.asks_images = False
         few = slice(0, SUBSET)

@@ -77,8 +77,7 @@ def classify(args: argparse.Namespace) -> None:
         if earlier is None:
             more = facts_for_later(run)
             if not args.no_refine:
-                rounds = LikelyRounds(run.particles, _reach(run), args.seed, run.say)
-                found = run.within_memory(lambda sorted_=found: rounds.run(sorted_))
+                found = _in_real_space(run, found)
             bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
             classes = _aligned(run, found, bank.config["rings"])
             run.within_memory(lambda: _characterise(run, classes, bank, sampling, flagged))
@@ -136,6 +135,10 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
     return bank, card, rows
+
+
+def _in_real_space(run: Run, found: Sorted) -> Sorted:
+    return run.within_memory(lambda: LikelyRounds(run.particles, _reach(run), run.args.seed, run.say).run(found))
 
 
 def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:

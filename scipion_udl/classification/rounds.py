@@ -7,6 +7,7 @@ its log likelihood over that of noise. Those of which the network is sure stay w
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.halves import Split
+from scipion_udl.alignment.parallel import side_by_side
 from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner
@@ -28,6 +30,7 @@ ROUNDS = 2
 STEPS = 2  # of a particle's pose in each class
 SURE = 35.0  # nats: a class that is so much less likely than the best is not tried
 LEAST = 16  # particles of a class that has an average to try
+AT_ONCE = 16  # classes that are compared side by side, at most
 MOST = 1024  # particles that make the average
 
 
@@ -47,7 +50,8 @@ class LikelyRounds:
     def __init__(
         self, prepared: PreparedParticles, max_shift: float, seed: int, log: Callable[[str], None]
     ) -> None:
-        self.prepared, self.log = prepared, log
+        self.prepared, self.log = copy.copy(prepared), log
+        self.report, self.prepared.report = prepared.report, lambda stage, done, total: None  # classes go side by side
         self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
         usable = prepared.usable
@@ -73,11 +77,15 @@ class LikelyRounds:
         open_[self.prepared.statistics.blank] = False
         tries = _Tries(np.full(found.odds.shape, -np.inf), found.angle.copy(), found.shift.copy())
         poses, classes = found.poses, int(found.label.max()) + 1
-        for k in range(classes):
+
+        def of_class(k: int) -> None:
             own = self.order[found.label[self.order] == k][:MOST]
             rows, places = np.nonzero((found.likely == k) & open_)
             if len(rows) and len(own) >= LEAST:
-                self._try(tries, rows, places, self._references(own, poses), f"class {k + 1}, round {number}")
+                self._try(tries, rows, places, self._references(own, poses))
+
+        for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, AT_ONCE), 1):
+            self.report(f"real space, round {number}", k * len(open_) // classes, len(open_))
         return _decided(found, tries, open_), float(open_.any(1).mean())
 
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
@@ -89,15 +97,13 @@ class LikelyRounds:
         whole = add_up(sums)
         return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
 
-    def _try(
-        self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference], stage: str
-    ) -> None:
+    def _try(self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference]) -> None:
         """Compare the particles ``rows``, ascending, with the class that stands at ``places`` among their likely ones.
         """
         device, scale = self.band.device, self.prepared.scale
         where = np.zeros(len(tries.gain), np.int64)
         where[rows] = places
-        for part, coefficients in self.prepared.chunks(rows, stage):
+        for part, coefficients in self.prepared.chunks(rows, "real space"):
             particles, power, ring_power = self.refiner.through_transfer(part, coefficients)
             for fold, reference in enumerate(references):
                 own = np.flatnonzero(self.fold[part] == fold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,14 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.alignment import pipeline
 from scipion_udl.alignment.objectives import PolarObjective
 from scipion_udl.alignment.reference import match_reference
+from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.samples import ViewSamples
 from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.alignment.training import TrainingSettings, train_network, view_of
+from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
@@ -214,6 +218,52 @@ def test_with_a_model_each_class_finds_its_view_and_the_order_of_the_rows_change
         angle, shift = difference(*paths)
         assert angle < 1e-3
         assert shift < 1e-3
+
+
+class InThreads:
+    """Stands for the alignment of one class, and notes in which thread each is done; in others than that of the test
+    ``fails`` may be raised for one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Exception | None = None) -> None:
+        self.align, self.fails, self.seen, self.whole = pipeline.align_set, fails, [], {}
+        monkeypatch.setattr(pipeline, "align_set", self)
+
+    def __call__(self, part: Run, *arguments: object, **more: object) -> object:
+        number, aside = int(part.heading.split()[1][:-1]), threading.current_thread() is not threading.main_thread()
+        self.seen.append((number, aside))
+        if number == 12 and aside and self.fails is not None:
+            raise self.fails
+        return self.align(part, *arguments, **more)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    yield "--threads", "2"
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fails", [None, MemoryError()], ids=["", "short of memory"])
+def test_classes_side_by_side_come_out_as_one_after_the_other(classes, tmp_path, monkeypatch, two_threads, fails):
+    """One that has no memory beside others is done again by itself."""
+    words = ("align", classes.table, "--by-class", "--model", classes.out / "model.safetensors")
+    assert run(*words, "-o", tmp_path / "one") == 0
+    aligned = InThreads(monkeypatch, fails)
+    assert run(*words, "-o", tmp_path / "two", *two_threads) == 0
+    angle, shift = difference(tmp_path / "one/aligned.star", tmp_path / "two/aligned.star")
+    assert angle < 1e-3
+    assert shift < 1e-3
+    assert aligned.seen[0] == (3, False)  # the largest tells how all are to be taken
+    assert {aside for number, aside in aligned.seen if number == 7} == {True}
+    assert [aside for number, aside in aligned.seen if number == 12] == ([True] if fails is None else [True, False])
+    assert torch.get_num_threads() == 2
+
+
+def test_an_error_in_one_of_several_classes_ends_the_run(classes, tmp_path, monkeypatch, two_threads):
+    InThreads(monkeypatch, UdlError("The disk is gone."))
+    words = ("align", classes.table, "--by-class", "--model", classes.out / "model.safetensors")
+    assert run(*words, "-o", tmp_path / "out", *two_threads) != 0
+    assert not (tmp_path / "out" / "aligned.star").exists()
 
 
 def test_one_view_alone_is_aligned_with_the_template_that_fits_it(classes, tmp_path, capsys):

@@ -1,10 +1,9 @@
-"""A class that holds two views is worth splitting, one of a single view is not; chunks side by side change nothing."""
+"""A class that holds two views is worth splitting, one of a single view is not."""
 
 from __future__ import annotations
 
 import torch
 
-from scipion_udl.classification.parallel import side_by_side
 from scipion_udl.classification.splitting import Split
 
 RINGS, ORDERS, COUNT = 6, 14, 40
@@ -35,15 +34,3 @@ def test_two_views_are_told_apart_and_one_is_not_worth_it() -> None:
     errors = (two.templates[:, None] - truth).abs().square().mean((2, 3)).sqrt()
     assert torch.equal(errors.argmin(1).sort().values, torch.arange(2))
     assert errors.amin(1).max() < 0.5
-
-
-def test_chunks_come_in_order_and_threads_are_given_back() -> None:
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        items = [torch.full((3,), float(k)) for k in range(20)]
-        found = list(side_by_side(lambda item: item.sum(), items, torch.device("cpu")))
-        assert [float(value) for value in found] == [3.0 * k for k in range(20)]
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,63 @@
+"""Work that is done side by side on the processor, a piece a thread: chunks of particles, or classes.
+
+The products of one piece are small. Sharing each of them among the cores takes longer than it saves, many times longer
+where waking a thread is slow; so each core has a piece of its own. What comes of a piece is the same for any number of
+threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 2  # pieces a thread that are begun before the first is asked for
+
+
+def side_by_side(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    device: torch.device,
+    most: int | None = None,
+    given_up: threading.Event | None = None,
+) -> Iterator[Result]:
+    """What ``work`` makes of each item, in their order, without gradients; on other devices one after the other.
+
+    most: items at a time at most, where each holds much memory or there are few; they share the cores. given_up: set
+    once nobody waits for the rest any more, so that work that takes long can look at it and end.
+    """
+
+    def one(item: Item) -> Result:
+        with torch.no_grad():  # a thread does not know of that of another
+            return work(item)
+
+    if device.type != "cpu":
+        yield from map(one, items)
+        return
+    threads = torch.get_num_threads()
+    workers = min(threads, most or threads)
+    torch.set_num_threads(max(1, threads // workers))
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            begun: deque = deque()
+            try:
+                for item in items:
+                    begun.append(pool.submit(one, item))
+                    if len(begun) > AHEAD * workers:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
+            except BaseException:
+                if given_up is not None:
+                    given_up.set()
+                for future in begun:
+                    future.cancel()
+                raise
+    finally:
+        torch.set_num_threads(threads)
