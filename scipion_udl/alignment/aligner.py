@@ -146,7 +146,9 @@ class Aligner:
             averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
             prepared.make_known([self.network_angle], usable)
             half_state = state.copy()
-            joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched)
+            # Where the start was near, a round that moves nothing is not done again.
+            least = 1 if isinstance(start, KnownStart) else 2
+            joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
         else:  # the network's angles; shift and branch against the first average
             state.angle[subset] = first.angle
             state.angle[rest] = self.network_angles(rest)

@@ -112,9 +112,11 @@ class HalfRefinement:
         usable: np.ndarray,
         rounds: int,
         search: bool = False,
+        least: int = 2,
     ) -> Reference:
         """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average, where
-        that promises better poses; returns that average. search: look over the full circle once more, too."""
+        that promises better poses; returns that average. search: look over the full circle once more, too; least:
+        rounds before it may end."""
         averages = self._into_one_frame(averages, [state, half_state])
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
@@ -147,7 +149,7 @@ class HalfRefinement:
                 self._look_again(state, joint, arbiters, usable)
                 search = False
             elif agree(
-                number > 1
+                number >= least
                 and result.turned < STILL * turn
                 and result.moved < STILL * move
                 and result.flipped < FLIPS
