@@ -62,6 +62,7 @@ def good_files(folder: Path) -> dict[str, bytes]:
     paths = {kind: str(good / f"table.{kind}") for kind in ("star", "xmd", "cs")}
     write_aligned(source, poses, np.ones(COUNT), np.zeros(COUNT, bool), **paths)
     spectra = SpectraSettings.for_box(64)
+    torch.manual_seed(0)
     network = PolarNetwork(spectra.radii, spectra.angles)
     card = ModelCard("judl", "polar", network.config, asdict(spectra), 64, 2.0)
     save_model(str(good / "model.safetensors"), network, card)

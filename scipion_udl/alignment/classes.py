@@ -42,7 +42,8 @@ class ClassResult:
         """What is to be kept of an outcome, which holds more."""
         averages = outcome.averages
         images = {"before": averages.before, "after": averages.all, "weighted": outcome.weighted.astype(np.float32)}
-        figures = {"particles": len(own), **outcome.figures(), "warnings": outcome.run.warnings}
+        figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
+        figures["warnings"] = outcome.run.warnings
         alignment = replace(outcome.alignment, half_poses=None)
         return cls(number, own, alignment, figures, images, outcome.frc, outcome.alike)
 

@@ -39,7 +39,7 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
     if worth < FEW:
         warnings.append(
             f"The images differ in scale (their noise by a factor of {np.quantile(noise, 0.99) / np.median(noise):.3g} "
-            f"and more): average.mrcs, the plain mean, is carried by the brightest and is worth {worth:.0%} of the "
+            f"and more): the average as a plain mean is carried by the brightest and is worth {worth:.0%} of the "
             "particles. Alignment, half averages, FRC and resolution are of normalised images: normalise the particles "
             "for an average as good."
         )

@@ -31,6 +31,7 @@ class ContrastTransfer:
             raise ValueError(f"{mode} is none of {', '.join(MODES)}")
         self.defocus, self.field, self.mode = defocus, field, mode
         self._levels: dict[int, torch.Tensor] = dict(levels or {})
+        self._whole = self
 
     def evaluate(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
@@ -60,8 +61,10 @@ class ContrastTransfer:
         return values.abs() if self.mode == "flipped" else values
 
     def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles,
-        the same whatever their order."""
+        """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles of
+        the whole set, the same whatever their order."""
+        if self._whole is not self:
+            return self._whole.level(box, device)
         if box not in self._levels:
             order = np.lexsort((self.defocus.angle, self.defocus.defocus_v, self.defocus.defocus_u))
             chosen = order[np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).round().astype(int)]
@@ -79,13 +82,15 @@ class ContrastTransfer:
         return level[_rings(box, device).clamp(max=box // 2)].float()
 
     def subset(self, indices: np.ndarray) -> ContrastTransfer:
-        """The transfer of the particles ``indices`` alone."""
-        return ContrastTransfer(_rows(self.defocus, indices), self.field, self.mode)
+        """The transfer of the particles ``indices`` alone, relative to the same level."""
+        other = ContrastTransfer(_rows(self.defocus, indices), self.field, self.mode)
+        other._whole = self._whole
+        return other
 
     def with_mode(self, mode: str) -> ContrastTransfer:
         """The same particles, their images taken another way."""
         other = ContrastTransfer(self.defocus, self.field, mode)
-        other._levels = self._levels
+        other._whole = self._whole
         return other
 
 

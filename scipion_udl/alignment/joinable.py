@@ -11,13 +11,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import Averages
+from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -165,9 +166,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
     if alignment.half_poses is None or min(averages.sums.count) == 0:
         return
-    particles, contrast = run.particles, run.particles.contrast
-    mode = "none" if contrast is None else contrast.mode
-    boxes = [] if mode == "none" else sorted({particles.box, run.source.box})
+    particles = run.particles
     model = run.args.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
     median, deviation = score_spread(alignment.score[particles.usable])
     Joinable(
@@ -180,8 +179,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         background=averages.sums.background,
         noise_level=averages.sums.noise,
         noise=particles.statistics.noise.tolist(),
-        ctf=mode,
-        levels={str(box): contrast.level(box).tolist() for box in boxes},
+        **contrast_facts(particles.contrast, (particles.box, run.source.box)),
         shared=alignment.shared,
         local=alignment.local,
         score_median=median,
@@ -219,6 +217,14 @@ def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
     return hashlib.blake2b(b"".join(np.ascontiguousarray(half).tobytes() for half in halves), digest_size=8).hexdigest()
 
 
-def levels_of(base: Joinable) -> dict[int, torch.Tensor]:
-    """The levels of a run as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them."""
-    return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in base.levels.items()}
+def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
+    """The levels of a run, as it has written them, as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them.
+    """
+    return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
+
+
+def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> dict:
+    """How a run takes the contrast transfer: ctf and levels, of these boxes (pixels), as :class:`Joinable` has them."""
+    mode = "none" if contrast is None else contrast.mode
+    used = [] if mode == "none" else sorted(set(boxes))
+    return {"ctf": mode, "levels": {str(box): contrast.level(box).tolist() for box in used}}

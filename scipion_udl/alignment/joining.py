@@ -77,9 +77,10 @@ def join(args: argparse.Namespace) -> None:
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
-        _refuse_known(run, base, earlier)
+        refuse_known(run, base.known(), args.join)
+        refuse_known(run, earlier.known(), f"{args.pool} or of those that it was pooled with")
         run.scan(torch.tensor(base.noise))
-        _use_contrast(run, base)
+        use_contrast_of(run, base.ctf, levels_of(base.levels))
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
@@ -127,27 +128,26 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
     return base, earlier
 
 
-def _refuse_known(run: Run, base: Joinable, earlier: Joinable) -> None:
-    """Raise UdlError where a particle is one of those that count already, in the run or in any set that was pooled with
-    it since: it would count twice."""
-    new, args = numbers_of(run.source.names), run.args
-    for run_of, whose in ((base, args.join), (earlier, f"{args.pool} or of those that it was pooled with")):
-        known = np.flatnonzero(np.isin(new, run_of.known()))
-        if len(known):
-            more = f" and {len(known) - 1} more are" if len(known) > 1 else " is"
-            raise UdlError(
-                f"{args.input}: item {known[0] + 1}, {run.source.names[known[0]]},{more} among the particles of "
-                f"{whose} already: leave what is there out, or it counts twice."
-            )
+def refuse_known(run: Run, known: np.ndarray, whose: str) -> None:
+    """Raise UdlError where a particle of the run is one of those that count already (numbers of names), ``whose``: it
+    would count twice."""
+    again = np.flatnonzero(np.isin(numbers_of(run.source.names), known))
+    if len(again):
+        more = f" and {len(again) - 1} more are" if len(again) > 1 else " is"
+        raise UdlError(
+            f"{run.args.input}: item {again[0] + 1}, {run.source.names[again[0]]},{more} among the particles of "
+            f"{whose} already: leave what is there out, or it counts twice."
+        )
 
 
-def _use_contrast(run: Run, base: Joinable) -> None:
-    """Take the contrast transfer as the run did. Raises UdlError where the table cannot say what is needed."""
+def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor]) -> None:
+    """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels. Raises
+    UdlError where the table cannot say what is needed."""
     asked = run.args.ctf
-    if asked not in ("auto", base.ctf):
-        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {base.ctf}: leave --ctf out.")
+    if asked not in ("auto", mode):
+        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {mode}: leave --ctf out.")
     defocus = read_defocus(run.source)
-    if base.ctf == "none":
+    if mode == "none":
         if defocus is not None:
             run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
         return
@@ -157,14 +157,14 @@ def _use_contrast(run: Run, base: Joinable) -> None:
             f"{run.args.join} was aligned with the contrast transfer of its particles, and {run.args.input} {lacks}: "
             "give a table like the first, or align the first particles with --ctf none."
         )
-    if defocus.flipped is not None and defocus.flipped != (base.ctf == "flipped"):
+    if defocus.flipped is not None and defocus.flipped != (mode == "flipped"):
         run.warn(
             f"{run.args.input} says otherwise than {run.args.join} whether phases were flipped; the particles are "
-            f"taken as in that run ({WORDS[base.ctf]})."
+            f"taken as in that run ({WORDS[mode]})."
         )
     field = run.source.box * run.source.pixel_size
-    run.particles.contrast = ContrastTransfer(defocus, field, base.ctf, levels_of(base))
-    run.notes.append(f"Contrast transfer: {WORDS[base.ctf]} (as in the run that the particles were joined to).")
+    run.particles.contrast = ContrastTransfer(defocus, field, mode, levels)
+    run.notes.append(f"Contrast transfer: {WORDS[mode]} (as in the run that the particles were joined to).")
 
 
 def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:

@@ -186,6 +186,8 @@ def align_pairs(args: argparse.Namespace) -> dict[str, float]:
         print(f"Device: {describe(device)}", flush=True)
         network, card = load_model(args.model, device)
         card.check_fits(one.box, one.pixel_size, args.model)
+        if card.network == "classes":
+            raise UdlError(f"{args.model} holds the classes of a whole set, not one view: use it with classify.")
         if card.config.get("views", 1) > 1:
             raise UdlError(f"{args.model} is a network of several classes, and which one a pair is of is not known.")
         reach = REACH * one.box if args.max_shift is None else args.max_shift

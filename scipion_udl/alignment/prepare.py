@@ -32,6 +32,7 @@ CHUNK = 64
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
 DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one
 LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
+LARGEST = 1e34  # grey value of an image: its Fourier coefficients and sums of many stay within single precision
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 
 
@@ -256,6 +257,7 @@ class PreparedParticles:
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
+            self._refuse_large(part, images)
             m, s, flat = background(images, outside)
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
@@ -287,6 +289,17 @@ class PreparedParticles:
         self._scan = Scan(mean, std, blank, noise, bright, error, int(heard))
         self._filter = _whitening(noise)[ring]
         return self._scan
+
+
+    def _refuse_large(self, part: np.ndarray, images: torch.Tensor) -> None:
+        """Raise UdlError for an image (n, D, D) with values that sums of images could not hold."""
+        large = (images.abs().amax((-2, -1)) > LARGEST).nonzero()[:, 0]
+        if len(large):
+            item = int(part[int(large[0])])
+            raise UdlError(
+                f"{self.source.path}: item {item + 1}, {self.source.names[item]}, holds values beyond {LARGEST:g}, "
+                "which no camera counts: leave it out, or bring the images to a smaller scale."
+            )
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:

@@ -152,6 +152,8 @@ def claim_resolution(
     beyond = np.asarray(frc, np.float64)[first:]
     if not len(beyond):
         return Claim(None, None, "The box is too small to tell signal from noise: no resolution is claimed.")
+    if not np.isfinite(beyond).all():
+        return Claim(None, None, "The averages of two halves hold no numbers to compare: no resolution is claimed.")
     independent = independent_coefficients(np.arange(first, len(frc)), box, mask_radius)
     near = slice(0, 4)
     score = float((beyond[near] * independent[near]).sum() / np.sqrt(independent[near].sum()))

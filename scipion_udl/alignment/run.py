@@ -45,6 +45,7 @@ class Run:
         self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
         self.warnings: list[str] = []
         self.notes: list[str] = []
+        self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
         self.say(f"Device: {self.device_words}")
@@ -69,7 +70,8 @@ class Run:
         other = copy.copy(self)
         other.particles = self.particles.part(indices)
         other.particles.report = lambda stage, done, total: self.particles.report(f"{name}, {stage}", done, total)
-        other.particles.take_contrast(self.transfer.mode)
+        if self.transfer is not None:
+            other.particles.take_contrast(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
         other.warnings, other.notes = [], []
         return other

@@ -14,6 +14,7 @@ from scipion_udl.alignment.aligner import Alignment, AlignSettings
 from scipion_udl.alignment.class_results import COLUMNS, write_classes
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.contrast import contrast_of
+from scipion_udl.alignment.joining import use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
@@ -24,10 +25,9 @@ from scipion_udl.classification.joining import (
     Earlier,
     check_images,
     check_joining,
-    facts_for_later,
-    facts_of,
     join_classes,
-    write_references,
+    write_for_later,
+    write_joined,
 )
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import Learner
@@ -61,25 +61,25 @@ def classify(args: argparse.Namespace) -> None:
     Raises UdlError where there are too few particles for so many classes.
     """
     with OutputFolder(args.output, args.overwrite, args.resume) as out:
+        earlier = _earlier(args)
         run = Run(args, out)
-        out.start_anew(MODEL)
-        earlier = None
-        if args.join:
-            check_joining(args)
-            earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
-        if earlier is not None:
-            check_images(run, earlier)
+        _check(run, earlier)
         run.scan(earlier.noise if earlier else None)
-        run.use_contrast()
+        if earlier is None:
+            run.use_contrast()
+        else:
+            use_contrast_of(run, earlier.ctf, earlier.levels)
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
         if earlier is None:
-            more = facts_for_later(run)
+            more = {}
             if not args.no_refine:
                 found = _in_real_space(run, found)
             bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
             classes = _aligned(run, found, bank.config["rings"])
+            flagged &= [one.figures["signal_found"] is not True for one in classes]  # halves that agree are no noise
+            _tell_of_flagged(run, flagged, found)
             run.within_memory(lambda: _characterise(run, classes, bank, sampling, flagged))
             if any(one.figures["resolution"] for one in classes):
                 run.notes.append(HALVES)
@@ -87,17 +87,40 @@ def classify(args: argparse.Namespace) -> None:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
             found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
-            write_references(run, earlier)
-            more = facts_of(run, earlier)
+            more = write_joined(run, earlier)
         # The templates in the order of the classes, for those who come later.
         save_model(out.scratch(MODEL), bank, replace(card, config=bank.config))
-        run.note_contrast()
+        if earlier is None:
+            write_for_later(run, sampling)
+            run.note_contrast()
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
         named = tuple(name for name in COLUMNS if name != "note")
         text = write_classes(run, classes, None, history, "classes", (*named, *OWN, "note"), columns, more)
         run.progress.clear()
         print(text)
+
+
+def _earlier(args: argparse.Namespace) -> Earlier | None:
+    """The run that particles are to join, whose model is taken, too."""
+    if not args.join:
+        return None
+    check_joining(args)
+    earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
+    return earlier
+
+
+def _check(run: Run, earlier: Earlier | None) -> None:
+    """Raises UdlError for what cannot go together, before anything is done."""
+    args, least = run.args, LEAST_OF_A_CLASS * run.args.classes
+    _reach(run)
+    if earlier is not None:
+        check_images(run, earlier)
+    elif args.teach is not None and not args.model and args.teach < least:
+        raise UdlError(
+            f"--teach {args.teach} particles are too few to teach {args.classes} classes (at least "
+            f"{LEAST_OF_A_CLASS} a class are needed): let more teach, or ask for fewer with --classes."
+        )
 
 
 def _reach(run: Run) -> float:
@@ -118,14 +141,18 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         if not isinstance(bank, ClassBank):
             raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
         card.check_fits(run.source.box, run.source.pixel_size, path)
+        if not args.model:
+            _check_kept(args, card, path)
+        out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
         run.say(f"{bank.config['classes']} classes of {path}")
-        return bank, card, None
+        return _seen(run, bank), card, None
     count = args.classes
     if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
             f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
             f"least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
         )
+    out.start_anew(MODEL)
     learner = learner_of(run, count, _reach(run))
     *_, bank = levels(run, learner, count)
     card = _card(run, bank, learner)
@@ -137,13 +164,35 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     return bank, card, rows
 
 
+def _seen(run: Run, bank: ClassBank) -> ClassBank:
+    """A bank as far as --finest lets it see."""
+    rings = run.particles.within(bank.config["rings"])
+    return bank if rings == bank.config["rings"] else bank.limited(rings, bank.config["orders"])
+
+
+def _taught_with(args: argparse.Namespace) -> dict:
+    """What decides what a network learns, as far as its card tells."""
+    return {"classes": args.classes, "seed": args.seed, "input": os.path.basename(args.input)}
+
+
+def _check_kept(args: argparse.Namespace, card: ModelCard, path: str) -> None:
+    """Raises UdlError where --continue would go on with a network that was taught in another way."""
+    for name, value in _taught_with(args).items():
+        before = card.training.get(name, value)
+        if before != value:
+            raise UdlError(
+                f"{path} was taught with {name} {before}, not {value}: go on with what the run began with, or begin "
+                "anew with --overwrite."
+            )
+
+
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
     return run.within_memory(lambda: LikelyRounds(run.particles, _reach(run), run.args.seed, run.say).run(found))
 
 
 def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
     last = learner.history[-1]
-    training = {"rounds": len(learner.history), "particles": len(learner.samples), "seed": run.args.seed}
+    training = {"rounds": len(learner.history), "particles": len(learner.samples), **_taught_with(run.args)}
     return ModelCard(
         method="judl",
         network="classes",
@@ -152,7 +201,7 @@ def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),
-        training=training | {"gain": last.gain, "changed": last.changed, "input": os.path.basename(run.args.input)},
+        training=training | {"gain": last.gain, "changed": last.changed},
         format=card_format("classes", bank.config),
     )
 
@@ -195,16 +244,22 @@ def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) 
     samples = gathered(run.particles, sampling, few)
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
-    flagged = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+    return like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+
+
+def _tell_of_flagged(run: Run, flagged: np.ndarray, found: Sorted) -> None:
+    """Warn of flagged classes (K,), and say where classes found no particles."""
+    asked = run.args.classes
+    if not run.args.model and len(flagged) < asked:
+        run.notes.append(f"{asked} classes were asked for; {len(flagged)} hold particles.")
     if flagged.all():
         run.warn(NONE_FOUND)
     elif flagged.any():
-        share = float(flagged[seen.label].mean())
+        share = float(flagged[found.label[run.particles.usable]].mean())
         run.warn(
             f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
             "particles fit no better than noise would."
         )
-    return flagged
 
 
 def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:

@@ -4,6 +4,7 @@ stay."""
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 from dataclasses import dataclass
@@ -20,15 +21,20 @@ from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.alignment.joinable import contrast_facts, levels_of, numbers_of, packed
+from scipion_udl.alignment.joining import refuse_known
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.resolution import frc_weights, of_more
 from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.transfer_mode import WORDS
+from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import read_card
 
 REFERENCES = "references.mrcs"
+FOR_LATER = "joining_classes.json"
 SWEEPS = 3  # rounds of each particle against the average of its class
 
 
@@ -36,7 +42,9 @@ SWEEPS = 3  # rounds of each particle against the average of its class
 class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
-    (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened.
+    (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
+    ctf: how contrast transfer is taken, and levels: what it is relative to, by box; known: numbers (uint64) of the
+    image names of all particles so far.
     """
 
     classes: list[dict]
@@ -46,6 +54,9 @@ class Earlier:
     batches: int
     noise: torch.Tensor
     level: tuple[float, float]
+    ctf: str
+    levels: dict[int, torch.Tensor]
+    known: np.ndarray
 
     @classmethod
     def read(cls, folder: str) -> Earlier:
@@ -53,23 +64,31 @@ class Earlier:
         try:
             with open(os.path.join(folder, "summary.json"), encoding="utf-8") as file:
                 summary = json.load(file)
+            with open(os.path.join(folder, FOR_LATER), encoding="utf-8") as file:
+                facts = json.load(file)
             classes = summary["classes"]
             stacks = {name: _stack(folder, f"{name}.mrcs") for name in STACKS}
             own = os.path.exists(os.path.join(folder, REFERENCES))
             references = _stack(folder, REFERENCES) if own else stacks["averages"]
             rows = np.genfromtxt(os.path.join(folder, "frc.csv"), delimiter=",", skip_header=1, ndmin=2)
             frc = np.stack([np.r_[0.0, rows[rows[:, 0] == one["class"], 3]] for one in classes])
-            noise = torch.tensor(summary["noise"], dtype=torch.float32)
-            level = float(summary["level"][0]), float(summary["level"][1])
+            noise = torch.tensor(facts["noise"], dtype=torch.float32)
+            level = float(facts["level"][0]), float(facts["level"][1])
+            ctf, levels = facts["ctf"], levels_of(facts["levels"])
+            known = np.frombuffer(base64.b64decode(facts["names"], validate=True), np.dtype(">u8"))
+            if ctf not in WORDS or bool(levels) != (ctf != "none"):
+                raise ValueError("contrast transfer")
             if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
                 raise ValueError("other rings")
-            if any("flagged" not in one for one in classes) or any(len(s) != len(classes) for s in stacks.values()):
+            if any(not {"flagged", "usable"} <= one.keys() for one in classes):
+                raise ValueError("other figures")
+            if any(len(stack) != len(classes) for stack in stacks.values()):
                 raise ValueError("other numbers of classes")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        return cls(classes, stacks, references, frc, int(summary.get("batches", 1)), noise, level)
+        return cls(classes, stacks, references, frc, int(summary.get("batches", 1)), noise, level, ctf, levels, known)
 
 
 def _stack(folder: str, name: str) -> np.ndarray:
@@ -81,10 +100,13 @@ def check_joining(args: argparse.Namespace) -> None:
     """Raises UdlError for options that do not go with --join."""
     if args.model:
         raise UdlError("--join takes the templates of the earlier run: leave --model out.")
+    if os.path.realpath(args.join) == os.path.realpath(args.output):
+        raise UdlError(f"{args.output} is the run to join, and would be replaced: give another folder with -o.")
 
 
 def check_images(run: Run, earlier: Earlier) -> None:
-    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had."""
+    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or among them.
+    """
     read_card(run.args.model).check_fits(run.source.box, run.source.pixel_size, run.args.model)
     box = earlier.references.shape[-1]
     if run.source.box != box:
@@ -92,6 +114,7 @@ def check_images(run: Run, earlier: Earlier) -> None:
             f"{run.args.input} has images of {run.source.box} px, the averages of {run.args.join} are of {box} px: "
             "bring the particles to that box first."
         )
+    refuse_known(run, earlier.known, f"{run.args.join} or of those that it was joined to")
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
@@ -105,13 +128,26 @@ def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) ->
         alignment = _nothing() if part is None else _aligned(part, earlier, k, found.poses[own], max_shift)
         images = {image: earlier.stacks[stack][k] for stack, image in STACKS.items()}
         if part is not None:
-            images = _pooled(part, alignment, images, before["particles"])
-        figures = {**before, "particles": before["particles"] + len(own), "particles_before": before["particles"]}
+            images = _pooled(part, alignment, images, before)
+        figures = {**before, **_counts(before, part, alignment), "particles_before": before["particles"]}
         figures.pop("image", None), figures.pop("class", None)
         figures["share"] = round(figures["particles"] / whole, 5)
-        figures |= {"ambiguous": int(alignment.ambiguous.sum()), "outliers": int(alignment.outlier.sum())}
         done.append(ClassResult(k + 1, own, alignment, {**figures, "warnings": []}, images, earlier.frc[k], None))
     return done
+
+
+def _counts(before: dict, part: Run | None, alignment: Alignment) -> dict:
+    """Counts and mean score of a class with the particles that have come."""
+    new = np.zeros(0, np.int64) if part is None else part.particles.usable
+    score, count = alignment.score[new], before["usable"] + len(new)
+    total = before["score_mean"] * before["usable"] + float(score.sum())
+    return {
+        "particles": before["particles"] + len(alignment.score),
+        "usable": count,
+        "ambiguous": before["ambiguous"] + int(alignment.ambiguous.sum()),
+        "outliers": before["outliers"] + int(alignment.outlier.sum()),
+        "score_mean": total / max(count, 1),
+    }
 
 
 def _nothing() -> Alignment:
@@ -138,35 +174,43 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
         values[blank] = 0
     half, unknown = np.zeros(n, np.int64), np.full(n, np.nan)
     poses = Poses(wrap(state.angle), state.shift * particles.scale)
-    doubtful = state.log_odds < AMBIGUOUS
+    doubtful = (state.log_odds < AMBIGUOUS) & ~blank
     return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, outliers(state.score, blank))
 
 
-def _pooled(part: Run, alignment: Alignment, images: dict[str, np.ndarray], before: int) -> dict[str, np.ndarray]:
+def _pooled(part: Run, alignment: Alignment, images: dict[str, np.ndarray], before: dict) -> dict[str, np.ndarray]:
     """Averages of the new particles and the ones before; the weighted one stays that of the first."""
     new = average_particles(part.particles, alignment.poses, None, alignment.half)
-    n = len(part.source)
+    # The mean of the particles as they came is of those with an image alone.
+    usable, own = len(part.particles.usable), len(part.source)
     pooled = {
-        "before": (new.before * n + images["before"].astype(np.float64) * before) / (n + before),
-        "after": (new.all * n + images["after"].astype(np.float64) * before) / (n + before),
+        "before": _mean(new.before, usable, images["before"], before["usable"]),
+        "after": _mean(new.all, own, images["after"], before["particles"]),
     }
-    return images | {name: image.astype(np.float32) for name, image in pooled.items()}
+    return images | pooled
 
 
-def facts_for_later(run: Run) -> dict:
-    """What summary.json says for particles that come later."""
-    found, usable = run.particles.statistics, run.particles.usable
+def _mean(one: np.ndarray, count: int, other: np.ndarray, others: int) -> np.ndarray:
+    """The mean (D, D) float32 of what two means of so many images are of."""
+    return ((one * count + other.astype(np.float64) * others) / max(count + others, 1)).astype(np.float32)
+
+
+def write_for_later(run: Run, sampling: PolarSampling) -> None:
+    """joining_classes.json: by what particles that come later are prepared as those of the run were."""
+    found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
-    return {"noise": found.noise.tolist(), "level": level}
+    contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
+    facts = {"noise": found.noise.tolist(), "level": level, **contrast, "names": packed(numbers_of(run.source.names))}
+    results.write_json(run.out.scratch(FOR_LATER), facts)
 
 
-def facts_of(run: Run, earlier: Earlier) -> dict:
-    """What summary.json says beside the rest."""
-    run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
-    kept = {"noise": earlier.noise.tolist(), "level": list(earlier.level)}
-    return {"joined_to": run.args.join, "batches": earlier.batches + 1, **kept}
-
-
-def write_references(run: Run, earlier: Earlier) -> None:
-    """references.mrcs: the averages that later particles are aligned to, those of the first run."""
+def write_joined(run: Run, earlier: Earlier) -> dict:
+    """The same of particles that joined, and references.mrcs: the averages that later ones are aligned to, those of the
+    first run. Returns what summary.json says beside the rest."""
+    names = packed(np.concatenate([earlier.known, numbers_of(run.source.names)]))
+    levels = {str(box): level.tolist() for box, level in earlier.levels.items()}
+    facts = {"noise": earlier.noise.tolist(), "level": list(earlier.level), "ctf": earlier.ctf, "levels": levels}
+    results.write_json(run.out.scratch(FOR_LATER), facts | {"names": names})
     results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
+    run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
+    return {"joined_to": run.args.join, "batches": earlier.batches + 1}

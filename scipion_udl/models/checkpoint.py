@@ -125,7 +125,7 @@ def read_card(path: str) -> ModelCard:
         if fields.get("network") == "classes" and fields["format"] < CARD_FORMAT:
             raise UdlError(
                 f"The classes of {path} were learned by an earlier version, which weighed signal against noise in "
-                "another way: classify the particles anew."
+                "another way: classify the particles anew (with --overwrite, in the same folder)."
             )
         return ModelCard(**fields)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError, *_NO_CARD) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
 
@@ -137,11 +139,12 @@ def test_too_few_blank_and_impossible_images(data, fails, tmp_path):
     assert "2 particles with an image" in fails(write(tmp_path / "two.mrcs", images), "--classes", 2)
 
 
-@pytest.mark.parametrize("damage", ["model.safetensors", "averages.mrcs", "summary.json", "frc.csv"])
+FILES = ("model.safetensors", "averages.mrcs", "summary.json", "frc.csv", "joining_classes.json")
+
+
+@pytest.mark.parametrize("damage", FILES)
 def test_an_earlier_run_that_is_damaged_is_not_joined(data, fails, tmp_path, damage):
-    for path in (data / "run").iterdir():
-        (tmp_path / "old").mkdir(exist_ok=True)
-        (tmp_path / "old" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(data / "run", tmp_path / "old")
     whole = (tmp_path / "old" / damage).read_bytes()
     (tmp_path / "old" / damage).write_bytes(whole[: len(whole) // 3])
     message = fails(data / "v/particles.star", "--join", tmp_path / "old")
@@ -245,21 +248,82 @@ def test_blank_images_are_in_the_smallest_class_where_none_is_flagged(data, tmp_
     assert without[label[3] - 1] == without.min()
 
 
+def table(data: Path, path: Path, rows: list[int] | np.ndarray, blank: int = 0) -> Path:
+    """A table, ``path``, of copies of these particles, the last ``blank`` of them constant, with their defocus."""
+    images = particle_images(data)[rows]
+    images[len(rows) - blank :] = 3.0
+    write(path.with_suffix(".mrcs"), images)
+    optics, particles = read_tables(str(data / "v/particles.star"))
+    particles = particles.rows(np.asarray(rows))
+    particles.set("rlnImageName", [f"{k:06d}@{path.with_suffix('.mrcs')}" for k in range(1, len(rows) + 1)])
+    write_tables(str(path), [optics, particles])
+    return path
+
+
 def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, tmp_path):
-    """Noise and grey values are those of the earlier run, also where a single particle comes, or a blank image."""
-    images = particle_images(data)
-    together = write(tmp_path / "all.mrcs", images)
+    """Noise, grey values and what contrast transfer is relative to are those of the earlier run, also where a single
+    particle comes, or those of the least defocus alone, or a blank image."""
+    together = table(data, tmp_path / "all.star", range(COUNT))
     assert classify(together, "-o", tmp_path / "all", "--join", data / "run") == 0
     label, poses = result(tmp_path / "all")
-    for items in ([5], [5, 17, 40]):
-        few = images[[*items, 0]]
-        few[-1] = 3.0
-        assert classify(write(tmp_path / "few.mrcs", few), "-o", tmp_path / "few", "--join", data / "run",
-                        "--overwrite") == 0  # fmt: skip
+    defocus = read_tables(str(data / "v/particles.star"))[1].numbers("rlnDefocusU")
+    for items in ([5], [5, 17, 40], np.argsort(defocus)[:6]):
+        few = table(data, tmp_path / "few.star", [*items, 0], blank=1)
+        assert classify(few, "-o", tmp_path / "few", "--join", data / "run", "--overwrite") == 0
         own, lie = result(tmp_path / "few")
         assert np.array_equal(own[:-1], label[items])
         assert np.abs((lie.angle[:-1] - poses.angle[items] + 180) % 360 - 180).max() < 1e-3
         assert np.abs(lie.shift[:-1] - poses.shift[items]).max() < 1e-3
-    blank = write(tmp_path / "blank.mrcs", np.full((2, BOX, BOX), 3.0))
-    assert classify(blank, "-o", tmp_path / "blank", "--join", tmp_path / "few") == 0
-    assert json.loads((tmp_path / "blank/summary.json").read_text())["batches"] == 3
+
+
+def test_blank_images_that_join_change_no_average_before_and_are_not_in_doubt(data, tmp_path):
+    blank = table(data, tmp_path / "blank.star", [0, 1], blank=2)
+    assert classify(blank, "-o", tmp_path / "blank", "--join", data / "run") == 0
+    facts, earlier = (json.loads((f / "summary.json").read_text()) for f in (tmp_path / "blank", data / "run"))
+    assert facts["batches"] == 2
+    for name, more in (("particles", 2), ("ambiguous", 0), ("usable", 0)):
+        assert sum(one[name] for one in facts["classes"]) == sum(one[name] for one in earlier["classes"]) + more
+    folders = (data / "run", tmp_path / "blank")
+    before, after = (StackReader(str(folder / "averages_before.mrcs")).read() for folder in folders)
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+
+
+def test_no_particle_joins_twice(data, fails, tmp_path):
+    assert "counts twice" in fails(data / "v/particles.star", "--join", data / "run")
+    more, others = (table(data, tmp_path / f"{name}.star", range(4)) for name in ("more", "others"))
+    assert classify(more, "-o", tmp_path / "joined", "--join", data / "run") == 0
+    for earlier in (more, data / "v/particles.star"):
+        assert "counts twice" in fails(earlier, "--join", tmp_path / "joined")
+    assert classify(others, "-o", tmp_path / "again", "--join", tmp_path / "joined") == 0
+
+
+def test_a_run_that_is_refused_leaves_the_model_of_the_one_before(data, tmp_path, capsys):
+    shutil.copytree(data / "run", tmp_path / "run")
+    model = tmp_path / "run/model.safetensors"
+    for words in (("--max-shift", 500), ("--classes", 399), ("--teach", 3), ("--join", tmp_path / "run")):
+        assert classify(data / "v/particles.star", "-o", tmp_path / "run", "--overwrite", *words) == 1
+        assert model.read_bytes() == (data / "run/model.safetensors").read_bytes()
+    assert "is the run to join" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_what_it_began_with_alone(data, tmp_path, capsys):
+    shutil.copytree(data / "run", tmp_path / "run")
+    words = (data / "v/particles.star", "-o", tmp_path / "run", *QUICK, "--continue")
+    for other in (("--classes", 2), ("--classes", 3, "--seed", 7)):
+        assert classify(*words, *other) == 1
+        assert "begin anew with --overwrite" in capsys.readouterr().err
+    assert classify(*words, "--classes", 3) == 0
+
+
+def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path):
+    images = particle_images(data)
+    images[4, 7, 7] = 3e38
+    assert "item 5" in fails(write(tmp_path / "p.mrcs", images), "--classes", 3, *QUICK)
+
+
+def test_nothing_finer_than_asked_for_is_compared_with_a_model(data, tmp_path):
+    model = ("--model", data / "run/model.safetensors", "--no-refine")
+    for name, words in (("all", ()), ("coarse", ("--finest", 24))):
+        assert classify(data / "v/particles.star", "-o", tmp_path / name, *model, *words) == 0
+    fine, coarse = (result(tmp_path / name)[1].angle for name in ("all", "coarse"))
+    assert not np.array_equal(fine, coarse)
