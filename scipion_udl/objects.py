@@ -45,6 +45,7 @@ NETWORKS = {
     "polar-free": "a network of polar spectra",
     "resnet": "a siamese residual network of pairs of spectra",
     "matching": "a feature matching network of pairs of images",
+    "classes": "a network of learned templates, one for each class",
 }
 _RECIPES = {
     "paper-synthetic": " with the published settings for synthetic particles",
@@ -140,6 +141,10 @@ class UdlModel(EMObject):
     def isForPairs(self) -> bool:
         """Whether it compares two photographs, so that it has nothing to say of single particles."""
         return self.getNetwork() == _PAIRS
+
+    def isOfClasses(self) -> bool:
+        """Whether it holds the classes of a whole set of many views."""
+        return self.getNetwork() == "classes"
 
     def getBox(self) -> int:
         """Box of the particles it was trained on, pixels."""

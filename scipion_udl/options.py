@@ -217,7 +217,7 @@ def _to_continue(parser: argparse.ArgumentParser, group: argparse._ActionsContai
 def add_classification(parser: argparse.ArgumentParser) -> None:
     """How particles of many views are sorted."""
     parser.add_argument(
-        "--classes", type=take.positive_int, default=50, metavar="K", help="number of classes (50); of MODEL: its own"
+        "--classes", type=take.positive_int, metavar="K", help="number of classes (50); MODEL and RUN have their own"
     )
     parser.add_argument(
         "--model", metavar="MODEL", help="sort into the classes of an earlier run: its model.safetensors"
@@ -235,7 +235,7 @@ def add_classification(parser: argparse.ArgumentParser) -> None:
         help="particles that teach the classes; the others are only sorted into them (200 a class, at most 20000)",
     )
     parser.add_argument(
-        "--starts", type=take.positive_int, default=2, metavar="N", help="beginnings to try; the best is kept (2)"
+        "--starts", type=take.positive_int, metavar="N", help="beginnings to try; the best is kept (2)"
     )
     parser.add_argument(
         "--no-refine", action="store_true", help="classes and poses as the network has them, no alignment in real space"

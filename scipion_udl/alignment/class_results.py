@@ -84,7 +84,9 @@ def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dic
         resolution=None,
         resolution_note="Each class has its own: see classes.",
         score_mean=float(scores.mean()) if len(scores) else 0.0,
-        **{name: sum(result.figures[name] for result in classes) for name in ("ambiguous", "outliers")},
+        # Of the particles of this run: those of classes that they join are all so far.
+        ambiguous=int(sum(result.alignment.ambiguous[used[result.members]].sum() for result in classes)),
+        outliers=int(sum(result.alignment.outlier[used[result.members]].sum() for result in classes)),
         contrast=contrast_of(run.particles.statistics),
         shift_rms=results.shift_rms(shifts),
         classes=[{"class": r.number, "image": k, **r.figures} for k, r in enumerate(classes, 1)],

@@ -52,10 +52,11 @@ def worth_of_mean(noise: np.ndarray) -> float:
 
 
 def consider_views(
-    particles: PreparedParticles, alignment: Alignment, claim: Claim, one_view: bool = True
+    particles: PreparedParticles, alignment: Alignment, claim: Claim, one_view: bool = True, of_a_class: bool = False
 ) -> tuple[Claim, list[str]]:
     """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
-    none where all is well). one_view: False where the views of a class are known to be near each other, not one."""
+    none where all is well). one_view: False where the views of a class are known to be near each other, not one;
+    of_a_class: whether the particles are those of a class of several."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
@@ -67,10 +68,11 @@ def consider_views(
     if one_view and claim.signal is not False and len(used) >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
+            advice = "In a classification into more classes, each holds fewer views." if of_a_class else \
+                "Classify the particles first and align each class."
             warnings.append(
                 f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
-                "power of their average, so it is not that of one view. Classify the particles first and "
-                "align each class."
+                f"power of their average, so it is not that of one view. {advice}"
             )
             note = "No resolution is claimed, for the views are mixed; frc.csv has the FRC that was measured."
             claim = replace(claim, resolution=None, note=note)

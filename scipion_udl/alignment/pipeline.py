@@ -152,14 +152,27 @@ def align_set(
     # Few particles of a class are no witness, however many of other classes the network has learned from.
     alone = guide.network is None or run.args.by_class
     claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
+    if sorted_ and claim.signal is False:
+        claim = _of_a_class(run, claim, alignment.shared)
     if claim.signal is not None:
         claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
     if claim.signal is False:
         run.warn(claim.note)
-    claim, warnings = consider_views(particles, alignment, claim, not sorted_)
+    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class))
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
+
+
+def _of_a_class(run: Run, claim: Claim, shared: float) -> Claim:
+    """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
+    particles may not show more, and noise is told by other means (classification/sorting.py)."""
+    limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
+    note = (
+        f"No resolution is claimed: two halves of the class, aligned apart from each other, do not agree for sure on "
+        f"anything finer than {limit:.1f} A, up to which it was found. More particles in it would tell."
+    )
+    return replace(claim, signal=None, note=note)
 
 
 def _aligned(

@@ -61,6 +61,11 @@ class ReportData:
     classes: list[ClassEntry] = field(default_factory=list)
 
     @property
+    def sorted(self) -> bool:
+        """Whether the run sorted the particles into the classes that it aligned."""
+        return "flagged_particles" in self.summary
+
+    @property
     def pixel_size(self) -> float:
         """Pixel size in A, or 1.0 where it is unknown."""
         return float(self.summary.get("pixel_size") or 1.0)
@@ -107,7 +112,7 @@ def build_page(data: ReportData) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>2D alignment of {safe(name)}</title>
+<title>{_kind(data)} of {safe(name)}</title>
 <style>{STYLE_SHEET}</style>
 </head>
 <body>
@@ -124,6 +129,10 @@ def build_page(data: ReportData) -> str:
 
 
 # Small pieces of text.
+
+
+def _kind(data: ReportData) -> str:
+    return "2D classification" if data.sorted else "2D alignment"
 
 
 def _section(title: str, lead: str, body: str) -> str:
@@ -154,7 +163,7 @@ def _header(data: ReportData, name: str) -> str:
         facts.append(f"model {Path(model).name}")
     facts.append(datetime.date.today().isoformat())
     return (
-        f'<header>\n<div class="kicker">scipion-udl · 2D alignment</div>\n<h1>{safe(name)}</h1>\n'
+        f'<header>\n<div class="kicker">scipion-udl · {_kind(data)}</div>\n<h1>{safe(name)}</h1>\n'
         f'<p class="facts">{"".join(f"<span>{safe(f)}</span>" for f in facts if f)}</p>\n</header>'
     )
 
@@ -282,7 +291,10 @@ def _class(entry: ClassEntry, data: ReportData) -> str:
     ]
     facts += [f"{thousands(f['ambiguous'])} ambiguous"] if f.get("ambiguous") else []
     facts += [f"{thousands(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
-    warnings = "".join(f'<div class="mark">{safe(warning)}</div>' for warning in f.get("warnings") or [])
+    mirror = f.get("mirror_of")
+    facts += [] if not mirror else ["its own mirror image" if mirror == f["class"] else f"mirror image of {mirror}"]
+    marks = ["Flagged: its particles fit no better than noise would."] if f.get("flagged") else []
+    warnings = "".join(f'<div class="mark">{safe(mark)}</div>' for mark in [*marks, *(f.get("warnings") or [])])
     caption = f"<b>{safe(name)}</b> {safe(' · '.join(facts))}{warnings}"
     return f'<figure><div class="two">{pictures}</div><figcaption>{caption}</figcaption></figure>'
 
@@ -392,6 +404,9 @@ def _training(data: ReportData) -> str:
         lead += " Training converged." if converged else " Training had not converged when it ended."
     caption = "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each " \
         "stage measures its loss in its own way; validation is the loss of particles that training does not see."
+    if data.sorted:
+        caption = "The loss is the negative log likelihood of a particle over that of noise. It falls as the classes " \
+            "come to hold what their particles show, and at each step to finer detail."
     if any(row.get("true_error") not in (None, "") for row in data.training):
         caption += " The true error is the mean error of the network's angles against the poses that were given with " \
             "--truth; training does not use it."
@@ -451,7 +466,7 @@ def _numbers(data: ReportData) -> str:
     left = _table("This run", listed, data.unit)
     right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
     right += _table("Training", s.get("training") or {}, data.unit)
-    right += _files(bool(data.training), bool(data.classes))
+    right += _files(bool(data.training), bool(data.classes), data.sorted)
     notes = "".join(f"<li>{safe(n)}</li>" for n in s.get("notes") or [])
     body = f'<div class="tables">{left}<div>{right}</div></div>'
     if notes:
@@ -459,7 +474,7 @@ def _numbers(data: ReportData) -> str:
     return _section("Numbers", "As in summary.json beside this page.", body)
 
 
-def _files(trained: bool, by_class: bool) -> str:
+def _files(trained: bool, by_class: bool, sorted_: bool) -> str:
     """What lies beside the page."""
     of_one = {
         "average.mrcs": "the average shown above",
@@ -474,6 +489,8 @@ def _files(trained: bool, by_class: bool) -> str:
         "frc.csv": "the FRC curves as numbers",
     }
     files = {"aligned.star aligned.xmd": "poses and scores, for RELION and for Xmipp"}
+    if sorted_:
+        files = {"classes.star classes.xmd": "classes, poses and scores, for RELION and for Xmipp"}
     files |= of_classes if by_class else of_one
     if trained:
         files |= {"model.safetensors": "the trained network", "training.csv": "the training curve as numbers"}

@@ -20,6 +20,7 @@ from scipion_udl.alignment.outliers import outliers, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.joining import (
     Earlier,
@@ -42,6 +43,7 @@ from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, sa
 from scipion_udl.models.class_bank import ClassBank
 
 MODEL = "model.safetensors"
+CLASSES, STARTS = 50, 2  # where nothing is said
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
@@ -61,6 +63,7 @@ def classify(args: argparse.Namespace) -> None:
     Raises UdlError where there are too few particles for so many classes.
     """
     with OutputFolder(args.output, args.overwrite, args.resume) as out:
+        _check_options(args)
         earlier = _earlier(args)
         run = Run(args, out)
         _check(run, earlier)
@@ -88,6 +91,7 @@ def classify(args: argparse.Namespace) -> None:
             found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
             more = write_joined(run, earlier)
+            _tell_of_flagged(run, flagged, found)
         # The templates in the order of the classes, for those who come later.
         save_model(out.scratch(MODEL), bank, replace(card, config=bank.config))
         if earlier is None:
@@ -96,9 +100,20 @@ def classify(args: argparse.Namespace) -> None:
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
         named = tuple(name for name in COLUMNS if name != "note")
-        text = write_classes(run, classes, None, history, "classes", (*named, *OWN, "note"), columns, more)
+        run.method, taught = card.method, card.training if history else None
+        text = write_classes(run, classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
         run.progress.clear()
         print(text)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Sets what nobody asked for. Raises UdlError for options on how classes are learned where they are given."""
+    given = next((f"--{name}" for name in ("join", "model") if getattr(args, name)), None)
+    for name, usual in (("classes", CLASSES), ("starts", STARTS), ("teach", None)):
+        if getattr(args, name) is None:
+            setattr(args, name, usual)
+        elif given:
+            raise UdlError(f"{given} brings its classes along, and none are learned: leave --{name} out.")
 
 
 def _earlier(args: argparse.Namespace) -> Earlier | None:
@@ -145,7 +160,8 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
             _check_kept(args, card, path)
         out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
         run.say(f"{bank.config['classes']} classes of {path}")
-        return _seen(run, bank), card, None
+        rings = run.particles.within(bank.config["rings"])  # --finest
+        return seen_up_to(bank, card.inputs(), rings), card, None
     count = args.classes
     if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
@@ -162,12 +178,6 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
     return bank, card, rows
-
-
-def _seen(run: Run, bank: ClassBank) -> ClassBank:
-    """A bank as far as --finest lets it see."""
-    rings = run.particles.within(bank.config["rings"])
-    return bank if rings == bank.config["rings"] else bank.limited(rings, bank.config["orders"])
 
 
 def _taught_with(args: argparse.Namespace) -> dict:
@@ -304,3 +314,10 @@ def _characterise(
     if several:
         shown = ", ".join(f"{a} and {b}" for a, b in several[:5]) + (" and others" if len(several) > 5 else "")
         run.notes.append(f"Classes that are each other's mirror image: {shown}.")
+    alone = [k + 1 for k, p in enumerate(pairs) if p == k]
+    if alone:
+        shown = ", ".join(map(str, alone[:10])) + (" and others" if len(alone) > 10 else "")
+        run.notes.append(
+            f"Classes that are (nearly) their own mirror image: {shown}. Views from opposite sides, which are each "
+            "other's mirror image, may lie in them together."
+        )

@@ -124,9 +124,7 @@ class Finder:
     """
 
     def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float, count: int = LIKELY) -> None:
-        rings = min(COARSE, bank.config["rings"])
-        orders = min(AngularTransform(sampling, rings).orders, bank.config["orders"])
-        self.coarse = Comparer(bank.limited(rings, orders), sampling, reach)
+        self.coarse = Comparer(seen_up_to(bank, sampling, COARSE), sampling, reach)
         self.fine = Comparer(bank, sampling, reach)
         self.count = min(count, bank.config["classes"])
 
@@ -166,6 +164,12 @@ class Finder:
         transfer = samples.transfer[rows, : fine.rings].to(shift.device)
         found = fine.bank.each(coefficients, transfer, which)
         return found.gain, shift + fine.near[found.place], found.turn
+
+
+def seen_up_to(bank: ClassBank, sampling: PolarSampling, rings: int) -> ClassBank:
+    """The templates as far as the Fourier ring ``rings``, in the angular orders that are there."""
+    rings = min(rings, bank.config["rings"])
+    return bank.limited(rings, min(AngularTransform(sampling, rings).orders, bank.config["orders"]))
 
 
 def moved_templates(transform: AngularTransform, templates: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

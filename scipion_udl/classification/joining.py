@@ -98,8 +98,9 @@ def _stack(folder: str, name: str) -> np.ndarray:
 
 def check_joining(args: argparse.Namespace) -> None:
     """Raises UdlError for options that do not go with --join."""
-    if args.model:
-        raise UdlError("--join takes the templates of the earlier run: leave --model out.")
+    for name in ("model", "no_refine"):
+        if getattr(args, name):
+            raise UdlError(f"--join takes templates and averages of the run: leave --{name.replace('_', '-')} out.")
     if os.path.realpath(args.join) == os.path.realpath(args.output):
         raise UdlError(f"{args.output} is the run to join, and would be replaced: give another folder with -o.")
 

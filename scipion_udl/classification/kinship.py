@@ -27,12 +27,13 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
 
 
 def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
-    """For each class (from 0) the one whose mirror image it is, where both find each other."""
+    """For each class (from 0) the one whose mirror image it is, where both find each other; itself where it is its own.
+    """
     values = mirrored.copy()
     values[flagged] = values[:, flagged] = -1
     best = values.argmax(1)
     own = np.arange(len(values))
-    sure = (best[best] == own) & (best != own) & (values[own, best] > MIRRORED)
+    sure = (best[best] == own) & (values[own, best] > MIRRORED)
     return [int(b) if s else None for b, s in zip(best, sure)]
 
 

@@ -8,13 +8,14 @@ from scipion_udl.constants import LEAST_OF_A_CLASS
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
 
-FEW_A_CLASS = 50  # particles: fewer than so many, on average, show little
+FEW_A_CLASS, USUAL_OF_A_CLASS = 50, 100  # particles: fewer than so many, on average, show little
 
 
 class Classify2DForm(ParticleQuestions):
     """What 'udl - classify 2D' asks, and the options and checks that follow from the answers."""
 
     _label = None
+    _sortsViews = True
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -91,9 +92,10 @@ class Classify2DForm(ParticleQuestions):
 
     def _classifyOptions(self) -> str:
         """The options of the engine, beside the model, that the classes depend on."""
-        options = f"--classes {self.numberOfClasses.get()} --seed {self.seed.get()}"
-        options += self._lengthOptions() + self._imageOptions()
-        for name in ("teach", "starts"):
+        learns = not self._takesModel()
+        options = f"--classes {self.numberOfClasses.get()} " if learns else ""
+        options += f"--seed {self.seed.get()}" + self._lengthOptions() + self._imageOptions()
+        for name in ("teach", "starts") if learns else ():
             value = getattr(self, name).get()
             options += f" --{name} {value}" if value > 0 else ""
         return options if self.doRefine else options + " --no-refine"
@@ -110,23 +112,25 @@ class Classify2DForm(ParticleQuestions):
         if not count:
             return [NO_PARTICLES]
         errors = self._validateLength("maxShift", "Largest shift") + self._validateFinest()
-        if LEAST_OF_A_CLASS * classes > count:
+        learns = not self._takesModel()
+        if learns and LEAST_OF_A_CLASS * classes > count:
             errors.append(
                 f"*Number of classes* is {classes}, and there are {count} particles: give fewer, for at least "
                 f"{LEAST_OF_A_CLASS} of each class are needed."
             )
-        if 0 < self.teach.get() < classes:
+        if learns and 0 < self.teach.get() < LEAST_OF_A_CLASS * classes:
             errors.append(
-                f"*Particles that teach* is {self.teach.get()} for {classes} classes: give some for each, or -1."
+                f"*Particles that teach* is {self.teach.get()} for {classes} classes: give {LEAST_OF_A_CLASS} for each "
+                "at least, better 200, or -1."
             )
         return errors + self._validateGivenModel() + self._validateCtf()
 
     def _classWarnings(self) -> list[str]:
         """A sentence where the classes will be small."""
         count, classes = self._particlesToClassify(), self.numberOfClasses.get()
-        if count >= FEW_A_CLASS * classes:
+        if self._takesModel() or count >= FEW_A_CLASS * classes:
             return []
         return [
             f"There are {count} particles for {classes} classes, {count // classes} for each: averages of so few show "
-            "little. Give fewer classes."
+            f"little. Give fewer classes, {max(2, count // USUAL_OF_A_CLASS)} or so."
         ]

@@ -115,6 +115,7 @@ class ProtUdlBase(EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
     _label = None
+    _sortsViews = False  # whether its models are of many views, sorted into classes
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -440,6 +441,13 @@ class ProtUdlBase(EMProtocol):
             return [
                 f"*{label}* is a matching network, which compares two photographs and knows no angle of a single "
                 "particle: give a polar or a resnet model. 'scipion-udl align-pairs' uses it."
+            ]
+        if model.isOfClasses() != self._sortsViews:
+            return [
+                f"*{label}* holds the classes of a whole set, not one view: use it in 'udl - classify 2D'."
+                if model.isOfClasses()
+                else f"*{label}* tells the angles of one view, and holds no classes of a whole set: give the model of "
+                "a 'udl - classify 2D' run."
             ]
         particles = info_of(self.inputParticles.get())
         misfit = model.misfit(particles.getXDim(), particles.getSamplingRate())

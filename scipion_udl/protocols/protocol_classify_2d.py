@@ -119,7 +119,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         lines.append(
             f"Sorted *{facts.get('particles')}* particles of {facts.get('box')} px into *{len(classes)}* classes."
         )
-        if facts.get("signal_found") is False:
+        if all(one.get("flagged") for one in classes):
             lines.append("*No classes were found*: the averages show nothing that their particles have in common.")
         else:
             lines += self._classSummary([one for one in classes if not one.get("flagged")])
@@ -141,7 +141,8 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     @staticmethod
     def _mirrorSummary(classes: list[dict]) -> list[str]:
         """Which classes are mirror images of each other."""
-        pairs = sorted({tuple(sorted((one["class"], one["mirror_of"]))) for one in classes if one.get("mirror_of")})
+        pairs = {tuple(sorted((one["class"], one["mirror_of"]))) for one in classes if one.get("mirror_of")}
+        pairs = sorted(pair for pair in pairs if pair[0] != pair[1])
         if not pairs:
             return []
         shown = ", ".join(f"{first} and {second}" for first, second in pairs[:MOST_PAIRS])

@@ -86,7 +86,9 @@ def _words(row: dict[str, str]) -> str:
     words = [f"{row['class']}: {row['particles']}, " + (f"{found:.1f} Å" if found else "no resolution")]
     more = ["flagged"] if _is_flagged(row) else []
     mirror = number_in(row.get("mirror_of"))
-    more += [f"mirror of {int(mirror)}"] if mirror is not None else []
+    if mirror is not None:
+        own = int(mirror) == int(row["class"])
+        more.append("its own mirror image" if own else f"mirror of {int(mirror)}")
     return "\n".join(words + ([", ".join(more)] if more else []))
 
 

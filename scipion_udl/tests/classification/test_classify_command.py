@@ -278,7 +278,7 @@ def again(data: Path, folder: Path) -> Path:
     """A table of copies of the same particles, under another name."""
     shutil.copy(data / "particles.mrcs", folder / "again.mrcs")
     optics, particles = read_tables(str(data / "particles.star"))
-    names = [name.replace("particles.mrcs", "again.mrcs") for name in particles.texts("rlnImageName")]
+    names = [f"{name.split('@')[0]}@{folder / 'again.mrcs'}" for name in particles.texts("rlnImageName")]
     particles.set("rlnImageName", names)
     write_tables(str(folder / "again.star"), [optics, particles])
     return folder / "again.star"

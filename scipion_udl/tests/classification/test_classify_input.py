@@ -175,7 +175,8 @@ def test_very_large_and_tiny_values_change_nothing(data, tmp_path):
     found = []
     for factor in (1.0, 1e30, 1e-30):
         path = write(tmp_path / "p.mrcs", factor * particle_images(data))
-        assert classify(path, "-o", tmp_path / f"{factor}", "--model", data / "run/model.safetensors", *QUICK) == 0
+        words = ("--model", data / "run/model.safetensors", "--no-refine")
+        assert classify(path, "-o", tmp_path / f"{factor}", *words) == 0
         found.append(result(tmp_path / f"{factor}"))
     for label, poses in found[1:]:
         assert np.array_equal(label, found[0][0])
@@ -286,6 +287,11 @@ def test_blank_images_that_join_change_no_average_before_and_are_not_in_doubt(da
     folders = (data / "run", tmp_path / "blank")
     before, after = (StackReader(str(folder / "averages_before.mrcs")).read() for folder in folders)
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("option", [("--classes", 3), ("--teach", 20), ("--starts", 1), ("--no-refine",)])
+def test_who_joins_learns_no_classes(data, fails, option):
+    assert f"leave {option[0]} out" in fails(data / "v/particles.star", "--join", data / "run", *option)
 
 
 def test_no_particle_joins_twice(data, fails, tmp_path):
