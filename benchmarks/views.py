@@ -32,7 +32,7 @@ from benchmarks.many_views.resolution import resolutions
 from benchmarks.many_views.spread import Classes, neighbour_spread, pose_errors, spread
 from scipion_udl.io.particles import open_particles
 
-FIGURES = ["median", "mean", "classes", "counted", "noise_flagged", "flagged", "purity"]
+FIGURES = ["median", "mean", "classes", "counted", "noise_flagged", "flagged", "purity", "one_hand"]
 FIGURES += ["resolution_claimed", "claims", "resolution_true", "shift_error", "angle_error"]
 KEY = ["set", "program", "particles", "classes_asked"]
 COLUMNS = [*KEY, *FIGURES, "wall_s", "cpu_s", "memory_mb", "note"]

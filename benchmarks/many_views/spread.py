@@ -82,12 +82,14 @@ def angles_to(views: np.ndarray, axis: np.ndarray) -> np.ndarray:
 def spread(classes: Classes) -> dict:
     """Spread of the views within classes, degrees; how many classes there are, and how many count; share of the noise,
     and of the rest, in flagged classes; purity: share of the other particles that are of the molecule that most of
-    their class show."""
-    angles, kept, pure, counted = [], 0, 0, 0
+    their class show; one_hand: share of the particles that look at the molecule from the same side as most of their class
+    (views from opposite sides are each other's mirror image)."""
+    angles, kept, pure, counted, same = [], 0, 0, 0, 0
     for _, own in classes.counted():
         views, molecule = classes.direction[own], classes.molecule[own]
         angles.append(angles_to(views, axis_of(views)))
         counted += 1
+        same += int((views @ axis_of(views) > 0).sum())
         if not classes.flagged[own].any():
             pure += np.bincount(molecule).max()
             kept += len(own)
@@ -99,6 +101,7 @@ def spread(classes: Classes) -> dict:
         "noise_flagged": round(float(classes.flagged[noise].mean()), 4) if noise.any() else None,
         "flagged": round(float(classes.flagged[~noise].mean()), 4),
         "purity": round(pure / max(kept, 1), 4),
+        "one_hand": round(same / max(sum(map(len, angles)), 1), 4),
     }
 
 

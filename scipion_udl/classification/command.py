@@ -43,7 +43,7 @@ from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, sa
 from scipion_udl.models.class_bank import ClassBank
 
 MODEL = "model.safetensors"
-CLASSES, STARTS = 50, 2  # where nothing is said
+CLASSES = 50  # where nothing is said
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
@@ -109,11 +109,10 @@ def classify(args: argparse.Namespace) -> None:
 def _check_options(args: argparse.Namespace) -> None:
     """Sets what nobody asked for. Raises UdlError for options on how classes are learned where they are given."""
     given = next((f"--{name}" for name in ("join", "model") if getattr(args, name)), None)
-    for name, usual in (("classes", CLASSES), ("starts", STARTS), ("teach", None)):
-        if getattr(args, name) is None:
-            setattr(args, name, usual)
-        elif given:
+    for name in ("classes", "starts", "teach"):
+        if given and getattr(args, name) is not None:
             raise UdlError(f"{given} brings its classes along, and none are learned: leave --{name} out.")
+    args.classes = args.classes or CLASSES
 
 
 def _earlier(args: argparse.Namespace) -> Earlier | None:

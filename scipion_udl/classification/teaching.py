@@ -14,6 +14,7 @@ from scipion_udl.classification.seeds import best_start
 from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.models.class_bank import ClassBank
 
+STARTS = 2  # where nothing is said
 EARLY = 60  # of each class: so many teach the first level
 
 
@@ -34,7 +35,7 @@ def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
     everything = torch.arange(len(learner.samples))
     run.say(f"{len(everything)} particles teach {classes} classes, in {learner.levels()} Fourier rings")
     early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
-    bank = best_start(learner, classes, early, run.args.starts, run.say)
+    bank = best_start(learner, classes, early, run.args.starts or STARTS, run.say)
     for number, rings in enumerate(learner.levels()):
         bank = learner.widened(bank, rings)
         gain = learner.level(bank, everything if number else early)
