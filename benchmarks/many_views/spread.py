@@ -82,8 +82,8 @@ def angles_to(views: np.ndarray, axis: np.ndarray) -> np.ndarray:
 def spread(classes: Classes) -> dict:
     """Spread of the views within classes, degrees; how many classes there are, and how many count; share of the noise,
     and of the rest, in flagged classes; purity: share of the other particles that are of the molecule that most of
-    their class show; one_hand: share of the particles that look at the molecule from the same side as most of their class
-    (views from opposite sides are each other's mirror image)."""
+    their class show; one_hand: share of the particles that look at the molecule from the same side as most of their
+    class (views from opposite sides are each other's mirror image)."""
     angles, kept, pure, counted, same = [], 0, 0, 0, 0
     for _, own in classes.counted():
         views, molecule = classes.direction[own], classes.molecule[own]

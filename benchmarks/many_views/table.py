@@ -30,7 +30,8 @@ def line_of(row: dict[str, str]) -> list[str]:
         which, snr, row["particles"], row["program"], _number(row["median"], "{:.1f}°"),
         f"{counted} of {asked}" if counted else "", _number(row["cpu_s"], "{:.0f} s"),
         _number(row["memory_mb"], "{:.0f} MB"), claimed, _number(row["resolution_true"], "{:.1f} Å"),
-        _number(row.get("one_hand"), "{:.1%}"), _number(row["purity"], "{:.3f}"), _number(row["noise_flagged"], "{:.1%}"), _number(row["flagged"], "{:.1%}"),
+        _number(row.get("one_hand"), "{:.1%}"),
+        _number(row["purity"], "{:.3f}"), _number(row["noise_flagged"], "{:.1%}"), _number(row["flagged"], "{:.1%}"),
         _number(row["shift_error"], "{:.2f} px"), _number(row["angle_error"], "{:.1f}°"),
     ]  # fmt: skip
 
