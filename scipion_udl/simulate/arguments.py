@@ -75,7 +75,11 @@ def _add_particles(parser: argparse.ArgumentParser) -> None:
         "--clean", action="store_true", help="write the particles without their noise too: clean.mrcs and clean.star"
     )
     parser.add_argument(
-        "--box", type=take.positive_int, metavar="D", help="pixels of a side (default: of the template; phantoms 128)"
+        "--box",
+        type=take.positive_int,
+        metavar="D",
+        help="pixels of a side (default: of the template; phantoms 128). Phantoms and built-in molecules fill the same "
+        "part of any box: for the same size in angstrom, give --pixel-size, too",
     )
     parser.add_argument(
         "--shift",
