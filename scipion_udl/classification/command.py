@@ -44,6 +44,7 @@ from scipion_udl.models.class_bank import ClassBank
 
 MODEL = "model.safetensors"
 CLASSES = 50  # where nothing is said
+FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
 OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
 HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
@@ -169,6 +170,11 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         )
     out.start_anew(MODEL)
     learner = learner_of(run, count, _reach(run))
+    if len(learner.samples) < FEW_TEACH * count:
+        run.warn(
+            f"{len(learner.samples)} particles teach {count} classes, {len(learner.samples) // count} for each: they may "
+            "miss views, and good classes be taken for noise. Ask for fewer classes, or let more teach."
+        )
     *_, bank = levels(run, learner, count)
     card = _card(run, bank, learner)
     save_model(out.scratch(MODEL), bank, card)
