@@ -170,10 +170,11 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         )
     out.start_anew(MODEL)
     learner = learner_of(run, count, _reach(run))
-    if len(learner.samples) < FEW_TEACH * count:
+    teach = len(learner.samples)
+    if teach < FEW_TEACH * count:
         run.warn(
-            f"{len(learner.samples)} particles teach {count} classes, {len(learner.samples) // count} for each: they may "
-            "miss views, and good classes be taken for noise. Ask for fewer classes, or let more teach."
+            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good classes "
+            "taken for noise. Ask for fewer classes, or let more teach."
         )
     *_, bank = levels(run, learner, count)
     card = _card(run, bank, learner)
