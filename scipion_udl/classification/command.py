@@ -173,7 +173,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     teach = len(learner.samples)
     if teach < FEW_TEACH * count:
         run.warn(
-            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good classes "
+            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good ones "
             "taken for noise. Ask for fewer classes, or let more teach."
         )
     *_, bank = levels(run, learner, count)
