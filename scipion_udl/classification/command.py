@@ -271,7 +271,8 @@ def _tell_of_flagged(run: Run, flagged: np.ndarray, found: Sorted) -> None:
     if flagged.all():
         run.warn(NONE_FOUND)
     elif flagged.any():
-        share = float(flagged[found.label[run.particles.usable]].mean())
+        usable = run.particles.usable
+        share = flagged[found.label[usable]].sum() / max(len(usable), 1)
         run.warn(
             f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
             "particles fit no better than noise would."

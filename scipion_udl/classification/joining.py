@@ -84,7 +84,7 @@ class Earlier:
                 raise ValueError("other figures")
             if any(len(stack) != len(classes) for stack in stacks.values()):
                 raise ValueError("other numbers of classes")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
