@@ -40,7 +40,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     look at the gallery (Analyze results), choose the good ones and make a subset of them. A class and the one that
     shows its mirror image are two views; they are told as a pair.
 
-    'udl - align 2D' takes the classes, to align each of them as well as it can be done.
+    The classes are in register then. 'udl - align 2D' takes them, too, to align each anew as a set of one view.
     """
 
     _label = "classify 2D"

@@ -211,6 +211,19 @@ def test_a_view_is_like_itself_and_unlike_its_mirror_image(mirrored):
     assert correlations(bank, learner.sampling, learner.reach, True)[first, flipped] > 0.95
 
 
+def test_a_view_that_is_its_own_mirror_image_is_told_to_be_so():
+    """Class 0 is its own, 1 and 2 are each other's, 3 is nearly that of 2, which is nearer to 1; 4 is flagged."""
+    likeness = np.array([
+        [0.97, 0.2, 0.2, 0.3, 0.1],
+        [0.2, 0.5, 0.95, 0.6, 0.1],
+        [0.2, 0.95, 0.5, 0.92, 0.1],
+        [0.3, 0.6, 0.92, 0.7, 0.1],
+        [0.1, 0.1, 0.1, 0.1, 0.99],
+    ])  # fmt: skip
+    flagged = np.arange(5) == 4
+    assert mirror_pairs(likeness, flagged) == [0, 2, 1, None, None]
+
+
 def test_neighbours_in_the_order_by_likeness_look_alike():
     place = np.array([0.0, 5.0, 1.0, 6.0, 2.0])
     alike = -np.abs(place[:, None] - place)

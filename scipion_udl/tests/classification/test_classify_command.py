@@ -312,3 +312,17 @@ def test_the_same_particles_join_the_same_classes_in_the_same_poses(data, out, t
         assert (new["particles_before"], new["particles"]) == (old["particles"], old["particles"] + own)
         assert new["flagged"] == old["flagged"]
     assert np.array_equal(stack(joined / "references.mrcs"), stack(out / "averages.mrcs"))
+
+
+def test_the_report_is_of_a_classification(out):
+    """It says which classes are flagged, and names the files that are there."""
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "2D classification of" in page
+    assert page.count("Flagged: its particles fit no better") == sum(one["flagged"] for one in figures(out)) > 0
+    for name in ("classes.star", "classes.xmd", "averages.mrcs", "classes.csv", "model.safetensors"):
+        assert f"<code>{name}</code>" in page
+        assert (out / name).exists()
+    for name in ("aligned.star", "--epochs"):
+        assert name not in page
+    facts = json.loads((out / "summary.json").read_text())
+    assert (facts["model"], facts["method"], facts["training"]["classes"]) == ("trained here", "judl", CLASSES)
