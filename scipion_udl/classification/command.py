@@ -156,12 +156,15 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         if not isinstance(bank, ClassBank):
             raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
         card.check_fits(run.source.box, run.source.pixel_size, path)
+        history = None
         if not args.model:
             _check_kept(args, card, path)
+            _warn_of_few(run, card.training)
+            history = results.read_history(out.final("training.csv"))
         out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
         run.say(f"{bank.config['classes']} classes of {path}")
         rings = run.particles.within(bank.config["rings"])  # --finest
-        return seen_up_to(bank, card.inputs(), rings), card, None
+        return seen_up_to(bank, card.inputs(), rings), card, history
     count = args.classes
     if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
@@ -170,20 +173,25 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         )
     out.start_anew(MODEL)
     learner = learner_of(run, count, _reach(run))
-    teach = len(learner.samples)
-    if teach < FEW_TEACH * count:
-        run.warn(
-            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good ones "
-            "taken for noise. Ask for fewer classes, or let more teach."
-        )
     *_, bank = levels(run, learner, count)
     card = _card(run, bank, learner)
+    _warn_of_few(run, card.training)
     save_model(out.scratch(MODEL), bank, card)
     rows = [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
     header = list(rows[0])
     results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
     return bank, card, rows
+
+
+def _warn_of_few(run: Run, training: dict) -> None:
+    """Warn where few particles have taught each class. training: of the network's card."""
+    teach, count = training["particles"], training["classes"]
+    if teach < FEW_TEACH * count:
+        run.warn(
+            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good ones "
+            "taken for noise. Ask for fewer classes, or let more teach."
+        )
 
 
 def _taught_with(args: argparse.Namespace) -> dict:

@@ -2,7 +2,7 @@
 
 The runs were of 500 to 50 000 simulated particles of 64 to 512 px, on two cores (docs/benchmarks_all.md has the large
 ones). Noise costs time: at a signal-to-noise ratio of 0.01 an alignment took five times as long as at 0.1. Those of
-classifications were of 4000 particles in 50 classes and of 100 000 in 100 (docs/numbers.md).
+classifications were of 2000 particles in 25 classes, 4000 in 50 and 100 000 in 100 (docs/numbers.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
 _START, _ALIGN_PARTICLE, _TRAIN_PARTICLE = 15.0, 4e-3, 0.25e-3  # the two latter of a particle of 128 px
 _TRAIN_START = 6.0
 # Of a classification: for each particle; for each class; for each particle that teaches, in each class.
-_SORT_PARTICLE, _SORT_CLASS, _TEACH_PARTICLE = 10.5e-3, 1.8, 0.3e-3
+_SORT_PARTICLE, _SORT_CLASS, _TEACH_PARTICLE = 7.7e-3, 1.05, 0.16e-3
+_SORT_START = 5.0
 _USUAL_BOX = 128
-_GAIN = 0.4  # of each further core: two do 1.4 times the work of one
+_GAIN, _SORT_GAIN = 0.4, 0.75  # of each further core: two do 1.4, or 1.75, times the work of one
 _MIRROR = 2.0  # as much work, where mirror images are looked for
 _NOISY = 5
 # Gigabytes: the program itself, and what it holds at a time of particles of 128 px. The number of particles adds none.
@@ -38,14 +39,14 @@ def classification_minutes(count: int, box: int, classes: int, threads: int) -> 
     """Estimated minutes for sorting ``count`` clear particles of ``box`` pixels into ``classes`` classes."""
     area = (box / _USUAL_BOX) ** 2
     taught = min(count, TEACH_A_CLASS * classes, TEACH_AT_MOST)
-    seconds = _START + area * (count * _SORT_PARTICLE + classes * (_SORT_CLASS + taught * _TEACH_PARTICLE))
-    return _by_the_clock(seconds, threads)
+    seconds = _SORT_START + area * (count * _SORT_PARTICLE + classes * (_SORT_CLASS + taught * _TEACH_PARTICLE))
+    return _by_the_clock(seconds, threads, _SORT_GAIN)
 
 
-def _by_the_clock(seconds: float, threads: int) -> float:
+def _by_the_clock(seconds: float, threads: int, gain: float = _GAIN) -> float:
     """Minutes that so many seconds of one core take on threads."""
     cores = max(1, min(threads, os.cpu_count() or 1))
-    return seconds / (1 + _GAIN * (cores - 1)) / 60
+    return seconds / (1 + gain * (cores - 1)) / 60
 
 
 def gigabytes(box: int) -> float:

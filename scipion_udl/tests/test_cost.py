@@ -9,6 +9,8 @@ from scipion_udl.protocols import cost
 
 # particles, box, minutes on two cores, training included: rows of docs/benchmarks_all.md, hook at SNR 0.1
 MEASURED = [(10_000, 128, 37.2 / 60), (50_000, 128, 117.3 / 60)]
+# particles, classes, minutes on two cores: classifications in docs/numbers.md
+CLASSIFIED = [(2000, 25, 33 / 60), (4000, 50, 68 / 60), (100_000, 100, 685 / 60)]
 
 
 @mock.patch("os.cpu_count", return_value=8)
@@ -19,6 +21,9 @@ class TestUdlCost(unittest.TestCase):
         for count, box, minutes in MEASURED:
             ratio = cost.minutes(count, box, 2, True) / minutes
             self.assertTrue(0.5 < ratio < 2, (count, box, ratio))
+        for count, classes, minutes in CLASSIFIED:
+            ratio = cost.classification_minutes(count, 128, classes, 2) / minutes
+            self.assertTrue(0.7 < ratio < 1.4, (count, classes, ratio))
 
     def test_only_long_runs_are_warned_of(self, _cores: object) -> None:
         self.assertEqual(cost.warnings_of_cost(10_000, 128, 4, True), [])
