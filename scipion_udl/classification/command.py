@@ -323,7 +323,8 @@ def _characterise(
             flagged=bool(flagged[k]),
             mirror_of=None if pairs[k] is None else pairs[k] + 1,
             view=int(place[k]),
-            note=result.figures["resolution_note"],
+            note="Its particles fit no better than noise would: no resolution is claimed."
+            if flagged[k] else result.figures["resolution_note"],
         )
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:
