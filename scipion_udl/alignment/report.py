@@ -15,8 +15,9 @@ import numpy as np
 
 from . import figures
 from .geometry import Poses
+from .report_numbers import numbers
 from .report_style import STYLE_SHEET
-from .report_words import duration, percent, safe, small_units, thousands
+from .report_words import duration, percent, safe, section, small_units, thousands
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 
@@ -104,7 +105,7 @@ def build_page(data: ReportData) -> str:
             _spread(data),
             _gallery(data),
             _training(data),
-            _numbers(data),
+            numbers(data),
         ]
     name = Path(str(data.summary.get("input", "particles"))).name
     return f"""<!DOCTYPE html>
@@ -133,10 +134,6 @@ def build_page(data: ReportData) -> str:
 
 def _kind(data: ReportData) -> str:
     return "2D classification" if data.sorted else "2D alignment"
-
-
-def _section(title: str, lead: str, body: str) -> str:
-    return f'<section>\n<h2>{safe(title)}</h2>\n<p class="lead">{safe(lead)}</p>\n{body}\n</section>\n'
 
 
 def _plot(figure: figures.Figure, name: str, title: str, caption: str, width: str = "") -> str:
@@ -265,7 +262,7 @@ def _averages(data: ReportData) -> str:
         for image, title, caption in pairs
     )
     lead = "The same particles, the same mean, before and after the alignment. Each image in its own grey scale."
-    return _section("Average", lead, f'<div class="pair">{body}</div>')
+    return section("Average", lead, f'<div class="pair">{body}</div>')
 
 
 def _classes(data: ReportData) -> str:
@@ -273,7 +270,7 @@ def _classes(data: ReportData) -> str:
     lead = "Every class was aligned by itself. The plain mean of its particles as they came and aligned, each image " \
         "in its own grey scale."
     body = "".join(_class(entry, data) for entry in data.classes)
-    return _section("Classes", lead, f'<div class="gallery classes">{body}</div>')
+    return section("Classes", lead, f'<div class="gallery classes">{body}</div>')
 
 
 def _class(entry: ClassEntry, data: ReportData) -> str:
@@ -311,7 +308,7 @@ def _class_resolution(data: ReportData) -> str:
     lead = "How far the averages of two halves of each class, refined apart from each other, agree by Fourier ring " \
         "correlation (FRC)."
     plot = _plot(figure, "frc", "Half-set FRC of each class", caption)
-    return _section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
+    return section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 
 
 def _resolution(data: ReportData) -> str:
@@ -332,14 +329,14 @@ def _resolution(data: ReportData) -> str:
     )
     lead = "How far the averages of two halves of the particles agree, by Fourier ring correlation (FRC)."
     if data.frc is None:
-        return _section("Resolution", lead, f"{claim}<p>There is no FRC curve for this run.</p>")
+        return section("Resolution", lead, f"{claim}<p>There is no FRC curve for this run.</p>")
     frequency, frc = (np.asarray(a, np.float64) for a in data.frc)
     keep = frequency > 0
     figure = figures.frc_figure(frequency[keep], frc[keep], float(resolution) if resolution else None, data.unit)
     caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, " \
         "the halves no longer agree. What is claimed lies before that by the scatter of the rings."
     plot = _plot(figure, "frc", "Half-set FRC", caption)
-    return _section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
+    return section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 
 
 def _spread(data: ReportData) -> str:
@@ -357,7 +354,7 @@ def _spread(data: ReportData) -> str:
               "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
               "low scores is often junk or another view; outliers lie three standard deviations below the median."),
     ]
-    return _section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
+    return section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
                     f'<div class="trio">{"".join(plots)}</div>')
 
 
@@ -375,7 +372,7 @@ def _gallery(data: ReportData) -> str:
     for title, group in (("Highest scores", ranked[:middle]), ("Lowest scores", ranked[middle:])):
         if group:
             body += f'<h3>{title}</h3><div class="gallery">{"".join(_example(e, data) for e in group)}</div>'
-    return _section("Particles before and after", lead, body)
+    return section("Particles before and after", lead, body)
 
 
 def _example(example: tuple[str, float, np.ndarray, np.ndarray], data: ReportData) -> str:
@@ -396,7 +393,7 @@ def _training(data: ReportData) -> str:
         model = data.summary.get("model")
         said = f"No network was trained in this run; the model {model} was used." if model else \
             "No network was trained in this run."
-        return _section("Training", said, "")
+        return section("Training", said, "")
     training = data.summary.get("training") or {}
     converged = training.get("converged")
     lead = "The network learns from the particles alone; the lower the loss, the better they agree after turning."
@@ -410,95 +407,7 @@ def _training(data: ReportData) -> str:
     if any(row.get("true_error") not in (None, "") for row in data.training):
         caption += " The true error is the mean error of the network's angles against the poses that were given with " \
             "--truth; training does not use it."
-    return _section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
-
-
-NAMES = {
-    "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
-    "resolution_note": "about the resolution", "signal_found": "signal found",
-    "angles_sure": "angles right to 10°, expected",
-    "half_counts": "particles in the halves", "shared_ring": "start of the halves low-passed at ring",
-    "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
-    "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
-    "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",
-    "best_epoch": "best epoch",
-}
-UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°"}
-SHARES = {"within_5_degrees", "angles_sure"}
-NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
-
-
-def _value(key: str, value: object, unit: str) -> str:
-    """A value of the summary as text of the page."""
-    if value is None:
-        return "unknown" if key == "pixel_size" else "none"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if key == "seconds":
-        return safe(duration(value))
-    if key in SHARES and isinstance(value, (int, float, np.floating)):
-        return f"{100 * value:.1f}\u202f%"
-    if isinstance(value, (float, np.floating)):
-        value = f"{value:.4g}"
-    elif isinstance(value, (dict, list, tuple)):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return ", ".join(f"{safe(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
-                         for k, v in items) or "none"
-    suffix = f" {unit}" if key == "resolution" else f" {UNITS[key]}" if key in UNITS else ""
-    return safe(f"{value}{suffix}")
-
-
-def _table(title: str, values: dict, unit: str) -> str:
-    if not values:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{safe(NAMES.get(k, str(k).replace("_", " ")))}</th><td>{_value(k, v, unit)}</td></tr>'
-        for k, v in values.items()
-    )
-    return f"<div><h3>{safe(title)}</h3><table>{rows}</table></div>"
-
-
-def _numbers(data: ReportData) -> str:
-    s = data.summary
-    listed = {k: v for k, v in s.items() if k not in NOT_LISTED}
-    if not data.pixel_size_known:
-        listed["pixel_size"] = None
-    left = _table("This run", listed, data.unit)
-    right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
-    right += _table("Training", s.get("training") or {}, data.unit)
-    right += _files(bool(data.training), bool(data.classes), data.sorted)
-    notes = "".join(f"<li>{safe(n)}</li>" for n in s.get("notes") or [])
-    body = f'<div class="tables">{left}<div>{right}</div></div>'
-    if notes:
-        body += f"<h3 style='margin-top:22px'>Notes</h3><ul>{notes}</ul>"
-    return _section("Numbers", "As in summary.json beside this page.", body)
-
-
-def _files(trained: bool, by_class: bool, sorted_: bool) -> str:
-    """What lies beside the page."""
-    of_one = {
-        "average.mrcs": "the average shown above",
-        "average_weighted.mrcs": "the average filtered by the FRC",
-        "half1.mrcs half2.mrcs": "the averages of the two halves",
-        "frc.csv": "the FRC curve as numbers",
-    }
-    of_classes = {
-        "averages.mrcs": "the averages shown above, one image a class in this order",
-        "averages_before.mrcs averages_weighted.mrcs": "the same before the alignment, and filtered by the FRC",
-        "classes.csv": "a row a class: particles, resolution, score",
-        "frc.csv": "the FRC curves as numbers",
-    }
-    files = {"aligned.star aligned.xmd": "poses and scores, for RELION and for Xmipp"}
-    if sorted_:
-        files = {"classes.star classes.xmd": "classes, poses and scores, for RELION and for Xmipp"}
-    files |= of_classes if by_class else of_one
-    if trained:
-        files |= {"model.safetensors": "the trained network", "training.csv": "the training curve as numbers"}
-    rows = "".join(
-        f'<tr><th scope="row">{"<br>".join(f"<code>{name}</code>" for name in names.split())}</th><td>{what}</td></tr>'
-        for names, what in files.items()
-    )
-    return f"<div><h3>Files</h3><table>{rows}</table></div>"
+    return section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
 
 
 def _footer(data: ReportData) -> str:

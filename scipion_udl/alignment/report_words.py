@@ -10,6 +10,11 @@ def safe(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def section(title: str, lead: str, body: str) -> str:
+    """A section of the page: body is HTML, title and lead are any text."""
+    return f'<section>\n<h2>{safe(title)}</h2>\n<p class="lead">{safe(lead)}</p>\n{body}\n</section>\n'
+
+
 def thousands(value: int) -> str:
     """An integer with thin spaces between thousands, as in 12 345."""
     return f"{int(value):,}".replace(",", "\u2009")
