@@ -156,13 +156,14 @@ def _too_slow(*_: object) -> None:
 def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, list[str], float]:
     """Try ``count`` inputs. Returns (how many of each (kind of file, outcome), what went wrong, slowest in seconds)."""
     signal.signal(signal.SIGPROF, _too_slow)
-    rng, found, wrong, slowest = np.random.default_rng(seed), Counter(), [], 0.0
+    found, wrong, slowest = Counter(), [], 0.0
     files = good_files(folder)
     names = list(files)
     for number in range(count):
         name = names[number % len(names)]
         path = folder / "good" / f"{name.partition('.')[0]}_broken.{name.partition('.')[2]}"
-        path.write_bytes(broken(files[name], name, rng))
+        # A generator for each: what becomes of one does not depend on how long the files before it were.
+        path.write_bytes(broken(files[name], name, np.random.default_rng([seed, number])))
         started = time.process_time()
         words, error = outcome(path)
         slowest = max(slowest, time.process_time() - started)

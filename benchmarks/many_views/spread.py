@@ -87,9 +87,10 @@ def spread(classes: Classes) -> dict:
     angles, kept, pure, counted, same = [], 0, 0, 0, 0
     for _, own in classes.counted():
         views, molecule = classes.direction[own], classes.molecule[own]
-        angles.append(angles_to(views, axis_of(views)))
+        axis = axis_of(views)
+        angles.append(angles_to(views, axis))
         counted += 1
-        same += int((views @ axis_of(views) > 0).sum())
+        same += int((views @ axis > 0).sum())
         if not classes.flagged[own].any():
             pure += np.bincount(molecule).max()
             kept += len(own)
