@@ -18,7 +18,7 @@ from scipion_udl.alignment.contrast import contrast
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.prepare import DISC, SMALLEST_BOX, WORKING_BOX, background
+from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, WORKING_BOX, background, too_large
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.errors import UdlError
@@ -36,13 +36,14 @@ class ImageFacts:
     """What one look through the images found, per particle (N,).
 
     mean, std: of the background, NaN where the image was not read; bright: mean of the disc less the background in its
-    standard deviations; blank: constant, or not read.
+    standard deviations; blank: constant, or not read; peak: the largest value, its sign left out.
     """
 
     mean: np.ndarray
     std: np.ndarray
     bright: np.ndarray
     blank: np.ndarray
+    peak: np.ndarray
 
 
 def check(args: argparse.Namespace) -> None:
@@ -195,6 +196,8 @@ def check_images(
     read = np.isfinite(facts.mean)
     flat = np.flatnonzero(facts.blank & read)
     findings.fact("pixel values", "all finite")
+    for row in np.flatnonzero(facts.peak > LARGEST):
+        findings.error("pixel values", too_large(source, row))
     findings.fact("constant images", "none")
     if len(flat) and len(flat) == read.sum():
         findings.error("constant images", "all images are constant: there is nothing to align")
@@ -211,7 +214,7 @@ def check_images(
 def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
     """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
     n = len(source)
-    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n), np.ones(n, bool))
+    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n), np.ones(n, bool), np.zeros(n))
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
@@ -248,9 +251,10 @@ def _disc(shape: tuple[int, int], mask_radius: float | None) -> torch.Tensor:
 def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
     if not len(rows):
         return
-    mean, std, flat = background(images, 1 - disc)
+    mean, std, flat, peak = background(images, 1 - disc)
     normal = (images - mean[:, None, None]) / std[:, None, None]
     facts.mean[rows], facts.std[rows], facts.blank[rows] = mean.numpy(), std.numpy(), flat.numpy()
+    facts.peak[rows] = peak.numpy()
     facts.bright[rows] = ((normal * disc).sum((1, 2)) / disc.sum()).numpy()
 
 

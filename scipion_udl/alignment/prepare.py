@@ -257,8 +257,10 @@ class PreparedParticles:
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
-            self._refuse_large(part, images)
-            m, s, flat = background(images, outside)
+            m, s, flat, peak = background(images, outside)
+            large = (peak > LARGEST).nonzero()[:, 0]
+            if len(large):
+                raise UdlError(f"{self.source.path}: {too_large(self.source, int(part[int(large[0])]))}.")
             m, s = m[:, None, None], s[:, None, None]
             good = ~flat
             mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
@@ -291,17 +293,6 @@ class PreparedParticles:
         return self._scan
 
 
-    def _refuse_large(self, part: np.ndarray, images: torch.Tensor) -> None:
-        """Raise UdlError for an image (n, D, D) with values that sums of images could not hold."""
-        large = (images.abs().amax((-2, -1)) > LARGEST).nonzero()[:, 0]
-        if len(large):
-            item = int(part[int(large[0])])
-            raise UdlError(
-                f"{self.source.path}: item {item + 1}, {self.source.names[item]}, holds values beyond {LARGEST:g}, "
-                "which no camera counts: leave it out, or bring the images to a smaller scale."
-            )
-
-
 def _automatic_chunk(box: int, device: torch.device) -> int:
     """Particles of ``box`` pixels to hold at a time."""
     return CHUNK if device.type == "cpu" else max(CHUNK, min(GPU_CHUNK, GPU_PIXELS // box**2))
@@ -319,22 +310,32 @@ def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
     return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
 
 
-def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (n,) of the pixels outside of the disc, and which images are constant (n, bool).
+def too_large(source: ParticleSource, item: int) -> str:
+    """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
+    return (
+        f"item {item + 1}, {source.names[item]}, holds values beyond {LARGEST:g}, which no camera counts: leave it "
+        "out, or bring the images to a smaller scale"
+    )
+
+
+def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Mean and standard deviation (n,) of the pixels outside of the disc, which images are constant (n, bool), and the
+    largest value of each (n,), its sign left out.
 
     images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
     """
     # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing else.
-    exponent = torch.frexp(images.abs().amax((-2, -1))).exponent.clamp(-120, 120)
+    peak = images.abs().amax((-2, -1))
+    exponent = torch.frexp(peak).exponent.clamp(-120, 120)
     unit = torch.ldexp(torch.ones_like(images[:, 0, 0]), exponent)
     images = images / unit[:, None, None]
     whole = images.std((-2, -1))
-    flat = whole <= 1e-6 * images.abs().amax((-2, -1))
+    flat = whole <= 1e-6 * (peak / unit)
     mean = (images * outside).sum((-2, -1)) / outside.sum()
     std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
     # A background that was masked to a constant says nothing of the noise; then the whole image must.
     std = torch.where(std < 0.05 * whole, whole, std)
-    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat
+    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat, peak
 
 
 def _whitening(noise: torch.Tensor) -> torch.Tensor:

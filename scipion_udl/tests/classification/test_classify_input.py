@@ -321,10 +321,16 @@ def test_a_run_goes_on_with_what_it_began_with_alone(data, tmp_path, capsys):
     assert classify(*words, "--classes", 3) == 0
 
 
-def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path):
+def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path, capsys):
     images = particle_images(data)
     images[4, 7, 7] = 3e38
-    assert "item 5" in fails(write(tmp_path / "p.mrcs", images), "--classes", 3, *QUICK)
+    path = write(tmp_path / "p.mrcs", images)
+    assert "item 5" in fails(path, "--classes", 3, *QUICK)
+    capsys.readouterr()
+    assert cli.main(["check", str(path)]) == 1  # which tells what would stop a run
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Pixel values ERROR" in told
+    assert "holds values beyond 1e+34" in told
 
 
 def test_nothing_finer_than_asked_for_is_compared_with_a_model(data, tmp_path):
