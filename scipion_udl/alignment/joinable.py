@@ -126,7 +126,7 @@ class Joinable:
     def known(self) -> np.ndarray:
         """Numbers (uint64) of the image names of every particle in the averages. Raises ValueError where they are
         damaged."""
-        return np.frombuffer(base64.b64decode(self.names, validate=True), np.dtype(">u8"))
+        return unpacked(self.names)
 
     def write(self, path: str) -> None:
         """As JSON."""
@@ -210,6 +210,11 @@ def numbers_of(names: Sequence[str]) -> np.ndarray:
 def packed(numbers: np.ndarray) -> str:
     """Numbers of names as a text, each once, in ascending order."""
     return base64.b64encode(np.unique(numbers).astype(">u8").tobytes()).decode()
+
+
+def unpacked(names: str) -> np.ndarray:
+    """The numbers (uint64) that :func:`packed` made a text of. Raises ValueError where it is damaged."""
+    return np.frombuffer(base64.b64decode(names, validate=True), np.dtype(">u8"))
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:

@@ -2,7 +2,7 @@
 
 The products of one piece are small. Sharing each of them among the cores takes longer than it saves, many times longer
 where waking a thread is slow; so each core has a piece of its own. What comes of a piece is the same for any number of
-threads.
+threads, but for last digits where there are fewer pieces than cores and each has several.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+CLASSES = 16  # side by side at most: each that is aligned holds up to a quarter of a gigabyte
 AHEAD = 2  # pieces a thread that are begun before the first is asked for
 
 

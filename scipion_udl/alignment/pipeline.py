@@ -27,7 +27,7 @@ from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_he
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
-from scipion_udl.alignment.parallel import side_by_side
+from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
@@ -52,7 +52,6 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
-AT_ONCE = 16  # classes that are aligned side by side, at most: each holds up to a quarter of a gigabyte
 FIT = 256  # particles that choose among the views of a model, at most
 Inputs = SpectraSettings | SpectrumImageSettings
 
@@ -258,7 +257,7 @@ def align_classes(
     while order and (run.team.size > 1 or run.device.type != "cpu" or run.transfer.undecided(len(classes[order[0]]))):
         done.append(work.alone(order.pop(0)))
     given_up, finished = threading.Event(), sum(len(result.members) for result in done if result is not None)
-    most = min(AT_ONCE, max(len(order), 1))
+    most = min(CLASSES, max(len(order), 1))
     for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
         done.append(result)
         finished += len(classes[number])

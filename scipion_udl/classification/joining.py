@@ -4,7 +4,6 @@ stay."""
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
-from scipion_udl.alignment.joinable import contrast_facts, levels_of, numbers_of, packed
+from scipion_udl.alignment.joinable import contrast_facts, levels_of, numbers_of, packed, unpacked
 from scipion_udl.alignment.joining import refuse_known
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.refinement import Reference, Refiner, State
@@ -44,7 +43,7 @@ class Earlier:
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
     (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
     ctf: how contrast transfer is taken, and levels: what it is relative to, by box; known: numbers (uint64) of the
-    image names of all particles so far.
+    image names of all particles so far; facts: joining_classes.json, which the last five are of.
     """
 
     classes: list[dict]
@@ -57,6 +56,7 @@ class Earlier:
     ctf: str
     levels: dict[int, torch.Tensor]
     known: np.ndarray
+    facts: dict
 
     @classmethod
     def read(cls, folder: str) -> Earlier:
@@ -75,7 +75,7 @@ class Earlier:
             noise = torch.tensor(facts["noise"], dtype=torch.float32)
             level = float(facts["level"][0]), float(facts["level"][1])
             ctf, levels = facts["ctf"], levels_of(facts["levels"])
-            known = np.frombuffer(base64.b64decode(facts["names"], validate=True), np.dtype(">u8"))
+            known = unpacked(facts["names"])
             if ctf not in WORDS or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
             if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
@@ -88,7 +88,8 @@ class Earlier:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        return cls(classes, stacks, references, frc, int(summary.get("batches", 1)), noise, level, ctf, levels, known)
+        batches = int(summary.get("batches", 1))
+        return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, known, facts)
 
 
 def _stack(folder: str, name: str) -> np.ndarray:
@@ -209,9 +210,7 @@ def write_joined(run: Run, earlier: Earlier) -> dict:
     """The same of particles that joined, and references.mrcs: the averages that later ones are aligned to, those of the
     first run. Returns what summary.json says beside the rest."""
     names = packed(np.concatenate([earlier.known, numbers_of(run.source.names)]))
-    levels = {str(box): level.tolist() for box, level in earlier.levels.items()}
-    facts = {"noise": earlier.noise.tolist(), "level": list(earlier.level), "ctf": earlier.ctf, "levels": levels}
-    results.write_json(run.out.scratch(FOR_LATER), facts | {"names": names})
+    results.write_json(run.out.scratch(FOR_LATER), earlier.facts | {"names": names})
     results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
     run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
     return {"joined_to": run.args.join, "batches": earlier.batches + 1}

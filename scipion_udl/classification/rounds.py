@@ -18,7 +18,7 @@ from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.halves import Split
-from scipion_udl.alignment.parallel import side_by_side
+from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner
@@ -30,7 +30,6 @@ ROUNDS = 2
 STEPS = 2  # of a particle's pose in each class
 SURE = 35.0  # nats: a class that is so much less likely than the best is not tried
 LEAST = 16  # particles of a class that has an average to try
-AT_ONCE = 16  # classes that are compared side by side, at most
 MOST = 1024  # particles that make the average
 
 
@@ -84,7 +83,7 @@ class LikelyRounds:
             if len(rows) and len(own) >= LEAST:
                 self._try(tries, rows, places, self._references(own, poses))
 
-        for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, AT_ONCE), 1):
+        for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
             self.report(f"real space, round {number}", k * len(open_) // classes, len(open_))
         return _decided(found, tries, open_), float(open_.any(1).mean())
 

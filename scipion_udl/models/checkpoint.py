@@ -122,7 +122,7 @@ def read_card(path: str) -> ModelCard:
             raise UdlError(
                 f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
             )
-        if fields.get("network") == "classes" and fields["format"] < CARD_FORMAT:
+        if fields.get("network") == "classes" and fields["format"] < card_format("classes", {}):
             raise UdlError(
                 f"The classes of {path} were learned by an earlier version, which weighed signal against noise in "
                 "another way: classify the particles anew (with --overwrite, in the same folder)."

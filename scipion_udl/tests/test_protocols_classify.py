@@ -149,6 +149,18 @@ class TestUdlClassify2D(ClassifyTest):
                 self.assertEqual(item._udlResolution.get(), facts["resolution"])
         self.assertEqual(self.run_.outputModel.misfit(BOX, PIXEL_SIZE), "")
 
+    def test_its_model_is_of_classes_and_brings_them_along(self) -> None:
+        for protocol, refused in ((ProtUdlClassify2D, False), (ProtUdlAlign2D, True)):
+            run = self.newRun(protocol, modelFrom=1)
+            run.inputModel.set(self.run_)
+            run.inputModel.setExtended("outputModel")
+            errors = run.validate()
+            self.assertEqual([error for error in errors if "udl - classify 2D" in error], errors)
+            self.assertEqual(bool(errors), refused)
+            if not refused:
+                self.assertNotIn("--classes", run._classifyOptions())
+                self.assertIn("--classes", self.run_._classifyOptions())
+
     def test_words(self) -> None:
         summary = "\n".join(self.run_.summary())
         self.assertIn(f"Sorted *{len(VIEWS) * COUNT - len(DISABLED)}* particles", summary)

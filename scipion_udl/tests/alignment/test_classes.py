@@ -225,7 +225,7 @@ class InThreads:
     ``fails`` may be raised for one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Exception | None = None) -> None:
-        self.align, self.fails, self.seen, self.whole = pipeline.align_set, fails, [], {}
+        self.align, self.fails, self.seen = pipeline.align_set, fails, []
         monkeypatch.setattr(pipeline, "align_set", self)
 
     def __call__(self, part: Run, *arguments: object, **more: object) -> object:

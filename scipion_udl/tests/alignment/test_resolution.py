@@ -231,3 +231,10 @@ def test_a_weak_signal_beyond_the_shared_start_is_found():
         for a, b in noise(20).view(10, 2, BOX, BOX)
     ]
     assert all(claim.signal and claim.resolution < BOX * PIXEL / 9 for claim in found)
+
+
+def test_where_there_are_no_numbers_nothing_is_claimed():
+    frc = np.r_[np.ones(20), np.full(12, np.nan)]
+    claim = claim_resolution(frc, 64, 2.0, 4.0, 28.0)
+    assert (claim.signal, claim.resolution) == (None, None)
+    assert claim_resolution(np.r_[np.ones(20), np.zeros(12)], 64, 2.0, 4.0, 28.0).resolution is not None

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.fourier import Band, to_images
 from scipion_udl.alignment.geometry import Poses, invert, pose_errors
 from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.sums import add_up
@@ -88,9 +88,7 @@ def test_posed_sums_are_what_the_posed_particles_add_up_to(particles, truth):
     assert [one.count for one in sums] == [2, 2]
 
     def expected(those: np.ndarray, applied: Poses) -> torch.Tensor:
-        whole = dict(zip(*particles_by_number(particles)))
-        images = torch.fft.irfft2(torch.stack([whole[i] for i in those]), s=(BOX, BOX), norm="ortho")
-        images = torch.fft.fftshift(images, dim=(-2, -1))
+        images = to_images(particles.all(those, "those", lambda part, values: values), BOX)
         return band.of_images(apply_poses(images, torch.zeros(len(those)), applied)).sum(0)
 
     for number in (0, 1):
@@ -98,8 +96,3 @@ def test_posed_sums_are_what_the_posed_particles_add_up_to(particles, truth):
         assert away(sums[number].total, expected(those, poses[those])) < 0.05
         assert away(sums[number].total, expected(those, invert(poses[those]))) > 0.5
     assert away(add_up(sums).total, expected(own, poses[own])) < 0.05
-
-
-def particles_by_number(particles) -> tuple[np.ndarray, torch.Tensor]:
-    numbers, values = zip(*[(part, coefficients) for part, coefficients in particles.chunks(particles.usable, "all")])
-    return np.concatenate(numbers), torch.cat(values)
