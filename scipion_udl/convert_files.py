@@ -121,16 +121,18 @@ def iter_particles(
 
 
 def _column(source: ParticleSource, labels: tuple[str, str]) -> np.ndarray | None:
-    """A column of numbers (N,), out of the particles' table or, by optics group, out of the optics table."""
+    """A column of numbers (N,), out of the particles' table or, by optics group, out of the optics table; NaN where a
+    placeholder stands for a value, None where all of them are."""
     if source.table is None:
         return None
     label = labels[source.form == forms.XMIPP]
-    if label in source.table:
-        return source.table.numbers(label)
     optics = forms.optics_table(source.tables)
-    if optics is not None and label in optics:
-        return optics.numbers(label)[forms.optics_rows(source.table, optics)]
-    return None
+    values = None
+    if label in source.table:
+        values = source.table.known(label)
+    elif optics is not None and label in optics:
+        values = optics.known(label)[forms.optics_rows(source.table, optics)]
+    return None if values is None or np.isnan(values).all() else values
 
 
 def _locations(source: ParticleSource, stacks: dict[str, str]) -> Filler:
@@ -149,11 +151,12 @@ def _microscopes(source: ParticleSource, given: Acquisition) -> Filler:
     made: dict[tuple, Acquisition] = {}
 
     def fill(particle: Particle, row: int) -> None:
-        values = tuple(column[row] for column in known.values())
+        values = tuple(None if np.isnan(column[row]) else column[row] for column in known.values())
         if values not in made:
             made[values] = given.clone()
             for name, value in zip(known, values):
-                getattr(made[values], f"_{name}").set(float(value))
+                if value is not None:
+                    getattr(made[values], f"_{name}").set(float(value))
         particle.setAcquisition(made[values])
 
     return fill
@@ -162,7 +165,7 @@ def _microscopes(source: ParticleSource, given: Acquisition) -> Filler:
 def _enabled(source: ParticleSource) -> Filler | None:
     if source.table is None or "enabled" not in source.table:
         return None
-    flags = source.table.numbers("enabled") > 0
+    flags = ~(source.table.known("enabled") <= 0)
     return lambda particle, row: particle.setEnabled(bool(flags[row]))
 
 
@@ -171,7 +174,7 @@ def _places(source: ParticleSource) -> Filler | None:
     labels = _PLACE[source.form == forms.XMIPP]
     if table is None or any(label not in table for label in labels):
         return None
-    x, y, names = table.numbers(labels[0]), table.numbers(labels[1]), table.texts(labels[2])
+    x, y, names = np.nan_to_num(table.known(labels[0])), np.nan_to_num(table.known(labels[1])), table.texts(labels[2])
     number = {name: k + 1 for k, name in enumerate(dict.fromkeys(names))}
 
     def fill(particle: Particle, row: int) -> None:
@@ -190,8 +193,10 @@ def _defocus(source: ParticleSource) -> Filler | None:
     if u is None:
         return None
     v, angle = (u if v is None else v), (np.zeros_like(u) if angle is None else angle)
+    lacking = np.isnan(u) | np.isnan(v)  # 0 is a defocus that nobody takes for one
+    u, v, angle = (np.where(lacking, 0.0, np.nan_to_num(values)) for values in (u, v, angle))
     label = "rlnPhaseShift"
-    phase = source.table.numbers(label) if label in source.table else None
+    phase = np.nan_to_num(source.table.known(label)) if label in source.table else None
 
     def fill(particle: Particle, row: int) -> None:
         ctf = CTFModel()
@@ -209,14 +214,14 @@ def _alignment(source: ParticleSource) -> Filler | None:
         return None
     matrices = transform_matrices(poses)
     label = forms.SCORE_LABEL[source.form]
-    score = source.table.numbers(label) if label in source.table else None
+    score = source.table.known(label) if label in source.table else None
     flag = forms.AMBIGUOUS_LABEL
-    ambiguous = source.table.numbers(flag) != 0 if flag in source.table else None
+    ambiguous = np.nan_to_num(source.table.known(flag)) != 0 if flag in source.table else None
 
     def fill(particle: Particle, row: int) -> None:
         particle.setTransform(Transform(matrix=matrices[row]))
         if score is not None:
-            particle._udlScore = Float(float(score[row]))
+            particle._udlScore = Float(None if np.isnan(score[row]) else float(score[row]))
         if ambiguous is not None:
             particle._udlAmbiguous = Boolean(bool(ambiguous[row]))
 

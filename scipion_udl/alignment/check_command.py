@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,16 +133,22 @@ def _check_headers(source: ParticleSource, findings: Findings) -> None:
 def _check_columns(source: ParticleSource, findings: Findings) -> None:
     """Classes, optics groups, defocus and old poses of a table."""
     table = source.table
-    label = next((label for label in ("rlnClassNumber", "ref") if label in table), None)
-    if label:
-        classes = Counter(table.texts(label))
+    try:
+        classes = len(forms.told_classes(table, source.form))
+    except UdlError as error:
+        findings.warn("classes", str(error))
+        classes = 0
+    if classes:
         findings.fact("classes", "one")
-        if len(classes) > 1:
+        if classes > 1:
             findings.warn(
                 "classes",
-                f"the particles are of {len(classes)} classes (column {label}): each must be aligned by itself "
-                "(align --by-class, or a table of one class), for an average of several views shows none of them",
+                f"the particles are of {classes} classes (column {forms.CLASS_LABEL[source.form]}): each must be "
+                "aligned by itself (align --by-class, or a table of one class), for an average of several views shows "
+                "none of them",
             )
+        if source.missing_classes():
+            findings.warn("classes", source.missing_classes())
     optics = forms.optics_table(source.tables)
     try:
         if optics is not None:
@@ -176,6 +181,8 @@ def _check_poses(source: ParticleSource, findings: Findings) -> None:
     old = forms.pose_labels(source.table)
     try:
         source.poses()
+        if source.missing_poses():
+            findings.warn("poses", source.missing_poses())
         if source.has_3d_angles:
             findings.note(
                 "poses",

@@ -48,8 +48,9 @@ class _Evaluation:
         out.spare([args.aligned, args.truth, (args.reference or "").rpartition("@")[2], *files])
         self.poses = _aligned_poses(self.source)
         self.warnings: list[str] = []
-        for sentence in self.source.warnings:
-            self.warn(sentence)
+        for sentence in [*self.source.warnings, self.source.missing_poses()]:
+            if sentence:
+                self.warn(sentence)
         classes = _classes(self.source)
         if classes > 1:
             self.warn(
@@ -102,9 +103,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
 
 def _classes(source: ParticleSource) -> int:
     """How many classes the table of the particles tells of; 1 where it tells of none."""
-    if source.table is None or forms.CLASS_LABEL.get(source.form) not in source.table:
-        return 1
-    return len(np.unique(source.classes()))
+    told = np.empty(0) if source.table is None else forms.told_classes(source.table, source.form)
+    return max(1, len(told))
 
 
 def _aligned_poses(source: ParticleSource) -> Poses:

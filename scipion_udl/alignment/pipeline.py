@@ -102,6 +102,7 @@ def align(args: argparse.Namespace) -> None:
         run = Run(args, out, team)
         team.by_first(lambda: forget_earlier(out))
         classes = class_members(run.source) if args.by_class else None
+        run.warn_of(run.source.missing_classes() if args.by_class else None)
         reference = _reference(run)
         _check_start(run)
         settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
@@ -225,6 +226,7 @@ def _check_start(run: Run) -> None:
     if not run.args.start_poses:
         return
     given_poses(run.source, run.args.mirror)
+    run.warn_of(run.source.missing_poses())
     if run.args.no_refine:
         raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
     if run.args.model:

@@ -92,6 +92,11 @@ class Run:
             self.progress.clear()
             print(f"Warning: {self.heading}{sentence}", file=sys.stderr, flush=True)
 
+    def warn_of(self, sentence: str | None) -> None:
+        """The same where there is something to warn of."""
+        if sentence:
+            self.warn(sentence)
+
     def epoch(self, row: dict, epochs: int) -> None:
         """The end of an epoch: on the bar, and now and then in the log."""
         self.progress.epoch(row, epochs)

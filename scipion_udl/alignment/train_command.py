@@ -52,6 +52,7 @@ def train(args: argparse.Namespace) -> None:
         run = Run(args, out, team)
         team.by_first(lambda: forget_earlier(out))
         classes = class_members(run.source) if args.by_class else None
+        run.warn_of(run.source.missing_classes() if args.by_class else None)
         run.scan()
         if classes is not None:
             classes = that_teach(run, classes)

@@ -6,7 +6,7 @@ Poses are translated by :mod:`scipion_udl.alignment.geometry` alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"
 IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image"}
 SCORE_LABEL = {RELION30: "rlnParticleFigureOfMerit", RELION31: "rlnParticleFigureOfMerit", XMIPP: "maxCC"}
 CLASS_LABEL = {RELION30: "rlnClassNumber", RELION31: "rlnClassNumber", XMIPP: "ref"}
+NO_CLASS = 0  # the number of those that the table gives no class: programs count classes from 1
 LARGEST_CLASS = 2**53  # beyond it not every whole number is one of float64
 AMBIGUOUS_LABEL = "udlAmbiguous"
 OUTLIER_LABEL = "udlOutlier"
@@ -90,79 +91,143 @@ def _plain_number(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
-def table_pixel_size(particles: Table, optics: Table | None, form: str) -> float | None:
+def table_pixel_size(
+    particles: Table, optics: Table | None, form: str, warnings: list[str] | None = None
+) -> float | None:
     """The pixel size in angstrom that a table gives, None without.
 
-    Raises UdlError where particles differ in it or in their image size: one alignment needs one scale.
+    Of RELION's labels for it the first counts that a particle has a value above 0 for, in its optics group or its row:
+    rlnImagePixelSize, rlnPixelSize, rlnDetectorPixelSize with rlnMagnification. Particles without any are taken to have
+    the size of the others; ``warnings`` is told. Raises UdlError where particles differ in it or in their image size:
+    one alignment needs one scale.
     """
     if form == XMIPP:
-        return _one_size(particles.path, particles.numbers("samplingRate")) if "samplingRate" in particles else None
+        sizes = particles.known("samplingRate") if "samplingRate" in particles else None
+        return _one_size(particles, sizes, warnings)
+    rows = None
     if form == RELION31 and optics is not None:
-        used = np.unique(optics_rows(particles, optics))
-        if "rlnImageSize" in optics and len(set(optics.numbers("rlnImageSize")[used])) > 1:
-            raise UdlError(f"{particles.path}: optics groups have different image sizes; align each group on its own")
-        if "rlnImagePixelSize" in optics:
-            return _one_size(particles.path, optics.numbers("rlnImagePixelSize")[used])
-    for label in ("rlnImagePixelSize", "rlnPixelSize"):
-        if label in particles:
-            return _one_size(particles.path, particles.numbers(label))
-    if "rlnDetectorPixelSize" in particles and "rlnMagnification" in particles:
-        detector, magnification = particles.numbers("rlnDetectorPixelSize"), particles.numbers("rlnMagnification")
-        if (magnification <= 0).any():
-            row = np.flatnonzero(magnification <= 0)[0] + 1
-            raise UdlError(f"{particles.path}: row {row} has no magnification above 0 in _rlnMagnification")
-        # micrometers on the detector to angstrom in the specimen
-        return _one_size(particles.path, detector * 1e4 / magnification)
+        rows = optics_rows(particles, optics)
+        _check_one_image_size(particles, optics, rows)
+    sizes = np.full(len(particles), np.nan)
+    for find in (_sizes_of("rlnImagePixelSize"), _sizes_of("rlnPixelSize"), _detector_sizes):
+        for table, place in ((optics, rows), (particles, slice(None))):
+            found = None if table is None or place is None else find(table)
+            if found is not None:
+                sizes = np.where(sizes > 0, sizes, found[place])
+    return _one_size(particles, sizes, warnings)
+
+
+def micrograph_pixel_size(particles: Table, optics: Table | None) -> float | None:
+    """The pixel size in angstrom of the micrographs (rlnMicrographPixelSize), which is that of the particles unless
+    they were binned; None where the table does not give one that is the same for all."""
+    for table in (optics, particles):
+        if table is not None and "rlnMicrographPixelSize" in table:
+            sizes = np.unique(table.known("rlnMicrographPixelSize"))
+            return float(sizes[0]) if len(sizes) == 1 and sizes[0] > 0 else None
     return None
 
 
-def _one_size(path: str, sizes: np.ndarray) -> float | None:
-    low, high = float(sizes.min()), float(sizes.max())
-    if high <= 0:
+def _check_one_image_size(particles: Table, optics: Table, rows: np.ndarray) -> None:
+    if "rlnImageSize" in optics:
+        sizes = optics.known("rlnImageSize")[np.unique(rows)]
+        if len(np.unique(sizes[sizes > 0])) > 1:
+            raise UdlError(f"{particles.path}: optics groups have different image sizes; align each group on its own")
+
+
+def _sizes_of(label: str) -> Callable[[Table], np.ndarray | None]:
+    return lambda table: table.known(label) if label in table else None
+
+
+def _detector_sizes(table: Table) -> np.ndarray | None:
+    """Micrometers on the detector as angstrom in the specimen; NaN where either lacks."""
+    if "rlnDetectorPixelSize" not in table or "rlnMagnification" not in table:
         return None
-    if low <= 0 or high - low > _SAME_SIZE * high:
+    detector, magnification = table.known("rlnDetectorPixelSize"), table.known("rlnMagnification")
+    return detector * 1e4 / np.where(magnification > 0, magnification, np.nan)
+
+
+def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[str] | None) -> float | None:
+    """The one size of all rows, of those that have one; sizes: angstrom (N,), NaN or not above 0 where unknown."""
+    known = np.zeros(0, bool) if sizes is None else sizes > 0
+    if not known.any():
+        return None
+    low, high = float(sizes[known].min()), float(sizes[known].max())
+    if high - low > _SAME_SIZE * high:
         raise UdlError(
-            f"{path}: the particles have different pixel sizes ({low:g} and {high:g} A); "
+            f"{particles.path}: the particles have different pixel sizes ({low:g} and {high:g} A); "
             "align those of each pixel size (optics group) on their own"
         )
-    return round(float(sizes[0]), 6)
+    size = round(float(sizes[known][0]), 6)
+    if not known.all() and warnings is not None:
+        warnings.append(
+            f"{particles.path} gives no pixel size for {(~known).sum()} of {len(known)} particles (the first: row "
+            f"{np.flatnonzero(~known)[0] + 1}): {size:g} A of the others is taken for them."
+        )
+    return size
 
 
 def has_3d_angles(table: Table) -> bool:
     """Whether a table gives a rot or tilt other than 0: its poses are projection directions, not a 2D alignment."""
     labels = ("rlnAngleRot", "rlnAngleTilt", "angleRot", "angleTilt")
-    return any(np.any(table.numbers(label) != 0) for label in labels if label in table)
+    return any(np.any(np.nan_to_num(table.known(label)) != 0) for label in labels if label in table)
 
 
 def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
-    """The in-plane poses that a table carries, None without; pixel_size (angstrom) turns rlnOriginXAngst into pixels.
+    """The in-plane poses that a table carries; pixel_size (angstrom) turns rlnOriginXAngst into pixels.
 
-    rlnIsFlip is not read: RELION leaves such an image as it is. Raises UdlError where a value is no number.
+    None where it has no such columns, or placeholders alone; a row with a placeholder for its angle or shift has pose 0
+    (:func:`without_pose` tells which). rlnIsFlip is not read: RELION leaves such an image as it is. Raises UdlError
+    where a value is no number.
     """
-    n = len(table)
+    columns = _pose_columns(table, form)
+    if columns is None:
+        return None
+    lacking = np.isnan(columns).any(0)
+    if lacking.all():
+        return None
+    psi, x, y, flip = np.where(lacking, 0.0, columns)
     if form == XMIPP:
-        if not any(label in table for label in ("anglePsi", "shiftX", "shiftY", "flip")):
-            return None
-        psi, x, y, flip = (_numbers_or_zero(table, k, n) for k in ("anglePsi", "shiftX", "shiftY", "flip"))
         return from_xmipp(psi, np.stack([x, y], -1), flip != 0)
     angstrom = "rlnOriginXAngst" in table or "rlnOriginYAngst" in table
-    x_label, y_label = ("rlnOriginXAngst", "rlnOriginYAngst") if angstrom else ("rlnOriginX", "rlnOriginY")
-    if not any(label in table for label in ("rlnAnglePsi", x_label, y_label)):
-        return None
-    psi, x, y = (_numbers_or_zero(table, label, n) for label in ("rlnAnglePsi", x_label, y_label))
     return from_relion(psi, np.stack([x, y], -1) / (pixel_size if angstrom else 1.0))
 
 
+def without_pose(table: Table, form: str) -> np.ndarray:
+    """The rows (from 0) that carry no pose, for a placeholder stands in its place, in a table that has poses."""
+    columns = _pose_columns(table, form)
+    return np.zeros(0, np.int64) if columns is None else np.flatnonzero(np.isnan(columns).any(0))
+
+
+def _pose_columns(table: Table, form: str) -> np.ndarray | None:
+    """Angle, shift x, shift y and mirror as the table has them, (4, N), NaN for placeholders; None where all lack."""
+    if form == XMIPP:
+        labels = ["anglePsi", "shiftX", "shiftY", "flip"]
+    else:
+        angstrom = "rlnOriginXAngst" in table or "rlnOriginYAngst" in table
+        unit = "Angst" if angstrom else ""
+        labels = ["rlnAnglePsi", f"rlnOriginX{unit}", f"rlnOriginY{unit}"]
+    if not any(label in table for label in labels):
+        return None
+    columns = np.zeros((4, len(table)))
+    for row, label in enumerate(labels):
+        if label in table:
+            columns[row] = table.known(label)
+    return columns
+
+
 def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
-    """The class number of each row, int64 (N,). Raises UdlError where the table has none, one that is not whole, or one
-    beyond LARGEST_CLASS."""
+    """The class number of each row, int64 (N,), NO_CLASS where a placeholder stands for it.
+
+    Raises UdlError where the table has none, one that is not whole, or one beyond LARGEST_CLASS.
+    """
     label = CLASS_LABEL[form]
-    if label not in table:
+    values = table.known(label) if label in table else np.full(len(table), np.nan)
+    if np.isnan(values).all():
         raise UdlError(
             f"{path} has no class number per particle (column _{label}): give the table of a 2D classification, or "
             "leave --by-class out."
         )
-    values = table.numbers(label)
+    values = np.where(np.isnan(values), NO_CLASS, values)
     broken = np.flatnonzero(values != np.round(values))
     if len(broken):
         raise UdlError(f"{path}: row {broken[0] + 1} has the class {values[broken[0]]:g}, which is no whole number.")
@@ -175,5 +240,14 @@ def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _numbers_or_zero(table: Table, label: str, n: int) -> np.ndarray:
-    return table.numbers(label) if label in table else np.zeros(n)
+def told_classes(table: Table, form: str) -> np.ndarray:
+    """The class numbers that a table gives its particles, each once, float64; none where it gives none."""
+    values = np.unique(table.known(CLASS_LABEL[form])) if CLASS_LABEL[form] in table else np.empty(0)
+    return values[~np.isnan(values)]
+
+
+def without_class(table: Table, form: str) -> np.ndarray:
+    """The rows (from 0) with a placeholder in place of a class number, in a table that gives some a class."""
+    label = CLASS_LABEL[form]
+    unknown = np.isnan(table.known(label)) if label in table else np.zeros(0, bool)
+    return np.zeros(0, np.int64) if unknown.all() else np.flatnonzero(unknown)

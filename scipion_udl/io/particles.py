@@ -115,6 +115,27 @@ class ParticleSource:
             )
         return forms.class_numbers(self.table, self.form, self.path)
 
+    def missing_classes(self) -> str | None:
+        """The sentence on particles whose table has a placeholder in place of their class; None where all have one."""
+        rows = [] if self.table is None else forms.without_class(self.table, self.form)
+        if not len(rows):
+            return None
+        return (
+            f"{self.path} gives no class for {len(rows)} of {len(self)} particles (the first: row {rows[0] + 1}): they "
+            f"are taken as class {forms.NO_CLASS}, and what they show need not be one view."
+        )
+
+    def missing_poses(self) -> str | None:
+        """The sentence on particles whose table has a placeholder in place of their pose; None where all have one, and
+        where the table has none at all."""
+        rows = [] if self.table is None else forms.without_pose(self.table, self.form)
+        if not 0 < len(rows) < len(self):
+            return None
+        return (
+            f"{self.path} gives no pose for {len(rows)} of {len(self)} particles (the first: row {rows[0] + 1}): they "
+            "are taken as they lie, with angle and shift 0."
+        )
+
     @property
     def has_3d_angles(self) -> bool:
         """Whether the table's rot or tilt say that its poses are projection directions, not a 2D alignment."""
@@ -183,7 +204,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
     try:
-        from_table = forms.table_pixel_size(table, optics, form)
+        from_table = forms.table_pixel_size(table, optics, form, warnings)
     except UdlError as error:
         complain("pixel size", str(error))
         from_table = None
@@ -207,8 +228,8 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     if form == forms.RELION31:
         _check_image_size(source, optics)
-    if "enabled" in table and (table.numbers("enabled") < 0).any():
-        count = int((table.numbers("enabled") < 0).sum())
+    if "enabled" in table and (table.known("enabled") < 0).any():
+        count = int((table.known("enabled") < 0).sum())
         source.warnings.append(f"{count} particles of {path} are marked as disabled; they are treated as all others.")
     return source, from_table
 
@@ -241,8 +262,8 @@ def _counted_from_one(path: str, names: Sequence[str]) -> list[str]:
 def _check_image_size(source: ParticleSource, optics: Table) -> None:
     if "rlnImageSize" in optics:
         used = np.unique(forms.optics_rows(source.table, optics))
-        size = optics.numbers("rlnImageSize")[used[0]]
-        if size != source.box:
+        size = optics.known("rlnImageSize")[used[0]]
+        if size > 0 and size != source.box:
             source.warnings.append(
                 f"The optics table of {source.path} says {size:g} pixels, the images have {source.box}: "
                 "check the pixel size."
@@ -339,11 +360,15 @@ def _refuse_repeated(
 def _set_pixel_size(
     source: ParticleSource, from_table: float | None, option: float | None, complain: Complain
 ) -> None:
-    """Table, else header, else option, else 1.0 marked as unknown."""
+    """Table, else header, else option, else 1.0 marked as unknown. Where the header has none, or a placeholder, the
+    option counts first and the size of the micrographs next."""
     if option is not None and not (np.isfinite(option) and option > 0):
         raise UdlError(f"the pixel size must be a number of angstrom above 0, not {option:g}")
     headers = [reader.pixel_size for reader in source.stacks]
     header = headers[0]
+    micrograph = None
+    if source.form in (forms.RELION30, forms.RELION31):
+        micrograph = forms.micrograph_pixel_size(source.table, forms.optics_table(source.tables))
     source.pixel_size_known = True
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
         complain(
@@ -353,6 +378,12 @@ def _set_pixel_size(
     if from_table is not None:
         source.pixel_size = from_table
         _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
+    elif micrograph is not None and option is None and header in (None, PLACEHOLDER):
+        source.pixel_size = micrograph
+        source.warnings.append(
+            f"{source.path} gives the pixel size of the micrographs alone (rlnMicrographPixelSize): {micrograph:g} A "
+            "is used, which is wrong if the particles were binned; then give --pixel-size."
+        )
     elif header is not None and header == PLACEHOLDER and option is not None:
         source.pixel_size = option
         _warn_of_other(source, header, f"{option:g} A was given", "the image header, a common placeholder,")

@@ -22,6 +22,9 @@ _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
 # Where line breaks lack in a header: the UDL program of 2023 writes data_nonameloop_ (see _with_breaks).
 _HEADER = re.compile(r"#?\s*XMIPP_STAR_1\s*\*[\s#]*((?:data_|loop_).*)")
 _LOOP_BEHIND = re.compile(r"(data_\S*?)\s*loop_")
+# What programs write for a number that they do not know: RELION -999, others a word, STAR itself . and ?.
+UNKNOWN_NUMBERS = (-999.0, -9999.0)
+_UNKNOWN_WORDS = frozenset(("", "none", "null", "nan", "<na>", "n/a", "na", ".", "?"))
 # Stands, with a number, for a value that emtable would take apart or for the end of the table.
 _STAND_IN = "\x01"
 
@@ -72,6 +75,21 @@ class Table:
             raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
         return values
 
+    def known(self, label: str) -> np.ndarray:
+        """A column as float64 (N,), NaN where the text stands for a value that is not known: nothing, ``None``,
+        ``nan``, ``.``, ``?`` and the like, or -999, which RELION writes where it has none. Raises UdlError naming label
+        and row for other text that is no finite number."""
+        column = self.texts(label)
+        try:
+            values = np.array([float(text) for text in column], np.float64)
+        except ValueError:
+            values = np.array([np.nan if is_placeholder(text) else _number(text, np.inf) for text in column])
+        bad = np.flatnonzero(np.isinf(values))
+        if len(bad):
+            raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
+        values[np.isin(values, UNKNOWN_NUMBERS)] = np.nan
+        return values
+
     def set(self, label: str, texts: Iterable[str] | str) -> None:
         """Set a column: N texts, or one for all rows. Raises ValueError where the number does not fit."""
         column = [texts] * len(self) if isinstance(texts, str) else list(texts)
@@ -107,11 +125,19 @@ def quote(text: str) -> str:
     return f"{kind}{text}{kind}"
 
 
-def _number(text: str) -> float:
+def is_placeholder(text: str) -> bool:
+    """Whether a text of a table stands for a value that is not known."""
+    if text.strip().lower() in _UNKNOWN_WORDS:
+        return True
+    value = _number(text)
+    return value in UNKNOWN_NUMBERS or (value != value and text.strip().lower().lstrip("+-") == "nan")
+
+
+def _number(text: str, otherwise: float = float("nan")) -> float:
     try:
         return float(text)
     except ValueError:
-        return float("nan")
+        return otherwise
 
 
 class _Block:

@@ -205,8 +205,8 @@ def test_relion_30_says_it_by_magnification_and_detector(stack, tmp_path):
     labels = ["rlnImageName", "rlnMagnification", "rlnDetectorPixelSize"]
     source = open_particles(star(tmp_path / "p.star", ["1@a.mrcs 50000 7"], labels, name=""))
     assert (source.form, source.pixel_size) == ("relion30", 1.4)
-    with pytest.raises(UdlError, match="row 1 has no magnification"):
-        open_particles(star(tmp_path / "p.star", ["1@a.mrcs 0 7"], labels, name=""))
+    unknown = open_particles(star(tmp_path / "p.star", ["1@a.mrcs 0 7"], labels, name=""))
+    assert not unknown.pixel_size_known
 
 
 def test_xmipp_says_it_by_sampling_rate(stack, tmp_path):
