@@ -34,6 +34,11 @@ def positive_or_inf(text: str) -> float:
     return _number(text, 0.0, above=True, finite=False)
 
 
+def length_or_automatic(text: str) -> float | None:
+    """A number above 0; None for -1, which leaves it to the program, as in RELION and Scipion."""
+    return None if text.strip() in ("-1", "-1.0") else positive(text)
+
+
 def not_negative(text: str) -> float:
     """A number from 0."""
     return _number(text, 0.0, above=False)

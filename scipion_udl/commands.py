@@ -16,6 +16,7 @@ from scipion_udl.options import (
     add_classes,
     add_classification,
     add_computing,
+    add_diameter,
     add_learning,
     add_microscope,
     add_network,
@@ -214,12 +215,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="with --truth: the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
     )
     add_output(parser)
-    parser.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the circle within which images are compared, in pixels (default: 0.45 of the box)",
-    )
+    add_diameter(parser, "diameter of the circle within which images are compared,", "0.9 of the box")
     add_computing(parser, seed=1)
 
 
@@ -277,12 +273,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "RELION do not expect)",
     )
     parser.add_argument("--list", metavar="FILE.csv", help="write everything that was found, a row each")
-    parser.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the particle in pixels, for contrast and background (default: 0.47 of the box)",
-    )
+    add_diameter(parser, "diameter of the particle, for contrast and background,")
     parser.add_argument(
         "--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)"
     )

@@ -205,13 +205,24 @@ def _to_continue(parser: argparse.ArgumentParser, group: argparse._ActionsContai
         "--continue", dest="resume", action="store_true", help="go on with a run that was stopped, in the same OUT"
     )
     particle = parser.add_argument_group("particle")
-    particle.add_argument(
-        "--mask-radius",
-        type=take.positive,
-        metavar="PX",
-        help="radius of the particle in pixels of the input (default: 0.47 of the box)",
-    )
+    add_diameter(particle)
     return particle
+
+
+def add_diameter(
+    group: argparse._ActionsContainer, of: str = "diameter of the particle", automatic: str = "nearly the whole box"
+) -> None:
+    """How large the particle is, in angstrom or, the older form, in pixels. of: of what it is the diameter; automatic:
+    what is taken where neither is given."""
+    group.add_argument(
+        "--diameter",
+        type=take.length_or_automatic,
+        metavar="A",
+        help=f"{of} in angstrom (default, or -1: {automatic})",
+    )
+    group.add_argument(
+        "--mask-radius", type=take.positive, metavar="PX", help="the same as a radius in pixels: the older form"
+    )
 
 
 def add_classification(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ import torch
 from scipion_udl.alignment.consistency import FEW, worth_of_mean
 from scipion_udl.alignment.contrast import contrast
 from scipion_udl.alignment.copies import originals
+from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, WORKING_BOX, background, too_large
@@ -49,7 +50,7 @@ def check(args: argparse.Namespace) -> None:
     """`scipion-udl check`: prints the table; raises UdlError where the set cannot be aligned as it is.
 
     args: input, pixel_size, quick (tables and headers only), contrast (auto, bright or dark), list (a CSV file or
-    None), mask_radius (pixels or None).
+    None), diameter (A or None) or mask_radius (pixels or None).
     """
     torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
     with Findings(args.list) as findings:
@@ -59,9 +60,12 @@ def check(args: argparse.Namespace) -> None:
         except UdlError as error:
             findings.error("table", str(error))
         if source is not None:
+            facts = (source.box, source.pixel_size, source.pixel_size_known)
+            radius = given_radius(args, *facts, args.input)
+            findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
             check_table(source, findings)
             if not args.quick:
-                check_images(source, findings, args.contrast, args.mask_radius)
+                check_images(source, findings, args.contrast, radius)
         print(_title(args.input, source), findings.text(), sep="\n\n")
     if source is not None:
         print("\n" + estimate_text(len(source), source.box))

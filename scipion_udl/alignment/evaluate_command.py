@@ -12,6 +12,7 @@ import torch
 from scipion_udl.alignment import evaluation_figures, evaluation_tables, figures
 from scipion_udl.alignment.correntropy import correntropy
 from scipion_udl.alignment.device import choose_device, describe
+from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.evaluation import (
     bias,
     compare,
@@ -57,7 +58,11 @@ class _Evaluation:
                 f"{args.aligned} holds {classes} classes, each with a frame of its own: what is said of all of them "
                 "together mixes them. Evaluate one class at a time."
             )
-        self.radius = _radius(args.mask_radius, self.source.box)
+        source = self.source
+        facts = (source.box, source.pixel_size, source.pixel_size_known)
+        given = given_radius(args, *facts, args.aligned)
+        self.radius = RADIUS if given is None else given / source.box  # of the circle, as share of the box
+        print(f"Compared within: {size_words(self.radius * source.box, *facts[1:])}")
         self.figures: dict[str, float] = {"particles": len(self.source)}
         self.rows: list[evaluation_figures.Row] = []
 
@@ -76,8 +81,8 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
     """The command ``scipion-udl evaluate``: a table on the screen; evaluation.csv, evaluation.png, frc.csv and
     summary.json in the folder, errors.csv with a truth, pairs.csv with pairs.
 
-    args: aligned, truth, reference, pairs, symmetry, mask_radius, output, overwrite, pixel_size, gpu, threads, batch as
-    the command line gives them. Returns the figures. Raises UdlError for wrong input.
+    args: aligned, truth, reference, pairs, symmetry, diameter, mask_radius, output, overwrite, pixel_size, gpu,
+    threads, batch as the command line gives them. Returns the figures. Raises UdlError for wrong input.
     """
     if args.symmetry and not args.truth:
         raise UdlError("--symmetry counts in the comparison with true poses: give --truth, too, or leave it away")
@@ -114,15 +119,6 @@ def _aligned_poses(source: ParticleSource) -> Poses:
     if source.has_3d_angles:
         raise UdlError(f"{source.path} holds directions of a 3D alignment (rot, tilt): give a 2D alignment")
     return poses
-
-
-def _radius(pixels: float | None, box: int) -> float:
-    """The radius of the particle's circle as share of the box. Raises UdlError where it does not fit in."""
-    if pixels is not None and pixels > box / 2:
-        raise UdlError(
-            f"--mask-radius {pixels:g} is more than half the box, {box / 2:g} px: give the radius of the particle"
-        )
-    return RADIUS if pixels is None else pixels / box
 
 
 # Against the truth.
@@ -277,6 +273,7 @@ def _write(job: _Evaluation) -> None:
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
+        "mask_radius": round(job.radius * source.box, 2),
         "device": describe(job.device),
         "figures": {key: value if np.isfinite(value) else None for key, value in job.figures.items()},
         "warnings": job.warnings,

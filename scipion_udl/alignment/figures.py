@@ -95,6 +95,16 @@ def to_png(image: np.ndarray, smallest: int = 0, largest: int = 4096) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
+def to_circle(box: int, radius: float) -> str:
+    """A circle of ``radius`` pixels about the origin (pixel box//2) as an <svg> element to lie on an image of ``box``
+    pixels a side, whatever the size it is shown in."""
+    centre = box // 2 + 0.5  # a pixel is as wide as its number to the next
+    return (
+        f'<svg class="circle" viewBox="0 0 {box} {box}" aria-hidden="true"><circle cx="{centre:g}" cy="{centre:g}" '
+        f'r="{radius:.3f}"/></svg>'
+    )
+
+
 def lowpass(image: np.ndarray, cycles: float) -> np.ndarray:
     """A copy of an image (D, D) for the eye: Gaussian low-pass with half amplitude at ``cycles`` per box side."""
     y, x = np.meshgrid(np.fft.fftfreq(len(image)), np.fft.rfftfreq(len(image)), indexing="ij")

@@ -22,6 +22,7 @@ SUBJECTS = {
     "pixel values": "Pixel values",
     "constant images": "Constant images",
     "copies": "Copies",
+    "diameter": "Particle diameter",
     "contrast": "Contrast",
     "scale": "Scale",
     "number": "Particles",

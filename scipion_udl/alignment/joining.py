@@ -23,6 +23,7 @@ from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
+from scipion_udl.alignment.diameter import take_radius
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import (
     FILE,
@@ -76,6 +77,7 @@ def join(args: argparse.Namespace) -> None:
         run = Run(args, out, team)
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
+        take_radius(run, base.mask_radius, args.join)
         out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
         refuse_known(run, base.known(), args.join)
         refuse_known(run, earlier.known(), f"{args.pool} or of those that it was pooled with")
@@ -108,13 +110,8 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
             f"{args.join} was aligned with --mirror, and particles can be joined only to a run without mirror images: "
             "align its particles without --mirror."
         )
-    if args.mask_radius is not None and abs(args.mask_radius - base.mask_radius) > 0.01:
-        raise UdlError(
-            f"--mask-radius {args.mask_radius:g} is not that of {args.join}, {base.mask_radius:g} px: leave it out."
-        )
     if args.max_shift is not None and args.max_shift > base.box / 2:
         raise UdlError(f"--max-shift {args.max_shift:g} is more than half the box, {base.box / 2:g} px: give less.")
-    args.mask_radius = base.mask_radius
     args.model = args.model or base.model_file(args.join)
     if args.pool is None or os.path.realpath(args.pool) == os.path.realpath(args.join):
         args.pool = args.join

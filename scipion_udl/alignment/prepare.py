@@ -59,7 +59,8 @@ class PreparedParticles:
     """The particles of a source, prepared on a device.
 
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
-    of the disc that holds the particle, pixels of the source (None: DISC of the box). ``box`` is the working box,
+    of the disc that holds the particle, pixels of the source (None: DISC of the box); ``radius_from`` tells where it
+    comes from (a key of diameter.WORDS). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
     known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit;
     ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for none.
@@ -84,6 +85,7 @@ class PreparedParticles:
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
+        self.radius_from = "given" if mask_radius else "box"
         self.contrast: ContrastTransfer | None = None
         self.finest: int | None = None
         self.mirrored: np.ndarray | None = None

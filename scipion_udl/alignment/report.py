@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from . import figures
+from .diameter import WORDS, size_words
 from .geometry import Poses
 from .report_numbers import numbers
 from .report_style import STYLE_SHEET
@@ -102,6 +103,7 @@ def build_page(data: ReportData) -> str:
     with figures.style():
         sections = [
             *([_classes(data), _class_resolution(data)] if data.classes else [_averages(data), _resolution(data)]),
+            _diameter(data),
             _spread(data),
             _gallery(data),
             _training(data),
@@ -239,16 +241,18 @@ def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
     return [("Outliers", f"{thousands(count)} <small>{share}</small>", "score far below the others")]
 
 
-def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160) -> str:
+def _frame(
+    image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160, circle: str = ""
+) -> str:
     """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width; without the bar it
-    is a small one, of ``largest`` pixels a side at most."""
+    is a small one, of ``largest`` pixels a side at most. circle: see :func:`figures.to_circle`."""
     box = image.shape[-1]
     scale = ""
     if bar and data.pixel_size_known:
         length = figures.nice_length(box * data.pixel_size / 3.5)
         scale = f'<div class="bar" style="width:{100 * length / (box * data.pixel_size):.2f}%">{length:g} Å</div>'
     uri = figures.to_png(image, *((480, 1024) if bar else (0, largest)))
-    return f'<div class="frame"><img src="{uri}" alt="{safe(alt)}">{scale}</div>'
+    return f'<div class="frame"><img src="{uri}" alt="{safe(alt)}">{circle}{scale}</div>'
 
 
 def _averages(data: ReportData) -> str:
@@ -263,6 +267,32 @@ def _averages(data: ReportData) -> str:
     )
     lead = "The same particles, the same mean, before and after the alignment. Each image in its own grey scale."
     return section("Average", lead, f'<div class="pair">{body}</div>')
+
+
+def _diameter(data: ReportData) -> str:
+    """The circle that holds the particle, on an average and on single particles."""
+    radius = data.summary.get("mask_radius")
+    if radius is None:
+        return ""
+    shown = [(data.average_before, "Before alignment", ""), (data.average_after, "Aligned", "")]
+    if data.classes:  # the first is the largest
+        entry = data.classes[0]
+        shown = [(image, title, f" (class {entry.figures['class']})") for image, title in
+                 ((entry.before, "Before alignment"), (entry.after, "Aligned"))]
+    if data.examples:
+        best = max(data.examples, key=lambda example: float(example[1]))
+        shown.append((figures.lowpass(np.asarray(best[3], np.float64), EYE_CYCLES), "One particle, aligned", ""))
+    circle = figures.to_circle(shown[0][0].shape[-1], float(radius))
+    body = "".join(
+        f"<figure>{_frame(image, data, f'{title} with the circle of the particle', False, 256, circle)}"
+        f"<figcaption><b>{title}</b>{more}</figcaption></figure>"
+        for image, title, more in shown
+    )
+    size = size_words(float(radius), data.pixel_size, data.pixel_size_known).replace(" A ", " Å ")
+    origin = WORDS.get(str(data.summary.get("diameter_from")), WORDS["given"])
+    lead = f"{size}, {origin}. What lies outside of the circle is not compared; one that cuts into the particle, or " \
+        "holds neighbours, calls for another --diameter."
+    return section("Particle diameter", lead, f'<div class="trio">{body}</div>')
 
 
 def _classes(data: ReportData) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .diameter import WORDS
 from .report_words import duration, safe, section
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ NAMES = {
     "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
     "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
     "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",
-    "best_epoch": "best epoch",
+    "best_epoch": "best epoch", "diameter": "particle diameter", "mask_radius": "mask radius",
+    "diameter_from": "particle diameter comes from",
 }
-UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°"}
+UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°", "diameter": "Å", "mask_radius": "px"}
 SHARES = {"within_5_degrees", "angles_sure"}
 NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
 
@@ -29,9 +31,11 @@ NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "n
 def _value(key: str, value: object, unit: str) -> str:
     """A value of the summary as text of the page."""
     if value is None:
-        return "unknown" if key == "pixel_size" else "none"
+        return "unknown" if key in ("pixel_size", "diameter") else "none"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
+    if key == "diameter_from":
+        return safe(WORDS.get(str(value), value))
     if key == "seconds":
         return safe(duration(value))
     if key in SHARES and isinstance(value, (int, float, np.floating)):

@@ -52,6 +52,8 @@ svg text { font-family:inherit !important; }
 .bar { position:absolute; left:5%; bottom:5%; border-bottom:4px solid #fff; line-height:1; padding-bottom:5px;
   color:#fff; font-size:14px; font-weight:600; text-align:center; text-shadow:0 0 3px #000,0 0 6px #000;
   filter:drop-shadow(0 0 1.5px #000); }
+.circle { position:absolute; inset:0; width:100%; height:100%; }
+.circle circle { fill:none; stroke:#ffd23f; stroke-width:2px; vector-effect:non-scaling-stroke; }
 .claim { font-size:30px; font-weight:650; line-height:1.2; color:var(--teal); margin-bottom:4px; }
 .claim.none { color:var(--amber); font-size:22px; }
 

@@ -18,6 +18,7 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
+from scipion_udl.alignment.diameter import diameter_facts, diameter_words
 from scipion_udl.alignment.geometry import mirrored_first, pose_errors
 from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
@@ -40,6 +41,7 @@ def summary(run: Run, **more: object) -> dict:
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
+        **diameter_facts(run.particles),
         "device": run.device_words,
         "seed": args.seed,
         "seconds": round(time.monotonic() - run.started, 1),
@@ -370,6 +372,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     lines = [
         "",
         f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
+        f"Diameter            {diameter_words(run.particles)}",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
         f"Outliers            {int(alignment.outlier.sum())} score far below the others",

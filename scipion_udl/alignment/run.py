@@ -14,6 +14,7 @@ import torch
 
 from scipion_udl.alignment.contrast import contrast_warning
 from scipion_udl.alignment.device import choose_device, describe
+from scipion_udl.alignment.diameter import diameter_words, given_radius
 from scipion_udl.alignment.finest import limit_resolution
 from scipion_udl.alignment.memory import Result, within_memory
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -58,7 +59,8 @@ class Run:
         out.spare([args.input, *(path and path.rpartition("@")[2] for path in given), *files])
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
         report = self.progress.show if self.team.first else None
-        self.particles = PreparedParticles(source, self.device, args.batch, args.mask_radius, report, self.team)
+        self.given_radius = given_radius(args, source.box, source.pixel_size, source.pixel_size_known, args.input)
+        self.particles = PreparedParticles(source, self.device, args.batch, self.given_radius, report, self.team)
         note = limit_resolution(self.particles, getattr(args, "finest", None))
         if note:
             self.say(note)
@@ -111,6 +113,7 @@ class Run:
     def scan(self, noise: torch.Tensor | None = None) -> None:
         """The first look through the set, with its warnings; noise: see :meth:`PreparedParticles.scan`."""
         statistics = self.within_memory(lambda: self.particles.scan(noise))
+        self.say(f"Particle diameter: {diameter_words(self.particles)}")
         blank = np.flatnonzero(statistics.blank)
         if len(blank):
             self.warn(

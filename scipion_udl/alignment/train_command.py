@@ -44,8 +44,8 @@ def train(args: argparse.Namespace) -> None:
     """`scipion-udl train`: OUT/model.safetensors, model.png, training.csv, training.png, summary.json.
 
     args: input, output, overwrite, resume, method (None: as suits network and start), network, recipe, joint, head,
-    widths, hidden, input_size, model, truth, epochs, lr, mask_radius, gpu, seed, threads, batch, pixel_size. Raises
-    UdlError where the input cannot be trained on.
+    widths, hidden, input_size, model, truth, epochs, lr, diameter, mask_radius, gpu, seed, threads, batch, pixel_size.
+    Raises UdlError where the input cannot be trained on.
     """
     folder = OutputFolder(args.output, args.overwrite, args.resume)
     with Ranks.from_environment() as team, team.folder(folder) as out:

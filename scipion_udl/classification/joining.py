@@ -18,11 +18,13 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
+from scipion_udl.alignment.diameter import radius_in_use, take_radius
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import contrast_facts, levels_of, numbers_of, packed, unpacked
 from scipion_udl.alignment.joining import refuse_known
 from scipion_udl.alignment.outliers import outliers
+from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.resolution import frc_weights, of_more
 from scipion_udl.alignment.run import Run
@@ -78,6 +80,8 @@ class Earlier:
             known = unpacked(facts["names"])
             if ctf not in WORDS or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
+            if not float(facts.get("mask_radius", 1.0)) > 0:
+                raise ValueError("mask radius")
             if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
                 raise ValueError("other rings")
             if any(not {"flagged", "usable"} <= one.keys() for one in classes):
@@ -107,8 +111,8 @@ def check_joining(args: argparse.Namespace) -> None:
 
 
 def check_images(run: Run, earlier: Earlier) -> None:
-    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or among them.
-    """
+    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or among them,
+    or are said to be of another diameter; takes the diameter of the run."""
     read_card(run.args.model).check_fits(run.source.box, run.source.pixel_size, run.args.model)
     box = earlier.references.shape[-1]
     if run.source.box != box:
@@ -116,6 +120,8 @@ def check_images(run: Run, earlier: Earlier) -> None:
             f"{run.args.input} has images of {run.source.box} px, the averages of {run.args.join} are of {box} px: "
             "bring the particles to that box first."
         )
+    # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
+    take_radius(run, float(earlier.facts.get("mask_radius", DISC * box)), run.args.join)
     refuse_known(run, earlier.known, f"{run.args.join} or of those that it was joined to")
 
 
@@ -202,7 +208,8 @@ def write_for_later(run: Run, sampling: PolarSampling) -> None:
     found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
-    facts = {"noise": found.noise.tolist(), "level": level, **contrast, "names": packed(numbers_of(run.source.names))}
+    facts = {"noise": found.noise.tolist(), "level": level, "mask_radius": radius_in_use(particles), **contrast}
+    facts["names"] = packed(numbers_of(run.source.names))
     results.write_json(run.out.scratch(FOR_LATER), facts)
 
 

@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
     for options, expected in (
         (("--join", later), "holds no alignment that particles can be joined to"),
         (("--join", odd_aligned), "have 65 px at 3 A/px, those of"),
-        (("--join", aligned, "--mask-radius", 20), "is not that of"),
+        (("--join", aligned, "--mask-radius", 20), "--mask-radius is not what"),
         (("--join", aligned, "--ctf", "signed"), "is not what"),
         (("--join", aligned, "--no-refine"), "does not go with --join"),
         (("--join", aligned, "--pool", odd_aligned), "was not joined to"),

@@ -165,10 +165,23 @@ def test_one_class_holds_all(data, tmp_path):
 
 
 @pytest.mark.parametrize("options", [(), QUICK])
-def test_a_mask_that_is_wider_than_the_box_is_the_whole_box(data, tmp_path, options):
-    words = ("--classes", 2, "--starts", 1, "--mask-radius", 40, *options)
+def test_a_particle_may_be_as_wide_as_the_box(data, tmp_path, options):
+    words = ("--classes", 2, "--starts", 1, "--mask-radius", 16, *options)
     assert classify(data / "v/particles.star", "-o", tmp_path / "out", *words) == 0
     assert (np.bincount(result(tmp_path / "out")[0])[1:] > 4).all()
+
+
+def test_particles_that_join_classes_have_the_diameter_of_the_run(data, tmp_path, capsys):
+    small = tmp_path / "small"
+    words = ("--classes", 2, "--mask-radius", 12, "--ctf", "none", *QUICK)
+    assert classify(data / "v/particles.star", "-o", small, *words) == 0
+    join = ("--join", small, "-o", tmp_path / "joined")
+    later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])  # no images of the run
+    assert classify(later, *join, "--mask-radius", 14) == 1
+    assert "--mask-radius is not what" in capsys.readouterr().err
+    assert classify(later, *join) == 0
+    found = json.loads((tmp_path / "joined/summary.json").read_text())
+    assert (found["mask_radius"], found["diameter_from"]) == (12.0, "run")
 
 
 def test_very_large_and_tiny_values_change_nothing(data, tmp_path):

@@ -1,0 +1,97 @@
+"""How large the particle is: asked for in angstrom (``--diameter``) or, in the older form, as a radius in pixels
+(``--mask-radius``). Here the one becomes the other, and it is said which is in use."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from scipion_udl.errors import UdlError
+
+if TYPE_CHECKING:
+    from scipion_udl.alignment.prepare import PreparedParticles
+    from scipion_udl.alignment.run import Run
+
+SAME = 0.01  # pixels between two radii that are the same
+# Where the radius in use comes from (PreparedParticles.radius_from), in words.
+WORDS = {
+    "data": "found from the data",
+    "given": "as given",
+    "run": "as in the run that the particles are joined to",
+    "box": "nearly the whole box, as none was given",
+}
+
+
+def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: bool, path: str) -> float | None:
+    """The radius of the particle in pixels of the input, as ``--diameter`` or ``--mask-radius`` gives it; None where
+    neither does, and it is automatic.
+
+    args: with diameter (A, or None) and mask_radius (px, or None); box: pixels; pixel_size: A, and known: whether the
+    table, the header or --pixel-size says it; path: of the particles. Raises UdlError where both are given, where what
+    is given does not fit into the box, and for a diameter where the pixel size is not known.
+    """
+    diameter, radius = args.diameter, args.mask_radius
+    if diameter is None and radius is None:
+        return None
+    if diameter is not None and radius is not None:
+        raise UdlError(
+            f"--diameter {diameter:g} and --mask-radius {radius:g} both say how large the particle is: give one of "
+            "them, the diameter in A or the radius in pixels."
+        )
+    size = f"the box of {path} has {box} px" + (f", {box * pixel_size:g} A" if known else "")
+    if radius is not None:
+        if radius > box / 2:
+            raise UdlError(
+                f"--mask-radius {radius:g} is more than half the box, {box / 2:g} px ({size}): give the radius of the "
+                "particle, or nothing for an automatic one."
+            )
+        return radius
+    if not known:
+        raise UdlError(
+            f"--diameter {diameter:g} is in A, and neither {path} nor an image header tells the pixel size: give "
+            "--pixel-size, too, or the radius of the particle in pixels with --mask-radius."
+        )
+    if diameter > box * pixel_size * (1 + 1e-9):
+        raise UdlError(
+            f"--diameter {diameter:g} A is more than the box ({size}): give the diameter of the particle, or nothing "
+            "for an automatic one."
+        )
+    return min(diameter / (2 * pixel_size), box / 2)
+
+
+def take_radius(run: Run, radius: float, folder: str) -> None:
+    """Take the radius (pixels of the input) that the run in ``folder`` had, which the particles are joined to. Raises
+    UdlError where the user asks for another."""
+    source = run.source
+    if run.given_radius is not None and abs(run.given_radius - radius) > SAME:
+        asked = "--mask-radius" if run.args.diameter is None else "--diameter"
+        own = size_words(radius, source.pixel_size, source.pixel_size_known)
+        raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
+    run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
+
+
+def radius_in_use(particles: PreparedParticles) -> float:
+    """The radius of the particle, pixels of the input; automatic ones are known after the scan."""
+    return particles.mask_radius * particles.scale
+
+
+def diameter_facts(particles: PreparedParticles) -> dict:
+    """What summary.json says of it: diameter (A, None where the pixel size is not known), mask_radius (pixels of the
+    input), diameter_from (data, given, run or box, see WORDS)."""
+    radius, source = radius_in_use(particles), particles.source
+    diameter = round(2 * radius * source.pixel_size, 2) if source.pixel_size_known else None
+    return {"diameter": diameter, "mask_radius": round(radius, 2), "diameter_from": particles.radius_from}
+
+
+def size_words(radius: float, pixel_size: float, known: bool) -> str:
+    """A radius in pixels as its diameter in A and itself: '130 A (mask radius 43 px)'."""
+    if not known:
+        return f"{2 * radius:.3g} px (mask radius {radius:.3g} px)"
+    return f"{2 * radius * pixel_size:.4g} A (mask radius {radius:.3g} px)"
+
+
+def diameter_words(particles: PreparedParticles) -> str:
+    """The diameter in use and where it comes from: '130 A (mask radius 43 px), found from the data'."""
+    source = particles.source
+    size = size_words(radius_in_use(particles), source.pixel_size, source.pixel_size_known)
+    return f"{size}, {WORDS[particles.radius_from]}"
