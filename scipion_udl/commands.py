@@ -54,8 +54,9 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         "simulate",
         "make synthetic particles whose true poses are known",
         "One view of a phantom or of an image of yours, in any in-plane orientation, off centre, seen through the CTF "
-        "of a microscope, in noise; with --views a molecule, from many directions. Writes OUT/particles.mrcs, "
-        "particles.star, truth.star, template.mrc (volume.mrc of many views) and parameters.json, which holds all "
+        "of a microscope, in noise; with --views a molecule, from many directions; with --realistic as "
+        "extraction leaves particles, with neighbours, junk and ramps. Writes OUT/particles.mrcs, particles.star, "
+        "truth.star, template.mrc (volume.mrc of many views) and parameters.json, which holds all "
         "options and the command that makes the same set again. Particles keep the contrast of the template: the "
         "phantoms are bright on a dark ground.",
         _simulate,

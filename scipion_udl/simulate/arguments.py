@@ -1,4 +1,4 @@
-"""The options of `scipion-udl simulate`. Only argparse is imported here."""
+"""The options of `scipion-udl simulate`. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 
 from scipion_udl import arguments as take
 from scipion_udl.options import IMAGE
+from scipion_udl.simulate.effects import INTENSITIES, JUNK_KINDS, REALISTIC
 
 
 def add_simulated(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,7 @@ def add_simulated(parser: argparse.ArgumentParser) -> None:
     _add_view(parser)
     _add_particles(parser)
     _add_many_views(parser)
+    _add_realism(parser)
     _add_photographs(parser)
     _add_transfer(parser)
 
@@ -84,9 +86,8 @@ def _add_particles(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shift",
         type=take.not_negative,
-        default=10.0,
         metavar="PX",
-        help="off centre by up to this in x and in y (10)",
+        help="off centre by up to this in x and in y (10; with --realistic 5 %% of the box)",
     )
     parser.add_argument("--subpixel", action="store_true", help="any shift, not only whole pixels")
 
@@ -96,13 +97,144 @@ def _add_many_views(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many views (of --phantom or --volume)")
     group.add_argument(
         "--views",
-        choices=["random", "uneven"],
+        choices=["random", "uneven", "single"],
         help="a molecule in three dimensions, each particle seen from a direction of its own. random: from everywhere "
-        "alike; uneven: most from near one of three directions, as at an air-water interface",
+        "alike; uneven: most from near one of three directions, as at an air-water interface; single: all from about "
+        "one, as the particles of a class. With --realistic and a molecule: uneven unless you say otherwise",
+    )
+    group.add_argument(
+        "--jitter",
+        type=take.not_negative,
+        metavar="DEG",
+        help="with --views single: how far the directions lie off the one, the standard deviation along either axis "
+        "across it in degrees (0; with --realistic 5)",
+    )
+    group.add_argument(
+        "--direction",
+        type=float,
+        nargs=2,
+        metavar=("ROT", "TILT"),
+        help="with --views single: from where, RELION's angles in degrees (drawn from the seed)",
     )
     group.add_argument("--noise-share", type=take.fraction, metavar="F", help="particles that are noise alone (0)")
     group.add_argument("--second", metavar="NAME|MAP", help="a second molecule, a phantom or a map, among the first")
     group.add_argument("--second-share", type=take.fraction, metavar="F", help="particles that show it, 0 to 1")
+
+
+def _add_realism(parser: argparse.ArgumentParser) -> None:
+    """What real particles have and clean ones lack."""
+    group = parser.add_argument_group(
+        "as real particles are",
+        "each alone, or all at once with --realistic; particles then come from micrographs, with names and coordinates "
+        "in the table",
+    )
+    usual = REALISTIC
+    group.add_argument(
+        "--realistic",
+        action="store_true",
+        help="all of the following at a strength as real sets have it, and shifts by parts of a pixel; each can be "
+        "changed by its own option, 0 leaves it away",
+    )
+    group.add_argument(
+        "--per-micrograph",
+        type=take.positive_int,
+        metavar="N",
+        help=f"particles of a micrograph, which share its defocus, ice and grey values ({usual.per_micrograph})",
+    )
+    _add_contents(group)
+    _add_ground(group)
+    group.add_argument(
+        "--defocus-error",
+        type=take.not_negative,
+        metavar="A",
+        help="the defocus in the table is wrong by so much, the standard deviation among micrographs in angstrom; "
+        f"truth.star has the true one (0; {usual.defocus_error:g})",
+    )
+    group.add_argument(
+        "--astigmatism",
+        type=take.not_negative,
+        metavar="A",
+        help="standard deviation among micrographs of the difference of the two defocus values, in angstrom, in any "
+        f"direction (0; {usual.astigmatism:g})",
+    )
+
+
+def _add_contents(group: argparse._ArgumentGroup) -> None:
+    """What is in the boxes beside, or in the place of, a particle in their middle."""
+    usual = REALISTIC
+    group.add_argument(
+        "--neighbours",
+        type=take.fraction,
+        metavar="F",
+        help="crowded ice: other copies of the molecule around each particle, on so large a share of the sites of a "
+        f"hexagonal pattern; none overlaps it (0; {usual.neighbours:g})",
+    )
+    group.add_argument(
+        "--spacing",
+        type=take.positive,
+        metavar="X",
+        help=f"distance of these sites in diameters of the molecule, 1 or more ({usual.spacing:g})",
+    )
+    group.add_argument(
+        "--junk",
+        type=take.fraction,
+        metavar="F",
+        help=f"share of the picks that show no particle; truth.star says which (0; {usual.junk:g})",
+    )
+    group.add_argument(
+        "--junk-kinds",
+        nargs="+",
+        choices=JUNK_KINDS,
+        metavar="KIND",
+        help="kinds of junk, alike often: empty (ice alone), blob (contamination), carbon (the edge of the film), "
+        "touching (two molecules that overlap) (all)",
+    )
+    group.add_argument(
+        "--tail",
+        type=take.fraction,
+        metavar="F",
+        help="share of the picks that lie farther off centre than --shift, by a distance that is exponentially "
+        f"distributed, up to 35 %% of the box (0; {usual.tail:g})",
+    )
+
+
+def _add_ground(group: argparse._ArgumentGroup) -> None:
+    """What images lie on: ice, ramps, hot pixels, grey values."""
+    usual = REALISTIC
+    group.add_argument(
+        "--structural",
+        type=take.fraction,
+        metavar="F",
+        help="share of the noise's variance that is structure of the ice and passes the CTF; the rest is white shot "
+        f"noise, and --snr stays that of both together (0; {usual.structural:g})",
+    )
+    group.add_argument(
+        "--thickness",
+        type=take.not_negative,
+        nargs=2,
+        metavar=("M", "P"),
+        help="ice thickness: spread of the particles' contrast (standard deviation of its logarithm) among micrographs "
+        "and among the particles of one; --snr is the mean (0 0; {:g} {:g})".format(*usual.thickness),
+    )
+    group.add_argument(
+        "--ramp",
+        type=take.not_negative,
+        metavar="H",
+        help="linear ramps, one of any direction in each image: root mean square height from the centre to the edge in "
+        f"noise deviations (0; {usual.ramp:g})",
+    )
+    group.add_argument(
+        "--hot-pixels",
+        type=take.not_negative,
+        metavar="N",
+        help=f"mean number of hot pixels in an image, 8 to 30 noise deviations high (0; {usual.hot_pixels:g})",
+    )
+    group.add_argument(
+        "--intensities",
+        choices=INTENSITIES,
+        help="normalised: noise of mean 0 and variance 1; raw: not normalised at all, counts with a gain and an offset "
+        f"of each micrograph (normalised; {usual.intensities})",
+    )
 
 
 def _add_photographs(parser: argparse.ArgumentParser) -> None:

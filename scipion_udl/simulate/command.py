@@ -17,15 +17,17 @@ from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import add_views, truth_table
 from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.effects import effects_of
 from scipion_udl.simulate.parameters import settle_options, write_parameters
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
+from scipion_udl.simulate.realistic import RealisticSimulation
 from scipion_udl.simulate.ssnr import SsnrChange
 from scipion_udl.simulate.templates import ImageTemplate
 from scipion_udl.simulate.views import ViewSimulation
 from scipion_udl.simulate.views_command import DEFAULT_PHANTOM as VIEWS_PHANTOM
-from scipion_udl.simulate.views_command import mixture, prepare_views, symmetries, write_molecules
+from scipion_udl.simulate.views_command import mixture, prepare_views, shift_of, symmetries, write_molecules
 
 _DEFAULT_PHANTOM = "hook"
 _DEFAULT_BOX = 128
@@ -79,8 +81,15 @@ def _refuse_others(output: str, own: list[str]) -> None:
             raise UdlError(f"{path} is a set of an earlier run that has no template now: remove it first")
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:
-    """The simulation of one template or of many views, and what it shows in words."""
+def _prepare(args: argparse.Namespace) -> tuple[Simulation | RealisticSimulation, str]:
+    """The simulation of one template or of many views, with what real particles have if asked for, and what it shows in
+    words."""
+    simulation, what = _prepare_shown(args)
+    effects = effects_of(args)
+    return (RealisticSimulation(simulation, effects) if effects else simulation), what
+
+
+def _prepare_shown(args: argparse.Namespace) -> tuple[Simulation, str]:
     ctf = None
     if not args.no_ctf:
         ctf = CtfSettings(
@@ -91,17 +100,18 @@ def _prepare(args: argparse.Namespace) -> tuple[Simulation, str]:
         return prepare_views(args, ctf=ctf, ssnr=ssnr)
     template, pixel_size, what = _template(args)
     simulation = Simulation(
-        template, args.count, args.snr, pixel_size, args.shift, args.subpixel, ctf, args.seed, ssnr
+        template, args.count, args.snr, pixel_size, shift_of(args, template.box), args.subpixel, ctf, args.seed, ssnr
     )
     return simulation, what
 
 
-def _simulate_one(args: argparse.Namespace, simulation: Simulation, what: str) -> str:
+def _simulate_one(args: argparse.Namespace, simulation: Simulation | RealisticSimulation, what: str) -> str:
     """Write one simulation into its folder; returns the summary."""
     with OutputFolder(args.output, args.overwrite) as out:
         out.spare([(args.template or "").rpartition("@")[2], args.volume, args.second])
         write_simulation(out, simulation, args.batch, progress=True, clean=args.clean)
-        chosen = {"box": simulation.box, "pixel_size": simulation.pixel_size}
+        shown = _shown(simulation)
+        chosen = {"box": shown.box, "pixel_size": shown.pixel_size, "shift": shown.max_shift}
         if not (args.template or args.volume):
             chosen["phantom"] = args.phantom or (VIEWS_PHANTOM if args.views else _DEFAULT_PHANTOM)
         facts = symmetries(args) if args.views else None
@@ -123,9 +133,14 @@ def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, f
     return phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE, f"the phantom {name}"
 
 
+def _shown(simulation: Simulation | RealisticSimulation) -> Simulation:
+    """The simulation of what particles show, which realistic ones have a base in."""
+    return simulation.base if isinstance(simulation, RealisticSimulation) else simulation
+
+
 def write_simulation(
     out: OutputFolder,
-    simulation: Simulation,
+    simulation: Simulation | RealisticSimulation,
     chunk: int | None = None,
     progress: bool = False,
     clean: bool = False,
@@ -134,43 +149,53 @@ def write_simulation(
 
     Of many views volume.mrc, and second.mrc of a second molecule, are in the place of template.mrc.
     chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr;
-    clean: write clean.mrcs and clean.star too, the same particles before the noise; truth.star then names both stacks.
+    clean: write clean.mrcs and clean.star too, the same particles before the noise (and before all that real particles
+    have around and upon them); truth.star then names both stacks.
     """
-    _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // simulation.box**2), progress, clean)
-    many = isinstance(simulation, ViewSimulation)
+    shown, real = _shown(simulation), isinstance(simulation, RealisticSimulation)
+    _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // shown.box**2), progress, clean)
+    many = isinstance(shown, ViewSimulation)
     if many:
-        write_molecules(out, simulation)
+        write_molecules(out, shown)
     else:
-        write_stack(out.scratch("template.mrc"), simulation.template.image(), simulation.pixel_size)
+        write_stack(out.scratch("template.mrc"), shown.template.image(), shown.pixel_size)
     names: list[str] = []
     stacks = ["particles", "clean"] if clean else ["particles"]
     for stack in stacks:
         path = os.path.abspath(out.final(f"{stack}.mrcs"))
-        own = [f"{k + 1:06d}@{path}" for k in range(simulation.count)]
-        tables = particle_tables(own, simulation.box, simulation.pixel_size, simulation.ctf, simulation.defocus)
+        own = [f"{k + 1:06d}@{path}" for k in range(shown.count)]
+        tables = particle_tables(own, shown.box, shown.pixel_size, shown.ctf, shown.defocus)
+        if real:
+            simulation.add_to(tables[1])
         write_tables(out.scratch(f"{stack}.star"), tables)
         names += own
-    rows = np.tile(np.arange(simulation.count), len(stacks))
+    rows = np.tile(np.arange(shown.count), len(stacks))
     truth = truth_table(names, simulation.poses[rows])
     if many:
         add_views(truth, simulation.molecule[rows], simulation.direction[rows])
+    if real:
+        simulation.add_truth_to(truth, rows)
     write_tables(out.scratch("truth.star"), [truth])
 
 
-def _write_stacks(out: OutputFolder, simulation: Simulation, chunk: int, progress: bool, clean: bool) -> None:
+def _write_stacks(
+    out: OutputFolder, simulation: Simulation | RealisticSimulation, chunk: int, progress: bool, clean: bool
+) -> None:
     """particles.mrcs and, where it is wanted, clean.mrcs."""
     from tqdm import tqdm
 
+    shown = _shown(simulation)
+
     def writer(name: str) -> StackWriter:
-        return StackWriter(out.scratch(name), simulation.count, simulation.box, simulation.pixel_size)
+        return StackWriter(out.scratch(name), shown.count, shown.box, shown.pixel_size)
 
     with ExitStack() as opened:
         silent = None if progress else True  # None: where stderr is no terminal
-        bar = tqdm(total=simulation.count, desc="simulate", unit="particle", file=sys.stderr, disable=silent)
+        bar = tqdm(total=shown.count, desc="simulate", unit="particle", file=sys.stderr, disable=silent)
         opened.enter_context(bar)
         noisy = opened.enter_context(writer("particles.mrcs"))
         noiseless = opened.enter_context(writer("clean.mrcs")) if clean else None
-        for indices in chunks(simulation.count, chunk):
+        for indices in chunks(shown.count, chunk):
             signal = simulation.signal(indices)
             if noiseless:
                 noiseless.write(signal)
@@ -207,8 +232,8 @@ def particle_tables(
     return [optics, particles]
 
 
-def _summary(args: argparse.Namespace, simulation: Simulation, what: str) -> str:
-    ctf = "no CTF"
+def _summary(args: argparse.Namespace, made: Simulation | RealisticSimulation, what: str) -> str:
+    simulation, ctf = _shown(made), "no CTF"
     if simulation.ctf:
         low, high = simulation.ctf.defocus
         ctf = f"CTF at {low:g} to {high:g} um defocus, " + ("signed" if simulation.ctf.signed else "phase-flipped")
@@ -221,11 +246,13 @@ def _summary(args: argparse.Namespace, simulation: Simulation, what: str) -> str
     mixed, last = "", "truth.star and template.mrc"
     if isinstance(simulation, ViewSimulation):
         mixed = mixture(simulation, args.second)
-        last = "truth.star, volume.mrc and second.mrc" if args.second else "truth.star and volume.mrc"
+        own = ["template.mrc"] * (args.views == "single") + ["volume.mrc"] + ["second.mrc"] * bool(args.second)
+        last = f"{', '.join(['truth.star', *own[:-1]])} and {own[-1]}"
     return "\n".join(
         [
             f"{simulation.count} particles of {what}, {simulation.box} px at {simulation.pixel_size:g} A",
             *([f"of them {mixed}"] if mixed else []),
+            *(made.words() if isinstance(made, RealisticSimulation) else []),
             f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
             f"{ctf}, {noise}, seed {simulation.seed}; computed on the CPU",
             f"{files}{last} are in {args.output}",

@@ -26,11 +26,19 @@ class CtfSettings:
     signed: bool = False
 
 
-def transfer(settings: CtfSettings, defocus: np.ndarray, box: int, pixel_size: float) -> np.ndarray:
+def transfer(
+    settings: CtfSettings,
+    defocus: np.ndarray,
+    box: int,
+    pixel_size: float,
+    defocus_v: np.ndarray | None = None,
+    angle: np.ndarray | None = None,
+) -> np.ndarray:
     """The CTF with its envelope for rfft2 of (box, box) images, float32 (N, box, box//2 + 1).
 
-    defocus: (N,) micrometers; pixel_size: angstrom. Its sign is positive at the lowest frequencies, so that particles
-    stay as bright or dark as the template is.
+    defocus: (N,) micrometers; defocus_v (N,), micrometers, and angle (N,), degrees from x to the direction of
+    ``defocus``: of an astigmatic beam (None: it is round); pixel_size: angstrom. Its sign is positive at the lowest
+    frequencies, so that particles stay as bright or dark as the template is.
     """
     from scipion_udl.alignment.ctf import contrast_transfer
 
@@ -42,8 +50,8 @@ def transfer(settings: CtfSettings, defocus: np.ndarray, box: int, pixel_size: f
     values = contrast_transfer(
         Defocus(
             defocus_u=defocus,
-            defocus_v=defocus,
-            angle=all_of(0.0),
+            defocus_v=defocus if defocus_v is None else np.asarray(defocus_v, np.float64) * 1e4,
+            angle=all_of(0.0) if angle is None else np.asarray(angle, np.float64),
             phase_shift=all_of(0.0),
             b_factor=all_of(settings.b_factor),
             voltage=all_of(settings.voltage),

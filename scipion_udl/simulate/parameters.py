@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulate.effects import given_options, settle_effects
+from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
 
 # What tells where or how quickly a simulation is made, not what it is.
 _NOT_THE_SET = {"run", "command", "output", "debug", "overwrite", "gpu", "threads", "batch"}
@@ -33,6 +35,8 @@ _OF_VIEWS = {
     "b_factor": _CTF.b_factor,
 }
 _OF_MANY_VIEWS = {"views": None, "volume": None, "noise_share": 0.0, "second": None, "second_share": 0.0}
+_OF_A_SINGLE_VIEW = ("jitter", "direction")
+_SHIFT, _JITTER = 10.0, 5.0  # pixels; degrees, with --realistic
 # Files and folders, which a later call may name from elsewhere.
 _PATHS = ("centers", "photos", "volume")
 
@@ -42,10 +46,14 @@ def settle_options(args: argparse.Namespace) -> None:
 
     args: as made by :mod:`scipion_udl.cli`. Raises UdlError where one of another kind was given.
     """
-    many = _given(args, _OF_MANY_VIEWS)
+    if args.realistic and not (args.views or args.photos) and (args.volume or args.phantom in PHANTOMS_3D):
+        args.views = "uneven"
+    if args.shift is None and not args.realistic:
+        args.shift = _SHIFT
+    many = _given(args, _OF_MANY_VIEWS) + _given(args, _OF_A_SINGLE_VIEW)
     if args.photos:
         own = _OF_PHOTOS
-        for option in _given(args, _OF_VIEWS) + many:
+        for option in _given(args, _OF_VIEWS) + many + given_options(args):
             raise UdlError(f"{option} is not for photographs: leave it away (no CTF is made, --noise none is clean)")
     else:
         own = _OF_VIEWS | _OF_MANY_VIEWS
@@ -55,9 +63,17 @@ def settle_options(args: argparse.Namespace) -> None:
             raise UdlError(f"{many[0]} is for many views: give --views random or --views uneven, too")
         for option in _given(args, ("template", "centers")) if args.views else ():
             raise UdlError(f"{option} gives single views: --views takes a molecule, of --phantom or --volume")
+    if args.views != "single":
+        for option in _given(args, _OF_A_SINGLE_VIEW):
+            raise UdlError(f"{option} is for views from about one direction: give --views single, too")
+    elif args.realistic and args.jitter is None:
+        args.jitter = _JITTER
     for name, value in own.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    if not args.photos:
+        settle_effects(args)
+        args.subpixel = args.subpixel or args.realistic
 
 
 def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:

@@ -89,7 +89,16 @@ class Simulation:
 
     def project(self, indices: np.ndarray) -> np.ndarray:
         """The particles ``indices`` (from 0) without CTF and noise, float32 (n, box, box)."""
-        return self.template.sample(self._poses[indices])
+        return self.show(indices, self._poses[indices])
+
+    def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
+        """What the particles ``indices`` (n) show, in other ``poses`` (n,), float32 (n, box, box)."""
+        return self.template.sample(poses)
+
+    def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:
+        """More of what the set shows, in ``poses`` (n,), float32 (n, box, box); draws: (n, 4), uniform from 0 to 1, say
+        from where each is seen (of one view: nothing)."""
+        return self.template.sample(poses)
 
     def clean(self, indices: np.ndarray) -> np.ndarray:
         """The particles ``indices`` (from 0) without noise, CTF applied, float32 (n, box, box)."""

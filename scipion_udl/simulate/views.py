@@ -10,18 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.alignment.geometry import Poses, compose
 from scipion_udl.errors import UdlError
 from scipion_udl.simulate.map_molecules import MapMolecule
-from scipion_udl.simulate.molecules import BlobMolecule
+from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
 from scipion_udl.simulate.particles import Simulation
 
-WAYS = ("random", "uneven")
+WAYS = ("random", "uneven", "single")
 # Classes of particles in truth.star.
 NOISE, FIRST, SECOND = 0, 1, 2
 # Uneven views: the shares of the preferred directions (all others: the rest), and how far the particles of one lie off
 # it: the standard deviation along either axis across it, in degrees.
 PREFERRED_SHARES = (0.4, 0.25, 0.15)
 SPREAD = 8.0
+# Degrees of jitter beyond which views are those of no class.
+MOST_JITTER = 45.0
 # What random numbers are for, beside the poses (0), the noise (1 and 2) of simulate/particles.py.
 _DRAW, _PREFER = 3, 4
 
@@ -59,13 +62,39 @@ def preferred_directions(seed: int, molecule: int) -> np.ndarray:
     return axes.T
 
 
+def rolled_angles(central: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """What the views of ``directions`` (N, 3) are turned by in their planes, degrees (N,), against that of ``central``
+    (3,) when it is rolled onto them by the shortest way.
+
+    An angle d is the pose that takes the rolled view to the canonical projection (:mod:`simulate.molecules`), whose own
+    turn is RELION's psi = 0. Zeros as directions give 0.
+    """
+    out = np.zeros(len(directions))
+    shown = np.linalg.norm(directions, axis=1) > 0
+    v = directions[shown]
+    axis, cosine = np.cross(central, v), v @ central
+    cross = np.zeros((len(v), 3, 3))
+    cross[:, [2, 0, 1], [1, 2, 0]] = axis
+    cross[:, [1, 2, 0], [2, 0, 1]] = -axis
+    # Rodrigues' formula; directions opposite to the central one have no shortest way and are not met within the jitter
+    roll = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-6)[:, None, None]
+    rolled = view_matrices(central[None]) @ np.swapaxes(roll, 1, 2)
+    turn = np.einsum("nij,nkj->nik", view_matrices(v), rolled)
+    out[shown] = np.degrees(np.arctan2(turn[:, 1, 0], turn[:, 0, 0]))
+    return out
+
+
 @dataclass
 class ViewSimulation(Simulation):
     """N particles of molecules seen from many directions.
 
     As :class:`Simulation`, but ``template`` is a molecule. views: "random", uniform over the sphere, or "uneven", as at
     an air-water interface: of each molecule four in five particles lie about one of three preferred directions
-    (:data:`PREFERRED_SHARES`, :data:`SPREAD`), seen from one side, and the rest anywhere. second: a second molecule, of
+    (:data:`PREFERRED_SHARES`, :data:`SPREAD`), seen from one side, and the rest anywhere; or "single", all from about
+    one direction, ``central`` (rot, tilt in degrees; None: drawn from the seed), off it by a standard deviation of
+    ``jitter`` degrees along either axis across it: what a class of real particles holds. The poses of a single view
+    take each particle to the projection from the central direction, :meth:`central_view`: its own view is rolled into
+    that one by the shortest way, without a turn in the plane. second: a second molecule, of
     the same box, which the part ``second_share`` of the particles shows; noise_share: the part of the particles that
     holds noise alone. Both are drawn particle by particle. A particle of noise alone has variance 1, pose 0 and no
     direction (zeros). Raises UdlError for values that make no particles.
@@ -76,10 +105,16 @@ class ViewSimulation(Simulation):
     noise_share: float = 0.0
     second: Molecule | None = None
     second_share: float = 0.0
+    central: tuple[float, float] | None = None
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if self.views not in WAYS:
             raise UdlError(f"there are no views '{self.views}': take {' or '.join(WAYS)}")
+        if self.views != "single" and (self.jitter or self.central is not None):
+            raise UdlError(f"a direction and a jitter are of a single view, and the views are {self.views}: give one")
+        if not 0 <= self.jitter <= MOST_JITTER:
+            raise UdlError(f"a jitter of {self.jitter:g} degrees is no single view: take 0 to {MOST_JITTER:g}")
         if not 0 <= self.noise_share <= 1 or not 0 <= self.second_share <= 1 - self.noise_share:
             raise UdlError(
                 f"shares of {self.noise_share:g} noise and {self.second_share:g} of a second molecule make no whole: "
@@ -95,20 +130,23 @@ class ViewSimulation(Simulation):
         draws = np.array([self._random(k, _DRAW).random(4) for k in range(self.count)])
         first_from = self.noise_share + self.second_share
         self._molecule = np.select([draws[:, 0] < self.noise_share, draws[:, 0] < first_from], [NOISE, SECOND], FIRST)
-        self._direction = self._directions(draws[:, 1], draws[:, 2:])
+        self._direction = self._directions(self._molecule, draws[:, 1], draws[:, 2:])
         noise = self._molecule == NOISE
         self._direction[noise] = 0
         self._poses.angle[noise] = 0
         self._poses.shift[noise] = 0
 
-    def _directions(self, choice: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Directions (N, 3) of numbers (N,) and (N, 2) that are uniform from 0 to 1."""
+    def _directions(self, shown: np.ndarray, choice: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Directions (N, 3) of molecules ``shown`` (N,), of numbers (N,) and (N, 2) that are uniform from 0 to 1."""
+        if self.views == "single":
+            axes = np.tile(self.central_direction, (len(draws), 1))
+            return directions_around(axes, draws, self.jitter) if self.jitter else axes
         directions = uniform_directions(draws)
         if self.views == "random":
             return directions
         preferred = np.searchsorted(np.cumsum(PREFERRED_SHARES), choice, side="right")
         for molecule in (FIRST, SECOND):
-            mine = (self._molecule == molecule) & (preferred < len(PREFERRED_SHARES))
+            mine = (shown == molecule) & (preferred < len(PREFERRED_SHARES))
             axes = preferred_directions(self.seed, molecule)[preferred[mine]]
             directions[mine] = directions_around(axes, draws[mine])
         return directions
@@ -123,12 +161,39 @@ class ViewSimulation(Simulation):
         """The direction that each particle is seen from, unit vectors (N, 3) in the map's frame; zeros for noise."""
         return self._direction
 
-    def project(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0) without CTF and noise, float32 (n, box, box)."""
+    @property
+    def central_direction(self) -> np.ndarray:
+        """The direction of a single view, a unit vector (3,): the one given, or one drawn from the seed."""
+        if self.central is None:
+            return preferred_directions(self.seed, FIRST)[0]
+        rot, tilt = np.radians(self.central)
+        return np.array([np.sin(tilt) * np.cos(rot), np.sin(tilt) * np.sin(rot), np.cos(tilt)])
+
+    def central_view(self) -> np.ndarray:
+        """The projection from the direction of a single view, float32 (box, box): what its poses lead to."""
+        return self.template.project(self.central_direction[None], Poses.identity(1))[0]
+
+    def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
+        """What the particles ``indices`` (n) show, from their directions, in ``poses`` (n,), float32 (n, box, box)."""
         indices = np.asarray(indices, np.int64)
-        images = np.zeros((len(indices), self.box, self.box), np.float32)
+        if self.views == "single":
+            turn = rolled_angles(self.central_direction, self._direction[indices])
+            poses = compose(Poses(turn), poses)
+        return self._projections(self._molecule[indices], self._direction[indices], poses)
+
+    def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:
+        """More molecules of the set, in ``poses`` (n,), float32 (n, box, box). draws: (n, 4), uniform from 0 to 1, say
+        which it is and from where it is seen: as the particles, but about a single view from anywhere."""
+        share = self.second_share / max(1 - self.noise_share, 1e-9)
+        shown = np.where(draws[:, 0] < share, SECOND, FIRST)
+        if self.views == "single":
+            return self._projections(shown, uniform_directions(draws[:, 2:]), poses)
+        return self._projections(shown, self._directions(shown, draws[:, 1], draws[:, 2:]), poses)
+
+    def _projections(self, shown: np.ndarray, directions: np.ndarray, poses: Poses) -> np.ndarray:
+        images = np.zeros((len(shown), self.box, self.box), np.float32)
         for number, molecule in ((FIRST, self.template), (SECOND, self.second)):
-            mine = self._molecule[indices] == number
+            mine = shown == number
             if mine.any():
-                images[mine] = molecule.project(self._direction[indices[mine]], self._poses[indices[mine]])
+                images[mine] = molecule.project(directions[mine], poses[mine])
         return images

@@ -10,6 +10,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.stacks import write_stack
 from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
 from scipion_udl.simulate.phantoms import PHANTOMS
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
@@ -20,6 +21,8 @@ _DEFAULT_BOX = 128
 _DEFAULT_PIXEL_SIZE = 2.0
 # How many times wider or narrower than a map the particles may be: beyond it somebody has mistaken a pixel size.
 _MOST = 4
+# How far off centre picks are with --realistic, in parts of the box.
+_PICK_ERROR = 0.05
 
 
 def prepare_views(args: argparse.Namespace, **seen: object) -> tuple[ViewSimulation, str]:
@@ -46,16 +49,32 @@ def prepare_views(args: argparse.Namespace, **seen: object) -> tuple[ViewSimulat
         args.count,
         args.snr,
         size,
-        args.shift,
+        shift_of(args, first.box),
         args.subpixel,
         seed=args.seed,
         views=args.views,
         noise_share=args.noise_share,
         second=second,
         second_share=args.second_share,
+        central=tuple(args.direction) if args.direction else None,
+        jitter=args.jitter or 0.0,
         **seen,
     )
-    return simulation, f"{what}, {args.views} views"
+    return simulation, f"{what}, {_directions(args.views, simulation)}"
+
+
+def shift_of(args: argparse.Namespace, box: int) -> float:
+    """How far particles lie off centre at most, in pixels: as asked for, or with --realistic a part of the box."""
+    return max(1.0, float(round(_PICK_ERROR * box))) if args.shift is None else args.shift
+
+
+def _directions(views: str, simulation: ViewSimulation) -> str:
+    if views != "single":
+        return f"{views} views"
+    x, y, z = simulation.central_direction
+    rot, tilt = np.degrees([np.arctan2(y, x), np.arccos(np.clip(z, -1, 1))])
+    about = f", within about {simulation.jitter:g} degrees" if simulation.jitter else ""
+    return f"from rot {rot:.1f} and tilt {tilt:.1f}{about}"
 
 
 def _is_a_word(text: str) -> bool:
@@ -113,7 +132,10 @@ def symmetries(args: argparse.Namespace) -> dict[str, str | None]:
 
 
 def write_molecules(out: OutputFolder, simulation: ViewSimulation) -> None:
-    """Write volume.mrc, and second.mrc where there is a second molecule, into an open output folder."""
+    """Write volume.mrc, second.mrc where there is a second molecule, and of a single view template.mrc, which its poses
+    lead to, into an open output folder."""
+    if simulation.views == "single":
+        write_stack(out.scratch("template.mrc"), simulation.central_view(), simulation.pixel_size)
     write_map(out.scratch("volume.mrc"), simulation.template.volume(), simulation.pixel_size)
     if simulation.second:
         write_map(out.scratch("second.mrc"), simulation.second.volume(), simulation.pixel_size)

@@ -1,0 +1,130 @@
+"""What real particles have and clean simulations lack: how much of each a simulation gets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from scipion_udl.errors import UdlError
+
+# What a pick that shows no particle shows, as truth.star has it.
+EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")
+NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """How much of each effect; 0 is none of it.
+
+    per_micrograph: particles of a micrograph, which share its defocus, ice and grey values. defocus_error: standard
+    deviation, in angstrom, of the defocus in the table about the true one, the same in all directions. astigmatism:
+    standard deviation, in angstrom, of DefocusU - DefocusV (its absolute value; the table has it right). thickness:
+    standard deviations of the logarithm of the particles' contrast, from micrograph to micrograph and from particle to
+    particle in one. structural: the share of the noise's variance that is structure of the ice and passes the CTF; the
+    rest is white shot noise. neighbours: the share of the sites around a particle that hold another molecule; spacing:
+    the distance of sites in particle diameters, 1 or more. junk: share of the picks that show no (single) particle, of
+    ``junk_kinds`` alike often. ramp: root mean square height of a linear ramp, of a direction of its own in each image,
+    from the centre to the edge in noise deviations. hot_pixels: mean number in an image. tail: share of the picks that
+    lie farther off centre than all others. intensities: "normalised", noise of mean 0 and variance 1 and the ramps on
+    top, or "raw": as counts, with a gain and an offset of each micrograph.
+    """
+
+    per_micrograph: int = 40
+    defocus_error: float = 0.0
+    astigmatism: float = 0.0
+    thickness: tuple[float, float] = (0.0, 0.0)
+    structural: float = 0.0
+    neighbours: float = 0.0
+    spacing: float = 1.2
+    junk: float = 0.0
+    junk_kinds: tuple[str, ...] = JUNK_KINDS
+    ramp: float = 0.0
+    hot_pixels: float = 0.0
+    tail: float = 0.0
+    intensities: str = NORMALISED
+
+    def check(self, ctf: bool, noise: bool) -> None:
+        """Raise UdlError for values that make no images; ctf, noise: whether the particles have a CTF, and noise."""
+        for name in ("structural", "neighbours", "junk", "tail"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UdlError(f"--{name} is a share of the whole, from 0 to 1, and not {getattr(self, name):g}")
+        if self.spacing < 1:
+            raise UdlError(f"--spacing {self.spacing:g}: molecules nearer than their diameter, 1, overlap; give more")
+        if self.per_micrograph < 1:
+            raise UdlError(f"a micrograph cannot have {self.per_micrograph} particles; take 1 or more")
+        if wrong := [kind for kind in self.junk_kinds if kind not in JUNK_KINDS]:
+            raise UdlError(f"there is no junk of the kind '{wrong[0]}': take some of {', '.join(JUNK_KINDS)}")
+        if not self.junk_kinds:
+            raise UdlError(f"--junk-kinds is empty: take some of {', '.join(JUNK_KINDS)}")
+        if self.intensities not in INTENSITIES:
+            raise UdlError(f"there are no intensities '{self.intensities}': take {' or '.join(INTENSITIES)}")
+        for name in ("defocus_error", "astigmatism", "structural"):
+            if getattr(self, name) and not ctf:
+                raise UdlError(f"--{name.replace('_', '-')} is of the CTF, and there is none: give only one")
+        if self.structural and not noise:
+            raise UdlError("an SNR of inf leaves no noise, and --structural is a share of it: give only one")
+
+    def words(self) -> list[str]:
+        """What it makes, in words, for the summary."""
+        between, within = self.thickness
+        said = [
+            (self.neighbours, f"neighbours on {self.neighbours:.0%} of the sites, {self.spacing:g} diameters apart"),
+            (self.structural, f"{self.structural:.0%} of the noise is structure of the ice, which passes the CTF"),
+            (self.astigmatism, f"astigmatism of about {self.astigmatism:g} A"),
+            (self.defocus_error, f"the table's defocus is wrong by about {self.defocus_error:g} A"),
+            (between or within, f"contrast varies by {between:.0%} among micrographs and {within:.0%} within"),
+            (self.ramp, f"ramps of about {self.ramp:g} noise deviations"),
+            (self.hot_pixels, f"{self.hot_pixels:g} hot pixels an image"),
+            (self.tail, f"{self.tail:.0%} of the picks lie far off centre"),
+            (self.intensities == RAW, "grey values are not normalised"),
+        ]
+        return [words for there, words in said if there]
+
+
+# `--realistic`: what many sets have, after Topaz or template picking in crowded ice, before any cleaning.
+REALISTIC = Effects(
+    defocus_error=200.0,
+    astigmatism=200.0,
+    thickness=(0.2, 0.15),
+    structural=0.3,
+    neighbours=0.6,
+    junk=0.2,
+    ramp=0.5,
+    hot_pixels=0.3,
+    tail=0.05,
+    intensities=RAW,
+)
+OPTIONS = tuple(field.name for field in fields(Effects))
+_OF_THE_CTF = ("defocus_error", "astigmatism", "structural")
+
+
+def settle_effects(args: argparse.Namespace) -> None:
+    """With args.realistic, fill in the options of effects that were not given: those of :data:`REALISTIC`.
+
+    Those of a CTF, and of noise, are left away where the particles have none. Raises UdlError for options that say how
+    something is that is not there.
+    """
+    for option, needs in (("spacing", "neighbours"), ("junk_kinds", "junk")):
+        if getattr(args, option) is not None and not (args.realistic or getattr(args, needs)):
+            raise UdlError(f"--{option.replace('_', '-')} says how --{needs} are, and there are none: give both")
+    if not args.realistic:
+        return
+    for name in OPTIONS:
+        there = not (args.no_ctf and name in _OF_THE_CTF) and not (args.snr == float("inf") and name == "structural")
+        if getattr(args, name) is None and there:
+            value = getattr(REALISTIC, name)
+            setattr(args, name, list(value) if isinstance(value, tuple) else value)
+
+
+def effects_of(args: argparse.Namespace) -> Effects | None:
+    """The effects that the options ask for; None where none was given."""
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    if not given:
+        return None
+    return Effects(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def given_options(args: argparse.Namespace, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:
+    """Those of the options of effects that were given, as they are written on the command line."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]

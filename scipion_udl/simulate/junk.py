@@ -1,0 +1,54 @@
+"""Picks that show no particle: contamination and carbon. (Empty ice needs no picture, touching molecules none of its
+own.)"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Lumps of contamination: how many at most, their half axes in parts of the box, and their deviation over the box, after
+# the CTF, against that of a particle: from, to.
+_LUMPS, _AXES, STRENGTH = 3, (0.08, 0.3), (1.5, 4.0)
+# How far from the box's centre the edge of the carbon passes at most, in parts of the box; how wide its soft edge is,
+# in pixels; the variance of its grain, after the CTF, against that of all noise; and how much brighter or darker it is
+# than the ice, in noise deviations.
+_EDGE, _SOFT, GRAIN, STEP = 0.35, 1.5, (0.3, 1.0), (0.5, 2.0)
+# Two molecules that touch: their distance in diameters.
+_DISTANCE = (0.4, 0.8)
+
+
+def between(random: np.random.Generator, limits: tuple[float, float]) -> float:
+    """A number drawn uniformly from between two."""
+    return limits[0] + random.random() * (limits[1] - limits[0])
+
+
+def blob(random: np.random.Generator, side: int, box: int) -> np.ndarray:
+    """Contamination in a field (side, side), float64: one to three soft lumps, long and round, near its middle; their
+    scale is free, most are brighter than the ice and a few darker."""
+    axis = np.arange(side) - side // 2
+    field = np.zeros((side, side))
+    for _ in range(random.integers(1, _LUMPS + 1)):
+        x, y = (random.random(2) - 0.5) * 0.5 * box
+        long, short = sorted((between(random, _AXES) * box for _ in range(2)), reverse=True)
+        turn = random.random() * np.pi
+        u = np.cos(turn) * (axis[None] - x) + np.sin(turn) * (axis[:, None] - y)
+        v = -np.sin(turn) * (axis[None] - x) + np.cos(turn) * (axis[:, None] - y)
+        sign = -1 if random.random() < 0.2 else 1
+        field += sign * np.exp(-(((u / long) ** 2 + (v / short) ** 2) ** 2))
+    return field
+
+
+def carbon_film(random: np.random.Generator, side: int, box: int) -> np.ndarray:
+    """Where carbon is, float64 (side, side) from 0 to 1: one side of a straight edge through the box, of any
+    direction."""
+    axis = np.arange(side) - side // 2
+    turn, away = 2 * np.pi * random.random(), (2 * random.random() - 1) * _EDGE * box
+    distance = np.cos(turn) * axis[None] + np.sin(turn) * axis[:, None] - away
+    return 1 / (1 + np.exp(-np.clip(distance / _SOFT, -50, 50)))
+
+
+def touching_places(random: np.random.Generator, width: float) -> np.ndarray:
+    """Places (2, 2), x and y in pixels, of two molecules of the diameter ``width`` that overlap, on both sides of the
+    box's centre."""
+    turn, half = 2 * np.pi * random.random(), between(random, _DISTANCE) * width / 2
+    one = half * np.array([np.cos(turn), np.sin(turn)])
+    return np.stack([one, -one])
