@@ -310,7 +310,6 @@ def _no_alignment(item_id: int) -> str:
 def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
     columns: dict[str, list[str]] = {
         "rlnOpticsGroup": [str(number) for number in groups.values()],
-        "rlnOpticsGroupName": [f"opticsGroup{number}" for number in groups.values()],
     }
     for k, (label, default) in enumerate(_MICROSCOPE.values()):
         if any(group[k] is None for group in groups):
@@ -320,7 +319,9 @@ def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
     columns["rlnImageSize"] = [str(particles.getXDim())] * len(groups)
     columns["rlnImageDimensionality"] = ["2"] * len(groups)
     columns["rlnCtfDataArePhaseFlipped"] = [str(int(bool(particles.isPhaseFlipped())))] * len(groups)
-    return Table("optics", columns)
+    table = Table("optics", columns)
+    forms.name_optics_groups(table)
+    return table
 
 
 # -- from the engine ---------------------------------------------------------------------------------------------------

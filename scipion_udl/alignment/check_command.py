@@ -24,6 +24,7 @@ from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 
 CHUNK_BYTES = 8 << 20  # of images held at a time
@@ -66,6 +67,7 @@ def check(args: argparse.Namespace) -> None:
             check_table(source, findings)
             if not args.quick:
                 check_images(source, findings, args.contrast, radius)
+            check_other_programs(source, findings)
         print(_title(args.input, source), findings.text(), sep="\n\n")
     if source is not None:
         print("\n" + estimate_text(len(source), source.box))
@@ -197,6 +199,14 @@ def _check_poses(source: ParticleSource, findings: Findings) -> None:
             findings.note("poses", f"old ones ({', '.join(old)}) give way to new ones in the aligned tables")
     except UdlError as error:
         findings.warn("poses", str(error))
+
+
+def check_other_programs(source: ParticleSource, findings: Findings) -> None:
+    """What programs that people use with these sets would misread, tables and images."""
+    for sentence in image_warnings(source.stacks):
+        findings.warn("other programs", sentence)
+    for sentence in table_notes(source):
+        findings.note("other programs", sentence)
 
 
 def check_images(

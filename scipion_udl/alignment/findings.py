@@ -30,6 +30,7 @@ SUBJECTS = {
     "optics groups": "Optics groups",
     "defocus": "Defocus",
     "poses": "Poses",
+    "other programs": "Other programs",
     "reading": "Reading",
 }
 SHOWN = 5  # sentences of a subject in the table; the list has all

@@ -227,9 +227,9 @@ def true_poses(pairs: PairedImages, path: str) -> tuple[Poses, np.ndarray]:
 
 def pairs_table(pairs: PairedImages, found: PairAlignment) -> Table:
     """pairs.star: rlnImageName, the second image, and the pose that brings it onto rlnReferenceImage, the first."""
-    table = Table("particles")
-    table.set("rlnImageName", [quote(pairs.other.names[k]) for k in pairs.second])
-    table.set("rlnReferenceImage", [quote(pairs.one.names[k]) for k in pairs.first])
+    table, one, other = Table("particles"), pairs.one.lasting_names(), pairs.other.lasting_names()
+    table.set("rlnImageName", [quote(other[k]) for k in pairs.second])
+    table.set("rlnReferenceImage", [quote(one[k]) for k in pairs.first])
     for label, values in (
         ("udlAngle", found.poses.angle),
         ("udlShiftX", found.poses.shift[:, 0]),

@@ -24,7 +24,9 @@ from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
-from scipion_udl.io.aligned import Optics, write_aligned, write_authors_xmd
+from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
+from scipion_udl.io.aligned_optics import Optics
+from scipion_udl.io.other_programs import image_warnings
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.polar import PolarNetwork
@@ -179,6 +181,13 @@ def write_poses(
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)
+    if star is not None and not (stack and alignment.poses.mirror.any()):  # then it names the images as they are
+        for warning in image_warnings(source.stacks):
+            run.warn(warning)
+    note = names_note(source)
+    if note and note not in run.notes:
+        run.say(note)
+        run.notes.append(note)
 
 
 def _write_frc(path: str, frc: np.ndarray, field: float) -> None:

@@ -13,27 +13,20 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses, to_relion, to_xmipp
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
+from scipion_udl.io.aligned_optics import (
+    MICROSCOPE,
+    Optics,
+    complete_optics,
+    new_star,
+    set_pixel_size,
+    set_pixel_size_30,
+)
 from scipion_udl.io.cryosparc import write_aligned_cs
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
+from scipion_udl.io.turned import turn_columns
 
 if TYPE_CHECKING:
     from scipion_udl.io.particles import ParticleSource
-
-# label in RELION, label in Xmipp, name in messages, unit, value where unknown, option
-_OPTICS = {
-    "voltage": ("rlnVoltage", "ctfVoltage", "voltage", " kV", 300.0, "--voltage"),
-    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
-    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"),
-}
-
-
-@dataclass
-class Optics:
-    """What RELION wants to know of the microscope: kV, mm, and a fraction; None where the user did not say."""
-
-    voltage: float | None = None
-    cs: float | None = None
-    amplitude_contrast: float | None = None
 
 
 @dataclass
@@ -71,8 +64,9 @@ def write_aligned(
     class is no view: columns of their own where they are given. The STAR has the
     input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
     aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of
-    RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0. Returns warnings, sentences for
-    the user. Raises UdlError for mirrored poses in a STAR or CS without ``aligned_stack``, ValueError where lengths
+    RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
+    astigmatism, priors) is turned along. Images are named by ``source.lasting_names()``. Returns warnings, sentences
+    for the user. Raises UdlError for mirrored poses in a STAR or CS without ``aligned_stack``, ValueError where lengths
     differ or numbers are not finite.
     """
     correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
@@ -86,10 +80,22 @@ def write_aligned(
     if star is not None:
         write_tables(star, _star_tables(source, results, optics, aligned_stack, warnings))
     if xmd is not None:
-        write_tables(xmd, _xmd_tables(source, results), xmipp=True)
+        write_tables(xmd, _xmd_tables(source, results, warnings), xmipp=True)
     if cs is not None:
-        write_aligned_cs(source, poses, results.score, cs, aligned_stack)
-    return warnings
+        warnings += write_aligned_cs(source, poses, results.score, cs, aligned_stack)
+    return list(dict.fromkeys(warnings))
+
+
+def names_note(source: ParticleSource) -> str | None:
+    """A sentence where tables that are written name images in another way than the input does, None otherwise."""
+    names = source.lasting_names()
+    changed = next((old for old, new in zip(source.names, names) if old != new), None)
+    if changed is None:
+        return None
+    return (
+        f"{source.path} names its images relative to its own folder or one above it ({changed}), where they were "
+        "found: the tables that are written name them by absolute path, so that they are found from everywhere."
+    )
 
 
 def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndarray, path: str) -> None:
@@ -103,7 +109,7 @@ def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndar
     _check(len(source), poses, [np.asarray(correntropy, np.float64)])
     psi, shift, flip = to_xmipp(poses)
     columns = {
-        "image": [quote(name) for name in source.names],
+        "image": [quote(name) for name in source.lasting_names()],
         "shiftX": number_texts(shift[:, 0]),
         "shiftY": number_texts(shift[:, 1]),
         "anglePsi": number_texts(psi),
@@ -136,30 +142,45 @@ def _star_tables(
             "RELION's 2D alignment cannot hold mirrored particles, so aligned.star is not written: "
             "write the aligned stack too, or use aligned.xmd"
         )
-    if source.form == forms.RELION30:
+    if source.form in (forms.RELION30, forms.RELION31):
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(source.table)]
-        _add_pixel_size_30(particles, source)
-    elif source.form == forms.RELION31:
-        tables = [table.copy() for table in source.tables]
-        particles = tables[source.tables.index(source.table)]
-        _complete_optics(forms.optics_table(tables), source, optics, warnings)
+        _set_names(particles, "rlnImageName", source)
     else:
-        tables = _new_star(source, optics, warnings)
+        tables = new_star(source, optics, warnings)
         particles = tables[1]
+    optics_table = forms.optics_table(tables) if source.form != forms.RELION30 else None
+    if source.form == forms.RELION30:
+        set_pixel_size_30(particles, source, warnings)
+    elif source.form == forms.RELION31:
+        complete_optics(optics_table, particles, source, optics, warnings)
+    if source.cs is not None:
+        forms.name_optics_groups(optics_table)  # made here, not the user's
     particles.drop(forms.pose_labels(particles))
     poses = results.poses
     if mirrored:
         particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
+        warnings += turn_columns(particles, optics_table, poses)
         poses = Poses.identity(len(source))
         warnings.append("Some particles are mirrored: aligned.star names the aligned stack, with all poses 0.")
     psi, origin = to_relion(poses)
     unit, scale = ("", 1.0) if source.form == forms.RELION30 else ("Angst", source.pixel_size)
+    if "rlnDefocusU" in particles and "rlnPhaseShift" not in particles:
+        particles.set("rlnPhaseShift", "0.000000")  # no phase plate; without it cryodrgn makes NaN of every CTF
+    # Rot and tilt are 0 in RELION's own tables of 2D alignments, and many readers ask for them.
+    particles.set("rlnAngleRot", "0.000000")
+    particles.set("rlnAngleTilt", "0.000000")
     particles.set("rlnAnglePsi", number_texts(psi))
     particles.set(f"rlnOriginX{unit}", number_texts(origin[:, 0] * scale))
     particles.set(f"rlnOriginY{unit}", number_texts(origin[:, 1] * scale))
     _add_score(particles, source.form or forms.RELION31, results)
     return tables
+
+
+def _set_names(table: Table, label: str, source: ParticleSource) -> None:
+    names = source.lasting_names()
+    if names != source.names:
+        table.set(label, [quote(name) for name in names])
 
 
 def _add_score(table: Table, form: str, results: _Results) -> None:
@@ -180,78 +201,16 @@ def _flags(values: np.ndarray) -> list[str]:
     return ["1" if value else "0" for value in values]
 
 
-def _add_pixel_size_30(particles: Table, source: ParticleSource) -> None:
-    """Give a 3.0 table a pixel size where it has none, as RELION 3.0 says it: magnification and detector pixel."""
-    if source.pixel_size_known and forms.table_pixel_size(particles, None, forms.RELION30) is None:
-        particles.set("rlnMagnification", "10000.000000")
-        particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
-
-
-def _complete_optics(table: Table, source: ParticleSource, optics: Optics, warnings: list[str]) -> None:
-    """Add to an optics table what RELION needs and it lacks; what it has stays."""
-    given = {
-        "rlnImagePixelSize": f"{source.pixel_size:.6f}",
-        "rlnImageSize": str(source.box),
-        "rlnImageDimensionality": "2",
-    }
-    for label, text in given.items():
-        if label not in table:
-            table.set(label, text)
-    lacking = [key for key in _OPTICS if _OPTICS[key][0] not in table]
-    for key in lacking:
-        table.set(_OPTICS[key][0], f"{_value(optics, key):.6f}")
-    _warn_of_defaults(lacking, optics, warnings)
-
-
-def _value(optics: Optics, key: str) -> float:
-    value = getattr(optics, key)
-    return _OPTICS[key][4] if value is None else float(value)
-
-
-def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> None:
-    unknown = [key for key in keys if getattr(optics, key) is None]
-    if unknown:
-        values = ", ".join(f"{_OPTICS[key][2]} {_OPTICS[key][4]:g}{_OPTICS[key][3]}" for key in unknown)
-        options = ", ".join(_OPTICS[key][5] for key in unknown)
-        warnings.append(
-            f"Not in the input, so assumed in the STAR that is written: {values}; give {options} if they are others."
-        )
-
-
-def _new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> list[Table]:
-    """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
-    particles = Table("particles", {"rlnImageName": [quote(name) for name in source.names]})
-    table = source.table if source.table is not None else Table()
-    for xmipp, relion in forms.XMIPP_TO_RELION.items():
-        if xmipp in table:
-            particles.set(relion, table.columns[xmipp])
-    known = [key for key in _OPTICS if _OPTICS[key][1] in table]
-    unknown = [key for key in _OPTICS if key not in known]
-    _warn_of_defaults(unknown, optics, warnings)
-    # One optics group for each set of microscope values that occurs.
-    per_particle = zip(*(table.texts(_OPTICS[key][1]) for key in known)) if known else [()] * len(source)
-    groups: dict[tuple[str, ...], int] = {}
-    particles.set("rlnOpticsGroup", [str(groups.setdefault(values, len(groups) + 1)) for values in per_particle])
-    numbers = [str(number) for number in groups.values()]
-    columns = {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers}
-    for key, (label, *_) in _OPTICS.items():
-        if key in known:
-            columns[label] = [values[known.index(key)] for values in groups]
-        else:
-            columns[label] = [f"{_value(optics, key):.6f}"] * len(groups)
-    table = Table("optics", columns)
-    _complete_optics(table, source, optics, warnings)
-    return [table, particles]
-
-
-def _xmd_tables(source: ParticleSource, results: _Results) -> list[Table]:
+def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) -> list[Table]:
     if source.form == forms.XMIPP:
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(source.table)]
         particles.drop(forms.pose_labels(particles))
+        _set_names(particles, "image", source)
     else:
         particles = _new_xmd(source)
         tables = [particles]
+    set_pixel_size(particles, ["samplingRate"], source, warnings)
     if "samplingRate" not in particles:
         particles.set("samplingRate", f"{source.pixel_size:.6f}")
     psi, shift, flip = to_xmipp(results.poses)
@@ -268,7 +227,7 @@ def _new_xmd(source: ParticleSource) -> Table:
     n = len(source)
     particles = Table("noname", {"itemId": [str(k + 1) for k in range(n)]})
     particles.set("enabled", "1")
-    particles.set("image", [quote(name) for name in source.names])
+    particles.set("image", [quote(name) for name in source.lasting_names()])
     if source.table is None:
         return particles
     for relion, xmipp in forms.RELION_TO_XMIPP.items():
@@ -276,7 +235,7 @@ def _new_xmd(source: ParticleSource) -> Table:
             particles.set(xmipp, source.table.columns[relion])
     optics = forms.optics_table(source.tables)
     rows = forms.optics_rows(source.table, optics) if optics is not None else None
-    for label, xmipp, *_ in _OPTICS.values():
+    for label, xmipp, *_ in MICROSCOPE.values():
         if optics is not None and label in optics:
             particles.set(xmipp, [optics.columns[label][row] for row in rows])
         elif label in source.table:

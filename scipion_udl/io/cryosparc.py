@@ -26,6 +26,7 @@ from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.errors import UdlError
 from scipion_udl.io import durable
 from scipion_udl.io.tables import Table, number_texts, quote
+from scipion_udl.io.turned import turn_fields
 
 if TYPE_CHECKING:
     from scipion_udl.io.defocus import Defocus
@@ -224,15 +225,18 @@ def _set_optics(particles: Table, array: np.ndarray) -> Table:
 
 def write_aligned_cs(
     source: ParticleSource, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
-) -> None:
+) -> list[str]:
     """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
     fields that name the images and give their CTF.
 
     poses (N,): to apply, in the source's order; score (N,): alignments2D/cross_cor. pose = angle in radians, shift =
     R^T t in pixels of the particles (which ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it.
-    aligned_stack: the aligned images, which are named, with pose 0, where some are mirrored; without it mirrored poses
-    raise UdlError. Raises UdlError where the file cannot be written.
+    Where blob/psize_A is 0 or another than the one in use, it is set to that.
+    aligned_stack: the aligned images, which are named, with pose 0, where some are mirrored, and what has a direction
+    (the axis of astigmatism) is turned along; without it mirrored poses raise UdlError. Returns warnings. Raises
+    UdlError where the file cannot be written.
     """
+    applied = poses
     if poses.mirror.any():
         if aligned_stack is None:
             raise UdlError(
@@ -242,12 +246,14 @@ def write_aligned_cs(
         poses = Poses.identity(len(poses))
     else:
         aligned_stack = None
-    fields = _input_fields(source)
+    fields, warnings = _input_fields(source), []
     if aligned_stack is not None:
         fields["blob/path"] = np.array([aligned_stack.encode("utf-8", "surrogateescape")] * len(source))
         fields["blob/idx"] = np.arange(len(source), dtype=np.uint32)
+        warnings += turn_fields(fields, applied)
     fields.update(_alignment_fields(source, poses, score))
     _save(path, fields)
+    return warnings
 
 
 def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:
@@ -270,10 +276,11 @@ def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -
 
 
 def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
+    names = source.lasting_names()
     if source.cs is not None:
-        return {name: source.cs[name] for name in source.cs.dtype.names if not name.startswith(_ALIGNMENT)}
+        return _own_fields(source, names)
     n = len(source)
-    numbers, files = zip(*(name.rpartition("@")[::2] for name in source.names))
+    numbers, files = zip(*(name.rpartition("@")[::2] for name in names))
     files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
     fields = {
         "uid": np.array([_uid(name) for name in source.names], np.uint64),
@@ -286,6 +293,19 @@ def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
 
     defocus = read_defocus(source)
     return fields if defocus is None else {**fields, **_ctf_fields(defocus)}
+
+
+def _own_fields(source: ParticleSource, names: list[str]) -> dict[str, np.ndarray]:
+    """The fields of the .cs that was read, but its 2D alignment; paths and pixel size are those that are in use."""
+    fields = {name: source.cs[name] for name in source.cs.dtype.names if not name.startswith(_ALIGNMENT)}
+    if names != source.names:
+        files = [name.partition("@")[2] for name in names]
+        files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
+        fields["blob/path"] = np.array([file.encode("utf-8", "surrogateescape") for file in files])
+    sizes = fields.get("blob/psize_A", np.zeros(len(source), np.float32))
+    if not np.allclose(sizes, source.pixel_size, rtol=1e-3, atol=0):
+        fields["blob/psize_A"] = np.full(len(source), source.pixel_size, np.float32)
+    return fields
 
 
 def _uid(name: str) -> int:

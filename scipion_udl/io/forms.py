@@ -26,8 +26,9 @@ CORRENTROPY_LABEL = "udlCorrentropy"
 FLAGGED_LABEL = "udlFlagged"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
+# Priors and flip ratios of helical segments say how the tube lies in the image as it was cut out: no pose, they stay.
 _POSE_LABEL = re.compile(
-    r"rln(Angle(Rot|Tilt|Psi)|Origin[XYZ](Angst|Prior|$)).*|rlnIsFlip|rln\w*Prior(Angst)?"
+    r"rlnAngle(Rot|Tilt|Psi)(?!\w*(Prior|Flip)).*|rlnOrigin[XYZ](Angst|Prior|$).*|rlnIsFlip"
     r"|angle(Rot|Tilt|Psi)2?|shift[XYZ]2?|flip|transformMatrix"
 )
 # Columns that mean the same in both programs, unit and sign included.
@@ -35,6 +36,8 @@ RELION_TO_XMIPP = {
     "rlnDefocusU": "ctfDefocusU",
     "rlnDefocusV": "ctfDefocusV",
     "rlnDefocusAngle": "ctfDefocusAngle",
+    "rlnPhaseShift": "ctfVPPphaseshift",
+    "rlnCtfBfactor": "ctfBfactor",
     "rlnMicrographName": "micrograph",
     "rlnClassNumber": "ref",
 }
@@ -44,6 +47,7 @@ XMIPP_TO_RELION = {
     "ycoor": "rlnCoordinateY",
 }
 _SAME_SIZE = 1e-3
+_FLIPPED = "rlnCtfDataArePhaseFlipped"
 
 
 def find_particles(path: str, tables: Sequence[Table]) -> tuple[Table, str]:
@@ -66,6 +70,37 @@ def find_particles(path: str, tables: Sequence[Table]) -> tuple[Table, str]:
 def optics_table(tables: Sequence[Table]) -> Table | None:
     """The optics table of RELION 3.1 and later, None without."""
     return next((table for table in tables if table.name == "optics" and "rlnOpticsGroup" in table), None)
+
+
+def name_optics_groups(optics: Table) -> None:
+    """Give the groups of an optics table that is made here names that tell sets apart.
+
+    RELION joins sets by the names of their groups, and where two groups have one name the first one's pixel size and
+    microscope count for both: so all that the table says of a group stands in its name.
+    """
+    parts = [
+        (label, unit)
+        for label, unit in (
+            ("rlnImagePixelSize", "A"),
+            ("rlnImageSize", "px"),
+            ("rlnVoltage", "kV"),
+            ("rlnSphericalAberration", "mm"),
+            ("rlnAmplitudeContrast", ""),
+        )
+        if label in optics
+    ]
+    names = []
+    for row, number in enumerate(optics.texts("rlnOpticsGroup")):
+        words = [f"{_rounded(optics.texts(label)[row])}{unit}" for label, unit in parts]
+        if _FLIPPED in optics:
+            words.append("flipped" if optics.numbers(_FLIPPED)[row] else "unflipped")
+        names.append("_".join([f"opticsGroup{number}", *words]))
+    columns = {"rlnOpticsGroupName": names, **{k: v for k, v in optics.columns.items() if k != "rlnOpticsGroupName"}}
+    optics.columns = columns
+
+
+def _rounded(text: str) -> str:
+    return f"{float(text):.6g}"
 
 
 def pose_labels(table: Table) -> list[str]:
@@ -164,6 +199,11 @@ def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[str] | 
             f"{np.flatnonzero(~known)[0] + 1}): {size:g} A of the others is taken for them."
         )
     return size
+
+
+def same_size(one: float, other: float) -> bool:
+    """Whether two pixel sizes, angstrom, are one and the same, but for how they were rounded."""
+    return abs(one - other) <= _SAME_SIZE * max(one, other)
 
 
 def has_3d_angles(table: Table) -> bool:

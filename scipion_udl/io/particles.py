@@ -93,6 +93,18 @@ class ParticleSource:
         places = enumerate(zip(self.stack, self.item))
         return [(files[stack], int(item)) if stack >= 0 else ("", -1 - row) for row, (stack, item) in places]
 
+    def lasting_names(self) -> list[str]:
+        """The image names (N) for tables that are written elsewhere: as in the input, but absolute where an image was
+        found from the folder of the input table (or one above it), not from the current one."""
+        known: dict[tuple[str, int], str] = {}
+        names = []
+        for name, stack in zip(self.names, self.stack.tolist()):
+            number, at, file = name.partition("@") if "@" in name else ("", "", name)
+            if (file, stack) not in known:
+                known[file, stack] = file if stack < 0 else _lasting(file, self.stacks[stack].path)
+            names.append(f"{number}{at}{known[file, stack]}")
+        return names
+
     def subset(self, indices: np.ndarray) -> ParticleSource:
         """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same files."""
         part = copy.copy(self)
@@ -226,6 +238,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
             "written count from 1, as all others do."
         )
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
+    _warn_of_two_places(source)
     if form == forms.RELION31:
         _check_image_size(source, optics)
     if "enabled" in table and (table.known("enabled") < 0).any():
@@ -341,6 +354,29 @@ def _resolve(table: str, file: str, row: int) -> str:
         f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
         "or its parents; run from the project folder or give the stack itself"
     )
+
+
+def _warn_of_two_places(source: ParticleSource) -> None:
+    """Tell where a name is found from the current folder, and another file of that name lies beside the table."""
+    folder = os.path.dirname(os.path.abspath(source.path))
+    for path in (reader.path for reader in source.stacks):
+        beside = os.path.join(folder, path)
+        if not os.path.isabs(path) and os.path.isfile(beside) and not os.path.samefile(path, beside):
+            source.warnings.append(
+                f"{source.path} names {path}, and there are two of that name: the one under the current folder was "
+                f"taken, not {beside}."
+            )
+
+
+def _lasting(file: str, path: str) -> str:
+    """The name of a file as tables have it, absolute where ``path``, under which it was opened, is another one."""
+    plain = file
+    for suffix in (":mrcs", ":mrc"):
+        plain = plain[: -len(suffix)] if plain.endswith(suffix) else plain
+    if plain == path:
+        return file
+    stack = ":mrcs" if plain.endswith(".mrcs") and not path.endswith(".mrcs") else ""
+    return os.path.abspath(path) + (file[len(plain) :] or stack)
 
 
 def _refuse_repeated(

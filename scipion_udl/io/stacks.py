@@ -40,9 +40,10 @@ class StackReader:
 
     path: as given; count: number of images; whole: how many of them the file has to its end (all, but for a truncated
     file whose fault was only noted); shape: (rows, columns); pixel_size: angstrom from the header, None where it has
-    none; odd_header: whether the header lacks the MAP word or a machine stamp; axes: of which axis of space, 1 to 3 for
-    x to z, the columns, rows and sections are; looks_like_volume: whether a program that knows nothing else would take
-    it for a map.
+    none; mode: of the MRC file; highest: of an unsigned stack the largest value known, its header's until images were
+    read (0 for others); odd_header: whether the header lacks the MAP word or a machine stamp; axes: of which axis of
+    space, 1 to 3 for x to z, the columns, rows and sections are; looks_like_volume: whether a program that knows
+    nothing else would take it for a map.
     .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
     Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
     (which raises it by default) where it is truncated.
@@ -58,7 +59,10 @@ class StackReader:
         header, self.odd_header = _read_header(self.path, self._file)
         self.count = int(header.nz)
         self.shape = (int(header.ny), int(header.nx))
+        self.mode = int(header.mode)
         self._dtype = data_dtype_from_header(header)
+        top = float(header.dmax)
+        self.highest, self._read_any = (int(top) if self.mode == 6 and 0 < top < 2**16 else 0), False
         self._start = HEADER_BYTES + int(header.nsymbt)
         self.pixel_size = _header_pixel_size(header)
         self.axes = (int(header.mapc), int(header.mapr), int(header.maps))
@@ -111,6 +115,9 @@ class StackReader:
             for first, last in _runs(indices, longest):
                 chunk = self._read_run(descriptor, int(indices[first]), int(indices[last - 1]) + 1)
                 self._look_for_nan(chunk, int(indices[first]), complain)
+                if self.mode == 6:
+                    self.highest = max(int(chunk.max()), self.highest if self._read_any else 0)
+                    self._read_any = True
                 images[places[first:last]] = chunk[indices[first:last] - indices[first]]
         finally:
             os.close(descriptor)

@@ -32,14 +32,16 @@ _STAND_IN = "\x01"
 class Table:
     """One table of a STAR or XMD file: ``columns`` maps a label (without its underscore) to N texts.
 
-    name: what follows ``data_`` in the file; path: the file, for messages. Texts are as in the file, quotes included:
-    :meth:`texts` gives them without.
+    name: what follows ``data_`` in the file; path: the file, for messages; numbered: whether the labels of a loop that
+    was read carry the numbers of their columns. Texts are as in the file, quotes included: :meth:`texts` gives them
+    without.
     """
 
     def __init__(self, name: str = "", columns: dict[str, list[str]] | None = None, path: str = "") -> None:
         self.name = name
         self.columns = columns or {}
         self.path = path
+        self.numbered = True
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -146,6 +148,7 @@ class _Block:
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop = False
+        self.numbered = True
         self.labels: list[str] = []
         self.rows: list[tuple[int, str]] = []
 
@@ -158,7 +161,9 @@ class _Block:
         elif line[0] == "_" and (not self.loop or not self.rows):
             label = line.split(None, 1)[0]
             self.labels.append(label[1:])
-            if not self.loop:
+            if self.loop:
+                self.numbered = self.numbered and "#" in line
+            else:
                 self.rows.append((number, line[len(label) :]))
         elif self.loop:
             self.rows.append((number, line))
@@ -238,7 +243,9 @@ def _to_table(path: str, block: _Block) -> Table:
     if stand_ins:
         for label, column in columns.items():
             columns[label] = [stand_ins[int(v[1:])] if v[0] == _STAND_IN else v for v in column]
-    return Table(block.name, columns, path)
+    table = Table(block.name, columns, path)
+    table.numbered = block.numbered
+    return table
 
 
 def _plain_form(path: str, block: _Block, stand_ins: list[str]) -> io.StringIO:
@@ -302,7 +309,9 @@ def _write_table(file: io.TextIOBase, table: Table) -> None:
     writer.writeTableName(table.name)
     if not table.columns:
         return
-    writer.writeHeader([EmTable.Column(label) for label in table.columns])
+    file.write("loop_\n")
+    # emtable's header leaves the numbers out, by which small programs of the field find the columns
+    file.writelines(f"_{label} #{number}\n" for number, label in enumerate(table.columns, 1))
     for row in zip(*table.columns.values()):
         writer.writeRowValues(row)
     writer.writeNewline()

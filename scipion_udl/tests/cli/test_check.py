@@ -35,7 +35,7 @@ def project(tmp_path, monkeypatch, images):
 
 
 def star(path, rows, labels=LABELS):
-    lines = ["data_particles", "loop_", *(f"_{label}" for label in labels), *rows]
+    lines = ["data_particles", "loop_", *(f"_{label} #{k}" for k, label in enumerate(labels, 1)), *rows]
     path.write_text("\n".join(lines) + "\n")
     return path.name
 
@@ -191,6 +191,32 @@ def test_infinite_values_of_both_signs_are_told_and_numpy_says_nothing(project, 
         code, told, _ = check(capsys, "b.mrcs")
     assert code == 1
     assert "item 4 holds" in told["pixel values"][0][1]
+
+
+def test_what_other_programs_would_misread_is_told(project, capsys, images):
+    """Unsigned values that RELION takes for negative, half precision that it does not read, tables without numbers."""
+    import mrcfile
+
+    scaled = (images - images.min()) / np.ptp(images) * 3000
+    for name, stack in (("low", scaled.astype(np.uint16)), ("high", (scaled + 32000).astype(np.uint16))):
+        with mrcfile.new(f"{name}.mrcs", stack) as file:
+            file.voxel_size = PIXEL
+    with mrcfile.new("half.mrcs", images.astype(np.float16)) as file:
+        file.voxel_size = PIXEL
+    for name, words in (("low", None), ("high", "negative, without a word"), ("half", "does not read")):
+        for quick in ((), ("--quick",)):
+            code, told, text = check(capsys, f"{name}.mrcs", *quick)
+            assert code == 0
+            assert [level for level, _ in told.get("other programs", [])] == ([] if words is None else ["warning"])
+            assert words is None or (words in " ".join(text.split()) and "--write-stack" in text)
+    path = star(project / "p.star", rows("a.mrcs", 140, "10000 9000"), ("rlnImageName", "rlnDefocusU", "rlnDefocusV"))
+    _, told, _ = check(capsys, path, "--quick")
+    assert [what.split(":")[1].split()[0] for _, what in told["other programs"]] == ["cryodrgn"]
+    (project / path).write_text((project / path).read_text().replace(" #", " # "))
+    (project / path).write_text("\n".join(line.split(" # ")[0] for line in (project / path).read_text().splitlines()))
+    _, told, _ = check(capsys, path, "--quick")
+    assert len(told["other programs"]) == 2
+    assert "starparser" in told["other programs"][0][1]
 
 
 def test_quick_reads_no_image(project, capsys, images):

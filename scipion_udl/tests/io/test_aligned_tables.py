@@ -77,6 +77,7 @@ loop_
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     write_stack(str(tmp_path / "s.mrcs"), np.random.default_rng(0).normal(size=(3, BOX, BOX)), 1.6)
 
     def make(text=None, ending="star"):
@@ -132,9 +133,9 @@ def test_other_columns_come_back_character_for_character(source, tmp_path):
 
 def test_old_poses_are_gone_and_the_user_is_told(source, tmp_path):
     star, xmd, warnings = written(source(STAR31), tmp_path)
-    gone = {"rlnAngleRot", "rlnAngleTilt", "rlnAngleTiltPrior", "rlnIsFlip"}
-    assert not gone & set(star["particles"].columns)
-    assert all(label in warnings[0] for label in gone)
+    assert "rlnIsFlip" not in star["particles"]
+    assert {*star["particles"].texts("rlnAngleRot"), *star["particles"].texts("rlnAngleTilt")} == {"0.000000"}
+    assert all(label in warnings[0] for label in ("rlnAngleRot", "rlnAngleTilt", "rlnIsFlip"))
     assert "angleRot" not in xmd
     star, xmd, warnings = written(source(XMD, "xmd"), tmp_path)
     assert "left out" in warnings[0]
@@ -169,7 +170,7 @@ def test_a_30_table_without_pixel_size_gets_the_headers(source, tmp_path):
 def test_a_bare_stack_gets_all_that_relion_asks_for(source, tmp_path):
     star, xmd, warnings = written(source(), tmp_path)
     assert star["optics"].columns == {
-        "rlnOpticsGroupName": ["opticsGroup1"],
+        "rlnOpticsGroupName": [f"opticsGroup1_1.6A_{BOX}px_300kV_2.7mm_0.1"],
         "rlnOpticsGroup": ["1"],
         "rlnVoltage": ["300.000000"],
         "rlnSphericalAberration": ["2.700000"],

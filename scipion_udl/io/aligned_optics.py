@@ -1,0 +1,179 @@
+"""Pixel size, microscope and optics groups in the tables that are written: what is in use is what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scipion_udl.io import forms
+from scipion_udl.io.tables import Table, quote
+
+if TYPE_CHECKING:
+    from scipion_udl.io.particles import ParticleSource
+
+# label in RELION, label in Xmipp, name in messages, unit, value where unknown, option
+MICROSCOPE = {
+    "voltage": ("rlnVoltage", "ctfVoltage", "voltage", " kV", 300.0, "--voltage"),
+    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
+    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"),
+}
+
+
+@dataclass
+class Optics:
+    """What RELION wants to know of the microscope: kV, mm, and a fraction; None where the user did not say."""
+
+    voltage: float | None = None
+    cs: float | None = None
+    amplitude_contrast: float | None = None
+
+
+
+_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
+# What a value of the microscope may be: programs write 0, -1 and -999 for what they do not know.
+_POSSIBLE: dict[str, Callable[[float], bool]] = {
+    "voltage": lambda value: value > 0,
+    "cs": lambda value: value > -1,
+    "amplitude_contrast": lambda value: 0 <= value <= 1,
+}
+
+
+def set_pixel_size(
+    table: Table, labels: Sequence[str], source: ParticleSource, warnings: list[str], rows: np.ndarray | None = None
+) -> None:
+    """Put the pixel size that is in use into the columns ``labels`` where the table has them and says another: 0, -1,
+    no number, a second value beside the first. rows: those that particles are of (None: all); of the others only values
+    that are no size are replaced. What agrees stays character for character."""
+    for label in labels:
+        if label not in table:
+            continue
+        used = np.ones(len(table), bool) if rows is None else np.isin(np.arange(len(table)), rows)
+        sizes = [_number(text) for text in table.texts(label)]
+        wrong = [not size > 0 or (mine and not _same(size, source)) for size, mine in zip(sizes, used)]
+        if not any(wrong):
+            continue
+        first = table.texts(label)[wrong.index(True)]
+        text = f"{source.pixel_size:.6f}"
+        table.set(label, [text if bad else old for bad, old in zip(wrong, table.columns[label])])
+        warnings.append(
+            f"{source.path} has {first or 'nothing'} in _{label}, and {source.pixel_size:g} A per pixel is in use: "
+            "that is what the tables that are written say."
+        )
+
+
+def _same(size: float, source: ParticleSource) -> bool:
+    return forms.same_size(size, source.pixel_size)
+
+
+def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[str]) -> None:
+    """The pixel size in a 3.0 table, as RELION 3.0 says it: magnification and detector pixel, in micrometers."""
+    set_pixel_size(particles, _SIZES, source, warnings)
+    if not source.pixel_size_known:
+        return
+    labels = ("rlnMagnification", "rlnDetectorPixelSize")
+    if all(label in particles for label in labels):
+        magnification, detector = ([_number(text) for text in particles.texts(label)] for label in labels)
+        sizes = [d * 1e4 / m if m > 0 else 0.0 for d, m in zip(detector, magnification)]
+        if all(_same(size, source) for size in sizes):
+            return
+        warnings.append(
+            f"{source.path} has a magnification and detector pixel for {sizes[0]:g} A, and {source.pixel_size:g} A per "
+            "pixel is in use: that is what the tables that are written say."
+        )
+    elif any(label in particles for label in _SIZES):
+        return
+    particles.set("rlnMagnification", "10000.000000")
+    particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
+
+
+def complete_optics(
+    table: Table, particles: Table, source: ParticleSource, optics: Optics, warnings: list[str]
+) -> None:
+    """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
+    image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
+    rows = np.unique(forms.optics_rows(particles, table))
+    for each, used in ((table, rows), (particles, None)):
+        set_pixel_size(each, _SIZES, source, warnings, used)
+    if "rlnImageSize" in table:
+        sizes = list(table.columns["rlnImageSize"])
+        for row in rows:
+            if _number(table.texts("rlnImageSize")[row]) != source.box:
+                sizes[row] = str(source.box)
+        table.set("rlnImageSize", sizes)
+    given = {
+        "rlnImagePixelSize": f"{source.pixel_size:.6f}",
+        "rlnImageSize": str(source.box),
+        "rlnImageDimensionality": "2",
+    }
+    for label, text in given.items():
+        if label not in table:
+            table.set(label, text)
+    assumed = [key for key in MICROSCOPE if _complete_microscope(table, particles, key, optics)]
+    _warn_of_defaults(assumed, optics, warnings)
+
+
+def _complete_microscope(table: Table, particles: Table, key: str, optics: Optics) -> bool:
+    """Fill in a value of the microscope for the groups that have none: the particles' own, where their table has it,
+    the user's, or the usual one. Returns whether one was filled in that the input does not have."""
+    label = MICROSCOPE[key][0]
+    numbers = [_number(text) for text in table.texts(label)] if label in table else [np.nan] * len(table)
+    lacking = [row for row, value in enumerate(numbers) if not _POSSIBLE[key](value)]
+    if not lacking:
+        return False
+    texts = list(table.columns.get(label, [""] * len(table)))
+    group_of = forms.optics_rows(particles, table)
+    own = particles.texts(label) if label in particles else None
+    assumed = False
+    for row in lacking:
+        mine = [own[k] for k in np.flatnonzero(group_of == row)] if own is not None else []
+        known = next((text for text in mine if _POSSIBLE[key](_number(text))), None)
+        texts[row] = known or f"{_value(optics, key):.6f}"
+        assumed = assumed or known is None
+    table.set(label, texts)
+    return assumed
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _value(optics: Optics, key: str) -> float:
+    value = getattr(optics, key)
+    return MICROSCOPE[key][4] if value is None else float(value)
+
+
+def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> None:
+    unknown = [key for key in keys if getattr(optics, key) is None]
+    if unknown:
+        values = ", ".join(f"{MICROSCOPE[key][2]} {MICROSCOPE[key][4]:g}{MICROSCOPE[key][3]}" for key in unknown)
+        options = ", ".join(MICROSCOPE[key][5] for key in unknown)
+        warnings.append(
+            f"Not in the input, so assumed in the STAR that is written: {values}; give {options} if they are others."
+        )
+
+
+def new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> list[Table]:
+    """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
+    particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
+    table = source.table if source.table is not None else Table()
+    for xmipp, relion in forms.XMIPP_TO_RELION.items():
+        if xmipp in table:
+            particles.set(relion, table.columns[xmipp])
+    known = [key for key in MICROSCOPE if MICROSCOPE[key][1] in table]
+    # One optics group for each set of microscope values that occurs.
+    per_particle = zip(*(table.texts(MICROSCOPE[key][1]) for key in known)) if known else [()] * len(source)
+    groups: dict[tuple[str, ...], int] = {}
+    particles.set("rlnOpticsGroup", [str(groups.setdefault(values, len(groups) + 1)) for values in per_particle])
+    columns = {"rlnOpticsGroup": [str(number) for number in groups.values()]}
+    for place, key in enumerate(known):
+        columns[MICROSCOPE[key][0]] = [values[place] for values in groups]
+    made = Table("optics", columns)
+    complete_optics(made, particles, source, optics, warnings)
+    forms.name_optics_groups(made)
+    return [made, particles]

@@ -1,0 +1,48 @@
+"""What other programs would misread, of those that docs/neighbours.md names: in words, before it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipion_udl.io import forms
+from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.stacks import StackReader
+
+HALF, UNSIGNED = 12, 6  # modes of MRC files
+LARGEST_SIGNED = 2**15 - 1
+
+
+def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
+    """Sentences on stacks that RELION 3.1 cannot read, or reads as other pictures; of values that were read, or else
+    those in the headers."""
+    found = []
+    for mode, kind, happens in (
+        (UNSIGNED, f"unsigned 16-bit values above {LARGEST_SIGNED} (MRC mode 6)", "reads as negative, without a word"),
+        (HALF, "16-bit floats (MRC mode 12)", "does not read"),
+    ):
+        concerned = [r.path for r in stacks if r.mode == mode and (mode == HALF or r.highest > LARGEST_SIGNED)]
+        if concerned:
+            others = f" and {len(concerned) - 1} more" if len(concerned) > 1 else ""
+            found.append(
+                f"{concerned[0]}{others}: the images are {kind}, which RELION 3.1 {happens}: convert them to 32-bit "
+                "floats (mode 2) for it, or take the aligned.mrcs of align --write-stack."
+            )
+    return found
+
+
+def table_notes(source: ParticleSource) -> list[str]:
+    """Sentences on what small programs of the field make of a STAR as it stands."""
+    table, notes = source.table, []
+    if table is None or source.cs is not None or source.form == forms.XMIPP:
+        return notes
+    if not table.numbered:
+        notes.append(
+            "the labels have no numbers (#1, #2, ...) behind them: starparser 1.60 counts each particle twice and "
+            "finds no column; tables written here have them"
+        )
+    if "rlnDefocusU" in table and "rlnPhaseShift" not in table:
+        notes.append(
+            "there is a defocus and no rlnPhaseShift: cryodrgn 4.3.1 makes NaN of every CTF, without a word; tables "
+            "written here have the column as 0"
+        )
+    return notes

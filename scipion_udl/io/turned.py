@@ -1,0 +1,100 @@
+"""What a table says of images that have been rotated and mirrored: axes of astigmatism and the priors of helical
+segments turn along; terms of the CTF with another direction hold no more.
+
+A direction at angle a of the image (degrees from x to y, y down) lies at a + angle in the rotated one, and at
+180 - (a + angle) where that is mirrored; an axis has no sense, so that of astigmatism is taken modulo 180.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable
+
+import numpy as np
+
+from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.io.tables import Table
+
+# label: its values (degrees, (N,)) of the images that ``poses`` (N,) were applied to
+_TURNING: dict[str, Callable[[np.ndarray, Poses], np.ndarray]] = {
+    "rlnDefocusAngle": lambda angle, poses: turned_axis(angle, poses),
+    # A psi is what brings the tube along x, so it loses what the image was rotated by already.
+    "rlnAnglePsiPrior": lambda psi, poses: wrap(np.where(poses.mirror, 180 - psi + poses.angle, psi - poses.angle)),
+    # A mirrored projection is the one from the other side.
+    "rlnAngleTiltPrior": lambda tilt, poses: np.where(poses.mirror, 180 - tilt, tilt),
+    "rlnAngleRotPrior": lambda rot, poses: wrap(np.where(poses.mirror, rot + 180, rot)),
+}
+_DIRECTED = re.compile(r"rlnBeamTilt[XY]|rln(Odd|Even)Zernike|rlnMagMat(\d\d)")
+_DIRECTED_CS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/shift_A", "ctf/tetra_A", "ctf/anisomag")
+_POSES_CS = re.compile(r"alignments3D/.*|filament/filament_pose")
+_UNKNOWN = -999.0
+
+
+def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
+    """Axes at ``angle`` (N,) degrees in images, of the images that ``poses`` (N,) were applied to: degrees in [0, 180).
+    """
+    turned = np.asarray(angle, np.float64) + poses.angle
+    return np.mod(np.round(np.where(poses.mirror, -turned, turned), 6), 180.0)
+
+
+def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[str]:
+    """Make the rows of a STAR (N) and its optics table true of the images that ``poses`` (N,) were applied to.
+
+    Texts that are no number, and -999, which stands for unknown, stay. Returns warnings: of terms of the CTF that have
+    a direction (beam tilt, Zernike coefficients, anisotropic magnification) and are left out, where they are not 0.
+    """
+    for label, turn in _TURNING.items():
+        if label not in particles:
+            continue
+        texts = particles.texts(label)
+        values = np.array([_number(text) for text in texts])
+        known = np.isfinite(values) & (values != _UNKNOWN)
+        with np.errstate(invalid="ignore"):
+            turned = turn(values, poses)
+        columns = particles.columns[label]
+        particles.set(label, [f"{new:.6f}" if k else old for k, new, old in zip(known, turned, columns)])
+    left_out = [label for table in (particles, optics) if table is not None for label in _drop_directed(table)]
+    return _warning(left_out, "aligned.star")
+
+
+def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[str]:
+    """The same for the fields (N, ...) of a .cs: the axis of astigmatism turns, terms with another direction become 0,
+    and the poses of a 3D alignment are left out. Returns warnings."""
+    label = "ctf/df_angle_rad"
+    if label in fields:
+        turned = np.radians(turned_axis(np.degrees(fields[label].astype(np.float64)), poses))
+        fields[label] = turned.astype(fields[label].dtype)
+    left_out = [name for name in _DIRECTED_CS if name in fields and np.any(fields[name] != 0)]
+    for name in left_out:
+        fields[name] = np.zeros_like(fields[name])
+    poses_3d = [name for name in fields if _POSES_CS.fullmatch(name)]
+    for name in poses_3d:
+        del fields[name]
+    return _warning([*left_out, *sorted({name.partition("/")[0] for name in poses_3d})], "aligned.cs")
+
+
+def _warning(left_out: list[str], name: str) -> list[str]:
+    if not left_out:
+        return []
+    labels = ", ".join(dict.fromkeys(left_out))
+    return [f"The images that {name} names are rotated, so what has a direction in the unrotated ones is not true of "
+            f"them and is left out: {labels}."]
+
+
+def _drop_directed(table: Table) -> list[str]:
+    """Remove the columns of directed terms that say anything; returns their labels."""
+    directed = {label: _DIRECTED.fullmatch(label) for label in table.columns}
+    return table.drop([label for label, found in directed.items() if found and _says_something(table, label, found)])
+
+
+def _says_something(table: Table, label: str, found: re.Match) -> bool:
+    nothing = 1.0 if found.group(2) in ("00", "11") else 0.0  # a matrix that changes nothing is the identity
+    words = re.split(r"[\s,\[\]]+", " ".join(set(table.texts(label))))
+    return any(_number(word) != nothing for word in words if word)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
