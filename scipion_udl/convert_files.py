@@ -47,7 +47,8 @@ def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, s
     """Put the stacks that a source names into ``folder``, as links or copies; real path -> path in there.
 
     All are named .mrcs, or Scipion takes them for volumes. Packed stacks are unpacked, and those of the other byte
-    order, whose headers Scipion does not read, are written anew as float32. Letters that the image library of Scipion
+    order, whose headers Scipion does not read, are written anew as float32; so are those with images whose data sign is
+    -1, which no set can say of its items, in their sign. Letters that the image library of Scipion
     cannot have in a name become underscores.
     """
     brought: dict[str, str] = {}
@@ -68,8 +69,9 @@ def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, s
             shutil.copyfile(path, target)
         else:
             os.symlink(path, target)
-        if _is_big_endian(target):
-            _write_anew(target)
+        inverted = _inverted(source, path)
+        if len(inverted) or _is_big_endian(target):
+            _write_anew(target, inverted)
         brought[path] = target
     return brought
 
@@ -80,12 +82,23 @@ def _is_big_endian(path: str) -> bool:
         return file.read(1) == b"\x11"
 
 
-def _write_anew(path: str) -> None:
+def _inverted(source: ParticleSource, path: str) -> np.ndarray:
+    """The items (from 0) of the stack ``path`` whose data sign is -1."""
+    if source.sign is None:
+        return np.zeros(0, np.int64)
+    number = next(k for k, reader in enumerate(source.stacks) if os.path.realpath(reader.path) == path)
+    return source.item[(source.stack == number) & (source.sign < 0)]
+
+
+def _write_anew(path: str, inverted: np.ndarray) -> None:
     reader = StackReader(path)
+    sign = np.ones(reader.count, np.float32)
+    sign[inverted] = -1
     temporary = f"{path}.native.mrcs"
     with StackWriter(temporary, reader.count, reader.shape, reader.pixel_size or 1.0) as writer:
         for first in range(0, reader.count, _CHUNK):
-            writer.write(reader.read(np.arange(first, min(first + _CHUNK, reader.count))))
+            items = np.arange(first, min(first + _CHUNK, reader.count))
+            writer.write(reader.read(items) * sign[items, None, None])
     os.replace(temporary, path)
 
 

@@ -250,6 +250,7 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
                 findings.error("files", str(error))
                 break
+            source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
                 good = np.isfinite(images.sum((1, 2), dtype=np.float64))
             _measure(facts, part[good], torch.from_numpy(images[good]), disc)

@@ -14,10 +14,7 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import inspect
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +22,8 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.errors import UdlError
 from scipion_udl.io import durable
+from scipion_udl.io.cs_rows import CsFile, is_whole, joined
+from scipion_udl.io.passthrough import Completed, completed
 from scipion_udl.io.tables import Table, number_texts, quote
 from scipion_udl.io.turned import turn_fields
 
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
     from scipion_udl.io.defocus import Defocus
     from scipion_udl.io.particles import ParticleSource
 
-_COMPRESSED = b"\x94CSDAT"  # how the other form begins that cryoSPARC has for the same
-_LONGEST_HEADER = 100_000  # bytes; that of 100 fields has 5 000
-_LONGEST_FIELD = 65536  # bytes of one field of a row
 _ALIGNMENT = "alignments2D/"
-_WANTED = ("blob/path", "blob/idx", "ctf/df1_A")  # what is looked for in a passthrough file, where it lacks
 # label in RELION, field, what makes the one of the other
 _OPTICS = {
     "rlnVoltage": "ctf/accel_kv",
@@ -52,131 +47,87 @@ _COLUMNS = {
 }
 
 
-def read_array(path: str) -> tuple[np.ndarray, list[str]]:
-    """The rows of a .cs file, a structured array (N,), and warnings. Nothing in it is ever run (no pickle).
+def read_array(path: str) -> Completed:
+    """The rows of a .cs file with the fields that lack in it and that the files beside it have, by ``uid``.
 
-    A job of cryoSPARC writes only what it changed; the rest is in a passthrough file beside it, out of which images and
-    CTF are taken, by ``uid``, where they lack. Raises UdlError where the file cannot be read, is cut, is of the
-    compressed form, or lists no particle images.
+    Raises UdlError where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
     """
-    array, warnings = _read(path), []
-    if not len(array):
+    file = CsFile.open(path)
+    if not file.count:
         raise UdlError(f"{path} lists no images: it has no rows")
-    if any(name not in array.dtype.names for name in _WANTED) and _has_ids(array):
-        array, warnings = _with_passthrough(path, array)
+    rows = file.rows()
+    found = completed(path, rows) if file.has_ids() else Completed(path, rows)
+    array = found.rows
     missing = [name for name in ("blob/path", "blob/idx") if name not in array.dtype.names]
     if missing:
         raise UdlError(
             f"{path} has no field {missing[0]}, so it names no images, and no passthrough file beside it has those of "
             "its particles; give the file that names them"
         )
-    if array["blob/path"].dtype.kind not in "SU" or array["blob/path"].ndim != 1 or not _is_whole(array["blob/idx"]):
+    texts = array["blob/path"].dtype.kind in "SU" and array["blob/path"].ndim == 1
+    if not texts or not is_whole(array.dtype["blob/idx"]):
         raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
-    return array, warnings
-
-
-def _read(path: str) -> np.ndarray:
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(_COMPRESSED)) == _COMPRESSED:
-                raise UdlError(
-                    f"{path} is of cryoSPARC's compressed form: save it as numpy array with cryosparc-tools "
-                    "(Dataset.save, format 1)"
-                )
-            file.seek(0)
-            return _read_rows(path, file)
-    except OSError as error:
-        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _with_passthrough(path: str, array: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The rows with the fields that they lack, out of the first passthrough file beside them with all their uids."""
-    for other in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*passthrough*particles*.cs"))):
-        try:
-            rows = _read(other)
-        except UdlError:
-            continue
-        names = [name for name in rows.dtype.names if name not in array.dtype.names]
-        if not (_has_ids(rows) and len(rows) and names):
-            continue
-        order = np.argsort(rows["uid"], kind="stable")
-        place = order[np.searchsorted(rows["uid"], array["uid"], sorter=order).clip(max=len(rows) - 1)]
-        if (rows["uid"][place] != array["uid"]).any():
-            continue
-        fields = {name: array[name] for name in array.dtype.names}
-        fields.update({name: rows[name][place] for name in names})
-        groups = ", ".join(sorted({name.partition("/")[0] for name in names}))
-        return _joined(fields), [f"{path} does not have all of its particles' fields: {groups} come from {other}."]
-    return array, []
-
-
-def _joined(fields: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns (N, ...) as one structured array (N,)."""
-    count = len(next(iter(fields.values())))
-    array = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
-    for name, values in fields.items():
-        array[name] = values
-    return array
-
-
-def _has_ids(array: np.ndarray) -> bool:
-    return "uid" in array.dtype.names and _is_whole(array["uid"])
-
-
-def _is_whole(values: np.ndarray) -> bool:
-    return values.ndim == 1 and values.dtype.kind in "iu"
-
-
-def _read_rows(path: str, file: object) -> np.ndarray:
-    """The array of a .npy file; its header is checked against the file's size before memory is asked for."""
-    try:
-        version = np.lib.format.read_magic(file)
-        length_bytes = 2 if version == (1, 0) else 4
-        length = int.from_bytes(file.read(length_bytes), "little")
-        if version not in ((1, 0), (2, 0)) or length > _LONGEST_HEADER:
-            raise ValueError("its header is too long")
-        file.seek(8)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        # before numpy 1.24 there was no limit of its own
-        limit = {"max_header_size": _LONGEST_HEADER} if "max_header_size" in inspect.signature(read).parameters else {}
-        shape, _, dtype = read(file, **limit)
-    except Exception as error:  # numpy has many kinds for a text that is no header
-        raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {' '.join(str(error).split())}") from None
-    # a text may claim any length there, and less than none
-    sizes = [dtype[name].itemsize for name in dtype.names or ()]
-    if not sizes or dtype.hasobject or len(shape) != 1 or min(sizes) < 0 or max(sizes) > _LONGEST_FIELD:
-        raise UdlError(f"{path} is no .cs file of cryoSPARC: it holds no rows with named fields")
-    there = (os.path.getsize(path) - file.tell()) // max(1, dtype.itemsize)
-    if shape[0] > there:
+    nowhere = np.flatnonzero(found.lacking.get("blob/path", np.zeros(len(array), bool)))
+    if len(nowhere):
         raise UdlError(
-            f"{path} is truncated: its header promises {shape[0]} particles, {there} are whole; copy it again"
+            f"{path}: no file beside it names the images of {len(nowhere)} of its {len(array)} particles (the first: "
+            f"row {nowhere[0] + 1}, uid {array['uid'][nowhere[0]]}): give the passthrough file of all of them, or take "
+            "these particles out"
         )
-    return np.fromfile(file, dtype, shape[0])
+    return found
 
 
-def relion_tables(path: str, array: np.ndarray) -> list[Table]:
+def signs(array: np.ndarray) -> np.ndarray | None:
+    """The data sign of each particle, float32 (N,): -1 where blob/sign says that the grey values count inverted, else
+    1; None where no particle has -1."""
+    values = array["blob/sign"] if "blob/sign" in array.dtype.names else np.empty(0)
+    if values.shape != (len(array),) or values.dtype.kind not in "fi":
+        return None
+    inverted = values < 0
+    return np.where(inverted, np.float32(-1), np.float32(1)) if inverted.any() else None
+
+
+def sign_warning(path: str, sign: np.ndarray) -> str:
+    """The sentence on particles whose grey values count inverted, in a file of which some do."""
+    count = int((sign < 0).sum())
+    share = "all its particles" if count == len(sign) else f"{count} of {len(sign)} particles"
+    mixed = "" if count == len(sign) else (
+        " A STAR or XMD cannot say so: RELION and Xmipp would average images of both signs; --write-stack writes all "
+        "with one."
+    )
+    return (
+        f"{path} gives {share} the data sign -1 (blob/sign): their grey values are inverted when they are read, as "
+        f"cryoSPARC does.{mixed}"
+    )
+
+
+def relion_tables(found: Completed) -> list[Table]:
     """The optics and particles tables of RELION 3.1 that say the same as the rows of a .cs file.
 
     Raises UdlError where a field has another shape or type than it should.
     """
     try:
-        return _tables(path, array)
+        return _tables(found)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise UdlError(f"{path}: a field is not as cryoSPARC writes it: {' '.join(str(error).split())}") from None
+        raise UdlError(f"{found.path}: a field is not as cryoSPARC writes it: {' '.join(str(error).split())}") from None
 
 
-def _tables(path: str, array: np.ndarray) -> list[Table]:
-    names = array.dtype.names
-    particles = Table("particles", {}, path)
+def _tables(found: Completed) -> list[Table]:
+    array, names = found.rows, found.rows.dtype.names
+    particles = Table("particles", {}, found.path)
     files = _texts(array["blob/path"])
     particles.set("rlnImageName", [quote(_image_name(k, file)) for k, file in zip(array["blob/idx"].tolist(), files)])
     if "location/micrograph_path" in names:
-        particles.set("rlnMicrographName", [quote(text) for text in _texts(array["location/micrograph_path"])])
+        micrographs = _texts(array["location/micrograph_path"])
+        particles.set("rlnMicrographName", [quote(text or "None") for text in micrographs])
     for label, (field, factor) in _COLUMNS.items():
         if field in names:
             particles.set(label, number_texts(array[field].astype(np.float64) * factor))
     if f"{_ALIGNMENT}class" in names:
-        particles.set("rlnClassNumber", [str(int(k) + 1) for k in array[f"{_ALIGNMENT}class"]])
+        classes = [str(int(k) + 1) for k in array[f"{_ALIGNMENT}class"]]
+        for row in np.flatnonzero(found.lacking.get(f"{_ALIGNMENT}class", False)):
+            classes[row] = "-999"
+        particles.set("rlnClassNumber", classes)
     _set_poses(particles, array)
     return [_set_optics(particles, array), particles]
 
@@ -251,6 +202,8 @@ def write_aligned_cs(
         fields["blob/path"] = np.array([aligned_stack.encode("utf-8", "surrogateescape")] * len(source))
         fields["blob/idx"] = np.arange(len(source), dtype=np.uint32)
         warnings += turn_fields(fields, applied)
+        if "blob/sign" in fields:  # was applied to them
+            fields["blob/sign"] = np.ones_like(fields["blob/sign"])
     fields.update(_alignment_fields(source, poses, score))
     _save(path, fields)
     return warnings
@@ -334,7 +287,7 @@ def _classes(source: ParticleSource) -> np.ndarray:
     """Class numbers from 0, as cryoSPARC counts; 0 where the input has none."""
     table = source.table
     label = next((k for k in ("rlnClassNumber", "ref") if table is not None and k in table), None)
-    numbers = np.ones(len(source)) if label is None else table.numbers(label)
+    numbers = np.ones(len(source)) if label is None else np.nan_to_num(table.known(label))
     return np.clip(numbers - 1, 0, 2**31).astype(np.uint32)
 
 
@@ -342,7 +295,7 @@ def _save(path: str, fields: dict[str, np.ndarray]) -> None:
     temporary = f"{path}.part"
     try:
         with open(temporary, "wb") as file:  # given a name, numpy would put .npy behind it
-            np.save(file, _joined(fields), allow_pickle=False)
+            np.save(file, joined(fields), allow_pickle=False)
         durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -31,9 +31,10 @@ class ParticleSource:
     names: N image names as outputs give them; numbers: (N,) their places in the input, from 1; path: of the input;
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
     all tables of the file; cs: the rows of a cryoSPARC file, None for others (its form is "relion31", which its table
-    has been put into); has_3d_angles: whether its poses are projection directions; warnings: sentences for the
-    user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere, which only a source
-    that was opened to be checked has).
+    has been put into); sign: float32 (N,), 1 or -1, what grey values are multiplied with when they are read (the data
+    sign of .cs), None where it is 1 for all; has_3d_angles: whether its poses are projection directions; warnings:
+    sentences for the user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere,
+    which only a source that was opened to be checked has).
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ParticleSource:
         self.table: Table | None = None
         self.form: str | None = None
         self.cs: np.ndarray | None = None
+        self.sign: np.ndarray | None = None
         self.pixel_size, self.pixel_size_known = 1.0, False
         self.stacks, self.stack, self.item = stacks, stack, item
         self.numbers = np.arange(1, len(item) + 1)
@@ -65,7 +67,7 @@ class ParticleSource:
         return len(self.item)
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous, in their sign.
 
         Raises UdlError naming file and item (from 1) for a truncated file, an index past the end, NaN or inf.
         """
@@ -78,7 +80,14 @@ class ParticleSource:
         for k in np.unique(stack):
             places = np.flatnonzero(stack == k)
             self.stacks[k].read_into(images, places, self.item[indices[places]])
+        self.apply_sign(images, indices)
         return images
+
+    def apply_sign(self, images: np.ndarray, indices: np.ndarray) -> None:
+        """Bring images (n, rows, columns) of the particles ``indices``, as they lie in their files, to the sign that
+        the table gives each, in place."""
+        if self.sign is not None:
+            images *= self.sign[indices][:, None, None]
 
     def poses(self) -> Poses | None:
         """The in-plane poses that the table carries, by the rules of its form; None without."""
@@ -113,6 +122,7 @@ class ParticleSource:
         part.stack, part.item = self.stack[indices], self.item[indices]
         part.numbers = self.numbers[indices]
         part.cs = None if self.cs is None else self.cs[indices]
+        part.sign = None if self.sign is None else self.sign[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]
@@ -211,8 +221,9 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 
 def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    cs, warnings = cryosparc.read_array(path) if path.lower().endswith(".cs") else (None, [])
-    tables = read_tables(path) if cs is None else cryosparc.relion_tables(path, cs)
+    found = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
+    tables = read_tables(path) if found is None else cryosparc.relion_tables(found)
+    cs, warnings = (None, []) if found is None else (found.rows, found.warnings)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
     try:
@@ -239,6 +250,9 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
         )
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     _warn_of_two_places(source)
+    source.sign = None if cs is None else cryosparc.signs(cs)
+    if source.sign is not None:
+        source.warnings.append(cryosparc.sign_warning(path, source.sign))
     if form == forms.RELION31:
         _check_image_size(source, optics)
     if "enabled" in table and (table.known("enabled") < 0).any():

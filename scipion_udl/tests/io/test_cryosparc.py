@@ -136,6 +136,9 @@ def test_what_a_job_did_not_change_is_taken_from_the_passthrough_by_uid(project)
     assert np.abs(to_matrices(source.poses()) - to_matrices(whole.poses())).max() == 0
     assert "blob, ctf come from" in source.warnings[0].replace("alignments3D, ", "")
     (project / "J6" / "J6_passthrough_particles.cs").unlink()
+    with pytest.raises(UdlError, match=r"no file beside it names the images of 2 of its 4 .*row 3, uid 11"):
+        open_particles(path)
+    (project / "J6" / "A_passthrough_particles.cs").unlink()
     with pytest.raises(UdlError, match="no passthrough file beside it has those of its particles"):
         open_particles(path)
 
@@ -225,6 +228,7 @@ def test_hostile_and_broken_files_end_in_one_sentence(project):
     with open(project / "pickle.cs", "wb") as file:
         np.save(file, trap, allow_pickle=True)
     no_blob = rows()[["uid", "ctf/df1_A"]]
+    no_blob["uid"] += 1000  # of other particles than those of whole.cs
     odd_shift = np.zeros(COUNT, [*FIELDS[:6], ("alignments2D/shift", "S3")])
     huge = header.replace(b"(4,)", b"(400000000000,)").replace(b" " * 11, b"", 1) + data[len(header) :]
     cases = {
@@ -233,7 +237,8 @@ def test_hostile_and_broken_files_end_in_one_sentence(project):
         "huge.cs": (huge, "its header promises 400000000000 particles, 4 are whole"),
         "text.cs": (b"data_particles\n", "no .cs file of cryoSPARC"),
         "empty.cs": (b"", "no .cs file of cryoSPARC"),
-        "compressed.cs": (b"\x94CSDAT\x00\x01\x02", "compressed form"),
+        "compressed.cs": (b"\x95CSDAT\x00\x01\x02", "compressed form"),  # as cryosparc-tools 4.7 and 5.0 begin it
+        "older.cs": (b"\x94CSDAT\x00\x01\x02", r"compressed form .*Dataset.load\('older.cs'\)"),
         "long.cs": (b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{" * 500, "header is too long"),
         "deep.cs": (b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000, "no .cs file"),
     }

@@ -1,0 +1,163 @@
+"""What the file of a cryoSPARC job lacks, out of the files beside it, by ``uid``.
+
+A job writes the fields that it made or changed. The rest is in a passthrough file in the same folder, whose name has
+``passthrough`` in it and otherwise follows the output (particles, split_0, ...). Which file belongs to which is told by
+the ids of the particles alone. Fields come by whole groups (blob, ctf, ...), since
+those of a group speak of one another.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.cs_rows import CsFile, joined
+
+# Taken from a file that is no passthrough: what belongs to an image whatever was done with it since.
+_OF_THE_IMAGE = ("blob/", "ctf/", "location/")
+# The same of all particles of a microscope: where one row lacks it, another's is no worse, and no group is split by it.
+_OF_THE_MICROSCOPE = ("ctf/accel_kv", "ctf/cs_mm", "ctf/amp_contrast", "ctf/exp_group_id", "blob/psize_A", "blob/sign")
+_POSE = "alignments2D/"
+
+
+class Completed:
+    """Rows of a .cs file with the fields that the files beside it add.
+
+    rows: structured array (N,); lacking: name of an added field -> (N,) bool, the rows that no file had it for; there
+    it is NaN in a 2D alignment, the value of the others in what belongs to the microscope, and 0 or no text in all
+    else; warnings: sentences for the user.
+    """
+
+    def __init__(self, path: str, rows: np.ndarray) -> None:
+        self.path, self.rows = path, rows
+        self.lacking: dict[str, np.ndarray] = {}
+        self.warnings: list[str] = []
+
+
+def completed(path: str, rows: np.ndarray) -> Completed:
+    """The rows (N,) of the .cs file ``path``, each with a ``uid``, and every field that a passthrough file beside it
+    has for their uids, or, of image, CTF and place on the micrograph, any other .cs file beside it."""
+    result = Completed(path, rows)
+    added: dict[str, np.ndarray] = {}
+    for other in sorted(filter(None, (_Other.of(one, rows) for one in _beside(path))), key=lambda one: one.rank):
+        _take(result, other, added)
+    _fill(added, result.lacking)
+    if added:
+        result.rows = joined({**{name: rows[name] for name in rows.dtype.names}, **added})
+    result.warnings += _told(result)
+    return result
+
+
+@dataclass
+class _Other:
+    """A file beside, with fields that lack: names of them; place (N,), the row of each particle in it; there (N,) bool,
+    whether it has that particle."""
+
+    file: CsFile
+    names: list[str]
+    place: np.ndarray
+    there: np.ndarray
+
+    @classmethod
+    def of(cls, path: str, rows: np.ndarray) -> _Other | None:
+        """The file ``path``, None where it is of no use for ``rows``: of another kind, cut, or of other particles."""
+        try:
+            file = CsFile.open(path)
+            own = {_group(name) for name in rows.dtype.names}
+            names = [name for name in _offered(file) if _group(name) not in own]
+            if not (names and file.has_ids() and file.count):
+                return None
+            ids = file.column("uid")
+        except UdlError:
+            return None
+        order = np.argsort(ids, kind="stable")
+        place = order[np.searchsorted(ids, rows["uid"], sorter=order).clip(max=len(ids) - 1)]
+        there = ids[place] == rows["uid"]
+        return cls(file, names, place, there) if there.any() else None
+
+    @property
+    def rank(self) -> tuple[bool, int, str]:
+        """Passthrough files come first, and those that have more of the particles."""
+        return not _passes_through(self.file.path), -int(self.there.sum()), self.file.path
+
+
+def _beside(path: str) -> list[str]:
+    """The other .cs files of the folder."""
+    own = os.path.realpath(path)
+    files = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(path)), "*.cs")))
+    return [one for one in files if os.path.realpath(one) != own]
+
+
+def _group(field: str) -> str:
+    """What a field is part of: blob/sign is said of the image that blob/path names, of no other."""
+    return field.partition("/")[0]
+
+
+def _passes_through(path: str) -> bool:
+    return "passthrough" in os.path.basename(path).lower()
+
+
+def _offered(found: CsFile) -> list[str]:
+    names = [name for name in found.dtype.names if name != "uid"]
+    if _passes_through(found.path):
+        return names
+    return [name for name in names if name.startswith(_OF_THE_IMAGE)]
+
+
+def _take(result: Completed, other: _Other, added: dict[str, np.ndarray]) -> None:
+    """Add the fields of a file for the particles that it has and that lack them still."""
+    took, there_already = set(), {_group(name) for name in added}
+    for name in other.names:
+        if name not in added and _group(name) in there_already:
+            continue
+        if name in added and not (result.lacking[name] & other.there).any():
+            continue
+        values = other.file.column(name)[other.place]
+        if name not in added:
+            values[~other.there] = np.zeros((), values.dtype)
+            added[name], result.lacking[name] = values, ~other.there
+        elif values.dtype.kind == added[name].dtype.kind and values.shape == added[name].shape:
+            those = result.lacking[name] & other.there
+            added[name] = added[name].astype(max(values.dtype, added[name].dtype, key=lambda kind: kind.itemsize))
+            added[name][those] = values[those]
+            result.lacking[name] = result.lacking[name] & ~other.there
+        else:
+            continue
+        took.add(name)
+    if took:
+        groups = ", ".join(sorted({_group(name) for name in took}))
+        result.warnings.append(
+            f"{result.path} does not have all of its particles' fields: {groups} come from {other.file.path}."
+        )
+
+
+def _fill(added: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> None:
+    """Put what stands for nothing into the rows that lack a field."""
+    for name, rows in lacking.items():
+        if not rows.any():
+            continue
+        if name in _OF_THE_MICROSCOPE:
+            added[name][rows] = added[name][np.flatnonzero(~rows)[0]]
+        elif name.startswith(_POSE) and added[name].dtype.kind == "f":
+            added[name][rows] = np.nan
+
+
+def _told(result: Completed) -> list[str]:
+    """One sentence on each set of particles that some fields lack for."""
+    groups: dict[bytes, list[str]] = {}
+    for name, rows in result.lacking.items():
+        if rows.any() and name not in _OF_THE_MICROSCOPE:
+            groups.setdefault(rows.tobytes(), []).append(name)
+    sentences = []
+    for names in groups.values():
+        rows = np.flatnonzero(result.lacking[names[0]])
+        fields = ", ".join(sorted({_group(name) for name in names}))
+        sentences.append(
+            f"No file beside {result.path} has {fields} for {len(rows)} of {len(result.rows)} particles (the first: "
+            f"row {rows[0] + 1}, uid {result.rows['uid'][rows[0]]}): they go without, the others have theirs."
+        )
+    return sentences
