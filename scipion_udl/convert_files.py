@@ -48,8 +48,8 @@ def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, s
 
     All are named .mrcs, or Scipion takes them for volumes. Packed stacks are unpacked, and those of the other byte
     order, whose headers Scipion does not read, are written anew as float32; so are those with images whose data sign is
-    -1, which no set can say of its items, in their sign. Letters that the image library of Scipion
-    cannot have in a name become underscores.
+    -1, which no set can say of its items, in their sign, and unsigned numbers that other programs take for signed ones.
+    Letters that the image library of Scipion cannot have in a name become underscores.
     """
     brought: dict[str, str] = {}
     for path in dict.fromkeys(path for path, _ in source.locations()):
@@ -70,7 +70,7 @@ def bring_stacks(source: ParticleSource, folder: str, copy: bool) -> dict[str, s
         else:
             os.symlink(path, target)
         inverted = _inverted(source, path)
-        if len(inverted) or _is_big_endian(target):
+        if len(inverted) or _is_big_endian(target) or StackReader(target).unsigned:
             _write_anew(target, inverted)
         brought[path] = target
     return brought

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scipion_udl.io import forms
+from scipion_udl.io.mrc_integers import BYTES, SHORTS, unsigned_warning
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.io.stacks import StackReader
 
@@ -13,8 +14,8 @@ LARGEST_SIGNED = 2**15 - 1
 
 
 def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
-    """Sentences on stacks that RELION 3.1 cannot read, or reads as other pictures; of values that were read, or else
-    those in the headers."""
+    """Sentences on stacks that RELION 3.1 and others cannot read, or read as other pictures; of values that were read,
+    or else those in the headers."""
     found = []
     for mode, kind, happens in (
         (UNSIGNED, f"unsigned 16-bit values above {LARGEST_SIGNED} (MRC mode 6)", "reads as negative, without a word"),
@@ -27,6 +28,11 @@ def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
                 f"{concerned[0]}{others}: the images are {kind}, which RELION 3.1 {happens}: convert them to 32-bit "
                 "floats (mode 2) for it, or take the aligned.mrcs of align --write-stack."
             )
+    for mode in (BYTES, SHORTS):
+        concerned = [reader for reader in stacks if reader.mode == mode and reader.unsigned]
+        if concerned:
+            first = concerned[0]
+            found.append(unsigned_warning(first.path, len(concerned) - 1, mode, first.unsigned))
     return found
 
 

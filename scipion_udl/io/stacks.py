@@ -24,6 +24,7 @@ from mrcfile.utils import data_dtype_from_header
 
 from scipion_udl.errors import Complain, UdlError, refuse
 from scipion_udl.io import durable
+from scipion_udl.io.mrc_integers import meant
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
@@ -40,10 +41,11 @@ class StackReader:
 
     path: as given; count: number of images; whole: how many of them the file has to its end (all, but for a truncated
     file whose fault was only noted); shape: (rows, columns); pixel_size: angstrom from the header, None where it has
-    none; mode: of the MRC file; highest: of an unsigned stack the largest value known, its header's until images were
-    read (0 for others); odd_header: whether the header lacks the MAP word or a machine stamp; axes: of which axis of
-    space, 1 to 3 for x to z, the columns, rows and sections are; looks_like_volume: whether a program that knows
-    nothing else would take it for a map.
+    none; mode: of the MRC file; unsigned: what tells that its whole numbers are unsigned where the mode means signed
+    ones (they are read so), None where nothing does; highest: of a stack of mode 6 the largest value known, its
+    header's until images were read (0 for others); odd_header: whether the header lacks the MAP word or a machine
+    stamp; axes: of which axis of space, 1 to 3 for x to z, the columns, rows and sections are; looks_like_volume:
+    whether a program that knows nothing else would take it for a map.
     .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
     Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
     (which raises it by default) where it is truncated.
@@ -56,19 +58,31 @@ class StackReader:
         if opener:
             self._file = _unpacked(self.path, opener)
             self._remove = weakref.finalize(self, _remove_quietly, self._file)
-        header, self.odd_header = _read_header(self.path, self._file)
+        start, header, self.odd_header = _read_header(self.path, self._file)
         self.count = int(header.nz)
         self.shape = (int(header.ny), int(header.nx))
         self.mode = int(header.mode)
-        self._dtype = data_dtype_from_header(header)
         top = float(header.dmax)
         self.highest, self._read_any = (int(top) if self.mode == 6 and 0 < top < 2**16 else 0), False
         self._start = HEADER_BYTES + int(header.nsymbt)
+        low, self._dtype = float(header.dmin), data_dtype_from_header(header)
+        self._dtype, self.unsigned = meant(self.mode, start, self._dtype, low, top, self._first_image)
         self.pixel_size = _header_pixel_size(header)
         self.axes = (int(header.mapc), int(header.mapr), int(header.maps))
         is_map = int(header.ispg) != 0 and ".mrcs" not in os.path.basename(self.path).lower()
         self.looks_like_volume = is_map and self.count == self.shape[0] == self.shape[1] > 1
         self.whole = self._check_size(complain)
+
+    def _first_image(self) -> np.ndarray | None:
+        """The first rows (rows, columns) of the first image as they lie in the file, all of them where it is no giant;
+        None where they are not whole."""
+        width = self.shape[1] * self._dtype.itemsize
+        rows = min(self.shape[0], max(1, CHUNK_BYTES // width))
+        if os.path.getsize(self._file) < self._start + rows * width:
+            return None
+        with open(self._file, "rb") as file:
+            file.seek(self._start)
+            return np.fromfile(file, self._dtype, rows * self.shape[1]).reshape(rows, -1)
 
     @property
     def _image_bytes(self) -> int:
@@ -189,8 +203,9 @@ def _remove_quietly(path: str) -> None:
         pass
 
 
-def _read_header(path: str, file: str) -> tuple[np.recarray, bool]:
-    """The header through mrcfile, and whether the permissive reading was needed. Raises UdlError."""
+def _read_header(path: str, file: str) -> tuple[bytes, np.recarray, bool]:
+    """The header as it lies in the file and through mrcfile, and whether the permissive reading was needed. Raises
+    UdlError."""
     try:
         with open(file, "rb") as stream:
             start = stream.read(HEADER_BYTES)
@@ -213,7 +228,7 @@ def _read_header(path: str, file: str) -> tuple[np.recarray, bool]:
         header = header.view(header.dtype.newbyteorder()).view(np.recarray)
     header.nsymbt = np.frombuffer(start[_EXTENSION], header.nsymbt.dtype)[0]
     _check_header(path, header)
-    return header, odd
+    return start, header, odd
 
 
 def _sane(header: np.recarray) -> bool:
