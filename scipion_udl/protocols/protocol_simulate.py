@@ -11,7 +11,7 @@ from scipion_udl.convert import add_poses
 from scipion_udl.convert_files import has_ctf, is_phase_flipped, iter_particles
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.truth import read_truth
-from scipion_udl.protocols.simulate_form import ONE_VIEW, TEMPLATE, SimulateForm
+from scipion_udl.protocols.simulate_form import ONE_VIEW, SINGLE, TEMPLATE, SimulateForm
 from scipion_udl.set_images import convert_image, image_name
 
 STACK, TRUTH, PARAMETERS = "particles.mrcs", "truth.star", "parameters.json"
@@ -30,6 +30,9 @@ class ProtUdlSimulate(SimulateForm):
     It also makes particles of many views, to see what a 2D classification is worth: a molecule, each particle seen from
     a direction of its own, and if you like noise alone and a second molecule among them. Then truth.star holds the
     directions, too, and what each particle shows, and the molecules are given as volumes in the place of outputTruth.
+    Views of a molecule from about one direction have both.
+
+    Realistic particles are as extraction leaves them: in crowded ice, among junk, on ramps, in raw grey values.
     """
 
     _label = "simulate particles"
@@ -64,11 +67,11 @@ class ProtUdlSimulate(SimulateForm):
         their true alignment, or of many views the molecules."""
         particles = self._makeSet("particles", "")
         made = {PARTICLES_OUT: particles}
-        if self.views.get() == ONE_VIEW:
+        if self.views.get() in (ONE_VIEW, SINGLE):
             made[TRUTH_OUT] = self._createSetOfParticles(suffix="Truth")
             made[TRUTH_OUT].copyInfo(particles)
             add_poses(particles, made[TRUTH_OUT], *self._truePoses(particles))
-        else:
+        if self.views.get() != ONE_VIEW:
             made[MAP_OUT] = self._makeVolume(MAP_FILE, particles)
             if self.second.get():
                 made[SECOND_OUT] = self._makeVolume(SECOND_FILE, particles)
@@ -127,6 +130,8 @@ class ProtUdlSimulate(SimulateForm):
         if "views" not in options:
             return f"the phantom {options['phantom']}" if "phantom" in options else "the image " + options["template"]
         what = f"the phantom {options['phantom']}" if "phantom" in options else "the map " + options["volume"]
+        if options["views"] == "single":
+            return f"views of {what} from about one direction (within {options.get('jitter', 0):g} degrees)"
         return f"many views of {what} ({'from everywhere alike' if options['views'] == 'random' else 'uneven'})"
 
     @staticmethod
@@ -137,6 +142,11 @@ class ProtUdlSimulate(SimulateForm):
             lines.append(f"{options['second_share']:.0%} of them show a second molecule, {options['second']}.")
         if options.get("noise_share"):
             lines.append(f"{options['noise_share']:.0%} of them are noise alone.")
+        if options.get("realistic"):
+            lines.append(
+                f"As real ones are: {options['junk']:.0%} junk, neighbours on {options['neighbours']:.0%} of the sites "
+                f"around, ramps of {options['ramp']:g} noise deviations, grey values {options['intensities']}."
+            )
         return lines
 
     def _summary(self) -> list[str]:

@@ -10,14 +10,17 @@ from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
-from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
+from scipion_udl.protocols.protocol_base import AUTOMATIC
+from scipion_udl.protocols.realism_form import RealismForm
 from scipion_udl.set_images import engine_image
+from scipion_udl.simulate.effects import MOST_JITTER
 from scipion_udl.simulate.phantoms import PHANTOMS
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
 
 FROM_PHANTOM, FROM_FILE, FROM_PROJECT = 0, 1, 2
 ONE_VIEW = 0
-VIEWS_OPTIONS = [None, "random", "uneven"]  # of the engine, in the order of the form's choices
+VIEWS_OPTIONS = [None, "random", "uneven", "single"]  # of the engine, in the order of the form's choices
+SINGLE = VIEWS_OPTIONS.index("single")
 NAMES, MOLECULES = list(PHANTOMS), list(PHANTOMS_3D)
 MAP = len(MOLECULES)  # the choice behind the last of them
 PHANTOM_BOX, PHANTOM_PIXEL_SIZE = 128, 2.0  # where the form leaves them open
@@ -26,7 +29,7 @@ TEMPLATE = "view.mrc"
 _ONE, _MANY = f"views == {ONE_VIEW}", f"views != {ONE_VIEW}"
 
 
-class SimulateForm(ProtUdlBase):
+class SimulateForm(RealismForm):
     """What 'udl - simulate particles' asks, and the options and checks that follow from the answers."""
 
     _label = None
@@ -38,12 +41,18 @@ class SimulateForm(ProtUdlBase):
         form.addParam(
             "views",
             params.EnumParam,
-            choices=["One view", "Many views, from everywhere alike", "Many views, most from three directions"],
+            choices=[
+                "One view",
+                "Many views, from everywhere alike",
+                "Many views, most from three directions",
+                "Views of a molecule from about one direction",
+            ],
             default=ONE_VIEW,
             label="Particles show",
             help="One view: what 'udl - align 2D' aligns. Many views: a molecule in three dimensions, each particle "
             "seen from a direction of its own, as in a set that is still to be classified. Most from three directions, "
-            "as at an air-water interface: four in five particles lie near one of them.",
+            "as at an air-water interface: four in five particles lie near one of them. From about one direction: as "
+            "the particles of one class are.",
         )
         self._defineViewParams(form)
         self._defineMoleculeParams(form)
@@ -54,6 +63,8 @@ class SimulateForm(ProtUdlBase):
         self._defineSeedParam(form)
         form.addSection(label="Microscope")
         self._defineMicroscopeParams(form)
+        form.addSection(label="As real ones are")
+        self._defineRealismParams(form)
 
     @staticmethod
     def _defineViewParams(form: Form) -> None:
@@ -111,6 +122,17 @@ class SimulateForm(ProtUdlBase):
             condition=f"{_MANY} and molecule == {MAP}",
             label="Map file",
             help="The density of a molecule: an MRC file of a cube, with the molecule in its middle and little noise.",
+        )
+
+        form.addParam(
+            "jitter",
+            params.FloatParam,
+            default=5.0,
+            condition=f"views == {SINGLE}",
+            validators=[params.Range(0, MOST_JITTER, f"must be from 0 to {MOST_JITTER:g}")],
+            label="Spread of the views (degrees)",
+            help="How far the views lie off the one direction, which is drawn from the random seed: the standard "
+            "deviation along either axis across it. Classes of real particles have some 5 degrees.",
         )
 
     @staticmethod
@@ -312,6 +334,7 @@ class SimulateForm(ProtUdlBase):
             words += ["--snr", f"{self.snr.get():g}", *(["--clean"] if self.writeClean else [])]
             if self.changeSsnr:
                 words += ["--ssnr", f"{self.ssnrResolution.get():g}:{self.ssnrFactor.get():g}"]
+        words += self._realismWords()
         if not self.applyCtf:
             return shlex.join(map(str, [*words, "--no-ctf"]))
         words += ["--defocus", f"{self.defocusMin.get():g}", f"{self.defocusMax.get():g}"]
@@ -337,6 +360,7 @@ class SimulateForm(ProtUdlBase):
         """Which molecules are simulated, in which shares, box and pixel size."""
         box, size, kind = self.box.get(), self.pixelSize.get(), self.molecule.get()
         words = ["--views", VIEWS_OPTIONS[self.views.get()]]
+        words += ["--jitter", f"{self.jitter.get():g}"] if self.views.get() == SINGLE else []
         words += ["--volume", self._fileOf("mapFile")] if kind == MAP else ["--phantom", MOLECULES[kind]]
         words += ["--box", box] if box > 0 else []
         words += ["--pixel-size", f"{size:.6g}"] if size else []

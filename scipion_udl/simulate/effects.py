@@ -11,6 +11,8 @@ from scipion_udl.errors import UdlError
 # What a pick that shows no particle shows, as truth.star has it.
 EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")
 NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
+# Degrees of jitter beyond which views are those of no class.
+MOST_JITTER = 45.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from scipion_udl.alignment.geometry import Poses, compose
 from scipion_udl.errors import UdlError
+from scipion_udl.simulate.effects import MOST_JITTER
 from scipion_udl.simulate.map_molecules import MapMolecule
 from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
 from scipion_udl.simulate.particles import Simulation
@@ -23,8 +24,6 @@ NOISE, FIRST, SECOND = 0, 1, 2
 # it: the standard deviation along either axis across it, in degrees.
 PREFERRED_SHARES = (0.4, 0.25, 0.15)
 SPREAD = 8.0
-# Degrees of jitter beyond which views are those of no class.
-MOST_JITTER = 45.0
 # What random numbers are for, beside the poses (0), the noise (1 and 2) of simulate/particles.py.
 _DRAW, _PREFER = 3, 4
 

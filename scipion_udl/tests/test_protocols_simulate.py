@@ -132,6 +132,29 @@ class TestUdlSimulate(BaseTest):
         self.assertAlmostEqual(float(power[radius > 1 / 9].mean()), 1.0, delta=0.1)
         self.assertIn("Coarser than 10 Å the noise has 4 times the power.", run.summary())
 
+    def test_realistic_views_of_a_molecule_from_about_one_direction(self) -> None:
+        shown = {"views": 3, "jitter": 4.0, "box": BOX, "pixelSize": 4.0, "count": 30, "seed": 3}
+        run = self.launchProtocol(self.newRun(**shown, realistic=True, junk=0.4, neighbours=0.9, ramp=0.7))
+        particles = run.outputParticles
+        self.assertSetSize(particles, 30)
+        self.assertTrue(run.outputTruth.hasAlignment2D())
+        self.assertEqual(run.outputVolume.getSamplingRate(), 4.0)
+        options = run.readParameters()
+        for name, value in {"junk": 0.4, "neighbours": 0.9, "ramp": 0.7, "intensities": "raw", "jitter": 4.0}.items():
+            self.assertEqual(options[name], value)
+        _, kinds, direction = read_views(self.proj.getPath(run.getTruthFile()))
+        self.assertGreater((kinds == 0).sum(), 5)
+        axis = direction[kinds == 1].mean(0)
+        self.assertGreater(np.linalg.norm(axis), np.cos(np.radians(12)))
+        # as counts: the background is nowhere near 0, and particles of a micrograph share its defocus
+        self.assertGreater(float(np.median(self.images(particles))), 30)
+        defocus = {item.getCTF().getDefocusU() for item in particles.iterItems()}
+        self.assertEqual(len(defocus), 1)
+        self.assertIn("As real ones are: 40% junk", "\n".join(run.summary()))
+        self.assertNotIn("--realistic", self.newRun()._simulateOptions())
+        bare = self.newRun(realistic=True, applyCtf=False)._simulateOptions()
+        self.assertNotIn("--structural", bare)
+
     def test_many_views_with_noise_and_a_second_molecule(self) -> None:
         path = str(self.folder / "anvil.mrc")
         write_map(path, molecule("anvil", BOX).volume(), 4.0)
