@@ -5,6 +5,7 @@ All columns of the input come back as they were, but old poses: those are taken 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def names_note(source: ParticleSource) -> str | None:
     """A sentence where tables that are written name images in another way than the input does, None otherwise."""
     names = source.lasting_names()
     changed = next((old for old, new in zip(source.names, names) if old != new), None)
-    if changed is None:
+    if changed is None or os.path.isabs(changed.partition("@")[2]):  # of these the reader has told
         return None
     return (
         f"{source.path} names its images relative to its own folder or one above it ({changed}), where they were "

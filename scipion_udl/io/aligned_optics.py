@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scipion_udl.io import forms
-from scipion_udl.io.tables import Table, quote
+from scipion_udl.io.tables import Table, number, quote
 
 if TYPE_CHECKING:
     from scipion_udl.io.particles import ParticleSource
@@ -51,7 +51,7 @@ def set_pixel_size(
         if label not in table:
             continue
         used = np.ones(len(table), bool) if rows is None else np.isin(np.arange(len(table)), rows)
-        sizes = [_number(text) for text in table.texts(label)]
+        sizes = [number(text) for text in table.texts(label)]
         wrong = [not size > 0 or (mine and not _same(size, source)) for size, mine in zip(sizes, used)]
         if not any(wrong):
             continue
@@ -75,7 +75,7 @@ def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[s
         return
     labels = ("rlnMagnification", "rlnDetectorPixelSize")
     if all(label in particles for label in labels):
-        magnification, detector = ([_number(text) for text in particles.texts(label)] for label in labels)
+        magnification, detector = ([number(text) for text in particles.texts(label)] for label in labels)
         sizes = [d * 1e4 / m if m > 0 else 0.0 for d, m in zip(detector, magnification)]
         if all(_same(size, source) for size in sizes):
             return
@@ -100,7 +100,7 @@ def complete_optics(
     if "rlnImageSize" in table:
         sizes = list(table.columns["rlnImageSize"])
         for row in rows:
-            if _number(table.texts("rlnImageSize")[row]) != source.box:
+            if number(table.texts("rlnImageSize")[row]) != source.box:
                 sizes[row] = str(source.box)
         table.set("rlnImageSize", sizes)
     given = {
@@ -119,7 +119,7 @@ def _complete_microscope(table: Table, particles: Table, key: str, optics: Optic
     """Fill in a value of the microscope for the groups that have none: the particles' own, where their table has it,
     the user's, or the usual one. Returns whether one was filled in that the input does not have."""
     label = MICROSCOPE[key][0]
-    numbers = [_number(text) for text in table.texts(label)] if label in table else [np.nan] * len(table)
+    numbers = [number(text) for text in table.texts(label)] if label in table else [np.nan] * len(table)
     lacking = [row for row, value in enumerate(numbers) if not _POSSIBLE[key](value)]
     if not lacking:
         return False
@@ -129,18 +129,11 @@ def _complete_microscope(table: Table, particles: Table, key: str, optics: Optic
     assumed = False
     for row in lacking:
         mine = [own[k] for k in np.flatnonzero(group_of == row)] if own is not None else []
-        known = next((text for text in mine if _POSSIBLE[key](_number(text))), None)
+        known = next((text for text in mine if _POSSIBLE[key](number(text))), None)
         texts[row] = known or f"{_value(optics, key):.6f}"
         assumed = assumed or known is None
     table.set(label, texts)
     return assumed
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
 
 
 def _value(optics: Optics, key: str) -> float:

@@ -249,7 +249,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
             "written count from 1, as all others do."
         )
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
-    _warn_of_two_places(source)
+    _warn_of_places(source)
     source.sign = None if cs is None else cryosparc.signs(cs)
     if source.sign is not None:
         source.warnings.append(cryosparc.sign_warning(path, source.sign))
@@ -346,7 +346,8 @@ def _locate(
 
 
 def _resolve(table: str, file: str, row: int) -> str:
-    """Where a file named in a table is: from the current folder, the table's folder, or one of its parents."""
+    """Where a file named in a table is: from the current folder, the table's folder, or one of its parents; of an
+    absolute name that is there no more, beside the table."""
     for suffix in (":mrcs", ":mrc"):
         if file.endswith(suffix):
             file = file[: -len(suffix)]
@@ -364,21 +365,31 @@ def _resolve(table: str, file: str, row: int) -> str:
         candidate = os.path.join(place, file)
         if os.path.isfile(candidate):
             return file if place == places[0] else candidate
+    beside = os.path.join(os.path.dirname(os.path.abspath(table)), os.path.basename(file))
+    if os.path.isabs(file) and os.path.isfile(beside):  # a folder of table and stack that was moved as a whole
+        return beside
     raise UdlError(
         f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
         "or its parents; run from the project folder or give the stack itself"
     )
 
 
-def _warn_of_two_places(source: ParticleSource) -> None:
-    """Tell where a name is found from the current folder, and another file of that name lies beside the table."""
+def _warn_of_places(source: ParticleSource) -> None:
+    """Tell where a stack was not found where its table says, or two of that name are there."""
     folder = os.path.dirname(os.path.abspath(source.path))
-    for path in (reader.path for reader in source.stacks):
+    stacks, rows = np.unique(source.stack, return_index=True)
+    for stack, row in zip(stacks, rows):
+        path, named = source.stacks[stack].path, source.names[row].partition("@")[2] or source.names[row]
         beside = os.path.join(folder, path)
-        if not os.path.isabs(path) and os.path.isfile(beside) and not os.path.samefile(path, beside):
+        if stack >= 0 and not os.path.isabs(path) and os.path.isfile(beside) and not os.path.samefile(path, beside):
             source.warnings.append(
                 f"{source.path} names {path}, and there are two of that name: the one under the current folder was "
                 f"taken, not {beside}."
+            )
+        elif stack >= 0 and os.path.isabs(named) and _lasting(named, path) != named:
+            source.warnings.append(
+                f"{source.path} names {named}, which is not there: {path} was taken, and is named in the tables that "
+                "are written."
             )
 
 

@@ -71,7 +71,7 @@ class Table:
         try:
             values = np.array([float(text) for text in column], np.float64)
         except ValueError:
-            values = np.array([_number(text) for text in column], np.float64)
+            values = np.array([number(text) for text in column], np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
@@ -85,7 +85,7 @@ class Table:
         try:
             values = np.array([float(text) for text in column], np.float64)
         except ValueError:
-            values = np.array([np.nan if is_placeholder(text) else _number(text, np.inf) for text in column])
+            values = np.array([np.nan if is_placeholder(text) else number(text, np.inf) for text in column])
         bad = np.flatnonzero(np.isinf(values))
         if len(bad):
             raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
@@ -131,11 +131,12 @@ def is_placeholder(text: str) -> bool:
     """Whether a text of a table stands for a value that is not known."""
     if text.strip().lower() in _UNKNOWN_WORDS:
         return True
-    value = _number(text)
+    value = number(text)
     return value in UNKNOWN_NUMBERS or (value != value and text.strip().lower().lstrip("+-") == "nan")
 
 
-def _number(text: str, otherwise: float = float("nan")) -> float:
+def number(text: str, otherwise: float = float("nan")) -> float:
+    """A text as a number, ``otherwise`` where it is none."""
     try:
         return float(text)
     except ValueError:

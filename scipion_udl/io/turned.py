@@ -13,7 +13,7 @@ from typing import Callable
 import numpy as np
 
 from scipion_udl.alignment.geometry import Poses, wrap
-from scipion_udl.io.tables import Table
+from scipion_udl.io.tables import UNKNOWN_NUMBERS, Table, number
 
 # label: its values (degrees, (N,)) of the images that ``poses`` (N,) were applied to
 _TURNING: dict[str, Callable[[np.ndarray, Poses], np.ndarray]] = {
@@ -27,7 +27,6 @@ _TURNING: dict[str, Callable[[np.ndarray, Poses], np.ndarray]] = {
 _DIRECTED = re.compile(r"rlnBeamTilt[XY]|rln(Odd|Even)Zernike|rlnMagMat(\d\d)")
 _DIRECTED_CS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/shift_A", "ctf/tetra_A", "ctf/anisomag")
 _POSES_CS = re.compile(r"alignments3D/.*|filament/filament_pose")
-_UNKNOWN = -999.0
 
 
 def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
@@ -40,15 +39,16 @@ def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
 def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[str]:
     """Make the rows of a STAR (N) and its optics table true of the images that ``poses`` (N,) were applied to.
 
-    Texts that are no number, and -999, which stands for unknown, stay. Returns warnings: of terms of the CTF that have
-    a direction (beam tilt, Zernike coefficients, anisotropic magnification) and are left out, where they are not 0.
+    Texts that are no number, and -999 and the like, which stand for unknown, stay. Returns warnings: of terms of the
+    CTF that have a direction (beam tilt, Zernike coefficients, anisotropic magnification) and are left out, where they
+    are not 0.
     """
     for label, turn in _TURNING.items():
         if label not in particles:
             continue
         texts = particles.texts(label)
-        values = np.array([_number(text) for text in texts])
-        known = np.isfinite(values) & (values != _UNKNOWN)
+        values = np.array([number(text) for text in texts])
+        known = np.isfinite(values) & ~np.isin(values, UNKNOWN_NUMBERS)
         with np.errstate(invalid="ignore"):
             turned = turn(values, poses)
         columns = particles.columns[label]
@@ -90,11 +90,4 @@ def _drop_directed(table: Table) -> list[str]:
 def _says_something(table: Table, label: str, found: re.Match) -> bool:
     nothing = 1.0 if found.group(2) in ("00", "11") else 0.0  # a matrix that changes nothing is the identity
     words = re.split(r"[\s,\[\]]+", " ".join(set(table.texts(label))))
-    return any(_number(word) != nothing for word in words if word)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+    return any(number(word) != nothing for word in words if word)

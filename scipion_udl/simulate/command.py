@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io.forms import name_optics_groups
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
@@ -212,7 +213,6 @@ def particle_tables(
     """
     ctf = settings or CtfSettings()
     optics = Table("optics")
-    optics.set("rlnOpticsGroupName", ["opticsGroup1"])
     optics.set("rlnOpticsGroup", ["1"])
     optics.set("rlnVoltage", f"{ctf.voltage:.6f}")
     optics.set("rlnSphericalAberration", f"{ctf.cs:.6f}")
@@ -228,7 +228,9 @@ def particle_tables(
         particles.set("rlnDefocusV", angstrom)
         particles.set("rlnDefocusAngle", "0.000000")
         particles.set("rlnCtfBfactor", f"{ctf.b_factor:.6f}")
+        particles.set("rlnPhaseShift", "0.000000")
         optics.set("rlnCtfDataArePhaseFlipped", str(int(not ctf.signed)))
+    name_optics_groups(optics)
     return [optics, particles]
 
 

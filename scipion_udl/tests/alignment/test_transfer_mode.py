@@ -44,7 +44,7 @@ def rewritten(particles, path, says=None, shuffled=False):
     """The table of particles with another word on flipping (None: with none), or with defocus values mixed up."""
     lines = (particles / "particles.star").read_text().splitlines()
     label = next(k for k, line in enumerate(lines) if line.startswith("_rlnCtfDataArePhaseFlipped"))
-    row = next(k for k, line in enumerate(lines) if line.split()[:1] == ["opticsGroup1"])
+    row = next(k for k, line in enumerate(lines) if line.split()[:1] and line.split()[0].startswith("opticsGroup1_"))
     values = lines[row].split()[:-1]
     lines[row] = " ".join(values if says is None else [*values, says])
     if says is None:

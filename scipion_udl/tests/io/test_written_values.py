@@ -144,6 +144,22 @@ def test_of_two_stacks_of_one_name_the_one_that_was_taken_is_told(folder):
     assert "two of that name" in open_particles(path).warnings[0]
 
 
+def test_a_folder_of_table_and_stack_that_was_moved_still_works(folder):
+    """As `simulate` leaves it, with absolute names: the stack beside the table is taken, and a warning says so."""
+    (folder / "old").mkdir()
+    write_stack("old/p.mrcs", np.random.default_rng(2).normal(size=(COUNT, BOX, BOX)), PIXEL)
+    names = [f"{k + 1:06d}@{folder}/old/p.mrcs" for k in range(COUNT)]
+    write_tables("old/in.star", [Table("particles", {"rlnImageName": names})])
+    images = open_particles("old/in.star").read(range(COUNT))
+    (folder / "old").rename(folder / "new")
+    source = open_particles("new/in.star")
+    assert (source.read(range(COUNT)) == images).all()
+    assert "which is not there" in source.warnings[0]
+    assert source.lasting_names()[0] == f"000001@{folder}/new/p.mrcs"
+    written("new/in.star")
+    assert open_particles("a.star").warnings == []
+
+
 # names of optics groups
 
 
