@@ -14,12 +14,21 @@ import numpy as np
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import Complain, UdlError, no_file, refuse
 from scipion_udl.io import cryosparc, forms
+from scipion_udl.io.class_blocks import joined_blocks
+from scipion_udl.io.image_names import (
+    PACKED,
+    STACKS,
+    counted_from_one,
+    counts_from_zero,
+    lasting,
+    locate,
+    refuse_repeated,
+)
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
 
 _TABLES = (".star", ".xmd", ".cs")
-_STACKS = (".mrc", ".mrcs", ".map", ".st")
-_PACKED = (".gz", ".bz2")
 # Programs that do not know the pixel size write 1.
 PLACEHOLDER = 1.0
 
@@ -110,7 +119,7 @@ class ParticleSource:
         for name, stack in zip(self.names, self.stack.tolist()):
             number, at, file = name.partition("@") if "@" in name else ("", "", name)
             if (file, stack) not in known:
-                known[file, stack] = file if stack < 0 else _lasting(file, self.stacks[stack].path)
+                known[file, stack] = file if stack < 0 else lasting(file, self.stacks[stack].path)
             names.append(f"{number}{at}{known[file, stack]}")
         return names
 
@@ -177,7 +186,7 @@ def open_particles(path: str, pixel_size: float | None = None, complain: Complai
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
         source, from_table = _open_table(path, complain)
-    elif ending in _STACKS or (ending in _PACKED and os.path.splitext(stem)[1] in _STACKS):
+    elif ending in STACKS or (ending in PACKED and os.path.splitext(stem)[1] in STACKS):
         source, from_table = _open_stack(path, complain), None
     else:
         raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star, .xmd or .cs file")
@@ -214,7 +223,7 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
     if not name.lower().endswith(".mrcs"):
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
     source.names = [f"{k + 1:06d}@{name}" for k in range(reader.whole)]
-    if path.lower().endswith(_PACKED):
+    if path.lower().endswith(PACKED):
         source.warnings.append(f"{path} is packed: unpack it before other programs use the tables that name it.")
     return source
 
@@ -224,6 +233,9 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     found = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
     tables = read_tables(path) if found is None else cryosparc.relion_tables(found)
     cs, warnings = (None, []) if found is None else (found.rows, found.warnings)
+    if found is None:
+        refuse_subtomograms(path, tables)
+        tables = joined_blocks(tables, warnings)
     table, form = forms.find_particles(path, tables)
     optics = forms.optics_table(tables)
     try:
@@ -232,15 +244,15 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
         complain("pixel size", str(error))
         from_table = None
     names = table.texts(forms.IMAGE_LABEL[form])
-    from_zero = form == forms.XMIPP and any(_counts_from_zero(name) for name in names)
+    from_zero = form == forms.XMIPP and any(counts_from_zero(name) for name in names)
     if from_zero:
-        names = _counted_from_one(path, names)
+        names = counted_from_one(path, names)
         table.set(forms.IMAGE_LABEL[form], [quote(name) for name in names])
     hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
-    stacks, stack, item = _locate(path, names, lambda kind, sentence: complain(kind, sentence + hint))
+    stacks, stack, item, renamed = locate(path, names, lambda kind, sentence: complain(kind, sentence + hint))
     if not stacks:
         raise UdlError(f"{path}: none of its {len(names)} images can be read; run from the project folder")
-    _refuse_repeated(path, names, stack, item, complain)
+    refuse_repeated(path, names, stack, item, complain)
     source = ParticleSource(path, stacks, stack, item, complain)
     source.warnings += warnings
     if from_zero:
@@ -250,6 +262,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
         )
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     _warn_of_places(source)
+    _warn_of_other_endings(source, renamed)
     source.sign = None if cs is None else cryosparc.signs(cs)
     if source.sign is not None:
         source.warnings.append(cryosparc.sign_warning(path, source.sign))
@@ -261,31 +274,6 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     return source, from_table
 
 
-def _is_number(text: str) -> bool:
-    """Whether a text is a whole number that may count images: plain digits, and no more than 64 bits hold."""
-    return text.isascii() and text.isdigit() and len(text) <= 18
-
-
-def _counts_from_zero(name: str) -> bool:
-    """Whether an image name has the number 0, which no program has that counts from 1."""
-    number, at, _ = name.partition("@")
-    return bool(at) and _is_number(number) and int(number) == 0
-
-
-def _counted_from_one(path: str, names: Sequence[str]) -> list[str]:
-    """Image names whose numbers begin at 0, with numbers that begin at 1. Raises UdlError for a name without number."""
-    found = []
-    for row, name in enumerate(names):
-        number, at, file = name.partition("@")
-        if not (at and _is_number(number)):
-            raise UdlError(
-                f"{path}: row {row + 1} names '{name}' without a number, in a table that counts from 0; "
-                "write every image as NUMBER@FILE"
-            )
-        found.append(f"{int(number) + 1:0{max(len(number), 6)}d}@{file}")
-    return found
-
-
 def _check_image_size(source: ParticleSource, optics: Table) -> None:
     if "rlnImageSize" in optics:
         used = np.unique(forms.optics_rows(source.table, optics))
@@ -295,83 +283,6 @@ def _check_image_size(source: ParticleSource, optics: Table) -> None:
                 f"The optics table of {source.path} says {size:g} pixels, the images have {source.box}: "
                 "check the pixel size."
             )
-
-
-def _locate(
-    path: str, names: Sequence[str], complain: Complain
-) -> tuple[list[StackReader], np.ndarray, np.ndarray]:
-    """The stacks that names speak of, and for each name its stack and item (from 0).
-
-    A name that nothing can be read by is complained of, and has stack -1.
-    """
-    number_of: dict[str, int] = {}
-    file_of, item = np.full(len(names), -1, np.int64), np.zeros(len(names), np.int64)
-    first_row: list[int] = []
-    for row, name in enumerate(names):
-        number, at, file = name.partition("@")
-        if not at:
-            number, file = "1", name
-        if not (_is_number(number) and int(number) > 0 and file):
-            complain(
-                "image names", f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1"
-            )
-            continue
-        file_of[row] = number_of.setdefault(file, len(number_of))
-        item[row] = int(number) - 1
-        if file_of[row] == len(first_row):
-            first_row.append(row)
-    stack_of = np.full(len(number_of) + 1, -1, np.int64)  # the last one is that of names without a file
-    readers: list[StackReader] = []
-    for number, (file, row) in enumerate(zip(number_of, first_row)):
-        try:
-            reader = StackReader(_resolve(path, file, row), complain)
-            if "@" not in names[row] and reader.count > 1:
-                raise UdlError(f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}")
-        except UdlError as error:
-            complain("files", str(error))
-        else:
-            stack_of[number] = len(readers)
-            readers.append(reader)
-    stack = stack_of[file_of]
-    counts = np.array([reader.count for reader in readers], np.int64)
-    known = np.flatnonzero(stack >= 0)
-    for row in known[item[known] >= counts[stack[known]]]:
-        reader = readers[stack[row]]
-        stack[row] = -1
-        complain(
-            "image numbers",
-            f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}",
-        )
-    return readers, stack, item
-
-
-def _resolve(table: str, file: str, row: int) -> str:
-    """Where a file named in a table is: from the current folder, the table's folder, or one of its parents; of an
-    absolute name that is there no more, beside the table."""
-    for suffix in (":mrcs", ":mrc"):
-        if file.endswith(suffix):
-            file = file[: -len(suffix)]
-    plain = file.lower()
-    for ending in _PACKED:
-        plain = plain[: -len(ending)] if plain.endswith(ending) else plain
-    if not plain.endswith(_STACKS):
-        raise UdlError(f"{table}: row {row + 1} names {file}, which is no MRC file; convert the stack to .mrcs")
-    folder = os.path.dirname(os.path.abspath(table))
-    places = [os.getcwd()]
-    while folder not in places[1:]:
-        places.append(folder)
-        folder = os.path.dirname(folder)
-    for place in places:
-        candidate = os.path.join(place, file)
-        if os.path.isfile(candidate):
-            return file if place == places[0] else candidate
-    beside = os.path.join(os.path.dirname(os.path.abspath(table)), os.path.basename(file))
-    if os.path.isabs(file) and os.path.isfile(beside):  # a folder of table and stack that was moved as a whole
-        return beside
-    raise UdlError(
-        f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
-        "or its parents; run from the project folder or give the stack itself"
-    )
 
 
 def _warn_of_places(source: ParticleSource) -> None:
@@ -386,35 +297,21 @@ def _warn_of_places(source: ParticleSource) -> None:
                 f"{source.path} names {path}, and there are two of that name: the one under the current folder was "
                 f"taken, not {beside}."
             )
-        elif stack >= 0 and os.path.isabs(named) and _lasting(named, path) != named:
+        elif stack >= 0 and os.path.isabs(named) and lasting(named, path) != named:
             source.warnings.append(
                 f"{source.path} names {named}, which is not there: {path} was taken, and is named in the tables that "
                 "are written."
             )
 
 
-def _lasting(file: str, path: str) -> str:
-    """The name of a file as tables have it, absolute where ``path``, under which it was opened, is another one."""
-    plain = file
-    for suffix in (":mrcs", ":mrc"):
-        plain = plain[: -len(suffix)] if plain.endswith(suffix) else plain
-    if plain == path:
-        return file
-    stack = ":mrcs" if plain.endswith(".mrcs") and not path.endswith(".mrcs") else ""
-    return os.path.abspath(path) + (file[len(plain) :] or stack)
-
-
-def _refuse_repeated(
-    path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain
-) -> None:
-    key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
-    order = np.argsort(key, kind="stable")
-    for k in np.flatnonzero(key[order][1:] == key[order][:-1]):
-        first, second = order[k], order[k + 1]
-        complain(
-            "same image twice",
-            f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
-            "name, so keep one of them",
+def _warn_of_other_endings(source: ParticleSource, renamed: Sequence[tuple[str, str]]) -> None:
+    """Tell of files that are there under another ending than the table has; _warn_of_places tells of absolute names."""
+    renamed = [(file, path) for file, path in renamed if not os.path.isabs(file)]
+    if renamed:
+        others = f" ({len(renamed)} such files, this is the first)" if len(renamed) > 1 else ""
+        source.warnings.append(
+            f"{source.path} names {renamed[0][0]}, which is not there; {renamed[0][1]} is, and was taken{others}: "
+            "RELION would not find it by the name in this table, but does by the tables that are written."
         )
 
 

@@ -1,0 +1,41 @@
+"""Files of 2D classes as Xmipp's CL2D writes them: a block of classes, and a block of images for each class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.tables import Table
+
+_IMAGES = re.compile(r"class_?(\d+)(_images)?")
+_CLASSES = re.compile(r"classes(_\w+)?")
+
+
+def joined_blocks(tables: Sequence[Table], warnings: list[str]) -> list[Table]:
+    """The images of all classes as one table whose column ``ref`` is the number in the name of their block, where
+    ``tables`` are those of a file of classes; ``tables`` otherwise.
+
+    Columns that not all blocks have are left out, and ``warnings`` is told. Raises UdlError where no block of images
+    has a row.
+    """
+    blocks = [(int(match.group(1)), table) for match, table in _matched(tables)]
+    others = [table for table in tables if "image" in table and not _IMAGES.fullmatch(table.name)]
+    if not blocks or any(not _CLASSES.fullmatch(table.name) for table in others):
+        return list(tables)
+    path = blocks[0][1].path
+    blocks = [(number, table) for number, table in blocks if len(table)]
+    if not blocks:
+        raise UdlError(f"{path} lists no images: the blocks of its classes are empty")
+    shared = [label for label in blocks[0][1].columns if all(label in table for _, table in blocks)]
+    lost = sorted({label for _, table in blocks for label in table.columns if label not in shared} - {"ref"})
+    if lost:
+        warnings.append(f"{path}: not all of its classes have the columns {', '.join(lost)}: they are left out.")
+    columns = {label: [text for _, table in blocks for text in table.columns[label]] for label in shared}
+    columns["ref"] = [str(number) for number, table in blocks for _ in range(len(table))]
+    return [Table("noname", columns, path)]
+
+
+def _matched(tables: Sequence[Table]) -> list[tuple[re.Match, Table]]:
+    found = ((_IMAGES.fullmatch(table.name), table) for table in tables if "image" in table)
+    return [(match, table) for match, table in found if match]

@@ -1,0 +1,161 @@
+"""Names of images in tables (NUMBER@FILE), and the files that they speak of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from scipion_udl.errors import Complain, UdlError
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.subtomograms import ADVICE
+
+PACKED = (".gz", ".bz2")
+STACKS = (".mrc", ".mrcs", ".map", ".st")
+
+
+def counts_from_zero(name: str) -> bool:
+    """Whether an image name has the number 0, which no program has that counts from 1."""
+    number, at, _ = name.partition("@")
+    return bool(at) and _is_number(number) and int(number) == 0
+
+
+def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
+    """Image names whose numbers begin at 0, with numbers that begin at 1. Raises UdlError for a name without number."""
+    found = []
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not (at and _is_number(number)):
+            raise UdlError(
+                f"{path}: row {row + 1} names '{name}' without a number, in a table that counts from 0; "
+                "write every image as NUMBER@FILE"
+            )
+        found.append(f"{int(number) + 1:0{max(len(number), 6)}d}@{file}")
+    return found
+
+
+def locate(
+    path: str, names: Sequence[str], complain: Complain
+) -> tuple[list[StackReader], np.ndarray, np.ndarray, list[tuple[str, str]]]:
+    """The stacks that names speak of, and for each name its stack and item (from 0); and, of the files that are there
+    under another ending only, the name and the path.
+
+    A name that nothing can be read by is complained of, and has stack -1.
+    """
+    number_of: dict[str, int] = {}
+    file_of, item = np.full(len(names), -1, np.int64), np.zeros(len(names), np.int64)
+    first_row: list[int] = []
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not at:
+            number, file = "1", name
+        if not (_is_number(number) and int(number) > 0 and file):
+            complain(
+                "image names", f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1"
+            )
+            continue
+        file_of[row] = number_of.setdefault(file, len(number_of))
+        item[row] = int(number) - 1
+        if file_of[row] == len(first_row):
+            first_row.append(row)
+    stack_of = np.full(len(number_of) + 1, -1, np.int64)  # the last one is that of names without a file
+    readers: list[StackReader] = []
+    renamed: list[tuple[str, str]] = []
+    for number, (file, row) in enumerate(zip(number_of, first_row)):
+        try:
+            reader = StackReader(_resolve(path, file, row), complain)
+            if "@" not in names[row] and reader.count > 1:
+                raise UdlError(
+                    f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}: name each as "
+                    f"NUMBER@FILE, or, if it is a volume or the tilts of one particle, {ADVICE}"
+                )
+        except UdlError as error:
+            complain("files", str(error))
+        else:
+            stack_of[number] = len(readers)
+            readers.append(reader)
+            if _without_format(file).rpartition(".")[2] != reader.path.rpartition(".")[2]:
+                renamed.append((file, reader.path))
+    stack = stack_of[file_of]
+    counts = np.array([reader.count for reader in readers], np.int64)
+    known = np.flatnonzero(stack >= 0)
+    for row in known[item[known] >= counts[stack[known]]]:
+        reader = readers[stack[row]]
+        stack[row] = -1
+        complain(
+            "image numbers",
+            f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}",
+        )
+    return readers, stack, item, renamed
+
+
+def _resolve(table: str, file: str, row: int) -> str:
+    """Where a file named in a table is: from the current folder, the table's folder, or one of its parents; of an
+    absolute name that is there no more, beside the table. Where it is nowhere, its name with .mrc for .mrcs, or the
+    reverse, is looked for: cryoSPARC's stacks end in .mrc, and those who bring them to other programs rename either the
+    files or the table."""
+    file = _without_format(file)
+    plain = file.lower()
+    for ending in PACKED:
+        plain = plain[: -len(ending)] if plain.endswith(ending) else plain
+    if not plain.endswith(STACKS):
+        raise UdlError(f"{table}: row {row + 1} names {file}, which is no MRC file; convert the stack to .mrcs")
+    folder = os.path.dirname(os.path.abspath(table))
+    places = [os.getcwd()]
+    while folder not in places[1:]:
+        places.append(folder)
+        folder = os.path.dirname(folder)
+    for name in (file, _other_ending(file)):
+        for place in places if name else ():
+            candidate = os.path.join(place, name)
+            if os.path.isfile(candidate):
+                return name if place == places[0] else candidate
+    beside = os.path.join(os.path.dirname(os.path.abspath(table)), os.path.basename(file))
+    if os.path.isabs(file) and os.path.isfile(beside):  # a folder of table and stack that was moved as a whole
+        return beside
+    raise UdlError(
+        f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
+        "or its parents; run from the project folder or give the stack itself"
+    )
+
+
+def lasting(file: str, path: str) -> str:
+    """The name of a file as tables have it, absolute where ``path``, under which it was opened, is another one."""
+    plain = _without_format(file)
+    if plain == path:
+        return file
+    stack = ":mrcs" if plain.endswith(".mrcs") and not path.endswith(".mrcs") else ""
+    return os.path.abspath(path) + (file[len(plain) :] or stack)
+
+
+def refuse_repeated(
+    path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain
+) -> None:
+    """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
+    key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
+    order = np.argsort(key, kind="stable")
+    for k in np.flatnonzero(key[order][1:] == key[order][:-1]):
+        first, second = order[k], order[k + 1]
+        complain(
+            "same image twice",
+            f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
+            "name, so keep one of them",
+        )
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number that may count images: plain digits, and no more than 64 bits hold."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _without_format(file: str) -> str:
+    """The name of a file without the format that tables put behind it for RELION and Xmipp."""
+    for suffix in (":mrcs", ":mrc"):
+        file = file[: -len(suffix)] if file.endswith(suffix) else file
+    return file
+
+
+def _other_ending(file: str) -> str | None:
+    """The name with .mrc for .mrcs, or the reverse, None for others."""
+    return next((file[: -len(a)] + b for a, b in ((".mrcs", ".mrc"), (".mrc", ".mrcs")) if file.endswith(a)), None)

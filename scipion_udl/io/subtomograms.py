@@ -1,0 +1,46 @@
+"""Tables of subtomograms, which look like those of particle images, and which nothing here takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.tables import Table
+
+_STACKS = "rlnTomoSubTomosAre2DStacks"
+_SIGNS = ("rlnTomoName", "rlnTomoParticleName", "rlnTomoParticleId", "rlnTomoVisibleFrames", "rlnCtfImage")
+_SETS = ("rlnTomoParticlesFile", "rlnTomoTomogramsFile")
+ADVICE = "particle images are needed, such as an extraction from micrographs or a projection of each subtomogram gives"
+
+
+def refuse_subtomograms(path: str, tables: Sequence[Table]) -> None:
+    """Raise UdlError where a STAR lists subtomograms: volumes, or stacks of the tilts of each particle.
+
+    Told by what RELION 3, 4 and 5 and Warp write of them; a table that names single images (NUMBER@FILE) lists images,
+    whatever else it says.
+    """
+    if any(label in table for table in tables for label in _SETS):
+        raise UdlError(
+            f"{path} is the list of files of a set of subtomograms (RELION's tomography), not of particles; {ADVICE}"
+        )
+    particles = next((table for table in tables if "rlnImageName" in table and len(table)), None)
+    if particles is None:
+        if any("rlnTomoName" in table for table in tables):
+            raise UdlError(f"{path} lists places in tomograms, which have no particle images yet; {ADVICE}")
+        return
+    if any("@" in name for name in particles.texts("rlnImageName")[:1]):
+        return
+    kind = _kind(tables, particles)
+    if kind:
+        raise UdlError(
+            f"{path} lists subtomograms ({kind}), not particle images, and they cannot be aligned in 2D; {ADVICE}"
+        )
+
+
+def _kind(tables: Sequence[Table], particles: Table) -> str | None:
+    if any(_STACKS in table and "1" in table.texts(_STACKS) for table in tables):
+        return f"2D stacks of tilts, as {_STACKS} says"
+    if any("rlnImageDimensionality" in t and set(t.texts("rlnImageDimensionality")) == {"3"} for t in tables):
+        return "volumes, as rlnImageDimensionality says"
+    sign = next((label for label in _SIGNS if label in particles), None)
+    return f"by the column _{sign}" if sign else None
