@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_evaluate(commands)
     _add_relion(commands)
+    _add_diameter(commands)
     _add_gpus(commands)
     return parser
 
@@ -303,6 +304,29 @@ def _add_relion(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--o", dest="output", required=True, metavar="JOB/", help="the job's folder")
     parser.add_argument("--j", type=take.positive_int, metavar="N", help="threads (default: all cores)")
     parser.add_argument("--pipeline_control", metavar="JOB/", help=argparse.SUPPRESS)
+
+
+def _add_diameter(commands: argparse._SubParsersAction) -> None:
+    parser = new_command(
+        commands,
+        "diameter",
+        "print the diameter of the particles that a run would take by itself",
+        "One line of JSON: diameter (A, null where the pixel size is not known), mask_radius (pixels), diameter_from "
+        "(data: found in the images; box: nearly the whole box, as nothing was found). Looks at every particle, as a "
+        "run does, or, quicker, at some.",
+        _diameter,
+    )
+    parser.add_argument("input", metavar="INPUT", help=INPUT)
+    parser.add_argument(
+        "--count", type=take.positive_int, metavar="N", help="look at N particles, evenly spread (default: all)"
+    )
+    add_computing(parser, seed=1)
+
+
+def _diameter(args: argparse.Namespace) -> None:
+    from scipion_udl.alignment.diameter_command import tell_diameter
+
+    tell_diameter(args)
 
 
 def _add_gpus(commands: argparse._SubParsersAction) -> None:

@@ -169,6 +169,15 @@ def engine_gpus(program: str) -> tuple[list[str], str]:
     return list(answer["gpus"]), ""
 
 
+def engine_diameter(program: str, star: str) -> tuple[float, str]:
+    """The diameter in A that a run would take by itself on the particles of a table, and a sentence where it cannot be
+    told (then 0). program: as of :func:`engine_gpus`. It takes seconds."""
+    answer = _last_json(f"{program} diameter {shlex.quote(star)} --gpu none")
+    if isinstance(answer, str):
+        return 0.0, f"The engine could not be asked for the diameter: {answer}."
+    return float(answer["diameter"] or 0.0), ""
+
+
 def engine_environment() -> dict[str, str]:
     """The environment variables that the engine runs with: this program's, without what is meant for its Python."""
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}

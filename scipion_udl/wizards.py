@@ -5,26 +5,33 @@ The images are shown by pwem's own dialogs, which read and filter them by themse
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pwem.constants as emcts
 from pwem.objects import Particle, SetOfAverages, SetOfClasses2D
-from pwem.wizards import ParticleMaskRadiusWizard
 from pwem.wizards.wizard import BandPassFilterDialog, EmWizard, ImagePreviewDialog, MaskPreviewDialog, PreviewDialog
 from pyworkflow.gui import dialog
 from pyworkflow.gui.tree import ListTreeProvider
 from pyworkflow.gui.widgets import LabelSlider
 from pyworkflow.viewer import DESKTOP_TKINTER
 
+from scipion_udl import Plugin
+from scipion_udl.constants import AUTOMATIC_SHIFT, EVALUATED, FINEST_RING, WORKING_BOX
+from scipion_udl.convert import write_particles
+from scipion_udl.engine_env import engine_diameter
+from scipion_udl.errors import UdlError
 from scipion_udl.particle_input import Particles, are_classes, info_of, parts
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain
-from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
+from scipion_udl.protocols.protocol_base import ProtUdlBase
+from scipion_udl.set_rows import ID, read_columns
 
 if TYPE_CHECKING:  # Scipion's forms import the wizards
     from pyworkflow.gui.form import FormWindow
 
 _MOST = 100  # images in a list
-_FIRST_LOOK = 15.0  # angstrom: where the working resolution starts when it is automatic
+_LOOKED_AT = 500  # particles that tell the automatic diameter
 _BLOB = 60.0  # angstrom: the coarsest that is offered
 
 
@@ -72,29 +79,88 @@ def _explain(shown: PreviewDialog, text: str) -> None:
     shown.expText.updateExpText(text, width=75)
 
 
-class UdlMaskRadiusWizard(_Wizard, ParticleMaskRadiusWizard):
-    """Shows a circle on the particles and takes its radius, in pixels."""
+class _CircleDialog(MaskPreviewDialog):
+    """A circle around the centre of the box; ``maskRadius``, pixels, is where it starts."""
 
-    _targets = [(protocol, ["maskRadius"]) for protocol in (ProtUdlAlign2D, ProtUdlEvaluate, ProtUdlTrain)]
-
-    def show(self, form: FormWindow, *_params: object) -> None:
-        """Open the dialog; its circle starts at the radius of the form, or fills the box where that is automatic."""
-        radius = form.protocol.maskRadius.get()
-        super().show(form, radius if radius and radius > 0 else AUTOMATIC, "maskRadius", units=emcts.UNIT_PIXEL)
-
-
-class ShiftDialog(MaskPreviewDialog):
-    """A circle around the centre of the box, as far as a particle's centre may lie from it."""
+    _name, _text = "", ""
+    _step = 0.01  # pixels
 
     def _createPreview(self, frame: object) -> None:
         super()._createPreview(frame)
-        _explain(self, "The centre of a particle is looked for within the circle: use the slider or the mouse wheel.")
+        _explain(self, self._text)
         self.preview.setLabel("Particle")
 
     def addRadiusBox(self, parent: object) -> None:
-        """The slider of the radius, under its own name."""
+        """The slider of the radius, under its own name, in steps that tell the value it starts at."""
+        start = self.iniRadius
         super().addRadiusBox(parent)
-        self.radiusSlider.labelWidget.config(text="Largest shift")
+        self.radiusSlider.labelWidget.config(text=self._name)
+        self.radiusSlider.slider.config(resolution=self._step, bigincrement=1)
+        self.radiusSlider.slider.set(start)
+
+
+class DiameterDialog(_CircleDialog):
+    """The circle that holds the particle; ``told`` says what the automatic diameter is, "" where it was not asked for.
+    """
+
+    _name = "Particle diameter"
+
+    def _createPreview(self, frame: object) -> None:
+        self._text = "The circle should hold the particle and keep neighbours out. " + self.told
+        super()._createPreview(frame)
+
+    def showValues(self, var2set: object, radiusSlider: LabelSlider) -> None:
+        """The diameter in angstrom and in pixels."""
+        pixels = 2 * self.getRadius(radiusSlider)
+        var2set.set(f"{pixels * self.samplingRate:.0f} Å | {pixels:.0f} pix")
+
+
+class UdlDiameterWizard(_Wizard):
+    """Shows a circle on the particles and takes its diameter, in angstrom."""
+
+    _targets = [
+        (protocol, ["diameter"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain)
+    ]
+
+    def show(self, form: FormWindow, *_params: object) -> None:
+        """Open the dialog; its circle starts at the diameter of the form, or where a run would have it."""
+        provider, protocol = self._providerOf(form), form.protocol
+        if provider is None:
+            return
+        image = provider.getObjects()[0]
+        box, size = image.getXDim(), image.getSamplingRate()
+        diameter, told = protocol.diameter.get(), ""
+        if not diameter or diameter < 0:
+            diameter, told = automatic_diameter(protocol, box * size)
+        shown = {"maskRadius": min(diameter / (2 * size), box / 2), "unit": emcts.UNIT_PIXEL, "told": told}
+        chosen = DiameterDialog(form.root, provider, **shown)
+        if chosen.resultYes():
+            form.setVar("diameter", round(2 * chosen.getRadiusAngstroms(chosen.radiusSlider), 1))
+
+
+def automatic_diameter(protocol: ProtUdlBase, box: float) -> tuple[float, str]:
+    """The diameter, angstrom, that a run of the protocol would take by itself, and a sentence on it. box: angstrom."""
+    if isinstance(protocol, ProtUdlEvaluate):
+        return EVALUATED * box, f"Automatic (-1) is {EVALUATED * box:.0f} Å, a fixed share of the box."
+    with tempfile.TemporaryDirectory() as folder:
+        star, particles = os.path.join(folder, "particles.star"), protocol.inputParticles.get()
+        ids = [item_id for part in parts(particles) for item_id in read_columns(part.items, ())[ID]]
+        some = ids[:: -(-len(ids) // _LOOKED_AT)] if ids else None
+        try:
+            count = write_particles(particles, star, os.path.join(folder, "particles.mrcs"), ids=some, absolute=True)
+            diameter, problem = engine_diameter(Plugin.getEngineProgram(), star)
+        except (UdlError, OSError) as error:
+            count, diameter, problem = 0, 0.0, str(error)
+    if problem:
+        return box, f"Automatic (-1) is not known here: {problem}"
+    return diameter, f"Automatic (-1) is {diameter:.0f} Å, as {count} of the particles have it."
+
+
+class ShiftDialog(_CircleDialog):
+    """A circle around the centre of the box, as far as a particle's centre may lie from it."""
+
+    _name = "Largest shift"
+    _text = "The centre of a particle is looked for within the circle: use the slider or the mouse wheel."
 
 
 class UdlShiftWizard(_Wizard):
@@ -103,16 +169,16 @@ class UdlShiftWizard(_Wizard):
     _targets = [(protocol, ["maxShift"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
-        """Open the dialog; its circle starts at the shift of the form, or at a tenth of the box."""
+        """Open the dialog; its circle starts at the shift of the form, or at the automatic one."""
         provider = self._providerOf(form)
         if provider is None:
             return
         shift = form.protocol.maxShift.get()
-        if shift is None or shift < 1:
-            shift = max(1, provider.getObjects()[0].getXDim() // 10)
+        if shift is None or shift < 0:
+            shift = AUTOMATIC_SHIFT * provider.getObjects()[0].getXDim()
         chosen = ShiftDialog(form.root, provider, maskRadius=shift, unit=emcts.UNIT_PIXEL)
         if chosen.resultYes():
-            form.setVar("maxShift", int(chosen.getRadius(chosen.radiusSlider)))
+            form.setVar("maxShift", round(chosen.getRadius(chosen.radiusSlider), 1))
 
 
 class ResolutionDialog(BandPassFilterDialog):
@@ -145,12 +211,14 @@ class UdlResolutionWizard(_Wizard):
     _targets = [(protocol, ["finest"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
-        """Open the dialog; it starts at the resolution of the form, or where the shape of a particle is seen."""
+        """Open the dialog; it starts at the resolution of the form, or at the finest that a run compares."""
         provider = self._providerOf(form)
         if provider is None:
             return
-        finest, least = form.protocol.finest.get(), 2 * provider.getObjects()[0].getSamplingRate()
-        start = finest if finest and finest > 0 else max(_FIRST_LOOK, 2 * least)
+        image, finest = provider.getObjects()[0], form.protocol.finest.get()
+        box, least = image.getXDim(), 2 * image.getSamplingRate()
+        automatic = box * image.getSamplingRate() / round(FINEST_RING * min(box, WORKING_BOX))
+        start = finest if finest and finest > 0 else automatic
         options = {"unit": emcts.UNIT_ANGSTROM, "mode": emcts.FILTER_LOW_PASS, "highFreq": start}
         chosen = ResolutionDialog(form.root, provider, showLowFreq=False, showDecay=False, **options)
         if chosen.resultYes():

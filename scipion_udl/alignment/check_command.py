@@ -18,9 +18,10 @@ from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, WORKING_BOX, background, too_large
+from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, background, too_large
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.train_command import ENOUGH
+from scipion_udl.constants import WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus

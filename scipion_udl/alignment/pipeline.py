@@ -43,7 +43,7 @@ from scipion_udl.alignment.train_command import (
     warn_of_training,
 )
 from scipion_udl.alignment.training import view_of
-from scipion_udl.constants import MODEL_PICTURE
+from scipion_udl.constants import AUTOMATIC_SHIFT, MODEL_PICTURE
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
@@ -350,7 +350,7 @@ def _max_shift(run: Run) -> float:
             f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
             f"a particle may lie, or nothing for a tenth of the box."
         )
-    return 0.1 * box if wanted is None else float(wanted)
+    return AUTOMATIC_SHIFT * box if wanted is None else float(wanted)
 
 
 def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:

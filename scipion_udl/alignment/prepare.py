@@ -23,10 +23,10 @@ from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.constants import FINEST_RING, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
-WORKING_BOX = 128
 SMALLEST_BOX = 8
 CHUNK = 64
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
@@ -118,7 +118,7 @@ class PreparedParticles:
     @property
     def k_max(self) -> int:
         """The finest Fourier ring of the working box that particles are compared up to."""
-        return self.within(round(0.45 * self.box))
+        return self.within(round(FINEST_RING * self.box))
 
     def within(self, ring: int) -> int:
         """A Fourier ring, or ``finest`` where that is less."""

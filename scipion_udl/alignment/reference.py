@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
+from scipion_udl.constants import EVALUATED
+
 from .geometry import Poses, to_matrices
 
 COARSE_BOX = 64
 COARSE_STEP = 3.0  # degrees
-RADIUS = 0.45  # of the circle within which images are compared, share of the box
+RADIUS = EVALUATED / 2  # of the circle within which images are compared, share of the box
 EDGE = 0.06  # over which it falls off, half to either side
 TRUE_THRESHOLD = 0.5  # against an image without noise this is what 0.143 is between two halves: sqrt(2 f / (1 + f))
 

@@ -36,7 +36,7 @@ from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.rounds import LikelyRounds
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
 from scipion_udl.classification.teaching import learner_of, levels
-from scipion_udl.constants import LEAST_OF_A_CLASS
+from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
@@ -143,7 +143,7 @@ def _reach(run: Run) -> float:
     wanted = run.args.max_shift
     if wanted is not None and wanted > run.source.box / 2:
         raise UdlError(f"--max-shift {wanted:g} is more than half the box, {run.source.box / 2:g} px: give less.")
-    return (0.1 * run.source.box if wanted is None else wanted) / run.particles.scale
+    return (AUTOMATIC_SHIFT * run.source.box if wanted is None else wanted) / run.particles.scale
 
 
 def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:

@@ -33,7 +33,6 @@ class Align2DForm(ParticleQuestions):
         self._defineGpuParams(form)
         self._defineModelParams(form)
         self._defineQuestions(form)
-        self._defineMaskParam(form)
         self._defineExpertParams(form)
         form.addSection(label="Output")
         self._defineOutputParams(form)
@@ -57,6 +56,7 @@ class Align2DForm(ParticleQuestions):
         self._defineModelChoice(form, "it takes seconds to minutes", _ASKS_NETWORK)
 
     def _defineQuestions(self, form: Form) -> None:
+        self._defineDiameterParam(form)
         self._defineShiftParam(form)
         self._defineContrastParam(form)
         form.addParam(
@@ -163,7 +163,7 @@ class Align2DForm(ParticleQuestions):
 
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""
-        options = f"--seed {self.seed.get()}" + self._maskOption() + self._classOption()
+        options = f"--seed {self.seed.get()}" + self._diameterOption() + self._classOption()
         options += self._lengthOptions() + self._referenceOption() + self._imageOptions()
         for name, option in (("doMirror", "--mirror"), ("writeStack", "--write-stack")):
             options += f" {option}" if getattr(self, name) else ""
@@ -187,7 +187,7 @@ class Align2DForm(ParticleQuestions):
         # The size of a set is known without its file, which another program may hold: nobody waits for it here.
         if not (count_items(particles) if are_classes(particles) else particles.getSize()):
             return [NO_PARTICLES]
-        errors = self._validateLength("maxShift", "Largest shift") + self._validateLength("maskRadius", "Mask radius")
+        errors = self._validateLength("maxShift", "Largest shift") + self._validateDiameter()
         errors += self._validateReference() + self._validateFinest() + self._validateGivenModel() + self._validateCtf()
         if self._fromAlignment() and not has_alignment_2d(particles):
             errors.append(

@@ -33,6 +33,7 @@ class Classify2DForm(ParticleQuestions):
         self._defineGpuParams(form)
         self._defineClassesParam(form)
         self._defineModelChoice(form, "it takes minutes")
+        self._defineDiameterParam(form)
         self._defineShiftParam(form)
         self._defineContrastParam(form)
         self._defineFinestParam(form)
@@ -94,7 +95,7 @@ class Classify2DForm(ParticleQuestions):
         """The options of the engine, beside the model, that the classes depend on."""
         learns = not self._takesModel()
         options = f"--classes {self.numberOfClasses.get()} " if learns else ""
-        options += f"--seed {self.seed.get()}" + self._lengthOptions() + self._imageOptions()
+        options += f"--seed {self.seed.get()}" + self._diameterOption() + self._lengthOptions() + self._imageOptions()
         for name in ("teach", "starts") if learns else ():
             value = getattr(self, name).get()
             options += f" --{name} {value}" if value > 0 else ""
@@ -111,7 +112,7 @@ class Classify2DForm(ParticleQuestions):
         count, classes = self._particlesToClassify(), self.numberOfClasses.get()
         if not count:
             return [NO_PARTICLES]
-        errors = self._validateLength("maxShift", "Largest shift") + self._validateFinest()
+        errors = self._validateDiameter() + self._validateLength("maxShift", "Largest shift") + self._validateFinest()
         learns = not self._takesModel()
         if learns and LEAST_OF_A_CLASS * classes > count:
             errors.append(

@@ -67,7 +67,6 @@ class ProtUdlAlign2DStreaming(GrowingInput, ProtUdlAlign2D):
             "better average and come later.",
         )
         self._defineQuestions(form)
-        self._defineMaskParam(form)
         self._defineExpertParams(form)
         self._defineOutputParams(form)
         for name in _NOT_ASKED:

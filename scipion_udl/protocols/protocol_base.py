@@ -21,6 +21,7 @@ from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
 from scipion_udl.particle_input import count_items, info_of
+from scipion_udl.protocols.diameter_question import AUTOMATIC, DiameterQuestion
 from scipion_udl.set_images import convert_image, engine_image, image_name
 
 METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
@@ -28,9 +29,6 @@ METHOD_OPTIONS = ["judl", "udl"]
 
 # Below this many particles the engine trains no network (it says so itself; here it is said before the run).
 FEWEST_TO_TRAIN = 128
-
-# What a parameter says that leaves its value to the engine.
-AUTOMATIC = -1
 
 # Files in the run's extra folder; the engine writes its results there too.
 PARTICLES = "particles.star"
@@ -57,6 +55,7 @@ _LABELS = {
     "--input-size": "*Input size*",
     "--method": "*Training method*",
     "--truth": "*True poses*",
+    "--diameter": "*Particle diameter*",
     "--mask-radius": "*Mask radius*",
     "--epochs": "*Most epochs*",
     "--lr": "*Learning rate*",
@@ -111,7 +110,7 @@ def _is_number(param: params.Param) -> bool:
         return True
 
 
-class ProtUdlBase(EMProtocol):
+class ProtUdlBase(DiameterQuestion, EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
     _label = None
@@ -170,18 +169,6 @@ class ProtUdlBase(EMProtocol):
             "settle; smaller ones need more epochs. There is hardly a reason to change it.",
         )
 
-    def _defineMaskParam(self, form: Form) -> None:
-        form.addParam(
-            "maskRadius",
-            params.IntParam,
-            default=AUTOMATIC,
-            expertLevel=LEVEL_ADVANCED,
-            label="Mask radius (px)",
-            help="Radius of the circle that holds the particle once it is centred, in pixels; what is outside is not "
-            "compared. -1 takes 0.47 of the box. A smaller circle keeps noise and neighbours out; one that cuts into "
-            "the particle loses what lies outside. The wizard shows the circle on the particles.",
-        )
-
     def _defineSeedParam(self, form: Form) -> None:
         form.addParam(
             "seed",
@@ -223,7 +210,7 @@ class ProtUdlBase(EMProtocol):
             options += f" --epochs {self.epochs.get()}"
         if self.learningRate.get() > 0:
             options += f" --lr {self.learningRate.get():g}"
-        return options + self._maskOption()
+        return options + self._diameterOption()
 
     def _referenceImage(self) -> Particle | None:
         """*Reference image*; None where none was given."""
@@ -245,9 +232,6 @@ class ProtUdlBase(EMProtocol):
         """Write *Reference image* anew where the engine does not read its format, a class average of Spider's, say."""
         if self._referenceImage() is not None:
             convert_image(self._referenceImage(), self._getExtraPath(REFERENCE))
-
-    def _maskOption(self) -> str:
-        return f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else ""
 
     def _inputArguments(self) -> tuple[int, int]:
         """What tells one input set from another in a step's arguments."""
@@ -429,7 +413,7 @@ class ProtUdlBase(EMProtocol):
         box, value = info_of(self.inputParticles.get()).getXDim(), getattr(self, name).get()
         if value <= box / 2:
             return []
-        return [f"*{label}* is {value} px, more than half of the box of {box} px: give less."]
+        return [f"*{label}* is {value:g} px, more than half of the box of {box} px: give less."]
 
     def _validateModel(self, model: UdlModel | None, label: str) -> list[str]:
         """Sentences where a model cannot be used on the particles; none where there is no model, which Scipion says."""

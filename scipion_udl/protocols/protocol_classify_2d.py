@@ -123,7 +123,8 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             lines.append("*No classes were found*: the averages show nothing that their particles have in common.")
         else:
             lines += self._classSummary([one for one in classes if not one.get("flagged")])
-        lines += self._flaggedSummary(facts) + self._mirrorSummary(classes) + self._countSummary(facts)
+        lines += self._diameterSummary(facts) + self._flaggedSummary(facts)
+        lines += self._mirrorSummary(classes) + self._countSummary(facts)
         lines += [in_words_of_the_form(note) for note in facts.get("notes", [])]
         return lines + self._reportSummary() + self._warningSummary(facts)
 

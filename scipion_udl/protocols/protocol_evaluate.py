@@ -73,11 +73,11 @@ class ProtUdlEvaluate(ProtUdlBase):
             help="Yes: each particle is also compared with the next one of the set: the turn and the shift between the "
             "two, where the truth is known, and how alike they are once aligned.",
         )
-        self._defineMaskParam(form)
-        form.getParam("maskRadius").help.set(
-            "Radius of the circle within which averages are compared, with each other and with the reference, in "
-            "pixels. -1 takes 0.45 of the box. It should hold the particle: a smaller one leaves part of it out, a "
-            "larger one compares noise, too. The wizard shows the circle on the particles."
+        self._defineDiameterParam(form)
+        form.getParam("diameter").help.set(
+            "Diameter of the circle within which averages are compared, with each other and with the reference. -1 "
+            "takes 0.9 of the box. It should hold the particle: a smaller one leaves part of it out, a larger one "
+            "compares noise, too. The wizard shows the circle on the particles."
         )
         form.addParallelSection(threads=4, mpi=0)
 
@@ -141,7 +141,7 @@ class ProtUdlEvaluate(ProtUdlBase):
 
     def _evaluateOptions(self) -> str:
         """The options of the engine that the evaluation depends on."""
-        options = self._maskOption()
+        options = self._diameterOption()
         if self.truthFrom.get() == TRUTH_FILE:
             options += f" --truth {shlex.quote(os.path.abspath(self._truthPath()))}"
         elif self.truthFrom.get() == TRUTH_SET:
@@ -168,7 +168,7 @@ class ProtUdlEvaluate(ProtUdlBase):
         particles, reference = self.inputParticles.get(), self.inputReference.get()
         if particles is None:  # Scipion says so itself
             return []
-        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
+        errors = self._validateEngine() + self._validateDiameter()
         if not particles.hasAlignment2D():
             errors.append("The particles have no 2D alignment: choose the output of an alignment.")
         if reference is not None:

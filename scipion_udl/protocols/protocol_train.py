@@ -79,7 +79,7 @@ class ProtUdlTrain(ProtUdlBase):
             "The pair network is trained by UDL first, and by JUDL from that model. Leave it empty to start anew.",
         )
         self._defineTruthParam(form)
-        self._defineMaskParam(form)
+        self._defineDiameterParam(form)
         form.addSection(label="Training")
         self._defineNetworkParams(form)
         self._defineTrainingParams(form)
@@ -240,7 +240,7 @@ class ProtUdlTrain(ProtUdlBase):
     def _validate(self) -> list[str]:
         if self.inputParticles.get() is None:  # Scipion says so itself
             return []
-        errors = self._validateEngine() + self._validateLength("maskRadius", "Mask radius")
+        errors = self._validateEngine() + self._validateDiameter()
         size = self.inputParticles.get().getSize()
         if size < FEWEST_TO_TRAIN:
             errors.append(f"There are {size} particles, and training needs about {FEWEST_TO_TRAIN}: give more.")
@@ -307,6 +307,7 @@ class ProtUdlTrain(ProtUdlBase):
         if errors:
             lines.append(f"True error modulo 180°: *{errors[-1]:.2f}°* mean, {errors[0]:.2f}° at the start.")
         lines.append(f"Particles: {summary.get('particles')} of {summary.get('box')} px.")
+        lines += self._diameterSummary(summary)
         return lines + summary.get("notes", []) + self._warningSummary(summary)
 
     def _readCard(self) -> dict:

@@ -53,8 +53,8 @@ class ParticleQuestions(ProtUdlBase):
     def _defineShiftParam(form: Form) -> None:
         form.addParam(
             "maxShift",
-            params.IntParam,
-            default=AUTOMATIC,
+            params.FloatParam,
+            default=float(AUTOMATIC),
             label="Largest shift (px)",
             help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
             "box. A small value helps where neighbours come into the box, or along tubes; a large one finds particles "
@@ -118,7 +118,7 @@ class ParticleQuestions(ProtUdlBase):
 
     def _lengthOptions(self) -> str:
         """The options of the engine for largest shift and working resolution."""
-        options = f" --max-shift {self.maxShift.get()}" if self.maxShift.get() >= 0 else ""
+        options = f" --max-shift {self.maxShift.get():g}" if self.maxShift.get() >= 0 else ""
         return options + (f" --finest {self.finest.get():g}" if self.finest.get() > 0 else "")
 
     def _imageOptions(self) -> str:

@@ -272,7 +272,17 @@ def close_dialog(root: tkinter.Misc) -> dict:
 def use_wizard(window: FormWindow, parameter: str) -> dict:
     """Open a wizard from its form and close it again: what was in it."""
     told: list[dict] = []
-    window.root.after(WAIT_MS, lambda: told.append(close_dialog(window.root)))
+    end = time.monotonic() + LONGEST / 3
+
+    def look() -> None:
+        """Until a dialog is there: that of the diameter asks the engine first."""
+        found = close_dialog(window.root)
+        if found["dialog"] is None and time.monotonic() < end:
+            window.root.after(WAIT_MS, look)
+        else:
+            told.append(found)
+
+    window.root.after(WAIT_MS, look)
     window.wizParamName = parameter
     window.wizards[parameter]().show(window)
     wait_for(window.root, told)

@@ -57,19 +57,27 @@ window.root.deiconify()
 found = {"shown": []}
 
 def press():
-    top = [child for child in window.root.winfo_children() if isinstance(child, tkinter.Toplevel)][-1]
+    tops = [child for child in window.root.winfo_children() if isinstance(child, tkinter.Toplevel)]
+    if not tops or not tops[-1].winfo_viewable():  # that of the diameter asks the engine first
+        window.root.after(500, press)
+        return
+    top = tops[-1]
     top._itemSelected(top.provider.getObjects()[1])
     top.update()
     found["shown"].append([item.getObjId() for item in top.provider.getObjects()])
     top._handleResult(RESULT_YES)
 
-for output, names in (("outputParticles", ("maskRadius", "maxShift", "finest", "referenceItem")),
-                      ("outputClasses", ("maskRadius",))):
+for output, names in (("outputParticles", ("diameter", "maxShift", "finest", "referenceItem")),
+                      ("outputClasses", ("diameter",))):
     protocol.inputParticles.setExtended(output)
+    protocol.diameter.set(-1)
     for name in names:
         window.root.after(1000, press)
         window.wizards[name]().show(window)
-        found[name] = getattr(protocol, name).get()
+        found.setdefault(name, []).append(getattr(protocol, name).get())
+from scipion_udl import Plugin
+from scipion_udl.engine_env import engine_diameter
+found["automatic"] = engine_diameter(Plugin.getEngineProgram(), stack)[0]
 found["torch"] = "torch" in sys.modules
 print(json.dumps(found))
 sys.stdout.flush()
@@ -115,47 +123,51 @@ class TestUdlForms(BaseTest):
     def test_align_2d(self) -> None:
         found = self.checkProtocol(
             "ProtUdlAlign2D",
-            *("inputParticles", "modelFrom", "inputModel", "maxShift", "contrast", "doMirror", "maskRadius", "finest"),
+            *("inputParticles", "modelFrom", "inputModel", "diameter", "maxShift", "contrast", "doMirror", "finest"),
             *("alignmentOfInput", "inputReference", "referenceItem", "doRefine", "ctfTreatment"),
             *("writeStack", "leaveOut", "scoreThreshold", "method", "epochs", "learningRate", "seed"),
         )
-        self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
+        self.assertEqual(found["wizards"], ["diameter", "finest", "maxShift", "referenceItem"])
 
     def test_align_2d_streaming(self) -> None:
         found = self.checkProtocol(
             "ProtUdlAlign2DStreaming",
-            *("inputParticles", "modelFrom", "firstBatch", "batchSize", "maxShift", "contrast", "maskRadius", "finest"),
+            *("inputParticles", "modelFrom", "firstBatch", "batchSize", "diameter", "maxShift", "contrast", "finest"),
             *("inputReference", "ctfTreatment", "method", "seed", "streamingSleepOnWait", "binThreads"),
         )
-        self.assertEqual(found["wizards"], ["finest", "maskRadius", "maxShift", "referenceItem"])
+        self.assertEqual(found["wizards"], ["diameter", "finest", "maxShift", "referenceItem"])
 
     def test_classify_2d(self) -> None:
-        asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "maxShift", "contrast", "finest")
-        asked += ("ctfTreatment", "teach", "starts", "doRefine", "seed")
+        asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "diameter", "maxShift", "contrast")
+        asked += ("finest", "ctfTreatment", "teach", "starts", "doRefine", "seed")
         for name, more in (("ProtUdlClassify2D", ()), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
-            self.assertEqual(self.checkProtocol(name, *asked, *more)["wizards"], ["finest", "maxShift"])
+            self.assertEqual(self.checkProtocol(name, *asked, *more)["wizards"], ["diameter", "finest", "maxShift"])
 
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
-        self.assertEqual((found["maskRadius"], found["maxShift"], found["finest"]), (32, 6, 15.0))
-        self.assertEqual(found["referenceItem"], 5)
+        # Each begins at what a run takes where nobody says otherwise: 0.1 of 64 px; 29 Fourier pixels of 160 A.
+        self.assertEqual((found["maxShift"], found["finest"]), ([6.4], [5.5]))
+        self.assertGreater(found["automatic"], 40)
+        self.assertAlmostEqual(found["diameter"][0], found["automatic"], delta=0.1)
+        self.assertEqual(found["diameter"][1], 64 * 2.5)  # classes without particles: nothing is known but the box
+        self.assertEqual(found["referenceItem"], [5])
 
     def test_train(self) -> None:
         found = self.checkProtocol(
             "ProtUdlTrain",
-            *("inputParticles", "inputModel", "truthFile", "maskRadius", "network", "recipe", "method"),
+            *("inputParticles", "inputModel", "truthFile", "diameter", "network", "recipe", "method"),
             *("epochs", "learningRate", "joint", "head", "widths", "hidden", "inputSize", "seed"),
         )
-        self.assertIn("maskRadius", found["wizards"])
+        self.assertIn("diameter", found["wizards"])
 
     def test_evaluate(self) -> None:
         found = self.checkProtocol(
             "ProtUdlEvaluate",
             *("inputParticles", "truthFrom", "truthFile", "truthParticles", "inputReference", "symmetry", "doPairs"),
-            "maskRadius",
+            "diameter",
         )
-        self.assertIn("maskRadius", found["wizards"])
+        self.assertIn("diameter", found["wizards"])
 
     def test_export_particles(self) -> None:
         self.checkProtocol("ProtUdlExportParticles", "inputParticles", "fileForm")

@@ -223,6 +223,14 @@ class TestUdlAlign2D(ProjectTest):
         self.assertIn("*Largest shift*", errors)
         self.assertIn("*Mask radius*", errors)
 
+    def test_a_diameter_must_fit_into_the_box(self) -> None:
+        whole = BOX * PIXEL_SIZE
+        self.assertEqual(self.newRun(ProtUdlAlign2D, diameter=whole).validate(), [])
+        (error,) = self.newRun(ProtUdlAlign2D, diameter=whole + 1).validate()
+        self.assertIn(f"*Particle diameter* is {whole + 1:g} Å, more than the box of {BOX} px, {whole:g} Å", error)
+        (error,) = self.newRun(ProtUdlAlign2D, diameter=100, maskRadius=20).validate()
+        self.assertIn("set *Mask radius* to -1", error)
+
 
 class TestUdlAlign2DForm(ProjectTest):
     """What the answers of the form mean to the engine, and what is refused beforehand."""
@@ -235,6 +243,19 @@ class TestUdlAlign2DForm(ProjectTest):
             self.assertIn(f" {option}", options)
         found = in_words_of_the_form("leave --contrast dark out, or give --finest")
         self.assertEqual(found, "leave *Particles are*: Dark on bright out, or give *Working resolution*")
+
+    def test_the_diameter_is_told_in_angstrom_and_an_older_radius_in_pixels(self) -> None:
+        for protocol, ask in ((ProtUdlAlign2D, "_alignOptions"), (ProtUdlAlign2DStreaming, "_alignOptions"),
+                              (ProtUdlTrain, "_trainingOptions")):
+            run = self.newRun(protocol, diameter=130.5)
+            self.assertIn(" --diameter 130.5", getattr(run, ask)())
+            run = self.newRun(protocol, maskRadius=20)  # as projects of before have it
+            self.assertIn(" --mask-radius 20", getattr(run, ask)())
+            self.assertNotIn("--diameter", getattr(run, ask)())
+        param = run.getParam("maskRadius")
+        self.assertEqual([run.evalParamCondition("maskRadius"), param.default.get()], [True, "-1"])
+        run.maskRadius.set(-1)
+        self.assertFalse(run.evalParamCondition("maskRadius"))  # new forms ask for the diameter alone
 
     def test_answers_that_do_not_fit_are_refused(self) -> None:
         for answer, sentence in (

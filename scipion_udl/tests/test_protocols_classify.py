@@ -317,9 +317,11 @@ class TestUdlClassify2DForm(ClassifyTest):
 
     def test_only_what_was_answered_is_told_to_the_engine(self) -> None:
         self.assertEqual(self.newRun()._classifyOptions(), "--classes 4 --seed 1 --ctf auto")
-        answers = {"contrast": 1, "finest": 12.5, "maxShift": 5, "teach": 200, "starts": 3, "doRefine": False}
+        answers = {"contrast": 1, "finest": 12.5, "diameter": 130, "maxShift": 5, "teach": 200, "starts": 3}
+        answers["doRefine"] = False
         options = self.newRun(**answers)._classifyOptions()
-        for option in ("--contrast bright", "--finest 12.5", "--max-shift 5", "--teach 200", "--starts 3"):
+        asked = ("--contrast bright", "--finest 12.5", "--max-shift 5", "--teach 200", "--starts 3")
+        for option in (*asked, "--diameter 130"):
             self.assertIn(f" {option}", options)
         self.assertTrue(options.endswith(" --no-refine"))
 

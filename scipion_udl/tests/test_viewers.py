@@ -304,7 +304,7 @@ class TestUdlViewers(ProjectTest):
         self.assertGreater(align["views"]["doShowParticles"]["axes"], 18)
         self.assertIn("one average", " ".join(align["views"]["doShowClasses"]["texts"]))
         self.assertEqual(found["ProtUdlEvaluate"]["views"]["doShowTable"]["dialog"], "Evaluation")
-        self.assertLessEqual({"maskRadius", "maxShift", "finest"}, set(align["wizards"]))
+        self.assertLessEqual({"diameter", "maxShift", "finest"}, set(align["wizards"]))
         for name, run in found.items():
             self.assertEqual(run["form"]["cut"] + run.get("viewer", {}).get("cut", []), [], name)
             for parameter, dialog in run["wizards"].items():
