@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.consistency import FEW, worth_of_mean
-from scipion_udl.alignment.contrast import contrast
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
 from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, background, too_large
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.train_command import ENOUGH
@@ -37,15 +37,18 @@ READING = 3.2  # milliseconds for each further area of the working box, see esti
 class ImageFacts:
     """What one look through the images found, per particle (N,).
 
-    mean, std: of the background, NaN where the image was not read; bright: mean of the disc less the background in its
-    standard deviations; blank: constant, or not read; peak: the largest value, its sign left out.
+    mean, std: of the background, NaN where the image was not read; blank: constant, or not read; peak: the largest
+    value, its sign left out. profile: of all images that are not blank and of the set's box; for each stack, those
+    images (S,) in counts and the sums of their profiles (S, rings) in sums.
     """
 
     mean: np.ndarray
     std: np.ndarray
-    bright: np.ndarray
     blank: np.ndarray
     peak: np.ndarray
+    profile: RadialProfile
+    counts: np.ndarray
+    sums: np.ndarray
 
 
 def check(args: argparse.Namespace) -> None:
@@ -228,7 +231,7 @@ def check_images(
             findings.warn(
                 "constant images", f"item {row + 1} ({source.names[row]}): it will be kept with pose 0 and score 0"
             )
-    _check_contrast(source, facts, findings, expected)
+    _check_polarity(source, facts, findings, expected, mask_radius)
     _check_scale(facts.std[read & ~facts.blank], findings)
     _check_copies(source, facts, findings)
 
@@ -236,7 +239,9 @@ def check_images(
 def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
     """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
     n = len(source)
-    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n), np.ones(n, bool), np.zeros(n))
+    profile, stacks = RadialProfile(source.box), len(source.stacks)
+    counts, sums = np.zeros(stacks), np.zeros((stacks, len(profile.radii)))
+    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.ones(n, bool), np.zeros(n), profile, counts, sums)
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
@@ -254,7 +259,7 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
                 good = np.isfinite(images.sum((1, 2), dtype=np.float64))
-            _measure(facts, part[good], torch.from_numpy(images[good]), disc)
+            _measure(facts, number, part[good], torch.from_numpy(images[good]), disc)
             done += len(part)
             progress.show("reading", done, n)
     progress.clear()
@@ -271,36 +276,41 @@ def _disc(shape: tuple[int, int], mask_radius: float | None) -> torch.Tensor:
     return disc
 
 
-def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
+def _measure(facts: ImageFacts, stack: int, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
     if not len(rows):
         return
     mean, std, flat, peak = background(images, 1 - disc)
-    normal = (images - mean[:, None, None]) / std[:, None, None]
     facts.mean[rows], facts.std[rows], facts.blank[rows] = mean.numpy(), std.numpy(), flat.numpy()
     facts.peak[rows] = peak.numpy()
-    facts.bright[rows] = ((normal * disc).sum((1, 2)) / disc.sum()).numpy()
+    if images.shape[1:] == (facts.profile.box, facts.profile.box):
+        used = ~flat & (peak <= LARGEST)
+        profiles = facts.profile.add(((images - mean[:, None, None]) / std[:, None, None])[used])
+        facts.counts[stack] += len(profiles)
+        facts.sums[stack] += profiles.sum(0).numpy()
 
 
-def _check_contrast(source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str) -> None:
+def _check_polarity(
+    source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str, mask_radius: float | None
+) -> None:
     """Whether particles are bright or dark on their background, in the whole set and stack by stack."""
-    used = np.flatnonzero(~facts.blank & np.isfinite(facts.bright))
-    if not len(used):
+    if not facts.counts.sum():
         return
-    found = _contrast(facts.bright[used])
-    findings.fact("contrast", "cannot be told" if found == "unknown" else f"{found} particles")
-    if expected != "auto" and found not in (expected, "unknown"):
+    model = (source.pixel_size if source.pixel_size_known else None, sampled_defocus(source), mask_radius)
+    found = facts.profile.decide(*model).word
+    findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
+    if expected != "auto" and found not in (expected, UNKNOWN):
         findings.warn(
             "contrast", f"the particles look {found}, not {expected}: invert the images, or say so to other programs"
         )
-    elif expected == "auto" and found == "dark":
+    elif expected == "auto" and found == DARK:
         findings.warn(
             "contrast",
             "the particles look dark on a bright ground: the alignment takes them as they are, but Xmipp and RELION "
             "expect bright ones (say --contrast dark where it is meant so)",
         )
     sides: dict[str, list[str]] = {"bright": [], "dark": []}
-    for number, reader in enumerate(source.stacks):
-        sides.get(_contrast(facts.bright[used[source.stack[used] == number]]), []).append(reader.path)
+    for word, reader in zip(facts.profile.decide_parts(facts.counts, facts.sums, *model), source.stacks):
+        sides.get(word, []).append(reader.path)
     if sides["bright"] and sides["dark"]:
         few = min(sides, key=lambda side: len(sides[side]))
         names = ", ".join(sides[few][:3]) + (", ..." if len(sides[few]) > 3 else "")
@@ -309,13 +319,6 @@ def _check_contrast(source: ParticleSource, facts: ImageFacts, findings: Finding
             f"some stacks show bright particles ({len(sides['bright'])}), others dark ones ({len(sides['dark'])}; "
             f"{few}: {names}): bring them to one contrast",
         )
-
-
-def _contrast(bright: np.ndarray) -> str:
-    """The contrast that images (n,) show; see contrast.py."""
-    if not len(bright):
-        return "unknown"
-    return contrast(float(bright.mean()), float(bright.std() / np.sqrt(len(bright))), len(bright))
 
 
 def _check_scale(std: np.ndarray, findings: Findings) -> None:

@@ -1,5 +1,5 @@
-"""Bright particles on a dark ground, or dark ones on a bright ground? What the images look like, and what is done where
-a reference is of the other kind.
+"""Bright particles on a dark ground, or dark ones on a bright ground? What the user is told of it (polarity.py
+decides), and what is done where a reference is of the other kind.
 
 Alignment itself needs no answer: networks see amplitudes, which a change of sign leaves as they are, and particles are
 compared with averages of their own.
@@ -16,25 +16,13 @@ from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.prepare import Scan
 from scipion_udl.alignment.refinement import Reference, Refiner, register
 
-LEAST = 0.01  # of the noise's deviation: a smaller difference may as well be uneven illumination
-CLEAR = 5.0  # standard errors that it must exceed: noise alone does not
-ENOUGH = 16  # images, for a standard error to be one
 MARGIN = 0.1  # of correlation, by which a reference must fit better inverted than as it is
 WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
 
 
 def contrast_of(found: Scan) -> str:
-    """"bright" or "dark" particles, or "unknown": whether the disc is brighter than the background by more than noise
-    makes it."""
-    return contrast(found.bright, found.bright_error, found.heard)
-
-
-def contrast(bright: float, error: float, count: int) -> str:
-    """The same from the mean of the disc over the background in its standard deviations, over ``count`` images, and its
-    standard error."""
-    if count < ENOUGH or abs(bright) < max(LEAST, CLEAR * error):
-        return "unknown"
-    return "bright" if bright > 0 else "dark"
+    """"bright" or "dark" particles, or "unknown": see :mod:`scipion_udl.alignment.polarity`."""
+    return found.polarity.word
 
 
 def contrast_warning(found: Scan, expected: str) -> str | None:
@@ -43,10 +31,10 @@ def contrast_warning(found: Scan, expected: str) -> str | None:
     if expected == "auto" or seen in ("unknown", expected):
         return None
     return (
-        f"The particles look {WORDS[seen]}, and not {WORDS[expected]} as --contrast {expected} says: within the disc "
-        f"they differ from the background by {found.bright:+.3f} of the noise's standard deviation (standard error "
-        f"{found.bright_error:.3f}). The alignment does not depend on it, but other programs do: invert the images if "
-        "they should be so."
+        f"The particles look {WORDS[seen]}, and not {WORDS[expected]} as --contrast {expected} says: {WORDS[seen]} "
+        f"fits the mean profile of {found.polarity.count} particles better, by a chi-square of "
+        f"{abs(found.polarity.ratio):.0f}. The alignment does not depend on it, but other programs do: invert the "
+        "images if they should be so."
     )
 
 

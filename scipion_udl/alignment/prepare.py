@@ -22,6 +22,7 @@ from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
+from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.constants import FINEST_RING, WORKING_BOX
 from scipion_udl.errors import UdlError
@@ -42,16 +43,14 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    bright: mean of the disc minus the background, in units of the background's standard deviation, over ``heard``
-    particles; bright_error: its standard error.
+    polarity: whether particles are bright or dark, told by ``heard`` of them.
     """
 
     mean: np.ndarray
     std: np.ndarray
     blank: np.ndarray
     noise: torch.Tensor
-    bright: float
-    bright_error: float
+    polarity: Polarity
     heard: int
 
 
@@ -255,7 +254,7 @@ class PreparedParticles:
         mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
-        bright, square, heard = 0.0, 0.0, 0
+        profile = RadialProfile(d, self.device)
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
@@ -274,12 +273,11 @@ class PreparedParticles:
             # In double precision, so that the sum does not depend on how many are held at a time.
             power = to_fourier(normal * outside).abs().pow(2).sum(0, dtype=torch.float64)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.flatten())
-            bright += float((normal * disc).double().sum() / disc.sum())
-            square += float(((normal * disc).double().sum((-2, -1)) / disc.sum()).square().sum())
-            heard += len(normal)
+            profile.add(normal)
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
-        bright, square, heard = self.team.total(torch.tensor([bright, square, heard], dtype=torch.float64)).tolist()
+        profile.add_up(self.team)
+        heard = int(profile.count)
         if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
         counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
@@ -287,12 +285,16 @@ class PreparedParticles:
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
         noise = noise if given is None else given.to(noise)
-        heard = max(heard, 1)
-        bright, square = bright / heard, square / heard
-        error = (max(square - bright**2, 0) / heard) ** 0.5
-        self._scan = Scan(mean, std, blank, noise, bright, error, int(heard))
+        self._scan = Scan(mean, std, blank, noise, self._polarity(profile), heard)
         self._filter = _whitening(noise)[ring]
         return self._scan
+
+    def _polarity(self, profile: RadialProfile) -> Polarity:
+        """What the profile of the set says, with the defocus of particles that do not depend on their order."""
+        size = self.source.pixel_size if self.source.pixel_size_known else None
+        rows = np.argsort(self.ranks(0), kind="stable")
+        radius = self.mask_radius * self.scale if self.radius_from == "given" else None
+        return profile.decide(size, sampled_defocus(self.source, rows), radius)
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:

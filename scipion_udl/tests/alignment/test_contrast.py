@@ -40,14 +40,10 @@ def test_particles_are_seen_as_what_they_are(tmp_path, name, ctf, snr, sign):
 
 def test_noise_has_no_contrast_and_gives_no_alarm(tmp_path):
     rng = np.random.default_rng(0)
-    ratios = []
     for count in [1, 5, 40, 40, 40, 40, 40, 40, 40, 40, 200, 600]:
         found = prepared(tmp_path, rng.normal(3, 2, (count, 32, 32))).statistics
         assert contrast_of(found) == "unknown"
         assert contrast_warning(found, "dark") is None
-        if count == 40:
-            ratios.append(found.bright / found.bright_error)
-    assert 0.4 < np.std(ratios) < 1.8  # so the error is one
 
 
 def test_a_set_that_looks_otherwise_than_expected_is_told(particles, model, tmp_path, capsys):
