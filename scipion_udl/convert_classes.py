@@ -94,6 +94,21 @@ def add_classes(
         output.update(new)
 
 
+def sort_by_class_id(output: SetOfClasses2D) -> None:
+    """Fill ``output`` with the images of its set by the class id that each of them has. Those whose class is not known
+    (0) and disabled ones are in none. A class is represented by its first image: an average of it nobody has yet."""
+    first: dict[int, Particle] = {}
+    for item in output.getImages().iterItems():
+        if item.getClassId() not in first:
+            first[item.getClassId()] = item.clone()
+
+    def describe_class(one: Class2D) -> None:
+        one.setRepresentative(first[one.getObjId()])  # at once: the first class settles the columns of all
+
+    output.classifyItems(updateClassCallback=describe_class)
+    output.write()
+
+
 # -- classes that particles were sorted into ---------------------------------------------------------------------------
 
 

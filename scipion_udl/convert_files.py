@@ -15,7 +15,7 @@ from typing import Callable
 
 import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
-from pyworkflow.object import Boolean, Float
+from pyworkflow.object import Boolean, Float, Integer
 
 from scipion_udl.convert import transform_matrices
 from scipion_udl.io import forms
@@ -109,6 +109,11 @@ def is_phase_flipped(source: ParticleSource) -> bool:
     return optics is not None and label in optics and bool((optics.numbers(label) != 0).all())
 
 
+def classes_of(source: ParticleSource) -> np.ndarray:
+    """The numbers of the classes that the table gives its particles, each once; none where it gives none."""
+    return np.empty(0) if source.table is None else forms.told_classes(source.table, source.form)
+
+
 def has_ctf(source: ParticleSource) -> bool:
     """Whether the table gives a defocus for its particles."""
     return _column(source, _CTF["defocusU"]) is not None
@@ -117,12 +122,14 @@ def has_ctf(source: ParticleSource) -> bool:
 def iter_particles(
     source: ParticleSource, stacks: dict[str, str], acquisition: Acquisition, alignment: bool
 ) -> Iterator[Particle]:
-    """The items of a set out of a source, in its order, with the microscope, CTF, coordinates and scores it gives.
+    """The items of a set out of a source, in its order, with the microscope, CTF, coordinates, classes, half sets and
+    scores it gives.
 
     stacks: real path -> path in the project, from :func:`bring_stacks`; acquisition: used for what the table does not
     say; alignment: whether the poses come along.
     """
     fill = [_locations(source, stacks), _microscopes(source, acquisition), _enabled(source), _places(source)]
+    fill += [_classes(source), _subsets(source)]
     fill += [_defocus(source), _alignment(source) if alignment else None]
     fillers = [filler for filler in fill if filler is not None]
     for row in range(len(source)):
@@ -180,6 +187,25 @@ def _enabled(source: ParticleSource) -> Filler | None:
         return None
     flags = ~(source.table.known("enabled") <= 0)
     return lambda particle, row: particle.setEnabled(bool(flags[row]))
+
+
+def _classes(source: ParticleSource) -> Filler | None:
+    if not len(classes_of(source)):
+        return None
+    numbers = source.classes()
+    return lambda particle, row: particle.setClassId(int(numbers[row]))
+
+
+def _subsets(source: ParticleSource) -> Filler | None:
+    label = "rlnRandomSubset"
+    if source.table is None or label not in source.table:
+        return None
+    halves = np.nan_to_num(source.table.known(label)).astype(int)
+
+    def fill(particle: Particle, row: int) -> None:
+        particle._rlnRandomSubset = Integer(int(halves[row]))  # the name that the RELION plugin gives it
+
+    return fill
 
 
 def _places(source: ParticleSource) -> Filler | None:

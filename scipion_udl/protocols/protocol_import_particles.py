@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from enum import Enum
 
-from pwem.objects import Acquisition, SetOfParticles
+from pwem.objects import Acquisition, SetOfClasses2D, SetOfParticles
 from pwem.protocols import ProtImport
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.convert_files import bring_stacks, has_ctf, is_phase_flipped, iter_particles
+from scipion_udl.convert_classes import sort_by_class_id
+from scipion_udl.convert_files import bring_stacks, classes_of, has_ctf, is_phase_flipped, iter_particles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
@@ -22,6 +24,7 @@ class ProtUdlImportParticles(ProtImport):
 
     Neither the Xmipp nor the RELION plugin is needed. CTF, microscope and coordinates come along where the table has
     them, and so does a 2D alignment, in the right signs: aligned particles come in as a set with 2D alignment.
+    Particles of several 2D classes keep their class numbers, and come in as classes, too.
     """
 
     _label = "import particles"
@@ -30,6 +33,7 @@ class ProtUdlImportParticles(ProtImport):
         """What the protocol gives."""
 
         outputParticles = SetOfParticles
+        outputClasses = SetOfClasses2D
 
     _possibleOutputs = outputs
 
@@ -137,6 +141,10 @@ class ProtUdlImportParticles(ProtImport):
                 particles.setAcquisition(particle.getAcquisition().clone())
             particles.append(particle)
         self._defineOutputs(**{self.outputs.outputParticles.name: particles})
+        if len(classes_of(source)) > 1:
+            classes = self._createSetOfClasses2D(Pointer(self, extended=self.outputs.outputParticles.name))
+            sort_by_class_id(classes)
+            self._defineOutputs(**{self.outputs.outputClasses.name: classes})
         self.summaryVar.set("\n".join(self._notes(source, with_alignment)))
         self._store(self.summaryVar)
 
@@ -171,7 +179,8 @@ class ProtUdlImportParticles(ProtImport):
 
     def _warnings(self) -> list[str]:
         try:
-            return self._sourceWarnings(self._open())
+            source = self._open()
+            return [*self._sourceWarnings(source), *self._classNotes(source)]
         except UdlError:
             return []  # an error, which validation tells
 
@@ -180,6 +189,19 @@ class ProtUdlImportParticles(ProtImport):
         # Disabled particles stay disabled in Scipion, so what the engine says of them does not hold here.
         return [in_words_of_the_form(text) for text in source.warnings if "marked as disabled" not in text]
 
+    @staticmethod
+    def _classNotes(source: ParticleSource) -> list[str]:
+        count = len(classes_of(source))
+        if count < 2:
+            return []
+        missing = source.missing_classes()
+        return [
+            f"The particles are of {count} classes. Each keeps its class number, and outputClasses holds the classes, "
+            "each shown by its first particle. An alignment that came along is one for each class, with nothing in "
+            "common: give the classes, not the particles, to 'udl - align 2D', or make a subset of one class.",
+            *([missing] if missing else []),
+        ]
+
     def _notes(self, source: ParticleSource, with_alignment: bool) -> list[str]:
         alignment = "with their 2D alignment" if with_alignment else "without alignment"
         ctf = "with CTF" if has_ctf(source) else "without CTF"
@@ -187,7 +209,7 @@ class ProtUdlImportParticles(ProtImport):
             f"Imported *{len(source)}* particles of {source.box} px at {source.pixel_size:g} Å/px, {alignment}, {ctf}.",
             f"From {self._path()}",
         ]
-        warnings = self._sourceWarnings(source)
+        warnings = [*self._sourceWarnings(source), *self._classNotes(source)]
         return [*lines, "", "*WARNINGS:*", *warnings] if warnings else lines
 
     def _summary(self) -> list[str]:

@@ -51,6 +51,56 @@ class TestUdlImportParticles(BaseTest):
         found = [ImageHandler().read(item).getData() for item in particles.iterItems()]
         np.testing.assert_allclose(found, images, atol=1e-5)
 
+    def classed(self, classes: list[object], *more: str) -> Path:
+        """A table of the 7 particles with these classes (and rlnRandomSubset 1 or 2), with their alignment."""
+        psi, x, y = self._oldRelion()
+        labels = ("ImageName", "AnglePsi", "OriginX", "OriginY", "ClassNumber", "RandomSubset", *more)
+        rows = (
+            f"{k + 1:06d}@{self.stack} {psi[k]:.6f} {x[k]:.6f} {y[k]:.6f} {classes[k]} {1 + k % 2}" for k in range(7)
+        )
+        return self.writeText("classes.star", "data_", "loop_", *(f"_rln{label}" for label in labels), *rows)
+
+    def test_classes_come_along_as_numbers_and_as_classes(self) -> None:
+        run = self.runImport(self.classed([2, 1, 2, 5, 1, 2, 5]))
+        items = [item.clone() for item in run.outputParticles.iterItems()]
+        self.assertEqual([item.getClassId() for item in items], [2, 1, 2, 5, 1, 2, 5])
+        self.assertEqual([item._rlnRandomSubset.get() for item in items], [1, 2, 1, 2, 1, 2, 1])
+        found = {one.getObjId(): sorted(one.getIdSet()) for one in run.outputClasses.iterItems()}
+        self.assertEqual(found, {1: [2, 5], 2: [1, 3, 6], 5: [4, 7]})
+        self.assertTrue(all(one.hasAlignment2D() for one in run.outputClasses.iterItems()))
+        self.assertIn("of 3 classes", "\n".join(run.summary()))
+
+    def test_particles_without_a_class_are_told_and_in_none(self) -> None:
+        run = self.runImport(self.classed([2, "-999", 2, 1, 1, 2, "-999"]))
+        self.assertEqual({one.getObjId(): one.getSize() for one in run.outputClasses.iterItems()}, {1: 2, 2: 3})
+        self.assertIn("no class for 2 of 7 particles (the first: row 2)", "\n".join(run.summary()))
+
+    def test_one_class_makes_no_classes(self) -> None:
+        run = self.runImport(self.classed([3] * 7))
+        self.assertEqual({item.getClassId() for item in run.outputParticles.iterItems()}, {3})
+        self.assertFalse(hasattr(run, "outputClasses"))
+
+    def test_classes_of_an_xmd_come_along(self) -> None:
+        rows = (f"{k + 1:06d}@{self.stack} {1 + k % 3} 2.5" for k in range(7))
+        labels = ("_image", "_ref", "_samplingRate")
+        path = self.writeText("ref.xmd", "# XMIPP_STAR_1 *", "data_noname", "loop_", *labels, *rows)
+        self.assertEqual(self.runImport(path).outputClasses.getSize(), 3)
+
+    def test_images_of_data_sign_minus_one_and_unsigned_bytes_are_brought_as_they_count(self) -> None:
+        """Scipion has no word for either: what it reads is what the engine reads."""
+        sign = np.array([1, -1, 1, 1, -1, 1, -1], np.float32)
+        write_stack(str(self.folder / "signs.mrcs"), self.images * sign[:, None, None], 2.5)
+        array = np.zeros(7, [("blob/path", "S20"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4"), ("blob/sign", "<f4")])
+        array["blob/path"], array["blob/idx"], array["blob/psize_A"] = b"signs.mrcs", np.arange(7), 2.5
+        array["blob/sign"] = sign
+        with open(self.folder / "signs.cs", "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        self.checkImages(self.runImport(self.folder / "signs.cs").outputParticles, self.images)
+        grey = np.round(128 + 100 * self.images / np.abs(self.images).max())
+        with mrcfile.new(self.folder / "bytes.mrcs", grey.astype(np.uint8).view(np.int8)) as mrc:
+            mrc.voxel_size, mrc.header.dmin, mrc.header.dmax = 2.5, 0, 255
+        self.checkImages(self.runImport(self.folder / "bytes.mrcs").outputParticles, grey)
+
     def test_a_stack(self) -> None:
         particles = self.runImport(self.stack).outputParticles
         self.assertSetSize(particles, 7)
