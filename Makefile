@@ -1,6 +1,7 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
 # make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
+# make neighbours   round trips with programs and plugins of the field, in environments of their own (2.5 GB, some minutes)
 # make test-scipion   the Scipion tests again, each class by Scipion's own runner
 # make lint   style
 # make clean  removes everything that make made, the demo's output too
@@ -21,7 +22,11 @@ READY := $(VENV)/.ready
 # Plugins whose converters the tests try, as they are on the index: seen by these tests alone, so they are no part of
 # the environment, whose packages they would change. Where they cannot be had, the tests are skipped.
 NEIGHBOURS := $(VENV)/neighbours
-PLUGINS := scipion-em-relion==5.0.2 scipion-em-xmipp==29.0.1 emtools==0.1.3
+PLUGINS := scipion-em-relion==5.0.2 scipion-em-xmipp==29.0.1 scipion-em-cryosparc2==5.0.1 emtools==0.1.3
+# Programs of the field that read our tables, in an environment of their own: some 100 s and 2.5 GB. torch comes first,
+# so that one build of it is chosen. `make test` runs without it, and its tests are skipped then.
+PROGRAMS_ENV := $(VENV)/programs
+PROGRAMS := aspire==0.14.3 cryodrgn==4.3.1 starparser==1.60 starfile==0.5.13 angdist==1.4 countparticles==1.4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python \
 	/usr/bin/python3.11 /usr/local/bin/python3.11 /opt/*/bin/python3.11))
@@ -32,7 +37,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo gui test test-scipion neighbours lint clean
+.PHONY: demo gui test test-scipion neighbours plugins programs lint clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -57,7 +62,24 @@ demo: $(READY)
 gui: $(READY)
 	$(BIN)/python examples/demo.py window
 
-neighbours: $(NEIGHBOURS)/.ready
+neighbours: plugins programs
+	$(BIN)/python -m pytest -n 0 scipion_udl/tests/test_neighbours.py scipion_udl/tests/io/test_programs.py $(PYTEST_ARGS)
+	@command -v relion_stack_create >/dev/null || echo "Note: RELION 3.1.3 is not installed (Debian: relion-cpu or relion); its round trips were skipped."
+
+plugins: $(NEIGHBOURS)/.ready
+
+programs: $(PROGRAMS_ENV)/.ready
+
+$(PROGRAMS_ENV)/.ready: Makefile | $(READY)
+	@rm -rf $(PROGRAMS_ENV); \
+	if $(BIN)/python -c 'import sys; print(sys._base_executable)' | xargs -I PY PY -m venv $(PROGRAMS_ENV) \
+	  && $(PROGRAMS_ENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install '$(TORCH)' \
+	  && $(PROGRAMS_ENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install '$(TORCH)' $(PROGRAMS); then \
+	  touch $@; \
+	else \
+	  rm -rf $(PROGRAMS_ENV); \
+	  echo "Note: $(PROGRAMS) could not be installed; the tests that need them are skipped."; \
+	fi
 
 $(NEIGHBOURS)/.ready: Makefile | $(READY)
 	@rm -rf $(NEIGHBOURS); \
@@ -68,7 +90,7 @@ $(NEIGHBOURS)/.ready: Makefile | $(READY)
 	  echo "Note: $(PLUGINS) could not be installed; the tests that need them are skipped."; \
 	fi
 
-test: $(READY) neighbours
+test: $(READY) plugins
 	$(BIN)/python -m pytest -n $(JOBS) $(IN_TURN) $(filter-out %/__pycache__/,$(FAST_FIRST)) benchmarks/tests $(PYTEST_ARGS)
 
 # Those whose names hold one of the words in CLASSES, or all.

@@ -168,6 +168,9 @@ def _star_tables(
     unit, scale = ("", 1.0) if source.form == forms.RELION30 else ("Angst", source.pixel_size)
     if "rlnDefocusU" in particles and "rlnPhaseShift" not in particles:
         particles.set("rlnPhaseShift", "0.000000")  # no phase plate; without it cryodrgn makes NaN of every CTF
+    label = forms.CLASS_LABEL[forms.RELION31]
+    if label not in particles:
+        particles.set(label, "1")  # as RELION's tables of one class have it; some readers count by it
     # Rot and tilt are 0 in RELION's own tables of 2D alignments, and many readers ask for them.
     particles.set("rlnAngleRot", "0.000000")
     particles.set("rlnAngleTilt", "0.000000")

@@ -1,8 +1,9 @@
-"""Runs the converters of scipion-em-relion and scipion-em-xmipp, in a process of its own that sees these plugins.
+"""Runs the converters of scipion-em-relion, -xmipp and -cryosparc2, in a process of its own that sees these plugins.
 
 ``python -m scipion_udl.tests.neighbour_worker FOLDER`` goes through the folders in FOLDER. Where they have set.sqlite,
-the plugins write it as relion.star and xmipp.xmd, and read the latter back into from_xmipp.sqlite; where they have
-aligned.star, as RELION means it, the RELION plugin reads it into from_relion.sqlite; classes.sqlite is written as
+the plugins write it as relion.star, cryosparc.star and xmipp.xmd, and read the last back into from_xmipp.sqlite; where
+they have aligned.star, as RELION means it, the plugins of RELION and cryoSPARC read it into from_relion.sqlite and
+from_cryosparc.sqlite; classes.sqlite is written as
 xmipp_classes.xmd and read back into from_xmipp_classes.sqlite, or xmipp_classes.error says why not. FOLDER/star/*.star
 are imported into a project with Scipion's own protocol: imported.json tells by name what came of them.
 """
@@ -14,9 +15,11 @@ import os
 import sys
 from pathlib import Path
 
+import cryosparc2.convert.convert
 import pwem.protocols
 import relion.convert
 import xmipp3.convert
+from emtable import Table
 from pwem.constants import ALIGN_2D
 from pwem.objects import SetOfClasses2D, SetOfParticles
 from pyworkflow.project import Manager
@@ -27,6 +30,9 @@ def write_set(folder: Path) -> None:
     particles = SetOfParticles(filename=str(folder / "set.sqlite"))
     particles.loadAllProperties()
     relion.convert.writeSetOfParticles(particles, str(folder / "relion.star"))
+    cryosparc2.convert.convert.cryosPARCwriteSetOfParticles(
+        particles, str(folder / "cryosparc.star"), None, alignType=ALIGN_2D, fillMagnification=True
+    )
     xmipp3.convert.writeSetOfParticles(particles, str(folder / "xmipp.xmd"))
     back = SetOfParticles(filename=str(folder / "from_xmipp.sqlite"))
     back.copyInfo(particles)
@@ -38,6 +44,16 @@ def read_star(folder: Path) -> None:
     """RELION's plugin reads a STAR as its classification does."""
     back = SetOfParticles(filename=str(folder / "from_relion.sqlite"))
     relion.convert.readSetOfParticles(str(folder / "aligned.star"), back, alignType=ALIGN_2D)
+    back.write()
+    particles = SetOfParticles(filename=str(folder / "set.sqlite"))
+    particles.loadAllProperties()
+    rows = Table.iterRows(f"particles@{folder / 'aligned.star'}")
+    back = SetOfParticles(filename=str(folder / "from_cryosparc.sqlite"))
+    back.copyInfo(particles)
+    for item, row in zip(particles.iterItems(), rows):
+        convert = cryosparc2.convert.convert.rowToAlignment
+        item.setTransform(convert(row, ALIGN_2D, particles.getSamplingRate()))
+        back.append(item)
     back.write()
 
 

@@ -1,4 +1,4 @@
-"""Alignments that go to the plugins of RELION and Xmipp and come back, checked on images by the programs themselves.
+"""Alignments that go to the plugins of RELION, Xmipp and cryoSPARC and come back, checked on images by the programs.
 
 The plugins are of the versions that ``make neighbours`` installs, in a folder that only these tests see. What is wrong
 in them is claimed here too: where such a test fails, docs/neighbours.md is out of date.
@@ -30,7 +30,7 @@ from scipion_udl.tests.program_helpers import HAS_RELION, relion_aligned, worst_
 from scipion_udl.tests.scipion_helpers import make_set, particles_at, view
 
 FOLDER = Path(sys.prefix) / "neighbours"
-THERE = FOLDER.is_dir() or all(map(importlib.util.find_spec, ("relion", "xmipp3")))
+THERE = (FOLDER / "cryosparc2").is_dir() or all(map(importlib.util.find_spec, ("relion", "xmipp3", "cryosparc2")))
 TURN, SHIFT = [35.0, -100.0, 152.0], [[4.0, -2.5], [-3.0, 1.0], [1.5, 3.0]]
 CASES = {
     "turn": Poses(TURN),
@@ -209,6 +209,25 @@ class TestUdlNeighbours(unittest.TestCase):
             # The length stays, and our own import of the same file is right.
             np.testing.assert_allclose(np.hypot(*found.shift.T), np.hypot(*poses.shift.T), atol=1e-3)
             self.assertPoses(open_particles(str(folder / "aligned.star")).poses(), poses)
+
+    # cryoSPARC
+
+    @needs_relion
+    def test_the_plugin_of_cryosparc_writes_turned_and_shifted_particles_wrong(self) -> None:
+        for name, right in (("turn", True), ("shift", True), ("both", False)):
+            for folder, _, box in self.cases(name)[:1]:  # RELION converts this form of even boxes alone
+                with self.subTest(case=folder.name):
+                    found = worst_correlation(relion_aligned(folder / "cryosparc.star"), template(box))
+                    (self.assertGreater if right else self.assertLess)(found, RIGHT if right else WRONG)
+
+    def test_the_plugin_of_cryosparc_reads_turned_shifts_wrong(self) -> None:
+        for folder, poses, _ in self.cases("turn", "shift"):
+            self.assertPoses(poses_of(self.setIn(folder, "from_cryosparc.sqlite")), poses)
+        for folder, poses, _ in self.cases("both"):
+            found = poses_of(self.setIn(folder, "from_cryosparc.sqlite"))
+            np.testing.assert_allclose(Poses(found.angle - poses.angle).angle, 0, atol=1e-3)
+            self.assertGreater(np.hypot(*(found.shift - poses.shift).T).min(), 1.0)
+            np.testing.assert_allclose(np.hypot(*found.shift.T), np.hypot(*poses.shift.T), atol=1e-3)
 
     def test_its_import_looks_at_the_first_row_alone(self) -> None:
         found = json.loads((self.folder / "imported.json").read_text())
