@@ -21,7 +21,7 @@ import csv
 import fcntl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.alignment import replaced
@@ -88,20 +88,21 @@ def all_sets(out: Path, names: list[str], args: argparse.Namespace) -> int:
 
 
 class Rows:
-    """The rows of a views.csv; those that are there already stay until they are replaced."""
+    """The rows of a views.csv, or of another table with other columns and another key; those that are there already
+    stay until they are replaced."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, {}
+    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS, key: Sequence[str] = KEY) -> None:
+        self.path, self.columns, self.key, self.rows = path, columns, key, {}
         if path.exists():
             with path.open(newline="") as file:
-                self.rows = {tuple(row.get(key) for key in KEY): row for row in csv.DictReader(file)}
+                self.rows = {tuple(row.get(one) for one in key): row for row in csv.DictReader(file)}
 
     def add(self, row: dict) -> None:
         """Show a row, and write the file with it at once."""
         print({key: value for key, value in row.items() if value not in (None, "")}, flush=True)
-        self.rows[tuple(str(row[key]) for key in KEY)] = row
+        self.rows[tuple(str(row[one]) for one in self.key)] = row
         with replaced(self.path) as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(self.rows.values())
 

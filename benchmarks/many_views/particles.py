@@ -13,10 +13,12 @@ import numpy as np
 
 from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.io import forms
+from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import read_truth, read_views
+from scipion_udl.simulate.map_molecules import MapMolecule
 from scipion_udl.simulate.molecules import BlobMolecule
-from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
 
 MOLECULES = ("boot", "crane", "saddle")  # the last was set aside: nothing was tried out on it
 SNRS = ("1", "0.1", "0.05")
@@ -98,8 +100,13 @@ class Truth:
         return {name: k for k, name in enumerate(self.names)}
 
     @cached_property
-    def molecules(self) -> dict[int, BlobMolecule]:
-        """The molecules by number: they project by formula, without noise."""
+    def molecules(self) -> dict[int, BlobMolecule | MapMolecule]:
+        """The molecules by number: phantoms project by formula, maps as written beside the particles; no noise."""
         options = json.loads((self.folder / "parameters.json").read_text())["options"]
-        names = {1: options["phantom"], 2: options.get("second")}
-        return {number: molecule(name, options["box"]) for number, name in names.items() if name}
+        names = {1: options.get("phantom", "volume.mrc"), 2: options.get("second")}
+        return {number: self._molecule(name, number, options["box"]) for number, name in names.items() if name}
+
+    def _molecule(self, name: str, number: int, box: int) -> BlobMolecule | MapMolecule:
+        if name in PHANTOMS_3D:
+            return molecule(name, box)
+        return MapMolecule(read_map(str(self.folder / ("volume.mrc" if number == 1 else "second.mrc")))[0], box)

@@ -76,6 +76,8 @@ class Ctf:
             return
         optics = next(table for table in source.tables if "rlnVoltage" in table)
         self.defocus = source.table.numbers("rlnDefocusU") / 1e4
+        self.defocus_v = source.table.numbers("rlnDefocusV") / 1e4
+        self.angle = source.table.numbers("rlnDefocusAngle")
         flipped = "rlnCtfDataArePhaseFlipped" in optics and optics.numbers("rlnCtfDataArePhaseFlipped")[0] != 0
         self.settings = CtfSettings(
             voltage=optics.numbers("rlnVoltage")[0],
@@ -89,7 +91,8 @@ class Ctf:
         """The CTF of the particles ``indices`` for rfft2 of their images, float32 (n, box, box//2 + 1)."""
         if self.defocus is None:
             return np.ones((len(indices), self.box, self.box // 2 + 1), np.float32)
-        return transfer(self.settings, self.defocus[indices], self.box, self.pixel_size)
+        defocus, defocus_v, angle = (values[indices] for values in (self.defocus, self.defocus_v, self.angle))
+        return transfer(self.settings, defocus, self.box, self.pixel_size, defocus_v, angle)
 
 
 def write_poses(out: Path, source: ParticleSource, poses: Poses) -> None:

@@ -1,0 +1,1 @@
+"""What :mod:`benchmarks.realistic` is made of."""
