@@ -18,6 +18,7 @@ from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
+from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, background, too_large
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.train_command import ENOUGH
@@ -38,8 +39,8 @@ class ImageFacts:
     """What one look through the images found, per particle (N,).
 
     mean, std: of the background, NaN where the image was not read; blank: constant, or not read; peak: the largest
-    value, its sign left out. profile: of all images that are not blank and of the set's box; for each stack, those
-    images (S,) in counts and the sums of their profiles (S, rings) in sums.
+    value, its sign left out. profile: of all images that are not blank and of the set's box, and by stack and optics
+    group in groups.
     """
 
     mean: np.ndarray
@@ -47,8 +48,7 @@ class ImageFacts:
     blank: np.ndarray
     peak: np.ndarray
     profile: RadialProfile
-    counts: np.ndarray
-    sums: np.ndarray
+    groups: GroupProfiles
 
 
 def check(args: argparse.Namespace) -> None:
@@ -239,9 +239,9 @@ def check_images(
 def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
     """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
     n = len(source)
-    profile, stacks = RadialProfile(source.box), len(source.stacks)
-    counts, sums = np.zeros(stacks), np.zeros((stacks, len(profile.radii)))
-    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.ones(n, bool), np.zeros(n), profile, counts, sums)
+    profile = RadialProfile(source.box)
+    groups = GroupProfiles(source, len(profile.radii))
+    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.ones(n, bool), np.zeros(n), profile, groups)
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
@@ -259,7 +259,7 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
                 good = np.isfinite(images.sum((1, 2), dtype=np.float64))
-            _measure(facts, number, part[good], torch.from_numpy(images[good]), disc)
+            _measure(facts, part[good], torch.from_numpy(images[good]), disc)
             done += len(part)
             progress.show("reading", done, n)
     progress.clear()
@@ -276,7 +276,7 @@ def _disc(shape: tuple[int, int], mask_radius: float | None) -> torch.Tensor:
     return disc
 
 
-def _measure(facts: ImageFacts, stack: int, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
+def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
     if not len(rows):
         return
     mean, std, flat, peak = background(images, 1 - disc)
@@ -285,15 +285,15 @@ def _measure(facts: ImageFacts, stack: int, rows: np.ndarray, images: torch.Tens
     if images.shape[1:] == (facts.profile.box, facts.profile.box):
         used = ~flat & (peak <= LARGEST)
         profiles = facts.profile.add(((images - mean[:, None, None]) / std[:, None, None])[used])
-        facts.counts[stack] += len(profiles)
-        facts.sums[stack] += profiles.sum(0).numpy()
+        facts.groups.add(rows[used.numpy()], profiles)
 
 
 def _check_polarity(
     source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str, mask_radius: float | None
 ) -> None:
-    """Whether particles are bright or dark on their background, in the whole set and stack by stack."""
-    if not facts.counts.sum():
+    """Whether particles are bright or dark on their background, in the whole set, stack by stack and optics group by
+    optics group."""
+    if not facts.profile.count:
         return
     model = (source.pixel_size if source.pixel_size_known else None, sampled_defocus(source), mask_radius)
     found = facts.profile.decide(*model).word
@@ -308,17 +308,9 @@ def _check_polarity(
             "the particles look dark on a bright ground: the alignment takes them as they are, but Xmipp and RELION "
             "expect bright ones (say --contrast dark where it is meant so)",
         )
-    sides: dict[str, list[str]] = {"bright": [], "dark": []}
-    for word, reader in zip(facts.profile.decide_parts(facts.counts, facts.sums, *model), source.stacks):
-        sides.get(word, []).append(reader.path)
-    if sides["bright"] and sides["dark"]:
-        few = min(sides, key=lambda side: len(sides[side]))
-        names = ", ".join(sides[few][:3]) + (", ..." if len(sides[few]) > 3 else "")
-        findings.warn(
-            "contrast",
-            f"some stacks show bright particles ({len(sides['bright'])}), others dark ones ({len(sides['dark'])}; "
-            f"{few}: {names}): bring them to one contrast",
-        )
+    opposite = facts.groups.opposite(facts.profile, *model)
+    if opposite:
+        findings.warn("contrast", opposite)
 
 
 def _check_scale(std: np.ndarray, findings: Findings) -> None:

@@ -65,6 +65,9 @@ def consider_views(
             f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
             "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
         )
+    if particles.statistics.opposite:  # told when they were read; not one view as they are, though they may be of one
+        note = "No resolution is claimed, for particles are of two polarities; frc.csv has the FRC that was measured."
+        return replace(claim, resolution=None, note=note), warnings
     if one_view and claim.signal is not False and len(used) >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:

@@ -23,9 +23,11 @@ from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
+from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.constants import FINEST_RING, WORKING_BOX
 from scipion_udl.errors import UdlError
+from scipion_udl.io.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 
 SMALLEST_BOX = 8
@@ -43,7 +45,8 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    polarity: whether particles are bright or dark, told by ``heard`` of them.
+    polarity: whether particles are bright or dark, told by ``heard`` of them; opposite: the sentence on stacks or
+    optics groups of opposite polarity, None where none was seen.
     """
 
     mean: np.ndarray
@@ -52,6 +55,7 @@ class Scan:
     noise: torch.Tensor
     polarity: Polarity
     heard: int
+    opposite: str | None = None
 
 
 class PreparedParticles:
@@ -255,6 +259,7 @@ class PreparedParticles:
         ring = radii(d, self.device).round().long().clamp(max=d // 2)
         noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
         profile = RadialProfile(d, self.device)
+        groups = GroupProfiles(self.source, len(profile.sums), self.device)
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
         for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
@@ -273,10 +278,11 @@ class PreparedParticles:
             # In double precision, so that the sum does not depend on how many are held at a time.
             power = to_fourier(normal * outside).abs().pow(2).sum(0, dtype=torch.float64)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.flatten())
-            profile.add(normal)
+            groups.add(part[those.cpu().numpy()], profile.add(normal))
         self.make_known([mean, std, blank], np.arange(n))
         noise = self.team.total(noise)
         profile.add_up(self.team)
+        groups.add_up(self.team)
         heard = int(profile.count)
         if blank.all() and given is None:
             raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
@@ -285,16 +291,19 @@ class PreparedParticles:
         if noise[1:].mean() < MASKED:
             noise = torch.ones_like(noise)
         noise = noise if given is None else given.to(noise)
-        self._scan = Scan(mean, std, blank, noise, self._polarity(profile), heard)
+        model = self._profile_model()
+        opposite = groups.opposite(profile, *model) if given is None else None
+        self._scan = Scan(mean, std, blank, noise, profile.decide(*model), heard, opposite)
         self._filter = _whitening(noise)[ring]
         return self._scan
 
-    def _polarity(self, profile: RadialProfile) -> Polarity:
-        """What the profile of the set says, with the defocus of particles that do not depend on their order."""
+    def _profile_model(self) -> tuple[float | None, Defocus | None, float | None]:
+        """What the polarity is decided with: pixel size, the defocus of particles that do not depend on their order,
+        and the radius; None where they are not known."""
         size = self.source.pixel_size if self.source.pixel_size_known else None
         rows = np.argsort(self.ranks(0), kind="stable")
         radius = self.mask_radius * self.scale if self.radius_from == "given" else None
-        return profile.decide(size, sampled_defocus(self.source, rows), radius)
+        return size, sampled_defocus(self.source, rows), radius
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:

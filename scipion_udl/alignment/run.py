@@ -120,6 +120,7 @@ class Run:
                 f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
                 "they are kept with pose 0 and score 0."
             )
+        self.warn_of(statistics.opposite)
         odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
         if odd:
             self.warn(odd)

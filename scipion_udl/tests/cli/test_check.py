@@ -152,7 +152,7 @@ def test_inverted_contrast_is_noticed_in_all_or_in_a_part(project, capsys, image
     _, told, _ = check(capsys, "a.mrcs", "--contrast", "dark")
     assert "look bright, not dark" in told["contrast"][0][1]
     _, told, _ = check(capsys, star(project / "p.star", rows("a.mrcs", 100) + rows("dark.mrcs", 40)))
-    assert "others dark ones (1; bright: a.mrcs)" in told["contrast"][0][1]
+    assert "one stack shows bright ones, one stack shows dark ones (dark: dark.mrcs)" in told["contrast"][0][1]
 
 
 def test_different_pixel_sizes_are_one_of_several_errors(project, capsys):

@@ -1,0 +1,99 @@
+"""Sets joined of parts of opposite polarity: which stacks or optics groups show bright particles, and which dark ones.
+
+Two imports of one project, or two projects, are joined in one table, and in one of them the grey values are inverted.
+Aligned together, particles of one view look like two. What is told of a whole set (polarity.py) tells nothing then,
+for the mean profile of both vanishes; so the profiles are summed stack by stack and optics group by optics group.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
+from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.errors import UdlError
+from scipion_udl.io import forms
+from scipion_udl.io.defocus import Defocus
+from scipion_udl.io.particles import ParticleSource
+
+_NAMED = 3  # parts that a sentence names
+
+
+class GroupProfiles:
+    """Sums of the rotational profiles of images, by stack and by optics group of their particles.
+
+    source: of N particles; rings: of a profile. Where there is one stack and one group, there is nothing to compare.
+    """
+
+    def __init__(self, source: ParticleSource, rings: int, device: torch.device | str = "cpu") -> None:
+        groupings = {"stack": (source.stack, [os.path.basename(reader.path) for reader in source.stacks])}
+        if len({*groupings["stack"][1]}) < len(source.stacks):  # of one name in several folders
+            groupings["stack"] = (source.stack, [reader.path for reader in source.stacks])
+        groupings["optics group"] = _optics_groups(source)
+        self._of = {kind: (torch.from_numpy(of).to(device), names) for kind, (of, names) in groupings.items()}
+        self._of = {kind: found for kind, found in self._of.items() if len(found[1]) > 1}
+        self._counts = {kind: _zeros(device, len(names)) for kind, (_, names) in self._of.items()}
+        self._sums = {kind: _zeros(device, len(names), rings) for kind, (_, names) in self._of.items()}
+
+    def add(self, rows: np.ndarray, profiles: torch.Tensor) -> None:
+        """Take in the profiles (n, rings) of the particles ``rows`` (n,), from 0."""
+        rows = torch.from_numpy(np.asarray(rows, np.int64)).to(profiles.device)
+        for kind, (of, _) in self._of.items():
+            self._counts[kind].index_add_(0, of[rows], torch.ones_like(profiles[:, 0]))
+            self._sums[kind].index_add_(0, of[rows], profiles)
+
+    def add_up(self, team: Ranks) -> None:
+        """Put the sums over the processes of a run in the place of this one's; collective."""
+        for kind in self._of:
+            self._counts[kind], self._sums[kind] = team.total(self._counts[kind]), team.total(self._sums[kind])
+
+    def opposite(
+        self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None
+    ) -> str | None:
+        """The sentence on parts of opposite polarity, None where none was seen; of stacks and optics groups it names
+        those that are fewer. profile: of the same images all together; the rest as :meth:`RadialProfile.decide` has it.
+        """
+        for kind in sorted(self._of, key=lambda kind: len(self._of[kind][1])):
+            counts, sums = self._counts[kind].cpu().numpy(), self._sums[kind].cpu().numpy()
+            words = profile.decide_parts(counts, sums, pixel_size, defocus, radius)
+            bright, dark = (
+                [name for name, word in zip(self._of[kind][1], words) if word == side] for side in (BRIGHT, DARK)
+            )
+            if bright and dark:
+                return _sentence(kind, bright, dark)
+        return None
+
+
+def _zeros(device: torch.device | str, *shape: int) -> torch.Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=device)
+
+
+def _optics_groups(source: ParticleSource) -> tuple[np.ndarray, list[str]]:
+    """The optics group of each particle, from 0, and what the groups are called."""
+    optics = None if source.table is None else forms.optics_table(source.tables)
+    one = np.zeros(len(source), np.int64), ["1"]
+    if optics is None:
+        return one
+    try:
+        rows = forms.optics_rows(source.table, optics)
+    except UdlError:  # which who reads the microscope tells
+        return one
+    used, of = np.unique(rows, return_inverse=True)
+    return of.astype(np.int64), [optics.texts("rlnOpticsGroup")[row] for row in used]
+
+
+def _sentence(kind: str, bright: list[str], dark: list[str]) -> str:
+    few, names = (BRIGHT, bright) if len(bright) < len(dark) else (DARK, dark)
+    named = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return (
+        f"The particles are of two polarities: {_counted(kind, len(bright))} bright ones, "
+        f"{_counted(kind, len(dark))} dark ones ({few}: {named}). Invert the images of one kind, for together they "
+        "cannot be aligned."
+    )
+
+
+def _counted(kind: str, count: int) -> str:
+    return f"{count} {kind}s show" if count > 1 else f"one {kind} shows"

@@ -1,0 +1,96 @@
+"""Sets joined of parts of opposite polarity are told by the names of the parts, by check and by align."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scipion_udl import cli
+from scipion_udl.alignment.device import choose_device
+from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.simulate.phantoms import phantom
+
+BOX = 32
+
+
+def views(count, seed):
+    """Bright particles (count, 32, 32) of one view in noise of four times its variance."""
+    rng = np.random.default_rng(seed)
+    images = phantom("hook", BOX).sample(Poses(rng.uniform(-180, 180, count), rng.uniform(-2, 2, (count, 2))))
+    return images + 2 * images.std() * rng.normal(size=images.shape).astype(np.float32)
+
+
+@pytest.fixture
+def joined(tmp_path, monkeypatch):
+    """``joined({stack: (images, optics group)})`` writes stacks and p.star, which names all their images."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(stacks):
+        names, groups = [], []
+        for path, (images, group) in stacks.items():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            write_stack(path, images, 4.0)
+            names += [f"{k + 1}@{path}" for k in range(len(images))]
+            groups += np.broadcast_to(np.asarray(group, str), len(images)).tolist()
+        numbers = sorted(set(groups))
+        optics = {"rlnOpticsGroup": numbers, "rlnImagePixelSize": ["4.0"] * len(numbers)}
+        particles = {"rlnImageName": names, "rlnOpticsGroup": groups}
+        write_tables("p.star", [Table("optics", optics), Table("particles", particles)])
+        return "p.star"
+
+    return make
+
+
+def told(path):
+    """What the first look of a run says of polarities."""
+    particles = PreparedParticles(open_particles(path), choose_device("none", 1))
+    return particles.scan().opposite
+
+
+def test_stacks_of_opposite_polarity_are_named(joined):
+    path = joined({"a.mrcs": (views(80, 1), 1), "b.mrcs": (-views(80, 2), 1), "c.mrcs": (views(80, 3), 1)})
+    assert "2 stacks show bright ones, one stack shows dark ones (dark: b.mrcs)" in told(path)
+
+
+def test_optics_groups_of_one_stack_are_named(joined):
+    """Joined by a program that copies all images into one stack."""
+    images, group = np.concatenate([views(100, 1), -views(60, 2)]), [7] * 100 + [9] * 60
+    assert "(dark: 9)" in told(joined({"a.mrcs": (images, group)}))
+
+
+def test_of_many_stacks_in_two_groups_the_groups_are_named(joined):
+    """Micrographs of 20 particles each, which say little by themselves."""
+    stacks = {f"m{k}.mrcs": (views(20, k) * (1 if k < 6 else -1), 1 if k < 6 else 2) for k in range(10)}
+    assert "(dark: 2)" in told(joined(stacks))
+
+
+def test_stacks_of_one_name_are_named_with_their_folders(joined):
+    path = joined({"one/s.mrcs": (views(80, 1), 1), "two/s.mrcs": (-views(80, 2), 1)})
+    assert "dark: two/s.mrcs" in told(path)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_polarity_is_no_finding_whatever_scale_and_ground(joined, sign):
+    path = joined({"a.mrcs": (sign * views(80, 1), 1), "b.mrcs": (5 * sign * views(80, 2) + 100, 2)})
+    assert told(path) is None
+
+
+def test_noise_is_no_finding(joined):
+    rng = np.random.default_rng(0)
+    stacks = {f"{k}.mrcs": (rng.normal(size=(60, BOX, BOX)), k + 1) for k in range(6)}
+    assert told(joined(stacks)) is None
+
+
+def test_align_says_what_check_says_and_sends_nobody_to_classify(joined, capsys):
+    path = joined({"a.mrcs": (views(80, 1), 1), "b.mrcs": (-views(80, 2), 1)})
+    assert cli.main(["check", path, "--threads", "1"]) == 0
+    assert "The particles are of two polarities" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["align", path, "-o", "out", "--gpu", "none", "--threads", "1"]) == 0
+    run = capsys.readouterr()
+    warnings = [line for line in run.err.splitlines() if line.startswith("Warning")]
+    assert sum("of two polarities" in warning for warning in warnings) == 1
+    assert "views are mixed" not in run.err and "lassify the particles" not in run.err
