@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from scipion_udl.commands import build_parser
 from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
+_NAMES = "scipion_udl.names"  # of the handler of characters that cannot be encoded
 _CONTINUED = (*_SHARED, "classify")  # commands that take --continue
 
 
@@ -25,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    print_any_name()
     args = build_parser().parse_args(argv)
     # Threads that wait must sleep: by default they spin, and two programs on one machine slow each other many times.
     # Read when torch is imported, which no command has done yet.
@@ -50,6 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _complain(args, _in_words(error, args))
     return code
+
+
+def print_any_name() -> None:
+    """Let names be printed that are no text: a file system keeps bytes, which need not be UTF-8 (an old disk, a Windows
+    share). They come out as they are; what the terminal's encoding lacks, as a number."""
+    codecs.register_error(_NAMES, _as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_NAMES)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """How print goes on after a character that cannot be encoded: one that stands for a byte becomes that byte."""
+    if isinstance(error, UnicodeEncodeError) and 0xDC80 <= ord(error.object[error.start]) <= 0xDCFF:
+        return bytes([ord(error.object[error.start]) - 0xDC00]), error.start + 1
+    return codecs.backslashreplace_errors(error)
 
 
 @contextmanager

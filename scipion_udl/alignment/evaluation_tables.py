@@ -161,7 +161,7 @@ def write_figures(path: str, result: dict[str, float], symmetry: int | None = No
 
 def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A CSV file of a header and rows of text."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -130,7 +130,7 @@ class Joinable:
 
     def write(self, path: str) -> None:
         """As JSON."""
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(asdict(self), file)
 
     def image(self, folder: str, name: str) -> np.ndarray:

@@ -193,5 +193,5 @@ def _write_note(job: Path, summary: dict) -> None:
         *(f" ++++ warning: {warning}" for warning in summary["warnings"]),
         "",
     ]
-    with open(job / "note.txt", "a", encoding="utf-8") as file:
+    with open(job / "note.txt", "a", encoding="utf-8", errors="surrogateescape") as file:
         file.write("\n".join(lines))

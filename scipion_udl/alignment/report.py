@@ -94,7 +94,7 @@ def write_report(path: str | os.PathLike, data: ReportData) -> None:
     """Write the page for ``data`` to ``path``. Raises OSError where it cannot be written."""
     page = build_page(data)
     part = Path(f"{path}.part")
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page, encoding="utf-8", errors="surrogateescape")
     part.replace(path)
 
 

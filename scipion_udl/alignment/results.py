@@ -55,7 +55,7 @@ def summary(run: Run, **more: object) -> dict:
 
 def write_json(path: str, content: dict) -> None:
     """A dict as indented JSON."""
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         json.dump(content, file, indent=1)
 
 
@@ -202,7 +202,7 @@ def frc_rows(frc: np.ndarray, field: float) -> list[list[str]]:
 
 def write_csv(path: str, header: list[str], rows: Iterable[list]) -> None:
     """A table with commas."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -456,7 +456,7 @@ def write_history(path: str, history: list[dict]) -> None:
     columns = ["epoch", "stage"]
     columns += [key for row in history for key in row if key not in columns and not columns.append(key)]
     columns = list(dict.fromkeys(columns))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(

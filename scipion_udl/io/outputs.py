@@ -147,7 +147,7 @@ class OutputFolder:
         be written is left out."""
         temporary = os.path.join(self.path, _SCRATCH, name)
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
+            with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
             os.replace(temporary, self.final(name))
             self._passing.add(name)
@@ -203,7 +203,7 @@ class OutputFolder:
             return
         temporary = os.path.join(self.path, _SCRATCH, _LIST)
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
+            with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
                 json.dump({"files": self._published} | ({"old": self._old} if self._old else {}), file)
             durable.replace(temporary, self.final(_LIST))
         except OSError as error:

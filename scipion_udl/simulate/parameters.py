@@ -109,7 +109,7 @@ def write_parameters(
         **(facts or {}),
         "options": options,
     }
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         json.dump(content, file, indent=1)
 
 
