@@ -11,6 +11,7 @@ from scipion_udl.alignment.classes import ClassResult, together
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.run import Run
+from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackWriter, write_stack
 
 STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}
@@ -38,6 +39,8 @@ def write_classes(
     for stack, image in STACKS.items():
         images = np.stack([result.images[image] for result in classes])
         write_stack(out.scratch(f"{stack}.mrcs"), images.astype(np.float32), source.pixel_size)
+    facts = [(result.number, result.figures["particles"], result.figures["resolution"]) for result in classes]
+    write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *zip(*facts))
     field = source.box * source.pixel_size
     rows = ([result.number, *row] for result in classes for row in results.frc_rows(result.frc, field))
     results.write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)

@@ -87,6 +87,7 @@ def _files(trained: bool, by_class: bool, sorted_: bool) -> str:
     }
     of_classes = {
         "averages.mrcs": "the averages shown above, one image a class in this order",
+        "averages.star": "the averages as references for RELION (--ref), one row a class",
         "averages_before.mrcs averages_weighted.mrcs": "the same before the alignment, and filtered by the FRC",
         "classes.csv": "a row a class: particles, resolution, score",
         "frc.csv": "the FRC curves as numbers",

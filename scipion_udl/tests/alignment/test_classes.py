@@ -172,6 +172,12 @@ def test_all_files_say_the_same_of_the_classes(classes):
     first = [float(row["frc"]) for row in curves if row["class"] == "3"]
     assert len(first) == BOX // 2 - 1
     assert min(first[:4]) > 0.9
+    (references,) = read_tables(str(classes.out / "averages.star"))
+    named = [name.partition("@") for name in references.texts("rlnReferenceImage")]
+    assert [int(number) for number, _, _ in named] == [figures[k]["image"] for k in sorted(figures)]
+    assert {file for _, _, file in named} == {str((classes.out / "averages.mrcs").absolute())}
+    assert references.numbers("rlnClassNumber").tolist() == sorted(figures)
+    assert references.numbers("udlParticles").tolist() == [figures[k]["particles"] for k in sorted(figures)]
     page = (classes.out / "report.html").read_text()
     assert all(f"<b>Class {number}</b>" in page for number in figures)
 
