@@ -5,10 +5,24 @@ __version__ = "0.1.0"
 # Beside a model file: what the network has learned, where that can be drawn.
 MODEL_PICTURE = "model.png"
 
-# What a run takes where nobody says otherwise: how far off centre a particle may lie, share of the box; the largest box
-# that is compared, pixels, and the finest Fourier ring of it, share of that box.
+# What a run takes where nobody says otherwise: how far off centre particles are thought to lie, share of the box; the
+# largest box that is compared, pixels, and the finest Fourier ring of it, share of that box.
 AUTOMATIC_SHIFT = 0.1
 WORKING_BOX, FINEST_RING = 128, 0.45
+
+
+def shift_reach(shift: float) -> float:
+    """How far shifts are looked at where particles are thought to lie within a square of +-``shift``, working pixels,
+    and their average is a little off centre. Where the reach ends too soon, the branch that needs the smaller shift
+    wins, right or wrong."""
+    return 1.5 * shift + 4.0
+
+
+def automatic_shift(box: int) -> float:
+    """How far off the centre of its box a particle may lie at most where nobody says it, pixels of a box of so many."""
+    working = min(box, WORKING_BOX)
+    return shift_reach(AUTOMATIC_SHIFT * working) * box / working
+
 
 # Diameter of the circle within which `evaluate` compares images, share of the box.
 EVALUATED = 0.9

@@ -180,7 +180,8 @@ def add_particle(group: argparse._ArgumentGroup) -> None:
         "--max-shift",
         type=take.not_negative,
         metavar="PX",
-        help="how far off the centre of its box a particle may lie (default: 10 %% of the box, at most half)",
+        help="how far off the centre of its box a particle may lie (default: automatic, about a fifth of the box; at "
+        "most half)",
     )
     group.add_argument(
         "--contrast",

@@ -18,7 +18,7 @@ from pyworkflow.gui.widgets import LabelSlider
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from scipion_udl import Plugin
-from scipion_udl.constants import AUTOMATIC_SHIFT, EVALUATED, FINEST_RING, WORKING_BOX
+from scipion_udl.constants import EVALUATED, FINEST_RING, WORKING_BOX, automatic_shift
 from scipion_udl.convert import write_particles
 from scipion_udl.engine_env import engine_diameter
 from scipion_udl.errors import UdlError
@@ -175,7 +175,7 @@ class UdlShiftWizard(_Wizard):
             return
         shift = form.protocol.maxShift.get()
         if shift is None or shift < 0:
-            shift = AUTOMATIC_SHIFT * provider.getObjects()[0].getXDim()
+            shift = automatic_shift(provider.getObjects()[0].getXDim())
         chosen = ShiftDialog(form.root, provider, maskRadius=shift, unit=emcts.UNIT_PIXEL)
         if chosen.resultYes():
             form.setVar("maxShift", round(chosen.getRadius(chosen.radiusSlider), 1))

@@ -26,7 +26,7 @@ from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_reach
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.transfer_mode import TransferChoice
@@ -43,7 +43,8 @@ class AlignSettings:
     """How particles are aligned.
 
     max_shift: how far off centre particles lie, pixels of the input; seed; refine: False keeps the network's angles
-    (--no-refine); sweeps: rounds of the halves at most; joint: rounds against the average of all.
+    (--no-refine); sweeps: rounds of the halves at most; joint: rounds against the average of all; bound: how far off
+    centre particles may lie at most, pixels of the input, None where nobody says.
     """
 
     max_shift: float
@@ -51,6 +52,12 @@ class AlignSettings:
     refine: bool = True
     sweeps: int = 6
     joint: int = 8
+    bound: float | None = None
+
+
+def longest_shift(settings: AlignSettings, scale: float) -> float:
+    """How far off centre a particle may lie, pixels of the input; scale: of these in a working pixel."""
+    return shift_reach(settings.max_shift / scale) * scale if settings.bound is None else settings.bound
 
 
 @dataclass
@@ -63,7 +70,8 @@ class Alignment:
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
     modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
     local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
-    what the rings counted in the scores, None without refinement.
+    what the rings counted in the scores, None without refinement; at_limit: share of the particles whose shift is as
+    long as it may be (shift_limit.py).
     """
 
     poses: Poses
@@ -77,6 +85,7 @@ class Alignment:
     outlier: np.ndarray
     local: bool = False
     score_weight: np.ndarray | None = None
+    at_limit: float = 0.0
 
 
 class Aligner:
@@ -104,6 +113,7 @@ class Aligner:
         box, device = prepared.box, prepared.device
         self.band = Band(box, prepared.k_max, device)
         self.max_shift = settings.max_shift / prepared.scale
+        self.bound = None if settings.bound is None else settings.bound / prepared.scale
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
         shared = spectra.r_max if network is not None else ALONE
@@ -124,7 +134,7 @@ class Aligner:
         if self.transfer is not None and self._settle_transfer(self.transfer, subset, first):
             first, known = self._first_average(subset, reference, start, split.half[subset])
         state = State.start(np.zeros(len(prepared)))
-        refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND)
+        refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND, self.bound)
         rest = np.setdiff1d(usable, subset)
         half_state = None
         if self.settings.refine:
@@ -300,4 +310,5 @@ class Aligner:
             network_angle=self.network_angle,
             outlier=outliers(state.score, blank),
             local=first.start.local,
+            at_limit=float(state.limited[~blank].mean()) if not blank.all() else 0.0,
         )

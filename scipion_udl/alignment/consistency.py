@@ -15,6 +15,7 @@ from scipion_udl.alignment.fourier import Band, transform
 from scipion_udl.alignment.geometry import mirrored_first
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.resolution import Claim
+from scipion_udl.alignment.shift_limit import NO_CLAIM
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
@@ -52,11 +53,17 @@ def worth_of_mean(noise: np.ndarray) -> float:
 
 
 def consider_views(
-    particles: PreparedParticles, alignment: Alignment, claim: Claim, one_view: bool = True, of_a_class: bool = False
+    particles: PreparedParticles,
+    alignment: Alignment,
+    claim: Claim,
+    one_view: bool = True,
+    of_a_class: bool = False,
+    limited: bool = False,
 ) -> tuple[Claim, list[str]]:
     """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
     none where all is well). one_view: False where the views of a class are known to be near each other, not one;
-    of_a_class: whether the particles are those of a class of several."""
+    of_a_class: whether the particles are those of a class of several; limited: whether shifts had too small a limit,
+    which mixes what is aligned just so."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
@@ -73,11 +80,14 @@ def consider_views(
         if mixture.share > MIXED and mixture.sigma > 5:
             advice = "In a classification into more classes, each holds fewer views." if of_a_class else \
                 "Classify the particles first and align each class."
-            warnings.append(
-                f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
-                f"power of their average, so it is not that of one view. {advice}"
-            )
             note = "No resolution is claimed, for the views are mixed; frc.csv has the FRC that was measured."
+            if limited:  # particles that could not be brought into register differ, too
+                note = NO_CLAIM
+            else:
+                warnings.append(
+                    f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
+                    f"power of their average, so it is not that of one view. {advice}"
+                )
             claim = replace(claim, resolution=None, note=note)
     return claim, warnings
 

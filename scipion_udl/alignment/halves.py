@@ -188,15 +188,14 @@ class HalfRefinement:
         trial = state.copy()
         # A team's processes need not find the very same weights; what they do together must be the same.
         reach = self.prepared.team.by_first(lambda: int((joint.ring_weight > 0).sum()))
-        searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8))
+        searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8), self.refiner.bound)
         searcher.search(trial, arbiters, self.split.fold, "last search", usable)
         far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]
         for number in (1, 2):
             self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
         better = far[trial.score[far] > state.score[far]]
         self.log(f"Last search of the full circle: {len(better)} of {len(usable)} particles fit better elsewhere")
-        for name in ("angle", "shift", "score", "log_odds"):
-            getattr(state, name)[better] = getattr(trial, name)[better]
+        state.take(trial, better)
 
     def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
         """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""

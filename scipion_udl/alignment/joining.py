@@ -259,8 +259,7 @@ class Joiner:
         self._sweep(trial, far, "elsewhere")
         better = far[trial.score[far] > state.score[far]]
         self.aligner.log(f"Full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")
-        for name in ("angle", "shift", "score", "log_odds"):
-            getattr(state, name)[better] = getattr(trial, name)[better]
+        state.take(trial, better)
 
     def _halves(self, folder: str) -> list[torch.Tensor]:
         """The run's half averages as particles are seen, bands: of its noise and background, masked."""

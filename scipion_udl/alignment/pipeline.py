@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment import joinable, results
-from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings
+from scipion_udl.alignment.aligner import Aligner, Alignment, AlignSettings, longest_shift
 from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.alignment.class_results import write_classes
@@ -31,6 +31,7 @@ from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, is_too_small
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.train_command import (
@@ -105,7 +106,7 @@ def align(args: argparse.Namespace) -> None:
         run.warn_of(run.source.missing_classes() if args.by_class else None)
         reference = _reference(run)
         _check_start(run)
-        settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine)
+        settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine, bound=args.max_shift)
         run.scan()
         run.use_contrast()
         if args.mirror:
@@ -152,13 +153,18 @@ def align_set(
     # Few particles of a class are no witness, however many of other classes the network has learned from.
     alone = guide.network is None or run.args.by_class
     claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
+    longest = longest_shift(settings, particles.scale)
+    limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
+    if limited and claim.signal is False:
+        claim = replace(claim, signal=None, note=NO_CLAIM)
     if sorted_ and claim.signal is False:
         claim = _of_a_class(run, claim, alignment.shared)
     if claim.signal is not None:
         claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
     if claim.signal is False:
         run.warn(claim.note)
-    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class))
+    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class), limited)
+    warnings += [TOO_SMALL.format(share=alignment.at_limit, limit=longest)] if limited else []
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
@@ -348,7 +354,7 @@ def _max_shift(run: Run) -> float:
     if wanted is not None and wanted > box / 2:
         raise UdlError(
             f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
-            f"a particle may lie, or nothing for a tenth of the box."
+            f"a particle may lie, or nothing for an automatic limit."
         )
     return AUTOMATIC_SHIFT * box if wanted is None else float(wanted)
 

@@ -21,7 +21,10 @@ from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.shift_limit import ShiftLimit, centre_of
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.sums import Sums
+from scipion_udl.constants import shift_reach
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
@@ -30,30 +33,6 @@ CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
 STAY = 0.05  # half the log likelihood by which the other way round must be better to be taken: not on mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
 SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
-
-
-@dataclass
-class State:
-    """Poses of all particles in working pixels and what the last sweep saw of them, numpy arrays of length N.
-
-    angle: degrees; shift: (N, 2); score: weighted correlation with the judge's average; log_odds: log likelihood of the
-    candidate taken over that of the one turned by 180 degrees, nats.
-    """
-
-    angle: np.ndarray
-    shift: np.ndarray
-    score: np.ndarray
-    log_odds: np.ndarray
-
-    @classmethod
-    def start(cls, angle: np.ndarray) -> State:
-        """A state that knows angles (degrees) only."""
-        n = len(angle)
-        return cls(np.array(angle, np.float64), np.zeros((n, 2)), np.zeros(n), np.zeros(n))
-
-    def copy(self) -> State:
-        """An independent copy."""
-        return State(*(v.copy() for v in (self.angle, self.shift, self.score, self.log_odds)))
 
 
 class Reference:
@@ -133,7 +112,7 @@ class Matched:
     angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that
     the particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
     orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the
-    other half circle), not turned.
+    other half circle), not turned; limited: (n,) bool, the shift is as long as it may be.
     """
 
     angle: torch.Tensor
@@ -143,17 +122,21 @@ class Matched:
     gain: torch.Tensor
     place: torch.Tensor
     centred: torch.Tensor
+    limited: torch.Tensor
 
 
 class Refiner:
     """Sweeps over the particles of a set.
 
     prepared: the particles; band; max_shift: how far off centre particles lie, working pixels; coarse: the band of the
-    full-circle search, Fourier pixels.
+    full-circle search, Fourier pixels; bound: how far they lie at most, None for what :func:`shift_reach` gives.
     """
 
-    def __init__(self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int) -> None:
-        self.prepared, self.band, self.max_shift = prepared, band, max_shift
+    def __init__(
+        self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int, bound: float | None = None
+    ) -> None:
+        self.prepared, self.band, self.max_shift, self.bound = prepared, band, max_shift, bound
+        self.reach = ShiftLimit(shift_reach(max_shift))
         self.maps = ShiftMaps(band, shift_reach(max_shift))
         # Whole pixels need no more than the inner half of the frequencies; the rest comes in where fractions do.
         self._inner = Band(band.box, min(band.k_max, band.box // 4), band.device)
@@ -192,7 +175,7 @@ class Refiner:
         bins = [AngleBins(band, reference.orientations.count) for reference in references]
         transfer = [torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device) for _ in references]
         counts = [0] * len(references)
-        changes = [np.zeros((0, 3))]
+        changes, limits = [np.zeros((0, 3))], self._limits(state, references, member, indices)
         for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
@@ -210,13 +193,14 @@ class Refiner:
                     angle = torch.from_numpy(state.angle[part[those]]).to(band.device)
                     shift = torch.from_numpy(state.shift[part[those]]).to(band.device) if known else None
                     q = power if power is None else power[at]
-                    found = self.match(particles[at], q, ring_power[at], angle, reference, arbiter, turn, shift)
+                    pair, limit = (reference, arbiter), limits[number]
+                    found = self.match(particles[at], q, ring_power[at], angle, *pair, turn, shift, limit)
                     changes.append(self._store(state, part[those], found))
                     bins[number].add(found.place, found.centred)
                 transfer[number] += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
                 counts[number] += len(own)
         team = self.prepared.team
-        self.prepared.make_known([state.angle, state.shift, state.score, state.log_odds], indices)
+        self.prepared.make_known(list(vars(state).values()), indices)
         change = team.gather(np.concatenate(changes))
         turned, moved, _ = np.median(change, axis=0) if len(change) else (0.0, 0.0, 0.0)
         sums = [Sums(b.total(), t, c).over(team) for b, t, c in zip(bins, transfer, counts)]
@@ -246,20 +230,23 @@ class Refiner:
         arbiter: Reference,
         turn: bool = True,
         shift: torch.Tensor | None = None,
+        limit: ShiftLimit | None = None,
     ) -> Matched:
         """Branch, shift and correction of the angle of particles (n, band) near ``angle`` (n,) degrees.
 
         power: their squared transfer per ring (n, k_max + 1), None for 1; ring_power: theirs; shift: where they lie
-        (n, 2), if branch and shift are not to be looked for (then log odds are nan). Both candidates are moved to a
-        fraction of a pixel before they are compared: on whole pixels the branch would serve as half a step.
+        (n, 2), if branch and shift are not to be looked for (then log odds are nan); limit: of shifts. Both candidates
+        are moved to a fraction of a pixel before they are compared: on whole pixels the branch would serve as half a
+        step.
         """
         place, other = arbiter.orientations.nearest(angle)
+        limit = limit or self.reach
         particles = torch.where(other[:, None, None], particles.conj(), particles)
         images = arbiter.orientations.at(place)
         base = place * arbiter.orientations.step
         normal = self._normal(arbiter, power)
         if shift is None:
-            particles, shift, flipped, odds = self._branch(particles, images, base, normal)
+            particles, shift, flipped, odds = self._branch(particles, images, base, normal, limit)
         else:  # in the frame of the particle as it is, or turned by 180 degrees
             shift = _turned_vector(shift, 180.0 * other - angle).float()
             flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
@@ -269,6 +256,7 @@ class Refiner:
             slopes = reference.orientations.slopes_at(place)
             strength = _strength(reference, power)
             shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
+            shift = limit.kept(shift, base)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred = self.band.shifted(particles, shift)
@@ -284,36 +272,63 @@ class Refiner:
         half_turn = 180.0 * (other ^ flipped)
         # A shift of the turned particle: it was found in the particle's own frame.
         gain = 2 * inner - expected  # the average's own uncertainty counted: its weighted power is that of the truth
-        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, gain, bins, centred)
+        limited = limit.reached(shift, base)
+        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, gain, bins, centred, limited)
 
     def _normal(self, reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
         if power is None:
             return reference.normals.sum(0)[None]
         return torch.einsum("nr,rjk->njk", power, reference.normals)
 
+    def _limits(
+        self, state: State, references: list[Reference], member: np.ndarray, indices: np.ndarray
+    ) -> list[ShiftLimit]:
+        """Of the shifts against each reference, about the place of the particle in it as far as it is known."""
+        if self.bound is None:
+            return [self.reach] * len(references)
+        limits = []
+        for reference in references:
+            same = [number for number, other in enumerate(references) if other is reference]
+            centre = centre_of(state.shift[indices[np.isin(member[indices], same)]])
+            known = None if centre is None else torch.from_numpy(centre).float().to(self.band.device)
+            limits.append(self.reach if known is None else ShiftLimit(self.bound, known))
+        return limits
+
     def _branch(
-        self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
+        self,
+        particles: torch.Tensor,
+        images: torch.Tensor,
+        base: torch.Tensor,
+        normal: torch.Tensor,
+        limit: ShiftLimit,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The better of particles (n, band) and themselves turned by 180 degrees: (particles, shift (n, 2) in their own
         frame, whether they are turned (n,), log odds (n,))."""
-        found = [self._shift(p, images, base, normal) for p in (particles, particles.conj())]
+        found = [self._shift(p, images, base, normal, limit) for p in (particles, particles.conj())]
         flipped = found[1][1] > found[0][1] + STAY
         particles = torch.where(flipped[:, None, None], particles.conj(), particles)
         shift = torch.where(flipped[:, None], found[1][0], found[0][0])
         return particles, shift, flipped, 2 * (found[0][1] - found[1][1]).abs()
 
     def _shift(
-        self, particles: torch.Tensor, images: torch.Tensor, base: torch.Tensor, normal: torch.Tensor
+        self,
+        particles: torch.Tensor,
+        images: torch.Tensor,
+        base: torch.Tensor,
+        normal: torch.Tensor,
+        limit: ShiftLimit,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (n, 2) in the particle's own frame, value (n,)) of the best match over all shifts."""
         k, inner = self.band.k_max, self._inner.k_max
         rows, columns = slice(k - inner, k + inner + 1), slice(0, inner + 1)
         products = particles[:, rows, columns].conj() * images[:, rows, columns]
-        shift, _ = peaks(self._inner_maps, self._inner_maps.of_products(products * self._inner.disc))
+        maps = self._inner_maps
+        shift, _ = peaks(maps, maps.of_products(products * self._inner.disc), limit.inside(maps, base))
+        shift = limit.kept(shift, base)
         for _ in range(2):
             sums = self._value_and_slopes(particles, shift, images)
             step = _solve_in_frame(normal[:, :2, :2], sums[:, 1:], base)
-            shift = shift + step.clamp(-MAX_MOVE, MAX_MOVE)
+            shift = limit.kept(shift + step.clamp(-MAX_MOVE, MAX_MOVE), base)
         return shift, self._value_and_slopes(particles, shift, images)[:, 0]
 
     def _value_and_slopes(
@@ -344,8 +359,7 @@ class Refiner:
         gain = (sums[:, 0] / strength.clamp(min=1e-12)).clamp(*GAIN)
         step = torch.linalg.solve(normal.expand(len(gradient), 3, 3), gradient / gain[:, None])
         shift = shift + _turned_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE)
-        reach = float(self.maps.shifts[-1])
-        return shift.clamp(-reach, reach), step[:, 2].clamp(-MAX_TURN, MAX_TURN)
+        return shift, step[:, 2].clamp(-MAX_TURN, MAX_TURN)
 
     def _store(self, state: State, rows: np.ndarray, found: Matched) -> np.ndarray:
         """Write found poses into the state; returns (n, 3): changes of angle (degrees) and of shift (pixels), and
@@ -358,6 +372,7 @@ class Refiner:
         state.angle[rows], state.shift[rows] = angle, shift
         state.score[rows] = found.score.double().cpu().numpy()
         odds = found.log_odds.double().cpu().numpy()
+        state.limited[rows] = found.limited.cpu().numpy()
         state.log_odds[rows] = np.where(np.isnan(odds), state.log_odds[rows], odds)
         return np.stack([np.abs(turned), moved, full > 90], 1)
 
@@ -408,16 +423,14 @@ def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Te
     return _turned_vector(step, -base)
 
 
-def shift_reach(max_shift: float) -> float:
-    """How far shifts are looked at, working pixels: particles within a square of +-max_shift, and an average that is a
-    little off centre. Where the reach ends too soon, the branch that needs the smaller shift wins, right or wrong."""
-    return 1.5 * max_shift + 4.0
-
-
-def peaks(maps: ShiftMaps, correlation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(shift (..., 2) x and y, value (...)) of the highest points of maps (..., S, S), with a parabola through each."""
+def peaks(
+    maps: ShiftMaps, correlation: torch.Tensor, inside: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(shift (..., 2) x and y, value (...)) of the highest points of maps (..., S, S), with a parabola through each.
+    inside: (..., S, S), where they may lie; None: within the reach of the maps."""
     size = len(maps.shifts)
-    values, place = correlation.masked_fill(~maps.inside, -torch.inf).flatten(-2).max(-1)
+    inside = maps.inside if inside is None else inside
+    values, place = correlation.masked_fill(~inside, -torch.inf).flatten(-2).max(-1)
     row, column = (place // size).clamp(1, size - 2), (place % size).clamp(1, size - 2)
     flat = correlation.flatten(-2)
 

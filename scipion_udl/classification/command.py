@@ -291,7 +291,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     """Each class aligned in real space, from where the network has its particles; or left as the network has it. rings:
     of the network."""
     members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
-    settings = AlignSettings(_reach(run) * run.particles.scale, run.args.seed)
+    settings = AlignSettings(_reach(run) * run.particles.scale, run.args.seed, bound=run.args.max_shift)
     if not run.args.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
         return align_classes(run, guide, settings, members, KnownStart(found.poses, rings))

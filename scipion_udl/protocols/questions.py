@@ -56,9 +56,10 @@ class ParticleQuestions(ProtUdlBase):
             params.FloatParam,
             default=float(AUTOMATIC),
             label="Largest shift (px)",
-            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes a tenth of the "
-            "box. A small value helps where neighbours come into the box, or along tubes; a large one finds particles "
-            "that were picked badly. The wizard shows the range on the particles.",
+            help="How far a particle may lie from the centre of its box at most, in pixels. -1 takes about a fifth of "
+            "the box. Where many particles lie at the limit, the run warns. A small value helps where neighbours come "
+            "into the box, or along tubes; a large one finds particles that were picked badly. The wizard shows the "
+            "range on the particles.",
         )
 
     @staticmethod

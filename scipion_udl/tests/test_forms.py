@@ -146,8 +146,8 @@ class TestUdlForms(BaseTest):
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
-        # Each begins at what a run takes where nobody says otherwise: 0.1 of 64 px; 29 Fourier pixels of 160 A.
-        self.assertEqual((found["maxShift"], found["finest"]), ([6.4], [5.5]))
+        # Each begins at what a run takes where nobody says otherwise: 1.5 x 6.4 + 4 px; 29 Fourier pixels of 160 A.
+        self.assertEqual((found["maxShift"], found["finest"]), ([13.6], [5.5]))
         self.assertGreater(found["automatic"], 40)
         self.assertAlmostEqual(found["diameter"][0], found["automatic"], delta=0.1)
         self.assertEqual(found["diameter"][1], 64 * 2.5)  # classes without particles: nothing is known but the box

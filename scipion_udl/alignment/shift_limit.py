@@ -1,0 +1,76 @@
+"""How far off the centre of its box a particle may lie (``--max-shift``), and what keeps the search to it.
+
+For a pose (R, t) a particle's centre lies R^T (c - t) off the centre of its box, where c is the place of the particle
+in the average: the average need not lie in the middle of its box. So it is the distance between t and c that has a
+limit. Working pixels throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import ShiftMaps
+
+MANY = 0.02  # of the particles at the limit: more than lie there where they are in register
+# Noise has its highest correlation near the rim that often: share times the radius in working pixels, measured at 4 and
+# 10 (0.42, 0.14); and how much more there must be where halves agree on nothing.
+BY_CHANCE, MORE = 1.7, 0.1
+KNOWN = 8  # particles whose shifts tell where in its box the average lies
+AT = 1e-3  # working pixels from the limit: such a particle was stopped there
+_DIAGONAL = 0.71  # half the diagonal between two whole shifts
+TOO_SMALL = (
+    "{share:.0%} of the particles lie as far off the centre of their box as they may, {limit:.3g} px: raise "
+    "--max-shift."
+)
+NO_CLAIM = "No resolution is claimed, for many particles lie at the limit of the search for shifts: raise --max-shift."
+
+
+@dataclass
+class ShiftLimit:
+    """The disc that shifts t lie in. radius; centre: c (2,), x and y in the frame of the average, None where it is not
+    known yet: then the disc is about 0."""
+
+    radius: float
+    centre: torch.Tensor | None = None
+
+    def inside(self, maps: ShiftMaps, base: torch.Tensor) -> torch.Tensor | None:
+        """Which shifts of maps, in the frames of particles that are turned by ``base`` (n,) degrees, lie within, (n, S,
+        S); None for those of the maps."""
+        if self.centre is None:
+            return None
+        x, y = self._centres(base).unbind(-1)
+        square = (maps.shifts[None, :, None] - y[:, None, None]) ** 2 + (maps.shifts - x[:, None, None]) ** 2
+        return square <= (self.radius + _DIAGONAL) ** 2
+
+    def kept(self, shift: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Shifts (n, 2) in the frames of particles turned by ``base`` (n,) degrees, those beyond brought to the rim."""
+        centre = 0.0 if self.centre is None else self._centres(base)
+        off = shift - centre
+        return centre + off * (self.radius / off.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+
+    def reached(self, shift: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        """Which of the shifts lie at the rim, (n,) bool."""
+        centre = 0.0 if self.centre is None else self._centres(base)
+        return (shift - centre).norm(dim=-1) >= self.radius - AT
+
+    def _centres(self, base: torch.Tensor) -> torch.Tensor:
+        """R(-base) c, (n, 2)."""
+        radians = torch.deg2rad(base).to(self.centre.dtype)
+        (x, y), cos, sin = self.centre, torch.cos(radians), torch.sin(radians)
+        return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
+
+
+def centre_of(shift: np.ndarray) -> np.ndarray | None:
+    """Where in its box the average lies (2,), by the shifts (n, 2) of its particles, which lie about it on all sides;
+    None where too few have one yet."""
+    known = shift[(shift != 0).any(1)]
+    return known.mean(0) if len(known) >= KNOWN else None
+
+
+def is_too_small(share: float, radius: float, signal: bool | None) -> bool:
+    """Whether a limit of ``radius`` working pixels is too small, with this share of the particles at it. signal:
+    whether halves of them agree on something; where they may be noise, many lie at any limit."""
+    return share > (MANY if signal else min(BY_CHANCE / max(radius, 1e-6), 1 - 2 * MORE) + MORE)

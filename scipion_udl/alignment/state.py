@@ -1,0 +1,38 @@
+"""Where the particles of a set lie, as sweeps find it and hand it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class State:
+    """Poses of all particles in working pixels and what the last sweep saw of them, numpy arrays of length N.
+
+    angle: degrees; shift: (N, 2); score: weighted correlation with the judge's average; log_odds: log likelihood of the
+    candidate taken over that of the one turned by 180 degrees, nats; limited: whether the shift is as long as it may
+    be.
+    """
+
+    angle: np.ndarray
+    shift: np.ndarray
+    score: np.ndarray
+    log_odds: np.ndarray
+    limited: np.ndarray
+
+    @classmethod
+    def start(cls, angle: np.ndarray) -> State:
+        """A state that knows angles (degrees) only."""
+        n = len(angle)
+        return cls(np.array(angle, np.float64), np.zeros((n, 2)), np.zeros(n), np.zeros(n), np.zeros(n, bool))
+
+    def copy(self) -> State:
+        """An independent copy."""
+        return State(*(v.copy() for v in (self.angle, self.shift, self.score, self.log_odds, self.limited)))
+
+    def take(self, other: State, which: np.ndarray) -> None:
+        """The particles ``which`` (indices from 0) as they are in another state."""
+        for name in vars(self):
+            getattr(self, name)[which] = getattr(other, name)[which]
