@@ -71,12 +71,12 @@ class _Other:
             names = [name for name in _offered(file) if _group(name) not in own]
             if not (names and file.has_ids() and file.count):
                 return None
-            ids = file.column("uid")
+            ids = file.column("uid").astype(np.uint64)  # of two kinds numpy would compare as float64, too coarsely
         except UdlError:
             return None
-        order = np.argsort(ids, kind="stable")
-        place = order[np.searchsorted(ids, rows["uid"], sorter=order).clip(max=len(ids) - 1)]
-        there = ids[place] == rows["uid"]
+        order, wanted = np.argsort(ids, kind="stable"), rows["uid"].astype(np.uint64)
+        place = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+        there = ids[place] == wanted
         return cls(file, names, place, there) if there.any() else None
 
     @property

@@ -79,6 +79,17 @@ def test_it_is_opened_for_every_field_that_lacks(job):
     np.testing.assert_allclose(source.poses().angle, np.degrees(0.5), atol=1e-4)
 
 
+def test_ids_are_compared_to_the_last_digit_whatever_their_kind(job):
+    """Neighbouring numbers beyond 2^53, signed in one file: as float64 they would be one."""
+    own, others = rows("blob"), rows("ctf")
+    own["uid"] = 2**60 + np.arange(COUNT, dtype=np.uint64)
+    signed = others.astype([(name, "<i8" if name == "uid" else kind) for name, (kind, _) in others.dtype.fields.items()])
+    signed["uid"] = own["uid"].astype(np.int64)
+    path = job("J5_particles.cs", own)
+    job("J5_passthrough_particles.cs", signed[::-1])
+    assert open_particles(path).table.numbers("rlnDefocusU").tolist() == (10000 + np.arange(COUNT)).tolist()
+
+
 def test_a_field_of_the_file_itself_is_never_replaced(job):
     path = job("J5_particles.cs", rows("blob", "ctf"))
     wrong = rows("blob", "ctf", "location")
