@@ -83,7 +83,8 @@ def test_ids_are_compared_to_the_last_digit_whatever_their_kind(job):
     """Neighbouring numbers beyond 2^53, signed in one file: as float64 they would be one."""
     own, others = rows("blob"), rows("ctf")
     own["uid"] = 2**60 + np.arange(COUNT, dtype=np.uint64)
-    signed = others.astype([(name, "<i8" if name == "uid" else kind) for name, (kind, _) in others.dtype.fields.items()])
+    kinds = {name: others.dtype[name] for name in others.dtype.names} | {"uid": "<i8"}
+    signed = others.astype(list(kinds.items()))
     signed["uid"] = own["uid"].astype(np.int64)
     path = job("J5_particles.cs", own)
     job("J5_passthrough_particles.cs", signed[::-1])
