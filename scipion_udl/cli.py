@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from scipion_udl.commands import build_parser
+from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
@@ -101,7 +102,9 @@ def _kept(args: argparse.Namespace) -> str:
     """What there is to go on from, where there is something."""
     if args.command not in _CONTINUED or not os.path.isdir(args.output):
         return ""
-    return f"; what was done is kept in {args.output}: --continue goes on from there"
+    by_job = SPEAKS_AS in os.environ
+    again = "the job goes on from there when it is run again" if by_job else "--continue goes on from there"
+    return f"; what was done is kept in {args.output}: {again}"
 
 
 def _run(args: argparse.Namespace, argv: list[str]) -> int:
@@ -124,7 +127,7 @@ def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
 
         if not may_speak():
             return code
-    print(f"scipion-udl {args.command}: {text}", file=sys.stderr, flush=True)
+    print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {text}", file=sys.stderr, flush=True)
     return code
 
 

@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+# In the environment of a command that another one runs: the name of that one, under which it speaks.
+SPEAKS_AS = "SCIPION_UDL_SPEAKS_AS"
+
 # Beside a model file: what the network has learned, where that can be drawn.
 MODEL_PICTURE = "model.png"
 

@@ -4,9 +4,11 @@ Only argparse is imported here."""
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from scipion_udl import arguments as take
+from scipion_udl.constants import SPEAKS_AS
 
 INPUT = (
     "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
@@ -52,7 +54,9 @@ class Parser(argparse.ArgumentParser):
         """End the program with exit code 2."""
         from scipion_udl.alignment.launch import is_first
 
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n" if is_first() else None)
+        speaker = os.environ.get(SPEAKS_AS)
+        name = f"scipion-udl {speaker}" if speaker else self.prog
+        self.exit(2, f"{name}: {message}; see {self.prog} --help\n" if is_first() else None)
 
 
 class _Help(argparse.HelpFormatter):

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -75,7 +76,7 @@ def _command(args: argparse.Namespace, job: Path) -> list[str]:
 def _align(command: list[str], job: Path) -> int:
     """The exit code of `align`, 130 where RELION asked to stop, or a signal did."""
     before = signal.signal(signal.SIGTERM, _stop)  # a queue that ends the job ends the alignment, too
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, start_new_session=True, env={**os.environ, SPEAKS_AS: "relion"})
     try:
         while True:
             try:

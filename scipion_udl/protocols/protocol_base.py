@@ -321,7 +321,8 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         if state.get("unit") == "particle" and state.get("total"):
             lines[0] += f", {state.get('done', 0)} of {state['total']} particles"
         if state.get("epoch") is not None:
-            text = f"Training: epoch {state['epoch']} of at most {state.get('epochs', '?')}"
+            text = f"Training: epoch {state['epoch']}"
+            text += f" of at most {state['epochs']}" if state.get("epochs") else ""
             text += f", held-out loss {state['loss']:.4f}" if state.get("loss") is not None else ""
             text += f", true error {state['true_error']:.2f}°" if state.get("true_error") is not None else ""
             lines.append(text)
@@ -340,7 +341,10 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         training = summary.get("training") or {}
         if not training:
             return []
-        text = f"Trained by *{str(summary.get('method', '')).upper()}* for {training.get('epochs', '?')} epochs"
+        text = f"Trained by *{str(summary.get('method', '')).upper()}*"
+        for unit in ("epoch", "round"):  # classes are taught in rounds
+            count = training.get(f"{unit}s")
+            text += f" for {count} {unit}{'' if count == 1 else 's'}" if count is not None else ""
         if training.get("converged") is False:
             return [text + ": it has *not converged*, so give it more epochs."]
         return [text + "; it has converged." if training.get("converged") else text + "."]

@@ -344,6 +344,12 @@ class TestUdlClassify2DForm(ClassifyTest):
         (warning,) = self.newRun(numberOfClasses=50).warnings()
         self.assertIn("7 for each", warning)
 
+    def test_a_summary_counts_what_a_training_counts(self) -> None:
+        for training, words in (({"rounds": 40}, "*JUDL* for 40 rounds."), ({"epochs": 1}, "*JUDL* for 1 epoch."),
+                                ({"particles": 9}, "*JUDL*.")):
+            (line,) = ProtUdlClassify2D._trainingSummary({"method": "judl", "training": training})
+            self.assertEqual(line, f"Trained by {words}")
+
     def test_what_a_summary_says_of_noise(self) -> None:
         run = self.newRun()
         classes = [{"class": k, "image": k, "particles": 10, "flagged": True, "signal_found": False} for k in (1, 2)]

@@ -12,7 +12,7 @@ import pytest
 from scipion_udl import cli
 from scipion_udl.alignment.relion_job import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS, model_tables
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 
 pytest.importorskip("torch")
@@ -204,3 +204,13 @@ def test_several_classes_are_listed_with_their_shares():
     assert table.texts("rlnReferenceImage")[1] == "000002@External/job001/run_classes.mrcs"
     assert table.numbers("rlnClassDistribution").tolist() == [0.75, 0.25]
     assert table.numbers("rlnEstimatedResolution").tolist() == [8.0, 128.0]  # none is claimed: the whole field
+
+
+@pytest.mark.parametrize("words", [("--max-shift", "500"), ("--max-shift", "far")])
+def test_errors_are_those_of_relion_not_of_the_command_behind_it(tmp_path, words):
+    write_stack(str(tmp_path / "p.mrcs"), np.random.default_rng(1).normal(size=(8, 32, 32)).astype(np.float32), 3.0)
+    command = [sys.executable, "-m", "scipion_udl.cli", "relion", "--in_parts", "p.mrcs", "--o", "External/job001/"]
+    command += [*words, "--gpu", "none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "scipion-udl relion: " in done.stderr and "scipion-udl align: " not in done.stderr
