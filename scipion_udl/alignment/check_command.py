@@ -58,13 +58,16 @@ def check(args: argparse.Namespace) -> None:
     None), diameter (A or None) or mask_radius (pixels or None).
     """
     torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
-    with Findings(args.list) as findings:
+    found = Findings(args.list)
+    found.spare([args.input])
+    with found as findings:
         source = None
         try:
             source = open_particles(args.input, args.pixel_size, findings.error)
         except UdlError as error:
             findings.error("table", str(error))
         if source is not None:
+            findings.spare(source.files())
             facts = (source.box, source.pixel_size, source.pixel_size_known)
             radius = given_radius(args, *facts, args.input)
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")

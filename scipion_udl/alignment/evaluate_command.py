@@ -32,7 +32,7 @@ from scipion_udl.alignment.results import write_json
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
-from scipion_udl.io.images import read_image
+from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 
@@ -45,8 +45,7 @@ class _Evaluation:
         self.device = choose_device(args.gpu, args.threads)
         print(f"Device: {describe(self.device)}")
         self.source = open_particles(args.aligned, args.pixel_size)
-        files = {path for path, _ in self.source.locations()}
-        out.spare([args.aligned, args.truth, (args.reference or "").rpartition("@")[2], *files])
+        out.spare(self.source.files())
         self.poses = _aligned_poses(self.source)
         self.warnings: list[str] = []
         for sentence in [*self.source.warnings, self.source.missing_poses()]:
@@ -86,7 +85,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
     """
     if args.symmetry and not args.truth:
         raise UdlError("--symmetry counts in the comparison with true poses: give --truth, too, or leave it away")
-    with OutputFolder(args.output, overwrite=args.overwrite) as out:
+    folder = OutputFolder(args.output, args.overwrite, command="evaluate")
+    folder.spare([args.aligned, args.truth, file_of(args.reference)])
+    with folder as out:
         job = _Evaluation(args, out)
         if args.pairs and len(job.source) < 2:
             raise UdlError(f"{args.aligned} holds one particle: there is no next one to compare it with")

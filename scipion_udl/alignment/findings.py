@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from scipion_udl.errors import UdlError
@@ -35,6 +36,9 @@ SUBJECTS = {
 }
 SHOWN = 5  # sentences of a subject in the table; the list has all
 _WIDTH, _FIRST, _SECOND = 118, 18, 14
+# Files that any command reads end so: a list by such a name could be one that a table names.
+_READ = (".star", ".xmd", ".cs", ".mrc", ".mrcs", ".map", ".st", ".gz", ".bz2", ".safetensors")
+_NAME_IT = "give the list a name of its own, such as found.csv"
 _RANK = {"ok": 0, "note": 1, "warning": 2, "ERROR": 3}
 
 
@@ -58,10 +62,19 @@ class Findings:
         self._path, self._file = list_path, None
         self.errors = self.warnings = 0
 
+    def spare(self, paths: Iterable[str]) -> None:
+        """Raise UdlError where the list would get the name of one of ``paths``, files that are looked through."""
+        for path in paths if self._path else ():
+            if os.path.realpath(path) == os.path.realpath(self._path):
+                raise UdlError(f"--list {self._path} would be written over {path}, which is looked through: {_NAME_IT}")
+
     def __enter__(self) -> Findings:
         if self._path:
+            if self._path.lower().endswith(_READ):
+                raise UdlError(f"--list {self._path} has the name of a file of particles or a model: {_NAME_IT}")
             try:
-                self._file = open(f"{self._path}.part", "w", newline="", encoding="utf-8", errors="surrogateescape")
+                part = durable.new(f"{self._path}.part")
+                self._file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
             except OSError as error:
                 raise UdlError(f"{self._path} cannot be written: {error.strerror}") from None
             self._writer = csv.writer(self._file)

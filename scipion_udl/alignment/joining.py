@@ -40,7 +40,7 @@ from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_n
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
 from scipion_udl.alignment.resolution import Claim
-from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.alignment.training import view_of
@@ -72,13 +72,14 @@ def join(args: argparse.Namespace) -> None:
     particles do not fit RUN, or RUN is nothing that particles can be joined to.
     """
     base, earlier = _earlier(args)
-    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    folder = OutputFolder(args.output, args.overwrite, args.resume, "align")
+    read = [os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED)]
+    folder.spare([*given_files(args), *read])
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         take_radius(run, base.mask_radius, args.join)
-        out.spare(os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED))
         refuse_known(run, base.known(), args.join)
         refuse_known(run, earlier.known(), f"{args.pool} or of those that it was pooled with")
         run.scan(torch.tensor(base.noise))

@@ -173,13 +173,14 @@ def align_pairs(args: argparse.Namespace) -> dict[str, float]:
     args: input, second (or None), output, overwrite, model, truth, max_shift, search, gpu, threads, batch, pixel_size.
     Returns the figures that are printed. Raises UdlError for wrong input.
     """
-    with OutputFolder(args.output, args.overwrite) as out:
+    folder = OutputFolder(args.output, args.overwrite, command="align-pairs")
+    folder.spare([args.input, args.second, args.model, args.truth])
+    with folder as out:
         device = choose_device(args.gpu, args.threads)
         one = open_particles(args.input, args.pixel_size)
         other = open_particles(args.second, args.pixel_size) if args.second else None
         pairs = pair_up(one, other)
-        read = [source.path for source in (one, other) if source] + [file for file, _ in one.locations()]
-        out.spare([*read, args.model, args.truth, *(file for file, _ in (other.locations() if other else []))])
+        out.spare([*one.files(), *(other.files() if other else [])])
         warnings = list(dict.fromkeys(one.warnings + (other.warnings if other else [])))
         for warning in warnings:
             print(f"Warning: {warning}", file=sys.stderr)

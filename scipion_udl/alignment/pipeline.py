@@ -30,7 +30,7 @@ from scipion_udl.alignment.mirror import RING as HANDS
 from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
-from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, is_too_small
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
@@ -98,7 +98,8 @@ def align(args: argparse.Namespace) -> None:
     args: as of train, without network and truth, and with model (a trained one), reference, max_shift, write_stack,
     no_refine, voltage, cs, amplitude_contrast.
     """
-    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    folder = OutputFolder(args.output, args.overwrite, args.resume, "align")
+    folder.spare(given_files(args))
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
         team.by_first(lambda: forget_earlier(out))

@@ -417,6 +417,9 @@ class _NoFolder(OutputFolder):
     def spare(self, paths: Iterable[str | None]) -> None:
         """Nothing is overwritten."""
 
+    def _begin(self) -> None:
+        """Nothing is written."""
+
     def publish(self, *names: str) -> None:
         """Nothing was written."""
 

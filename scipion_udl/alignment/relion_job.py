@@ -19,7 +19,10 @@ from pathlib import Path
 
 from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import UdlError
-from scipion_udl.io import forms
+from scipion_udl.io import durable, forms
+from scipion_udl.io.images import file_of
+from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, quote, read_tables, write_tables
 
@@ -42,11 +45,13 @@ def run_job(args: argparse.Namespace) -> int:
     job = Path(args.output)
     try:
         job.mkdir(parents=True, exist_ok=True)
-        for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW, NODES):
+        for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW):
             (job / name).unlink(missing_ok=True)
     except OSError as error:
         raise UdlError(f"{job} cannot be written to: {error.strerror}") from None
     try:
+        _spare_input(args, job)
+        (job / NODES).unlink(missing_ok=True)
         code = _align(_command(args, job), job)
         if code < 0:
             raise UdlError(f"align was ended by signal {-code}, as the system does where memory is short: see run.out")
@@ -57,6 +62,18 @@ def run_job(args: argparse.Namespace) -> int:
         raise
     (job / {0: SUCCESS, 130: ABORTED}.get(code, FAILURE)).touch()
     return code
+
+
+def _spare_input(args: argparse.Namespace, job: Path) -> None:
+    """Raise UdlError where the job would write over what it, or its alignment, reads."""
+    files = [args.in_parts, *(file_of(word.partition("=")[2] if "=" in word else word) for word in args.passed)]
+    folders = OutputFolder(str(job), True, True, "relion"), OutputFolder(str(job / FOLDER), True, True, "align")
+    for folder in folders:
+        folder.spare(path for path in files if os.path.isfile(path))
+    if job.is_dir() and os.path.isfile(args.in_parts):  # in a new folder there is nothing that could be read
+        read = open_particles(args.in_parts).files()
+        for folder in folders:
+            folder.spare(read)
 
 
 def _command(args: argparse.Namespace, job: Path) -> list[str]:
@@ -194,5 +211,11 @@ def _write_note(job: Path, summary: dict) -> None:
         *(f" ++++ warning: {warning}" for warning in summary["warnings"]),
         "",
     ]
-    with open(job / "note.txt", "a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("\n".join(lines))
+    note = job / "note.txt"
+    before = ""
+    if note.is_file() and not note.is_symlink():
+        before = note.read_text(encoding="utf-8", errors="surrogateescape")
+    part = durable.new(f"{note}.part")
+    with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(before + "\n".join(lines))
+    os.replace(part, note)

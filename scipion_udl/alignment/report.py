@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scipion_udl.io import durable
+
 from . import figures
 from .diameter import WORDS, size_words
 from .geometry import Poses
@@ -93,7 +95,7 @@ def example_indices(score: np.ndarray, count: int = 6) -> np.ndarray:
 def write_report(path: str | os.PathLike, data: ReportData) -> None:
     """Write the page for ``data`` to ``path``. Raises OSError where it cannot be written."""
     page = build_page(data)
-    part = Path(f"{path}.part")
+    part = Path(durable.new(f"{path}.part"))
     part.write_text(page, encoding="utf-8", errors="surrogateescape")
     part.replace(path)
 

@@ -24,10 +24,17 @@ from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.images import file_of
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 
 LOG_EVERY = 20  # epochs between two lines of the log
+
+
+def given_files(args: argparse.Namespace) -> list[str]:
+    """The files that the options name, which the command reads before it opens any particles."""
+    given = [getattr(args, name, None) for name in ("input", "model", "truth")]
+    return [path for path in (*given, file_of(getattr(args, "reference", None))) if path]
 
 
 class Run:
@@ -54,9 +61,7 @@ class Run:
         for warning in source.warnings:
             self.warn(warning)
         self.source = source
-        given = [getattr(args, name, None) for name in ("model", "truth", "reference")]
-        files = {path for path, _ in source.locations()}
-        out.spare([args.input, *(path and path.rpartition("@")[2] for path in given), *files])
+        out.spare(source.files())
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
         report = self.progress.show if self.team.first else None
         self.given_radius = given_radius(args, source.box, source.pixel_size, source.pixel_size_known, args.input)

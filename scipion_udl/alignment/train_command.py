@@ -19,7 +19,7 @@ from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.ranks import Ranks
-from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.training import (
     TrainingResult,
     TrainingSettings,
@@ -47,7 +47,8 @@ def train(args: argparse.Namespace) -> None:
     widths, hidden, input_size, model, truth, epochs, lr, diameter, mask_radius, gpu, seed, threads, batch, pixel_size.
     Raises UdlError where the input cannot be trained on.
     """
-    folder = OutputFolder(args.output, args.overwrite, args.resume)
+    folder = OutputFolder(args.output, args.overwrite, args.resume, "train")
+    folder.spare(given_files(args))
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(args, out, team)
         team.by_first(lambda: forget_earlier(out))

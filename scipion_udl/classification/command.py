@@ -18,7 +18,7 @@ from scipion_udl.alignment.joining import use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
-from scipion_udl.alignment.run import Run
+from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.gathering import gathered
@@ -26,6 +26,7 @@ from scipion_udl.classification.joining import (
     Earlier,
     check_images,
     check_joining,
+    files_of,
     join_classes,
     write_for_later,
     write_joined,
@@ -63,9 +64,11 @@ def classify(args: argparse.Namespace) -> None:
     args: input, output, overwrite, resume, classes, model, teach, starts, max_shift, no_refine, and those of align.
     Raises UdlError where there are too few particles for so many classes.
     """
-    with OutputFolder(args.output, args.overwrite, args.resume) as out:
-        _check_options(args)
-        earlier = _earlier(args)
+    _check_options(args)
+    earlier = _earlier(args)
+    folder = OutputFolder(args.output, args.overwrite, args.resume, "classify")
+    folder.spare([*given_files(args), *(files_of(args.join) if earlier else [])])
+    with folder as out:
         run = Run(args, out)
         _check(run, earlier)
         run.scan(earlier.noise if earlier else None)

@@ -96,6 +96,12 @@ class Earlier:
         return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, known, facts)
 
 
+def files_of(folder: str) -> list[str]:
+    """Every file of a run that particles which join it may need."""
+    stacks = (REFERENCES, *(f"{name}.mrcs" for name in STACKS))
+    return [os.path.join(folder, name) for name in ("summary.json", FOR_LATER, "frc.csv", "model.safetensors", *stacks)]
+
+
 def _stack(folder: str, name: str) -> np.ndarray:
     with mrcfile.open(os.path.join(folder, name), permissive=False) as file:
         return np.array(file.data, np.float32)

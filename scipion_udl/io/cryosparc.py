@@ -294,7 +294,7 @@ def _classes(source: ParticleSource) -> np.ndarray:
 def _save(path: str, fields: dict[str, np.ndarray]) -> None:
     temporary = f"{path}.part"
     try:
-        with open(temporary, "wb") as file:  # given a name, numpy would put .npy behind it
+        with open(durable.new(temporary), "wb") as file:  # given a name, numpy would put .npy behind it
             np.save(file, joined(fields), allow_pickle=False)
         durable.replace(temporary, path)
     except OSError as error:

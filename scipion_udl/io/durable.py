@@ -12,6 +12,16 @@ import os
 _CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EACCES)  # disks that know no such thing for a folder
 
 
+def new(path: str) -> str:
+    """The path of an unfinished file, as it is, once nothing bears that name: what is written to it does not go through
+    a link into another file. Raises OSError where what is there cannot be removed."""
+    try:
+        os.remove(path)
+    except FileNotFoundError:
+        pass
+    return path
+
+
 def replace(source: str, target: str) -> None:
     """Give the complete file ``source`` the name ``target`` (of the same disk), also through a crash of the machine."""
     settle(source)

@@ -12,6 +12,14 @@ _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+def file_of(spec: str | None) -> str | None:
+    """The file of an image that is given as ``FILE`` or ``N@FILE``; None for none."""
+    if not spec:
+        return None
+    number, at, path = spec.partition("@")
+    return (path if at and number.isdigit() else spec).split(":mrc")[0]
+
+
 def read_image(spec: str) -> tuple[np.ndarray, float | None]:
     """The image (float32, (D, D)) and its pixel size in angstrom (None where the file does not say).
 

@@ -29,7 +29,7 @@ class FolderLock:
         deadline = time.monotonic() + PATIENCE
         while self._file is None:
             try:
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                file = self._open()
             except OSError:
                 return
             held = self._holder(file)
@@ -45,6 +45,18 @@ class FolderLock:
                     "it, and run this again"
                 )
             time.sleep(_LOOK)
+
+    def _open(self) -> int:
+        """The file of the lock. A link by its name gives way to a file: what is written goes nowhere else. Raises
+        OSError where there can be none."""
+        if os.path.islink(self._path):
+            os.remove(self._path)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        if os.fstat(file).st_nlink > 1:  # another name of a file of somebody's
+            os.close(file)
+            os.remove(self._path)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        return file
 
     @staticmethod
     def _holder(file: int) -> str | None:

@@ -8,6 +8,7 @@ import mrcfile
 import numpy as np
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io import durable
 from scipion_udl.io.stacks import StackReader
 
 _AXES = (1, 2, 3)  # columns, rows and sections of the file are x, y and z
@@ -47,9 +48,9 @@ def write_map(path: str, volume: np.ndarray, pixel_size: float) -> None:
     """
     temporary = f"{path}.part"
     try:
-        with mrcfile.new(temporary, np.asarray(volume, np.float32), overwrite=True) as mrc:
+        with mrcfile.new(durable.new(temporary), np.asarray(volume, np.float32), overwrite=True) as mrc:
             mrc.set_volume()
             mrc.voxel_size = pixel_size
-        os.replace(temporary, path)
+        durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

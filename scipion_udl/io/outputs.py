@@ -10,6 +10,7 @@ from types import TracebackType
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io import durable, lock
+from scipion_udl.io.written import WRITTEN
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -24,16 +25,20 @@ class OutputFolder:
     what is unfinished; what was published stays (checkpoints, say), and a folder made here that is empty goes away.
 
     overwrite: an existing folder may be used; files that an earlier run left there (by its own list) are removed when
-    the first new ones have their names, so that a run that comes to nothing costs nobody anything; others stay. What a
-    run reads must not be among them: see :meth:`spare`. resume: an existing folder is gone on with, nothing is removed.
-    What a run that was killed left unfinished goes away. Raises UdlError for an existing folder without either, where
-    the folder cannot be made, and where another program is writing into it: one that lives on after what had started
-    it was killed, say.
+    the first new ones have their names, so that a run that comes to nothing costs nobody anything; others stay.
+    resume: an existing folder is gone on with, nothing is removed. command: whose files they will be; what a run reads
+    must not bear one of their names, whoever made it: see :meth:`spare`. What a run that was killed left unfinished
+    goes away. Files for bookkeeping that are links are not followed: they give way to files. Raises UdlError for an
+    existing folder without either, where the folder cannot be made, and where another program is writing into it: one
+    that lives on after what had started it was killed, say.
     """
 
-    def __init__(self, path: str, overwrite: bool = False, resume: bool = False) -> None:
+    def __init__(self, path: str, overwrite: bool = False, resume: bool = False, command: str | None = None) -> None:
         self.path = str(path)
         self.overwrite, self.resume = overwrite, resume
+        self._names = WRITTEN[command] if command else ()
+        self._spared: set[str] = set()  # places that must stay as they are
+        self._begun = False  # whether there is a folder for unfinished files
         self._made = False
         self._pending: list[str] = []
         self._published: list[str] = []
@@ -49,14 +54,32 @@ class OutputFolder:
             if self._made:
                 durable.settle_names(os.path.dirname(os.path.abspath(self.path)))
             self._lock.acquire()
-            shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
-            os.makedirs(os.path.join(self.path, _SCRATCH), exist_ok=True)
         except OSError as error:
             raise UdlError(f"{self.path} cannot be made: {error.strerror}") from None
-        self._published, self._old = self._listed("files"), self._listed("old")
+        self._published, self._old = self._listed("files"), self._replaced()
         if self.overwrite and not self.resume:
-            self._old, self._published = list(dict.fromkeys(self._old + self._published)), []
+            self._published = []
         return self
+
+    def _replaced(self) -> list[str]:
+        """Files of earlier runs, by their list, that go away when this one has results."""
+        whole = self.overwrite and not self.resume
+        return list(dict.fromkeys(self._listed("old") + (self._listed("files") if whole else [])))
+
+    def _begin(self) -> None:
+        """Make the folder for unfinished files, empty. Not before anything is written: what a run that is refused found
+        there stays."""
+        if self._begun:
+            return
+        folder = os.path.join(self.path, _SCRATCH)
+        try:
+            if os.path.islink(folder):
+                os.remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UdlError(f"{folder} cannot be made: {error.strerror}") from None
+        self._begun = True
 
     def start_anew(self, *checkpoints: str) -> None:
         """Where this run replaces an earlier one: remove what that left to go on from, and note that its results are
@@ -64,7 +87,7 @@ class OutputFolder:
         if self.resume or not self.overwrite:
             return
         for name in checkpoints:
-            _remove(self.final(name))
+            self._remove(name)
         self._save_list()
 
     def has(self, name: str) -> bool:
@@ -83,18 +106,35 @@ class OutputFolder:
             raise UdlError(f"{self.path} exists already; give another folder, or --overwrite to replace its results")
 
     def spare(self, paths: Iterable[str | None]) -> None:
-        """Raise UdlError where one of ``paths``, files that the run reads, is a result that it would overwrite."""
-        own = {os.path.realpath(self.final(name)) for name in self._old}
-        for path in paths:
-            if path and os.path.realpath(path) in own:
+        """Raise UdlError where one of ``paths``, files that the run reads, bears the name of a file that it will write
+        or remove, also by a link; what is named here once is never replaced. It may be asked before the folder is
+        entered, and touches nothing."""
+        old = self._old or self._replaced()
+        written = [*dict.fromkeys((*self._names, *old))]
+        own = {place: name for name in written for place in _places(self.final(name))}
+        unfinished = os.path.join(os.path.realpath(self.path), _SCRATCH, "")
+        for path in filter(None, paths):
+            places = _places(path)
+            self._spared.update(places)
+            name = next((own[place] for place in places if place in own), None)
+            if name in old:
                 raise UdlError(f"{path} is one of the results that --overwrite would replace; give another folder")
+            if name or any(place.startswith(unfinished) for place in places):
+                raise UdlError(
+                    f"{path} is read by this run and would be replaced by its results, which are written into "
+                    f"{self.path}: give another folder for them"
+                )
 
     def final(self, name: str) -> str:
         """The path of a finished file."""
         return os.path.join(self.path, name)
 
     def scratch(self, name: str) -> str:
-        """The path to write a file to until it is complete; it will be published under ``name``."""
+        """The path to write a file to until it is complete; it will be published under ``name``. Raises ValueError for
+        one that the command is not known to write (see written.py)."""
+        if self._names and name not in self._names:
+            raise ValueError(f"{name} is not among the files of this command")
+        self._begin()
         if name not in self._pending:
             self._pending.append(name)
         return os.path.join(self.path, _SCRATCH, name)
@@ -123,7 +163,7 @@ class OutputFolder:
             raise
         if self._old:
             for name in set(self._old) - set(names):
-                _remove(self.final(name))
+                self._remove(name)
             self._old = []
             self._save_list()
 
@@ -134,6 +174,7 @@ class OutputFolder:
             raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
 
     def _rename(self, name: str) -> None:
+        self._keep_spared(name)
         try:
             os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))
         except OSError as error:
@@ -141,17 +182,28 @@ class OutputFolder:
         if name in self._pending:
             self._pending.remove(name)
 
+    def _keep_spared(self, name: str) -> None:
+        """Raise UdlError where a file by this final name is one that the run reads."""
+        if not self._spared.isdisjoint(_places(self.final(name))):
+            raise UdlError(f"{self.final(name)} is read by this run and is not replaced: give another folder")
+
+    def _remove(self, name: str) -> None:
+        self._keep_spared(name)
+        _remove(self.final(name))
+
     def tell(self, name: str, text: str) -> None:
         """Write a small file of how the run stands, complete or not at all, under its final name. It goes away when
         the run ends, but for one that was interrupted and leaves results to go on from. No disk, no harm: what cannot
         be written is left out."""
         temporary = os.path.join(self.path, _SCRATCH, name)
         try:
+            self._begin()
+            self._keep_spared(name)
             with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)
             os.replace(temporary, self.final(name))
             self._passing.add(name)
-        except OSError:
+        except (OSError, UdlError):
             pass
 
     def __exit__(
@@ -175,7 +227,8 @@ class OutputFolder:
         if kind is None or issubclass(kind, Exception) or not self._holds_more():
             for name in self._passing:
                 _remove(self.final(name))
-        shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
+        if self._begun:
+            shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
         self._lock.release()
         if kind is not None and self._made and not self._published:
             _remove(self.final(_LIST))
@@ -191,7 +244,7 @@ class OutputFolder:
     def _listed(self, kind: str) -> list[str]:
         """The files that the folder's list names: "files" of the last run, "old" ones that it was to replace."""
         try:
-            with open(self.final(_LIST), encoding="utf-8") as file:
+            with open(os.open(self.final(_LIST), os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
                 names = list(json.load(file).get(kind, []))
         except (OSError, ValueError, AttributeError, TypeError):
             return []
@@ -202,6 +255,7 @@ class OutputFolder:
         if not self._published and not os.path.exists(self.final(_LIST)):
             return
         temporary = os.path.join(self.path, _SCRATCH, _LIST)
+        self._begin()
         try:
             with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
                 json.dump({"files": self._published} | ({"old": self._old} if self._old else {}), file)
@@ -215,3 +269,9 @@ def _remove(path: str) -> None:
         os.remove(path)
     except OSError:
         pass
+
+
+def _places(path: str) -> tuple[str, str]:
+    """Where a name stands, folders that are links followed, and where what it names is, all links followed."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name), os.path.realpath(path)

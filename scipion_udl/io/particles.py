@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import glob
 import os
 from collections.abc import Sequence
 
@@ -122,6 +123,13 @@ class ParticleSource:
                 known[file, stack] = file if stack < 0 else lasting(file, self.stacks[stack].path)
             names.append(f"{number}{at}{known[file, stack]}")
         return names
+
+    def files(self) -> list[str]:
+        """Every file that this source may read: the input, all stacks, and of cryoSPARC the files beside it."""
+        found = [self.path, *(reader.path for reader in self.stacks)]
+        if self.cs is not None:
+            found += glob.glob(os.path.join(glob.escape(os.path.dirname(self.path)), "*.cs"))
+        return found
 
     def subset(self, indices: np.ndarray) -> ParticleSource:
         """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same files."""

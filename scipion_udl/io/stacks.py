@@ -275,6 +275,7 @@ class StackWriter:
     def __enter__(self) -> StackWriter:
         try:
             # mrcfile makes the fixed fields of the header; the images go behind it piece by piece.
+            durable.new(self._temporary)
             with mrcfile.new(self._temporary, np.zeros((1, *self.shape), np.float32), overwrite=True) as mrc:
                 # One image: mrcfile reads it as (1, rows, columns) for space group 1, for 0 it drops the first axis.
                 mrc.header.ispg = 1 if self.count == 1 else 0
@@ -351,7 +352,7 @@ def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
             out.write(images)
         return
     try:
-        with mrcfile.new(temporary, overwrite=True) as mrc:
+        with mrcfile.new(durable.new(temporary), overwrite=True) as mrc:
             with np.errstate(over="ignore"):  # it takes the deviation of very large values in single precision
                 mrc.set_data(images.astype(np.float32))
             mrc.header.rms = images.std(dtype=np.float64)

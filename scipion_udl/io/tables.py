@@ -294,7 +294,7 @@ def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> Non
     version = "\n# version 30001\n" if any(table.name == "optics" for table in tables) else ""
     temporary = f"{path}.part"
     try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(durable.new(temporary), "w", encoding="utf-8", errors="surrogateescape") as file:
             if xmipp:
                 file.write("# XMIPP_STAR_1 * \n# \n")
             for table in tables:

@@ -101,7 +101,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
     group). Raises UdlError where it cannot be written."""
     partial = f"{path}.part"
     try:
-        with open(partial, "wb") as file:
+        with open(durable.new(partial), "wb") as file:
             file.write(save(tensors, metadata=metadata))
         durable.replace(partial, path)
     except OSError as error:

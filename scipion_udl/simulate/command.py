@@ -11,7 +11,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.forms import name_optics_groups
-from scipion_udl.io.images import read_image
+from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.io.tables import Table, quote, write_tables
@@ -48,7 +48,8 @@ def simulate(args: argparse.Namespace) -> None:
     if args.pixel_sizes and not args.centers:
         raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
     settle_options(args)
-    OutputFolder(args.output, args.overwrite).check()
+    _folder(args).check()
+    _folder(args).spare([file_of(args.template), args.volume, args.second])
     if args.centers:
         _simulate_centers(args)
     else:
@@ -60,14 +61,20 @@ def _simulate_centers(args: argparse.Namespace) -> None:
     # All that is wrong shows before the first particle is made.
     prepared = [(one, *_prepare(one)) for one in each_center(args)]
     for one, _, _ in prepared:
-        OutputFolder(one.output, args.overwrite).check()
+        _folder(one).check()
     _refuse_others(args.output, [one.output for one, _, _ in prepared])
-    with OutputFolder(args.output, args.overwrite) as out:
+    for other, _, _ in prepared:
+        _folder(other).spare(path for one, _, _ in prepared for path in (one.template, one.volume, one.second))
+    with _folder(args) as out:
         for one in prepared:
             print(_simulate_one(*one), end="\n\n")
         write_parameters(out.scratch("parameters.json"), args)
     sets, particles = _counted(len(prepared), "set"), _counted(args.count, "particle")
     print(f"{sets} of {particles}, one of each template: in {args.output}")
+
+
+def _folder(args: argparse.Namespace) -> OutputFolder:
+    return OutputFolder(args.output, args.overwrite, command="simulate")
 
 
 def _counted(number: int, what: str) -> str:
@@ -108,8 +115,8 @@ def _prepare_shown(args: argparse.Namespace) -> tuple[Simulation, str]:
 
 def _simulate_one(args: argparse.Namespace, simulation: Simulation | RealisticSimulation, what: str) -> str:
     """Write one simulation into its folder; returns the summary."""
-    with OutputFolder(args.output, args.overwrite) as out:
-        out.spare([(args.template or "").rpartition("@")[2], args.volume, args.second])
+    with _folder(args) as out:
+        out.spare([file_of(args.template), args.volume, args.second])
         write_simulation(out, simulation, args.batch, progress=True, clean=args.clean)
         shown = _shown(simulation)
         chosen = {"box": shown.box, "pixel_size": shown.pixel_size, "shift": shown.max_shift}

@@ -234,8 +234,9 @@ def simulate_photos(args: argparse.Namespace) -> None:
         Noise(args.noise, args.snr, args.share),
         args.seed,
     )
-    with OutputFolder(args.output, args.overwrite) as out:
-        out.spare(pairs.files)
+    folder = OutputFolder(args.output, args.overwrite, command="simulate")
+    folder.spare(pairs.files)
+    with folder as out:
         pixel_size = args.pixel_size or 1.0
         count = write_pairs(out, pairs, pixel_size, args.count, progress=True)
         chosen = {"count": count, "box": pairs.box, "pixel_size": pixel_size}

@@ -1,0 +1,27 @@
+"""The names of all files that each command may write into its folder, whatever its options: none of them may be what a
+run reads (see :meth:`scipion_udl.io.outputs.OutputFolder.spare`)."""
+
+from __future__ import annotations
+
+_MODEL = ("model.safetensors", "model.png", "training.csv", "training.png", "checkpoint.safetensors")
+_RUN = (*_MODEL, "summary.json", "progress.json")
+_IMAGES = ("average", "average_before", "average_weighted", "half1", "half2")
+_STACKS = ("averages", "averages_before", "averages_weighted", "aligned", "references")
+_ALIGNED = (
+    *_RUN,
+    *(f"{name}.mrcs" for name in (*_IMAGES, *_STACKS)),
+    *("report.html", "averages.star", "frc.csv", "classes.csv", "authors.xmd"),
+)
+
+WRITTEN: dict[str, tuple[str, ...]] = {
+    "simulate": (
+        *(f"{name}.{kind}" for name in ("particles", "clean") for kind in ("mrcs", "star")),
+        *("truth.star", "template.mrc", "volume.mrc", "second.mrc", "parameters.json"),
+    ),
+    "train": _RUN,
+    "align": (*_ALIGNED, "aligned.star", "aligned.xmd", "aligned.cs", "joining.json"),
+    "classify": (*_ALIGNED, "classes.star", "classes.xmd", "classes.cs", "joining_classes.json"),
+    "align-pairs": ("pairs.star", "summary.json"),
+    "evaluate": ("evaluation.csv", "evaluation.png", "frc.csv", "errors.csv", "pairs.csv", "summary.json"),
+    "relion": ("particles.star", "run_data.star", "run_model.star", "run_classes.mrcs", "RELION_OUTPUT_NODES.star"),
+}
