@@ -6,12 +6,11 @@ and on nothing that comes with them: noise, mask, contrast transfer and backgrou
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,13 +19,16 @@ import torch
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.finest import LEAST
+from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
+from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.train_command import MODEL
 from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
+from scipion_udl.io.seal import check_files, file_digest, opened, sealed
 
 FILE = "joining.json"
 NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
@@ -46,8 +48,9 @@ class Joinable:
     relative to the folder, None without; view: which of the model's views (from 0), None for one that has no several;
     particles: all in the averages, usable: those that are not blank, half_counts: in either half; power: squared
     transfers of the halves per ring, None without; batches: how many sets came together; key: what tells the halves'
-    averages from all others; names: of every particle in the averages, packed (see
-    :func:`packed`); joined_to: the key of the run that these were joined to.
+    averages from all others; places, images: by which every particle in the averages is known again, packed (see
+    :class:`Known`); files: digests of the files beside it that it needs, and of the model (key "model"); joined_to: the
+    key of the run that these were joined to.
     """
 
     box: int
@@ -74,7 +77,9 @@ class Joinable:
     power: list[list[float]] | None
     batches: int
     key: str
-    names: str
+    places: str
+    images: str
+    files: dict[str, str]
     joined_to: str | None = None
 
     @classmethod
@@ -82,7 +87,7 @@ class Joinable:
         """Of the output folder of a run. Raises UdlError where particles cannot be joined to what it holds."""
         try:
             with open(os.path.join(folder, FILE), encoding="utf-8") as file:
-                found = cls(**json.load(file))
+                found = cls(**opened(json.load(file)))
             found._check()
         except OSError:
             raise UdlError(
@@ -90,11 +95,10 @@ class Joinable:
                 "folder of an 'align' that refined the particles of one view."
             ) from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise UdlError(f"{os.path.join(folder, FILE)} is damaged, or of another version: align anew.") from None
-        for name in NEEDED:
-            path = os.path.join(folder, name)
-            if not os.path.isfile(path):
-                raise UdlError(f"{path} is missing, and particles cannot be joined without it: align anew.")
+            raise UdlError(
+                f"{os.path.join(folder, FILE)} was changed, is damaged, or is of another version: align anew."
+            ) from None
+        check_files(folder, {name: found.files[name] for name in NEEDED}, "align anew")
         return found
 
     def _check(self) -> None:
@@ -116,22 +120,21 @@ class Joinable:
             self.ctf in WORDS and bool(levels) == (self.ctf != "none") == (self.power is not None),
             all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
             [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
-            len(self.known()) > 0,
+            len(self.known().places) > 0 and {*NEEDED, *(["model"] if self.model else [])} <= self.files.keys(),
             [len(values) for values in power] == ([0, 0] if self.power is None else [self.box] * 2),
             all(len(values) == int(box) // 2 + 1 and max(values) > 0 for box, values in levels.items()),
         ]
         if not all(fits):
             raise ValueError
 
-    def known(self) -> np.ndarray:
-        """Numbers (uint64) of the image names of every particle in the averages. Raises ValueError where they are
-        damaged."""
-        return unpacked(self.names)
+    def known(self) -> Known:
+        """By what every particle in the averages is known again. Raises ValueError where it is damaged."""
+        return Known.unpacked({"places": self.places, "images": self.images})
 
     def write(self, path: str) -> None:
         """As JSON."""
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(asdict(self), file)
+            json.dump(sealed(asdict(self)), file)
 
     def image(self, folder: str, name: str) -> np.ndarray:
         """One of the run's averages, (box, box) float32, by its file name without ending."""
@@ -148,6 +151,10 @@ class Joinable:
         path = os.path.normpath(os.path.join(folder, self.model))
         if not os.path.isfile(path):
             raise UdlError(f"The model that {folder} was aligned with, {path}, is not there: give it with --model.")
+        if file_digest(path) != self.files["model"]:
+            raise UdlError(
+                f"{path} is not the model any more that {folder} was aligned with: give that one with --model."
+            )
         return path
 
     def check_fits(self, box: int, pixel_size: float, folder: str, path: str) -> None:
@@ -189,9 +196,16 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         view=view,
         batches=1,
         key=key_of(averages.halves),
-        names=packed(numbers_of(run.source.names)),
+        **Known.of(run.source, particles.statistics.images, particles.statistics.blank).packed(),
+        files=files_of(run, model),
         **counts_of(particles, averages),
     ).write(run.out.scratch(FILE))
+
+
+def files_of(run: Run, model: str | None) -> dict[str, str]:
+    """Digests of the files, unfinished yet, that particles need which are joined to a run, and of its model."""
+    found = {name: file_digest(run.out.scratch(name)) for name in NEEDED}
+    return found | ({} if model is None else {"model": file_digest(model)})
 
 
 def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
@@ -199,22 +213,6 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
     power = None if averages.sums.contrast is None else averages.sums.power.cpu().tolist()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
     return {**counts, "half_counts": [int(n) for n in averages.sums.count], "power": power}
-
-
-def numbers_of(names: Sequence[str]) -> np.ndarray:
-    """A number (uint64) for each image name, by which it is known again without its text."""
-    digests = b"".join(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest() for name in names)
-    return np.frombuffer(digests, np.dtype(">u8"))
-
-
-def packed(numbers: np.ndarray) -> str:
-    """Numbers of names as a text, each once, in ascending order."""
-    return base64.b64encode(np.unique(numbers).astype(">u8").tobytes()).decode()
-
-
-def unpacked(names: str) -> np.ndarray:
-    """The numbers (uint64) that :func:`packed` made a text of. Raises ValueError where it is damaged."""
-    return np.frombuffer(base64.b64decode(names, validate=True), np.dtype(">u8"))
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:

@@ -30,11 +30,11 @@ from scipion_udl.alignment.joinable import (
     NEEDED,
     Joinable,
     counts_of,
+    files_of,
     key_of,
     levels_of,
-    numbers_of,
-    packed,
 )
+from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
@@ -80,9 +80,8 @@ def join(args: argparse.Namespace) -> None:
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         take_radius(run, base.mask_radius, args.join)
-        refuse_known(run, base.known(), args.join)
-        refuse_known(run, earlier.known(), f"{args.pool} or of those that it was pooled with")
-        run.scan(torch.tensor(base.noise))
+        known = {args.join: base.known(), f"{args.pool} or of those that it was pooled with": earlier.known()}
+        scan_new(run, known, torch.tensor(base.noise))
         use_contrast_of(run, base.ctf, levels_of(base.levels))
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
@@ -126,16 +125,15 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
     return base, earlier
 
 
-def refuse_known(run: Run, known: np.ndarray, whose: str) -> None:
-    """Raise UdlError where a particle of the run is one of those that count already (numbers of names), ``whose``: it
-    would count twice."""
-    again = np.flatnonzero(np.isin(numbers_of(run.source.names), known))
-    if len(again):
-        more = f" and {len(again) - 1} more are" if len(again) > 1 else " is"
-        raise UdlError(
-            f"{run.args.input}: item {again[0] + 1}, {run.source.names[again[0]]},{more} among the particles of "
-            f"{whose} already: leave what is there out, or it counts twice."
-        )
+def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor) -> None:
+    """The first look through particles that are to count beside others, as :meth:`Run.scan`. known: of those, by whose
+    they are. Raises UdlError where one is among them, by where it lies (before anything is read) or by its image."""
+    for whose, those in known.items():
+        those.refuse_places(run.source, whose)
+    run.scan(noise)
+    found = run.particles.statistics
+    for whose, those in known.items():
+        those.refuse_images(run.source, found.images, found.blank, whose)
 
 
 def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor]) -> None:
@@ -325,8 +323,12 @@ def _write(outcome: results.Outcome, base: Joinable, earlier: Joinable, counts: 
     text = results.write_alignment(run, outcome, None, None, **facts)
     model = None if args.model is None else os.path.relpath(args.model, out.path)
     key = key_of(outcome.averages.halves)
-    names = packed(np.concatenate([earlier.known(), numbers_of(run.source.names)]))
-    left = replace(base, **counts, model=model, batches=facts["batches"], key=key, names=names, joined_to=base.key)
+    found = run.particles.statistics
+    known = earlier.known().and_those_of(Known.of(run.source, found.images, found.blank)).packed()
+    files = files_of(run, args.model)
+    left = replace(
+        base, **counts, **known, model=model, batches=facts["batches"], key=key, files=files, joined_to=base.key
+    )
     left.write(out.scratch(FILE))
     run.progress.clear()
     print(text)

@@ -19,6 +19,7 @@ from scipion_udl.alignment.class_results import write_classes
 from scipion_udl.alignment.classes import ClassResult, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
+from scipion_udl.alignment.continued import check_began_with
 from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fourier import soft_disc
@@ -386,6 +387,7 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     if args.resume and run.team.by_first(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
+        check_began_with(run, card, out.final(MODEL))
         warn_of_training(run, card.training)
         history = run.team.by_first(lambda: results.read_history(out.final("training.csv")))
         return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))

@@ -22,6 +22,7 @@ from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
+from scipion_udl.alignment.known import image_digests
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.ranks import Ranks
@@ -45,8 +46,9 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
     noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    polarity: whether particles are bright or dark, told by ``heard`` of them; opposite: the sentence on stacks or
-    optics groups of opposite polarity, None where none was seen.
+    polarity: whether particles are bright or dark, told by ``heard`` of them; images: numbers (N,) int64 of the images,
+    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks or optics groups of opposite
+    polarity, None where none was seen.
     """
 
     mean: np.ndarray
@@ -55,6 +57,7 @@ class Scan:
     noise: torch.Tensor
     polarity: Polarity
     heard: int
+    images: np.ndarray
     opposite: str | None = None
 
 
@@ -108,7 +111,8 @@ class PreparedParticles:
         other.source = self.source.subset(indices)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.contrast = None if self.contrast is None else self.contrast.subset(indices)
-        other._scan = replace(found, mean=found.mean[indices], std=found.std[indices], blank=found.blank[indices])
+        own = {name: getattr(found, name)[indices] for name in ("mean", "std", "blank", "images")}
+        other._scan = replace(found, **own)
         return other
 
     @property
@@ -161,22 +165,30 @@ class PreparedParticles:
     def _unit(self) -> int:
         return min(self.chunk, CHUNK)
 
-    def raw_chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """(indices, images (n, D, D) on the device) over ``indices`` in their order, read one chunk ahead."""
+    def raw_chunks(
+        self, indices: np.ndarray, stage: str, look: Callable[[np.ndarray, np.ndarray], None] | None = None
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(indices, images (n, D, D) on the device) over ``indices`` in their order, read one chunk ahead. look: called
+        by the reader with the indices and images, float32, as they come from the file."""
         parts = [indices[i : i + self.chunk] for i in range(0, len(indices), self.chunk)]
         done = 0
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._read, parts[0]) if parts else None
+            ahead = reader.submit(self._read, parts[0], look) if parts else None
             for number, part in enumerate(parts):
                 images = self._upload.finish(*ahead.result())
                 if number + 1 < len(parts):
-                    ahead = reader.submit(self._read, parts[number + 1])
+                    ahead = reader.submit(self._read, parts[number + 1], look)
                 yield part, images
                 done += len(part)
                 self.report(stage, done, len(indices))
 
-    def _read(self, part: np.ndarray) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-        return self._upload.begin(self.source.read(part))
+    def _read(
+        self, part: np.ndarray, look: Callable[[np.ndarray, np.ndarray], None] | None
+    ) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        images = self.source.read(part)
+        if look is not None:
+            look(part, images)
+        return self._upload.begin(images)
 
     def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
@@ -262,7 +274,12 @@ class PreparedParticles:
         groups = GroupProfiles(self.source, len(profile.sums), self.device)
         listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
         listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
-        for part, images in self.raw_chunks(self.own(np.arange(n)), "reading"):
+        seen = np.zeros(n, np.int64)
+
+        def look(part: np.ndarray, images: np.ndarray) -> None:
+            seen[part] = image_digests(images)
+
+        for part, images in self.raw_chunks(self.own(np.arange(n)), "reading", look):
             m, s, flat, peak = background(images, outside)
             large = (peak > LARGEST).nonzero()[:, 0]
             if len(large):
@@ -279,7 +296,7 @@ class PreparedParticles:
             power = to_fourier(normal * outside).abs().pow(2).sum(0, dtype=torch.float64)
             noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.flatten())
             groups.add(part[those.cpu().numpy()], profile.add(normal))
-        self.make_known([mean, std, blank], np.arange(n))
+        self.make_known([mean, std, blank, seen], np.arange(n))
         noise = self.team.total(noise)
         profile.add_up(self.team)
         groups.add_up(self.team)
@@ -293,7 +310,7 @@ class PreparedParticles:
         noise = noise if given is None else given.to(noise)
         model = self._profile_model()
         opposite = groups.opposite(profile, *model) if given is None else None
-        self._scan = Scan(mean, std, blank, noise, profile.decide(*model), heard, opposite)
+        self._scan = Scan(mean, std, blank, noise, profile.decide(*model), heard, seen, opposite)
         self._filter = _whitening(noise)[ring]
         return self._scan
 
@@ -319,8 +336,8 @@ def _short(name: str) -> str:
 
 def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
     """A pseudo-random number (uint64) for every name."""
-    digests = (hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names)
-    return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
+    digests = (hashlib.blake2b(f"{seed}:{name}".encode(errors="surrogateescape"), digest_size=8) for name in names)
+    return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], np.uint64)
 
 
 def too_large(source: ParticleSource, item: int) -> str:

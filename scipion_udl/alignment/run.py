@@ -23,7 +23,7 @@ from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
-from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.defocus import Defocus, read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
@@ -54,6 +54,7 @@ class Run:
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
+        self.defocus: Defocus | None = None  # that the table gives, likewise
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
         self.say(f"Device: {self.device_words}")
@@ -136,6 +137,7 @@ class Run:
         Raises UdlError where it is asked for and the table gives none.
         """
         asked, defocus = self.args.ctf, read_defocus(self.source)
+        self.defocus = defocus
         if defocus is None and asked in ("flipped", "signed"):
             raise UdlError(
                 f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "

@@ -14,6 +14,7 @@ from torch import nn
 from scipion_udl.alignment import results
 from scipion_udl.alignment.classes import LEARNS, that_teach
 from scipion_udl.alignment.classes import members as class_members
+from scipion_udl.alignment.continued import BEGAN, began_with
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
@@ -106,8 +107,15 @@ def train_model(
     plan = course(args, run.particles, known, classes)
     if plan.name == "resnet" and args.method == "judl" and known is None:
         run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
+    began = began_with(run)
     settings = TrainingSettings(
-        args.method, args.epochs, args.lr, seed=args.seed, network=args.network, name=args.recipe
+        args.method,
+        args.epochs,
+        args.lr,
+        seed=args.seed,
+        network=args.network,
+        name=args.recipe,
+        particles=began["particles"],
     )
     run.say(f"Training ({plan.name}, {args.method.upper()}) on {plan.words}")
     result = train_network(
@@ -131,7 +139,7 @@ def train_model(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),
-        training={**result.summary, "input": os.path.basename(args.input)}
+        training={**result.summary, "input": os.path.basename(args.input), BEGAN: began}
         | ({"classes": plan.classes} if plan.classes else {}),
         format=card_format(plan.name, result.network.config),
     )

@@ -37,7 +37,8 @@ class TrainingSettings:
 
     method: judl or udl; epochs: at most, lr: of Adam, batch: inputs a step, patience: epochs without gain after which
     training has converged (None: as the recipe has it); min_gain: the relative gain of the held-out loss that counts;
-    network: polar, resnet or matching, and name: of a published recipe, which choose the recipe.
+    network: polar, resnet or matching, and name: of a published recipe, which choose the recipe; particles: a number
+    that tells those which are learned from, so that a training goes on with them alone.
     """
 
     method: str = "judl"
@@ -49,6 +50,7 @@ class TrainingSettings:
     min_gain: float = 1e-4
     network: str = "polar"
     name: str | None = None
+    particles: int | None = None
 
     def __post_init__(self) -> None:
         recipe = self.recipe
@@ -376,6 +378,7 @@ class _Training:
             "seed": settings.seed,
             "batch": settings.batch,
             "recipe": settings.name,
+            "particles": settings.particles,
         }
 
     def _check_same(self, path: str, saved: dict) -> None:

@@ -13,8 +13,9 @@ from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Alignment, AlignSettings
 from scipion_udl.alignment.class_results import COLUMNS, write_classes
 from scipion_udl.alignment.classes import ClassResult
+from scipion_udl.alignment.continued import BEGAN, began_with, check_began_with
 from scipion_udl.alignment.contrast import contrast_of
-from scipion_udl.alignment.joining import use_contrast_of
+from scipion_udl.alignment.joining import scan_new, use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
@@ -24,12 +25,13 @@ from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.joining import (
     Earlier,
-    check_images,
+    check_fits,
     check_joining,
     files_of,
     join_classes,
     write_for_later,
     write_joined,
+    write_references,
 )
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import Learner
@@ -71,10 +73,11 @@ def classify(args: argparse.Namespace) -> None:
     with folder as out:
         run = Run(args, out)
         _check(run, earlier)
-        run.scan(earlier.noise if earlier else None)
         if earlier is None:
+            run.scan()
             run.use_contrast()
         else:
+            scan_new(run, {f"{args.join} or of those that it was joined to": earlier.known}, earlier.noise)
             use_contrast_of(run, earlier.ctf, earlier.levels)
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
@@ -94,18 +97,21 @@ def classify(args: argparse.Namespace) -> None:
             flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
             found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
-            more = write_joined(run, earlier)
+            more = write_references(run, earlier)
             _tell_of_flagged(run, flagged, found)
         # The templates in the order of the classes, for those who come later.
         save_model(out.scratch(MODEL), bank, replace(card, config=bank.config))
         if earlier is None:
-            write_for_later(run, sampling)
             run.note_contrast()
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
         named = tuple(name for name in COLUMNS if name != "note")
         run.method, taught = card.method, card.training if history else None
         text = write_classes(run, classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
+        if earlier is None:
+            write_for_later(run, sampling)
+        else:
+            write_joined(run, earlier)
         run.progress.clear()
         print(text)
 
@@ -133,7 +139,7 @@ def _check(run: Run, earlier: Earlier | None) -> None:
     args, least = run.args, LEAST_OF_A_CLASS * run.args.classes
     _reach(run)
     if earlier is not None:
-        check_images(run, earlier)
+        check_fits(run, earlier)
     elif args.teach is not None and not args.model and args.teach < least:
         raise UdlError(
             f"--teach {args.teach} particles are too few to teach {args.classes} classes (at least "
@@ -161,7 +167,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         card.check_fits(run.source.box, run.source.pixel_size, path)
         history = None
         if not args.model:
-            _check_kept(args, card, path)
+            check_began_with(run, card, path)
             _warn_of_few(run, card.training)
             history = results.read_history(out.final("training.csv"))
         out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
@@ -197,29 +203,14 @@ def _warn_of_few(run: Run, training: dict) -> None:
         )
 
 
-def _taught_with(args: argparse.Namespace) -> dict:
-    """What decides what a network learns, as far as its card tells."""
-    return {"classes": args.classes, "seed": args.seed, "input": os.path.basename(args.input)}
-
-
-def _check_kept(args: argparse.Namespace, card: ModelCard, path: str) -> None:
-    """Raises UdlError where --continue would go on with a network that was taught in another way."""
-    for name, value in _taught_with(args).items():
-        before = card.training.get(name, value)
-        if before != value:
-            raise UdlError(
-                f"{path} was taught with {name} {before}, not {value}: go on with what the run began with, or begin "
-                "anew with --overwrite."
-            )
-
-
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
     return run.within_memory(lambda: LikelyRounds(run.particles, _reach(run), run.args.seed, run.say).run(found))
 
 
 def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
     last = learner.history[-1]
-    training = {"rounds": len(learner.history), "particles": len(learner.samples), **_taught_with(run.args)}
+    training = {"rounds": len(learner.history), "particles": len(learner.samples), "classes": run.args.classes}
+    training |= {"seed": run.args.seed, "input": os.path.basename(run.args.input), BEGAN: began_with(run)}
     return ModelCard(
         method="judl",
         network="classes",

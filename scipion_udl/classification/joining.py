@@ -21,8 +21,8 @@ from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.diameter import radius_in_use, take_radius
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
-from scipion_udl.alignment.joinable import contrast_facts, levels_of, numbers_of, packed, unpacked
-from scipion_udl.alignment.joining import refuse_known
+from scipion_udl.alignment.joinable import contrast_facts, levels_of
+from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
@@ -32,10 +32,13 @@ from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
+from scipion_udl.io.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.models.checkpoint import read_card
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"
+_OF_JSON = ("summary.json", FOR_LATER)
+_ANEW = "classify the first particles anew"
 SWEEPS = 3  # rounds of each particle against the average of its class
 
 
@@ -44,8 +47,8 @@ class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
     (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
-    ctf: how contrast transfer is taken, and levels: what it is relative to, by box; known: numbers (uint64) of the
-    image names of all particles so far; facts: joining_classes.json, which the last five are of.
+    ctf: how contrast transfer is taken, and levels: what it is relative to, by box; known: by what all particles so far
+    are known again; facts: joining_classes.json, which the last five are of.
     """
 
     classes: list[dict]
@@ -57,17 +60,14 @@ class Earlier:
     level: tuple[float, float]
     ctf: str
     levels: dict[int, torch.Tensor]
-    known: np.ndarray
+    known: Known
     facts: dict
 
     @classmethod
     def read(cls, folder: str) -> Earlier:
-        """Of the folder of `classify`. Raises UdlError where it is none."""
+        """Of the folder of `classify`. Raises UdlError where it is none, or a file of it is not as the run left it."""
+        facts, summary = _facts(folder), _summary(folder)
         try:
-            with open(os.path.join(folder, "summary.json"), encoding="utf-8") as file:
-                summary = json.load(file)
-            with open(os.path.join(folder, FOR_LATER), encoding="utf-8") as file:
-                facts = json.load(file)
             classes = summary["classes"]
             stacks = {name: _stack(folder, f"{name}.mrcs") for name in STACKS}
             own = os.path.exists(os.path.join(folder, REFERENCES))
@@ -77,7 +77,7 @@ class Earlier:
             noise = torch.tensor(facts["noise"], dtype=torch.float32)
             level = float(facts["level"][0]), float(facts["level"][1])
             ctf, levels = facts["ctf"], levels_of(facts["levels"])
-            known = unpacked(facts["names"])
+            known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
             if ctf not in WORDS or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
             if not float(facts.get("mask_radius", 1.0)) > 0:
@@ -92,8 +92,45 @@ class Earlier:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        batches = int(summary.get("batches", 1))
         return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, known, facts)
+
+
+def _facts(folder: str) -> dict:
+    """joining_classes.json, once it and the files beside it are found to be as they were."""
+    path = os.path.join(folder, FOR_LATER)
+    try:
+        facts = opened(_json(path))
+        digests = {str(name): str(text) for name, text in facts["files"].items()}
+        if data_digest(_summary(folder)) != facts["summary"]:
+            raise UdlError(
+                f"{os.path.join(folder, 'summary.json')} was changed since the run wrote it, or is damaged: {_ANEW}."
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UdlError(f"{path} was changed, is damaged, or is of another version: {_ANEW}.") from None
+    check_files(folder, digests, _ANEW)
+    return facts
+
+
+def _json(path: str) -> dict:
+    """Raises UdlError where the file is not there, ValueError and its like where it is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        folder = os.path.dirname(path)
+        raise UdlError(
+            f"{folder} is not the folder of a finished classify run ({path}: {error.strerror}): give one with --join."
+        ) from None
+
+
+def _summary(folder: str) -> dict:
+    """What later particles need of summary.json: classes and batches."""
+    path = os.path.join(folder, "summary.json")
+    try:
+        found = _json(path)
+        return {"classes": found["classes"], "batches": found.get("batches", 1)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UdlError(f"{path} is damaged, or is not of a classify run: {_ANEW}.") from None
 
 
 def files_of(folder: str) -> list[str]:
@@ -116,9 +153,9 @@ def check_joining(args: argparse.Namespace) -> None:
         raise UdlError(f"{args.output} is the run to join, and would be replaced: give another folder with -o.")
 
 
-def check_images(run: Run, earlier: Earlier) -> None:
-    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or among them,
-    or are said to be of another diameter; takes the diameter of the run."""
+def check_fits(run: Run, earlier: Earlier) -> None:
+    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or are said to
+    be of another diameter; takes the diameter of the run."""
     read_card(run.args.model).check_fits(run.source.box, run.source.pixel_size, run.args.model)
     box = earlier.references.shape[-1]
     if run.source.box != box:
@@ -128,7 +165,6 @@ def check_images(run: Run, earlier: Earlier) -> None:
         )
     # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
     take_radius(run, float(earlier.facts.get("mask_radius", DISC * box)), run.args.join)
-    refuse_known(run, earlier.known, f"{run.args.join} or of those that it was joined to")
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
@@ -210,20 +246,35 @@ def _mean(one: np.ndarray, count: int, other: np.ndarray, others: int) -> np.nda
 
 
 def write_for_later(run: Run, sampling: PolarSampling) -> None:
-    """joining_classes.json: by what particles that come later are prepared as those of the run were."""
+    """joining_classes.json, once all other files are there: by what particles that come later are prepared as those of
+    the run were."""
     found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
+    known = Known.of(run.source, found.images, found.blank)
     facts = {"noise": found.noise.tolist(), "level": level, "mask_radius": radius_in_use(particles), **contrast}
-    facts["names"] = packed(numbers_of(run.source.names))
-    results.write_json(run.out.scratch(FOR_LATER), facts)
+    _write_facts(run, facts, known)
 
 
-def write_joined(run: Run, earlier: Earlier) -> dict:
-    """The same of particles that joined, and references.mrcs: the averages that later ones are aligned to, those of the
-    first run. Returns what summary.json says beside the rest."""
-    names = packed(np.concatenate([earlier.known, numbers_of(run.source.names)]))
-    results.write_json(run.out.scratch(FOR_LATER), earlier.facts | {"names": names})
+def _write_facts(run: Run, facts: dict, known: Known) -> None:
+    """joining_classes.json, with what tells that nothing beside it was changed."""
+    paths = {os.path.basename(path): path for path in files_of(os.path.dirname(run.out.scratch(FOR_LATER)))}
+    paths = {name: path for name, path in paths.items() if os.path.isfile(path) and name not in _OF_JSON}
+    digests = {name: file_digest(path) for name, path in paths.items()}
+    summary = data_digest(_summary(os.path.dirname(run.out.scratch(FOR_LATER))))
+    whole = facts | known.packed() | {"files": digests, "summary": summary}
+    results.write_json(run.out.scratch(FOR_LATER), sealed(whole))
+
+
+def write_references(run: Run, earlier: Earlier) -> dict:
+    """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
+    Returns what summary.json says beside the rest."""
     results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
     run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
     return {"joined_to": run.args.join, "batches": earlier.batches + 1}
+
+
+def write_joined(run: Run, earlier: Earlier) -> None:
+    """joining_classes.json of particles that joined, once all other files are there."""
+    found = run.particles.statistics
+    _write_facts(run, earlier.facts, earlier.known.and_those_of(Known.of(run.source, found.images, found.blank)))

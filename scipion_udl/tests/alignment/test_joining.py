@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ import torch
 
 from scipion_udl.alignment.geometry import Poses, pose_errors
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.seal import sealed
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.io.tables import read_tables
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import load_model, save_model
 from scipion_udl.tests.alignment.engine_helpers import (
@@ -250,14 +254,29 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
         {"score_weight": facts["score_weight"][:-1]},
         {"particles": "many"},
         {"model": 5},
-        {"names": facts["names"][:-3]},
-        {"names": ""},
-        {"names": None},
+        {"places": facts["places"][:-3]},
+        {"places": ""},
+        {"images": None},
+        {"files": {}},
     )
-    texts = [json.dumps(facts | change) for change in changes]
-    for text in (*texts, json.dumps({"box": facts["box"]}), "[" * 100000, ""):
+    del facts["seal"]
+    texts = [json.dumps(sealed(facts | change)) for change in changes]
+    edited = [json.dumps(facts), json.dumps(sealed(facts) | {"particles": facts["particles"] + 1}), json.dumps([facts])]
+    for text in (*texts, *edited, json.dumps({"box": facts["box"]}), "[" * 100000, ""):
         (broken / "joining.json").write_text(text)
-        assert "is damaged, or of another version" in complaint(capsys, *options), text[:200]
+        said = complaint(capsys, *options)
+        assert "joining.json was changed, is damaged, or is of another version" in said, text[:200]
+    (broken / "joining.json").write_text(json.dumps(sealed(facts)))
+    for name in ("half1.mrcs", "average_before.mrcs"):
+        whole = (broken / name).read_bytes()
+        changed = bytearray(whole)
+        changed[5000:5004] = b"\x00\x00\xc0\x7f"  # NaN
+        (broken / name).write_bytes(changed)
+        assert f"{name} was changed since the run wrote it" in complaint(capsys, *options)
+        (broken / name).write_bytes(whole)
+    network, card = load_model(str(broken / "model.safetensors"), CPU)
+    save_model(str(broken / "model.safetensors"), network, replace(card, contrast="unknown"))
+    assert "is not the model any more" in complaint(capsys, *options)
     assert not (tmp_path / "out").exists()
 
 
@@ -266,3 +285,85 @@ def test_the_pixel_size_of_the_run_is_asked_for(aligned, later, tmp_path, capsys
     assert open_particles(str(tmp_path / "other.mrcs")).pixel_size == 2.0
     said = complaint(capsys, tmp_path / "other.mrcs", "-o", tmp_path / "out", "--join", aligned)
     assert "bring them to the same box and pixel size" in said
+
+
+# the same particle under another name
+
+
+@pytest.fixture
+def spelled(particles, later, tmp_path, monkeypatch):
+    """Call it with a way to spell names: a table of four of the particles of the first run, and two new ones, in a
+    project of its own, which is the current folder."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    stack, new = str(particles / "particles.mrcs"), str(later / "particles.mrcs")
+    os.symlink(particles, "linked")
+    shutil.copy(stack, "moved.mrcs")
+    shutil.copy(stack, "without.mrc")
+    with open(stack, "rb") as file, gzip.open("packed.mrcs.gz", "wb", 1) as packed:
+        shutil.copyfileobj(file, packed)
+    names = {
+        "absolute": lambda k: f"{k:06d}@{stack}",
+        "relative": lambda k: f"{k:06d}@{os.path.relpath(stack)}",
+        "with a point": lambda k: f"{k:06d}@./{os.path.relpath(stack)}",
+        "by a link": lambda k: f"{k:06d}@linked/particles.mrcs",
+        "without zeros": lambda k: f"{k}@{stack}",
+        "of a stack for Xmipp": lambda k: f"{k}@{stack}:mrcs",
+        "of a copy": lambda k: f"{k}@moved.mrcs",
+        "of a copy by another ending": lambda k: f"{k}@without.mrc:mrcs",
+        "of a packed copy": lambda k: f"{k}@packed.mrcs.gz",
+    }
+
+    def write(how):
+        rows = [0, 1, 3, 299, 17, 5]
+        optics, table = read_tables(str(particles / "particles.star"))
+        table = table.rows(rows)
+        table.set("rlnImageName", [f"1@{new}", f"2@{new}", *(names[how](row + 1) for row in rows[2:])])
+        write_tables("spelled.star", [optics, table])
+        return "spelled.star"
+
+    return write
+
+
+SPELLINGS = ("absolute", "relative", "with a point", "by a link", "without zeros", "of a stack for Xmipp", "of a copy",
+             "of a copy by another ending", "of a packed copy")
+
+
+@pytest.mark.parametrize("how", SPELLINGS)
+def test_no_particle_counts_twice_under_another_name(aligned, spelled, capsys, how):
+    said = complaint(capsys, spelled(how), "-o", "out", "--join", aligned)
+    assert "and 3 more are among the particles of" in said
+    assert "item 3" in said  # the first two are new
+    assert not os.path.exists("out")
+
+
+def test_other_particles_of_the_same_names_are_no_copies(particles, aligned, later, tmp_path, monkeypatch):
+    """Every project has an Extract/particles.mrcs: what a name says depends on where it is read."""
+    for folder, source in (("one", particles), ("two", later)):
+        (tmp_path / folder / "Extract").mkdir(parents=True)
+        shutil.copy(source / "particles.mrcs", tmp_path / folder / "Extract")
+    for folder, count, more in (("one", 40, ()), ("two", 5, ("--join", "../one/out"))):
+        monkeypatch.chdir(tmp_path / folder)
+        rows = "".join(f"{k + 1}@Extract/particles.mrcs\n" for k in range(count))
+        (tmp_path / folder / "p.star").write_text(f"data_\n\nloop_\n_rlnImageName #1\n{rows}")
+        assert run("align", "p.star", "-o", "out", *more) == 0
+    assert summary(tmp_path / "two" / "out")["pooled_particles"] == 45
+
+
+def test_going_on_with_other_particles_or_options_is_refused(particles, aligned, later, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(aligned, out)
+    command = json.loads((out / "summary.json").read_text())["command"].split()
+    given = command[command.index("-o") + 2 :]
+    again = ("-o", out, "--continue", *given)
+    (tmp_path / "particles").mkdir()
+    images = StackReader(str(particles / "particles.mrcs")).read()
+    images[[7, 8]] = images[[8, 7]]
+    write_stack(str(tmp_path / "particles" / "particles.mrcs"), images, PIXEL_SIZE)
+    text = (particles / "particles.star").read_text().replace(str(particles), str(tmp_path / "particles"))
+    (tmp_path / "particles" / "particles.star").write_text(text)
+    assert "was learned from other particles" in complaint(capsys, tmp_path / "particles" / "particles.star", *again)
+    star = particles / "particles.star"
+    for option in (("--finest", 20), ("--mask-radius", 20), ("--method", "udl"), ("--seed", 99), ("--ctf", "none")):
+        said = complaint(capsys, star, *again, *option)
+        assert "begin anew with --overwrite" in said, option

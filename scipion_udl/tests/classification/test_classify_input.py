@@ -148,7 +148,45 @@ def test_an_earlier_run_that_is_damaged_is_not_joined(data, fails, tmp_path, dam
     whole = (tmp_path / "old" / damage).read_bytes()
     (tmp_path / "old" / damage).write_bytes(whole[: len(whole) // 3])
     message = fails(data / "v/particles.star", "--join", tmp_path / "old")
-    assert str(tmp_path / "old") in message
+    assert f"{tmp_path / 'old' / damage} was changed" in message or f"{tmp_path / 'old' / damage} is damaged" in message
+
+
+EDITS = {
+    "a count that is none": ("summary.json", lambda one: one["classes"][0].update(usable=None)),
+    "fewer than nothing": ("summary.json", lambda one: one["classes"][0].update(particles=-100)),
+    "a few more": ("summary.json", lambda one: one["classes"][0].update(particles=one["classes"][0]["particles"] + 1)),
+    "a score that is text": ("summary.json", lambda one: one["classes"][0].update(score_mean="x")),
+    "batches that are text": ("summary.json", lambda one: one.update(batches="x")),
+    "classes that are none": ("summary.json", lambda one: one.update(classes=None)),
+    "no list of classes": ("summary.json", lambda one: one.pop("classes")),
+    "noise below 0": ("joining_classes.json", lambda one: one["noise"].__setitem__(3, -1.0)),
+    "a level that is no number": ("joining_classes.json", lambda one: one.update(level=["x", 1])),
+    "no seal": ("joining_classes.json", lambda one: one.pop("seal")),
+    "no files": ("joining_classes.json", lambda one: one.update(files={})),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_earlier_run_that_was_edited_is_not_joined(data, fails, tmp_path, edit):
+    shutil.copytree(data / "run", tmp_path / "old")
+    name, change = EDITS[edit]
+    facts = json.loads((tmp_path / "old" / name).read_text())
+    change(facts)
+    (tmp_path / "old" / name).write_text(json.dumps(facts))
+    assert f"{tmp_path / 'old' / name} " in fails(data / "v/particles.star", "--join", tmp_path / "old")
+
+
+@pytest.mark.parametrize("name", ["averages.mrcs", "averages_before.mrcs", "averages_weighted.mrcs", "frc.csv"])
+def test_an_earlier_run_whose_images_were_changed_is_not_joined(data, fails, tmp_path, name):
+    shutil.copytree(data / "run", tmp_path / "old")
+    path = tmp_path / "old" / name
+    if name == "frc.csv":
+        path.write_text("")
+    else:
+        stack = StackReader(str(path)).read()
+        stack[0, 3, 3] = np.nan
+        write(path, stack)
+    assert f"{path} was changed" in fails(data / "v/particles.star", "--join", tmp_path / "old")
 
 
 def result(out: Path) -> tuple[np.ndarray, object]:
@@ -262,9 +300,10 @@ def test_blank_images_are_in_the_smallest_class_where_none_is_flagged(data, tmp_
     assert without[label[3] - 1] == without.min()
 
 
-def table(data: Path, path: Path, rows: list[int] | np.ndarray, blank: int = 0) -> Path:
-    """A table, ``path``, of copies of these particles, the last ``blank`` of them constant, with their defocus."""
-    images = particle_images(data)[rows]
+def table(data: Path, path: Path, rows: list[int] | np.ndarray, blank: int = 0, unit: float = 1.001) -> Path:
+    """A table, ``path``, of particles that show what these do, in another unit of grey, the last ``blank`` of them
+    constant, with their defocus. They are other particles, unless the unit is 1."""
+    images = unit * particle_images(data)[rows]
     images[len(rows) - blank :] = 3.0
     write(path.with_suffix(".mrcs"), images)
     optics, particles = read_tables(str(data / "v/particles.star"))
@@ -309,10 +348,13 @@ def test_who_joins_learns_no_classes(data, fails, option):
 
 def test_no_particle_joins_twice(data, fails, tmp_path):
     assert "counts twice" in fails(data / "v/particles.star", "--join", data / "run")
-    more, others = (table(data, tmp_path / f"{name}.star", range(4)) for name in ("more", "others"))
+    more, others = (table(data, tmp_path / f"{unit}.star", range(4), unit=unit) for unit in (1.1, 1.2))
     assert classify(more, "-o", tmp_path / "joined", "--join", data / "run") == 0
     for earlier in (more, data / "v/particles.star"):
         assert "counts twice" in fails(earlier, "--join", tmp_path / "joined")
+    for items, unit in (([3, 5], 1.0), ([1], 1.1)):
+        copy = table(data, tmp_path / "copy.star", items, unit=unit)
+        assert "the same image, from another file" in fails(copy, "--join", tmp_path / "joined")
     assert classify(others, "-o", tmp_path / "again", "--join", tmp_path / "joined") == 0
 
 
@@ -328,10 +370,15 @@ def test_a_run_that_is_refused_leaves_the_model_of_the_one_before(data, tmp_path
 def test_a_run_goes_on_with_what_it_began_with_alone(data, tmp_path, capsys):
     shutil.copytree(data / "run", tmp_path / "run")
     words = (data / "v/particles.star", "-o", tmp_path / "run", *QUICK, "--continue")
-    for other in (("--classes", 2), ("--classes", 3, "--seed", 7)):
+    others = {"--seed": 7, "--finest": 24, "--mask-radius": 9, "--max-shift": 1, "--starts": 3, "--ctf": "none"}
+    for other in (("--classes", 2), *(("--classes", 3, *other) for other in others.items())):
         assert classify(*words, *other) == 1
         assert "begin anew with --overwrite" in capsys.readouterr().err
-    assert classify(*words, "--classes", 3) == 0
+    particles = table(data, tmp_path / "particles.star", range(COUNT))
+    assert classify(particles, *words[1:], "--classes", 3) == 1  # of the same name, and as many
+    assert "was learned from other particles" in capsys.readouterr().err
+    copies = table(data, tmp_path / "moved.star", range(COUNT), unit=1.0)
+    assert classify(copies, *words[1:], "--classes", 3) == 0  # a project that was moved
 
 
 def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path, capsys):

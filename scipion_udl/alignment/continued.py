@@ -1,0 +1,56 @@
+"""What a run that goes on (--continue) must have in common with the one that began it: its particles, and the options
+that decide what its network learns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scipion_udl.alignment.diameter import radius_in_use
+from scipion_udl.alignment.known import digest
+from scipion_udl.alignment.run import Run
+from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import ModelCard
+
+BEGAN = "began_with"  # in the training of a model's card
+OPTIONS = ("classes", "teach", "starts", "seed", "epochs", "lr", "finest", "max_shift", "ctf")
+OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
+
+
+def began_with(run: Run) -> dict:
+    """What decides what a network learns in this run, once the particles were looked through: options as given, by
+    name, the radius and pixel size in use, and a digest of all images and of what is known of their defocus."""
+    found = {name: getattr(run.args, name, None) for name in OPTIONS}
+    parts = [run.particles.statistics.images.tobytes()]
+    for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
+        parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
+    found |= {"mask_radius": round(radius_in_use(run.particles), 3), "pixel_size": run.source.pixel_size}
+    return {**found, "particles": digest(*parts)}
+
+
+def check_began_with(run: Run, card: ModelCard, path: str) -> None:
+    """Raise UdlError where a model, by its card, was begun with other particles or options than this run has. path: of
+    the model."""
+    before, now = card.training.get(BEGAN), began_with(run)
+    if not isinstance(before, dict) or before.keys() != now.keys():
+        raise UdlError(
+            f"{path} does not say what it was begun with, and nothing can go on with it: begin anew with --overwrite."
+        )
+    before, now = before | {"method": card.method}, now | {"method": getattr(run.args, "method", None) or "judl"}
+    if before["particles"] != now["particles"]:
+        raise UdlError(
+            f"{path} was learned from other particles than those of {run.args.input}, or from another defocus of them: "
+            "go on with the particles that the run began with, or begin anew with --overwrite."
+        )
+    for name, value in now.items():
+        if before[name] != value:
+            option = f"--{name.replace('_', '-')}"
+            raise UdlError(
+                f"{path} was learned with {_said(option, before[name])}, not with {_said(option, value)}: go on with "
+                "what the run began with, or begin anew with --overwrite."
+            )
+
+
+def _said(option: str, value: object) -> str:
+    if value is None or value is False:
+        return f"no {option}"
+    return option if value is True else f"{option} {value}"

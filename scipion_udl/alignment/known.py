@@ -1,0 +1,87 @@
+"""By what particles are known again that count in averages already, whatever name a table gives them: where they lie,
+and what their images show. Each takes a number of 8 bytes a particle."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.io.particles import ParticleSource
+
+NUMBER = 8  # bytes
+
+
+def digest(*parts: bytes) -> int:
+    """A number of 64 bits, signed, that tells these bytes from all others."""
+    found = hashlib.blake2b(digest_size=NUMBER)
+    for part in parts:
+        found.update(part)
+    return int.from_bytes(found.digest(), "big", signed=True)
+
+
+def image_digests(images: np.ndarray) -> np.ndarray:
+    """Numbers int64 (n,) of images (n, D, D), float32: equal where every pixel is."""
+    return np.array([digest(image) for image in np.ascontiguousarray(images)], np.int64)
+
+
+def place_digests(source: ParticleSource) -> np.ndarray:
+    """Numbers int64 (N,) of where particles lie: the file that a name leads to, links followed, and the item in it."""
+    return np.array([digest(f"{item}@{file}".encode(errors="surrogateescape")) for file, item in source.locations()])
+
+
+@dataclass
+class Known:
+    """places, images: numbers, int64, each once, of particles that count already; of constant images no image."""
+
+    places: np.ndarray
+    images: np.ndarray
+
+    @classmethod
+    def of(cls, source: ParticleSource, images: np.ndarray, blank: np.ndarray) -> Known:
+        """Of the particles of a source; images: :func:`image_digests` (N,), blank: which are constant (N,)."""
+        return cls(np.unique(place_digests(source)), np.unique(images[~blank]))
+
+    @classmethod
+    def unpacked(cls, fields: dict[str, str]) -> Known:
+        """What :meth:`packed` gave. Raises ValueError, KeyError or TypeError where it is damaged."""
+        found = [
+            np.frombuffer(base64.b64decode(fields[name], validate=True), np.dtype(">i8")).astype(np.int64)
+            for name in ("places", "images")
+        ]
+        if not len(found[0]):
+            raise ValueError
+        return cls(*found)
+
+    def packed(self) -> dict[str, str]:
+        """As texts for JSON: places and images."""
+        fields = {"places": self.places, "images": self.images}
+        return {name: base64.b64encode(numbers.astype(">i8").tobytes()).decode() for name, numbers in fields.items()}
+
+    def and_those_of(self, other: Known) -> Known:
+        """These and others."""
+        return Known(np.union1d(self.places, other.places), np.union1d(self.images, other.images))
+
+    def refuse_places(self, source: ParticleSource, whose: str) -> None:
+        """Raise UdlError where a particle lies where one of these does, under whatever name; it needs no image."""
+        _refuse(source, np.isin(place_digests(source), self.places), f"among the particles of {whose} already")
+
+    def refuse_images(self, source: ParticleSource, images: np.ndarray, blank: np.ndarray, whose: str) -> None:
+        """Raise UdlError where a particle has the very image of one of these; arguments as of :meth:`of`."""
+        again = np.isin(images, self.images) & ~blank
+        _refuse(source, again, f"among the particles of {whose} already (the same image, from another file)")
+
+
+def _refuse(source: ParticleSource, again: np.ndarray, where: str) -> None:
+    rows: Iterable[int] = np.flatnonzero(again)
+    if not len(rows):
+        return
+    more = f" and {len(rows) - 1} more are" if len(rows) > 1 else " is"
+    raise UdlError(
+        f"{source.path}: item {rows[0] + 1}, {source.names[rows[0]]},{more} {where}: leave what is there out, or it "
+        "counts twice."
+    )

@@ -1,0 +1,60 @@
+"""Whether files of a run are as the run has left them: digests of files, and a seal on what is written as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+
+from scipion_udl.errors import UdlError
+
+_CHUNK = 1 << 20
+SEAL = "seal"
+
+
+def file_digest(path: str) -> str:
+    """A short text that tells the content of a file from all others. Raises OSError where it cannot be read."""
+    found = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def data_digest(data: object) -> str:
+    """The same of what JSON can hold, however it is laid out in a file."""
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def sealed(fields: dict) -> dict:
+    """The fields of a JSON file, with a seal by which each change of one shows."""
+    return {**fields, SEAL: data_digest(json.loads(json.dumps(fields)))}
+
+
+def opened(fields: dict) -> dict:
+    """The fields without their seal. Raises ValueError where one was changed, or there is no seal."""
+    rest = {name: value for name, value in fields.items() if name != SEAL}
+    if data_digest(rest) != fields.get(SEAL):
+        raise ValueError("the seal")
+    return rest
+
+
+def file_digests(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """Of the files of these names that are in a folder, by name."""
+    paths = {name: os.path.join(folder, name) for name in names}
+    return {name: file_digest(path) for name, path in paths.items() if os.path.isfile(path)}
+
+
+def check_files(folder: str, digests: dict[str, str], advice: str) -> None:
+    """Raise UdlError, which names the file and ends with ``advice``, where a file is missing or is not as it was."""
+    for name, before in digests.items():
+        path = os.path.join(folder, name)
+        try:
+            whole = file_digest(path) == before
+        except OSError as error:
+            missing = not os.path.exists(path)
+            what = "is missing, and particles cannot be joined without it" if missing else f"cannot be read: {error}"
+            raise UdlError(f"{path} {what}: {advice}.") from None
+        if not whole:
+            raise UdlError(f"{path} was changed since the run wrote it, or is damaged: {advice}.")
