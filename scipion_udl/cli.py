@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from scipion_udl import printing
 from scipion_udl.commands import build_parser
 from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
@@ -25,8 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked to end by SIGTERM.
 
     argparse itself ends the program with 2 for arguments it cannot take. Commands that can share their work are started
-    once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error.
+    once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error. What
+    cannot be printed is left out, and the work is done.
     """
+    with printing.whatever_happens():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     print_any_name()
     args = build_parser().parse_args(argv)
@@ -36,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ends_in_order():
             code = _run(args, argv)
-        sys.stdout.flush()
     except UdlError as error:
         if args.debug:
             raise
@@ -45,10 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(args, f"ended by a signal (SIGTERM){_kept(args)}", KILLED)
     except KeyboardInterrupt:
         return _complain(args, f"interrupted{_kept(args)}", 130)
-    except BrokenPipeError:
-        # the reader of our output went away (a pager, head): no error of ours, but nothing more can be printed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if args.debug:
             raise

@@ -27,7 +27,7 @@ from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write
 from scipion_udl.io.truth import truth_table
 from scipion_udl.particle_input import Particles, info_of, parts
 from scipion_udl.set_images import image_of_item, is_mrc, plain_name
-from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
+from scipion_udl.set_rows import ID, Column, append_items, check_there, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ def write_particles(
 def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, list]:
     """The columns of the enabled items of a set or of classes (those with ``ids``, None for all); of classes also their
     numbers, under ``CLASS``."""
+    check_there(particles)
     columns: dict[str, list] = {label: [] for label in (ID, *labels)}
     numbers: list[int] = []
     for part in parts(particles):
@@ -139,7 +140,29 @@ def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None
     if numbers:
         _check_classes(columns[ID], numbers)
         columns[CLASS] = numbers
+    if "_filename" in columns and "_index" in columns:
+        _check_once(columns)
     return columns
+
+
+def _check_once(columns: dict[str, list]) -> None:
+    """Raise UdlError, which names ids, where two items have one image, as in a set that was joined of sets that share
+    particles."""
+    seen: dict[tuple[int, str], int] = {}
+    again = []
+    for item_id, number, file in zip(columns[ID], columns["_index"], columns["_filename"]):
+        image = number or 1, plain_name(file)
+        if seen.setdefault(image, item_id) != item_id:
+            again.append((item_id, *image))
+    if again:
+        item_id, index, name = again[0]
+        first = seen[index, name]
+        more = f", and so have {len(again) - 1} others" if len(again) > 1 else ""
+        raise UdlError(
+            f"The particles with ids {first} and {item_id} of the input set have the same image, {index}@{name}{more}: "
+            "it would count twice. Sets that share particles were joined: join them without repetitions, or take a "
+            "subset"
+        )
 
 
 def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:

@@ -141,7 +141,7 @@ def engine_problem(python: str) -> str:
 
     It is asked once in the life of a program; torch is looked for, not imported.
     """
-    answer = _last_json(f"{python} -c {shlex.quote(PROBE)}")
+    answer = _last_json(f"{python} -c {shlex.quote(PROBE)}", {"version": str, "python": list, "torch": bool})
     if isinstance(answer, str):
         return f"The engine does not start with {python} ({answer}): run 'scipion3 installb udl', or set UDL_PYTHON."
     if answer["version"] != __version__:
@@ -163,7 +163,7 @@ def engine_gpus(program: str) -> tuple[list[str], str]:
 
     program: the engine's command line up to its subcommand. It is asked once in the life of a program (seconds).
     """
-    answer = _last_json(f"{program} gpus")
+    answer = _last_json(f"{program} gpus", {"gpus": list})
     if isinstance(answer, str):
         return [], f"The engine could not be asked for its GPUs: {answer}."
     return list(answer["gpus"]), ""
@@ -183,15 +183,19 @@ def engine_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
-def _last_json(command: str) -> dict | str:
-    """What a command prints in its last line, as JSON; else the last line of its complaint, as text."""
+def _last_json(command: str, fields: dict[str, type]) -> dict | str:
+    """What a command prints in its last line, as JSON with these fields; else the last line of its complaint, as text.
+    """
     try:
         done = subprocess.run(
             command, shell=True, env=engine_environment(), capture_output=True, timeout=300, encoding="utf-8",
             errors="replace", check=False,
         )
         if done.returncode == 0:
-            return json.loads(done.stdout.strip().splitlines()[-1])
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+            if isinstance(answer, dict) and all(isinstance(answer.get(name), kind) for name, kind in fields.items()):
+                return answer
+            raise ValueError
         return (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
     except subprocess.TimeoutExpired:
         return "no answer in five minutes"

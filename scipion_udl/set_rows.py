@@ -110,6 +110,25 @@ def _chosen(columns: dict[str, list], ids: Sequence[int] | None) -> dict[str, li
     return {label: [values[row] for row in rows] for label, values in columns.items()}
 
 
+def set_problem(items: object) -> str:
+    """What is wrong where the file of a set is gone, as a sentence; "" where it is there. Scipion would make an empty
+    one in its place."""
+    path = items.getFileName()
+    if not path or os.path.isfile(path):
+        return ""
+    return (
+        f"The file of the input set, {path}, is not there any more: run the protocol that made it again, or choose "
+        "another set"
+    )
+
+
+def check_there(items: object) -> None:
+    """Raise UdlError where the file of a set is gone."""
+    problem = set_problem(items)
+    if problem:
+        raise UdlError(problem)
+
+
 def count_items(items: SetOfParticles) -> int:
     """How many items a set has on the disk, disabled ones included."""
     table = _Table.of(items)

@@ -24,6 +24,7 @@ from scipion_udl.alignment.evaluation import (
     relative_poses,
 )
 from scipion_udl.alignment.geometry import Poses, invert, pose_errors
+from scipion_udl.alignment.given_poses import check_measure
 from scipion_udl.alignment.parts import Parts, read_parts
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.reference import RADIUS, crossing, match_reference, soft_circle
@@ -119,7 +120,7 @@ def _aligned_poses(source: ParticleSource) -> Poses:
         raise UdlError(f"{source.path} carries no poses: give the aligned.star or aligned.xmd of an alignment")
     if source.has_3d_angles:
         raise UdlError(f"{source.path} holds directions of a 3D alignment (rot, tilt): give a 2D alignment")
-    return poses
+    return check_measure(poses, source.box, source.path)
 
 
 # Against the truth.

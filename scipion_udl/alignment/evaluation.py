@@ -16,6 +16,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 
 from .geometry import Poses, compose, invert, pose_errors, to_matrices
+from .given_poses import check_measure
 
 CLOSE = 5.0  # degrees: what counts as found
 RIGHT = 90.0  # degrees: less than that off is the right way round
@@ -152,7 +153,8 @@ def located_truth(path: str) -> tuple[list[tuple[str, int]], Poses]:
     Raises UdlError where the file cannot be read, holds no true poses, or names images that are not there.
     """
     _, poses = read_truth(path)
-    return open_particles(path).locations(), poses
+    source = open_particles(path)
+    return source.locations(), check_measure(poses, source.box, path)
 
 
 def join(found: Sequence[tuple[str, int]], truth: Sequence[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,7 @@ NETWORKS = {
     "classes": ClassBank,
 }
 _NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
+_CHANGED = "The card of the model {path} was changed or is damaged: give the file as it was written."
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
@@ -118,6 +119,7 @@ def read_card(path: str) -> ModelCard:
     try:
         with safe_open(path, framework="pt") as file:
             fields = json.loads((file.metadata() or {})["udl"])
+        _check_kinds(path, fields)
         if int(fields.get("format", 0)) > CARD_FORMAT:
             raise UdlError(
                 f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
@@ -133,6 +135,18 @@ def read_card(path: str) -> ModelCard:
             f"{path} is not a model of scipion-udl, or it is damaged ({type(error).__name__}): give the "
             "model.safetensors of a training run."
         ) from None
+
+
+def _check_kinds(path: str, fields: dict) -> None:
+    """Raises UdlError where a field of a card is of another kind than this program writes, KeyError where one lacks,
+    TypeError where it is no card at all."""
+    if not isinstance(fields, dict):
+        raise TypeError(type(fields).__name__)
+    kinds = {"method": str, "network": str, "config": dict, "spectra": dict, "box": int, "pixel_size": (int, float)}
+    optional = {"contrast": str, "training": dict, "made_by": str, "format": int}
+    for name, kind in (kinds | {name: kind for name, kind in optional.items() if name in fields}).items():
+        if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
+            raise UdlError(_CHANGED.format(path=path))
 
 
 def _check_card(path: str, card: ModelCard) -> None:
@@ -157,7 +171,7 @@ def _check_card(path: str, card: ModelCard) -> None:
     except (KeyError, TypeError):
         fits = False
     if not fits:
-        raise UdlError(f"The card of the model {path} was changed or is damaged: give the file as it was written.")
+        raise UdlError(_CHANGED.format(path=path))
 
 
 def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
@@ -181,6 +195,9 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
             _check_shapes(card, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         network = NETWORKS[card.network](**card.config)
+        kinds = {name: value.dtype for name, value in network.state_dict().items()}
+        if any(state[name].dtype != kind for name, kind in kinds.items()):  # they would be rounded, or overflow
+            raise ValueError("other numbers")
         network.load_state_dict(state)
     except (KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, SafetensorError):
         raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None

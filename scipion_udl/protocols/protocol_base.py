@@ -11,7 +11,7 @@ import shlex
 from subprocess import CalledProcessError
 
 import pyworkflow.utils as pwutils
-from pwem.objects import Particle
+from pwem.objects import EMSet, Particle
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
@@ -23,6 +23,7 @@ from scipion_udl.objects import UdlModel
 from scipion_udl.particle_input import count_items, info_of
 from scipion_udl.protocols.diameter_question import AUTOMATIC, DiameterQuestion
 from scipion_udl.set_images import convert_image, engine_image, image_name
+from scipion_udl.set_rows import set_problem
 
 METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
 METHOD_OPTIONS = ["judl", "udl"]
@@ -402,8 +403,13 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
             for name, param in self.getDefinition().iterParams()
             if _is_number(param) and getattr(self, name).get() is None
         ]
-        errors = empty or super().validate()
+        errors = empty or self._validateSets() or super().validate()
         return [error for error in errors if error.endswith("cannot be EMPTY.")] or errors
+
+    def _validateSets(self) -> list[str]:
+        """Sentences on inputs whose files are gone: Scipion would find them empty."""
+        inputs = [(name, pointer.get()) for name, pointer in self.iterInputAttributes()]
+        return [f"{problem}." for _, given in inputs if isinstance(given, EMSet) and (problem := set_problem(given))]
 
     def _validateImage(self, image: Particle, label: str) -> list[str]:
         """A sentence where an image has not the size of the particles, or cannot be read."""

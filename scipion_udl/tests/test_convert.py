@@ -346,3 +346,25 @@ class TestUdlConvert(unittest.TestCase):
         particles = self.newSet(random_poses(2), [1, 2], disabled=(1, 2))
         with self.assertRaisesRegex(UdlError, "no enabled particles"):
             write_particles(particles, str(self.folder / "particles.star"), "unused.mrcs")
+
+    def test_a_set_whose_file_is_gone_is_told_and_not_made_anew(self) -> None:
+        particles = self.newSet(random_poses(2), [1, 2])
+        particles.close()
+        os.remove(particles.getFileName())
+        again = SetOfParticles(filename=particles.getFileName())
+        os.path.exists(again.getFileName()) and os.remove(again.getFileName())
+        with self.assertRaisesRegex(UdlError, "sqlite, is not there any more: run the protocol that made it again"):
+            write_particles(again, str(self.folder / "particles.star"), "unused.mrcs")
+        self.assertFalse(os.path.exists(particles.getFileName()))
+
+    def test_particles_that_a_joined_set_has_twice_are_told_by_their_ids(self) -> None:
+        particles = self.newSet(random_poses(4), [3, 5, 8, 13])
+        with closing(sqlite3.connect(particles.getFileName())) as database:
+            columns = dict(database.execute("SELECT label_property, column_name FROM Classes").fetchall())
+            index = columns["_index"]
+            database.execute(f"UPDATE Objects SET {index} = 1 WHERE id IN (8, 13)")
+            database.commit()
+        star = self.folder / "particles.star"
+        with self.assertRaisesRegex(UdlError, r"ids 3 and 8 .* 1@.*particles.mrcs, and so have 1 others"):
+            write_particles(SetOfParticles(filename=particles.getFileName()), str(star), "unused.mrcs")
+        self.assertFalse(star.exists())

@@ -124,6 +124,16 @@ class TestUdlPlugin(unittest.TestCase):
         broken = self.fakePython("broken", "echo 'no such version' >&2", "exit 127")
         self.assertIn("(no such version)", engine_env.engine_problem(broken))
 
+    def test_an_engine_that_answers_something_else_is_refused(self) -> None:
+        answers = ["[1, 2]", "{}", "3", "null", '"ready"', '{"version": 1, "python": [3, 12], "torch": true}']
+        for number, answer in enumerate(answers):
+            python = self.fakePython(f"other{number}", f"echo '{answer}'")
+            told = engine_env.engine_problem(python)
+            self.assertIn("its answer cannot be understood", told)
+            self.assertIn("set UDL_PYTHON", told)
+            self.assertEqual(engine_env.engine_gpus(python)[0], [])
+            self.assertIn("cannot be understood", engine_env.engine_gpus(python)[1])
+
     def test_gpus_are_asked_of_the_engine(self) -> None:
         python = self.fakePython("gpus", "echo 'a warning'", """echo '{"gpus": ["A100", "T4"]}'""")
         self.assertEqual(engine_env.engine_gpus(python), (["A100", "T4"], ""))

@@ -21,7 +21,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.aligned import write_aligned, write_authors_xmd
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.tests.alignment.test_evaluation import disturbed, random_poses
 from scipion_udl.tests.alignment.test_reference import picture
@@ -282,3 +282,16 @@ def test_classes_that_are_mixed_are_told(run, capsys):
         write_tables("classes.xmd", [Table("particles", {"image": names, **poses, "ref": ref})], xmipp=True)
         call(aligned="classes.xmd", output=f"out{classes}", pixel_size=PIXEL)
         assert ("holds 2 classes" in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize(("column", "value"), [(1, "1e308"), (2, "-1e20"), (1, "150.0"), (0, "1e30"), (2, "1e308")])
+@pytest.mark.parametrize("whose", ["aligned.star", "data/truth.star"])
+def test_a_pose_beyond_measure_is_named_by_file_and_row(run, whose, column, value):
+    labels = ("udlAngle", "udlShiftX", "udlShiftY")
+    if whose == "aligned.star":
+        labels = ("rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst")
+    tables = read_tables(whose)
+    tables[-1].columns[labels[column]][4] = value
+    write_tables(whose, tables)
+    with pytest.raises(UdlError, match=rf"{whose}: row 5 rotates .* of 48 px: mend the row"):
+        run[0](truth="data/truth.star")

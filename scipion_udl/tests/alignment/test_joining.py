@@ -265,7 +265,7 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
     for text in (*texts, *edited, json.dumps({"box": facts["box"]}), "[" * 100000, ""):
         (broken / "joining.json").write_text(text)
         said = complaint(capsys, *options)
-        assert "joining.json was changed, is damaged, or is of another version" in said, text[:200]
+        assert "damaged, or" in said and "of another version" in said and "joining.json" in said, text[:200]
     (broken / "joining.json").write_text(json.dumps(sealed(facts)))
     for name in ("half1.mrcs", "average_before.mrcs"):
         whole = (broken / name).read_bytes()
@@ -353,9 +353,7 @@ def test_other_particles_of_the_same_names_are_no_copies(particles, aligned, lat
 def test_going_on_with_other_particles_or_options_is_refused(particles, aligned, later, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(aligned, out)
-    command = json.loads((out / "summary.json").read_text())["command"].split()
-    given = command[command.index("-o") + 2 :]
-    again = ("-o", out, "--continue", *given)
+    again = ("-o", out, "--continue", "--write-stack")
     (tmp_path / "particles").mkdir()
     images = StackReader(str(particles / "particles.mrcs")).read()
     images[[7, 8]] = images[[8, 7]]

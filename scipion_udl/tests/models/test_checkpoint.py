@@ -151,6 +151,13 @@ def test_weights_of_another_program_are_refused(tmp_path):
     assert "not a model of scipion-udl" in one_sentence(load_model, path, CPU)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.bool])
+def test_weights_of_another_kind_of_number_are_refused(path, network, kind):
+    state = {name: value.to(kind) for name, value in network[1].state_dict().items()}
+    save_file(state, path, metadata={"udl": json.dumps(asdict(card_of(*network)))})
+    assert "do not fit" in one_sentence(load_model, path, CPU)
+
+
 _NO_CARDS = ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"format": null}', '{"format": Infinity}']
 
 
@@ -240,6 +247,15 @@ def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
         {"box": "64"},
         {"pixel_size": -1.0},
         {"method": "guess"},
+        {"method": ["judl"]},
+        {"network": {}},
+        {"config": []},
+        {"spectra": None},
+        {"training": "converged"},
+        {"training": None},
+        {"contrast": 1},
+        {"pixel_size": "3.0"},
+        {"box": True},
     ],
 )
 def test_a_card_whose_fields_do_not_fit_is_refused(path, network, wrong):
