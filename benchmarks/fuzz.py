@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.alignment.check_command import check_images, check_table
+from scipion_udl.alignment.check_command import check_table
+from scipion_udl.alignment.check_images import check_images
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.spectra import SpectraSettings

@@ -33,3 +33,6 @@ EVALUATED = 0.9
 # Particles of each class that there must be, for classes to be found at all; that teach it, and in all at most.
 LEAST_OF_A_CLASS = 4
 TEACH_A_CLASS, TEACH_AT_MOST = 200, 20_000
+
+# Particles that training needs, and the smallest box (pixels).
+ENOUGH, SMALLEST_BOX = 128, 8

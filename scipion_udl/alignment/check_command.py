@@ -7,48 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from scipion_udl.alignment.consistency import FEW, worth_of_mean
-from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
-from scipion_udl.alignment.polarity_groups import GroupProfiles
-from scipion_udl.alignment.prepare import DISC, LARGEST, SMALLEST_BOX, background, too_large
-from scipion_udl.alignment.progress import Progress
-from scipion_udl.alignment.train_command import ENOUGH
-from scipion_udl.constants import WORKING_BOX
+from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 
-CHUNK_BYTES = 8 << 20  # of images held at a time
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
 READING = 3.2  # milliseconds for each further area of the working box, see estimate
-
-
-@dataclass
-class ImageFacts:
-    """What one look through the images found, per particle (N,).
-
-    mean, std: of the background, NaN where the image was not read; blank: constant, or not read; peak: the largest
-    value, its sign left out. profile: of all images that are not blank and of the set's box, and by stack and optics
-    group in groups.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    blank: np.ndarray
-    peak: np.ndarray
-    profile: RadialProfile
-    groups: GroupProfiles
 
 
 def check(args: argparse.Namespace) -> None:
@@ -57,7 +29,6 @@ def check(args: argparse.Namespace) -> None:
     args: input, pixel_size, quick (tables and headers only), contrast (auto, bright or dark), list (a CSV file or
     None), diameter (A or None) or mask_radius (pixels or None).
     """
-    torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
     found = Findings(args.list)
     found.spare([args.input])
     with found as findings:
@@ -73,7 +44,7 @@ def check(args: argparse.Namespace) -> None:
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
             check_table(source, findings)
             if not args.quick:
-                check_images(source, findings, args.contrast, radius)
+                _look_at_images(args, source, findings, radius)
             check_other_programs(source, findings)
         print(_title(args.input, source), findings.text(), sep="\n\n")
     if source is not None:
@@ -84,6 +55,15 @@ def check(args: argparse.Namespace) -> None:
     warnings = {0: "no warnings", 1: "one warning"}.get(findings.warnings, f"{findings.warnings} warnings")
     looked = "its images were not looked at" if args.quick else "all its images were read"
     print(f"\n{args.input} can be aligned ({warnings}; {looked}).")
+
+
+def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: Findings, radius: float | None) -> None:
+    import torch  # which takes more memory than the table of a large set
+
+    from scipion_udl.alignment.check_images import check_images
+
+    torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
+    check_images(source, findings, args.contrast, radius)
 
 
 def _title(path: str, source: ParticleSource | None) -> str:
@@ -214,134 +194,6 @@ def check_other_programs(source: ParticleSource, findings: Findings) -> None:
         findings.warn("other programs", sentence)
     for sentence in table_notes(source):
         findings.note("other programs", sentence)
-
-
-def check_images(
-    source: ParticleSource, findings: Findings, expected: str = "auto", mask_radius: float | None = None
-) -> None:
-    """Read every image once: NaN and inf, constant images, contrast, scale, copies; a bounded piece at a time."""
-    facts = look_through(source, findings, mask_radius)
-    read = np.isfinite(facts.mean)
-    flat = np.flatnonzero(facts.blank & read)
-    findings.fact("pixel values", "all finite")
-    for row in np.flatnonzero(facts.peak > LARGEST):
-        findings.error("pixel values", too_large(source, row))
-    findings.fact("constant images", "none")
-    if len(flat) and len(flat) == read.sum():
-        findings.error("constant images", "all images are constant: there is nothing to align")
-    else:
-        for row in flat:
-            findings.warn(
-                "constant images", f"item {row + 1} ({source.names[row]}): it will be kept with pose 0 and score 0"
-            )
-    _check_polarity(source, facts, findings, expected, mask_radius)
-    _check_scale(facts.std[read & ~facts.blank], findings)
-    _check_copies(source, facts, findings)
-
-
-def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
-    """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
-    n = len(source)
-    profile = RadialProfile(source.box)
-    groups = GroupProfiles(source, len(profile.radii))
-    facts = ImageFacts(np.full(n, np.nan), np.full(n, np.nan), np.ones(n, bool), np.zeros(n), profile, groups)
-    progress, done = Progress(), 0
-    for number, reader in enumerate(source.stacks):
-        rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
-        rows = rows[np.argsort(source.item[rows], kind="stable")]
-        disc = _disc(reader.shape, mask_radius)
-        step = max(1, CHUNK_BYTES // (4 * reader.shape[0] * reader.shape[1]))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            images = np.empty((len(part), *reader.shape), np.float32)
-            try:
-                reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
-            except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
-                findings.error("files", str(error))
-                break
-            source.apply_sign(images, part)
-            with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
-                good = np.isfinite(images.sum((1, 2), dtype=np.float64))
-            _measure(facts, part[good], torch.from_numpy(images[good]), disc)
-            done += len(part)
-            progress.show("reading", done, n)
-    progress.clear()
-    return facts
-
-
-def _disc(shape: tuple[int, int], mask_radius: float | None) -> torch.Tensor:
-    """The disc about the particle, (rows, columns); images that are not square have one in their middle square."""
-    side = min(shape)
-    disc = torch.zeros(shape)
-    top, left = shape[0] // 2 - side // 2, shape[1] // 2 - side // 2
-    radius = min(mask_radius or DISC * side, side / 2 - 2)
-    disc[top : top + side, left : left + side] = soft_disc(side, max(radius, 1.0), max(2.0, 0.04 * side))
-    return disc
-
-
-def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
-    if not len(rows):
-        return
-    mean, std, flat, peak = background(images, 1 - disc)
-    facts.mean[rows], facts.std[rows], facts.blank[rows] = mean.numpy(), std.numpy(), flat.numpy()
-    facts.peak[rows] = peak.numpy()
-    if images.shape[1:] == (facts.profile.box, facts.profile.box):
-        used = ~flat & (peak <= LARGEST)
-        profiles = facts.profile.add(((images - mean[:, None, None]) / std[:, None, None])[used])
-        facts.groups.add(rows[used.numpy()], profiles)
-
-
-def _check_polarity(
-    source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str, mask_radius: float | None
-) -> None:
-    """Whether particles are bright or dark on their background, in the whole set, stack by stack and optics group by
-    optics group."""
-    if not facts.profile.count:
-        return
-    model = (source.pixel_size if source.pixel_size_known else None, sampled_defocus(source), mask_radius)
-    found = facts.profile.decide(*model).word
-    findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
-    if expected != "auto" and found not in (expected, UNKNOWN):
-        findings.warn(
-            "contrast", f"the particles look {found}, not {expected}: invert the images, or say so to other programs"
-        )
-    elif expected == "auto" and found == DARK:
-        findings.warn(
-            "contrast",
-            "the particles look dark on a bright ground: the alignment takes them as they are, but Xmipp and RELION "
-            "expect bright ones (say --contrast dark where it is meant so)",
-        )
-    opposite = facts.groups.opposite(facts.profile, *model)
-    if opposite:
-        findings.warn("contrast", opposite)
-
-
-def _check_scale(std: np.ndarray, findings: Findings) -> None:
-    if len(std) < 2:
-        return
-    worth = worth_of_mean(std)
-    spread = float(np.quantile(std, 0.99) / np.median(std))
-    findings.fact("scale", f"noise within a factor of {spread:.3g} (99 % of the images)")
-    if worth < FEW:
-        findings.warn(
-            "scale",
-            f"the noise of the images differs by a factor of {spread:.3g} and more, so that their plain mean is worth "
-            f"{worth:.0%} of them: normalise the particles",
-        )
-
-
-def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings) -> None:
-    """Images that are the same in every pixel though they have different names."""
-    findings.fact("copies", "none")
-    one_box = np.array([reader.shape == source.stacks[0].shape for reader in source.stacks])
-    first = originals(source, facts.mean, facts.std, facts.blank | ~one_box[source.stack])
-    for row in np.flatnonzero(first != np.arange(len(source))):
-        if source.names[row] != source.names[first[row]]:  # else the table names it twice, which was told
-            findings.warn(
-                "copies",
-                f"item {row + 1} ({source.names[row]}) is item {first[row] + 1} ({source.names[first[row]]}) again: "
-                "the noise of a copy agrees with itself, which looks like signal",
-            )
 
 
 def estimate_text(count: int, box: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-
 import numpy as np
 
 from scipion_udl.io.particles import ParticleSource
@@ -19,8 +17,8 @@ def originals(source: ParticleSource, mean: np.ndarray, std: np.ndarray, blank: 
     such copies are looked for among images whose background has the same mean and std ((N,) each). Blank ones (N, bool)
     count as new.
     """
-    same_place = _first(source.locations())
-    first = _first(list(zip(mean.tolist(), std.tolist())))
+    same_place = _first(source.stack_by_file(), source.item)
+    first = _first(mean, std)
     candidates = np.flatnonzero((first != np.arange(len(source))) & (same_place == np.arange(len(source))) & ~blank)
     copy = np.zeros(len(source), bool)
     for start in range(0, len(candidates), CHUNK):
@@ -30,7 +28,11 @@ def originals(source: ParticleSource, mean: np.ndarray, std: np.ndarray, blank: 
     return np.where(blank, np.arange(len(source)), found)
 
 
-def _first(keys: Sequence[Hashable]) -> np.ndarray:
-    """For each key the index of the first that equals it, int64."""
-    seen: dict[Hashable, int] = {}
-    return np.array([seen.setdefault(key, number) for number, key in enumerate(keys)], np.int64)
+def _first(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """For each of N pairs of numbers, (N,) each, the index of the first that equals it, int64; NaN equals nothing."""
+    order = np.lexsort((other, one))  # stable: of equal ones the first comes first
+    new = np.ones(len(order), bool)
+    new[1:] = (one[order][1:] != one[order][:-1]) | (other[order][1:] != other[order][:-1])
+    first = np.empty(len(order), np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    return first

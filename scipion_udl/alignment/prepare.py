@@ -26,12 +26,11 @@ from scipion_udl.alignment.known import image_digests
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.ranks import Ranks
-from scipion_udl.constants import FINEST_RING, WORKING_BOX
+from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 
-SMALLEST_BOX = 8
 CHUNK = 64
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
 DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one

@@ -29,13 +29,12 @@ from scipion_udl.alignment.training import (
     view_of,
     write_history,
 )
-from scipion_udl.constants import MODEL_PICTURE
+from scipion_udl.constants import ENOUGH, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.heads import circular_mean
 
-ENOUGH = 128  # particles that training needs
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 TOGETHER = 512  # inputs of which the true error is taken at a time

@@ -124,6 +124,14 @@ class ParticleSource:
             names.append(f"{number}{at}{known[file, stack]}")
         return names
 
+    def stack_by_file(self) -> np.ndarray:
+        """The stack that each particle lies in, int64 (N,), one number for all names of a file; a particle that lies
+        nowhere has a negative number of its own."""
+        files = [os.path.realpath(reader.path) for reader in self.stacks]
+        number_of = {file: number for number, file in enumerate(dict.fromkeys(files))}
+        numbers = np.array([number_of[file] for file in files] + [0], np.int64)
+        return np.where(self.stack < 0, -1 - np.arange(len(self)), numbers[self.stack])
+
     def files(self) -> list[str]:
         """Every file that this source may read: the input, all stacks, and of cryoSPARC the files beside it."""
         found = [self.path, *(reader.path for reader in self.stacks)]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from emtable import Table as EmTable
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io import durable
+from scipion_udl.io.texts import Growing, Texts, column_of
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
@@ -25,6 +27,8 @@ _LOOP_BEHIND = re.compile(r"(data_\S*?)\s*loop_")
 # What programs write for a number that they do not know: RELION -999, others a word, STAR itself . and ?.
 UNKNOWN_NUMBERS = (-999.0, -9999.0)
 _UNKNOWN_WORDS = frozenset(("", "none", "null", "nan", "<na>", "n/a", "na", ".", "?"))
+_TOGETHER = 1 << 14  # rows that are texts at one time
+_LOOK = 1 << 16  # characters by which a file is known to be none of text
 # Stands, with a number, for a value that emtable would take apart or for the end of the table.
 _STAND_IN = "\x01"
 
@@ -37,7 +41,7 @@ class Table:
     without.
     """
 
-    def __init__(self, name: str = "", columns: dict[str, list[str]] | None = None, path: str = "") -> None:
+    def __init__(self, name: str = "", columns: dict[str, Sequence[str]] | None = None, path: str = "") -> None:
         self.name = name
         self.columns = columns or {}
         self.path = path
@@ -55,23 +59,25 @@ class Table:
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> Table:
         """A table of the rows ``indices`` (from 0), in that order; the texts are shared."""
-        indices = np.asarray(indices, np.int64).tolist()
-        return Table(self.name, {k: [column[i] for i in indices] for k, column in self.columns.items()}, self.path)
+        indices = np.asarray(indices, np.int64)
+        return Table(self.name, {label: _rows(column, indices) for label, column in self.columns.items()}, self.path)
 
-    def texts(self, label: str) -> list[str]:
+    def texts(self, label: str) -> Sequence[str]:
         """The N texts of a column, without quotes. Raises UdlError where the table lacks the label."""
         if label not in self.columns:
             raise UdlError(f"{self.path}: the table data_{self.name} has no column _{label}")
         column = self.columns[label]
+        if isinstance(column, Texts):
+            return column_of(map(unquote, column)) if column.begin_quoted() else column
         return [unquote(text) for text in column] if any(text[:1] in "\"'" for text in column) else column
 
     def numbers(self, label: str) -> np.ndarray:
         """A column as finite float64 (N,). Raises UdlError naming label and row where a value is none."""
         column = self.texts(label)
         try:
-            values = np.array([float(text) for text in column], np.float64)
+            values = _floats(column, float)
         except ValueError:
-            values = np.array([number(text) for text in column], np.float64)
+            values = _floats(column, number)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
@@ -83,9 +89,9 @@ class Table:
         and row for other text that is no finite number."""
         column = self.texts(label)
         try:
-            values = np.array([float(text) for text in column], np.float64)
+            values = _floats(column, float)
         except ValueError:
-            values = np.array([np.nan if is_placeholder(text) else number(text, np.inf) for text in column])
+            values = _floats(column, lambda text: np.nan if is_placeholder(text) else number(text, np.inf))
         bad = np.flatnonzero(np.isinf(values))
         if len(bad):
             raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
@@ -94,7 +100,7 @@ class Table:
 
     def set(self, label: str, texts: Iterable[str] | str) -> None:
         """Set a column: N texts, or one for all rows. Raises ValueError where the number does not fit."""
-        column = [texts] * len(self) if isinstance(texts, str) else list(texts)
+        column = [texts] * len(self) if isinstance(texts, str) else texts if isinstance(texts, Texts) else list(texts)
         if self.columns and len(column) != len(self):
             raise ValueError(f"{len(column)} values for {len(self)} rows of column {label}")
         self.columns[label] = column
@@ -102,6 +108,16 @@ class Table:
     def drop(self, labels: Iterable[str]) -> list[str]:
         """Remove the columns among ``labels`` that the table has; returns their labels."""
         return [label for label in labels if self.columns.pop(label, None) is not None]
+
+
+def _rows(column: Sequence[str], indices: np.ndarray) -> Sequence[str]:
+    return column.rows(indices) if isinstance(column, Texts) else [column[index] for index in indices.tolist()]
+
+
+def _floats(column: Sequence[str], number: Callable[[str], float]) -> np.ndarray:
+    if isinstance(column, Texts) and number is float:  # which takes bytes, too
+        return column.floats()
+    return np.fromiter((number(text) for text in column), np.float64, len(column))
 
 
 def unquote(text: str) -> str:
@@ -144,10 +160,13 @@ def number(text: str, otherwise: float = float("nan")) -> float:
 
 
 class _Block:
-    """The lines of one ``data_`` block: its labels, its rows (line number, text), and whether it is a loop."""
+    """The lines of one ``data_`` block: its labels, its rows (line number, text), and whether it is a loop. The rows of
+    a loop become columns some thousand at a time: ``rows`` are those that have not yet."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.columns: dict[str, Growing] = {}
+        self.count = 0
         self.loop = False
         self.numbered = True
         self.labels: list[str] = []
@@ -159,7 +178,7 @@ class _Block:
             if self.loop or self.labels:
                 raise UdlError(f"{path}: line {number} begins a second table within data_{self.name}; split the file")
             self.loop = True
-        elif line[0] == "_" and (not self.loop or not self.rows):
+        elif line[0] == "_" and (not self.loop or not self.count):
             label = line.split(None, 1)[0]
             self.labels.append(label[1:])
             if self.loop:
@@ -168,8 +187,33 @@ class _Block:
                 self.rows.append((number, line[len(label) :]))
         elif self.loop:
             self.rows.append((number, line))
+            self.count += 1
+            if len(self.rows) == _TOGETHER:
+                self.take_rows(path)
         else:
             raise UdlError(f"{path}: line {number} is neither a label nor a row of a table")
+
+    def take_rows(self, path: str) -> None:
+        """Make columns of the rows that are still texts. Raises UdlError where values and labels do not match."""
+        if not self.columns:
+            repeated = {label for label, times in Counter(self.labels).items() if times > 1}
+            if repeated:
+                raise UdlError(f"{path}: the table data_{self.name} has the label _{min(repeated)} twice; remove one")
+            self.columns = {label: Growing() for label in self.labels}
+        if not self.rows:
+            return
+        stand_ins: list[str] = []
+        plain = _plain_form(path, self, stand_ins)
+        try:
+            reader = EmTable.Reader(plain, tableName=self.name, guessType=False)
+            columns = list(zip(*reader))
+        except ValueError as error:  # emtable makes the labels names of Python, which not all can be
+            raise UdlError(f"{path}: a label of the table data_{self.name} cannot be read: {error}") from None
+        for grown, column in zip(self.columns.values(), columns):
+            if stand_ins:
+                column = [stand_ins[int(v[1:])] if v[0] == _STAND_IN else v for v in column]
+            grown.add(column)
+        self.rows = []
 
 
 def read_tables(path: str) -> list[Table]:
@@ -177,30 +221,35 @@ def read_tables(path: str) -> list[Table]:
 
     Raises UdlError naming the file (and line) where it is missing, no such file, or a row has too few or many values.
     """
-    tables = [_to_table(path, block) for block in _blocks(path, _read_text(path))]
+    tables = [_to_table(path, block) for block in _blocks(path, _lines(path))]
     if not tables:
         raise UdlError(f"{path} holds no table (no line begins with data_): give a STAR or XMD file")
     return tables
 
 
-def _read_text(path: str) -> str:
+def _lines(path: str) -> Iterator[str]:
+    """The lines of a text file, one at a time."""
     try:
         # surrogateescape: text in another encoding comes back as the bytes it was
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
+            binary = "\0" in file.read(_LOOK)
+            file.seek(0)
+            for line in file:
+                if binary or "\0" in line:
+                    raise UdlError(f"{path} is not a text table: give a STAR or XMD file")
+                yield line
     except OSError as error:
         raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
-    if "\0" in text:
-        raise UdlError(f"{path} is not a text table: give a STAR or XMD file")
-    return text
 
 
-def _blocks(path: str, text: str) -> list[_Block]:
+def _blocks(path: str, lines: Iterable[str]) -> list[_Block]:
     blocks: list[_Block] = []
-    for number, line in _with_breaks(text):
+    for number, line in _with_breaks(lines):
         if not line or line[0] == "#":
             continue
         if line.startswith("data_") and not (blocks and _is_row(line, blocks[-1])):
+            if blocks:
+                blocks[-1].take_rows(path)
             blocks.append(_Block(line.split(None, 1)[0][len("data_") :]))
         elif blocks:
             blocks[-1].add(path, number, line)
@@ -209,10 +258,10 @@ def _blocks(path: str, text: str) -> list[_Block]:
     return blocks
 
 
-def _with_breaks(text: str) -> Iterator[tuple[int, str]]:
+def _with_breaks(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """(number, line) of a text, with the line breaks that some programs leave out of an XMD's header put in: behind
     the version line, and between data_NAME and loop_."""
-    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+    for number, line in enumerate(map(str.strip, lines), 1):
         header = _HEADER.fullmatch(line) if "XMIPP_STAR_1" in line else None
         line = header.group(1) if header else line
         if header and line.startswith("loop_"):
@@ -229,22 +278,10 @@ def _is_row(line: str, block: _Block) -> bool:
 
 
 def _to_table(path: str, block: _Block) -> Table:
-    repeated = {label for label in block.labels if block.labels.count(label) > 1}
-    if repeated:
-        raise UdlError(f"{path}: the table data_{block.name} has the label _{min(repeated)} twice; remove one")
-    if not block.rows:
-        return Table(block.name, {label: [] for label in block.labels}, path)
-    stand_ins: list[str] = []
-    plain = _plain_form(path, block, stand_ins)
-    try:
-        reader = EmTable.Reader(plain, tableName=block.name, guessType=False)
-        columns = dict(zip(block.labels, map(_shared, zip(*reader))))
-    except ValueError as error:  # emtable makes the labels names of Python, which not all can be
-        raise UdlError(f"{path}: a label of the table data_{block.name} cannot be read: {error}") from None
-    if stand_ins:
-        for label, column in columns.items():
-            columns[label] = [stand_ins[int(v[1:])] if v[0] == _STAND_IN else v for v in column]
-    table = Table(block.name, columns, path)
+    block.take_rows(path)
+    table = Table(block.name, path=path)
+    for label in list(block.columns):  # one after the other: as a whole, each would be there twice
+        table.columns[label] = block.columns.pop(label).column()
     table.numbered = block.numbered
     return table
 
@@ -277,12 +314,6 @@ def _safe(value: str, stand_ins: list[str]) -> str:
         return value
     stand_ins.append(value)
     return f"{_STAND_IN}{len(stand_ins) - 1}"
-
-
-def _shared(column: Sequence[str]) -> list[str]:
-    """The column as a list that holds equal texts once: most columns repeat a few values."""
-    known: dict[str, str] = {}
-    return [known.setdefault(text, text) for text in column]
 
 
 def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> None:
