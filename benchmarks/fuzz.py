@@ -1,4 +1,5 @@
-"""Feeds broken files to everything that reads: MRC stacks, STAR, XMD and cryoSPARC tables, models.
+"""Feeds broken files to everything that reads: MRC stacks, packed ones, STAR, XMD and cryoSPARC tables, models and
+their cards, and the folders of runs that particles can be joined to.
 
     python -m benchmarks.fuzz --count 100000 --seed 1 --out fuzz_output
 
@@ -11,8 +12,13 @@ the memory; what went wrong is kept in OUT. The exit code is 0 where nothing did
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gzip
+import io
+import json
 import re
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -23,19 +29,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
+from scipion_udl import cli
 from scipion_udl.alignment.check_command import check_table
 from scipion_udl.alignment.check_images import check_images
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.geometry import Poses
+from scipion_udl.alignment.joinable import NEEDED, Joinable, levels_of
 from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.classification.joining import Earlier
 from scipion_udl.errors import UdlError
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.truth import read_truth
-from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
+from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
@@ -45,6 +56,12 @@ from scipion_udl.simulate.phantoms import phantom
 SECONDS = 10  # of CPU that one input may take: a stall of the machine is not the reader's
 MEMORY_GB = 2.0  # that the process may come to
 BOX, COUNT = 12, 6
+CARD = "card.json"
+MODELS = ("model.safetensors", CARD)
+RUNS = {  # the first file holds the digests of the others
+    "aligned": ("joining.json", *NEEDED),
+    "classes": ("joining_classes.json", "summary.json", "frc.csv", "averages.mrcs", "model.safetensors"),
+}
 READ_AT_MOST = 10**7  # pixels: a header may claim more, which is read in pieces and only takes time
 NUMBERS = [b"nan", b"inf", b"-1", b"0", b"1e400", b"99999999999999999999", b"1e-320", b"", b"2147483648", b"x"]
 
@@ -67,14 +84,74 @@ def good_files(folder: Path) -> dict[str, bytes]:
     network = PolarNetwork(spectra.radii, spectra.angles)
     card = ModelCard("judl", "polar", network.config, asdict(spectra), 64, 2.0)
     save_model(str(good / "model.safetensors"), network, card)
-    names = ("particles.mrcs", "table.star", "table.xmd", "table.cs", "truth.star", "model.safetensors")
-    return {name: (good / name).read_bytes() for name in names}
+    (good / "packed.mrcs.gz").write_bytes(gzip.compress((good / "particles.mrcs").read_bytes()))
+    (good / CARD).write_text(json.dumps(asdict(card)))
+    _runs(good)
+    names = ("particles.mrcs", "packed.mrcs.gz", "table.star", "table.xmd", "table.cs", "truth.star", *MODELS)
+    runs = [f"{run}/{name}" for run, files in RUNS.items() for name in files]
+    return {name: (good / name).read_bytes() for name in (*names, *runs)}
+
+
+def _runs(good: Path) -> None:
+    """Folders of `align` and `classify` that particles can be joined to, in ``good``."""
+    views, words = str(good / "views"), ["--gpu", "none", "--threads", "1"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        simulated = ["--count", "40", "--snr", "1", "--box", "24", "--pixel-size", "3", "--shift", "1", "--overwrite"]
+        ends = [cli.main(["simulate", views, "--views", "random", *simulated, "--threads", "1"])]
+        more = ["--overwrite", *words]
+        ends.append(cli.main(["align", f"{views}/particles.star", "-o", str(good / "aligned"), *more]))
+        classes = ["--classes", "2", "--starts", "1", "--no-refine"]
+        ends.append(cli.main(["classify", f"{views}/particles.star", "-o", str(good / "classes"), *classes, *more]))
+    if any(ends):
+        raise RuntimeError("the runs to be joined to could not be made")
+
+
+def write_broken(name: str, data: bytes, folder: Path, rng: np.random.Generator) -> Path:
+    """Write a broken file where it is to be read; a card into a model, a file of a run among its good ones, with a
+    seal and digests that hold where chance has it so."""
+    base, _, kind = name.partition(".")
+    path = folder / "good" / f"{base}_broken.{kind}"
+    if name == CARD:
+        path = path.with_suffix(".safetensors")
+        _, tensors = _model(folder)
+        path.write_bytes(save(tensors, metadata={"udl": data.decode(errors="replace")}))
+        return path
+    if "/" not in name:
+        path.write_bytes(data)
+        return path
+    run, _, file = name.partition("/")
+    path = folder / "good" / f"{run}_broken" / file
+    shutil.rmtree(path.parent, ignore_errors=True)
+    shutil.copytree(folder / "good" / run, path.parent)
+    path.write_bytes(data)
+    if rng.random() < 0.7:
+        _seal_again(path, RUNS[run][0])
+    return path
+
+
+def _seal_again(path: Path, joining: str) -> None:
+    """Let seal and digests of a run say that a changed file is as it was, so that more of it is looked at."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        facts = json.loads((path.parent / joining).read_text(errors="replace"))
+        if path.name in facts["files"]:
+            facts["files"][path.name] = file_digest(str(path))
+        if path.name == "summary.json":
+            found = json.loads(path.read_text(errors="replace"))
+            facts["summary"] = data_digest({"classes": found["classes"], "batches": found.get("batches", 1)})
+        facts.pop(SEAL, None)
+        (path.parent / joining).write_text(json.dumps(sealed(facts)))
+
+
+def _model(folder: Path) -> tuple[ModelCard, dict[str, torch.Tensor]]:
+    network, card = load_model(str(folder / "good" / "model.safetensors"), torch.device("cpu"))
+    return card, network.state_dict()
 
 
 def broken(data: bytes, name: str, rng: np.random.Generator) -> bytes:
     """A good file with one to five changes, most of them where it says what it is."""
     changed = bytearray(data)
-    head = len(changed) if name.endswith(("star", "xmd")) else 1200  # behind the header of the others are numbers
+    text = name.endswith(("star", "xmd", "json", "csv"))
+    head = len(changed) if text else 1200  # behind the header of the others are numbers
     for _ in range(rng.integers(1, 6)):
         place = int(rng.integers(0, max(1, min(head, len(changed)))))
         length = int(rng.integers(1, 40))
@@ -112,7 +189,16 @@ def _another_number(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 def read(path: Path) -> None:
     """All that the program does with a file that it is given, training and alignment apart."""
+    if path.parent.name == "aligned_broken":
+        _read_aligned(str(path.parent))
+        return
+    if path.parent.name == "classes_broken":
+        Earlier.read(str(path.parent))
+        read_card(str(path.parent / "model.safetensors")).check_fits(24, 3.0, str(path))
+        load_model(str(path.parent / "model.safetensors"), torch.device("cpu"))
+        return
     if path.name.endswith(".safetensors"):
+        read_card(str(path)).check_fits(64, 2.0, str(path))
         load_model(str(path), torch.device("cpu"))
         return
     if path.name.startswith("truth"):
@@ -133,6 +219,14 @@ def read(path: Path) -> None:
             source, Poses.identity(len(source)), np.zeros(len(source)), np.zeros(len(source), bool),
             *(f"{path}.{kind}.out" for kind in ("star", "xmd")), cs=f"{path}.cs.out",
         )
+
+
+def _read_aligned(folder: str) -> None:
+    base = Joinable.read(folder)
+    base.known(), base.model_file(folder), levels_of(base.levels)
+    base.check_fits(24, 3.0, folder, folder)
+    for name in NEEDED:
+        base.image(folder, name.partition(".")[0])
 
 
 def outcome(path: Path) -> tuple[str, Exception | None]:
@@ -162,15 +256,15 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, list[str], float
     names = list(files)
     for number in range(count):
         name = names[number % len(names)]
-        path = folder / "good" / f"{name.partition('.')[0]}_broken.{name.partition('.')[2]}"
         # A generator for each: what becomes of one does not depend on how long the files before it were.
-        path.write_bytes(broken(files[name], name, np.random.default_rng([seed, number])))
+        rng = np.random.default_rng([seed, number])
+        path = write_broken(name, broken(files[name], name, rng), folder, rng)
         started = time.process_time()
         words, error = outcome(path)
         slowest = max(slowest, time.process_time() - started)
         found[name, words] += 1
         if error is not None:
-            kept = folder / f"wrong_{number}_{name}"
+            kept = folder / f"wrong_{number}_{name.replace('/', '_')}"
             kept.write_bytes(path.read_bytes())
             wrong.append(f"{kept}: {type(error).__name__}: {error}")
     return found, wrong, slowest
@@ -188,7 +282,7 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     found, wrong, slowest = fuzz(args.count, args.seed, args.out)
     for (name, words), times in sorted(found.items(), key=lambda item: (item[0][0], -item[1])):
-        print(f"{name:20}{times:8}  {words}")
+        print(f"{name:30}{times:8}  {words}")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{args.count} inputs, {len(wrong)} unexpected, slowest {slowest:.1f} s, memory {memory:.2f} GB")
     print(*wrong, sep="\n")

@@ -37,6 +37,7 @@ from scipion_udl.models.checkpoint import read_card
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)  # what it can come to
 _OF_JSON = ("summary.json", FOR_LATER)
 _ANEW = "classify the first particles anew"
 SWEEPS = 3  # rounds of each particle against the average of its class
@@ -88,7 +89,7 @@ class Earlier:
                 raise ValueError("other figures")
             if any(len(stack) != len(classes) for stack in stacks.values()):
                 raise ValueError("other numbers of classes")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *_DAMAGED) as error:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
@@ -105,7 +106,7 @@ def _facts(folder: str) -> dict:
             raise UdlError(
                 f"{os.path.join(folder, 'summary.json')} was changed since the run wrote it, or is damaged: {_ANEW}."
             )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _DAMAGED:
         raise UdlError(f"{path} was changed, is damaged, or is of another version: {_ANEW}.") from None
     check_files(folder, digests, _ANEW)
     return facts
@@ -129,7 +130,7 @@ def _summary(folder: str) -> dict:
     try:
         found = _json(path)
         return {"classes": found["classes"], "batches": found.get("batches", 1)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _DAMAGED:
         raise UdlError(f"{path} is damaged, or is not of a classify run: {_ANEW}.") from None
 
 

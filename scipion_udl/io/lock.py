@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import time
 
 from scipion_udl.errors import UdlError
@@ -13,6 +14,10 @@ from scipion_udl.errors import UdlError
 NAME = ".udl-lock"
 PATIENCE = 20.0  # seconds: a program that was asked to end needs some to leave things in order
 _LOOK = 0.2
+WITHOUT = (
+    "{folder} is on a disk that knows no locks: two runs into it at one time would spoil each other's results, and "
+    "nothing keeps them apart."
+)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)  # anything else: this disk knows no locks, and all goes on without
 
 
@@ -22,10 +27,11 @@ class FolderLock:
     def __init__(self, folder: str) -> None:
         self._folder, self._path = folder, os.path.join(folder, NAME)
         self._file: int | None = None
+        self._known = True  # whether the disk knows locks
 
     def acquire(self) -> None:
-        """Take it; where the folder cannot be written to, nothing is done. Raises UdlError where another program still
-        has it after ``PATIENCE`` seconds."""
+        """Take it; where the folder cannot be written to, nothing is done, and where its disk knows no locks, the user
+        is told. Raises UdlError where another program still has it after ``PATIENCE`` seconds."""
         deadline = time.monotonic() + PATIENCE
         while self._file is None:
             try:
@@ -37,6 +43,8 @@ class FolderLock:
                 self._file = file
                 os.ftruncate(file, 0)
                 os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                if not self._known:
+                    print(f"Warning: {WITHOUT.format(folder=self._folder)}", file=sys.stderr, flush=True)
                 return
             os.close(file)
             if held is not None and time.monotonic() > deadline:
@@ -58,14 +66,14 @@ class FolderLock:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         return file
 
-    @staticmethod
-    def _holder(file: int) -> str | None:
+    def _holder(self, file: int) -> str | None:
         """Who holds the lock of an open file, in words; None where this program does now."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _HELD:
                 return os.pread(file, 200, 0).decode(errors="replace") or "a process that is beginning"
+            self._known = False
         return None
 
     def _is_current(self, file: int) -> bool:

@@ -10,8 +10,6 @@ import bz2
 import gzip
 import io
 import os
-import shutil
-import tempfile
 import warnings
 import weakref
 from types import TracebackType
@@ -25,6 +23,7 @@ from mrcfile.utils import data_dtype_from_header
 from scipion_udl.errors import Complain, UdlError, refuse
 from scipion_udl.io import durable
 from scipion_udl.io.mrc_integers import meant
+from scipion_udl.io.unpacking import discard, unpack
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
@@ -46,7 +45,7 @@ class StackReader:
     header's until images were read (0 for others); odd_header: whether the header lacks the MAP word or a machine
     stamp; axes: of which axis of space, 1 to 3 for x to z, the columns, rows and sections are; looks_like_volume:
     whether a program that knows nothing else would take it for a map.
-    .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader.
+    .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader (see unpacking.py).
     Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
     (which raises it by default) where it is truncated.
     """
@@ -56,8 +55,8 @@ class StackReader:
         self._file = self.path
         opener = _PACKED.get(_first_bytes(self.path))
         if opener:
-            self._file = _unpacked(self.path, opener)
-            self._remove = weakref.finalize(self, _remove_quietly, self._file)
+            self._file = unpack(self.path, opener, HEADER_BYTES, lambda file: _promised(self.path, file))
+            self._remove = weakref.finalize(self, discard, self._file)
         start, header, self.odd_header = _read_header(self.path, self._file)
         self.count = int(header.nz)
         self.shape = (int(header.ny), int(header.nx))
@@ -183,17 +182,11 @@ def _first_bytes(path: str) -> bytes:
         raise UdlError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _unpacked(path: str, opener: object) -> str:
-    try:
-        with opener(path, "rb") as packed, tempfile.NamedTemporaryFile(suffix=".mrcs", delete=False) as plain:
-            try:
-                shutil.copyfileobj(packed, plain, CHUNK_BYTES)
-            except BaseException:
-                _remove_quietly(plain.name)
-                raise
-            return plain.name
-    except (OSError, EOFError, ValueError) as error:
-        raise UdlError(f"{path} cannot be unpacked: {getattr(error, 'strerror', None) or error}") from None
+def _promised(path: str, file: str) -> int:
+    """Bytes that a file has by the header in ``file``."""
+    _, header, _ = _read_header(path, file)
+    images = int(header.nz) * int(header.ny) * int(header.nx) * data_dtype_from_header(header).itemsize
+    return HEADER_BYTES + int(header.nsymbt) + images
 
 
 def _remove_quietly(path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import json
 import os
 import random
@@ -403,6 +404,11 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
     of_views = str(views / "particles.star")
     classify = ["--classes", "3", "--starts", "1", "--max-shift", "1", *common]
     bench.plain("classify", of_views, "-o", classified, *classify, "--no-refine")
+    later_views = folder / "later_views"
+    bench.plain("simulate", later_views, "--views", "random", "--count", 20, "--seed", 9, *kind)
+    new_views = str(later_views / "particles.star")
+    packed = data / "packed.mrcs.gz"
+    packed.write_bytes(gzip.compress((data / "particles.mrcs").read_bytes()))
     new, model = str(later / "particles.star"), str(run_of / "model.safetensors")
     aligned, truth = str(run_of / "aligned.star"), str(data / "truth.star")
     simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
@@ -420,7 +426,9 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
         ),
         Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"]),
         Case("classify", ["classify", of_views, *classify], ["--continue"]),
-        Case("classify join", ["classify", of_views, *common, "--join", str(classified)], ["--continue"], None, 0.5),
+        Case("classify join", ["classify", new_views, *common, "--join", str(classified)], ["--continue"], None, 0.5),
+        Case("align of a packed stack", ["align", str(packed), *few, "--no-refine"], ["--continue"], None, 0.3),
+        Case("align-pairs", ["align-pairs", particles, "--model", model, *common], ["--overwrite"], None, 0.3),
         Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"]),
         Case("simulate", simulate, ["--overwrite"]),
     ]

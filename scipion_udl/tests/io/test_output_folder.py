@@ -224,7 +224,7 @@ def test_a_program_that_is_about_to_end_is_waited_for(tmp_path):
     assert visible(path) == ["a.star", "late.txt"]
 
 
-def test_a_disk_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+def test_a_disk_without_locks_is_no_hindrance_and_told(tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -232,3 +232,5 @@ def test_a_disk_without_locks_is_no_hindrance(tmp_path, monkeypatch):
     with OutputFolder(str(tmp_path / "out")) as out:
         write(out.scratch("a.star"))
     assert sorted(os.listdir(out.path)) == [".udl-files.json", "a.star"]
+    told = capsys.readouterr().err
+    assert told.startswith("Warning: ") and "out is on a disk that knows no locks" in told and told.count("\n") == 1
