@@ -291,7 +291,9 @@ def test_a_pose_beyond_measure_is_named_by_file_and_row(run, whose, column, valu
     if whose == "aligned.star":
         labels = ("rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst")
     tables = read_tables(whose)
-    tables[-1].columns[labels[column]][4] = value
+    texts = list(tables[-1].texts(labels[column]))
+    texts[4] = value
+    tables[-1].set(labels[column], texts)
     write_tables(whose, tables)
     with pytest.raises(UdlError, match=rf"{whose}: row 5 rotates .* of 48 px: mend the row"):
         run[0](truth="data/truth.star")
