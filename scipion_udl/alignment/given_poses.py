@@ -9,24 +9,22 @@ from scipion_udl.alignment.refinement import FAR
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
-MOST_DEGREES = 1e4  # of an angle in a table: a wound-up one may go around some times
 MANY = 0.3  # share of the particles that lie elsewhere, above which the user is warned
 
 
 def check_measure(poses: Poses, box: int, path: str) -> Poses:
     """The poses (N,) as they are. Raises UdlError, which names file and row, where one shifts a particle by more than
-    its box (pixels), so that nothing of it is left in view, or rotates it by more than MOST_DEGREES: no program means
-    that, and sums of such numbers are none."""
+    its box (pixels), so that nothing of it is left in view: no program means that, and sums of such numbers are none.
+    """
     shift = np.abs(poses.shift).max(1) if len(poses) else np.zeros(0)
-    wrong = np.flatnonzero(~(shift <= box) | ~(np.abs(poses.angle) <= MOST_DEGREES))
+    wrong = np.flatnonzero(~(shift <= box) | ~np.isfinite(poses.angle))
     if len(wrong):
         row = wrong[0]
         x, y = poses.shift[row]
         more = f", and {len(wrong) - 1} more rows are like it" if len(wrong) > 1 else ""
         raise UdlError(
-            f"{path}: row {row + 1} rotates its particle by {poses.angle[row]:.6g} degrees and shifts it by {x:.6g}, "
-            f"{y:.6g} px, which is more than an alignment can mean in a box of {box} px{more}: mend the row, or leave "
-            "it out."
+            f"{path}: row {row + 1} shifts its particle by {x:.6g}, {y:.6g} px, which is more than an alignment can "
+            f"mean in a box of {box} px{more}: mend the row, or leave it out."
         )
     return poses
 

@@ -38,6 +38,15 @@ class Texts(Sequence):
 
     __hash__ = None
 
+    def __add__(self, other: Sequence[str]) -> list[str]:
+        return [*self, *other]
+
+    def __radd__(self, other: Sequence[str]) -> list[str]:
+        return [*other, *self]
+
+    def __mul__(self, times: int) -> list[str]:
+        return list(self) * times
+
     def __repr__(self) -> str:
         return f"Texts({list(self)!r})" if len(self) < 10 else f"Texts({self[:10]!r} and {len(self) - 10} more)"
 

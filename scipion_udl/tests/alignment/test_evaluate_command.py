@@ -284,7 +284,7 @@ def test_classes_that_are_mixed_are_told(run, capsys):
         assert ("holds 2 classes" in capsys.readouterr().err) == told
 
 
-@pytest.mark.parametrize(("column", "value"), [(1, "1e308"), (2, "-1e20"), (1, "150.0"), (0, "1e30"), (2, "1e308")])
+@pytest.mark.parametrize(("column", "value"), [(1, "1e308"), (2, "-1e20"), (1, "150.0"), (2, "1e308")])
 @pytest.mark.parametrize("whose", ["aligned.star", "data/truth.star"])
 def test_a_pose_beyond_measure_is_named_by_file_and_row(run, whose, column, value):
     labels = ("udlAngle", "udlShiftX", "udlShiftY")
@@ -295,5 +295,5 @@ def test_a_pose_beyond_measure_is_named_by_file_and_row(run, whose, column, valu
     texts[4] = value
     tables[-1].set(labels[column], texts)
     write_tables(whose, tables)
-    with pytest.raises(UdlError, match=rf"{whose}: row 5 rotates .* of 48 px: mend the row"):
+    with pytest.raises(UdlError, match=rf"{whose}: row 5 shifts .* of 48 px: mend the row"):
         run[0](truth="data/truth.star")
