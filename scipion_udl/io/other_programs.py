@@ -43,8 +43,8 @@ def table_notes(source: ParticleSource) -> list[str]:
         return notes
     if not table.numbered:
         notes.append(
-            "the labels have no numbers (#1, #2, ...) behind them: starparser 1.60 counts each particle twice and "
-            "finds no column; tables written here have them"
+            "the labels have no numbers (#1, #2, ...) behind them: starparser 1.60 counts particles "
+            "that are not there; tables written here have them"
         )
     if "rlnDefocusU" in table and "rlnPhaseShift" not in table:
         notes.append(
