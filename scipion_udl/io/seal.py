@@ -10,13 +10,18 @@ from collections.abc import Iterable
 from scipion_udl.errors import UdlError
 
 _CHUNK = 1 << 20
+_LABELS = 220, 1024  # from which byte to which an MRC header has them, and their number
 SEAL = "seal"
 
 
 def file_digest(path: str) -> str:
-    """A short text that tells the content of a file from all others. Raises OSError where it cannot be read."""
+    """A short text that tells the content of a file from all others; of an MRC file without the labels in its header,
+    which say when it was written. Raises OSError where it cannot be read."""
     found = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
+        if path.endswith((".mrc", ".mrcs")):
+            found.update(file.read(_LABELS[0]))
+            file.seek(_LABELS[1])
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest()
