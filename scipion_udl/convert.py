@@ -113,8 +113,8 @@ def write_particles(
         table[CLASS] = [str(number) for number in columns[CLASS]]
     lacking = columns["_ctfModel._defocusU"].count(None)
     if 0 < lacking < len(columns[ID]):
-        logger.warning("%d of %d particles have no CTF: all of them are aligned without", lacking, len(columns[ID]))
-    if not lacking:
+        logger.warning("%d of %d particles have no CTF: they are aligned without", lacking, len(columns[ID]))
+    if lacking < len(columns[ID]):
         table.update({name: [f"{value or 0.0:.6f}" for value in columns[label]] for label, name in _CTF.items()})
     info = info_of(particles)
     if start:

@@ -19,6 +19,7 @@ from pyworkflow.object import Boolean, Float, Integer
 
 from scipion_udl.convert import transform_matrices
 from scipion_udl.io import forms
+from scipion_udl.io.defocus import phase_flips
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.io.stacks import StackReader, StackWriter
 from scipion_udl.io.tables import Table
@@ -103,10 +104,16 @@ def _write_anew(path: str, inverted: np.ndarray) -> None:
 
 
 def is_phase_flipped(source: ParticleSource) -> bool:
-    """Whether the table says that the phases are flipped already (optics groups of RELION 3.1)."""
-    optics = forms.optics_table(source.tables)
-    label = "rlnCtfDataArePhaseFlipped"
-    return optics is not None and label in optics and bool((optics.numbers(label) != 0).all())
+    """Whether the table says that the phases of all particles are flipped already."""
+    flips = phase_flips(source)
+    return flips is not None and bool(flips.all())
+
+
+def differs_in_phase_flips(source: ParticleSource) -> bool:
+    """Whether the table says that the phases of some particles are flipped already and those of others are not, which a
+    set cannot hold: it has one answer for all."""
+    flips = phase_flips(source)
+    return flips is not None and 0 < int(flips.sum()) < len(flips)
 
 
 def classes_of(source: ParticleSource) -> np.ndarray:

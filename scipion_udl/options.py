@@ -101,7 +101,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def add_microscope(parser: argparse.ArgumentParser) -> None:
     """What RELION wants to know of the microscope."""
-    group = parser.add_argument_group("microscope (for the STAR that is written, where the input does not say it)")
+    group = parser.add_argument_group("microscope (for CTF and STAR, where the input does not say it)")
     group.add_argument("--voltage", type=take.positive, metavar="KV", help="acceleration voltage in kV (300)")
     group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
     group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
@@ -200,7 +200,8 @@ def add_particle(group: argparse._ArgumentGroup) -> None:
         default="auto",
         help="what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
         "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
-        "auto (default): as the table says, otherwise as the images tell",
+        "auto (default): as the table says of each optics group (no word in a STAR or .cs: not flipped); the images "
+        "are asked as a check, and decide for tables of Xmipp, which do not say",
     )
 
 

@@ -29,7 +29,6 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_reach
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
-from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.models.checkpoint import check_answers
 
 FIRST = 1024  # particles that settle the first average, at most
@@ -92,9 +91,8 @@ class Aligner:
     """Aligns the particles of a set with a trained network, or without one.
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
-    spectra: how its input is sampled; log: told one line a stage; transfer: how the particles' contrast transfer is to
-    be taken, where that may have to be settled by their first average. ``inverted``, once run: whether a reference had
-    the other contrast.
+    spectra: how its input is sampled; log: told one line a stage. ``inverted``, once run: whether a reference had the
+    other contrast.
     """
 
     def __init__(
@@ -104,11 +102,9 @@ class Aligner:
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignSettings,
         log: Callable[[str], None],
-        transfer: TransferChoice | None = None,
     ) -> None:
         self.prepared, self.network, self.settings, self.log = prepared, network, settings, log
         self.spectra = bounded(spectra, prepared.finest)
-        self.transfer = transfer
         self.inverted = False
         box, device = prepared.box, prepared.device
         self.band = Band(box, prepared.k_max, device)
@@ -131,8 +127,6 @@ class Aligner:
         split = Split.of(by_rank, len(prepared), prepared.originals)
         subset = by_rank[:FIRST]
         first, known = self._first_average(subset, reference, start, split.half[subset])
-        if self.transfer is not None and self._settle_transfer(self.transfer, subset, first):
-            first, known = self._first_average(subset, reference, start, split.half[subset])
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND, self.bound)
         rest = np.setdiff1d(usable, subset)
@@ -202,18 +196,6 @@ class Aligner:
 
         first, self.first.shared, self.given.reference = self.prepared.team.by_first(find)
         return first
-
-    def _settle_transfer(self, transfer: TransferChoice, subset: np.ndarray, first: First) -> bool:
-        """Ask the images how their contrast transfer is to be taken; whether that is another way than before."""
-        weighted = first.start.average * self.first.band.spread(first.start.weight)
-
-        def settle() -> tuple[bool, str]:
-            changed = transfer.settle(self.prepared, subset, first.angle, weighted, self.first.band, self.max_shift)
-            return changed, transfer.mode
-
-        changed, transfer.mode = self.prepared.team.by_first(settle)
-        self.prepared.take_contrast(transfer.mode)
-        return changed
 
     def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
         """Asks the network for the angles of a chunk's particles, but for those that are known, when they come by."""

@@ -72,9 +72,12 @@ class HalfSums:
         self.ring = radii(self.box, device).round().long()
         self.ring_count = torch.bincount(self.ring.flatten(), minlength=self.box).clamp(min=1)
 
-    def transfer(self, part: np.ndarray) -> torch.Tensor | None:
-        """What particles ``part`` are to be multiplied by before they are aligned; None for nothing."""
-        return None if self.contrast is None else self.contrast.evaluate(part, self.box, self.total.device)
+    def transfer(self, part: np.ndarray) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """What particles ``part`` are multiplied by before they are aligned, and their transfer; None for nothing."""
+        if self.contrast is None:
+            return None, None
+        transfer = self.contrast.evaluate(part, self.box, self.total.device)
+        return self.contrast.factor(part, transfer, self.box, raw=True), transfer
 
     def add(self, half: int, images: torch.Tensor, gain: torch.Tensor, transfer: torch.Tensor | None) -> None:
         """Add aligned images (n, D, D) times ``gain`` (n,)."""
@@ -165,8 +168,8 @@ def average_particles(
         if keep:
             keep(aligned.cpu().numpy())
         if half_poses is not None:
-            transfer = sums.transfer(part)
-            own = apply_poses(images, fill, half_poses[part], transfer) - fill[:, None, None]
+            factor, transfer = sums.transfer(part)
+            own = apply_poses(images, fill, half_poses[part], factor) - fill[:, None, None]
             gain = torch.from_numpy(noise / std[part]).to(device)
             for number in (0, 1):
                 rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)

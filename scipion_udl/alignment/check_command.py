@@ -146,16 +146,29 @@ def _check_columns(source: ParticleSource, findings: Findings) -> None:
     try:
         if optics is not None:
             _check_optics(len(np.unique(forms.optics_rows(table, optics))), findings)
-        defocus = read_defocus(source)
-        if defocus is None:
-            findings.note("defocus", "not given, or not of all particles: the contrast transfer is left out of account")
-        else:
-            _check_voltages(np.unique(defocus.voltage), findings)
-            low, high = defocus.defocus_u.min() / 1e4, defocus.defocus_u.max() / 1e4
-            findings.fact("defocus", f"{low:.2f} to {high:.2f} micrometers")
+        _check_defocus(source, findings)
     except UdlError as error:
         findings.error("defocus" if "ptics" not in str(error) else "optics groups", str(error))
     _check_poses(source, findings)
+
+
+def _check_defocus(source: ParticleSource, findings: Findings) -> None:
+    said: list[str] = []
+    defocus = read_defocus(source, warn=said.append)
+    for sentence in said:
+        findings.warn("defocus", sentence)
+    if defocus is None:
+        if not said:
+            findings.note("defocus", "not given: the contrast transfer is left out of account")
+        return
+    _check_voltages(np.unique(defocus.voltage[defocus.known]), findings)
+    values = defocus.defocus_u[defocus.known] / 1e4
+    findings.fact("defocus", f"{values.min():.2f} to {values.max():.2f} micrometers")
+    if defocus.flipped is None:
+        return
+    flipped = int(defocus.flipped.sum())
+    if 0 < flipped < len(source):
+        findings.note("defocus", f"{flipped} of {len(source)} particles are phase-flipped, by optics group or row")
 
 
 def _check_optics(used: int, findings: Findings) -> None:

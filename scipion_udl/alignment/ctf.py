@@ -11,27 +11,56 @@ import torch
 from scipion_udl.alignment.fourier import radii
 from scipion_udl.io.defocus import Defocus
 
-MODES = ("flipped", "signed", "none")
+MODES = ("table", "flipped", "signed", "none")
 SAMPLE = 256  # particles that the mean transfer is taken of
 LEAST_LEVEL = 1e-2  # of the largest: rings that hardly any particle shows are not made louder than that
+PEAK = 0.9  # of the highest mean transfer: up to this ring all particles show the same sign
 
 
 class ContrastTransfer:
     """Contrast transfer functions of N particles.
 
-    defocus: what they are made of; field: side of the box, angstrom; mode: "flipped" (phases were flipped, their
-    transfer is the absolute value), "signed", or "none" (every transfer is 1: the particles are taken as they are);
-    levels: by box what :meth:`level` gives, of another set that transfers are to be relative to.
+    defocus: what they are made of; field: side of the box, angstrom; mode: "table" (each image as its table says:
+    phases flipped, so that its transfer is the absolute value, or not; multiplied by its transfer already), "flipped"
+    or "signed" (all images so, whatever the table says), or "none" (every transfer is 1: the particles are taken as
+    they are); levels: by box what :meth:`level` gives, of another set that transfers are to be relative to, and share:
+    its :attr:`share`; box: of the images, pixels, which only images that were multiplied need.
     """
 
     def __init__(
-        self, defocus: Defocus, field: float, mode: str = "flipped", levels: dict[int, torch.Tensor] | None = None
+        self,
+        defocus: Defocus,
+        field: float,
+        mode: str = "flipped",
+        levels: dict[int, torch.Tensor] | None = None,
+        share: float | None = None,
+        box: int | None = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"{mode} is none of {', '.join(MODES)}")
-        self.defocus, self.field, self.mode = defocus, field, mode
+        if mode == "table" and defocus.flipped is None:
+            raise ValueError("the table does not say whether phases were flipped")
+        self.defocus, self.field, self.mode, self.box = defocus, field, mode, box
         self._levels: dict[int, torch.Tensor] = dict(levels or {})
-        self._whole = self
+        self._share, self._whole = share, self
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """Which images' phases are taken to have been flipped, (N,) bool."""
+        if self.mode == "table":
+            return self.defocus.flipped
+        return np.full(len(self.defocus.known), self.mode == "flipped")
+
+    @property
+    def premultiplied(self) -> np.ndarray:
+        """Which images are taken to have been multiplied by their transfer, (N,) bool."""
+        return self.defocus.premultiplied & (self.mode == "table")
+
+    @property
+    def share(self) -> float:
+        """What part of the set (0 to 1) was multiplied by its transfer: so the noise is that was made white."""
+        whole = self._whole
+        return float(whole.premultiplied.mean()) if whole._share is None else whole._share
 
     def evaluate(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
@@ -42,11 +71,19 @@ class ContrastTransfer:
 
         With it an average is the particle as the microscope shows it on the whole. Without, the lowest rings, of which
         little is transferred, would be made up to tenfold louder with their noise, and a mask would spread that noise
-        over the others. The sign is positive at the lowest frequencies.
+        over the others. The sign is positive at the lowest frequencies. A particle whose defocus is not known has the
+        transfer 1; where phases were not flipped, only up to the ring in which the mean transfer peaks: beyond it
+        nobody knows its sign.
         """
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
-        return self.absolute(indices, box, device, turn) / self._level(box, device)
+        values = self.absolute(indices, box, device, turn) / self._level(box, device)
+        known = self.defocus.known[indices]
+        if known.all():
+            return values
+        inner = (_rings(box, device) <= self.peak(box, device)).float()
+        alike = torch.from_numpy(self.flipped[indices]).to(device)[:, None, None]
+        return torch.where(_marked(known, device), values, torch.where(alike, torch.ones_like(inner), inner))
 
     def absolute(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
@@ -58,7 +95,34 @@ class ContrastTransfer:
         if turn is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
             defocus = replace(defocus, angle=defocus.angle + turn)
         values = contrast_transfer(defocus, box, self.field / box, device)
-        return values.abs() if self.mode == "flipped" else values
+        flipped = self.flipped[indices]
+        if not flipped.any():
+            return values
+        return values.abs() if flipped.all() else torch.where(_marked(flipped, device), values.abs(), values)
+
+    def factor(self, indices: np.ndarray, transfer: torch.Tensor, box: int, raw: bool = False) -> torch.Tensor:
+        """What coefficients of particles are multiplied by where they are matched with an average or added to one:
+        ``transfer`` as :meth:`evaluate` gives it, (n, box, box//2 + 1), but for images that were multiplied already.
+
+        Those already hold transfer times signal, and noise that passed the transfer, too. Divided by the level they are
+        just what the others are once multiplied. Where the noise of the whole set was made white, that has been done
+        to them; ``raw`` says that it was not.
+        """
+        share = self.share
+        if not share:
+            return transfer
+        device = transfer.device
+        level, mean = self._level(box, device), self._mean_square(device)
+        white = torch.ones_like(level) if raw else (share * level.square() / mean + 1 - share).sqrt()
+        own = white * mean**0.5 / level
+        return torch.where(_marked(self.premultiplied[indices], device), own, transfer * white)
+
+    def _mean_square(self, device: torch.device | str) -> float:
+        """The mean over the whole image of the squared level: what noise is left of an image that was multiplied."""
+        box = self._whole.box
+        weight = torch.full((box, box // 2 + 1), 2.0, device=device)
+        weight[:, 0] = 1
+        return float((self._level(box, device).square() * weight).sum() / weight.sum())
 
     def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
         """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles of
@@ -67,6 +131,7 @@ class ContrastTransfer:
             return self._whole.level(box, device)
         if box not in self._levels:
             order = np.lexsort((self.defocus.angle, self.defocus.defocus_v, self.defocus.defocus_u))
+            order = order[self.defocus.known[order]]
             chosen = order[np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).round().astype(int)]
             ring, total = _rings(box, device), torch.zeros(box, dtype=torch.float64, device=device)
             for part in np.array_split(chosen, -(-len(chosen) // 64)):
@@ -76,6 +141,11 @@ class ContrastTransfer:
             self._levels[box] = (total[: box // 2 + 1] / count / len(chosen)).sqrt()
         return self._levels[box].to(device)
 
+    def peak(self, box: int, device: torch.device | str = "cpu") -> int:
+        """The ring of the first peak of the mean transfer: up to it all particles show the same sign."""
+        level = self.level(box, device)
+        return int((level > PEAK * level.max()).nonzero()[0])
+
     def _level(self, box: int, device: torch.device | str) -> torch.Tensor:
         level = self.level(box, device)
         level = level.clamp(min=LEAST_LEVEL * float(level.max()))
@@ -83,15 +153,20 @@ class ContrastTransfer:
 
     def subset(self, indices: np.ndarray) -> ContrastTransfer:
         """The transfer of the particles ``indices`` alone, relative to the same level."""
-        other = ContrastTransfer(_rows(self.defocus, indices), self.field, self.mode)
-        other._whole = self._whole
-        return other
+        return self._like(_rows(self.defocus, indices), self.mode)
 
     def with_mode(self, mode: str) -> ContrastTransfer:
         """The same particles, their images taken another way."""
-        other = ContrastTransfer(self.defocus, self.field, mode)
+        return self._like(self.defocus, mode)
+
+    def _like(self, defocus: Defocus, mode: str) -> ContrastTransfer:
+        other = ContrastTransfer(defocus, self.field, mode)
         other._whole = self._whole
         return other
+
+
+def _marked(which: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    return torch.from_numpy(which).to(device)[:, None, None]
 
 
 def _rings(box: int, device: torch.device | str) -> torch.Tensor:

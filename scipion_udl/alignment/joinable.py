@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.ctf import ContrastTransfer
+from scipion_udl.alignment.ctf import MODES, ContrastTransfer
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import score_spread
@@ -25,7 +25,6 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.train_command import MODEL
-from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.seal import check_files, file_digest, opened, sealed
@@ -50,7 +49,8 @@ class Joinable:
     transfers of the halves per ring, None without; batches: how many sets came together; key: what tells the halves'
     averages from all others; places, images: by which every particle in the averages is known again, packed (see
     :class:`Known`); files: digests of the files beside it that it needs, and of the model (key "model"); joined_to: the
-    key of the run that these were joined to.
+    key of the run that these were joined to; premultiplied: what part of the run's images were multiplied by their
+    transfer before.
     """
 
     box: int
@@ -81,6 +81,7 @@ class Joinable:
     images: str
     files: dict[str, str]
     joined_to: str | None = None
+    premultiplied: float = 0.0
 
     @classmethod
     def read(cls, folder: str) -> Joinable:
@@ -117,7 +118,8 @@ class Joinable:
             0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box and 0 <= self.score_mad < math.inf,
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
             all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
-            self.ctf in WORDS and bool(levels) == (self.ctf != "none") == (self.power is not None),
+            self.ctf in MODES and 0 <= self.premultiplied <= 1,
+            bool(levels) == (self.ctf != "none") == (self.power is not None),
             all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
             [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
             len(self.known().places) > 0 and {*NEEDED, *(["model"] if self.model else [])} <= self.files.keys(),
@@ -227,7 +229,10 @@ def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
 
 
 def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> dict:
-    """How a run takes the contrast transfer: ctf and levels, of these boxes (pixels), as :class:`Joinable` has them."""
+    """How a run takes the contrast transfer: ctf, levels, of these boxes (pixels), and premultiplied, as
+    :class:`Joinable` has them."""
     mode = "none" if contrast is None else contrast.mode
-    used = [] if mode == "none" else sorted(set(boxes))
-    return {"ctf": mode, "levels": {str(box): contrast.level(box).tolist() for box in used}}
+    if mode == "none":
+        return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
+    levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
+    return {"ctf": mode, "levels": levels, "premultiplied": contrast.share}

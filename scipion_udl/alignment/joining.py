@@ -44,9 +44,8 @@ from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.alignment.training import view_of
-from scipion_udl.alignment.transfer_mode import WORDS
+from scipion_udl.alignment.transfer_mode import WORDS, words_of
 from scipion_udl.errors import UdlError
-from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 
 SWEEPS = 8  # at most; from the network's angles two or three do
@@ -82,7 +81,7 @@ def join(args: argparse.Namespace) -> None:
         take_radius(run, base.mask_radius, args.join)
         known = {args.join: base.known(), f"{args.pool} or of those that it was pooled with": earlier.known()}
         scan_new(run, known, torch.tensor(base.noise))
-        use_contrast_of(run, base.ctf, levels_of(base.levels))
+        use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
@@ -136,31 +135,41 @@ def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor) -> None:
         those.refuse_images(run.source, found.images, found.blank, whose)
 
 
-def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor]) -> None:
-    """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels. Raises
-    UdlError where the table cannot say what is needed."""
+def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
+    """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels; share:
+    what part of its images was multiplied before. Where that run believed its table, the table of those that come is
+    believed. Raises UdlError where the table cannot say what is needed."""
     asked = run.args.ctf
     if asked not in ("auto", mode):
-        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {mode}: leave --ctf out.")
-    defocus = read_defocus(run.source)
+        how = "as its table says" if mode == "table" else mode
+        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {how}: leave --ctf out.")
+    defocus = run.read_defocus()
     if mode == "none":
         if defocus is not None:
             run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
         return
-    if defocus is None or defocus.premultiplied:
-        lacks = "gives no defocus for every particle" if defocus is None else "says that images were multiplied by it"
+    if defocus is None:
         raise UdlError(
-            f"{run.args.join} was aligned with the contrast transfer of its particles, and {run.args.input} {lacks}: "
-            "give a table like the first, or align the first particles with --ctf none."
+            f"{run.args.join} was aligned with the contrast transfer of its particles, and {run.args.input} gives no "
+            "defocus for them: give a table like the first, or align the first particles with --ctf none."
         )
-    if defocus.flipped is not None and defocus.flipped != (mode == "flipped"):
+    reason = "as in the run that the particles were joined to"
+    if mode == "table" and defocus.flipped is not None:
+        reason = "as the table says"
+    elif mode == "table":
+        mode = "flipped"  # as Xmipp does as a rule
+        run.warn(
+            f"{run.args.input} does not say whether phases were flipped; the particles are taken as phase-flipped."
+        )
+    elif defocus.said and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
         run.warn(
             f"{run.args.input} says otherwise than {run.args.join} whether phases were flipped; the particles are "
             f"taken as in that run ({WORDS[mode]})."
         )
-    field = run.source.box * run.source.pixel_size
-    run.particles.contrast = ContrastTransfer(defocus, field, mode, levels)
-    run.notes.append(f"Contrast transfer: {WORDS[mode]} (as in the run that the particles were joined to).")
+    box = run.source.box
+    contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
+    run.particles.contrast = contrast
+    run.notes.append(f"Contrast transfer: {words_of(contrast)} ({reason}).")
 
 
 def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:

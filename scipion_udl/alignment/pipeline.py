@@ -188,10 +188,16 @@ def _aligned(
 ) -> tuple[Alignment, Averages]:
     """The alignment and its averages; where some are mirrored, again until hardly any particle changes hands."""
     particles = run.particles
-    for number in range(ROUNDS + 1):
-        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say, run.transfer)
+
+    def found() -> tuple[Aligner, Alignment]:
+        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say)
         first = mirrored_first(start) if isinstance(start, Poses) else start
-        alignment = aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
+        return aligner, aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
+
+    for number in range(ROUNDS + 1):
+        aligner, alignment = found()
+        if _takes_transfer_otherwise(run, alignment):
+            aligner, alignment = found()
         if particles.mirrored is not None:
             alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
         averages = averages_of(run, alignment)
@@ -207,6 +213,19 @@ def _aligned(
     if aligner.inverted:
         run.warn(inverted_warning(run.args.reference))
     return alignment, averages
+
+
+def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
+    """Ask the particles that were aligned how their contrast transfer is to be taken; whether that is another way, and
+    they are to be aligned again. Classes are judged together, once all have been asked."""
+    particles, transfer = run.particles, run.transfer
+    if not transfer.asks_images:
+        return False
+    order = particles.usable[np.argsort(particles.ranks(run.args.seed)[particles.usable], kind="stable")]
+    halves = alignment.half_poses is not None
+    poses = (alignment.half_poses if halves else alignment.poses)[order]
+    transfer.hear(run.heading, particles, order, poses, alignment.half[order] if halves else None)
+    return not run.args.by_class and run.settle_contrast([run.heading])
 
 
 def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
@@ -264,7 +283,7 @@ def align_classes(
     by ascending number; of a team, all but the first process get none."""
     work, done = _ClassWork(run, guide, settings, classes, start), []
     order = list(work.order)
-    while order and (run.team.size > 1 or run.device.type != "cpu" or run.transfer.undecided(len(classes[order[0]]))):
+    while order and (run.team.size > 1 or run.device.type != "cpu"):
         done.append(work.alone(order.pop(0)))
     given_up, finished = threading.Event(), sum(len(result.members) for result in done if result is not None)
     most = min(CLASSES, max(len(order), 1))
@@ -273,7 +292,11 @@ def align_classes(
         finished += len(classes[number])
         run.particles.report("alignment of the classes", finished, len(run.particles))
     done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
-    return sorted((result for result in done if result is not None), key=lambda result: result.number)
+    done = [result for result in done if result is not None]
+    # What classes tell whose halves agree on nothing is of no account: junk, or noise.
+    if run.settle_contrast([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
+        return align_classes(run, guide, settings, classes, start)
+    return sorted(done, key=lambda result: result.number)
 
 
 class _ClassWork:
@@ -289,7 +312,7 @@ class _ClassWork:
         start: KnownStart | None,
     ) -> None:
         self.run, self.guide, self.settings, self.classes, self.start = run, guide, settings, classes, start
-        # The largest class comes first: it settles how contrast transfer is to be taken in all of them.
+        # The largest class comes first: what takes longest is not left to the end.
         self.order = sorted(classes, key=lambda number: (-len(classes[number]), number))
         self.short: list[int] = []
 

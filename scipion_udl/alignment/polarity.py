@@ -229,10 +229,11 @@ def mean_ctfs(pixel_size: float | None, defocus: Defocus | None) -> dict[str, np
     if defocus is None or pixel_size is None:
         return dict(_ctfs_of_unknown(pixel_size))
     middle = (defocus.defocus_u + defocus.defocus_v) / 2
-    values = _section(replace(defocus, defocus_u=middle, defocus_v=middle), pixel_size)
-    if defocus.premultiplied:
+    values = _section(replace(defocus, defocus_u=middle, defocus_v=middle), pixel_size)[defocus.known]
+    multiplied = defocus.premultiplied[defocus.known, None]
+    if multiplied.all():
         return {"premultiplied": (values**2).mean(0)}
-    return {name: taken(values).mean(0) for name, taken in _MODES}
+    return {name: np.where(multiplied, values**2, taken(values)).mean(0) for name, taken in _MODES}
 
 
 @lru_cache(maxsize=8)

@@ -216,7 +216,9 @@ class PreparedParticles:
     def through_transfer(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of particles, each times its contrast transfer where that is known."""
         transfer = self.transfer(indices)
-        return coefficients if transfer is None else coefficients * transfer
+        if transfer is None:
+            return coefficients
+        return coefficients * self.contrast.factor(indices, transfer, self.box)
 
     def all(
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]

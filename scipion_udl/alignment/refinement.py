@@ -217,8 +217,8 @@ class Refiner:
         transfer = self.prepared.transfer(part)
         if transfer is None:
             return particles, None, ring_power
-        transfer = band.crop(transfer)
-        return particles * transfer, band.ring_means(transfer.square()), ring_power
+        factor = band.crop(self.prepared.contrast.factor(part, transfer, band.box))
+        return particles * factor, band.ring_means(band.crop(transfer).square()), ring_power
 
     def match(
         self,

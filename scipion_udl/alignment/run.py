@@ -6,7 +6,7 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -22,7 +22,6 @@ from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
-from scipion_udl.io import forms
 from scipion_udl.io.defocus import Defocus, read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.outputs import OutputFolder
@@ -136,17 +135,42 @@ class Run:
 
         Raises UdlError where it is asked for and the table gives none.
         """
-        asked, defocus = self.args.ctf, read_defocus(self.source)
+        asked, defocus = self.args.ctf, self.read_defocus()
         self.defocus = defocus
         if defocus is None and asked in ("flipped", "signed"):
             raise UdlError(
                 f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "
                 f"contrast, which {self.args.input} does not give: leave --ctf out, or give a table that has them."
             )
-        # Where nothing is said, RELION means that phases are as they were; Xmipp flips them as a rule.
-        guess = "flipped" if self.source.form == forms.XMIPP else "signed"
-        self.transfer = TransferChoice(self.particles, defocus, asked, guess, self.say, self.warn)
+        # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
+        self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)
         return self.transfer
+
+    def read_defocus(self) -> Defocus | None:
+        """What the table gives of the particles' contrast transfer, with the microscope of the options where it says
+        nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
+        given = {name: getattr(self.args, name, None) for name in ("voltage", "cs", "amplitude_contrast")}
+        defocus = read_defocus(self.source, given, self.warn)
+        if defocus is not None and defocus.filled:
+            self.say(defocus.filled)
+            self.notes.append(defocus.filled)
+        return defocus
+
+    def settle_contrast(self, classes: Iterable[str]) -> bool:
+        """Judge how the contrast transfer is to be taken by what particles of these classes told (see
+        :meth:`TransferChoice.settle`), and take it so; whether that is another way than before."""
+        transfer = self.transfer
+
+        def settle() -> tuple[bool, str, str]:
+            changed = transfer.settle(classes)
+            return changed, transfer.mode, transfer.reason
+
+        if not transfer.asks_images:
+            return False
+        changed, transfer.mode, transfer.reason = self.team.by_first(settle)
+        transfer.asks_images = False
+        self.particles.take_contrast(transfer.mode)
+        return changed
 
     def note_contrast(self) -> None:
         """Say how the contrast transfer was taken: in the log now, in summary and report later."""

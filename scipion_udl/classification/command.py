@@ -78,7 +78,7 @@ def classify(args: argparse.Namespace) -> None:
             run.use_contrast()
         else:
             scan_new(run, {f"{args.join} or of those that it was joined to": earlier.known}, earlier.noise)
-            use_contrast_of(run, earlier.ctf, earlier.levels)
+            use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
@@ -87,6 +87,7 @@ def classify(args: argparse.Namespace) -> None:
             if not args.no_refine:
                 found = _in_real_space(run, found)
             bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
+            run.within_memory(lambda: _ask_for_transfer(run, found, flagged))
             classes = _aligned(run, found, bank.config["rings"])
             flagged &= [one.figures["signal_found"] is not True for one in classes]  # halves that agree are no noise
             _tell_of_flagged(run, flagged, found)
@@ -263,6 +264,18 @@ def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) 
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
     return like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+
+
+def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
+    """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken.
+    """
+    particles, label = run.particles, found.label[run.particles.usable]
+    usable = particles.usable
+    order = np.argsort(particles.ranks(run.args.seed)[usable], kind="stable")
+    for number in np.flatnonzero(~flagged):
+        own = usable[order[label[order] == number]]
+        run.transfer.hear(str(number), particles, own, found.poses[own])
+    run.settle_contrast(map(str, np.flatnonzero(~flagged)))
 
 
 def _tell_of_flagged(run: Run, flagged: np.ndarray, found: Sorted) -> None:

@@ -21,8 +21,10 @@ def sampled(
         power = values.real.square().mean(-1) + values.imag.square().mean(-1)
         transfer = torch.ones_like(power)
         if prepared.contrast is not None and prepared.contrast.mode != "none":
-            transfer = sampling.of_rings(prepared.contrast.evaluate(part, sampling.small, prepared.device))
-            values = values * transfer[..., None]
+            whole = prepared.contrast.evaluate(part, sampling.small, prepared.device)
+            transfer = sampling.of_rings(whole)
+            factor = prepared.contrast.factor(part, whole, sampling.small)
+            values = values * (transfer if factor is whole else sampling.of_rings(factor))[..., None]
         still = torch.zeros(n, 2, device=values.device)
         yield part, Samples(values, transfer.square(), power, still, torch.zeros(n, dtype=torch.bool))
 

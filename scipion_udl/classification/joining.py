@@ -18,6 +18,7 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
+from scipion_udl.alignment.ctf import MODES
 from scipion_udl.alignment.diameter import radius_in_use, take_radius
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
@@ -28,7 +29,6 @@ from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.resolution import frc_weights, of_more
 from scipion_udl.alignment.run import Run
-from scipion_udl.alignment.transfer_mode import WORDS
 from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
@@ -48,8 +48,9 @@ class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
     (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
-    ctf: how contrast transfer is taken, and levels: what it is relative to, by box; known: by what all particles so far
-    are known again; facts: joining_classes.json, which the last five are of.
+    ctf: how contrast transfer is taken, levels: what it is relative to, by box, and premultiplied: what part of the
+    images was multiplied by it before; known: by what all particles so far are known again; facts:
+    joining_classes.json, which the last six are of.
     """
 
     classes: list[dict]
@@ -61,6 +62,7 @@ class Earlier:
     level: tuple[float, float]
     ctf: str
     levels: dict[int, torch.Tensor]
+    premultiplied: float
     known: Known
     facts: dict
 
@@ -78,8 +80,9 @@ class Earlier:
             noise = torch.tensor(facts["noise"], dtype=torch.float32)
             level = float(facts["level"][0]), float(facts["level"][1])
             ctf, levels = facts["ctf"], levels_of(facts["levels"])
+            premultiplied = float(facts.get("premultiplied", 0.0))
             known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
-            if ctf not in WORDS or bool(levels) != (ctf != "none"):
+            if ctf not in MODES or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
             if not float(facts.get("mask_radius", 1.0)) > 0:
                 raise ValueError("mask radius")
@@ -93,7 +96,7 @@ class Earlier:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, known, facts)
+        return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, premultiplied, known, facts)
 
 
 def _facts(folder: str) -> dict:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.particles import ParticleSource
 
-# label in RELION, label in Xmipp, value in all particles where the table has neither (None: no CTF without it)
+# label in RELION, label in Xmipp, smallest and largest value that a microscope has, name in messages with its unit
 _LABELS = {
-    "defocus_u": ("rlnDefocusU", "ctfDefocusU", None),
-    "defocus_v": ("rlnDefocusV", "ctfDefocusV", None),
-    "angle": ("rlnDefocusAngle", "ctfDefocusAngle", 0.0),
-    "phase_shift": ("rlnPhaseShift", "ctfVPPphaseshift", 0.0),
-    "b_factor": ("rlnCtfBfactor", "ctfBfactor", 0.0),
-    "voltage": ("rlnVoltage", "ctfVoltage", None),
-    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", None),
-    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", None),
+    "defocus_u": ("rlnDefocusU", "ctfDefocusU", -1e6, 1e6, "a defocus of {:g} A"),
+    "defocus_v": ("rlnDefocusV", "ctfDefocusV", -1e6, 1e6, "a defocus of {:g} A"),
+    "angle": ("rlnDefocusAngle", "ctfDefocusAngle", -1e5, 1e5, "an astigmatism axis at {:g} degrees"),
+    "phase_shift": ("rlnPhaseShift", "ctfVPPphaseshift", -1e5, 1e5, "a phase shift of {:g} degrees"),
+    "b_factor": ("rlnCtfBfactor", "ctfBfactor", -1e4, 1e4, "a B-factor of {:g} A^2"),
+    "voltage": ("rlnVoltage", "ctfVoltage", 1.0, 1e4, "a voltage of {:g} kV"),
+    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", 0.0, 100.0, "a spherical aberration of {:g} mm"),
+    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", 0.0, 1.0, "an amplitude contrast of {:g}"),
 }
+_ZERO = ("angle", "phase_shift", "b_factor")  # 0 where they are not given
+_MICROSCOPE = {
+    "voltage": ("voltage", "--voltage", " kV"),
+    "cs": ("spherical aberration", "--cs", " mm"),
+    "amplitude_contrast": ("amplitude contrast", "--amplitude-contrast", ""),
+}
+_STAND_IN = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}  # of rows whose transfer is not used
+_LEAST = 1.0  # angstrom: nothing is that near to focus, but 0, 1 and -1 stand for no estimate
 _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
 
 
@@ -29,9 +39,11 @@ class Defocus:
 
     defocus_u, defocus_v: angstrom of underfocus, the larger and the smaller as a rule; angle: degrees from x to the
     direction of defocus_u; phase_shift: degrees of a phase plate; b_factor: angstrom^2, the envelope exp(-B f^2 / 4);
-    voltage: kV; cs: mm; amplitude_contrast: fraction; flipped: whether the images' phases were flipped already, None
-    where the table does not say, or not the same of all; premultiplied: whether (some) images were multiplied by their
-    transfer already.
+    voltage: kV; cs: mm; amplitude_contrast: fraction; known: (N,) bool, which particles have all of that (the others:
+    defocus 0; None: all); flipped: (N,) bool, which images' phases were flipped already, by the table or by the
+    rule of its form, None where neither says; said: whether the table itself says it; premultiplied: (N,) bool, which
+    images were multiplied by their transfer already (None: none); filled: what came of the options, for the user, ""
+    for nothing.
     """
 
     defocus_u: np.ndarray
@@ -42,37 +54,140 @@ class Defocus:
     voltage: np.ndarray
     cs: np.ndarray
     amplitude_contrast: np.ndarray
-    flipped: bool | None = None
-    premultiplied: bool = False
+    known: np.ndarray | None = None
+    flipped: np.ndarray | None = None
+    said: bool = False
+    premultiplied: np.ndarray | None = None
+    filled: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.defocus_u)
+        self.known = np.ones(n, bool) if self.known is None else self.known
+        self.premultiplied = np.zeros(n, bool) if self.premultiplied is None else self.premultiplied
 
 
-def read_defocus(source: ParticleSource) -> Defocus | None:
-    """The contrast transfer that the table of ``source`` gives; None without a defocus for every particle or without
-    the microscope's voltage, spherical aberration and amplitude contrast. Raises UdlError where a value is no number.
+def read_defocus(
+    source: ParticleSource,
+    given: Mapping[str, float | None] | None = None,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Defocus | None:
+    """The contrast transfer that the table of ``source`` gives; None without a defocus, or where the microscope's
+    voltage, spherical aberration and amplitude contrast are known of no particle.
+
+    given: those three (``voltage``, ``cs``, ``amplitude_contrast``; None: not given), for particles whose table lacks
+    them. A row without a defocus, with 0 or a placeholder for it, is not ``known``: it takes nothing from the others.
+    warn: told a sentence of what lacks. As RELION reads its tables: no rlnDefocusV means no astigmatism, no
+    rlnCtfDataArePhaseFlipped in optics group or row means not flipped. Raises UdlError where a value is no number, or
+    one that no microscope has.
     """
     if source.table is None:
         return None
-    values = {name: _column(source, *labels) for name, labels in _LABELS.items()}
-    if any(value is None for value in values.values()):
+    values = {name: _column(source, name) for name in _LABELS}
+    if values["defocus_u"] is None:
         return None
-    if not (values["defocus_u"] + values["defocus_v"] != 0).all() or not (values["voltage"] > 0).all():
+    if values["defocus_v"] is None:
+        values["defocus_v"] = values["defocus_u"]
+    n, filled = len(source), []
+    for name, column in values.items():
+        values[name] = np.full(n, np.nan) if column is None else column
+        if name in _MICROSCOPE:
+            values[name], count = _filled(name, values[name], (given or {}).get(name))
+            if count:
+                word, option, unit = _MICROSCOPE[name]
+                filled.append(f"{word} {given[name]:g}{unit} ({option}, {count} of {n} particles)")
+    in_focus = np.minimum(abs(values["defocus_u"]), abs(values["defocus_v"])) <= _LEAST
+    defocused = np.isfinite(values["defocus_u"] + values["defocus_v"]) & ~in_focus
+    lacking = [name for name in _MICROSCOPE if np.isnan(values[name][defocused]).any()]
+    known = defocused & np.isfinite(sum(values[name] for name in _MICROSCOPE))
+    _tell(source, defocused, known, lacking, warn)
+    if not known.any():
         return None
-    flipped, premultiplied = (_column(source, label, label, None) for label in (_FLIPPED, _PREMULTIPLIED))
-    said = set() if flipped is None else set((flipped != 0).tolist())
-    return Defocus(
-        **values,
-        flipped=said.pop() if len(said) == 1 else None,
-        premultiplied=premultiplied is not None and bool((premultiplied != 0).any()),
-    )
+    for name in values:
+        values[name] = np.where(known & np.isfinite(values[name]), values[name], _STAND_IN.get(name, 0.0))
+    flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
+    said = flipped is not None
+    if not said and source.form != forms.XMIPP:
+        flipped = np.zeros(n, bool)
+    told = f"Taken from the options for the CTF, since the table does not say: {', '.join(filled)}." if filled else ""
+    return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
 
 
-def _column(source: ParticleSource, relion: str, xmipp: str, default: float | None) -> np.ndarray | None:
-    """A column (N,), of the particles or of their optics groups."""
+def phase_flips(source: ParticleSource) -> np.ndarray | None:
+    """Which images' phases were flipped, (N,) bool, as the table says of their optics group or row; None where it does
+    not say it."""
+    return None if source.table is None else _flags(source, _FLIPPED)
+
+
+def _filled(name: str, values: np.ndarray, given: float | None) -> tuple[np.ndarray, int]:
+    """A column of the microscope with what was given in place of what lacks, and for how many; a voltage of 0, or
+    anything below 0, lacks."""
+    lacks = ~(values > 0) if name == "voltage" else ~(values >= 0)
+    if given is None:
+        return np.where(lacks, np.nan, values), 0
+    return np.where(lacks, given, values), int(lacks.sum())
+
+
+def _tell(
+    source: ParticleSource,
+    defocused: np.ndarray,
+    known: np.ndarray,
+    lacking: list[str],
+    warn: Callable[[str], None],
+) -> None:
+    """Warn of what takes the contrast transfer from some particles, or from all."""
     n = len(source)
+    what, options = (_listed([_MICROSCOPE[name][place] for name in lacking]) for place in (0, 1))
+    if not defocused.any():
+        warn(f"{source.path} has a column for the defocus, but a value in no row: the CTF is not taken into account.")
+    elif not known.any():
+        warn(f"{source.path} gives a defocus, but no {what}, so the CTF is not taken into account: give {options}.")
+    else:
+        for rows, lack, advice in ((~defocused, "defocus", ""), (defocused & ~known, what, f" Give {options}.")):
+            if rows.any():
+                first = int(np.flatnonzero(rows)[0])
+                warn(
+                    f"{source.path} gives no {lack} for {rows.sum()} of {n} particles (the first: item "
+                    f"{source.numbers[first]}, {source.names[first]}): no CTF is taken into account for them; the "
+                    f"others keep theirs.{advice}"
+                )
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def _flags(source: ParticleSource, label: str) -> np.ndarray | None:
+    """A yes or no for each particle (N,) bool, None where the table says it of none."""
+    values = _values(source, label)
+    if values is None or np.isnan(values).all():
+        return None
+    return np.nan_to_num(values) != 0
+
+
+def _column(source: ParticleSource, name: str) -> np.ndarray | None:
+    """A column (N,), NaN where a value is not known. Raises UdlError for one that no microscope has."""
+    relion, xmipp, low, high, words = _LABELS[name]
     label = xmipp if source.form == forms.XMIPP else relion
+    values = _values(source, label)
+    if values is None:
+        return None
+    # Below 0, and 0 kV, stand for what is not known (see _filled).
+    wrong = np.flatnonzero((values > high) | ((values < low) & ((values > 0) | (low < 0))))
+    if len(wrong):
+        row = int(wrong[0])
+        span = f"from {max(low, 0):g} to {high:g}" if low >= 0 else f"of at most {high:g}"
+        raise UdlError(
+            f"{source.path}: row {row + 1} has {words.format(values[row])} (column _{label}), which no microscope has: "
+            f"give a value {span}."
+        )
+    return np.where(np.isnan(values), 0.0, values) if name in _ZERO else values
+
+
+def _values(source: ParticleSource, label: str) -> np.ndarray | None:
+    """Numbers (N,) of the particles or of their optics groups, NaN where not known; None without such a column."""
     if label in source.table:
-        return source.table.numbers(label)
+        return source.table.known(label)
     optics = forms.optics_table(source.tables)
     if optics is not None and label in optics:
-        return optics.numbers(label)[forms.optics_rows(source.table, optics)]
-    return None if default is None else np.full(n, default)
+        return optics.known(label)[forms.optics_rows(source.table, optics)]
+    return None

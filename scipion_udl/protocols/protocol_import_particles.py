@@ -11,7 +11,14 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.convert_classes import sort_by_class_id
-from scipion_udl.convert_files import bring_stacks, classes_of, has_ctf, is_phase_flipped, iter_particles
+from scipion_udl.convert_files import (
+    bring_stacks,
+    classes_of,
+    differs_in_phase_flips,
+    has_ctf,
+    is_phase_flipped,
+    iter_particles,
+)
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.protocols.protocol_base import in_words_of_the_form
@@ -174,6 +181,11 @@ class ProtUdlImportParticles(ProtImport):
                 f"{self._path()} holds projection directions (rot and tilt), which are no 2D alignment: choose under "
                 "*Alignment* to keep what lies in the plane, or none; to keep the directions, import with Scipion's "
                 "own protocol and the plugin of the program that wrote the file."
+            )
+        if differs_in_phase_flips(source):
+            errors.append(
+                f"{self._path()} says that the phases of some particles were flipped and those of others were not, and "
+                "a set has one answer for all: import each kind (optics group) by itself."
             )
         return errors
 

@@ -101,7 +101,7 @@ class ParticleQuestions(ProtUdlBase):
             "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
             "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
             "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
-            "multiplied by their CTF already. Particles without CTF are aligned without it.",
+            "multiplied by their CTF already. Particles without CTF are aligned without it, the others with theirs.",
         )
 
     # -- what the answers mean -----------------------------------------------------------------------------------------

@@ -180,6 +180,18 @@ class TestUdlImportParticles(BaseTest):
         self.assertTrue(particles.hasAlignment2D())
         np.testing.assert_allclose(poses_of(particles).angle, 30, atol=1e-6)
 
+    def test_phases_that_were_flipped_in_some_optics_groups_alone_are_refused(self) -> None:
+        """A set has one answer for all of its particles."""
+        lines = (
+            *("data_optics", "loop_", "_rlnOpticsGroup", "_rlnImagePixelSize", "_rlnCtfDataArePhaseFlipped"),
+            *("1 3.5 1", "2 3.5 0", "", "data_particles", "loop_", "_rlnImageName", "_rlnOpticsGroup"),
+        )
+        rows = [f"{k + 1}@{self.stack} {1 + k % 2}" for k in range(7)]
+        star = self.writeText("mixed.star", *lines, *rows)
+        self.assertIn("import each kind (optics group) by itself", self.errorsOf(star))
+        star = self.writeText("one.star", *lines, *rows[::2])  # the other group lists no particle
+        self.assertTrue(self.runImport(star).outputParticles.isPhaseFlipped())
+
     def test_ctf_microscope_and_coordinates_of_relion(self) -> None:
         star = self.writeText(
             "ctf.star",

@@ -259,8 +259,7 @@ def test_classes_side_by_side_come_out_as_one_after_the_other(classes, tmp_path,
     angle, shift = difference(tmp_path / "one/aligned.star", tmp_path / "two/aligned.star")
     assert angle < 1e-3
     assert shift < 1e-3
-    assert aligned.seen[0] == (3, False)  # the largest tells how all are to be taken
-    assert {aside for number, aside in aligned.seen if number == 7} == {True}
+    assert {aside for number, aside in aligned.seen if number != 12} == {True}  # none has to wait for the largest
     assert [aside for number, aside in aligned.seen if number == 12] == ([True] if fails is None else [True, False])
     assert torch.get_num_threads() == 2
 

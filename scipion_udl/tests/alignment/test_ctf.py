@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,63 @@ def test_relative_transfers_do_not_depend_on_the_order_of_the_particles():
     first = ContrastTransfer(defocus(u), BOX * PIXEL).evaluate(order[:5], BOX)
     second = ContrastTransfer(defocus(u[order]), BOX * PIXEL).evaluate(np.arange(5), BOX)
     assert torch.allclose(first, second, atol=1e-5)
+
+
+def mixed(**more):
+    """Six particles: flipped, not, multiplied, of two each."""
+    flags = {
+        "flipped": np.array([True, True, False, False, False, False]),
+        "premultiplied": np.array([False, False, False, False, True, True]),
+    }
+    return replace(defocus(np.linspace(9000, 19000, 6)), **flags | more)
+
+
+def test_each_particle_has_the_transfer_that_its_row_says():
+    contrast = ContrastTransfer(mixed(), BOX * PIXEL, "table", box=BOX)
+    signed = contrast.with_mode("signed").evaluate(np.arange(6), BOX)
+    found = contrast.evaluate(np.arange(6), BOX)
+    assert torch.equal(found[:2], signed[:2].abs())
+    assert torch.equal(found[2:], signed[2:])
+    part = contrast.subset(np.array([4, 0, 2]))  # of which rows and words go along
+    assert torch.equal(part.evaluate(np.arange(3), BOX), found[[4, 0, 2]])
+    assert part.premultiplied.tolist() == [True, False, False]
+
+
+def test_a_particle_without_defocus_has_the_transfer_1_up_to_where_signs_part():
+    known = np.array([True, True, False, True, True, True])
+    contrast = ContrastTransfer(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table")
+    ring, peak = radii(BOX).round().long(), contrast.peak(BOX)
+    found = contrast.evaluate(np.arange(6), BOX)
+    assert (found[2][ring <= peak] == 1).all()
+    assert (found[2][ring > peak] == 0).all()
+    assert (contrast.with_mode("flipped").evaluate(np.array([2]), BOX) == 1).all()
+    others = np.flatnonzero(known)  # what it has for a defocus moves the level of nobody
+    alone = ContrastTransfer(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "signed")
+    few = replace(mixed(), **{k: v[others] for k, v in vars(mixed()).items() if isinstance(v, np.ndarray)})
+    assert torch.equal(alone.level(BOX), ContrastTransfer(few, BOX * PIXEL, "signed").level(BOX))
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_a_multiplied_image_is_matched_as_its_plain_image_is(all_of_them):
+    """Noise-free and whitened by the noise of the whole set: the product that is compared is the same for both."""
+    flags = np.ones(6, bool) if all_of_them else mixed().premultiplied
+    contrast = ContrastTransfer(mixed(premultiplied=flags), BOX * PIXEL, "table", box=BOX)
+    signed = contrast.with_mode("signed")
+    ctf, mean, which = signed.absolute(np.arange(6), BOX), contrast._mean_square("cpu"), np.array([4, 5])
+    signal = to_fourier(torch.from_numpy(phantom("hook", BOX).image()))
+    white = (contrast.share * contrast._level(BOX, "cpu").square() / mean + 1 - contrast.share).sqrt()
+    plain = ctf[which] * signal  # of noise 1; multiplied and brought to a noise of 1, made white with that of the set:
+    multiplied = ctf[which] * plain / mean**0.5 / white
+    transfer = contrast.evaluate(which, BOX)
+    found = multiplied * contrast.factor(which, transfer, BOX)
+    expected = plain * signed.evaluate(which, BOX)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    if not all_of_them:  # and a plain one's noise is as white as theirs
+        own = contrast.evaluate(np.array([2]), BOX)
+        assert torch.allclose(contrast.factor(np.array([2]), own, BOX) / white, own, rtol=1e-4)
+
+
+def test_where_nothing_was_multiplied_nothing_changes():
+    contrast = ContrastTransfer(mixed(premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table", box=BOX)
+    transfer = contrast.evaluate(np.arange(6), BOX)
+    assert contrast.factor(np.arange(6), transfer, BOX) is transfer

@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
     assert f"is among the particles of {in_batches[-1]} or of those that it was pooled with already" in complaint(
         capsys, again, "-o", out, "--join", aligned, "--pool", in_batches[-1]
     )
-    assert "gives no defocus for every particle" in complaint(
+    assert "gives no defocus for them" in complaint(
         capsys, later / "particles.mrcs", "-o", out, "--join", aligned
     )
     assert not out.exists()

@@ -223,7 +223,7 @@ def test_mean_ctfs_are_those_of_the_images_as_they_may_be():
     assert signed.min() < -0.3
     assert (flipped >= np.abs(signed) - 1e-9).all()
     assert np.allclose(flipped[:20], signed[:20])  # before the first zero
-    (squared,) = mean_ctfs(PIXEL_SIZE, defocus_of(np.array([2e4]), premultiplied=True)).values()
+    (squared,) = mean_ctfs(PIXEL_SIZE, defocus_of(np.array([2e4]), premultiplied=np.array([True]))).values()
     assert np.allclose(squared, mean_ctfs(PIXEL_SIZE, defocus_of(np.array([2e4])))["signed"] ** 2)
     assert (mean_ctfs(None, None)["none"] == 1).all()
 

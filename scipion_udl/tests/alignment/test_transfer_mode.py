@@ -11,10 +11,12 @@ import torch
 
 from scipion_udl.alignment.transfer_mode import is_clear
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.tests.alignment.engine_helpers import difference, errors_to_truth, run, simulate, summary
 
 COUNT, BOX, SNR = 192, 64, 0.2
+XMIPP = {"rlnDefocusU": "ctfDefocusU", "rlnDefocusV": "ctfDefocusV", "rlnCtfBfactor": "ctfBfactor"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,18 @@ def rewritten(particles, path, says=None, shuffled=False):
         for k, own, other in zip(rows, fields, order):
             lines[k] = " ".join([*own[:2], *fields[other][2:]])
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def without_a_word(particles, path, shuffled=False):
+    """An XMD of the particles: Xmipp's tables do not say whether phases were flipped."""
+    source = open_particles(str(rewritten(particles, path.with_suffix(".star"), "1", shuffled)))
+    table = Table("noname", {"image": source.names})
+    for relion, xmipp in XMIPP.items():
+        table.set(xmipp, source.table.columns[relion])
+    for label, value in {"ctfVoltage": "300", "ctfSphericalAberration": "2.7", "ctfQ0": "0.07"}.items():
+        table.set(label, value)
+    write_tables(str(path), [table], xmipp=True)
     return path
 
 
@@ -114,7 +128,7 @@ def test_the_average_stays_the_plain_mean(of_signed, signed):
 
 @pytest.mark.parametrize("kind", ["flipped", "signed"])
 def test_the_images_tell_where_the_table_does_not(kind, request, model, tmp_path):
-    table = rewritten(request.getfixturevalue(kind), tmp_path / "silent.star")
+    table = without_a_word(request.getfixturevalue(kind), tmp_path / "silent.xmd")
     out = aligned(table, tmp_path / "out", model)
     assert {"flipped": "phase-flipped particles", "signed": "the signed CTF"}[kind] in transfer(out)
     assert "as the images tell" in transfer(out)
@@ -123,8 +137,18 @@ def test_the_images_tell_where_the_table_does_not(kind, request, model, tmp_path
     assert shift < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["flipped", "signed"])
+def test_a_star_without_a_word_means_not_flipped(kind, request, model, tmp_path):
+    """As RELION reads it; the images may only contradict."""
+    out = aligned(rewritten(request.getfixturevalue(kind), tmp_path / "silent.star"), tmp_path / "out", model)
+    assert "the signed CTF (the table says nothing of flipped phases)" in transfer(out)
+    warned = [text for text in summary(out)["warnings"] if "--ctf" in text]
+    assert len(warned) == (kind == "flipped")
+    assert all("they look phase-flipped: its word stands; if it is wrong, give --ctf flipped" in w for w in warned)
+
+
 def test_defocus_values_of_other_particles_are_left_out(flipped, model, tmp_path):
-    out = aligned(rewritten(flipped, tmp_path / "mixed.star", shuffled=True), tmp_path / "out", model)
+    out = aligned(without_a_word(flipped, tmp_path / "mixed.xmd", shuffled=True), tmp_path / "out", model)
     assert "not taken into account" in transfer(out)
     assert any("do not fit the images" in text for text in summary(out)["warnings"])
     plain = aligned(flipped / "particles.star", tmp_path / "plain", model, "--ctf", "none")
@@ -145,12 +169,6 @@ def test_what_is_asked_for_is_done(signed, of_signed, model, tmp_path):
     assert "as was asked for" in transfer(out)
     angle, _ = difference(out / "aligned.star", of_signed / "aligned.star")
     assert angle < 1e-3
-
-
-def test_premultiplied_particles_are_taken_as_they_are(flipped, model, tmp_path):
-    table = rewritten(flipped, tmp_path / "p.star", "1")
-    table.write_text(table.read_text().replace("_rlnCtfDataArePhaseFlipped", "_rlnCtfDataAreCtfPremultiplied"))
-    assert "multiplied by their CTF already" in transfer(aligned(table, tmp_path / "out", model))
 
 
 def test_without_defocus_it_is_as_with_ctf_none(flipped, model, tmp_path):

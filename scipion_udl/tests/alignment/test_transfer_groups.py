@@ -1,0 +1,220 @@
+"""Particles of one set whose images hold their contrast transfer in different ways, or whose defocus is not known: each
+is taken by its own row and optics group, and nobody else pays for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from scipion_udl.alignment.ctf import contrast_transfer
+from scipion_udl.alignment.fourier import to_fourier, to_images
+from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE, difference, errors_to_truth, run, simulate, summary
+
+COUNT, BOX, SNR = 128, 64, 0.1
+NOISE = 200
+FLAGS = ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("groups")
+
+
+@pytest.fixture(scope="module")
+def halves(folder):
+    """Two sets of the same view, by how their images hold the transfer: as the microscope leaves them, flipped, and
+    multiplied by it; each of the three shows the same particles with the same noise."""
+    found = {}
+    for number in (1, 2):
+        more = {"seed": number, "max_shift": 3.0}
+        signed = simulate(folder / f"signed{number}", COUNT, BOX, SNR, ctf=CtfSettings(signed=True), **more)
+        found["signed", number] = signed
+        found["flipped", number] = simulate(folder / f"flipped{number}", COUNT, BOX, SNR, **more)
+        source = open_particles(str(signed / "particles.star"))
+        images = torch.from_numpy(source.read(np.arange(COUNT)))
+        transfer = contrast_transfer(read_defocus(source), BOX, PIXEL_SIZE)
+        path = folder / f"multiplied{number}"
+        path.mkdir()
+        write_stack(str(path / "particles.mrcs"), to_images(to_fourier(images) * transfer, BOX).numpy(), PIXEL_SIZE)
+        found["multiplied", number] = path
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(folder, halves):
+    assert run("train", halves["signed", 1] / "particles.star", "-o", folder / "model", "--epochs", "3") == 0
+    return folder / "model" / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def joined(folder, halves):
+    """Writes a set of both halves, each of its kind and in an optics group of its own that says so, or says what
+    ``says`` does; returns (table, truth)."""
+
+    def make(name, kinds, says=None):
+        place = folder / name
+        place.mkdir()
+        optics, rows, truth = None, None, None
+        for number, kind in enumerate(kinds, 1):
+            own_optics, own = read_tables(str(halves["signed", number] / "particles.star"))
+            said = kind if says is None else says[number - 1]
+            own_optics.set("rlnOpticsGroup", str(number))
+            for label, meaning in zip(FLAGS, ("flipped", "multiplied")):
+                own_optics.set(label, str(int(said == meaning)))
+            own.set("rlnOpticsGroup", str(number))
+            (known,) = read_tables(str(halves["signed", number] / "truth.star"))
+            for table in (own, known):
+                stack = halves[kind, number] / "particles.mrcs"
+                table.set("rlnImageName", [f"{k + 1:06d}@{stack}" for k in range(COUNT)])
+            parts = ((optics, own_optics), (rows, own), (truth, known))
+            optics, rows, truth = (new if old is None else together(old, new) for old, new in parts)
+        write_tables(str(place / "particles.star"), [optics, rows])
+        write_tables(str(place / "truth.star"), [truth])
+        return place
+
+    return make
+
+
+def together(one, other):
+    return Table(one.name, {label: one.columns[label] + other.columns[label] for label in one.columns})
+
+
+@pytest.fixture(scope="module")
+def aligned(model):
+    """(outcome folder, mean error of the rotation in degrees, share the right way round) of a set's alignment."""
+
+    def run_it(place, *more):
+        out = place / ("out" + "_".join(map(str, more)))
+        assert run("align", place / "particles.star", "-o", out, "--model", model, *more) == 0
+        error = np.abs(errors_to_truth(out / "aligned.star", place).rotation)
+        return out, float(np.minimum(error, 180 - error).mean()), float((error < 90).mean())
+
+    return run_it
+
+
+@pytest.fixture(scope="module")
+def alike(joined, aligned):
+    """The set with one convention for all."""
+    return aligned(joined("alike", ("signed", "signed")))
+
+
+def note(out):
+    (found,) = (text for text in summary(out)["notes"] if text.startswith("Contrast transfer"))
+    return found
+
+
+@pytest.mark.parametrize("kinds", [("flipped", "signed"), ("multiplied", "signed"), ("multiplied", "multiplied")])
+def test_images_of_any_kind_are_aligned_as_well_as_those_of_one(kinds, joined, aligned, alike):
+    place = joined("_".join(kinds), kinds)
+    out, error, right = aligned(place)
+    assert right == 1
+    assert error < 1.05 * alike[1]
+    assert summary(out)["resolution"] == pytest.approx(summary(alike[0])["resolution"], rel=0.06)
+    assert not [text for text in summary(out)["warnings"] if "--ctf" in text]
+    words = {"flipped": "phase-flipped", "signed": "the signed CTF", "multiplied": "multiplied by their CTF"}
+    assert all(words[kind] in note(out) for kind in kinds)
+    written, read = (read_tables(str(path))[1] for path in (out / "aligned.star", place / "particles.star"))
+    assert all(written.columns[label] == column for label, column in read.columns.items())
+    optics = [read_tables(str(path))[0].columns for path in (out / "aligned.star", place / "particles.star")]
+    assert all(optics[0][label] == optics[1][label] for label in FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says", "words"),
+    [
+        (("signed", "signed"), ("flipped", "signed"), "look not phase-flipped: its word stands; if it is wrong, give"),
+        (("flipped", "signed"), ("signed", "flipped"), "look the other way about"),
+    ],
+)
+def test_a_wrong_flag_of_a_group_stands_and_is_told(kinds, says, words, joined, aligned):
+    out, *_ = aligned(joined("wrong_" + "_".join((*kinds, *says)), kinds, says))
+    (told,) = (text for text in summary(out)["warnings"] if "word stands" in text)
+    assert words in told
+    assert "as the table says" in note(out)
+
+
+def test_one_row_without_defocus_leaves_the_others_theirs(halves, aligned, folder):
+    """They come out as in a set without that row."""
+    place, value, outcomes = folder / "lacks", "-999.0", []
+    for name in ("with", "without"):
+        own = place / name
+        own.mkdir(parents=True)
+        optics, rows = read_tables(str(halves["signed", 1] / "particles.star"))
+        truth = read_tables(str(halves["signed", 1] / "truth.star"))
+        if name == "with":
+            for label in ("rlnDefocusU", "rlnDefocusV"):
+                rows.columns[label] = [value if k == 7 else text for k, text in enumerate(rows.columns[label])]
+        else:
+            rows = rows.rows(np.delete(np.arange(COUNT), 7))
+        write_tables(str(own / "particles.star"), [optics, rows])
+        write_tables(str(own / "truth.star"), truth)
+        outcomes.append(aligned(own))
+    (out, error, _), (expected, expected_error, _) = outcomes
+    (warning,) = (text for text in summary(out)["warnings"] if "defocus" in text)
+    assert f"no defocus for 1 of {COUNT} particles (the first: item 8, 000008@" in warning
+    assert "the signed CTF" in note(out)
+    assert summary(out)["resolution"] == pytest.approx(summary(expected)["resolution"], rel=0.06)  # a ring
+    rows, optics = (read_tables(str(out / "aligned.star"))[k] for k in (1, 0))
+    write_tables(str(out / "others.star"), [optics, rows.rows(np.delete(np.arange(COUNT), 7))])
+    rotation, shift = difference(out / "others.star", expected / "aligned.star")
+    assert rotation < 1.0  # a quarter of what they are off the truth at most
+    assert shift < 0.2
+    assert error < 1.03 * expected_error
+    source = open_particles(str(out / "aligned.star"))
+    assert source.table.columns["rlnDefocusU"][7] == value
+
+
+@pytest.fixture(scope="module")
+def with_junk(folder, halves):
+    """An XMD that does not say whether phases were flipped (they were not): the largest class is noise."""
+    place = folder / "junk"
+    place.mkdir()
+    noise = np.random.default_rng(5).normal(size=(NOISE, BOX, BOX)).astype(np.float32)
+    write_stack(str(place / "noise.mrcs"), noise, PIXEL_SIZE)
+    other = simulate(place / "clamp", COUNT, BOX, SNR, "clamp", max_shift=3.0, ctf=CtfSettings(signed=True))
+    names, u, number = [], [], []
+    for which, source in enumerate((halves["signed", 1], other), 2):
+        rows = read_tables(str(source / "particles.star"))[1]
+        names += rows.texts("rlnImageName")
+        u += rows.texts("rlnDefocusU")
+        number += [str(which)] * COUNT
+    names += [f"{k + 1:06d}@{place / 'noise.mrcs'}" for k in range(NOISE)]
+    u += u[:NOISE]
+    table = Table("noname", {"image": names, "ctfDefocusU": u, "ctfDefocusV": u, "ref": number + ["1"] * NOISE})
+    for label, value in {"Voltage": "300", "SphericalAberration": "2.7", "Q0": "0.07", "Bfactor": "50"}.items():
+        table.set(f"ctf{label}", value)
+    write_tables(str(place / "particles.xmd"), [table], xmipp=True)
+    return place
+
+
+def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, model):
+    out = with_junk / "by_class"
+    assert run("align", with_junk / "particles.xmd", "-o", out, "--by-class", "--model", model) == 0
+    assert "the signed CTF (as the images tell)" in note(out)
+
+
+def test_nor_does_it_in_classify(with_junk):
+    out = with_junk / "classes"
+    assert run("classify", with_junk / "particles.xmd", "-o", out, "--classes", 4, "--gpu", "none") == 0
+    assert "the signed CTF (as the images tell)" in note(out)
+
+
+def test_a_star_that_is_silent_means_signed_in_classify_and_is_not_warned_of_where_it_is_right(halves, folder):
+    place = folder / "silent"
+    place.mkdir()
+    optics, rows = read_tables(str(halves["signed", 1] / "particles.star"))
+    optics.drop(FLAGS)
+    write_tables(str(place / "particles.star"), [optics, rows])
+    out = place / "out"
+    assert run("classify", place / "particles.star", "-o", out, "--classes", 2, "--gpu", "none") == 0
+    assert "the signed CTF (the table says nothing of flipped phases)" in note(out)
+    assert not [text for text in summary(out)["warnings"] if "--ctf" in text]
