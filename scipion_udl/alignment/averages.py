@@ -79,9 +79,9 @@ class HalfSums:
         transfer = self.contrast.evaluate(part, self.box, self.total.device)
         return self.contrast.factor(part, transfer, self.box, raw=True), transfer
 
-    def add(self, half: int, images: torch.Tensor, gain: torch.Tensor, transfer: torch.Tensor | None) -> None:
-        """Add aligned images (n, D, D) times ``gain`` (n,)."""
-        self.total[half] += torch.einsum("n,nyx->yx", gain, images.double())
+    def add(self, half: int, images: torch.Tensor, transfer: torch.Tensor | None) -> None:
+        """Add aligned images (n, D, D), normalised."""
+        self.total[half] += images.double().sum(0) * self.noise
         self.count[half] += len(images)
         if transfer is not None:
             self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
@@ -169,11 +169,11 @@ def average_particles(
             keep(aligned.cpu().numpy())
         if half_poses is not None:
             factor, transfer = sums.transfer(part)
-            own = apply_poses(images, fill, half_poses[part], factor) - fill[:, None, None]
-            gain = torch.from_numpy(noise / std[part]).to(device)
+            normal = prepared.normalised(part, images)
+            own = apply_poses(normal, torch.zeros_like(fill), half_poses[part], factor)
             for number in (0, 1):
                 rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)
-                sums.add(number, own[rows], gain[rows], None if transfer is None else transfer[rows])
+                sums.add(number, own[rows], None if transfer is None else transfer[rows])
     counts = (max(int((~blank).sum()), 1), n)
     plain = [(prepared.team.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
     if half_poses is None:

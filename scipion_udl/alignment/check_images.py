@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.alignment.background import Background, background_words, steepness
 from scipion_udl.alignment.consistency import FEW, worth_of_mean
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
-from scipion_udl.alignment.prepare import DISC, LARGEST, background, too_large
 from scipion_udl.alignment.progress import Progress
+from scipion_udl.alignment.scan import DISC, LARGEST, too_large
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
@@ -26,13 +26,16 @@ class ImageFacts:
     """What one look through the images found, per particle, float32 (N,).
 
     mean, std: of the background, NaN where the image was not read; blank: constant, or not read; peak: the largest
-    value, its sign left out. profile: of all images that are not blank and of the set's box, and by stack and optics
+    value, its sign left out; steep: rise of the ramp in the background from centre to edge, in deviations of the noise;
+    hot: pixels that stick out. profile: of all images that are not blank and of the set's box, and by stack and optics
     group in groups.
     """
 
     mean: np.ndarray
     std: np.ndarray
     peak: np.ndarray
+    steep: np.ndarray
+    hot: np.ndarray
     blank: np.ndarray
     profile: RadialProfile
     groups: GroupProfiles
@@ -58,6 +61,7 @@ def check_images(
             )
     _check_polarity(source, facts, findings, expected, mask_radius)
     _check_scale(facts.std[read & ~facts.blank], findings)
+    _check_background(facts, read & ~facts.blank, findings)
     _check_copies(source, facts, findings)
 
 
@@ -67,13 +71,14 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     profile = RadialProfile(source.box)
     groups = GroupProfiles(source, len(profile.radii))
     facts = ImageFacts(
-        *(np.full(n, value, np.float32) for value in (np.nan, np.nan, 0)), np.ones(n, bool), profile, groups
+        *(np.full(n, value, np.float32) for value in (np.nan, np.nan, 0, 0, 0)), np.ones(n, bool), profile, groups
     )
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
         rows = rows[np.argsort(source.item[rows], kind="stable")]
-        disc = _disc(reader.shape, mask_radius)
+        side = min(reader.shape)
+        background = Background(side, mask_radius or DISC * side)
         step = max(1, CHUNK_BYTES // (4 * reader.shape[0] * reader.shape[1]))
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
@@ -86,33 +91,29 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
                 good = np.isfinite(images.sum((1, 2), dtype=np.float64))
-            _measure(facts, part[good], torch.from_numpy(images[good]), disc)
+            _measure(facts, part[good], torch.from_numpy(images[good]), background)
             done += len(part)
             progress.show("reading", done, n)
     progress.clear()
     return facts
 
 
-def _disc(shape: tuple[int, int], mask_radius: float | None) -> torch.Tensor:
-    """The disc about the particle, (rows, columns); images that are not square have one in their middle square."""
-    side = min(shape)
-    disc = torch.zeros(shape)
-    top, left = shape[0] // 2 - side // 2, shape[1] // 2 - side // 2
-    radius = min(mask_radius or DISC * side, side / 2 - 2)
-    disc[top : top + side, left : left + side] = soft_disc(side, max(radius, 1.0), max(2.0, 0.04 * side))
-    return disc
-
-
-def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, disc: torch.Tensor) -> None:
+def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, background: Background) -> None:
+    """Facts of images (n, rows, columns); of those that are not square the middle square counts."""
     if not len(rows):
         return
-    mean, std, flat, peak = background(images, 1 - disc)
-    facts.mean[rows], facts.std[rows], facts.blank[rows] = mean.numpy(), std.numpy(), flat.numpy()
+    side = background.box
+    top, left = (images.shape[1] - side) // 2, (images.shape[2] - side) // 2
+    squares = images[:, top : top + side, left : left + side]
+    levels = background.measure(squares)
+    normal, hot = background.levelled(squares, levels.mean, levels.slope, levels.std)
+    facts.mean[rows], slope, facts.std[rows], facts.blank[rows], _ = levels.numpy()
+    facts.steep[rows], facts.hot[rows] = steepness(slope, facts.std[rows], side), hot.numpy()
+    peak = images.abs().amax((1, 2))
     facts.peak[rows] = peak.numpy()
     if images.shape[1:] == (facts.profile.box, facts.profile.box):
-        used = ~flat & (peak <= LARGEST)
-        profiles = facts.profile.add(((images - mean[:, None, None]) / std[:, None, None])[used])
-        facts.groups.add(rows[used.numpy()], profiles)
+        used = ~levels.flat & (peak <= LARGEST)
+        facts.groups.add(rows[used.numpy()], facts.profile.add(normal[used]))
 
 
 def _check_polarity(
@@ -152,6 +153,14 @@ def _check_scale(std: np.ndarray, findings: Findings) -> None:
             f"the noise of the images differs by a factor of {spread:.3g} and more, so that their plain mean is worth "
             f"{worth:.0%} of them: normalise the particles",
         )
+
+
+def _check_background(facts: ImageFacts, seen: np.ndarray, findings: Findings) -> None:
+    """Ramps and hot pixels, which every run takes off; other programs may not."""
+    findings.fact("background", "even, no pixels that stick out")
+    found = background_words(facts.steep[seen], facts.hot[seen].astype(np.int64))
+    if found:
+        findings.note("background", f"{found}; other programs may not: normalise the particles for them")
 
 
 def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings) -> None:

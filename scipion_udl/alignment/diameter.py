@@ -18,7 +18,7 @@ WORDS = {
     "data": "found from the data",
     "given": "as given",
     "run": "as in the run that the particles are joined to",
-    "box": "nearly the whole box, as none was given",
+    "box": "nearly the whole box: none was given, and the particles themselves do not show it",
 }
 
 

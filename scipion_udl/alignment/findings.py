@@ -26,6 +26,7 @@ SUBJECTS = {
     "diameter": "Particle diameter",
     "contrast": "Contrast",
     "scale": "Scale",
+    "background": "Background",
     "number": "Particles",
     "classes": "Classes",
     "optics groups": "Optics groups",

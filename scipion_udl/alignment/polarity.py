@@ -69,7 +69,8 @@ class Polarity:
 class RadialProfile:
     """Sums over normalised images of their rotational averages; nothing grows with their number.
 
-    box: pixels; device: of the images. ``count``: images, float64 (1,); ``sums``: (rings,) float64 of their profiles;
+    box: pixels; device: of the images. ``width``: of a ring, pixels; ``radii``: (rings,) their mean radii, in rings.
+    ``count``: images, float64 (1,); ``sums``: (rings,) float64 of their profiles;
     ``products``: (rings, rings) float64 of the profiles' outer products. Rings are one pixel wide, or box / 64.
     """
 
@@ -153,13 +154,22 @@ class RadialProfile:
         known = radius is not None and radius <= _WHOLE * self.box
         extent = radius + _MARGIN * self.box if known else _EXTENT * self.box
         places = np.arange(0.0, max(extent / self.width, 2 * _STEP), _STEP)
+        supports = sorted({max(2, round(part * len(places))) for part in _SUPPORTS})
+        return self.seen_rings(places, pixel_size, defocus), supports
+
+    def seen_rings(
+        self, places: np.ndarray, pixel_size: float | None, defocus: Defocus | None
+    ) -> dict[str, np.ndarray]:
+        """By the name of a CTF the profiles (rings, K), seen through it, of K thin rings of unit mass about the centre.
+
+        places: (K,) their radii in rings (:attr:`width` pixels each); pixel_size, defocus: as of :meth:`decide`.
+        """
         step = 1.0 / _FREQUENCIES
         k = np.arange(_FREQUENCIES // 2 + 1) * step  # cycles per reduced pixel
         weight = 2 * np.pi * k * step * np.exp(-2 * (np.pi * _WIDTH * k) ** 2)
         seen, rings = j0(2 * np.pi * np.outer(self.radii, k)), j0(2 * np.pi * np.outer(k, places))
         ctfs = mean_ctfs(None if pixel_size is None else pixel_size * self.width, defocus)
-        profiles = {name: (seen * (weight * ctf)) @ rings for name, ctf in ctfs.items()}
-        return profiles, sorted({max(2, round(part * len(places))) for part in _SUPPORTS})
+        return {name: (seen * (weight * ctf)) @ rings for name, ctf in ctfs.items()}
 
     def _fit(
         self,

@@ -12,60 +12,34 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
-from scipion_udl.alignment.known import image_digests
-from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
-from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.alignment.scan import DISC, Scan, find_extent, look_through
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
-from scipion_udl.io.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 
 CHUNK = 64
+BEYOND = 0.1  # of the box: so far beyond the particle's disc its background begins, or at DISC
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
-DISC = 0.47  # radius of the disc about the particle, parts of the box, where nobody gave one
-LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
-LARGEST = 1e34  # grey value of an image: its Fourier coefficients and sums of many stay within single precision
-MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
-
-
-@dataclass
-class Scan:
-    """What one look through a set found.
-
-    mean, std: (N,) of each particle's background (outside of the disc); blank: (N,) bool, constant images;
-    noise: (rings,) power of the background per Fourier ring of the particle's box, 1 for white noise;
-    polarity: whether particles are bright or dark, told by ``heard`` of them; images: numbers (N,) int64 of the images,
-    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks or optics groups of opposite
-    polarity, None where none was seen.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    blank: np.ndarray
-    noise: torch.Tensor
-    polarity: Polarity
-    heard: int
-    images: np.ndarray
-    opposite: str | None = None
 
 
 class PreparedParticles:
     """The particles of a source, prepared on a device.
 
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
-    of the disc that holds the particle, pixels of the source (None: DISC of the box); ``radius_from`` tells where it
-    comes from (a key of diameter.WORDS). ``box`` is the working box,
+    of the disc that holds the particle, pixels of the source (None: what the particles themselves tell, see
+    :mod:`.extent`); ``radius_from`` tells where it comes from (a key of diameter.WORDS). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
     known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit;
     ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for none.
@@ -110,8 +84,8 @@ class PreparedParticles:
         other.source = self.source.subset(indices)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.contrast = None if self.contrast is None else self.contrast.subset(indices)
-        own = {name: getattr(found, name)[indices] for name in ("mean", "std", "blank", "images")}
-        other._scan = replace(found, **own)
+        rows = ("mean", "slope", "std", "blank", "hot", "images")
+        other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})
         return other
 
     @property
@@ -191,9 +165,8 @@ class PreparedParticles:
 
     def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
-        statistics = self.statistics
         for part, images in self.raw_chunks(indices, stage):
-            yield part, self.in_hand(part, self.whiten(images, statistics.mean[part], statistics.std[part]))
+            yield part, self.in_hand(part, self._whitened(self.normalised(part, images)))
 
     def in_hand(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) that belong to particles, those of mirrored ones mirrored."""
@@ -251,77 +224,42 @@ class PreparedParticles:
         """0 or 1 for every particle, int64 (N,), by its image name alone: whatever else is in the set."""
         return (_numbers([_short(name) for name in self.source.names], 0) % 2).astype(np.int64)
 
+    def normalised(self, part: np.ndarray, images: torch.Tensor) -> torch.Tensor:
+        """Images (n, D, D) of the particles ``part`` as everything sees them: their background, a plane, at 0, its
+        noise of deviation 1, pixels that stick out replaced."""
+        found = self.statistics
+        mean, slope, std = (self._column(values[part]) for values in (found.mean, found.slope, found.std))
+        return self._background.levelled(images, mean, slope, std)[0]
+
     def whiten(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of the working box of images (n, D, D) with this background, (n,) each,
-        their noise made white."""
-        mean, std = (torch.from_numpy(v.astype(np.float32)).to(self.device)[:, None, None] for v in (mean, std))
-        coefficients = to_fourier((images - mean) / std)
-        return resize(coefficients * self._filter, self.source.box, self.box)
+        their noise made white: of averages, say."""
+        return self._whitened((images - self._column(mean)[:, None, None]) / self._column(std)[:, None, None])
+
+    def _whitened(self, images: torch.Tensor) -> torch.Tensor:
+        return resize(to_fourier(images) * self._filter, self.source.box, self.box)
+
+    def _column(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
 
     def scan(self, given: torch.Tensor | None = None) -> Scan:
-        """Read every particle once and measure background, noise spectrum and blank images.
+        """Read every particle once and measure background, noise spectrum and blank images; before, where nobody gave
+        a mask radius, find out on some of them how far they reach.
 
         given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
         set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
         constant (the source raises it for NaN, inf and truncated files).
         """
-        d, n = self.source.box, len(self)
-        disc = soft_disc(d, min(self.mask_radius * self.scale, d / 2 - 2), max(2.0, 0.04 * d), self.device)
-        outside = 1 - disc
-        mean, std, blank = np.zeros(n), np.ones(n), np.zeros(n, bool)
-        ring = radii(d, self.device).round().long().clamp(max=d // 2)
-        noise = torch.zeros(d // 2 + 1, dtype=torch.float64, device=self.device)
-        profile = RadialProfile(d, self.device)
-        groups = GroupProfiles(self.source, len(profile.sums), self.device)
-        listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
-        listen[np.argsort(self.ranks(0), kind="stable")[:LISTEN]] = True
-        seen = np.zeros(n, np.int64)
-
-        def look(part: np.ndarray, images: np.ndarray) -> None:
-            seen[part] = image_digests(images)
-
-        for part, images in self.raw_chunks(self.own(np.arange(n)), "reading", look):
-            m, s, flat, peak = background(images, outside)
-            large = (peak > LARGEST).nonzero()[:, 0]
-            if len(large):
-                raise UdlError(f"{self.source.path}: {too_large(self.source, int(part[int(large[0])]))}.")
-            m, s = m[:, None, None], s[:, None, None]
-            good = ~flat
-            mean[part], std[part] = m.flatten().cpu().numpy(), s.flatten().cpu().numpy()
-            blank[part] = flat.cpu().numpy()
-            those = good & torch.from_numpy(listen[part]).to(self.device)
-            if not those.any():
-                continue
-            normal = ((images - m) / s)[those]
-            # In double precision, so that the sum does not depend on how many are held at a time.
-            power = to_fourier(normal * outside).abs().pow(2).sum(0, dtype=torch.float64)
-            noise += torch.zeros_like(noise).index_add_(0, ring.flatten(), power.flatten())
-            groups.add(part[those.cpu().numpy()], profile.add(normal))
-        self.make_known([mean, std, blank, seen], np.arange(n))
-        noise = self.team.total(noise)
-        profile.add_up(self.team)
-        groups.add_up(self.team)
-        heard = int(profile.count)
-        if blank.all() and given is None:
-            raise UdlError(f"All {n} images of {self.source.path} are constant: there is nothing to align.")
-        counts = torch.bincount(ring.flatten(), minlength=d // 2 + 1)
-        noise = (noise / counts / max(heard, 1) / outside.pow(2).mean()).float()
-        if noise[1:].mean() < MASKED:
-            noise = torch.ones_like(noise)
-        noise = noise if given is None else given.to(noise)
-        model = self._profile_model()
-        opposite = groups.opposite(profile, *model) if given is None else None
-        self._scan = Scan(mean, std, blank, noise, profile.decide(*model), heard, seen, opposite)
-        self._filter = _whitening(noise)[ring]
+        if self.radius_from == "box":
+            extent = self.team.by_first(lambda: find_extent(self))
+            if extent.found:
+                self.mask_radius, self.radius_from = extent.radius / self.scale, "data"
+        box = self.source.box  # fringes of the contrast transfer, and particles off centre, reach beyond the disc
+        self._background = Background(box, min(self.mask_radius * self.scale + BEYOND * box, DISC * box), self.device)
+        self._scan = look_through(self, self._background, self.mask_radius * self.scale, given)
+        ring = radii(box, self.device).round().long().clamp(max=box // 2)
+        self._filter = _whitening(self._scan.noise)[ring]
         return self._scan
-
-    def _profile_model(self) -> tuple[float | None, Defocus | None, float | None]:
-        """What the polarity is decided with: pixel size, the defocus of particles that do not depend on their order,
-        and the radius; None where they are not known."""
-        size = self.source.pixel_size if self.source.pixel_size_known else None
-        rows = np.argsort(self.ranks(0), kind="stable")
-        radius = self.mask_radius * self.scale if self.radius_from == "given" else None
-        return size, sampled_defocus(self.source, rows), radius
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:
@@ -341,38 +279,11 @@ def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
     return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], np.uint64)
 
 
-def too_large(source: ParticleSource, item: int) -> str:
-    """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
-    return (
-        f"item {item + 1}, {source.names[item]}, holds values beyond {LARGEST:g}, which no camera counts: leave it "
-        "out, or bring the images to a smaller scale"
-    )
-
-
-def background(images: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Mean and standard deviation (n,) of the pixels outside of the disc, which images are constant (n, bool), and the
-    largest value of each (n,), its sign left out.
-
-    images: (n, D, D); outside: (D, D), 1 outside of the disc about the particle, 0 inside.
-    """
-    # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing else.
-    peak = images.abs().amax((-2, -1))
-    exponent = torch.frexp(peak).exponent.clamp(-120, 120)
-    unit = torch.ldexp(torch.ones_like(images[:, 0, 0]), exponent)
-    images = images / unit[:, None, None]
-    whole = images.std((-2, -1))
-    flat = whole <= 1e-6 * (peak / unit)
-    mean = (images * outside).sum((-2, -1)) / outside.sum()
-    std = ((images - mean[:, None, None]).pow(2) * outside).sum((-2, -1)).div(outside.sum()).sqrt()
-    # A background that was masked to a constant says nothing of the noise; then the whole image must.
-    std = torch.where(std < 0.05 * whole, whole, std)
-    return mean * unit, torch.where(flat, torch.ones_like(std), std * unit), flat, peak
-
-
 def _whitening(noise: torch.Tensor) -> torch.Tensor:
     """The filter per ring that makes the noise white: 1 / sqrt of its smoothed power, at most 100 times its least."""
-    # Ring 0 knows only the mean, which was taken off: ring 1 stands in for it.
-    padded = torch.cat([noise[1:2], noise[1:2], noise[1:], noise[-1:]])
+    # The mean and a ramp were taken off where the noise is measured: what rings 0 and 1 hold is too little.
+    first = torch.maximum(noise[1:2], noise[2:3] * (noise[2:3] / noise[3:4].clamp(min=1e-12)).clamp(1, 2))
+    padded = torch.cat([first, first, first, noise[2:], noise[-1:]])
     smooth = padded.unfold(0, 3, 1).mean(-1)
     floor = 1e-4 * smooth.max()
     return smooth.clamp(min=float(floor) or 1e-12).rsqrt()

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from scipion_udl.alignment.background import background_words, steepness
 from scipion_udl.alignment.contrast import contrast_warning
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.diameter import diameter_words, given_radius
@@ -126,6 +127,12 @@ class Run:
                 "they are kept with pose 0 and score 0."
             )
         self.warn_of(statistics.opposite)
+        found = background_words(
+            steepness(statistics.slope, statistics.std, self.source.box)[~statistics.blank], statistics.hot
+        )
+        if found:
+            self.say(f"{found}.")
+            self.notes.append(f"{found}.")
         odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
         if odd:
             self.warn(odd)

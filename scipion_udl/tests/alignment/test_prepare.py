@@ -38,7 +38,8 @@ def test_noise_of_any_colour_comes_out_white_with_variance_1(tmp_path, box, colo
     after = ring_power(coefficients_of(prepared(tmp_path, images)), box)
     assert not coloured or before[:3].mean() > 4 * before[-8:].mean()
     assert np.abs(after[1:] - 1).max() < 0.2
-    assert abs(after[0] - 1) < 0.35  # what lies outside of the disc is too narrow for such long waves
+    # What lies outside of the disc is too narrow for such long waves, and a ramp is taken off there.
+    assert abs(after[0] - 1) < 0.4
     assert after.mean() == pytest.approx(1, abs=0.03)
 
 
@@ -104,7 +105,9 @@ def test_particles_are_read_once_a_pass_and_never_more_than_a_chunk(tmp_path, mo
     monkeypatch.setattr(particles.source, "read", lambda indices: seen.append(np.array(indices)) or read(indices))
     particles.scan()
     assert max(map(len, seen)) == 8
-    assert np.array_equal(np.concatenate(seen), np.arange(50))
+    extent, backgrounds = np.split(np.concatenate(seen), 2)  # at most a bounded part of a larger set tells the extent
+    assert np.array_equal(extent, np.arange(50))
+    assert np.array_equal(backgrounds, np.arange(50))
     seen.clear()
     order = np.random.default_rng(0).permutation(50)
     parts = [part for part, _ in particles.chunks(order, "test")]
@@ -117,7 +120,8 @@ def test_progress_is_told_up_to_the_end(tmp_path):
     told = []
     source = open_particles(str(tmp_path / "images.mrcs"))
     PreparedParticles(source, CPU, 8, report=lambda *facts: told.append(facts)).scan()
-    assert told == [("reading", 8, 20), ("reading", 16, 20), ("reading", 20, 20)]
+    stages = ("extent of the particles", "reading")
+    assert told == [(stage, done, 20) for stage in stages for done in (8, 16, 20)]
 
 
 # what a scan finds

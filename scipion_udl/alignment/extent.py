@@ -1,0 +1,84 @@
+"""How far the particle reaches, seen in the particles themselves.
+
+Turned at random, particles of any shape have a round mean. Its profile is that of a density that is nowhere negative
+(matter scatters more than ice, everywhere), blurred by how far off centre the particles lie, seen through their mean
+CTF; polarity.py tells whether they are bright or dark by it. Where that density ends the particle ends, however far the
+fringes of the CTF reach, and where it begins again the neighbours begin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from scipion_udl.alignment.polarity import RadialProfile
+from scipion_udl.io.defocus import Defocus
+
+HELD = 0.99  # of the matter up to the gap: what lies farther out are the few that were picked far off centre
+GAP = 0.05  # of the highest density: less is ice
+MARGIN, BLIND_MARGIN = 0.025, 0.06  # of the box beyond that; of a profile without CTF the outermost is hidden
+LARGEST, SMALLEST = 0.47, 0.1  # of the box: the default where nothing is found, and the least that is believed
+CLEAR = 25.0  # log likelihood ratio that the best profile must have over a flat one
+FEWEST = 16  # particles
+EXACT = 1e-3  # of the profile's height: no smaller error is believed
+
+
+@dataclass
+class Extent:
+    """radius: of the disc that holds the particle, pixels of the input; found: whether the particles themselves told;
+    density: (K,) of their rotational mean, about its highest, on rings ``step`` pixels apart."""
+
+    radius: float
+    found: bool
+    density: np.ndarray
+    step: float
+
+
+def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None) -> Extent:
+    """The disc that holds the particle; LARGEST of the box where the profile does not tell.
+
+    profile: of normalised particles; pixel_size: A, defocus: of some of them, None where they are not known.
+    """
+    box, count = profile.box, int(profile.count)
+    nothing = Extent(LARGEST * box, False, np.zeros(0), profile.width)
+    if count < FEWEST:
+        return nothing
+    inside = np.flatnonzero(profile.radii * profile.width < box / 2)
+    mean = (profile.sums.cpu().numpy() / count)[inside]
+    variance = profile.products.diagonal().cpu().numpy()[inside] / count - mean**2
+    weight = 1 / np.maximum(np.sqrt(np.maximum(variance, 0) / count), EXACT * np.ptp(mean) + 1e-12)
+    places = np.arange(0.0, box / 2 / profile.width)
+    flat = np.ones((len(inside), 1))
+    fits = []
+    for name, seen in profile.seen_rings(places, pixel_size, defocus).items():
+        for sign in (1, -1):
+            matrix = np.hstack([sign * seen[inside], flat, -flat]) * weight[:, None]
+            norms = np.linalg.norm(matrix, axis=0)
+            mass, rest = nnls(matrix / norms, mean * weight, maxiter=50 * len(norms))
+            fits.append((rest**2, name, (mass / norms)[:-2]))
+    rest, name, mass = min(fits, key=lambda fit: fit[0])
+    level = (mean * weight**2).sum() / (weight**2).sum()
+    if (((mean - level) * weight) ** 2).sum() - rest < 2 * CLEAR or not mass.any():
+        return nothing
+    density = mass / np.maximum(places, 0.25)
+    end = _end(density)
+    if end is None:
+        return nothing
+    matter = np.cumsum(mass[:end])
+    held = float(np.interp(HELD * matter[-1], matter, places[:end])) * profile.width
+    radius = held + (BLIND_MARGIN if name == "none" else MARGIN) * box
+    if radius < SMALLEST * box:
+        return nothing
+    return Extent(min(radius, LARGEST * box), True, density, profile.width)
+
+
+def _end(density: np.ndarray) -> int | None:
+    """The ring before which the particle's density (K,) ends: the first gap beyond its highest place, or the lowest
+    place before neighbours begin; None where it goes on to the edge of the box."""
+    smooth = np.convolve(np.pad(density, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    peak = 2 + int(smooth[2:].argmax())  # the innermost rings are few pixels and know little
+    below = np.flatnonzero(smooth[peak:] < GAP * smooth[peak])
+    end = peak + int(below[0] if len(below) else smooth[peak:].argmin()) + 1
+    return end if end < len(density) - 1 else None

@@ -1,0 +1,169 @@
+"""The first look through a set: how far its particles reach, their backgrounds, and the spectrum of their noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.background import Background
+from scipion_udl.alignment.extent import LARGEST as DISC
+from scipion_udl.alignment.extent import Extent, extent_of
+from scipion_udl.alignment.fourier import radii, soft_disc, to_fourier
+from scipion_udl.alignment.known import image_digests
+from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
+from scipion_udl.alignment.polarity_groups import GroupProfiles
+from scipion_udl.errors import UdlError
+from scipion_udl.io.defocus import Defocus
+from scipion_udl.io.particles import ParticleSource
+
+if TYPE_CHECKING:
+    from scipion_udl.alignment.prepare import PreparedParticles
+
+PROFILE = 1024  # particles that tell how far they reach, at most
+LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
+LARGEST = 1e34  # grey value of an image: its Fourier coefficients and sums of many stay within single precision
+MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
+LOUDER = 3.0  # standard errors by which the background has to be louder than what is beside the mean in the disc
+
+
+@dataclass
+class Scan:
+    """What one look through a set found.
+
+    mean, std: (N,) of each particle's background (outside of the disc), mean at the origin of the image; slope: (N, 2)
+    its rise per pixel towards +x and +y; blank: (N,) bool, constant images; hot: (N,) how many pixels stuck out and are
+    replaced; noise: (rings,) power of the noise per Fourier ring of the particle's box, 1 for white noise;
+    polarity: whether particles are bright or dark, told by ``heard`` of them; images: numbers (N,) int64 of the images,
+    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks or
+    optics groups of opposite polarity, None where none was seen.
+    """
+
+    mean: np.ndarray
+    slope: np.ndarray
+    std: np.ndarray
+    blank: np.ndarray
+    hot: np.ndarray
+    noise: torch.Tensor
+    polarity: Polarity
+    heard: int
+    images: np.ndarray
+    opposite: str | None = None
+
+
+def find_extent(prepared: PreparedParticles) -> Extent:
+    """How far particles reach, from PROFILE of them at most; which ones does not depend on their order."""
+    box, device = prepared.source.box, prepared.device
+    background, profile = Background(box, DISC * box, device), RadialProfile(box, device)
+    chosen = np.sort(np.argsort(prepared.ranks(0), kind="stable")[:PROFILE])
+    for _, images in prepared.raw_chunks(chosen, "extent of the particles"):
+        levels = background.measure(images)
+        normal, _ = background.levelled(images, levels.mean, levels.slope, levels.std)
+        profile.add(normal[~levels.flat & (levels.peak <= LARGEST)])
+    return extent_of(profile, *microscope(prepared))
+
+
+def microscope(prepared: PreparedParticles) -> tuple[float | None, Defocus | None]:
+    """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known."""
+    source = prepared.source
+    rows = np.argsort(prepared.ranks(0), kind="stable")
+    return source.pixel_size if source.pixel_size_known else None, sampled_defocus(source, rows)
+
+
+class NoiseMeter:
+    """Sums of what the spectrum of the noise is told by: power of the background outside of the disc, and of what the
+    particles are inside of it beside their common mean.
+
+    Where neighbours crowd the background it is louder than the noise in the particle's disc; where particles differ in
+    view or angle, the disc is louder. Each is more than noise alone, so the lower of both is nearer to it.
+    """
+
+    def __init__(self, background: Background, radius: float) -> None:
+        self.outside, self.box = background.outside, background.box
+        device = self.outside.device
+        self.disc = soft_disc(self.box, max(min(radius, self.box / 2 - 2), 1.0), max(2.0, 0.04 * self.box), device)
+        self.ring = radii(self.box, device).round().long().clamp(max=self.box // 2).flatten()
+        self.sums = torch.zeros(2, self.box // 2 + 1, dtype=torch.float64, device=device)
+        self.mean = torch.zeros(self.box, self.box // 2 + 1, dtype=torch.complex128, device=device)
+        self.count = 0
+
+    def add(self, images: torch.Tensor) -> None:
+        """Add normalised images (n, D, D)."""
+        inside = to_fourier(images * self.disc)
+        for row, values in enumerate((to_fourier(images * self.outside), inside)):
+            # In double precision, so that the sum does not depend on how many are held at a time.
+            power = values.abs().pow(2).sum(0, dtype=torch.float64)
+            self.sums[row].index_add_(0, self.ring, power.flatten())
+        self.mean += inside.sum(0, dtype=torch.complex128)
+        self.count += len(images)
+
+    def spectrum(self) -> torch.Tensor:
+        """Power of the noise per ring (D//2 + 1,), float32, 1 for white noise of deviation 1."""
+        n = max(self.count, 1)
+        counts = torch.bincount(self.ring, minlength=self.box // 2 + 1)
+        outside, inside = self.sums / counts / n
+        common = torch.zeros_like(inside).index_add_(0, self.ring, (self.mean / n).abs().square().flatten()) / counts
+        outside = outside / self.outside.double().square().mean()
+        if outside[1:].mean() < MASKED:
+            return torch.ones_like(outside).float()
+        if n < 2:
+            return outside.float()
+        share = self.disc.double().square().mean()
+        inside = (inside - common).clamp(min=0) * (n / (n - 1)) / share
+        error = LOUDER / (counts * share * n).clamp(min=1).sqrt()
+        louder = inside < outside * (1 - error)
+        return torch.where(louder, inside, outside).float()
+
+
+def look_through(
+    prepared: PreparedParticles, background: Background, radius: float, given: torch.Tensor | None
+) -> Scan:
+    """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels."""
+    n, team = len(prepared), prepared.team
+    mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
+    blank = np.zeros(n, bool)
+    meter = NoiseMeter(background, radius)
+    profile = RadialProfile(prepared.source.box, prepared.device)
+    groups = GroupProfiles(prepared.source, len(profile.sums), prepared.device)
+    listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
+    listen[np.argsort(prepared.ranks(0), kind="stable")[:LISTEN]] = True
+    digests = np.zeros(n, np.int64)
+
+    def look(part: np.ndarray, images: np.ndarray) -> None:
+        digests[part] = image_digests(images)
+
+    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "reading", look):
+        levels = background.measure(images)
+        large = (levels.peak > LARGEST).nonzero()[:, 0]
+        if len(large):
+            raise UdlError(f"{prepared.source.path}: {too_large(prepared.source, int(part[int(large[0])]))}.")
+        mean[part], slope[part], std[part], blank[part], _ = levels.numpy()
+        normal, count = background.levelled(images, levels.mean, levels.slope, levels.std)
+        hot[part] = torch.where(levels.flat, 0, count).cpu().numpy()
+        those = ~levels.flat & torch.from_numpy(listen[part]).to(prepared.device)
+        if those.any():
+            meter.add(normal[those])
+            groups.add(part[those.cpu().numpy()], profile.add(normal[those]))
+    prepared.make_known([mean, slope, std, blank, hot, digests], np.arange(n))
+    meter.sums = team.total(meter.sums)
+    meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
+    meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
+    profile.add_up(team)
+    groups.add_up(team)
+    if blank.all() and given is None:
+        raise UdlError(f"All {n} images of {prepared.source.path} are constant: there is nothing to align.")
+    noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
+    known = radius if prepared.radius_from in ("given", "data") else None
+    model = (*microscope(prepared), known)
+    opposite = groups.opposite(profile, *model) if given is None else None
+    return Scan(mean, slope, std, blank, hot, noise, profile.decide(*model), max(meter.count, 1), digests, opposite)
+
+
+def too_large(source: ParticleSource, item: int) -> str:
+    """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
+    return (
+        f"item {item + 1}, {source.names[item]}, holds values beyond {LARGEST:g}, which no camera counts: leave it "
+        "out, or bring the images to a smaller scale"
+    )
