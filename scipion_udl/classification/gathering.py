@@ -17,14 +17,16 @@ def sampled(
 ) -> Iterator[tuple[np.ndarray, Samples]]:
     """(indices, their samples) of each chunk."""
     for part, coefficients in prepared.chunks(indices, stage):
-        values, n = sampling.of(coefficients), len(part)
-        power = values.real.square().mean(-1) + values.imag.square().mean(-1)
-        transfer = torch.ones_like(power)
+        n, factor = len(part), None
         if prepared.contrast is not None and prepared.contrast.mode != "none":
             whole = prepared.contrast.evaluate(part, sampling.small, prepared.device)
-            transfer = sampling.of_rings(whole)
             factor = prepared.contrast.factor(part, whole, sampling.small)
-            values = values * (transfer if factor is whole else sampling.of_rings(factor))[..., None]
+        values = sampling.of(coefficients, factor)
+        power = values.real.square().mean(-1) + values.imag.square().mean(-1)
+        transfer = torch.ones_like(power)
+        if factor is not None:
+            transfer = sampling.of_rings(whole.abs())
+            values = values * (transfer if factor is whole else sampling.of_rings(factor.abs()))[..., None]
         still = torch.zeros(n, 2, device=values.device)
         yield part, Samples(values, transfer.square(), power, still, torch.zeros(n, dtype=torch.bool))
 

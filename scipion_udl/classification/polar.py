@@ -48,10 +48,16 @@ class PolarSampling:
         disc = _disc(self).double()
         return float(disc.square().sum().square() / (disc.numel() * disc.pow(4).sum()))
 
-    def of(self, coefficients: torch.Tensor) -> torch.Tensor:
+    def of(self, coefficients: torch.Tensor, transfer: torch.Tensor | None = None) -> torch.Tensor:
         """Samples (N, rings, angles), complex64, of whitened coefficients (N, box, box//2 + 1): noise has variance 1.
+
+        transfer: what images are to be multiplied by for their CTF, in the small box (N, small, small//2 + 1), None for
+        nothing. Where it is negative, phases are flipped before the disc cuts the particle out: the fringes of the
+        particle come back into it, and those of its neighbours leave it.
         """
         cropped, n = resize(coefficients, self.box, self.small), len(coefficients)
+        if transfer is not None:
+            cropped = torch.where(transfer < 0, -cropped, cropped)
         cropped = torch.nn.functional.pad(cropped, (0, 0, 0, 0, 0, -n % TOGETHER))
         return torch.cat([self._of(block) for block in cropped.split(TOGETHER)])[:n]
 
