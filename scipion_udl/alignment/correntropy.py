@@ -65,7 +65,7 @@ def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.
     values = np.zeros(n)
     if n < 2:
         return values
-    weight = soft_disc(box, prepared.mask_radius * prepared.scale, max(4.0, 0.06 * box), device)
+    weight = soft_disc(box, prepared.disc_radius * prepared.scale, max(4.0, 0.06 * box), device)
     mean, blank = prepared.statistics.mean, prepared.statistics.blank
     whole = torch.from_numpy(np.asarray(average, np.float64)).to(device)
     for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "correntropy"):

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as functional
 from scipy.optimize import nnls
 
 from scipion_udl.alignment.polarity import RadialProfile
@@ -23,6 +25,9 @@ LARGEST, SMALLEST = 0.47, 0.1  # of the box: the default where nothing is found,
 CLEAR = 25.0  # log likelihood ratio that the best profile must have over a flat one
 FEWEST = 16  # particles
 EXACT = 1e-3  # of the profile's height: no smaller error is believed
+CELLS = 32  # along a side: what varies in a cell as a whole is matter, not the noise of single pixels
+NEAR = 0.8  # of the particle's radius: within it the particle's own variance is left aside
+LOUDER = 0.05  # by which the variance must rise again, from the least about the particle: neighbours begin there
 
 
 @dataclass
@@ -82,3 +87,45 @@ def _end(density: np.ndarray) -> int | None:
     below = np.flatnonzero(smooth[peak:] < GAP * smooth[peak])
     end = peak + int(below[0] if len(below) else smooth[peak:].argmin()) + 1
     return end if end < len(density) - 1 else None
+
+
+class VarianceProfile:
+    """How much particles differ from each other, by the distance from the centre: sums over normalised images (box D),
+    in cells of about a 32nd of the box. Neighbours, which lie anywhere but in the particle's place, show in it.
+    """
+
+    def __init__(self, box: int, device: torch.device | str = "cpu") -> None:
+        self.box, self.side = box, max(2, box // CELLS)
+        axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+        y, x = (functional.avg_pool2d(v[None, None], self.side)[0, 0] for v in torch.meshgrid(axis, axis, indexing="ij"))
+        self.radius = (x.square() + y.square()).sqrt().flatten()
+        self.sums = torch.zeros(2, len(self.radius), dtype=torch.float64, device=device)
+        self.count = 0
+
+    def add(self, images: torch.Tensor) -> None:
+        """Add images (n, D, D)."""
+        cells = functional.avg_pool2d(images[:, None], self.side).flatten(1).double()
+        self.sums += torch.stack([cells.sum(0), cells.square().sum(0)])
+        self.count += len(images)
+
+    def clear_radius(self, radius: float) -> float:
+        """The distance from the centre, pixels, at which neighbours of particles of ``radius`` pixels begin to show;
+        infinity where none do."""
+        if self.count < FEWEST:
+            return float("inf")
+        mean, square = (self.sums / self.count).cpu().numpy()
+        own = square - mean**2
+        distance = self.radius.cpu().numpy()
+        edges = np.arange(NEAR * radius, self.box / 2, self.side)
+        if len(edges) < 3:
+            return float("inf")
+        place = np.digitize(distance, edges) - 1  # the last bin reaches into the corners
+        variance = np.array([own[place == k].mean() for k in range(len(edges))])
+        lowest = int(variance.argmin())
+        error = np.sqrt(2 / self.count / np.array([(place == k).sum() for k in range(len(edges))]))
+        loud = variance > variance[lowest] * (1 + LOUDER + 3 * error)
+        # Nothing but a rise that lasts to the edge of the box is of neighbours.
+        quiet = np.flatnonzero(~loud[lowest:])
+        first = lowest + int(quiet[-1]) + 1
+        # What begins within a cell shows clearly in the next one only.
+        return float(edges[max(first - 1, 0)]) if first < len(edges) else float("inf")

@@ -475,7 +475,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     """What may be said of the resolution, and the FRC of the halves per Fourier ring. enough: particles with an image
     that there must be."""
     source, particles = run.source, run.particles
-    radius = particles.mask_radius * particles.scale
+    radius = particles.disc_radius * particles.scale
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
     frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
     if alignment.half_poses is None:

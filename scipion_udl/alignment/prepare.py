@@ -31,6 +31,7 @@ from scipion_udl.io.particles import ParticleSource
 
 CHUNK = 64
 BEYOND = 0.1  # of the box: so far beyond the particle's disc its background begins, or at DISC
+TIGHT = 0.97  # of the particle's radius: neighbours that begin earlier cut no more off it
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
 
 
@@ -65,6 +66,7 @@ class PreparedParticles:
         self.scale = source.box / self.box
         self.mask_radius = (mask_radius or DISC * source.box) / self.scale
         self.radius_from = "given" if mask_radius else "box"
+        self.clear_radius = float("inf")  # pixels of the source, from the centre, at which neighbours begin
         self.contrast: ContrastTransfer | None = None
         self.finest: int | None = None
         self.mirrored: np.ndarray | None = None
@@ -123,7 +125,28 @@ class PreparedParticles:
     @property
     def mask(self) -> torch.Tensor:
         """The soft disc about the particle in the working box, (box, box)."""
-        return soft_disc(self.box, self.mask_radius, max(4.0, 0.06 * self.box), self.device)
+        return soft_disc(self.box, self.disc_radius, self.edge, self.device)
+
+    @property
+    def edge(self) -> float:
+        """Over how many working pixels the disc about the particle falls off."""
+        return max(4.0, 0.06 * self.box)
+
+    @property
+    def disc_radius(self) -> float:
+        """Of the disc about a particle in register, working pixels: the particle's own, or less, so that its soft edge
+        ends where neighbours begin."""
+        return min(self.mask_radius, self._free_radius)
+
+    @property
+    def window_radius(self) -> float:
+        """Of the disc that particles are seen through before they are centred, working pixels: nearly the whole box,
+        or as much as the user gave, but free of neighbours."""
+        return min(self.mask_radius if self.radius_from in ("given", "run") else DISC * self.box, self._free_radius)
+
+    @property
+    def _free_radius(self) -> float:
+        return max(TIGHT * self.mask_radius, self.clear_radius / self.scale) - self.edge / 2
 
     def own(self, indices: np.ndarray) -> np.ndarray:
         """This process's part of the particles ``indices`` of a pass; all of them where it works alone."""
@@ -250,10 +273,11 @@ class PreparedParticles:
         set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
         constant (the source raises it for NaN, inf and truncated files).
         """
-        if self.radius_from == "box":
-            extent = self.team.by_first(lambda: find_extent(self))
-            if extent.found:
+        if self.radius_from in ("box", "given"):
+            extent, variance = self.team.by_first(lambda: find_extent(self))
+            if extent.found and self.radius_from == "box":
                 self.mask_radius, self.radius_from = extent.radius / self.scale, "data"
+            self.clear_radius = variance.clear_radius(self.mask_radius * self.scale)
         box = self.source.box  # fringes of the contrast transfer, and particles off centre, reach beyond the disc
         self._background = Background(box, min(self.mask_radius * self.scale + BEYOND * box, DISC * box), self.device)
         self._scan = look_through(self, self._background, self.mask_radius * self.scale, given)

@@ -10,7 +10,7 @@ import torch
 
 from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.extent import LARGEST as DISC
-from scipion_udl.alignment.extent import Extent, extent_of
+from scipion_udl.alignment.extent import Extent, VarianceProfile, extent_of
 from scipion_udl.alignment.fourier import radii, soft_disc, to_fourier
 from scipion_udl.alignment.known import image_digests
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
@@ -53,16 +53,20 @@ class Scan:
     opposite: str | None = None
 
 
-def find_extent(prepared: PreparedParticles) -> Extent:
-    """How far particles reach, from PROFILE of them at most; which ones does not depend on their order."""
+def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile]:
+    """How far particles reach, and what tells where their neighbours begin, from PROFILE of them at most; which ones
+    does not depend on their order."""
     box, device = prepared.source.box, prepared.device
     background, profile = Background(box, DISC * box, device), RadialProfile(box, device)
+    variance = VarianceProfile(box, device)
     chosen = np.sort(np.argsort(prepared.ranks(0), kind="stable")[:PROFILE])
     for _, images in prepared.raw_chunks(chosen, "extent of the particles"):
         levels = background.measure(images)
         normal, _ = background.levelled(images, levels.mean, levels.slope, levels.std)
-        profile.add(normal[~levels.flat & (levels.peak <= LARGEST)])
-    return extent_of(profile, *microscope(prepared))
+        normal = normal[~levels.flat & (levels.peak <= LARGEST)]
+        profile.add(normal)
+        variance.add(normal)
+    return extent_of(profile, *microscope(prepared)), variance
 
 
 def microscope(prepared: PreparedParticles) -> tuple[float | None, Defocus | None]:

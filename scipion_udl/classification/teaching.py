@@ -24,7 +24,7 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
     particles, args = run.particles, run.args
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
-    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.mask_radius / particles.box))
+    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.window_radius / particles.box))
     subset = particles.subset(args.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), args.seed)
     samples = gathered(particles, sampling, subset)
     return Learner(samples, sampling, reach, args.seed, particles.report)
