@@ -23,6 +23,7 @@ TUKEY = 4.685  # deviations beyond which a block counts for nothing: 95 % effici
 STEEP = 0.2  # deviations of the noise from centre to edge, from which a ramp changes what is aligned and sorted
 STICKS_OUT = 7.0  # deviations: of 100 000 images of 128 px not one pixel of Gaussian noise does
 AROUND = 2  # pixels to either side that a pixel is compared with
+TOGETHER = 3  # of the eight pixels about it that stick out, too: then it is a structure
 MANY = 0.01  # of an image's pixels: where more stick out they are part of the picture
 LEAST_BESIDE = 0.2  # of a block beside the particle, for it to count
 LOUD = 4.0  # times the median variance, above which something sticks out of a block
@@ -154,6 +155,9 @@ def repaired(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # Two thirds of the deviation where it is noise, more on a structure.
     spread = (around - middle[:, None]).abs().median(1).values
     hot = (value - middle).abs() > STICKS_OUT * spread.clamp(min=1.0)
+    beside = around.view(-1, *2 * [len(reach)])[:, AROUND - 1 : AROUND + 2, AROUND - 1 : AROUND + 2].flatten(1)
+    alike = (beside * value.sign()[:, None] > STICKS_OUT / 2).sum(1) - 1
+    hot &= alike < TOGETHER
     images = images.clone()
     images[tuple(own[hot].T)] = middle[hot]
     return images, count.index_add_(0, own[hot][:, 0], torch.ones_like(own[hot][:, 0]))

@@ -20,10 +20,12 @@ from scipion_udl.io.defocus import Defocus
 
 HELD = 0.99  # of the matter up to the gap: what lies farther out are the few that were picked far off centre
 GAP = 0.05  # of the highest density: less is ice
+VALLEY, RISE = 0.6, 1.3  # times the highest density before it, and by how much it rises again beyond: neighbours
 MARGIN, BLIND_MARGIN = 0.025, 0.06  # of the box beyond that; of a profile without CTF the outermost is hidden
 LARGEST, SMALLEST = 0.47, 0.1  # of the box: the default where nothing is found, and the least that is believed
 CLEAR = 25.0  # log likelihood ratio that the best profile must have over a flat one
 FEWEST = 16  # particles
+PLAIN = 2.0  # times the misfit of the best of several CTFs that are guesses: as good without any
 EXACT = 1e-3  # of the profile's height: no smaller error is believed
 CELLS = 32  # along a side: what varies in a cell as a whole is matter, not the noise of single pixels
 NEAR = 0.8  # of the particle's radius: within it the particle's own variance is left aside
@@ -64,11 +66,14 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
             mass, rest = nnls(matrix / norms, mean * weight, maxiter=50 * len(norms))
             fits.append((rest**2, name, (mass / norms)[:-2]))
     rest, name, mass = min(fits, key=lambda fit: fit[0])
+    plain = min((fit for fit in fits if fit[1] == "none"), default=None, key=lambda fit: fit[0])
+    if plain is not None and plain[0] < rest * PLAIN + CLEAR:
+        rest, name, mass = plain
     level = (mean * weight**2).sum() / (weight**2).sum()
     if (((mean - level) * weight) ** 2).sum() - rest < 2 * CLEAR or not mass.any():
         return nothing
     density = mass / np.maximum(places, 0.25)
-    end = _end(density)
+    end = _end(density, int(SMALLEST * box / profile.width))
     if end is None:
         return nothing
     matter = np.cumsum(mass[:end])
@@ -79,14 +84,19 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
     return Extent(min(radius, LARGEST * box), True, density, profile.width)
 
 
-def _end(density: np.ndarray) -> int | None:
-    """The ring before which the particle's density (K,) ends: the first gap beyond its highest place, or the lowest
-    place before neighbours begin; None where it goes on to the edge of the box."""
-    smooth = np.convolve(np.pad(density, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
-    peak = 2 + int(smooth[2:].argmax())  # the innermost rings are few pixels and know little
-    below = np.flatnonzero(smooth[peak:] < GAP * smooth[peak])
-    end = peak + int(below[0] if len(below) else smooth[peak:].argmin()) + 1
-    return end if end < len(density) - 1 else None
+def _end(density: np.ndarray, least: int) -> int | None:
+    """The ring before which the particle's density (K,) ends: the first gap, or the first valley before neighbours
+    begin; None where it goes on to the edge of the box. least: rings that it has at least."""
+    smooth = np.convolve(np.pad(density, 2, mode="edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
+    smooth[:2] = smooth[2]  # the innermost rings are few pixels and know little
+    for ring in range(max(least, 3), len(density) - 1):
+        highest, here = smooth[:ring].max(), smooth[ring]
+        if here < GAP * highest:
+            return ring + 1
+        rises = here <= smooth[ring - 1 : ring + 2].min() and smooth[ring:].max() > RISE * here
+        if rises and here < VALLEY * highest:
+            return ring + 1
+    return None
 
 
 class VarianceProfile:
@@ -97,7 +107,8 @@ class VarianceProfile:
     def __init__(self, box: int, device: torch.device | str = "cpu") -> None:
         self.box, self.side = box, max(2, box // CELLS)
         axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
-        y, x = (functional.avg_pool2d(v[None, None], self.side)[0, 0] for v in torch.meshgrid(axis, axis, indexing="ij"))
+        grid = torch.meshgrid(axis, axis, indexing="ij")
+        y, x = (functional.avg_pool2d(v[None, None], self.side)[0, 0] for v in grid)
         self.radius = (x.square() + y.square()).sqrt().flatten()
         self.sums = torch.zeros(2, len(self.radius), dtype=torch.float64, device=device)
         self.count = 0
