@@ -68,6 +68,7 @@ class PreparedParticles:
         self.radius_from = "given" if mask_radius else "box"
         self.clear_radius = float("inf")  # pixels of the source, from the centre, at which neighbours begin
         self.contrast: ContrastTransfer | None = None
+        self.ignores_ctf = False  # whether the user says that the table's defocus is not to be made use of
         self.finest: int | None = None
         self.mirrored: np.ndarray | None = None
         self.report = report or (lambda stage, done, total: None)

@@ -67,6 +67,7 @@ class Run:
         report = self.progress.show if self.team.first else None
         self.given_radius = given_radius(args, source.box, source.pixel_size, source.pixel_size_known, args.input)
         self.particles = PreparedParticles(source, self.device, args.batch, self.given_radius, report, self.team)
+        self.particles.ignores_ctf = getattr(args, "ctf", None) == "none"
         note = limit_resolution(self.particles, getattr(args, "finest", None))
         if note:
             self.say(note)

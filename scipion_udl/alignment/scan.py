@@ -70,10 +70,12 @@ def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile]:
 
 
 def microscope(prepared: PreparedParticles) -> tuple[float | None, Defocus | None]:
-    """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known."""
+    """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known, or
+    not to be made use of."""
     source = prepared.source
     rows = np.argsort(prepared.ranks(0), kind="stable")
-    return source.pixel_size if source.pixel_size_known else None, sampled_defocus(source, rows)
+    defocus = None if prepared.ignores_ctf else sampled_defocus(source, rows)
+    return source.pixel_size if source.pixel_size_known else None, defocus
 
 
 class NoiseMeter:
