@@ -165,7 +165,7 @@ def test_a_job_that_fails_says_so_in_one_sentence(small, capfd):
     arguments = ["--o", "External/job003/", "--in_parts"]
     assert cli.main(["relion", *arguments, "gone.star", *OPTIONS]) == 1
     error = capfd.readouterr().err
-    assert error.splitlines()[-1].startswith("scipion-udl align: gone.star is not there")
+    assert error.splitlines()[-1].startswith("scipion-udl relion: gone.star is not there")
     assert "Traceback" not in error
     job = small / "External" / "job003"
     assert (job / FAILURE).exists()
