@@ -10,9 +10,12 @@ import torch
 from scipion_udl.alignment.background import Background, background_words, steepness
 from scipion_udl.alignment.consistency import FEW, worth_of_mean
 from scipion_udl.alignment.copies import originals
+from scipion_udl.alignment.diameter import WORDS, size_words
+from scipion_udl.alignment.extent import extent_of
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
+from scipion_udl.alignment.polarity_mixture import HELD
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.scan import DISC, LARGEST, too_large
 from scipion_udl.errors import UdlError
@@ -69,7 +72,9 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
     n = len(source)
     profile = RadialProfile(source.box)
-    groups = GroupProfiles(source, len(profile.radii))
+    chosen = np.zeros(n, bool)
+    chosen[np.linspace(0, n - 1, min(n, HELD)).astype(int)] = True
+    groups = GroupProfiles(source, len(profile.radii), chosen)
     facts = ImageFacts(
         *(np.full(n, value, np.float32) for value in (np.nan, np.nan, 0, 0, 0)), np.ones(n, bool), profile, groups
     )
@@ -119,11 +124,15 @@ def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, backgrou
 def _check_polarity(
     source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str, mask_radius: float | None
 ) -> None:
-    """Whether particles are bright or dark on their background, in the whole set, stack by stack and optics group by
-    optics group."""
+    """Whether particles are bright or dark on their background, in the whole set, stack by stack, optics group by
+    optics group, and one by one; and how far they reach, where nobody says it."""
     if not facts.profile.count:
         return
     model = (source.pixel_size if source.pixel_size_known else None, sampled_defocus(source), mask_radius)
+    if mask_radius is None:
+        extent = extent_of(facts.profile, *model[:2])
+        size = size_words(extent.radius, source.pixel_size, source.pixel_size_known)
+        findings.fact("diameter", f"{size}, {WORDS['data' if extent.found else 'box']}")
     found = facts.profile.decide(*model).word
     findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
     if expected != "auto" and found not in (expected, UNKNOWN):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 from scipion_udl.errors import UdlError
@@ -59,20 +60,27 @@ def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: b
     return min(diameter / (2 * pixel_size), box / 2)
 
 
-def take_radius(run: Run, radius: float, folder: str) -> None:
-    """Take the radius (pixels of the input) that the run in ``folder`` had, which the particles are joined to. Raises
-    UdlError where the user asks for another."""
+def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
+    """Take the discs of the run in ``folder`` that the particles are joined to. radius: of its particles; clear: where
+    their neighbours begin, infinity where none showed; pixels of the input. Raises UdlError where the user asks for
+    another radius."""
     source = run.source
     if run.given_radius is not None and abs(run.given_radius - radius) > SAME:
         asked = "--mask-radius" if run.args.diameter is None else "--diameter"
         own = size_words(radius, source.pixel_size, source.pixel_size_known)
         raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
     run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
+    run.particles.clear_radius = clear
 
 
 def radius_in_use(particles: PreparedParticles) -> float:
     """The radius of the particle, pixels of the input; automatic ones are known after the scan."""
     return particles.mask_radius * particles.scale
+
+
+def known_clear_radius(particles: PreparedParticles) -> float | None:
+    """At what distance from the centre neighbours begin, pixels of the input; None where none show."""
+    return particles.clear_radius if math.isfinite(particles.clear_radius) else None
 
 
 def diameter_facts(particles: PreparedParticles) -> dict:

@@ -18,6 +18,7 @@ import torch
 
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.ctf import MODES, ContrastTransfer
+from scipion_udl.alignment.diameter import known_clear_radius
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import score_spread
@@ -38,7 +39,8 @@ SAME_SIZE = 0.01  # by how much pixel sizes may differ
 class Joinable:
     """Content of joining.json.
 
-    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); finest: Fourier ring beyond which nothing was
+    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); clear_radius: at which neighbours begin (pixels),
+    None where none showed; finest: Fourier ring beyond which nothing was
     compared, None for no limit; mirror: whether mirror images were looked for; background, noise_level: grey value and
     standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
     is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
@@ -56,6 +58,7 @@ class Joinable:
     box: int
     pixel_size: float
     mask_radius: float
+    clear_radius: float | None
     max_shift: float
     finest: int | None
     mirror: bool
@@ -115,6 +118,7 @@ class Joinable:
             self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
             self.view is None or (type(self.view) is int and self.view >= 0),
             all(math.isfinite(value) for value in numbers) and min(numbers[2:]) > 0,
+            self.clear_radius is None or 0 < self.clear_radius < self.box,
             0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box and 0 <= self.score_mad < math.inf,
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
             all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
@@ -182,6 +186,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         mask_radius=particles.mask_radius * particles.scale,
+        clear_radius=known_clear_radius(particles),
         max_shift=max_shift,
         finest=particles.finest,
         mirror=bool(getattr(run.args, "mirror", False)),

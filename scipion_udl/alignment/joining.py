@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def join(args: argparse.Namespace) -> None:
         run = Run(args, out, team)
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
-        take_radius(run, base.mask_radius, args.join)
+        take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, args.join)
         known = {args.join: base.known(), f"{args.pool} or of those that it was pooled with": earlier.known()}
         scan_new(run, known, torch.tensor(base.noise))
         use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)

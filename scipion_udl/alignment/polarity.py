@@ -69,7 +69,8 @@ class Polarity:
 class RadialProfile:
     """Sums over normalised images of their rotational averages; nothing grows with their number.
 
-    box: pixels; device: of the images. ``width``: of a ring, pixels; ``radii``: (rings,) their mean radii, in rings.
+    box: pixels; device: of the images. ``width``: of a ring, pixels; ``radii``: (rings,) their mean radii, in rings;
+    ``pixels``: (rings,) how many pixels they have.
     ``count``: images, float64 (1,); ``sums``: (rings,) float64 of their profiles;
     ``products``: (rings, rings) float64 of the profiles' outer products. Rings are one pixel wide, or box / 64.
     """
@@ -82,7 +83,7 @@ class RadialProfile:
         ring = (radius / self.width + 0.5).long().clamp(max=rings)  # the last collects what lies beyond all rings
         pixels = torch.bincount(ring, minlength=rings + 1)[:rings]
         self.radii = (torch.bincount(ring, radius, rings + 1)[:rings] / pixels).numpy() / self.width
-        self._ring, self._pixels = ring.to(device), pixels.to(device)
+        self._ring, self.pixels = ring.to(device), pixels.to(device)
         self.count = torch.zeros(1, dtype=torch.float64, device=device)
         self.sums = torch.zeros(rings, dtype=torch.float64, device=device)
         self.products = torch.zeros(rings, rings, dtype=torch.float64, device=device)
@@ -90,8 +91,8 @@ class RadialProfile:
     def add(self, images: torch.Tensor) -> torch.Tensor:
         """Take images (n, box, box) in, of background 0 with deviation 1; returns their profiles (n, rings), float64.
         The sums do not depend on how many come at a time."""
-        found = images.new_zeros(len(images), len(self._pixels) + 1).index_add_(1, self._ring, images.flatten(1))
-        profiles = found[:, :-1].double() / self._pixels
+        found = images.new_zeros(len(images), len(self.pixels) + 1).index_add_(1, self._ring, images.flatten(1))
+        profiles = found[:, :-1].double() / self.pixels
         self.count += len(images)
         self.sums += profiles.sum(0)
         self.products += profiles.T @ profiles
@@ -112,7 +113,7 @@ class RadialProfile:
             return Polarity(count=count)
         sums, products = self.sums.cpu().numpy(), self.products.cpu().numpy()
         covariance = (products - np.outer(sums, sums) / count) / (count - 1)
-        return self._fit(sums / count, covariance, count, count, *self._model(pixel_size, defocus, radius))
+        return self.fit(sums / count, covariance, count, count, *self.model(pixel_size, defocus, radius))
 
     def decide_parts(
         self,
@@ -136,21 +137,22 @@ class RadialProfile:
         within = (self.products.cpu().numpy() - sums.T @ means) / free
         whitened = np.linalg.solve(np.linalg.cholesky(_shrunk(within, free)), (means * np.sqrt(counts)[:, None]).T).T
         score = whitened @ np.linalg.svd(whitened, full_matrices=False)[2][0]
-        model = self._model(pixel_size, defocus, radius)
+        model = self.model(pixel_size, defocus, radius)
         for sign in (1, -1):
             rows = np.flatnonzero(sign * score > np.sqrt(CLEAR))
             count = int(counts[rows].sum())
             if count < ENOUGH:
                 continue
-            word = self._fit(sums[rows].sum(0) / count, within, count, free, *model).word
+            word = self.fit(sums[rows].sum(0) / count, within, count, free, *model).word
             for row in rows:
                 words[row] = word
         return words
 
-    def _model(
+    def model(
         self, pixel_size: float | None, defocus: Defocus | None, radius: float | None
     ) -> tuple[dict[str, np.ndarray], list[int]]:
-        """(by the name of a CTF the profiles (rings, K) of K rings of density; how many of these supports hold)."""
+        """(by the name of a CTF the profiles (rings, K) of K rings of density; how many of these supports hold);
+        pixel_size, defocus, radius: as of :meth:`decide`."""
         known = radius is not None and radius <= _WHOLE * self.box
         extent = radius + _MARGIN * self.box if known else _EXTENT * self.box
         places = np.arange(0.0, max(extent / self.width, 2 * _STEP), _STEP)
@@ -171,7 +173,7 @@ class RadialProfile:
         ctfs = mean_ctfs(None if pixel_size is None else pixel_size * self.width, defocus)
         return {name: (seen * (weight * ctf)) @ rings for name, ctf in ctfs.items()}
 
-    def _fit(
+    def fit(
         self,
         mean: np.ndarray,
         covariance: np.ndarray,
@@ -180,7 +182,8 @@ class RadialProfile:
         profiles: dict[str, np.ndarray],
         supports: list[int],
     ) -> Polarity:
-        """The polarity of a mean profile of ``count`` images, whose covariance was measured on ``free``."""
+        """The polarity of a mean profile (rings,) of ``count`` images, whose covariance (rings, rings) was measured on
+        ``free``; profiles, supports: of :meth:`model`."""
         rings = len(mean)
         bowl = (self.radii * self.width / (self.box / 2)) ** 2
         errors = _shrunk(covariance, free) / count + _BOWL**2 * np.outer(bowl, bowl)

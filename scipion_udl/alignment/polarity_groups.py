@@ -2,7 +2,8 @@
 
 Two imports of one project, or two projects, are joined in one table, and in one of them the grey values are inverted.
 Aligned together, particles of one view look like two. What is told of a whole set (polarity.py) tells nothing then,
-for the mean profile of both vanishes; so the profiles are summed stack by stack and optics group by optics group.
+for the mean profile of both vanishes; so the profiles are summed stack by stack and optics group by optics group, and
+where these do not tell, images are asked one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
+from scipion_udl.alignment.polarity_mixture import HeldProfiles, both_polarities
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
@@ -20,15 +22,20 @@ from scipion_udl.io.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 
 _NAMED = 3  # parts that a sentence names
+_INVERT = "Invert the images of one kind, for together they cannot be aligned."
 
 
 class GroupProfiles:
     """Sums of the rotational profiles of images, by stack and by optics group of their particles.
 
-    source: of N particles; rings: of a profile. Where there is one stack and one group, there is nothing to compare.
+    source: of N particles; rings: of a profile; chosen: (N,) bool, those that are asked one by one, where stacks and
+    groups do not tell (polarity_mixture.py).
     """
 
-    def __init__(self, source: ParticleSource, rings: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, source: ParticleSource, rings: int, chosen: np.ndarray, device: torch.device | str = "cpu"
+    ) -> None:
+        self._source, self._held = source, HeldProfiles(chosen, rings, device)
         groupings = {"stack": (source.stack, [os.path.basename(reader.path) for reader in source.stacks])}
         if len({*groupings["stack"][1]}) < len(source.stacks):  # of one name in several folders
             groupings["stack"] = (source.stack, [reader.path for reader in source.stacks])
@@ -44,11 +51,13 @@ class GroupProfiles:
         for kind, (of, _) in self._of.items():
             self._counts[kind].index_add_(0, of[rows], torch.ones_like(profiles[:, 0]))
             self._sums[kind].index_add_(0, of[rows], profiles)
+        self._held.add(rows.cpu().numpy(), profiles)
 
     def add_up(self, team: Ranks) -> None:
         """Put the sums over the processes of a run in the place of this one's; collective."""
         for kind in self._of:
             self._counts[kind], self._sums[kind] = team.total(self._counts[kind]), team.total(self._sums[kind])
+        self._held.values, self._held.seen = team.total(self._held.values), team.total(self._held.seen)
 
     def opposite(
         self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None
@@ -64,7 +73,22 @@ class GroupProfiles:
             )
             if bright and dark:
                 return _sentence(kind, bright, dark)
-        return None
+        return self._mixed(profile, pixel_size, defocus, radius)
+
+    def _mixed(
+        self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None
+    ) -> str | None:
+        rows, held = self._held.images()
+        bright = both_polarities(profile, held, pixel_size, defocus, radius)
+        if bright is None:
+            return None
+        few = rows[bright] if bright.mean() < 0.5 else rows[~bright]
+        first = int(few[0])
+        return (
+            f"The particles are of two polarities: {bright.mean():.0%} of the images show bright ones, "
+            f"{1 - bright.mean():.0%} dark ones ({BRIGHT if bright.mean() < 0.5 else DARK}, for instance: item "
+            f"{self._source.numbers[first]}, {self._source.names[first]}). {_INVERT}"
+        )
 
 
 def _zeros(device: torch.device | str, *shape: int) -> torch.Tensor:
@@ -90,8 +114,7 @@ def _sentence(kind: str, bright: list[str], dark: list[str]) -> str:
     named = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return (
         f"The particles are of two polarities: {_counted(kind, len(bright))} bright ones, "
-        f"{_counted(kind, len(dark))} dark ones ({few}: {named}). Invert the images of one kind, for together they "
-        "cannot be aligned."
+        f"{_counted(kind, len(dark))} dark ones ({few}: {named}). {_INVERT}"
     )
 
 

@@ -25,7 +25,6 @@ from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
-from scipion_udl.io.aligned_optics import Optics
 from scipion_udl.io.other_programs import image_warnings
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.checkpoint import ModelCard
@@ -151,7 +150,6 @@ def write_poses(
     """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
     columns: further ones of :func:`write_aligned`."""
     out, source, args = run.out, run.source, run.args
-    optics = Optics(args.voltage, args.cs, args.amplitude_contrast)
     star = out.scratch(f"{name}.star")
     cs = out.scratch(f"{name}.cs") if args.write_cs or source.cs is not None else None
     stack = os.path.abspath(out.final("aligned.mrcs")) if args.write_stack else None
@@ -170,7 +168,6 @@ def write_poses(
         alignment.ambiguous,
         star,
         out.scratch(f"{name}.xmd"),
-        optics,
         stack,
         correntropy=alike if args.correntropy else None,
         outlier=alignment.outlier,

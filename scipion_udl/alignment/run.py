@@ -26,7 +26,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.defocus import Defocus, read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.io.particles import open_particles
+from scipion_udl.io.particles import Optics, open_particles
 
 LOG_EVERY = 20  # epochs between two lines of the log
 
@@ -61,6 +61,7 @@ class Run:
         source = open_particles(args.input, args.pixel_size)
         for warning in source.warnings:
             self.warn(warning)
+        source.optics = Optics(*(getattr(args, name, None) for name in ("voltage", "cs", "amplitude_contrast")))
         self.source = source
         out.spare(source.files())
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
@@ -157,8 +158,7 @@ class Run:
     def read_defocus(self) -> Defocus | None:
         """What the table gives of the particles' contrast transfer, with the microscope of the options where it says
         nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
-        given = {name: getattr(self.args, name, None) for name in ("voltage", "cs", "amplitude_contrast")}
-        defocus = read_defocus(self.source, given, self.warn)
+        defocus = read_defocus(self.source, self.warn)
         if defocus is not None and defocus.filled:
             self.say(defocus.filled)
             self.notes.append(defocus.filled)

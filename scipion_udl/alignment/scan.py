@@ -37,8 +37,8 @@ class Scan:
     its rise per pixel towards +x and +y; blank: (N,) bool, constant images; hot: (N,) how many pixels stuck out and are
     replaced; noise: (rings,) power of the noise per Fourier ring of the particle's box, 1 for white noise;
     polarity: whether particles are bright or dark, told by ``heard`` of them; images: numbers (N,) int64 of the images,
-    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks or
-    optics groups of opposite polarity, None where none was seen.
+    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks,
+    optics groups or images of opposite polarity, None where none was seen.
     """
 
     mean: np.ndarray
@@ -132,9 +132,9 @@ def look_through(
     blank = np.zeros(n, bool)
     meter = NoiseMeter(background, radius)
     profile = RadialProfile(prepared.source.box, prepared.device)
-    groups = GroupProfiles(prepared.source, len(profile.sums), prepared.device)
     listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
     listen[np.argsort(prepared.ranks(0), kind="stable")[:LISTEN]] = True
+    groups = GroupProfiles(prepared.source, len(profile.sums), listen, prepared.device)
     digests = np.zeros(n, np.int64)
 
     def look(part: np.ndarray, images: np.ndarray) -> None:

@@ -7,8 +7,8 @@ import argparse
 import json
 import os
 from dataclasses import dataclass
+from math import inf
 
-import mrcfile
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -19,7 +19,7 @@ from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.ctf import MODES
-from scipion_udl.alignment.diameter import radius_in_use, take_radius
+from scipion_udl.alignment.diameter import known_clear_radius, radius_in_use, take_radius
 from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import contrast_facts, levels_of
@@ -33,6 +33,7 @@ from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.io.seal import check_files, data_digest, file_digest, opened, sealed
+from scipion_udl.io.stacks import StackReader
 from scipion_udl.models.checkpoint import read_card
 
 REFERENCES = "references.mrcs"
@@ -84,8 +85,8 @@ class Earlier:
             known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
             if ctf not in MODES or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
-            if not float(facts.get("mask_radius", 1.0)) > 0:
-                raise ValueError("mask radius")
+            if not (float(facts.get("mask_radius", 1.0)) > 0 and _clear_radius(facts) > 0):
+                raise ValueError("radius")
             if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
                 raise ValueError("other rings")
             if any(not {"flagged", "usable"} <= one.keys() for one in classes):
@@ -137,6 +138,11 @@ def _summary(folder: str) -> dict:
         raise UdlError(f"{path} is damaged, or is not of a classify run: {_ANEW}.") from None
 
 
+def _clear_radius(facts: dict) -> float:
+    """Where neighbours of the run's particles begin, pixels; infinity where none showed, or the run is of before."""
+    return inf if facts.get("clear_radius") is None else float(facts["clear_radius"])
+
+
 def files_of(folder: str) -> list[str]:
     """Every file of a run that particles which join it may need."""
     stacks = (REFERENCES, *(f"{name}.mrcs" for name in STACKS))
@@ -144,8 +150,7 @@ def files_of(folder: str) -> list[str]:
 
 
 def _stack(folder: str, name: str) -> np.ndarray:
-    with mrcfile.open(os.path.join(folder, name), permissive=False) as file:
-        return np.array(file.data, np.float32)
+    return StackReader(os.path.join(folder, name)).read()
 
 
 def check_joining(args: argparse.Namespace) -> None:
@@ -168,7 +173,8 @@ def check_fits(run: Run, earlier: Earlier) -> None:
             "bring the particles to that box first."
         )
     # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
-    take_radius(run, float(earlier.facts.get("mask_radius", DISC * box)), run.args.join)
+    facts = earlier.facts
+    take_radius(run, float(facts.get("mask_radius", DISC * box)), _clear_radius(facts), run.args.join)
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
@@ -256,7 +262,8 @@ def write_for_later(run: Run, sampling: PolarSampling) -> None:
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
     known = Known.of(run.source, found.images, found.blank)
-    facts = {"noise": found.noise.tolist(), "level": level, "mask_radius": radius_in_use(particles), **contrast}
+    discs = {"mask_radius": radius_in_use(particles), "clear_radius": known_clear_radius(particles)}
+    facts = {"noise": found.noise.tolist(), "level": level, **discs, **contrast}
     _write_facts(run, facts, known)
 
 

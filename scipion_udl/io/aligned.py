@@ -16,8 +16,8 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.aligned_optics import (
     MICROSCOPE,
-    Optics,
     complete_optics,
+    fill_microscope,
     new_star,
     set_pixel_size,
     set_pixel_size_30,
@@ -50,7 +50,6 @@ def write_aligned(
     ambiguous: np.ndarray,
     star: str | None = None,
     xmd: str | None = None,
-    optics: Optics | None = None,
     aligned_stack: str | None = None,
     correntropy: np.ndarray | None = None,
     outlier: np.ndarray | None = None,
@@ -63,7 +62,7 @@ def write_aligned(
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
     bool; correntropy: (N,) float, outlier: (N,) bool, number: (N,) the class from 1, flagged: (N,) bool, whether that
     class is no view: columns of their own where they are given. The STAR has the
-    input's form, 3.1 for stacks and XMD; optics: used where the input does not say.
+    input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the input does not say.
     aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of
     RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
     astigmatism, priors) is turned along. Images are named by ``source.lasting_names()``. Returns warnings, sentences
@@ -76,10 +75,9 @@ def write_aligned(
     results.number, results.flagged = number, flagged
     scores = [results.score] if correntropy is None else [results.score, correntropy]
     _check(len(source), poses, [*scores, results.ambiguous, *([] if outlier is None else [outlier])])
-    optics = optics or Optics()
     warnings = _old_pose_warning(source)
     if star is not None:
-        write_tables(star, _star_tables(source, results, optics, aligned_stack, warnings))
+        write_tables(star, _star_tables(source, results, aligned_stack, warnings))
     if xmd is not None:
         write_tables(xmd, _xmd_tables(source, results, warnings), xmipp=True)
     if cs is not None:
@@ -135,7 +133,7 @@ def _old_pose_warning(source: ParticleSource) -> list[str]:
 
 
 def _star_tables(
-    source: ParticleSource, results: _Results, optics: Optics, aligned_stack: str | None, warnings: list[str]
+    source: ParticleSource, results: _Results, aligned_stack: str | None, warnings: list[str]
 ) -> list[Table]:
     mirrored = bool(results.poses.mirror.any())
     if mirrored and aligned_stack is None:
@@ -148,13 +146,15 @@ def _star_tables(
         particles = tables[source.tables.index(source.table)]
         _set_names(particles, "rlnImageName", source)
     else:
-        tables = new_star(source, optics, warnings)
+        tables = new_star(source, warnings)
         particles = tables[1]
     optics_table = forms.optics_table(tables) if source.form != forms.RELION30 else None
+    if source.form in (forms.RELION30, forms.RELION31):
+        fill_microscope(particles, source.form, source.optics)
     if source.form == forms.RELION30:
         set_pixel_size_30(particles, source, warnings)
     elif source.form == forms.RELION31:
-        complete_optics(optics_table, particles, source, optics, warnings)
+        complete_optics(optics_table, particles, source, warnings)
     if source.cs is not None:
         forms.name_optics_groups(optics_table)  # made here, not the user's
     particles.drop(forms.pose_labels(particles))
@@ -214,6 +214,7 @@ def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) 
     else:
         particles = _new_xmd(source)
         tables = [particles]
+    fill_microscope(particles, forms.XMIPP, source.optics)
     set_pixel_size(particles, ["samplingRate"], source, warnings)
     if "samplingRate" not in particles:
         particles.set("samplingRate", f"{source.pixel_size:.6f}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scipion_udl.io import forms
+from scipion_udl.io.particles import Optics, ParticleSource
 from scipion_udl.io.tables import Table, number, quote
-
-if TYPE_CHECKING:
-    from scipion_udl.io.particles import ParticleSource
 
 # label in RELION, label in Xmipp, name in messages, unit, value where unknown, option
 MICROSCOPE = {
@@ -20,16 +16,6 @@ MICROSCOPE = {
     "cs": ("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
     "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"),
 }
-
-
-@dataclass
-class Optics:
-    """What RELION wants to know of the microscope: kV, mm, and a fraction; None where the user did not say."""
-
-    voltage: float | None = None
-    cs: float | None = None
-    amplitude_contrast: float | None = None
-
 
 
 _SIZES = ("rlnImagePixelSize", "rlnPixelSize")
@@ -90,7 +76,7 @@ def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[s
 
 
 def complete_optics(
-    table: Table, particles: Table, source: ParticleSource, optics: Optics, warnings: list[str]
+    table: Table, particles: Table, source: ParticleSource, warnings: list[str]
 ) -> None:
     """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
     image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
@@ -111,8 +97,24 @@ def complete_optics(
     for label, text in given.items():
         if label not in table:
             table.set(label, text)
-    assumed = [key for key in MICROSCOPE if _complete_microscope(table, particles, key, optics)]
-    _warn_of_defaults(assumed, optics, warnings)
+    assumed = [key for key in MICROSCOPE if _complete_microscope(table, particles, key, source.optics)]
+    _warn_of_defaults(assumed, source.optics, warnings)
+
+
+def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
+    """Fill in what the user said of the microscope where particles whose own rows tell it (XMD, STAR 3.0, some of 3.1)
+    have a defocus and lack it: with that their CTF was computed."""
+    place = 1 if form == forms.XMIPP else 0
+    if ("rlnDefocusU", "ctfDefocusU")[place] not in particles:
+        return
+    for key in MICROSCOPE:
+        label, given = MICROSCOPE[key][place], getattr(optics, key)
+        if given is None or (form == forms.RELION31 and label not in particles):  # then optics groups tell it
+            continue
+        texts = particles.texts(label) if label in particles else [""] * len(particles)
+        lacks = [not _POSSIBLE[key](number(text)) for text in texts]
+        if any(lacks):
+            particles.set(label, [f"{given:.6f}" if lack else text for lack, text in zip(lacks, texts)])
 
 
 def _complete_microscope(table: Table, particles: Table, key: str, optics: Optics) -> bool:
@@ -151,7 +153,7 @@ def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> N
         )
 
 
-def new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> list[Table]:
+def new_star(source: ParticleSource, warnings: list[str]) -> list[Table]:
     """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
     particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
     table = source.table if source.table is not None else Table()
@@ -167,6 +169,6 @@ def new_star(source: ParticleSource, optics: Optics, warnings: list[str]) -> lis
     for place, key in enumerate(known):
         columns[MICROSCOPE[key][0]] = [values[place] for values in groups]
     made = Table("optics", columns)
-    complete_optics(made, particles, source, optics, warnings)
+    complete_optics(made, particles, source, warnings)
     forms.name_optics_groups(made)
     return [made, particles]

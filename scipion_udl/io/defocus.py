@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,14 +68,13 @@ class Defocus:
 
 def read_defocus(
     source: ParticleSource,
-    given: Mapping[str, float | None] | None = None,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Defocus | None:
     """The contrast transfer that the table of ``source`` gives; None without a defocus, or where the microscope's
     voltage, spherical aberration and amplitude contrast are known of no particle.
 
-    given: those three (``voltage``, ``cs``, ``amplitude_contrast``; None: not given), for particles whose table lacks
-    them. A row without a defocus, with 0 or a placeholder for it, is not ``known``: it takes nothing from the others.
+    Those three come from ``source.optics`` for particles whose table lacks them. A row without a defocus, with 0 or a
+    placeholder for it, is not ``known``: it takes nothing from the others.
     warn: told a sentence of what lacks. As RELION reads its tables: no rlnDefocusV means no astigmatism, no
     rlnCtfDataArePhaseFlipped in optics group or row means not flipped. Raises UdlError where a value is no number, or
     one that no microscope has.
@@ -91,10 +90,11 @@ def read_defocus(
     for name, column in values.items():
         values[name] = np.full(n, np.nan) if column is None else column
         if name in _MICROSCOPE:
-            values[name], count = _filled(name, values[name], (given or {}).get(name))
+            given = getattr(source.optics, name)
+            values[name], count = _filled(name, values[name], given)
             if count:
                 word, option, unit = _MICROSCOPE[name]
-                filled.append(f"{word} {given[name]:g}{unit} ({option}, {count} of {n} particles)")
+                filled.append(f"{word} {given:g}{unit} ({option}, {count} of {n} particles)")
     in_focus = np.minimum(abs(values["defocus_u"]), abs(values["defocus_v"])) <= _LEAST
     defocused = np.isfinite(values["defocus_u"] + values["defocus_v"]) & ~in_focus
     lacking = [name for name in _MICROSCOPE if np.isnan(values[name][defocused]).any()]

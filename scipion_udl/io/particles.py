@@ -9,6 +9,7 @@ import copy
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,6 +35,15 @@ _TABLES = (".star", ".xmd", ".cs")
 PLACEHOLDER = 1.0
 
 
+@dataclass
+class Optics:
+    """What the user says of the microscope: kV, mm, and a fraction; None where nothing is said."""
+
+    voltage: float | None = None
+    cs: float | None = None
+    amplitude_contrast: float | None = None
+
+
 class ParticleSource:
     """N particles of one box and pixel size.
 
@@ -42,7 +52,8 @@ class ParticleSource:
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
     all tables of the file; cs: the rows of a cryoSPARC file, None for others (its form is "relion31", which its table
     has been put into); sign: float32 (N,), 1 or -1, what grey values are multiplied with when they are read (the data
-    sign of .cs), None where it is 1 for all; has_3d_angles: whether its poses are projection directions; warnings:
+    sign of .cs), None where it is 1 for all; optics: what the user says of the microscope, for rows
+    that do not say it; has_3d_angles: whether its poses are projection directions; warnings:
     sentences for the user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere,
     which only a source that was opened to be checked has).
     """
@@ -63,6 +74,7 @@ class ParticleSource:
         self.form: str | None = None
         self.cs: np.ndarray | None = None
         self.sign: np.ndarray | None = None
+        self.optics = Optics()
         self.pixel_size, self.pixel_size_known = 1.0, False
         self.stacks, self.stack, self.item = stacks, stack, item
         self.numbers = np.arange(1, len(item) + 1)

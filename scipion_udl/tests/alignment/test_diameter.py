@@ -4,13 +4,23 @@ import argparse
 import json
 import re
 
+import numpy as np
 import pytest
 
-from scipion_udl.alignment.diameter import diameter_facts, diameter_words, given_radius, radius_in_use, size_words
+from scipion_udl.alignment.diameter import (
+    WORDS,
+    diameter_facts,
+    diameter_words,
+    given_radius,
+    radius_in_use,
+    size_words,
+)
 from scipion_udl.alignment.prepare import DISC, PreparedParticles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import write_stack
 from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, run, simulate
+from scipion_udl.tests.alignment.test_extent import particles as extended
 
 BOX = 48
 
@@ -144,8 +154,6 @@ def test_every_command_refuses_the_same(few, aligned, tmp_path, capsys, command,
 
 
 def test_a_diameter_of_particles_without_pixel_size_is_refused(tmp_path, capsys):
-    from scipion_udl.io.stacks import write_stack
-
     images = open_particles(str(simulate(tmp_path / "s", 8, 32, 2.0, max_shift=2) / "particles.star"))
     write_stack(str(tmp_path / "bare.mrcs"), images.read(range(8)), 0.0)
     assert run("align", tmp_path / "bare.mrcs", "-o", tmp_path / "out", "--diameter", 50) == 1
@@ -176,3 +184,17 @@ def test_evaluate_compares_within_the_circle_of_that_diameter(aligned, few, tmp_
 def test_check_tells_the_diameter_that_it_was_given(few, capsys):
     assert run("check", few / "particles.star", "--diameter", 90) == 0
     assert re.search(r"Particle diameter\s+ok\s+90 A \(mask radius 15 px\), as given", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("kind", ["particles", "noise"])
+def test_check_tells_the_diameter_that_a_run_would_take(tmp_path, capsys, kind):
+    noise = np.random.default_rng(0).normal(size=(40, BOX, BOX))
+    path = tmp_path / "p.mrcs"
+    write_stack(str(path), noise if kind == "noise" else extended(100, radius=14.0).numpy(), PIXEL_SIZE)
+    assert run("diameter", path) == 0
+    taken = json.loads(capsys.readouterr().out)
+    assert taken["diameter_from"] == {"particles": "data", "noise": "box"}[kind]
+    assert run("check", path) == 0
+    found = re.search(r"Particle diameter\s+ok\s+(\S+) A \(mask radius \S+ px\), (.*)", capsys.readouterr().out)
+    assert float(found.group(1)) == pytest.approx(taken["diameter"], abs=PIXEL_SIZE)
+    assert found.group(2).startswith(WORDS[taken["diameter_from"]][:20])

@@ -15,6 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.alignment import aligner
 from scipion_udl.alignment.geometry import Poses, pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.seal import sealed
@@ -35,6 +36,7 @@ from scipion_udl.tests.alignment.engine_helpers import (
     subset_star,
     summary,
 )
+from scipion_udl.tests.alignment.test_extent import particles as crowded
 
 COUNT, BEFORE = 80, 300
 
@@ -245,6 +247,8 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
     changes = (
         {"max_shift": 1e9},
         {"mask_radius": float("nan")},
+        {"clear_radius": 0.0},
+        {"clear_radius": "far"},
         {"noise": facts["noise"][:3]},
         {"half_counts": [0, 0]},
         {"half_counts": [-20, 21]},
@@ -365,3 +369,28 @@ def test_going_on_with_other_particles_or_options_is_refused(particles, aligned,
     for option in (("--finest", 20), ("--mask-radius", 20), ("--method", "udl"), ("--seed", 99), ("--ctf", "none")):
         said = complaint(capsys, star, *again, *option)
         assert "begin anew with --overwrite" in said, option
+
+
+def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeypatch):
+    """Neighbours that narrowed the disc of a crowded set narrow it for the particles that come later, few as they are
+    and without any neighbours, too."""
+    crowd, few = (crowded(n, snr_height=2.0, neighbours=share, seed=seed).numpy() for n, share, seed in
+                  ((60, 0.8, 1), (6, 0.0, 2)))
+    write_stack(str(tmp_path / "crowd.mrcs"), crowd, PIXEL_SIZE)
+    write_stack(str(tmp_path / "few.mrcs"), few, PIXEL_SIZE)
+    discs = []
+    align = aligner.Aligner.__init__
+
+    def begin(self, particles, *arguments, **named):
+        discs.append((particles.mask, particles.disc_radius))
+        align(self, particles, *arguments, **named)
+
+    monkeypatch.setattr(aligner.Aligner, "__init__", begin)
+    first = tmp_path / "first"
+    assert run("align", tmp_path / "crowd.mrcs", "-o", first) == 0
+    left = json.loads((first / "joining.json").read_text())
+    assert left["clear_radius"] == pytest.approx(20, abs=5)
+    assert run("align", tmp_path / "few.mrcs", "-o", tmp_path / "joined", "--join", first) == 0
+    assert discs[0][1] < left["mask_radius"]
+    assert torch.equal(discs[0][0], discs[1][0])
+    assert json.loads((tmp_path / "joined" / "joining.json").read_text())["clear_radius"] == left["clear_radius"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.alignment.prepare import TIGHT, PreparedParticles
 from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.classification import command, joining
+from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.seal import opened, sealed
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model
@@ -220,6 +224,40 @@ def test_particles_that_join_classes_have_the_diameter_of_the_run(data, tmp_path
     assert classify(later, *join) == 0
     found = json.loads((tmp_path / "joined/summary.json").read_text())
     assert (found["mask_radius"], found["diameter_from"]) == (12.0, "run")
+
+
+@pytest.mark.parametrize("clear", [9.0, None])
+def test_particles_that_join_classes_are_seen_within_the_disc_of_the_run(data, tmp_path, monkeypatch, clear):
+    """Which ended where its neighbours began, whether those that come have neighbours or not."""
+    shutil.copytree(data / "run", tmp_path / "old")
+    path = tmp_path / "old" / "joining_classes.json"
+    facts = opened(json.loads(path.read_text()))
+    assert facts["clear_radius"] is None
+    facts |= {"clear_radius": clear, "mask_radius": 12.0, "ctf": "none", "levels": {}}
+    path.write_text(json.dumps(sealed(facts)))
+    seen = []
+
+    def aligned(run, *_):
+        seen.append((run.particles.clear_radius, run.particles.disc_radius))
+        raise UdlError("far enough")
+
+    monkeypatch.setattr(command, "join_classes", aligned)
+    later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])
+    assert classify(later, "--join", tmp_path / "old", "-o", tmp_path / "joined") == 1
+    assert seen == [(clear or np.inf, TIGHT * 12 - 2 if clear else 12.0)]
+
+
+def test_a_header_that_promises_gigabytes_takes_none(tmp_path):
+    """Averages of a run whose headers tell of an extension of 2 GB that is not there."""
+    write(tmp_path / "averages.mrcs", np.ones((2, 16, 16), np.float32))
+    content = bytearray((tmp_path / "averages.mrcs").read_bytes())
+    content[92:96] = (2**31 - 1).to_bytes(4, "little")
+    (tmp_path / "averages.mrcs").write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UdlError, match="averages"):
+        joining._stack(str(tmp_path), "averages.mrcs")
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
 
 
 def test_very_large_and_tiny_values_change_nothing(data, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 
 from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
-from scipion_udl.io.aligned import Optics, write_aligned
-from scipion_udl.io.particles import open_particles
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.particles import Optics, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
 
@@ -90,7 +90,8 @@ def source(tmp_path, monkeypatch):
     return make
 
 
-def written(source, tmp_path, poses=POSES, **options):
+def written(source, tmp_path, poses=POSES, said=None, **options):
+    source.optics = said or Optics()
     star, xmd = str(tmp_path / "aligned.star"), str(tmp_path / "aligned.xmd")
     warnings = write_aligned(source, poses, SCORE, AMBIGUOUS, star=star, xmd=xmd, **options)
     return {table.name: table for table in read_tables(star)}, read_tables(xmd)[0], warnings
@@ -185,7 +186,7 @@ def test_a_bare_stack_gets_all_that_relion_asks_for(source, tmp_path):
 
 
 def test_what_the_user_says_of_the_microscope_is_used_without_a_warning(source, tmp_path):
-    star, _, warnings = written(source(), tmp_path, optics=Optics(200.0, 1.4, 0.07))
+    star, _, warnings = written(source(), tmp_path, said=Optics(200.0, 1.4, 0.07))
     assert star["optics"].columns["rlnVoltage"] == ["200.000000"]
     assert star["optics"].columns["rlnSphericalAberration"] == ["1.400000"]
     assert warnings == []

@@ -9,7 +9,7 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.defocus import read_defocus
-from scipion_udl.io.particles import open_particles
+from scipion_udl.io.particles import Optics, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 
@@ -115,7 +115,9 @@ def told(stack, tables, given=None, name="particles.star"):
     """(what is read, what is warned of)."""
     path, said = stack.parent / name, []
     write_tables(str(path), tables)
-    return read_defocus(open_particles(str(path)), given, said.append), said
+    source = open_particles(str(path))
+    source.optics = Optics(**given or {})
+    return read_defocus(source, said.append), said
 
 
 def test_without_defocus_there_is_no_transfer_and_nothing_to_warn_of(stack):

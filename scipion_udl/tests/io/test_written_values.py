@@ -5,8 +5,8 @@ import pytest
 
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
-from scipion_udl.io.aligned_optics import Optics
-from scipion_udl.io.particles import open_particles
+from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.particles import Optics, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 
@@ -35,8 +35,9 @@ def optics(**more):
     return {"rlnOpticsGroupName": ["mine"], "rlnOpticsGroup": ["1"], **more}
 
 
-def written(path, pixel_size=None, **options):
+def written(path, pixel_size=None, said=None, **options):
     source = open_particles(path, pixel_size)
+    source.optics = said or Optics()
     warnings = write_aligned(
         source, POSES, np.ones(COUNT), np.zeros(COUNT, bool), star="a.star", xmd="a.xmd", cs="a.cs", **options
     )
@@ -55,7 +56,7 @@ def test_a_pixel_size_that_is_none_gives_way_to_the_one_in_use(folder, placehold
 
 def test_one_group_of_two_without_a_size_is_completed_and_the_other_stays_character_for_character(folder):
     groups = {"rlnOpticsGroupName": ["a", "b"], "rlnOpticsGroup": ["1", "2"], "rlnVoltage": ["300.0", "-999"]}
-    tables, _, _, warnings = written(star(optics=groups), optics=Optics(voltage=200.0))
+    tables, _, _, warnings = written(star(optics=groups), said=Optics(voltage=200.0))
     assert tables["optics"].texts("rlnVoltage") == ["300.0", "200.000000"]
     assert not any("voltage" in warning for warning in warnings)
 
@@ -167,11 +168,11 @@ def test_groups_made_here_tell_sets_apart_and_those_that_came_in_stay(folder):
     write_stack("other.mrcs", np.random.default_rng(1).normal(size=(COUNT, BOX, BOX)), 3.0)
     names = set()
     for path, size in (("s.mrcs", None), ("other.mrcs", None), ("other.mrcs", None)):
-        tables, *_ = written(path, size, optics=Optics(300.0, 2.7, 0.1))
+        tables, *_ = written(path, size, said=Optics(300.0, 2.7, 0.1))
         names |= set(tables["optics"].texts("rlnOpticsGroupName"))
     assert len(names) == 2  # the same values are one group
     for microscope in (Optics(200.0, 2.7, 0.1), Optics(300.0, 1.4, 0.1), Optics(300.0, 2.7, 0.07)):
-        tables, *_ = written("s.mrcs", optics=microscope)
+        tables, *_ = written("s.mrcs", said=microscope)
         names |= set(tables["optics"].texts("rlnOpticsGroupName"))
     assert len(names) == 5
     tables, *_ = written(star(optics=optics(rlnImagePixelSize=["1.6"])))
@@ -255,3 +256,28 @@ def test_priors_of_helical_segments_come_back_character_for_character(folder):
     assert set(tables["particles"].texts("rlnAngleTilt")) == {"0.000000"}
     assert "Prior" not in warnings[0]
     assert "rlnAngleTilt" in warnings[0]
+
+
+@pytest.mark.parametrize("form", ["3.0", "3.1", "xmd"])
+def test_what_the_user_says_of_the_microscope_stands_in_every_table_that_is_written(folder, form):
+    """Their CTF was computed with it: a row that says another keeps its own."""
+    defocus = {"rlnDefocusU": ["10000"] * COUNT, "rlnVoltage": ["200", *["-999"] * (COUNT - 1)]}
+    if form == "xmd":
+        columns = {"image": [f"{k + 1}@s.mrcs" for k in range(COUNT)]}
+        columns |= {"ctfDefocusU": defocus["rlnDefocusU"], "ctfVoltage": defocus["rlnVoltage"]}
+        write_tables("in.xmd", [Table("noname", columns)], xmipp=True)
+        path = "in.xmd"
+    elif form == "3.1":
+        groups = optics(rlnImagePixelSize=["1.6"])
+        path = star(optics=groups, **defocus)
+    else:
+        path = star(**defocus)
+    _, _, cs, warnings = written(path, said=Optics(120.0, 1.4, 0.07))
+    expected = [200.0, *[120.0] * (COUNT - 1)]
+    assert cs["ctf/accel_kv"].tolist() == expected
+    assert np.allclose(cs["ctf/cs_mm"], 1.4) and np.allclose(cs["ctf/amp_contrast"], 0.07)
+    for table in ("a.star", "a.xmd"):
+        found = read_defocus(open_particles(table))
+        assert found.voltage.tolist() == expected
+        assert np.allclose(found.cs, 1.4) and np.allclose(found.amplitude_contrast, 0.07)
+    assert not any("assumed" in warning for warning in warnings)
