@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.diameter import radius_in_use
 from scipion_udl.alignment.known import digest
 from scipion_udl.alignment.run import Run
 from scipion_udl.errors import UdlError
@@ -18,12 +17,13 @@ OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 
 def began_with(run: Run) -> dict:
     """What decides what a network learns in this run, once the particles were looked through: options as given, by
-    name, the radius and pixel size in use, and a digest of all images and of what is known of their defocus."""
+    name, the pixel size in use, and a digest of all images and of what is known of their defocus."""
     found = {name: getattr(run.args, name, None) for name in OPTIONS}
     parts = [run.particles.statistics.images.tobytes()]
     for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
         parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
-    found |= {"mask_radius": round(radius_in_use(run.particles), 3), "pixel_size": run.source.pixel_size}
+    radius = None if run.given_radius is None else round(run.given_radius, 3)  # an automatic one is the particles'
+    found |= {"mask_radius": radius, "pixel_size": run.source.pixel_size}
     return {**found, "particles": digest(*parts)}
 
 

@@ -279,7 +279,8 @@ def again(data: Path, folder: Path) -> Path:
     Images that are the same byte for byte are known again when they are joined, and refused.
     """
     images = StackReader(str(data / "particles.mrcs")).read()
-    write_stack(str(folder / "again.mrcs"), 1.5 * images + 0.25, open_particles(str(data / "particles.star")).pixel_size)
+    pixel_size = open_particles(str(data / "particles.star")).pixel_size
+    write_stack(str(folder / "again.mrcs"), 1.5 * images + 0.25, pixel_size)
     optics, particles = read_tables(str(data / "particles.star"))
     names = [f"{name.split('@')[0]}@{folder / 'again.mrcs'}" for name in particles.texts("rlnImageName")]
     particles.set("rlnImageName", names)

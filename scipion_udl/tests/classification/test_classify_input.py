@@ -289,20 +289,20 @@ class Short:
     """Stands for the whitening of particles, which has memory for so many at a time."""
 
     def __init__(self, most: int) -> None:
-        self.whiten, self.most, self.seen = PreparedParticles.whiten, most, []
+        self.whiten, self.most, self.seen = PreparedParticles._whitened, most, []
 
-    def __call__(self, prepared: PreparedParticles, images: torch.Tensor, *more: np.ndarray) -> torch.Tensor:
+    def __call__(self, prepared: PreparedParticles, images: torch.Tensor) -> torch.Tensor:
         self.seen.append(len(images))
         if len(images) > self.most:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
-        return self.whiten(prepared, images, *more)
+        return self.whiten(prepared, images)
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Memory for 9 particles at a time."""
     short = Short(9)
-    monkeypatch.setattr(PreparedParticles, "whiten", lambda *given: short(*given))
+    monkeypatch.setattr(PreparedParticles, "_whitened", lambda *given: short(*given))
     return short
 
 
