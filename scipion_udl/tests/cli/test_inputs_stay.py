@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from scipion_udl.commands import build_parser
 from scipion_udl.io import lock
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.written import WRITTEN
@@ -227,4 +229,37 @@ def test_particles_that_lie_among_unfinished_files_stay(folder, capsys):
     left = everything(folder)
     assert run("align", "out/.unfinished/s.mrcs", "-o", "out", "--overwrite") == 1
     assert "give another folder" in capsys.readouterr().err
+    assert everything(folder) == left
+
+
+WRITE_NOTHING = {"check", "diameter", "gpus"}
+
+
+def test_every_command_is_among_those_that_were_tried():
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert set(commands.choices) == {*ROLES, *WRITE_NOTHING}
+    assert set(WRITTEN) == set(ROLES)
+
+
+@pytest.mark.parametrize("command", sorted(WRITE_NOTHING))
+def test_commands_that_only_tell_write_nothing(folder, command):
+    left = everything(folder)
+    for given in ["good/particles.star", "good/s.mrcs"] if command != "gpus" else [None]:
+        assert run(command, *([given] if given else []), *(["--gpu", "none"] if command == "diameter" else [])) == 0
+    assert everything(folder) == left
+
+
+def test_a_passthrough_file_by_the_name_of_an_output_is_refused(folder, capsys):
+    """What it tells of the particles is read, though nobody named it."""
+    uid = np.arange(N, dtype=np.uint64)
+    own = np.zeros(N, [("uid", "<u8"), ("ctf/df1_A", "<f4")])
+    beside = np.zeros(N, [("uid", "<u8"), ("blob/path", "S40"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4")])
+    own["uid"], beside["uid"], beside["blob/path"], beside["blob/idx"] = uid, uid, b"good/particles.mrcs", uid
+    beside["blob/psize_A"] = 2.0
+    for name, rows in (("particles.cs", own), ("aligned.cs", beside)):
+        with open(f"out/{name}", "wb") as file:
+            np.save(file, rows, allow_pickle=False)
+    left = everything(folder)
+    assert run("align", "out/particles.cs", "-o", "out", "--overwrite", "--gpu", "none") == 1
+    assert "aligned.cs is read by this run and would be replaced" in capsys.readouterr().err
     assert everything(folder) == left
