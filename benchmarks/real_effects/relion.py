@@ -28,8 +28,11 @@ _WIDER = 1.1  # the mask against the particle
 DUST = 5
 
 
-def run(folder: Path, out: Path, classes: int, diameter: float, iterations: int, threads: int) -> dict:
-    """Classify the set in ``folder``, in ``out``; what it took. diameter: of the particle, angstrom."""
+def run(
+    folder: Path, out: Path, classes: int, diameter: float, iterations: int, threads: int, ctf: bool = True
+) -> dict:
+    """Classify the set in ``folder``, in ``out``; what it took. diameter: of the particle, angstrom; ctf: whether the
+    particles have one."""
     out.mkdir(parents=True, exist_ok=True)
     source = open_particles(str(folder / "particles.star"))
     radius = min(round(_WIDER * diameter / 2 / source.pixel_size), source.box // 2 - 2)
@@ -44,7 +47,7 @@ def run(folder: Path, out: Path, classes: int, diameter: float, iterations: int,
     write_tables(str(out / "normalised.star"), [*optics, particles])
     line = ["relion_refine", "--i", out / "normalised.star", "--o", out / "run", "--K", classes, "--iter", iterations]
     line += ["--particle_diameter", round(_WIDER * diameter), "--psi_step", 2 if classes == 1 else 12]
-    line += ["--random_seed", 1, "--j", threads, *(f"--{name}" for name in _FLAGS)]
+    line += ["--random_seed", 1, "--j", threads, *(f"--{name}" for name in _FLAGS if ctf or name != "ctf")]
     line += [word for name, value in _ROUND.items() for word in (f"--{name}", value)]
     if flipped(folder / "particles.star"):
         line.append("--ctf_phase_flipped")

@@ -19,6 +19,7 @@ from torch import nn
 from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
+from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.fourier import Band, mirrored, resize, to_fourier
 from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, wrap
 from scipion_udl.alignment.given_start import GivenStart
@@ -70,7 +71,7 @@ class Alignment:
     modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
     local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
     what the rings counted in the scores, None without refinement; at_limit: share of the particles whose shift is as
-    long as it may be (shift_limit.py).
+    long as it may be (shift_limit.py); fit: how well particles fit what both halves agree on (None without refinement).
     """
 
     poses: Poses
@@ -85,6 +86,7 @@ class Alignment:
     local: bool = False
     score_weight: np.ndarray | None = None
     at_limit: float = 0.0
+    fit: Fit | None = None
 
 
 class Aligner:
@@ -161,7 +163,9 @@ class Aligner:
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
         alignment = self._finish(state, half_state, split.half, first)
-        return alignment if half_state is None else replace(alignment, score_weight=halves.score_weight.cpu().numpy())
+        if half_state is None:
+            return alignment
+        return replace(alignment, score_weight=halves.score_weight.cpu().numpy(), fit=halves.fit)
 
     def _first_average(
         self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | KnownStart | None, half: np.ndarray

@@ -16,6 +16,7 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.circle import log_likelihoods
 from scipion_udl.alignment.denoise import Denoiser
+from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.geometry import mirrored_first, wrap
 from scipion_udl.alignment.orientations import Orientations
@@ -31,13 +32,15 @@ ENOUGH = 0.9  # share of sure particles below which the user is told
 STEP = 16  # particles at a time: bounds the memory of the maps
 
 
-def with_certainty(claim: Claim, sure: float) -> Claim:
+def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
     """A claim that knows what :func:`share_of_sure` found.
 
     Where halves agree on nothing finer than their common start, that may be all there is to see: particles that
-    nevertheless tell their angles by themselves are no noise (of noise 14 to 27 % seem to).
+    nevertheless tell their angles by themselves are no noise (of noise 14 to 27 % seem to), unless they fit no better
+    (``fit``) than noise that was picked to tell them.
     """
-    if claim.signal is False and sure >= ENOUGH:
+    picked = claim.picked or (fit is not None and fit.like_picked_noise)
+    if claim.signal is False and sure >= ENOUGH and not picked:
         note = (
             "No resolution is claimed: two halves of the set, aligned apart from each other, do not agree on anything "
             f"finer than their common start. But the particles are no noise, {sure:.0%} of their angles can be "

@@ -15,6 +15,7 @@ import torch
 
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
+from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, register
@@ -49,13 +50,16 @@ class HalfRefinement:
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
     place (denoise.py); log: told one line a round. ``score_weight``: per ring (k_max + 1,), of the averages that the
-    scores of the last round were taken with.
+    scores of the last round were taken with; ``fit``: how well particles fit what the halves agree on, once they were
+    refined apart (None before).
     """
 
     def __init__(self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None]) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
         self.split, self.local, self.log = split, local, log
         self.score_weight = torch.zeros(self.band.k_max + 1)
+        self.fit: Fit | None = None
+        self._transfer = torch.ones(self.band.k_max + 1)
 
     def references(self, averages: list[torch.Tensor]) -> list[Reference]:
         """A reference for either half, weighted by what both averages (bands, in about one frame) agree on."""
@@ -88,6 +92,7 @@ class HalfRefinement:
             )
             first = None
             self.score_weight = references[0].ring_weight
+            self._transfer = add_up(result.sums).mean_transfer()
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
             averages = self._means(result.sums)
             references = self.references(averages)
@@ -121,6 +126,8 @@ class HalfRefinement:
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
+        self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.mask)
+        self.log(f"A particle fits what both halves agree on by {self.fit.deviations:.1f} deviations of the noise")
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         agree = self.prepared.team.agree

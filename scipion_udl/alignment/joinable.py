@@ -52,7 +52,7 @@ class Joinable:
     averages from all others; places, images: by which every particle in the averages is known again, packed (see
     :class:`Known`); files: digests of the files beside it that it needs, and of the model (key "model"); joined_to: the
     key of the run that these were joined to; premultiplied: what part of the run's images were multiplied by their
-    transfer before.
+    transfer before; fit: energy and error of the run's :class:`Fit`, None where it was not measured.
     """
 
     box: int
@@ -85,6 +85,7 @@ class Joinable:
     files: dict[str, str]
     joined_to: str | None = None
     premultiplied: float = 0.0
+    fit: tuple[float, float] | None = None
 
     @classmethod
     def read(cls, folder: str) -> Joinable:
@@ -126,6 +127,7 @@ class Joinable:
             bool(levels) == (self.ctf != "none") == (self.power is not None),
             all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
             [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
+            self.fit is None or (len(self.fit) == 2 and all(math.isfinite(value) for value in self.fit)),
             len(self.known().places) > 0 and {*NEEDED, *(["model"] if self.model else [])} <= self.files.keys(),
             [len(values) for values in power] == ([0, 0] if self.power is None else [self.box] * 2),
             all(len(values) == int(box) // 2 + 1 and max(values) > 0 for box, values in levels.items()),
@@ -201,6 +203,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         score_weight=alignment.score_weight.tolist(),
         model=None if model is None else os.path.relpath(model, run.out.path),
         view=view,
+        fit=None if alignment.fit is None else (alignment.fit.energy, alignment.fit.error),
         batches=1,
         key=key_of(averages.halves),
         **Known.of(run.source, particles.statistics.images, particles.statistics.blank).packed(),

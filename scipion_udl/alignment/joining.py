@@ -25,6 +25,7 @@ from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.diameter import take_radius
+from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import (
     FILE,
@@ -243,6 +244,7 @@ class Joiner:
                 state.score, self.prepared.statistics.blank, (self.base.score_median, self.base.score_mad)
             ),
             local=self.base.local,
+            fit=None if self.base.fit is None else Fit(*self.base.fit),  # more particles make no single one better
         )
 
     def _sweep(self, state: State, indices: np.ndarray, stage: str) -> None:

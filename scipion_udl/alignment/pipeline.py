@@ -22,6 +22,7 @@ from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.continued import check_began_with
 from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
+from scipion_udl.alignment.fit import with_fit
 from scipion_udl.alignment.fourier import soft_disc
 from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
@@ -157,13 +158,14 @@ def align_set(
     claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
     longest = longest_shift(settings, particles.scale)
     limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
-    if limited and claim.signal is False:
+    if limited and claim.signal is False and not claim.picked:
         claim = replace(claim, signal=None, note=NO_CLAIM)
-    if sorted_ and claim.signal is False:
+    if sorted_ and claim.signal is False and not claim.picked:
         claim = _of_a_class(run, claim, alignment.shared)
     if claim.signal is not None:
-        claim = with_certainty(claim, share_of_sure(particles, alignment, averages, settings.max_shift))
-    if claim.signal is False:
+        sure = share_of_sure(particles, alignment, averages, settings.max_shift)
+        claim = with_certainty(claim, sure, alignment.fit)
+    if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
         run.warn(claim.note)
     claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class), limited)
     warnings += [TOO_SMALL.format(share=alignment.at_limit, limit=longest)] if limited else []
@@ -483,4 +485,4 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     if len(particles.usable) < enough:
         return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
-    return claim, frc
+    return with_fit(claim, alignment.fit), frc

@@ -16,6 +16,7 @@ NAMES = {
     "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
     "resolution_note": "about the resolution", "signal_found": "signal found",
     "angles_sure": "angles right to 10°, expected",
+    "fit": "a particle fits what the halves agree on by", "like_picked_noise": "as picking makes it of noise",
     "half_counts": "particles in the halves", "shared_ring": "start of the halves low-passed at ring",
     "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
     "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
@@ -23,7 +24,10 @@ NAMES = {
     "best_epoch": "best epoch", "diameter": "particle diameter", "mask_radius": "mask radius",
     "diameter_from": "particle diameter comes from",
 }
-UNITS = {"shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°", "diameter": "Å", "mask_radius": "px"}
+UNITS = {
+    "shift_rms": "px", "pixel_size": "Å", "box": "px", "median_change": "°", "diameter": "Å", "mask_radius": "px",
+    "fit": "deviations of the noise",
+}  # fmt: skip
 SHARES = {"within_5_degrees", "angles_sure"}
 NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
 

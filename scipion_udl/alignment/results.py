@@ -106,6 +106,8 @@ class Outcome:
             "resolution": claim.resolution,
             "resolution_note": claim.note,
             "angles_sure": claim.sure,
+            "fit": None if alignment.fit is None else round(alignment.fit.deviations, 3),
+            "like_picked_noise": claim.picked,
             "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
             "score_median": median,
             "score_mad": deviation,

@@ -89,7 +89,7 @@ def classify(args: argparse.Namespace) -> None:
             bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
             run.within_memory(lambda: _ask_for_transfer(run, found, flagged))
             classes = _aligned(run, found, bank.config["rings"])
-            flagged &= [one.figures["signal_found"] is not True for one in classes]  # halves that agree are no noise
+            flagged = _judged(flagged, classes)
             _tell_of_flagged(run, flagged, found)
             run.within_memory(lambda: _characterise(run, classes, bank, sampling, flagged))
             if any(one.figures["resolution"] for one in classes):
@@ -266,6 +266,14 @@ def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) 
     return like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
 
 
+def _judged(flagged: np.ndarray, classes: list[ClassResult]) -> np.ndarray:
+    """Which classes (K,) are flagged once they are aligned: those that were before, but for classes whose halves agree,
+    which noise does not; and those that show no more than picking makes of noise, on which halves agree, too."""
+    agreed = np.array([one.figures["signal_found"] is True for one in classes])
+    picked = np.array([one.figures["like_picked_noise"] for one in classes])
+    return picked | (flagged & ~agreed)
+
+
 def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken.
     """
@@ -331,7 +339,8 @@ def _characterise(
             mirror_of=None if pairs[k] is None else pairs[k] + 1,
             view=int(place[k]),
             note="Its particles fit no better than noise would: no resolution is claimed."
-            if flagged[k] else result.figures["resolution_note"],
+            if flagged[k] and not result.figures["like_picked_noise"]
+            else result.figures["resolution_note"],
         )
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:

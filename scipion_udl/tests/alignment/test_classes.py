@@ -106,8 +106,8 @@ def test_every_class_is_aligned_to_its_own_view(classes, number, degrees, pixels
 
 
 def test_a_class_is_as_good_as_aligned_alone(classes, tmp_path):
-    alone = tmp_path / "alone"
-    assert run("align", classes.views[7] / "particles.star", "-o", alone) == 0
+    alone, size = tmp_path / "alone", summary(classes.out)["diameter"]  # that of all classes together
+    assert run("align", classes.views[7] / "particles.star", "-o", alone, "--diameter", size) == 0
     mean = [
         np.abs(errors_to_truth(out / "aligned.star", classes.views[7]).rotation).mean() for out in (classes.out, alone)
     ]

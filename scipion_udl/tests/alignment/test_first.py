@@ -191,10 +191,12 @@ def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, circled):
     images[half == 1] = made(seed=9)[0][half == 1]
     others = prepared(tmp_path, images)
     found = others.statistics
-    # Background and noise are those of the whole set; what is asked here is about the rest.
-    others._filter = particles._filter
+    # Background, noise and extent are those of the whole set; what is asked here is about the rest.
+    for name in ("_filter", "_background", "mask_radius", "clear_radius", "radius_from"):
+        setattr(others, name, getattr(particles, name))
     known = particles.statistics
-    found.mean[half == 0], found.std[half == 0] = known.mean[half == 0], known.std[half == 0]
+    for name in ("mean", "slope", "std"):
+        getattr(found, name)[half == 0] = getattr(known, name)[half == 0]
     again = ways(finder(others), first, half)
     assert torch.equal(averages[0], again[0])
     assert not torch.equal(averages[1], again[1])

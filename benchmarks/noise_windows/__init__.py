@@ -1,0 +1,1 @@
+"""Windows that hold no particle, picked with a template: the sets, what programs make of them, the table."""

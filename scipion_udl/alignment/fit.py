@@ -1,0 +1,96 @@
+"""How well particles fit what two halves of them agree on, and how well noise fits that was picked with a template.
+
+Windows that hold nothing but noise, picked because they look like a template, have something in common: the template.
+Half sets agree on it, to any frequency that the template has, for each window was chosen to show it; so agreement
+alone proves nothing of particles that were picked with one. What tells is how much of it a single window holds.
+Picking takes the best of many placements (windows, orientations, shifts). In units of the noise's standard deviation
+the fit of noise to a template is a normal deviate, so that whoever keeps the share q of all placements has fits beyond
+the threshold u with Q(u) = q, and their mean square is 1 + u phi(u) / Q(u), whatever the template, the spectrum of the
+noise and its CTF are, and however many windows there are. A particle's fit to its own density has the mean square
+signal / noise, summed over its Fourier coefficients: SNR times the pixels of the box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import special
+
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.resolution import Claim
+
+# The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
+# 4096 A and a template of 100 A seen to 20 A have some 5 million that are independent: one pick in 200 micrographs.
+CHOSEN = 1e-9
+CAUTION = 2.0  # standard deviations of its estimate by which a fit must be better
+
+
+@dataclass
+class Fit:
+    """energy: mean square fit of a particle to what both halves agree on, squared standard deviations of the noise;
+    error: the standard deviation of its estimate."""
+
+    energy: float
+    error: float
+
+    @property
+    def deviations(self) -> float:
+        """The fit of a particle, standard deviations of the noise."""
+        return float(np.sqrt(max(self.energy, 0.0)))
+
+    @property
+    def like_picked_noise(self) -> bool:
+        """Whether windows of noise could fit as well that were picked because they do."""
+        return not self.energy - CAUTION * self.error > picked_energy()
+
+    @property
+    def surely_no_better(self) -> bool:
+        """Whether windows of noise that were picked fit better, beyond the doubt of the estimate."""
+        return self.energy + CAUTION * self.error < picked_energy()
+
+
+def picked_energy(chosen: float = CHOSEN) -> float:
+    """The mean square fit, squared standard deviations, of windows of noise to the template that they were picked with;
+    chosen: the share of all placements that were kept."""
+    limit = -special.ndtri(chosen)
+    return float(1 + limit * np.exp(-(limit**2) / 2) / np.sqrt(2 * np.pi) / chosen)
+
+
+def measure_fit(
+    band: Band, averages: list[torch.Tensor], transfer: torch.Tensor, members: np.ndarray, mask: torch.Tensor
+) -> Fit:
+    """The fit of the particles of two halves that were refined apart.
+
+    averages: of each half (band), in one frame and behind the ``mask`` (box, box), their transfer taken out, in units
+    of the noise (variance 1 a coefficient); transfer: squared transfer of a particle per ring (k_max + 1,); members:
+    particles of either half. Noise that the halves do not share gives 0 on average; how far off 0 is told by how the
+    halves differ in as many independent coefficients as the mask leaves.
+    """
+    first, second = averages
+    each = transfer.double().to(band.device)
+    energy = 2 * float((band.ring_sums((first * second.conj()).real) * each).sum())
+    noise = float((band.ring_sums((first - second).abs().square()) * each).sum())
+    independent = 2 * float(band.ring_count.sum()) * float(mask.double().square().mean())
+    variance = noise**2 / max(independent, 1.0) + 4 * max(energy, 0.0) / max(int(members.sum()), 1)
+    return Fit(energy, float(np.sqrt(variance)))
+
+
+def with_fit(claim: Claim, fit: Fit | None) -> Claim:
+    """A claim that knows how well the particles fit: where halves agree, but windows of noise that were picked with a
+    template would as well, there is no signal to speak of; where they do not agree, the fit tells whether that is for
+    want of signal in each particle. fit: None where it was not measured."""
+    if fit is None or claim.signal is None:
+        return claim
+    if claim.signal is False:
+        return replace(claim, picked=fit.surely_no_better)
+    if not fit.like_picked_noise:
+        return claim
+    note = (
+        "No common signal was found beyond what picking makes of noise: what two halves of the set agree on, a "
+        f"particle fits by {fit.deviations:.1f} standard deviations of the noise, and windows without any particle "
+        f"that were picked because they look like a template fit it by up to {np.sqrt(picked_energy()):.1f}. No "
+        "resolution is claimed, and neither poses nor average are to be relied on."
+    )
+    return replace(claim, signal=False, resolution=None, note=note, picked=True)
