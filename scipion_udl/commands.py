@@ -118,8 +118,8 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
         "sort particles of many views into 2D classes, and align each class",
         "A network learns a template of each class, without labels: assignment and alignment together. Writes "
         "OUT/classes.star and classes.xmd (class, pose, score), averages.mrcs (class 1, the largest, first), "
-        "classes.csv, report.html, model.safetensors, and more. Every particle is in some class; classes whose "
-        "particles fit no better than noise are flagged.",
+        "classes.csv, report.html, model.safetensors, and more. Every particle is in some class; classes of "
+        "noise, and those that show no particle, are flagged.",
         _classify,
     )
     parser.add_argument("input", metavar="INPUT", help=INPUT)

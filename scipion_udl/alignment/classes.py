@@ -25,7 +25,8 @@ class ClassResult:
     """What is kept of a class once it is aligned.
 
     number; members: its particles, numbers from 0; alignment: theirs; figures: what summary.json says of it; images:
-    averages (D, D) float32 by the names before, after and weighted; frc: (rings,) of its halves; alike: what
+    averages (D, D) float32 by the names before, after and weighted, and of its halves (first, second) where they
+    were aligned apart; frc: (rings,) of its halves; alike: what
     results.correntropies gives.
     """
 
@@ -42,6 +43,8 @@ class ClassResult:
         """What is to be kept of an outcome, which holds more."""
         averages = outcome.averages
         images = {"before": averages.before, "after": averages.all, "weighted": outcome.weighted.astype(np.float32)}
+        if averages.halves is not None:
+            images |= dict(zip(("first", "second"), averages.halves))
         figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
         figures["warnings"] = outcome.run.warnings
         alignment = replace(outcome.alignment, half_poses=None)

@@ -84,6 +84,17 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
     return Extent(min(radius, LARGEST * box), True, density, profile.width)
 
 
+def matter_kernel(profile: RadialProfile, radius: float) -> torch.Tensor:
+    """What a normalised image (D, D) is multiplied with and summed over to tell how much it shows of what all show on
+    the mean: 1 on the mean of the particles of ``profile``, 0 where there is none. radius: of the particle, pixels."""
+    box, device = profile.box, profile.sums.device
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    distance = (axis[:, None] ** 2 + axis[None] ** 2).sqrt()
+    mean = (profile.sums / profile.count.clamp(min=1)).float()
+    image = mean[(distance / profile.width + 0.5).long().clamp(max=len(mean) - 1)] * (distance <= radius)
+    return image / image.square().sum().clamp(min=1e-12)
+
+
 def _end(density: np.ndarray, least: int) -> int | None:
     """The ring before which the particle's density (K,) ends: the first gap, or the first valley before neighbours
     begin; None where it goes on to the edge of the box. least: rings that it has at least."""

@@ -22,6 +22,7 @@ from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.copies import originals
 from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
+from scipion_udl.alignment.extent import matter_kernel
 from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.scan import DISC, Scan, find_extent, look_through
@@ -87,7 +88,7 @@ class PreparedParticles:
         other.source = self.source.subset(indices)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.contrast = None if self.contrast is None else self.contrast.subset(indices)
-        rows = ("mean", "slope", "std", "blank", "hot", "images")
+        rows = ("mean", "slope", "std", "blank", "hot", "matter", "images")
         other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})
         return other
 
@@ -274,14 +275,16 @@ class PreparedParticles:
         set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
         constant (the source raises it for NaN, inf and truncated files).
         """
+        kernel = None
         if self.radius_from in ("box", "given"):
-            extent, variance = self.team.by_first(lambda: find_extent(self))
+            extent, variance, profile = self.team.by_first(lambda: find_extent(self))
             if extent.found and self.radius_from == "box":
                 self.mask_radius, self.radius_from = extent.radius / self.scale, "data"
             self.clear_radius = variance.clear_radius(self.mask_radius * self.scale)
+            kernel = matter_kernel(profile, self.mask_radius * self.scale) if extent.found else None
         box = self.source.box  # fringes of the contrast transfer, and particles off centre, reach beyond the disc
         self._background = Background(box, min(self.mask_radius * self.scale + BEYOND * box, DISC * box), self.device)
-        self._scan = look_through(self, self._background, self.mask_radius * self.scale, given)
+        self._scan = look_through(self, self._background, self.mask_radius * self.scale, given, kernel)
         ring = radii(box, self.device).round().long().clamp(max=box // 2)
         self._filter = _whitening(self._scan.noise)[ring]
         return self._scan

@@ -322,7 +322,8 @@ def _class(entry: ClassEntry, data: ReportData) -> str:
     facts += [f"{thousands(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
     mirror = f.get("mirror_of")
     facts += [] if not mirror else ["its own mirror image" if mirror == f["class"] else f"mirror image of {mirror}"]
-    marks = ["Flagged: its particles fit no better than noise would."] if f.get("flagged") else []
+    facts += [f"{float(f['inside']):.0%} of its signal inside"] if f.get("inside") is not None else []
+    marks = [f"Flagged: {f['note'][0].lower()}{f['note'][1:]}"] if f.get("flagged") else []
     warnings = "".join(f'<div class="mark">{safe(mark)}</div>' for mark in [*marks, *(f.get("warnings") or [])])
     caption = f"<b>{safe(name)}</b> {safe(' · '.join(facts))}{warnings}"
     return f'<figure><div class="two">{pictures}</div><figcaption>{caption}</figcaption></figure>'

@@ -35,9 +35,11 @@ class Scan:
 
     mean, std: (N,) of each particle's background (outside of the disc), mean at the origin of the image; slope: (N, 2)
     its rise per pixel towards +x and +y; blank: (N,) bool, constant images; hot: (N,) how many pixels stuck out and are
-    replaced; noise: (rings,) power of the noise per Fourier ring of the particle's box, 1 for white noise;
-    polarity: whether particles are bright or dark, told by ``heard`` of them; images: numbers (N,) int64 of the images,
-    see :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks,
+    replaced; matter: (N,) how much of the particle each image shows, in its rotational average, 1 for the mean of the
+    set, NaN where the set shows none (:func:`scipion_udl.alignment.extent.matter_kernel`); noise: (rings,) power of the
+    noise per Fourier ring of the particle's box, 1 for white noise; polarity: whether particles are bright or dark,
+    told by ``heard`` of them; images: numbers (N,) int64 of the images, see
+    :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks,
     optics groups or images of opposite polarity, None where none was seen.
     """
 
@@ -46,6 +48,7 @@ class Scan:
     std: np.ndarray
     blank: np.ndarray
     hot: np.ndarray
+    matter: np.ndarray
     noise: torch.Tensor
     polarity: Polarity
     heard: int
@@ -53,9 +56,9 @@ class Scan:
     opposite: str | None = None
 
 
-def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile]:
-    """How far particles reach, and what tells where their neighbours begin, from PROFILE of them at most; which ones
-    does not depend on their order."""
+def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
+    """How far particles reach, and the profiles that tell it and where their neighbours begin, of PROFILE of them at
+    most; which ones does not depend on their order."""
     box, device = prepared.source.box, prepared.device
     background, profile = Background(box, DISC * box, device), RadialProfile(box, device)
     variance = VarianceProfile(box, device)
@@ -66,7 +69,7 @@ def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile]:
         normal = normal[~levels.flat & (levels.peak <= LARGEST)]
         profile.add(normal)
         variance.add(normal)
-    return extent_of(profile, *microscope(prepared)), variance
+    return extent_of(profile, *microscope(prepared)), variance, profile
 
 
 def microscope(prepared: PreparedParticles) -> tuple[float | None, Defocus | None]:
@@ -124,12 +127,17 @@ class NoiseMeter:
 
 
 def look_through(
-    prepared: PreparedParticles, background: Background, radius: float, given: torch.Tensor | None
+    prepared: PreparedParticles,
+    background: Background,
+    radius: float,
+    given: torch.Tensor | None,
+    kernel: torch.Tensor | None = None,
 ) -> Scan:
-    """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels."""
+    """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels; kernel:
+    what tells how much of the particle an image shows, None where the set does not show it."""
     n, team = len(prepared), prepared.team
     mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
-    blank = np.zeros(n, bool)
+    blank, matter = np.zeros(n, bool), np.full(n, np.nan)
     meter = NoiseMeter(background, radius)
     profile = RadialProfile(prepared.source.box, prepared.device)
     listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
@@ -148,11 +156,13 @@ def look_through(
         mean[part], slope[part], std[part], blank[part], _ = levels.numpy()
         normal, count = background.levelled(images, levels.mean, levels.slope, levels.std)
         hot[part] = torch.where(levels.flat, 0, count).cpu().numpy()
+        if kernel is not None:
+            matter[part] = (normal.flatten(1) @ kernel.flatten()).double().cpu().numpy()
         those = ~levels.flat & torch.from_numpy(listen[part]).to(prepared.device)
         if those.any():
             meter.add(normal[those])
             groups.add(part[those.cpu().numpy()], profile.add(normal[those]))
-    prepared.make_known([mean, slope, std, blank, hot, digests], np.arange(n))
+    prepared.make_known([mean, slope, std, blank, hot, matter, digests], np.arange(n))
     meter.sums = team.total(meter.sums)
     meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
     meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
@@ -164,7 +174,8 @@ def look_through(
     known = radius if prepared.radius_from in ("given", "data") else None
     model = (*microscope(prepared), known)
     opposite = groups.opposite(profile, *model) if given is None else None
-    return Scan(mean, slope, std, blank, hot, noise, profile.decide(*model), max(meter.count, 1), digests, opposite)
+    heard = max(meter.count, 1)
+    return Scan(mean, slope, std, blank, hot, matter, noise, profile.decide(*model), heard, digests, opposite)
 
 
 def too_large(source: ParticleSource, item: int) -> str:

@@ -22,6 +22,16 @@ from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, cl
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.comparing import seen_up_to
+from scipion_udl.classification.flags import (
+    EMPTY,
+    LEAST_INSIDE,
+    NOISE,
+    OUTSIDE,
+    SENTENCES,
+    Inside,
+    signal_inside,
+    without_particle,
+)
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.joining import (
     Earlier,
@@ -48,11 +58,16 @@ from scipion_udl.models.class_bank import ClassBank
 MODEL = "model.safetensors"
 CLASSES = 50  # where nothing is said
 FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
-OWN = ("share", "score_spread", "flagged", "mirror_of", "view")
+OWN = ("share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
 HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
     "within a class blur both alike, which it does not see."
 )
+REASONS = {
+    NOISE: "their particles fit no better than noise would",
+    EMPTY: "their images show hardly anything of the particle in their middle",
+    OUTSIDE: "they were brought into register on what lies outside of the particle",
+}
 NONE_FOUND = (
     "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
     "too few for their noise; neither classes nor averages are to be relied on."
@@ -86,20 +101,23 @@ def classify(args: argparse.Namespace) -> None:
             more = {}
             if not args.no_refine:
                 found = _in_real_space(run, found)
-            bank, found, flagged = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
-            run.within_memory(lambda: _ask_for_transfer(run, found, flagged))
+            bank, found, flags = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
+            run.within_memory(lambda: _ask_for_transfer(run, found, flags != ""))
             classes = _aligned(run, found, bank.config["rings"])
-            flagged = _judged(flagged, classes)
-            _tell_of_flagged(run, flagged, found)
-            run.within_memory(lambda: _characterise(run, classes, bank, sampling, flagged))
+            flags = _settled(run, flags, classes)
+            flagged = flags != ""
+            _tell_of_flagged(run, flags, found)
+            run.within_memory(lambda: _characterise(run, classes, bank, sampling, flags))
+            _score(classes, found)
             if any(one.figures["resolution"] for one in classes):
                 run.notes.append(HALVES)
         else:
-            flagged = np.array([bool(one["flagged"]) for one in earlier.classes])
+            flags = np.array([one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes])
+            flagged = flags != ""
             found = _with_blank(run, found, flagged)
             classes = run.within_memory(lambda: join_classes(run, earlier, found, _reach(run)))
             more = write_references(run, earlier)
-            _tell_of_flagged(run, flagged, found)
+            _tell_of_flagged(run, flags, found)
         # The templates in the order of the classes, for those who come later.
         save_model(out.scratch(MODEL), bank, replace(card, config=bank.config))
         if earlier is None:
@@ -228,11 +246,12 @@ def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
 def _numbered(
     run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted
 ) -> tuple[ClassBank, Sorted, np.ndarray]:
-    """Classes numbered by their size, those without particles left out; and which are flagged (K,)."""
+    """Classes numbered by their size, those without particles left out; and the codes of their flags (K,), of flags.py,
+    empty for none."""
     bank, found, _ = _by_size(bank, found, run.particles.usable)
-    flagged = _flagged(run, bank, sampling, found)
-    bank, found, order = _by_size(bank, _with_blank(run, found, flagged), np.arange(len(found.label)))
-    return bank, found, flagged[order]
+    flags = _flags(run, bank, sampling, found)
+    bank, found, order = _by_size(bank, _with_blank(run, found, flags != ""), np.arange(len(found.label)))
+    return bank, found, flags[order]
 
 
 def _with_blank(run: Run, found: Sorted, flagged: np.ndarray) -> Sorted:
@@ -257,21 +276,46 @@ def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[Class
     return ordered, replace(found, label=new[found.label], likely=new[found.likely]), order
 
 
-def _flagged(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
-    """Which classes (K,) are flagged: their particles fit no better than noise."""
+def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
+    """The codes of the flags of classes (K,): their particles fit no better than noise, or show no particle."""
     few = run.particles.subset(256, run.args.seed)
     samples = gathered(run.particles, sampling, few)
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
-    return like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+    noise = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+    empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
+    return np.where(empty, EMPTY, np.where(noise, NOISE, ""))
 
 
-def _judged(flagged: np.ndarray, classes: list[ClassResult]) -> np.ndarray:
-    """Which classes (K,) are flagged once they are aligned: those that were before, but for classes whose halves agree,
-    which noise does not; and those that show no more than picking makes of noise, on which halves agree, too."""
-    agreed = np.array([one.figures["signal_found"] is True for one in classes])
-    picked = np.array([one.figures["like_picked_noise"] for one in classes])
-    return picked | (flagged & ~agreed)
+def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndarray:
+    """The flags (K,) once the classes are aligned: halves that agree are no noise, unless they agree on no more than
+    picking makes of it, or on what lies outside of the particle. Adds to the figures what share of each class's signal
+    lies inside."""
+    flags, particles = flags.copy(), run.particles
+    radius = particles.mask_radius * particles.scale
+    beyond = radius + particles.edge * particles.scale / 2
+    for k, one in enumerate(classes):
+        halves = [one.images.pop(name, None) for name in ("first", "second")]
+        found = Inside(None, False) if halves[0] is None else signal_inside(halves, radius, beyond)
+        one.figures["inside"] = None if found.share is None else round(found.share, 3)
+        if one.figures["like_picked_noise"]:
+            flags[k] = flags[k] or NOISE
+        elif flags[k] == NOISE and one.figures["signal_found"] is True:
+            flags[k] = ""
+        if not flags[k] and found.outside and found.share < LEAST_INSIDE:
+            flags[k] = OUTSIDE
+        if flags[k]:
+            one.figures["resolution"] = None
+    return flags
+
+
+def _score(classes: list[ClassResult], found: Sorted) -> None:
+    """Give particles the network's score, which compares those of different classes; a correlation with the average of
+    each class ranks them within it alone."""
+    for one in classes:
+        score = found.score[one.members]
+        one.alignment = replace(one.alignment, score=score)
+        one.figures["score_mean"] = float(score.mean()) if len(score) else 0.0
 
 
 def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
@@ -286,20 +330,23 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     run.settle_contrast(map(str, np.flatnonzero(~flagged)))
 
 
-def _tell_of_flagged(run: Run, flagged: np.ndarray, found: Sorted) -> None:
+def _tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
     """Warn of flagged classes (K,), and say where classes found no particles."""
-    asked = run.args.classes
-    if not run.args.model and len(flagged) < asked:
-        run.notes.append(f"{asked} classes were asked for; {len(flagged)} hold particles.")
-    if flagged.all():
+    asked, flagged = run.args.classes, flags != ""
+    if not run.args.model and len(flags) < asked:
+        run.notes.append(f"{asked} classes were asked for; {len(flags)} hold particles.")
+    if (flags == NOISE).all():
         run.warn(NONE_FOUND)
-    elif flagged.any():
-        usable = run.particles.usable
-        share = flagged[found.label[usable]].sum() / max(len(usable), 1)
-        run.warn(
-            f"{int(flagged.sum())} of {len(flagged)} classes, with {share:.1%} of the particles, are flagged: their "
-            "particles fit no better than noise would."
-        )
+        return
+    usable = run.particles.usable
+    for code, why in REASONS.items():
+        which = flags == code
+        if which.any():
+            share = which[found.label[usable]].sum() / max(len(usable), 1)
+            count = f"{int(which.sum())} of {len(flags)} classes, with {share:.1%} of the particles"
+            run.warn(f"{count}, are flagged: {why}.")
+    if flagged.all():
+        run.warn("All classes are flagged: neither classes nor averages are to be relied on.")
 
 
 def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
@@ -325,22 +372,22 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
 
 
 def _characterise(
-    run: Run, classes: list[ClassResult], bank: ClassBank, sampling: PolarSampling, flagged: np.ndarray
+    run: Run, classes: list[ClassResult], bank: ClassBank, sampling: PolarSampling, flags: np.ndarray
 ) -> None:
     """Add to the figures of each class what it is among the others."""
-    pairs = mirror_pairs(correlations(bank, sampling, _reach(run), True), flagged)
+    pairs = mirror_pairs(correlations(bank, sampling, _reach(run), True), flags != "")
     place = np.empty(len(classes), np.int64)
     place[by_similarity(correlations(bank, sampling, _reach(run), False))] = np.arange(1, len(classes) + 1)
     for k, result in enumerate(classes):
+        told = flags[k] and not (flags[k] == NOISE and result.figures["like_picked_noise"])  # which has its own sentence
         result.figures.update(
             share=round(len(result.members) / len(run.source), 5),
             score_spread=round(float(score_spread(result.alignment.score)[1]), 5),
-            flagged=bool(flagged[k]),
+            flagged=bool(flags[k]),
+            flag=str(flags[k]),
             mirror_of=None if pairs[k] is None else pairs[k] + 1,
             view=int(place[k]),
-            note="Its particles fit no better than noise would: no resolution is claimed."
-            if flagged[k] and not result.figures["like_picked_noise"]
-            else result.figures["resolution_note"],
+            note=SENTENCES[str(flags[k])] if told else result.figures["resolution_note"],
         )
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:
