@@ -108,7 +108,7 @@ def classify(args: argparse.Namespace) -> None:
             flagged = flags != ""
             _tell_of_flagged(run, flags, found)
             run.within_memory(lambda: _characterise(run, classes, bank, sampling, flags))
-            _score(classes, found)
+            _score(run, classes, found)
             if any(one.figures["resolution"] for one in classes):
                 run.notes.append(HALVES)
         else:
@@ -309,13 +309,14 @@ def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndar
     return flags
 
 
-def _score(classes: list[ClassResult], found: Sorted) -> None:
+def _score(run: Run, classes: list[ClassResult], found: Sorted) -> None:
     """Give particles the network's score, which compares those of different classes; a correlation with the average of
     each class ranks them within it alone."""
     for one in classes:
         score = found.score[one.members]
         one.alignment = replace(one.alignment, score=score)
-        one.figures["score_mean"] = float(score.mean()) if len(score) else 0.0
+        usable = ~run.particles.statistics.blank[one.members]
+        one.figures["score_mean"] = float(score[usable].mean()) if usable.any() else 0.0
 
 
 def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
