@@ -380,7 +380,6 @@ def _characterise(
     place = np.empty(len(classes), np.int64)
     place[by_similarity(correlations(bank, sampling, _reach(run), False))] = np.arange(1, len(classes) + 1)
     for k, result in enumerate(classes):
-        told = flags[k] and not (flags[k] == NOISE and result.figures["like_picked_noise"])  # which has its own sentence
         result.figures.update(
             share=round(len(result.members) / len(run.source), 5),
             score_spread=round(float(score_spread(result.alignment.score)[1]), 5),
@@ -388,7 +387,7 @@ def _characterise(
             flag=str(flags[k]),
             mirror_of=None if pairs[k] is None else pairs[k] + 1,
             view=int(place[k]),
-            note=SENTENCES[str(flags[k])] if told else result.figures["resolution_note"],
+            note=SENTENCES[str(flags[k])] if flags[k] else result.figures["resolution_note"],
         )
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:
