@@ -35,7 +35,7 @@ _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremult
 
 @dataclass
 class Defocus:
-    """What N particles' contrast transfer functions are made of, float64 (N,) each.
+    """What N particles' contrast transfer functions are made of, float64 (N,) each, read-only.
 
     defocus_u, defocus_v: angstrom of underfocus, the larger and the smaller as a rule; angle: degrees from x to the
     direction of defocus_u; phase_shift: degrees of a phase plate; b_factor: angstrom^2, the envelope exp(-B f^2 / 4);
@@ -88,7 +88,8 @@ def read_defocus(
         values["defocus_v"] = values["defocus_u"]
     n, filled = len(source), []
     for name, column in values.items():
-        values[name] = np.full(n, np.nan) if column is None else column
+        # What all particles share takes the memory of one: millions of them have eight such columns.
+        values[name] = np.broadcast_to(0.0 if name in _ZERO else np.nan, n) if column is None else column
         if name in _MICROSCOPE:
             given = getattr(source.optics, name)
             values[name], count = _filled(name, values[name], given)
@@ -98,12 +99,14 @@ def read_defocus(
     in_focus = np.minimum(abs(values["defocus_u"]), abs(values["defocus_v"])) <= _LEAST
     defocused = np.isfinite(values["defocus_u"] + values["defocus_v"]) & ~in_focus
     lacking = [name for name in _MICROSCOPE if np.isnan(values[name][defocused]).any()]
-    known = defocused & np.isfinite(sum(values[name] for name in _MICROSCOPE))
+    known = defocused & np.logical_and.reduce([np.isfinite(values[name]) for name in _MICROSCOPE])
     _tell(source, defocused, known, lacking, warn)
     if not known.any():
         return None
     for name in values:
-        values[name] = np.where(known & np.isfinite(values[name]), values[name], _STAND_IN.get(name, 0.0))
+        own = known & np.isfinite(values[name])
+        if not own.all():
+            values[name] = np.where(own, values[name], _STAND_IN.get(name, 0.0))
     flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
     said = flipped is not None
     if not said and source.form != forms.XMIPP:
@@ -122,6 +125,8 @@ def _filled(name: str, values: np.ndarray, given: float | None) -> tuple[np.ndar
     """A column of the microscope with what was given in place of what lacks, and for how many; a voltage of 0, or
     anything below 0, lacks."""
     lacks = ~(values > 0) if name == "voltage" else ~(values >= 0)
+    if not lacks.any():
+        return values, 0
     if given is None:
         return np.where(lacks, np.nan, values), 0
     return np.where(lacks, given, values), int(lacks.sum())
@@ -180,7 +185,7 @@ def _column(source: ParticleSource, name: str) -> np.ndarray | None:
             f"{source.path}: row {row + 1} has {words.format(values[row])} (column _{label}), which no microscope has: "
             f"give a value {span}."
         )
-    return np.where(np.isnan(values), 0.0, values) if name in _ZERO else values
+    return np.where(np.isnan(values), 0.0, values) if name in _ZERO and np.isnan(values).any() else values
 
 
 def _values(source: ParticleSource, label: str) -> np.ndarray | None:
@@ -189,5 +194,6 @@ def _values(source: ParticleSource, label: str) -> np.ndarray | None:
         return source.table.known(label)
     optics = forms.optics_table(source.tables)
     if optics is not None and label in optics:
-        return optics.known(label)[forms.optics_rows(source.table, optics)]
+        known, rows = optics.known(label), forms.optics_rows(source.table, optics)
+        return np.broadcast_to(known[0], len(source)) if len(known) == 1 else known[rows]
     return None
