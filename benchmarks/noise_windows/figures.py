@@ -27,7 +27,7 @@ def of_classify(out: Path, shows: str) -> dict:
     size = np.array([int(row["particles"]) for row in rows])
     flagged = np.array([row["flagged"] in ("1", "True") for row in rows])
     claims = [float(row["resolution"]) for row in rows if row["resolution"]]
-    found = likeness(StackReader(str(out / "averages.mrcs")).read(), shows)
+    found = likeness(StackReader(str(out / "averages_weighted.mrcs")).read(), shows)
     return {"classes": len(rows), "flagged": round(float(size[flagged].sum() / size.sum()), 4), **_claims(claims)} | {
         "template": round(float(found.max()), 3), "showing": round(float(size[found > FOUND_IN].sum() / size.sum()), 3)
     }  # fmt: skip
@@ -36,7 +36,7 @@ def of_classify(out: Path, shows: str) -> dict:
 def of_align(out: Path, shows: str) -> dict:
     """Figures of a run of `scipion-udl align`: all is flagged where it says that there is no common signal."""
     facts = json.loads((out / "summary.json").read_text())
-    found = likeness(StackReader(str(out / "average.mrcs")).read(), shows)
+    found = likeness(StackReader(str(out / "average_weighted.mrcs")).read(), shows)
     claims = [facts["resolution"]] if facts["resolution"] else []
     return {"classes": 1, "flagged": int(facts["signal_found"] is False), **_claims(claims)} | {
         "template": round(float(found[0]), 3), "showing": int(found[0] > FOUND_IN), "fit": facts["fit"]

@@ -29,7 +29,7 @@ def averages(folder: Path) -> dict[str, np.ndarray]:
     for run in sorted(folder.glob("relion_*/")):
         last = sorted(run.glob("run_it*_classes.mrcs"))[-1]
         found["RELION"] = StackReader(str(last)).read()
-    found["classify: all flagged"] = StackReader(str(folder / "classify" / "averages.mrcs")).read()
+    found["classify: all flagged"] = StackReader(str(folder / "classify" / "averages_weighted.mrcs")).read()
     return {name: images[:MOST] for name, images in found.items()}
 
 
