@@ -1,6 +1,6 @@
 """The template that picked windows of noise, and what programs average of them, side by side.
 
-    python -m benchmarks.noise_windows.picture OUT/ctf_clamp_1000_of_20000_48_seed12 docs/images/noise_picks.png
+    python -m benchmarks.noise_windows.picture OUT/white_hook_1000_of_20000_48_seed11 docs/images/noise_picks.png
 
 of a set that ``python -m benchmarks.noise_picks --out OUT --relion`` leaves.
 """
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from scipy import fft
 
-from benchmarks.noise_windows.figures import LOW_PASS
+from benchmarks.noise_windows.figures import LOW_PASS, likeness
 from scipion_udl.alignment import figures
 from scipion_udl.io.stacks import StackReader
 
@@ -23,14 +23,18 @@ MOST = 4
 
 
 def averages(folder: Path) -> dict[str, np.ndarray]:
-    """Images (n, D, D) by what they are: the template, RELION's class averages, those of `classify`; of each those with
-    the most windows first, where that is known."""
-    found = {"template": StackReader(str(folder / "template.mrc")).read()}
+    """Images (n, D, D) by what they are: the template, RELION's class averages, those of `classify`, the average of
+    `align`; of each those that are most like the template, which come first."""
+    template = StackReader(str(folder / "template.mrc")).read()
+    found = {}
     for run in sorted(folder.glob("relion_*/")):
         last = sorted(run.glob("run_it*_classes.mrcs"))[-1]
         found["RELION"] = StackReader(str(last)).read()
-    found["classify: all flagged"] = StackReader(str(folder / "classify" / "averages_weighted.mrcs")).read()
-    return {name: images[:MOST] for name, images in found.items()}
+    found["classify"] = StackReader(str(folder / "classify" / "averages_weighted.mrcs")).read()
+    found["align"] = StackReader(str(folder / "align" / "average_weighted.mrcs")).read()
+    shows = folder.name.split("_")[1]
+    best = {name: images[np.argsort(-likeness(images, shows))[:MOST]] for name, images in found.items()}
+    return {"template": template} | best
 
 
 def draw(picture: Path, rows: dict[str, np.ndarray]) -> None:

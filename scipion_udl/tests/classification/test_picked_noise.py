@@ -1,4 +1,4 @@
-"""Which classes are flagged once they are aligned: what halves agree on, and what picking makes of noise, have a say."""
+"""Which classes are flagged once they are aligned: what halves agree on has a say, and what picking makes of noise."""
 
 from __future__ import annotations
 
