@@ -9,11 +9,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.classification.command import _judged
+from scipion_udl.classification.command import NOISE, _settled
+
+RUN = SimpleNamespace(particles=SimpleNamespace(mask_radius=10.0, scale=1.0, edge=4.0))
 
 
 def aligned(signal, picked):
-    return SimpleNamespace(figures={"signal_found": signal, "like_picked_noise": picked})
+    figures = {"signal_found": signal, "like_picked_noise": picked, "resolution": 8.0 if signal else None}
+    return SimpleNamespace(figures=figures, images={})
 
 
 @pytest.mark.parametrize(
@@ -28,4 +31,7 @@ def aligned(signal, picked):
     ],
 )
 def test_halves_that_agree_save_a_class_unless_picking_explains_it(before, signal, picked, flagged):
-    assert _judged(np.array([before]), [aligned(signal, picked)]).tolist() == [flagged]
+    one = aligned(signal, picked)
+    flags = _settled(RUN, np.array([NOISE if before else ""], object), [one])
+    assert flags.tolist() == [NOISE if flagged else ""]
+    assert (one.figures["resolution"] is not None) is (signal is True and not flagged)
