@@ -90,7 +90,7 @@ def test_short_memory_lowers_the_batch_down_to_1_and_changes_no_result(few, tmp_
 
 
 def test_memory_for_not_one_particle_ends_in_a_sentence(few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare, "background", Full(prepare.background, 0, 0, 9 * ERRORS))
+    monkeypatch.setattr(prepare, "look_through", Full(prepare.look_through, 0, 0, 9 * ERRORS))
     assert run("align", few / "data" / "particles.star", "-o", tmp_path / "out") == 1
     error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Warning")]
     assert len(error) == 1

@@ -31,7 +31,7 @@ def test_a_run_tells_its_stages_and_epochs_and_leaves_no_trace(small, tmp_path, 
     monkeypatch.setattr(progress, "EVERY", 0.0)
     assert run("align", small / "particles.star", "-o", out, "--epochs", 2) == 0
     assert not (out / FILE).exists()
-    assert told[0]["stage"] == "reading"
+    assert told[0]["stage"] == "extent of the particles"
     assert "epoch" not in told[0]
     assert all(0 < note["done"] <= note["total"] and note["unit"] in ("particle", "epoch") for note in told)
     assert all(a["seconds"] <= b["seconds"] for a, b in zip(told, told[1:]))
