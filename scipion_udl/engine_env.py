@@ -172,7 +172,7 @@ def engine_gpus(program: str) -> tuple[list[str], str]:
 def engine_diameter(program: str, star: str) -> tuple[float, str]:
     """The diameter in A that a run would take by itself on the particles of a table, and a sentence where it cannot be
     told (then 0). program: as of :func:`engine_gpus`. It takes seconds."""
-    answer = _last_json(f"{program} diameter {shlex.quote(star)} --gpu none")
+    answer = _last_json(f"{program} diameter {shlex.quote(star)} --gpu none", {"diameter": (int, float, type(None))})
     if isinstance(answer, str):
         return 0.0, f"The engine could not be asked for the diameter: {answer}."
     return float(answer["diameter"] or 0.0), ""
@@ -183,7 +183,7 @@ def engine_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
-def _last_json(command: str, fields: dict[str, type]) -> dict | str:
+def _last_json(command: str, fields: dict[str, type | tuple[type, ...]]) -> dict | str:
     """What a command prints in its last line, as JSON with these fields; else the last line of its complaint, as text.
     """
     try:

@@ -16,27 +16,31 @@ OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 
 
 def began_with(run: Run) -> dict:
-    """What decides what a network learns in this run, once the particles were looked through: options as given, by
-    name, the pixel size in use, and a digest of all images and of what is known of their defocus."""
-    found = {name: getattr(run.args, name, None) for name in OPTIONS}
-    parts = [run.particles.statistics.images.tobytes()]
-    for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
-        parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
+    """What decides what a network learns in this run, once the particles were looked through: those options that the
+    command has, as given, by name, the pixel size in use, and digests of all images and, where the command makes use of
+    it, of what is known of their defocus."""
+    found = {name: getattr(run.args, name) for name in OPTIONS if hasattr(run.args, name)}
+    if "ctf" in found:
+        parts = []
+        for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
+            parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
+        found["defocus"] = digest(*parts)
     radius = None if run.given_radius is None else round(run.given_radius, 3)  # an automatic one is the particles'
     found |= {"mask_radius": radius, "pixel_size": run.source.pixel_size}
-    return {**found, "particles": digest(*parts)}
+    return {**found, "particles": digest(run.particles.statistics.images.tobytes())}
 
 
 def check_began_with(run: Run, card: ModelCard, path: str) -> None:
-    """Raise UdlError where a model, by its card, was begun with other particles or options than this run has. path: of
-    the model."""
+    """Raise UdlError where a model, by its card, was begun with other particles or options than this run has; of a
+    model that `train` has learned, those count that `train` has, too. path: of the model."""
     before, now = card.training.get(BEGAN), began_with(run)
-    if not isinstance(before, dict) or before.keys() != now.keys():
+    if not isinstance(before, dict) or not {"particles", "pixel_size", "seed"} <= before.keys():
         raise UdlError(
             f"{path} does not say what it was begun with, and nothing can go on with it: begin anew with --overwrite."
         )
     before, now = before | {"method": card.method}, now | {"method": getattr(run.args, "method", None) or "judl"}
-    if before["particles"] != now["particles"]:
+    now = {name: value for name, value in now.items() if name in before}
+    if before["particles"] != now["particles"] or before.get("defocus") != now.get("defocus"):
         raise UdlError(
             f"{path} was learned from other particles than those of {run.args.input}, or from another defocus of them: "
             "go on with the particles that the run began with, or begin anew with --overwrite."
