@@ -20,7 +20,7 @@ def began_with(run: Run) -> dict:
     command has, as given, by name, the pixel size in use, and digests of all images and, where the command makes use of
     it, of what is known of their defocus."""
     found = {name: getattr(run.args, name) for name in OPTIONS if hasattr(run.args, name)}
-    if "ctf" in found:
+    if run.transfer is not None:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
             parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
