@@ -11,6 +11,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import ModelCard
 
 BEGAN = "began_with"  # in the training of a model's card
+DEFOCUS = "defocus"  # a digest of it, of runs that make use of it
 OPTIONS = ("classes", "teach", "starts", "seed", "epochs", "lr", "finest", "max_shift", "ctf")
 OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 
@@ -24,7 +25,7 @@ def began_with(run: Run) -> dict:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
             parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
-        found["defocus"] = digest(*parts)
+        found[DEFOCUS] = digest(*parts)
     radius = None if run.given_radius is None else round(run.given_radius, 3)  # an automatic one is the particles'
     found |= {"mask_radius": radius, "pixel_size": run.source.pixel_size}
     return {**found, "particles": digest(run.particles.statistics.images.tobytes())}
@@ -40,13 +41,14 @@ def check_began_with(run: Run, card: ModelCard, path: str) -> None:
         )
     before, now = before | {"method": card.method}, now | {"method": getattr(run.args, "method", None) or "judl"}
     now = {name: value for name, value in now.items() if name in before}
-    if before["particles"] != now["particles"] or before.get("defocus") != now.get("defocus"):
+    if before["particles"] != now["particles"] or before.get(DEFOCUS) != now.get(DEFOCUS):
         raise UdlError(
             f"{path} was learned from other particles than those of {run.args.input}, or from another defocus of them: "
             "go on with the particles that the run began with, or begin anew with --overwrite."
         )
+    by_train = DEFOCUS not in before  # what is not given to the run that uses its model stays as it was given to it
     for name, value in now.items():
-        if before[name] != value:
+        if before[name] != value and not (by_train and value is None):
             option = f"--{name.replace('_', '-')}"
             raise UdlError(
                 f"{path} was learned with {_said(option, before[name])}, not with {_said(option, value)}: go on with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -370,3 +371,15 @@ def test_mixed_views_are_told(tmp_path):
     write_stack(str(tmp_path / "p.mrcs"), stack.astype(np.float32), PIXEL_SIZE)
     assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out") == 0
     assert any("mixed" in warning for warning in summary(tmp_path / "out")["warnings"])
+
+
+def test_a_model_that_train_learned_is_gone_on_with(particles, tmp_path, capsys):
+    """As Scipion's protocol does it: train, then align in the same folder; the epochs are said to the first alone."""
+    out = tmp_path / "both"
+    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
+    assert run("align", particles / "particles.star", "-o", out, "--seed", 3, "--continue") == 0
+    assert "Going on with the model that was trained before" in capsys.readouterr().out
+    shutil.rmtree(out)
+    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
+    assert run("align", particles / "particles.star", "-o", out, "--seed", 4, "--continue") == 1
+    assert "was learned with --seed 3" in capsys.readouterr().err
