@@ -94,7 +94,8 @@ def aligned(model):
 
     def run_it(place, *more):
         out = place / ("out" + "_".join(map(str, more)))
-        assert run("align", place / "particles.star", "-o", out, "--model", model, *more) == 0
+        disc = ("--mask-radius", 30)  # one for all sets: by default it is found through the CTF
+        assert run("align", place / "particles.star", "-o", out, "--model", model, *disc, *more) == 0
         error = np.abs(errors_to_truth(out / "aligned.star", place).rotation)
         return out, float(np.minimum(error, 180 - error).mean()), float((error < 90).mean())
 
