@@ -72,7 +72,7 @@ programs: $(PROGRAMS_ENV)/.ready
 
 $(PROGRAMS_ENV)/.ready: Makefile | $(READY)
 	@rm -rf $(PROGRAMS_ENV); \
-	if $(BIN)/python -c 'import sys; print(sys._base_executable)' | xargs -I PY PY -m venv $(PROGRAMS_ENV) \
+	if $(BIN)/python -m venv $(PROGRAMS_ENV) \
 	  && $(PROGRAMS_ENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install '$(TORCH)' \
 	  && $(PROGRAMS_ENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install '$(TORCH)' $(PROGRAMS); then \
 	  touch $@; \
