@@ -15,7 +15,7 @@ from scipion_udl.alignment.findings import Findings
 from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
-from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.defocus import CTF_LABELS, read_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 
@@ -43,9 +43,13 @@ def check(args: argparse.Namespace) -> None:
             radius = given_radius(args, *facts, args.input)
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
             check_table(source, findings)
+            for sentence in table_notes(source):
+                findings.note("other programs", sentence)
             if not args.quick:
+                source.keep_columns(("rlnOpticsGroup", *CTF_LABELS))  # images need no more, and there may be millions
                 _look_at_images(args, source, findings, radius)
-            check_other_programs(source, findings)
+            for sentence in image_warnings(source.stacks):
+                findings.warn("other programs", sentence)
         print(_title(args.input, source), findings.text(), sep="\n\n")
     if source is not None:
         print("\n" + estimate_text(len(source), source.box))
@@ -199,14 +203,6 @@ def _check_poses(source: ParticleSource, findings: Findings) -> None:
             findings.note("poses", f"old ones ({', '.join(old)}) give way to new ones in the aligned tables")
     except UdlError as error:
         findings.warn("poses", str(error))
-
-
-def check_other_programs(source: ParticleSource, findings: Findings) -> None:
-    """What programs that people use with these sets would misread, tables and images."""
-    for sentence in image_warnings(source.stacks):
-        findings.warn("other programs", sentence)
-    for sentence in table_notes(source):
-        findings.note("other programs", sentence)
 
 
 def estimate_text(count: int, box: int) -> str:

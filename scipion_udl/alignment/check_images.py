@@ -21,7 +21,7 @@ from scipion_udl.alignment.scan import DISC, LARGEST, too_large
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
-CHUNK_BYTES = 8 << 20  # of images held at a time
+CHUNK_BYTES = 2 << 20  # of images held at a time
 
 
 @dataclass
@@ -81,7 +81,10 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
-        rows = rows[np.argsort(source.item[rows], kind="stable")]
+        item = source.item[rows]
+        if (item[1:] < item[:-1]).any():
+            rows = rows[np.argsort(item, kind="stable")]
+        del item
         side = min(reader.shape)
         background = Background(side, mask_radius or DISC * side)
         step = max(1, CHUNK_BYTES // (4 * reader.shape[0] * reader.shape[1]))

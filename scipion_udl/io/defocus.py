@@ -31,6 +31,8 @@ _MICROSCOPE = {
 _STAND_IN = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}  # of rows whose transfer is not used
 _LEAST = 1.0  # angstrom: nothing is that near to focus, but 0, 1 and -1 stand for no estimate
 _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
+# All columns that may tell of it, in RELION and in Xmipp.
+CTF_LABELS = (*(label for labels in _LABELS.values() for label in labels[:2]), _FLIPPED, _PREMULTIPLIED)
 
 
 @dataclass

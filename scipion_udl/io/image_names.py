@@ -78,9 +78,9 @@ def locate(
             if _without_format(file).rpartition(".")[2] != reader.path.rpartition(".")[2]:
                 renamed.append((file, reader.path))
     stack = stack_of[file_of]
-    counts = np.array([reader.count for reader in readers], np.int64)
-    known = np.flatnonzero(stack >= 0)
-    for row in known[item[known] >= counts[stack[known]]]:
+    del file_of
+    counts = np.array([*(reader.count for reader in readers), np.iinfo(np.int64).max])  # the last of no file: -1
+    for row in np.flatnonzero(item >= counts[stack]):
         reader = readers[stack[row]]
         stack[row] = -1
         complain(
@@ -134,8 +134,11 @@ def refuse_repeated(
 ) -> None:
     """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
     key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
+    if (key[1:] > key[:-1]).all():  # as most tables are: no need to bring millions of rows in order
+        return
     order = np.argsort(key, kind="stable")
-    for k in np.flatnonzero(key[order][1:] == key[order][:-1]):
+    key = key[order]
+    for k in np.flatnonzero(key[1:] == key[:-1]):
         first, second = order[k], order[k + 1]
         complain(
             "same image twice",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,6 +164,14 @@ class ParticleSource:
             part.table = self.table.rows(indices)
             part.tables = [part.table if table is self.table else table for table in self.tables]
         return part
+
+    def keep_columns(self, labels: Collection[str]) -> None:
+        """Let go of all columns of the table but ``labels``, for their memory; names and places of images stay."""
+        if self.table is not None:
+            kept = {label: column for label, column in self.table.columns.items() if label in labels}
+            lean = Table(self.table.name, kept, self.table.path)
+            self.tables = [lean if table is self.table else table for table in self.tables]
+            self.table = lean
 
     def classes(self) -> np.ndarray:
         """The class number of each particle, int64 (N,). Raises UdlError where the table gives none."""

@@ -9,6 +9,7 @@ import numpy as np
 
 _TOGETHER = 1 << 14  # texts that are objects at one time
 _WASTE = 4  # how many times longer than its texts a column may be, where one of them is very long
+_WIDER = 2  # the same, where texts are put behind narrower ones
 _SMALL = 1 << 16  # bytes of which nobody asks
 _QUOTES = (ord('"'), ord("'"))
 
@@ -68,18 +69,24 @@ class Texts(Sequence):
 
 
 class Growing:
-    """A column that is read piece by piece."""
+    """A column that is read piece by piece, into few large arrays: many small ones, put together at the end, would
+    leave as much memory again in pieces that the process keeps."""
 
     def __init__(self) -> None:
-        self._parts: list[np.ndarray | list[str]] = []
+        self._parts: list[_Room | list[str]] = []
 
     def add(self, texts: Sequence[str]) -> None:
         """The texts of the next rows."""
-        self._parts.append(_encoded(texts))
+        piece = _encoded(texts)
+        last = self._parts[-1] if self._parts else None
+        if isinstance(piece, np.ndarray) and isinstance(last, _Room) and last.fits(piece):
+            last.add(piece)
+        else:
+            self._parts.append(_Room(piece) if isinstance(piece, np.ndarray) else piece)
 
     def column(self) -> Sequence[str]:
         """All of them: :class:`Texts`, or a list where a few long ones would make all take their place."""
-        parts = self._parts
+        parts = [part.taken() if isinstance(part, _Room) else part for part in self._parts]
         if not parts:
             return []
         arrays = [part for part in parts if isinstance(part, np.ndarray)]
@@ -89,6 +96,33 @@ class Growing:
         known: dict[str, str] = {}
         texts = (text for part in parts for text in (part if isinstance(part, list) else Texts(part)))
         return [known.setdefault(text, text) for text in texts]
+
+
+class _Room:
+    """Texts as bytes with room for more: an array that grows where it is, as long as it is of one width."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values, self._count = values, len(values)
+
+    def fits(self, piece: np.ndarray) -> bool:
+        """Whether both in one width take little more than each in its own."""
+        count, width = self._count + len(piece), max(self._values.itemsize, piece.itemsize)
+        return width * count <= _SMALL + _WIDER * (self._values.itemsize * self._count + piece.nbytes)
+
+    def add(self, piece: np.ndarray) -> None:
+        """Put ``piece`` behind the others."""
+        if piece.itemsize > self._values.itemsize:
+            self._values = self._values[: self._count].astype(piece.dtype)
+        count = self._count + len(piece)
+        if count > len(self._values):
+            self._values.resize(max(count, len(self._values) * 9 // 8), refcheck=False)
+        self._values[self._count : count] = piece
+        self._count = count
+
+    def taken(self) -> np.ndarray:
+        """The texts, and no room any more."""
+        self._values.resize(self._count, refcheck=False)
+        return self._values
 
 
 def column_of(texts: Iterable[str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,13 @@ from scipion_udl.simulate.phantoms import phantom
 
 BOX, PIXEL = 48, 2.0
 LABELS = ("rlnImageName", "rlnImagePixelSize")
+# The most memory that a process has taken, in KB; getrusage would count that of the process which started it.
+PEAK = (
+    "import sys; from scipion_udl import cli\n"
+    "def peak():\n"
+    "    return next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:'))\n"
+)
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells the peak memory in /proc")
 
 pytest.importorskip("torch")
 
@@ -238,13 +246,13 @@ def test_what_cannot_be_opened_is_one_line(project, capsys):
     assert text.rstrip().endswith("one fault to mend, told above")
 
 
+@needs_proc
 def test_memory_stays_flat(project):
     """Six times as many images of 400 px need no more memory (the peak of one process, after each of two sets)."""
-    program = (
-        "import resource, sys; from scipion_udl import cli\n"
+    program = PEAK + (
         "for path in sys.argv[1:]:\n"
         "    code = cli.main(['check', path, '--threads', '1'])\n"
-        "    print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "    print(code, peak())\n"
     )
     noise = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
     for name, count in (("few.mrcs", 40), ("many.mrcs", 240)):
@@ -256,3 +264,31 @@ def test_memory_stays_flat(project):
     (one, few), (other, many) = (line.split() for line in lines if len(line.split()) == 2 and line[0] == "0")
     assert one == other == "0"
     assert (int(many) - int(few)) / 1024 < 20  # MB; the further images are 128 MB
+
+
+@needs_proc
+def test_a_table_takes_few_bytes_for_each_row(project):
+    """The table of a set of millions of particles is looked through in the memory of a laptop: some 70 bytes a row in
+    the file, less than 200 here (objects for its values took 1.2 KB)."""
+    program = PEAK + "code = cli.main(['check', sys.argv[1], '--quick'])\nprint(code, peak())\n"
+    labels = ["ImageName", "DefocusU", "DefocusV", "DefocusAngle", "MicrographName", "CoordinateX", "CoordinateY"]
+    labels += ["Voltage", "SphericalAberration", "AmplitudeContrast", "PixelSize"]
+    rows, peaks = (20_000, 160_000), []
+    with StackWriter("s.mrcs", 1, 8, PIXEL) as out:
+        out.write(np.eye(8, dtype=np.float32))
+    with open("s.mrcs", "r+b") as file:  # a stack of so many images, whose values nobody reads
+        file.seek(8)
+        file.write(struct.pack("<i", max(rows)))
+        file.truncate(1024 + max(rows) * 8 * 8 * 4)
+    for count in rows:
+        with open("t.star", "w") as file:
+            header = "".join(f"_rln{label} #{k}\n" for k, label in enumerate(labels, 1))
+            file.write(f"data_\n\nloop_\n{header}")
+            for k in range(count):
+                defocus = f"{10000 + k % 9973}.1 {10100 + k % 9973}.1 {k % 180}.0"
+                file.write(f"{k + 1:07d}@s.mrcs {defocus} m{k // 100:05d}.mrc {k % 4096}.5 {k % 997}.5 300 2.7 0.1 2\n")
+        done = subprocess.run([sys.executable, "-c", program, "t.star"], capture_output=True, text=True, check=True)
+        code, peak = done.stdout.splitlines()[-1].split()
+        assert code == "0"
+        peaks.append(int(peak))
+    assert (peaks[1] - peaks[0]) * 1024 / (rows[1] - rows[0]) < 200
