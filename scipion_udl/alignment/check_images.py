@@ -18,6 +18,7 @@ from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.polarity_mixture import HELD
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.scan import DISC, LARGEST, too_large
+from scipion_udl.constants import SMALLEST_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
 
@@ -50,6 +51,8 @@ def check_images(
     """Read every image once: NaN and inf, constant images, contrast, scale, copies; a bounded piece at a time."""
     facts = look_through(source, findings, mask_radius)
     read = np.isfinite(facts.mean)
+    if not read.any():  # why, was told
+        return
     flat = np.flatnonzero(facts.blank & read)
     findings.fact("pixel values", "all finite")
     for row in np.flatnonzero(facts.peak > LARGEST):
@@ -80,6 +83,8 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     )
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
+        if min(reader.shape) < SMALLEST_BOX:  # which was told, and there is no background to measure
+            continue
         rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
         item = source.item[rows]
         if (item[1:] < item[:-1]).any():

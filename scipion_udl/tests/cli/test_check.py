@@ -238,6 +238,20 @@ def test_quick_reads_no_image(project, capsys, images):
     assert check(capsys, "b.mrcs")[0] == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 7)])
+def test_images_too_small_to_hold_a_particle_are_told_as_such(project, capsys, shape):
+    images = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    header = bytearray((project / "a.mrcs").read_bytes()[:1024])
+    struct.pack_into("<3i", header, 0, shape[1], shape[0], len(images))
+    struct.pack_into("<3i", header, 28, shape[1], shape[0], 1)
+    (project / "tiny.mrcs").write_bytes(bytes(header) + images.tobytes())
+    code, told, text = check(capsys, "tiny.mrcs")
+    assert code == 1
+    assert ("ERROR", f"a box of {shape[0]} px is too small; 8 or more are needed") in told["box"]
+    assert "cannot be aligned as it is" in text
+    assert "all finite" not in text
+
+
 def test_what_cannot_be_opened_is_one_line(project, capsys):
     (project / "junk.star").write_text("no table\n")
     code, told, text = check(capsys, "junk.star")
