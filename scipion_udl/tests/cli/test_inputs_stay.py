@@ -241,6 +241,59 @@ def test_every_command_is_among_those_that_were_tried():
     assert set(WRITTEN) == set(ROLES)
 
 
+# What else a command reads, and the test below that tries it.
+ELSEWHERE = {
+    "align": {"--join", "--pool"},
+    "classify": {"--join"},
+    "simulate": {"--centers", "--photos"},
+    "check": {"INPUT"},
+    "diameter": {"INPUT"},
+}
+NO_INPUT = {"OUT", "NAME", "none|auto|IDS", "FILE.csv", "JOB/"}
+
+
+def test_every_option_that_takes_a_file_is_among_those_that_were_tried():
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for command, parser in commands.choices.items():
+        taken = {
+            action.option_strings[-1] if action.option_strings else action.metavar
+            for action in parser._actions
+            if action.nargs != 0 and action.type in (None, str) and not action.choices
+            if action.metavar not in NO_INPUT
+        }
+        options = {before[-1] for before, _, _ in ROLES.get(command, []) if before and before[-1].startswith("--")}
+        tried = options | ELSEWHERE.get(command, set())
+        positional = {word for word in taken if not word.startswith("--")}
+        assert taken - positional <= tried, command
+        plain = [before for before, _, _ in ROLES.get(command, []) if not before or not before[-1].startswith("--")]
+        assert len(positional - tried) == len(plain), command
+
+
+def test_the_classes_that_are_joined_to_are_not_written_over(folder, capsys):
+    words = ["--classes", "1", "--no-refine", "--gpu", "none", "--threads", "1"]
+    assert run("classify", "good/s.mrcs", "-o", "first", *words) == 0
+    write_stack("more.mrcs", noise(N, BOX, seed=3), 2.0)
+    left = everything(folder)
+    for how in ("--overwrite", "--continue"):
+        assert run("classify", "more.mrcs", "-o", "first", "--join", "first", how, "--gpu", "none") == 1
+        assert "first" in capsys.readouterr().err
+        assert everything(folder) == left
+
+
+@pytest.mark.parametrize("option", ["--centers", "--photos"])
+def test_pictures_of_a_folder_that_is_written_into_stay(folder, option):
+    from PIL import Image
+
+    place = folder / "out" / ("1/ori.png" if option == "--centers" else "photo.jpg")
+    place.parent.mkdir(exist_ok=True)
+    picture = np.random.default_rng(0).integers(0, 255, (4 * BOX, 4 * BOX), dtype=np.uint8)
+    Image.fromarray(picture).save(place)
+    left = everything(folder)
+    count = ["--count", "4", "--box", str(BOX)]
+    assert run("simulate", "out", option, "out", *count, "--overwrite", "--gpu", "none") == 0
+    assert {path: content for path, content in everything(folder).items() if path in left} == left
+
+
 @pytest.mark.parametrize("command", sorted(WRITE_NOTHING))
 def test_commands_that_only_tell_write_nothing(folder, command):
     left = everything(folder)
