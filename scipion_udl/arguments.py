@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
+
 _MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
 
 
@@ -49,6 +51,27 @@ def fraction(text: str) -> float:
     value = _number(text, 0.0, above=False)
     if value > 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
+    return value
+
+
+def voltage(text: str) -> float:
+    """Kilovolts that a microscope may have: volts are a slip."""
+    return _within(positive(text), text, LEAST_VOLTAGE, MOST_VOLTAGE, "kV")
+
+
+def aberration(text: str) -> float:
+    """A spherical aberration in millimeters, from 0."""
+    return _within(not_negative(text), text, 0.0, MOST_ABERRATION, "mm")
+
+
+def defocus(text: str) -> float:
+    """Micrometers of underfocus, above 0: angstrom are a slip."""
+    return _within(positive(text), text, 0.0, MOST_DEFOCUS / 1e4, "micrometers")
+
+
+def _within(value: float, text: str, least: float, most: float, unit: str) -> float:
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from {least:g} to {most:g} {unit}")
     return value
 
 

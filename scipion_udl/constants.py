@@ -36,3 +36,6 @@ TEACH_A_CLASS, TEACH_AT_MOST = 200, 20_000
 
 # Particles that training needs, and the smallest box (pixels).
 ENOUGH, SMALLEST_BOX = 128, 8
+# What a microscope has at most; other values are slips of the unit or of the column.
+LEAST_VOLTAGE, MOST_VOLTAGE = 1.0, 1e4  # kV
+MOST_ABERRATION, MOST_DEFOCUS = 100.0, 1e6  # mm; angstrom

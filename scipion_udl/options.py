@@ -102,8 +102,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_microscope(parser: argparse.ArgumentParser) -> None:
     """What RELION wants to know of the microscope."""
     group = parser.add_argument_group("microscope (for CTF and STAR, where the input does not say it)")
-    group.add_argument("--voltage", type=take.positive, metavar="KV", help="acceleration voltage in kV (300)")
-    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--voltage", type=take.voltage, metavar="KV", help="acceleration voltage in kV (300)")
+    group.add_argument("--cs", type=take.aberration, metavar="MM", help="spherical aberration in mm (2.7)")
     group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="amplitude contrast, 0 to 1 (0.1)")
 
 

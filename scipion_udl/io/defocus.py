@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 from scipion_udl.errors import UdlError
 from scipion_udl.io import forms
 from scipion_udl.io.particles import ParticleSource
 
 # label in RELION, label in Xmipp, smallest and largest value that a microscope has, name in messages with its unit
 _LABELS = {
-    "defocus_u": ("rlnDefocusU", "ctfDefocusU", -1e6, 1e6, "a defocus of {:g} A"),
-    "defocus_v": ("rlnDefocusV", "ctfDefocusV", -1e6, 1e6, "a defocus of {:g} A"),
+    "defocus_u": ("rlnDefocusU", "ctfDefocusU", -MOST_DEFOCUS, MOST_DEFOCUS, "a defocus of {:g} A"),
+    "defocus_v": ("rlnDefocusV", "ctfDefocusV", -MOST_DEFOCUS, MOST_DEFOCUS, "a defocus of {:g} A"),
     "angle": ("rlnDefocusAngle", "ctfDefocusAngle", -1e5, 1e5, "an astigmatism axis at {:g} degrees"),
     "phase_shift": ("rlnPhaseShift", "ctfVPPphaseshift", -1e5, 1e5, "a phase shift of {:g} degrees"),
     "b_factor": ("rlnCtfBfactor", "ctfBfactor", -1e4, 1e4, "a B-factor of {:g} A^2"),
-    "voltage": ("rlnVoltage", "ctfVoltage", 1.0, 1e4, "a voltage of {:g} kV"),
-    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", 0.0, 100.0, "a spherical aberration of {:g} mm"),
+    "voltage": ("rlnVoltage", "ctfVoltage", LEAST_VOLTAGE, MOST_VOLTAGE, "a voltage of {:g} kV"),
+    "cs": (
+        *("rlnSphericalAberration", "ctfSphericalAberration", 0.0, MOST_ABERRATION),
+        "a spherical aberration of {:g} mm",
+    ),
     "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", 0.0, 1.0, "an amplitude contrast of {:g}"),
 }
 _ZERO = ("angle", "phase_shift", "b_factor")  # 0 where they are not given

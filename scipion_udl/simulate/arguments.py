@@ -266,12 +266,12 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--signed", action="store_true", help="leave the signs of the CTF (default: phase-flipped)")
     group.add_argument(
         "--defocus",
-        type=take.positive,
+        type=take.defocus,
         nargs=2,
         metavar=("MIN", "MAX"),
         help="range of the defocus in micrometers, one value per particle (0.5 2.0)",
     )
-    group.add_argument("--voltage", type=take.positive, metavar="KV", help="in kV (300)")
-    group.add_argument("--cs", type=take.not_negative, metavar="MM", help="spherical aberration in mm (2.7)")
+    group.add_argument("--voltage", type=take.voltage, metavar="KV", help="in kV (300)")
+    group.add_argument("--cs", type=take.aberration, metavar="MM", help="spherical aberration in mm (2.7)")
     group.add_argument("--amplitude-contrast", type=take.fraction, metavar="Q", help="0 to 1 (0.07)")
     group.add_argument("--b-factor", type=take.not_negative, metavar="A2", help="envelope in A^2 (50)")
