@@ -11,6 +11,7 @@ from scipion_udl.io.stacks import StackReader
 
 HALF, UNSIGNED = 12, 6  # modes of MRC files
 LARGEST_SIGNED = 2**15 - 1
+_LONG = 32  # digits: no name that somebody numbered
 
 
 def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
@@ -51,4 +52,40 @@ def table_notes(source: ParticleSource) -> list[str]:
             "there is a defocus and no rlnPhaseShift: cryodrgn 4.3.1 makes NaN of every CTF, without a word; tables "
             "written here have the column as 0"
         )
+    if "rlnAnglePsi" in table and not ("rlnAngleRot" in table and "rlnAngleTilt" in table):
+        notes.append(
+            "there is a psi without rot and tilt: cryodrgn 4.3.1 and angdist 1.4 stop, and ASPIRE 0.14.3 finds no "
+            "angles; tables written here have both as 0"
+        )
+    for one in source.tables:
+        for label in one.columns:
+            name = _name_that_changes(one.texts(label)) if label.endswith("Name") else None
+            if name:
+                notes.append(
+                    f"the names in column _{label} are numbers ({name}, for instance): starfile 0.5.13 makes "
+                    f"{_made(name)} of it, unless it is told to parse the column as text"
+                )
     return notes
+
+
+def _name_that_changes(names: Sequence[str]) -> str | None:
+    """The first of names that a program which takes all of them for numbers would write in another way; None where it
+    would not take them so, or would change none."""
+    changed = None
+    for name in names:
+        if not _is_number(name):
+            return None
+        changed = changed or (name if _made(name) != name else None)
+    return changed
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return "_" not in text and len(text) < _LONG and float(text) is not None
+    except ValueError:
+        return False
+
+
+def _made(text: str) -> str:
+    """A number as it is written once it was read."""
+    return str(int(text)) if text.lstrip("+-").isdecimal() else f"{float(text):.6f}"

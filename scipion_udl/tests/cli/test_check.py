@@ -225,6 +225,18 @@ def test_what_other_programs_would_misread_is_told(project, capsys, images):
     _, told, _ = check(capsys, path, "--quick")
     assert len(told["other programs"]) == 2
     assert "starparser" in told["other programs"][0][1]
+    labels = ("rlnImageName", "rlnAnglePsi", "rlnMicrographName", "rlnGroupName")
+    for values, words in (
+        ("10 0012 1", ["psi without rot and tilt", "_rlnMicrographName are numbers (0012, for instance)"]),
+        ("10 12 1e5", ["psi without rot and tilt", "makes 100000.000000 of it"]),
+        ("10 m0012.mrc 1", ["psi without rot and tilt"]),
+    ):
+        _, told, _ = check(capsys, star(project / "n.star", rows("a.mrcs", 140, values), labels), "--quick")
+        assert len(told["other programs"]) == len(words)
+        assert all(word in what for word, (_, what) in zip(words, told["other programs"]))
+    both = ("rlnImageName", "rlnAnglePsi", "rlnAngleRot", "rlnAngleTilt")
+    _, told, _ = check(capsys, star(project / "n.star", rows("a.mrcs", 140, "10 0 0"), both), "--quick")
+    assert "other programs" not in told
 
 
 def test_quick_reads_no_image(project, capsys, images):
