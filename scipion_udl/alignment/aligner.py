@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
+from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
@@ -25,7 +26,8 @@ from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, wrap
 from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.outliers import outliers
+from scipion_udl.alignment.outliers import outliers, score_limit
+from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_reach
 from scipion_udl.alignment.spectra import SpectraSettings
@@ -35,6 +37,7 @@ from scipion_udl.models.checkpoint import check_answers
 FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so
 SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of halves
+NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
 
 
@@ -68,10 +71,12 @@ class Alignment:
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
     Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; outlier: (N,) bool, score far below the others' (outliers.py);
+    modulo 180, NaN where the network was not asked; outlier: (N,) bool, scores as noise does, or so far below the
+    others that it is none of them (outliers.py);
     local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
     what the rings counted in the scores, None without refinement; at_limit: share of the particles whose shift is as
-    long as it may be (shift_limit.py); fit: how well particles fit what both halves agree on (None without refinement).
+    long as it may be (shift_limit.py); fit: how well particles fit what both halves agree on (None without refinement);
+    score_limit: below which particles are outliers, -inf for none.
     """
 
     poses: Poses
@@ -87,6 +92,7 @@ class Alignment:
     score_weight: np.ndarray | None = None
     at_limit: float = 0.0
     fit: Fit | None = None
+    score_limit: float = -np.inf
 
 
 class Aligner:
@@ -132,13 +138,17 @@ class Aligner:
         state = State.start(np.zeros(len(prepared)))
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND, self.bound)
         rest = np.setdiff1d(usable, subset)
-        half_state = None
+        half_state, noise = None, None
         if self.settings.refine:
-            halves = HalfRefinement(refiner, split, first.start.local, self.log)
+            # Where nobody has given the frame, the particle's centre of mass is its origin.
+            centre = reference is None and not isinstance(start, Poses)
+            halves = HalfRefinement(refiner, split, first.start.local, self.log, centre)
             # Which angles of ``first`` are renewed on the way is for all to know.
             both = split.half[subset]
             first, averages = team.by_first(lambda: (first, known or self.first.halves(first, subset, both)))
             averages = [self._wide(a) for a in averages]
+            if centre:
+                averages = [centred(prepared, self.band, a)[0] for a in averages]
             state.angle[subset] = first.angle
             ask = self._asked(state, subset)
             if first.searched:
@@ -155,6 +165,11 @@ class Aligner:
             # Where the start was near, a round that moves nothing is not done again.
             least = 1 if isinstance(start, KnownStart) else 2
             joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
+            noise = self._score(state, refiner, halves, NOISE_OF_MANY if isinstance(start, KnownStart) else NOISE)
+            if centre:
+                off = centred(prepared, self.band, joint.average)[1]
+                state.shift[usable] -= off
+                half_state.shift[usable] -= off
         else:  # the network's angles; shift and branch against the first average
             state.angle[subset] = first.angle
             state.angle[rest] = self.network_angles(rest)
@@ -162,10 +177,18 @@ class Aligner:
             refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        alignment = self._finish(state, half_state, split.half, first)
+        alignment = self._finish(state, half_state, split.half, first, noise)
         if half_state is None:
             return alignment
-        return replace(alignment, score_weight=halves.score_weight.cpu().numpy(), fit=halves.fit)
+        return replace(alignment, score_weight=halves.judges[0].ring_weight.cpu().numpy(), fit=halves.fit)
+
+    def _score(self, state: State, refiner: Refiner, halves: HalfRefinement, count: int) -> np.ndarray:
+        """Write the final scores into ``state``; returns those of ``count`` images of aligned noise at most."""
+        prepared = self.prepared
+        scores = ParticleScores(refiner, halves.judges, halves.judged)
+        scores.measure(state, prepared.usable)
+        chosen = prepared.subset(count, self.settings.seed)
+        return prepared.team.by_first(lambda: scores.of_noise(chosen, self.settings.seed))
 
     def _first_average(
         self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | KnownStart | None, half: np.ndarray
@@ -280,11 +303,13 @@ class Aligner:
         half_state: State | None,
         half: np.ndarray,
         first: First,
+        noise: np.ndarray | None = None,
     ) -> Alignment:
         blank = self.prepared.statistics.blank
         for one in (state, half_state):
             if one is not None:
                 one.angle[blank], one.shift[blank], one.score[blank], one.log_odds[blank] = 0, 0, 0, 0
+        limit = score_limit(state.score[~blank], noise)
         return Alignment(
             poses=self._poses(state),
             half_poses=None if half_state is None else self._poses(half_state),
@@ -294,7 +319,8 @@ class Aligner:
             shared=float(self.first.shared),
             searched=first.searched,
             network_angle=self.network_angle,
-            outlier=outliers(state.score, blank),
+            outlier=outliers(state.score, blank, limit),
+            score_limit=limit,
             local=first.start.local,
             at_limit=float(state.limited[~blank].mean()) if not blank.all() else 0.0,
         )

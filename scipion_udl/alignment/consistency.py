@@ -19,7 +19,12 @@ from scipion_udl.alignment.shift_limit import NO_CLAIM
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
-MIXED = 0.03  # share of the average's power above which views are called mixed
+WEAKEST = 0.02  # of the strongest ring's power: weaker ones are not taken to be weaker than that
+COARSE = 1.0  # periods in the particle's radius: what is coarser is alike in all views
+# Share of the average's power above which views are called mixed. Views within 5 degrees per axis, as those of any
+# class, come to 0.02 to 0.07, two views 40 degrees apart, half and half, to 0.22 to 0.41.
+MIXED = 0.1
+MIXED_CODE, AMBIGUOUS_CODE = "mixed_views", "ambiguous_halfturn"
 FEW = 0.7  # share of the particles that a plain mean must be worth
 
 
@@ -59,23 +64,24 @@ def consider_views(
     one_view: bool = True,
     of_a_class: bool = False,
     limited: bool = False,
-) -> tuple[Claim, list[str]]:
+) -> tuple[Claim, list[tuple[str, str]]]:
     """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
-    none where all is well). one_view: False where the views of a class are known to be near each other, not one;
-    of_a_class: whether the particles are those of a class of several; limited: whether shifts had too small a limit,
-    which mixes what is aligned just so."""
+    each with its code, none where all is well). one_view: False where the views of a class are known to be near each
+    other, not one; of_a_class: whether the particles are those of a class of several; limited: whether shifts had too
+    small a limit, which mixes what is aligned just so."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
     if claim.signal is not False and ambiguous > 0.5 and len(used) > 1:
-        warnings.append(
+        sentence = (
             f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
             "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
         )
+        warnings.append((sentence, AMBIGUOUS_CODE))
     if particles.statistics.opposite:  # told when they were read; not one view as they are, though they may be of one
         note = "No resolution is claimed, for particles are of two polarities; frc.csv has the FRC that was measured."
         return replace(claim, resolution=None, note=note), warnings
-    if one_view and claim.signal is not False and len(used) >= 16:
+    if one_view and claim.signal is not False and (~alignment.outlier[used]).sum() >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
             advice = "In a classification into more classes, each holds fewer views." if of_a_class else \
@@ -84,10 +90,11 @@ def consider_views(
             if limited:  # particles that could not be brought into register differ, too
                 note = NO_CLAIM
             else:
-                warnings.append(
+                sentence = (
                     f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
                     f"power of their average, so it is not that of one view. {advice}"
                 )
+                warnings.append((sentence, MIXED_CODE))
             claim = replace(claim, resolution=None, note=note)
     return claim, warnings
 
@@ -109,12 +116,13 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     """The largest way in which aligned particles differ from their average, in a coarse band.
 
     The average is taken off every particle ring by ring, each with an amplitude of its own, for particles differ in
-    their contrast transfer. The first principal component of one half of them is looked for in the other half, so that
-    noise alone gives nothing; the noise in it is measured on white noise behind the same mask.
+    their contrast transfer; rings in which it is strong weigh less, or what counts would depend on that transfer. The
+    first principal component of one half of them is looked for in the other half, so that
+    noise alone gives nothing; the noise in it is measured on white noise behind the same mask. Outliers are left out.
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
     poses = mirrored_first(alignment.poses)
-    inside = band.disc.bool()
+    inside = band.disc.bool() & (band.ring >= min(round(COARSE * particles.box / particles.disc_radius), band.k_max))
     root = band.weight.sqrt()[inside]
     ring = band.ring[inside].repeat(2)
 
@@ -127,12 +135,16 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
         shift = torch.from_numpy(poses.shift[part] / particles.scale).to(band.device)
         return vectors(transform(coefficients, particles.box, angle, shift))
 
-    data = particles.all(particles.subset(LOOK, 0), "consistency", aligned)
+    chosen = particles.subset(len(particles), 0)
+    data = particles.all(chosen[~alignment.outlier[chosen]][:LOOK], "consistency", aligned)
     generator = torch.Generator().manual_seed(0)
     white = torch.randn(512, particles.box, particles.box, generator=generator).to(band.device)
     noise = vectors(white)
     mean = data.mean(0)
-    power = float(mean.pow(2).sum() - noise.pow(2).sum(1).mean() / len(data))
+    per_ring = [_power(mean[ring == k], noise[:, ring == k], len(data)) for k in range(BAND + 2)]
+    scale = torch.tensor(per_ring).clamp(min=WEAKEST * max(per_ring) + 1e-12).pow(-0.25).to(band.device)[ring]
+    data, noise, mean = data * scale, noise * scale, mean * scale
+    power = _power(mean, noise, len(data))
     for number in range(1, BAND + 1):
         part = mean * (ring == number)
         part = part / part.norm().clamp(min=1e-12)
@@ -144,3 +156,8 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     expected = float((noise @ direction).pow(2).mean())
     error = expected * np.sqrt(2 / len(second) + 2 / len(noise))
     return Mixture((found - expected) / max(power, 1e-12), (found - expected) / error)
+
+
+def _power(mean: torch.Tensor, noise: torch.Tensor, count: int) -> float:
+    """The power of the mean (V,) of ``count`` particles without that of its noise; noise: (M, V), of single ones."""
+    return float(mean.pow(2).sum() - noise.pow(2).sum(1).mean() / count)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
+from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.geometry import Poses, compose, wrap
@@ -23,6 +24,7 @@ from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_
 
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
+CENTRED = 2  # rounds of halves after which averages are moved to the centre of the box
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
 FLIPS = 0.001  # share of particles that turn round in a round, below which it is settled
 
@@ -49,15 +51,19 @@ class HalfRefinement:
     """Sweeps of two halves, then of all particles together.
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
-    place (denoise.py); log: told one line a round. ``score_weight``: per ring (k_max + 1,), of the averages that the
-    scores of the last round were taken with; ``fit``: how well particles fit what the halves agree on, once they were
-    refined apart (None before).
+    place (denoise.py); log: told one line a round; centre: whether averages are moved to the centre of their box on the
+    way, where nobody has given their frame. ``judges``: averages in the frame of :meth:`together` that particles can be
+    compared with, ``judged``: (N,) which of them, for none is part of its own; both known after it;
+    ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
-    def __init__(self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None], centre: bool = False
+    ) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
-        self.split, self.local, self.log = split, local, log
-        self.score_weight = torch.zeros(self.band.k_max + 1)
+        self.split, self.local, self.log, self.centre = split, local, log, centre
+        self.judges: list[Reference] = []
+        self.judged = 1 - split.half
         self.fit: Fit | None = None
         self._transfer = torch.ones(self.band.k_max + 1)
 
@@ -91,10 +97,12 @@ class HalfRefinement:
                 settle=number > (1 if len(usable) > LARGE else 2),
             )
             first = None
-            self.score_weight = references[0].ring_weight
             self._transfer = add_up(result.sums).mean_transfer()
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
-            averages = self._means(result.sums)
+            means = [own.mean(self.band) for own in result.sums]
+            if self.centre and number <= CENTRED:
+                means = self._centred(means, state)
+            averages = [self.band.masked(mean, self.prepared.mask) for mean in means]
             references = self.references(averages)
             reach = int((references[0].ring_weight > 0).sum())
             moved = f"angles moved by {result.turned:.3f} degrees"
@@ -123,6 +131,7 @@ class HalfRefinement:
         that promises better poses; returns that average. search: look over the full circle once more, too; least:
         rounds before it may end."""
         averages = self._into_one_frame(averages, [state, half_state])
+        self.judges, self.judged = self.references(averages), 1 - self.split.half
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
@@ -146,7 +155,7 @@ class HalfRefinement:
                 judge=arbiters,
                 settle=True,
             )
-            self.score_weight = arbiters[0].ring_weight
+            self.judges, self.judged = arbiters, self.split.fold
             turn, move = joint.expected_errors(result.sums[0].mean_transfer())
             self.log(
                 f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
@@ -214,6 +223,13 @@ class HalfRefinement:
     def _denoiser(self, averages: list[torch.Tensor]) -> Denoiser:
         centre = half_turn_centre(self.refiner.maps, averages[0] + averages[1])
         return Denoiser(self.band, averages, centre, self.local)
+
+    def _centred(self, means: list[torch.Tensor], state: State) -> list[torch.Tensor]:
+        """The means (bands) of both halves moved to the centre of the box each, the shifts in ``state`` with them."""
+        found = [centred(self.prepared, self.band, mean) for mean in means]
+        for number, (_, centre) in enumerate(found):
+            state.shift[self.split.half == number] -= centre
+        return [mean for mean, _ in found]
 
     def _means(self, sums: list[Sums]) -> list[torch.Tensor]:
         return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]

@@ -38,6 +38,7 @@ from scipion_udl.alignment.joinable import (
 )
 from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import outliers
+from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
@@ -228,8 +229,10 @@ class Joiner:
                 judge=self.judges,
                 settle=True,
             )
+        ParticleScores(self.refiner, self.judges, self.half).measure(state, usable)
         for one in (state, half_state):
             one.log_odds[self.prepared.statistics.blank] = 0
+        limit = -np.inf if self.base.score_limit is None else self.base.score_limit
         scale = self.prepared.scale
         return Alignment(
             poses=Poses(state.angle, state.shift * scale),
@@ -240,9 +243,8 @@ class Joiner:
             shared=self.base.shared,
             searched=self.aligner.network is None,
             network_angle=self.aligner.network_angle,
-            outlier=outliers(
-                state.score, self.prepared.statistics.blank, (self.base.score_median, self.base.score_mad)
-            ),
+            outlier=outliers(state.score, self.prepared.statistics.blank, limit),
+            score_limit=limit,
             local=self.base.local,
             fit=None if self.base.fit is None else Fit(*self.base.fit),  # more particles make no single one better
         )

@@ -1,11 +1,23 @@
-"""Particles that fit far worse than the others of their set: the one rule."""
+"""Particles that show something else than the others of their set: the one rule.
+
+The scores of a set are those of its particles and those of outliers, which lie about what aligned noise scores, or
+between: two normal distributions of the logarithm of the score, for contrast varies from particle to particle by
+factors. A particle is an outlier where its score is one that hardly any particle has, and most that have it are none.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
-DEVIATIONS = 3.0  # standard deviations below the median
-NORMAL = 1.4826  # standard deviations in a median absolute deviation of normal scores
+NOISE = 2.33  # standard deviations above the mean of aligned noise: 99 % of it lies below
+MOST = 0.003  # of the particles lie below the limit at most, by their distribution: its lower end is longer than that
+WRONG = 0.1  # of the outliers are particles at most, likewise
+FIRST = 0.1  # share of outliers that is assumed at first
+ROUNDS, STILL = 300, 1e-5  # in which the two distributions are found, and a change of the mean that is none
+LEAST = 0.5  # times what noise scores: lower scores are all the same
+FEWEST = 8  # scores that tell what particles score
+SAME = 0.01  # deviation of the logarithm: scores that differ less are one
 
 
 def score_spread(score: np.ndarray) -> tuple[float, float]:
@@ -16,15 +28,64 @@ def score_spread(score: np.ndarray) -> tuple[float, float]:
     return median, float(np.median(np.abs(score - median)))
 
 
-def outliers(score: np.ndarray, blank: np.ndarray, spread: tuple[float, float] | None = None) -> np.ndarray:
+def outliers(score: np.ndarray, blank: np.ndarray, limit: float) -> np.ndarray:
     """Which of N particles of one set (or of one class) are outliers, (N,) bool.
 
     score: (N,) float, higher is better; blank: (N,) bool, constant images, which are outliers whatever their score;
-    spread: what :func:`score_spread` gives of the set that these particles come to, None where they are it. Of
-    the others those whose score lies below the median by more than DEVIATIONS standard deviations, estimated by NORMAL
-    times the median absolute deviation, which the outliers themselves hardly move. Of normal scores that is 0.13 %.
+    limit: of the scores, what :func:`score_limit` gives.
     """
-    blank = np.asarray(blank, bool)
-    score = np.asarray(score, np.float64)
-    median, deviation = score_spread(score[~blank]) if spread is None else spread
-    return blank | (score < median - DEVIATIONS * NORMAL * deviation)
+    return np.asarray(blank, bool) | (np.asarray(score, np.float64) < limit)
+
+
+def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:
+    """The score below which particles are outliers; -inf for none, as where particles score no better than noise.
+
+    score: (N,) of all that have an image, outliers and not; noise: (M,) scores of aligned noise, None where it is not
+    known. The limit is the highest at which no more than MOST of the particles lie below, and no more than WRONG of
+    what lies below are particles. What scores as noise does lies below, unless particles do so, too.
+    """
+    if len(score) < FEWEST or np.median(score) <= 0:
+        return -np.inf
+    noise = np.zeros(0) if noise is None or noise.mean() <= 0 else noise
+    typical = float(noise.mean()) if len(noise) else LEAST * float(np.median(score))
+    floor = typical + NOISE * float(noise.std()) if len(noise) else -np.inf
+    logs = np.log(np.sort(score).clip(LEAST * typical))
+    above = logs[np.exp(logs) > floor]
+    if len(above) < FEWEST:
+        return -np.inf
+    middle, upper = np.quantile(above, [0.5, 0.84])
+    width = 2 * float(np.log(noise.clip(LEAST * typical)).std()) if len(noise) else upper - middle
+    others = np.log(typical), max(width, SAME)
+    mean, deviation, share = _particles(logs, (middle, max(upper - middle, SAME)), others)
+    if np.exp(mean) <= floor:
+        return -np.inf
+    least = mean + ndtri(MOST) * deviation
+    expected = ndtr((logs - mean) / deviation) * (1 - share) * len(logs)
+    found = np.flatnonzero((logs < least) & (expected <= WRONG * np.arange(1, len(logs) + 1)))
+    limit = np.nextafter(np.sort(score)[found[-1]], np.inf) if len(found) else -np.inf
+    return float(max(limit, min(floor, np.exp(least))))
+
+
+def _particles(
+    logs: np.ndarray, particles: tuple[float, float], others: tuple[float, float]
+) -> tuple[float, float, float]:
+    """(mean and standard deviation of the particles' values, share of others) of values (N,), by expectation and
+    maximisation from a mean and deviation of each. What lies above the particles' mean, or by less than a deviation
+    below, is a particle, and particles are spread at least as widely as upwards of their mean: what others do to
+    these figures stays small. Others lie no closer together than half as close as at first."""
+    (mean, deviation), (other, width), share = particles, others, FIRST
+    narrowest = width / 2
+    for _ in range(ROUNDS):
+        own = (1 - share) * np.exp(-0.5 * ((logs - mean) / deviation) ** 2) / deviation
+        rest = share * np.exp(-0.5 * ((logs - other) / width) ** 2) / width
+        likely = np.where(logs > mean - deviation, 1.0, own / np.maximum(own + rest, 1e-300))
+        before, mean = mean, float(np.average(logs, weights=likely))
+        upper = float(np.sqrt(np.mean((logs[logs >= mean] - mean) ** 2))) if logs[-1] >= mean else 0.0
+        deviation = max(float(np.sqrt(np.average((logs - mean) ** 2, weights=likely))), upper, SAME)
+        share = 1 - float(likely.mean())
+        if share * len(logs) > 1:
+            other = float(np.average(logs, weights=1 - likely))
+            width = max(float(np.sqrt(np.average((logs - other) ** 2, weights=1 - likely))), narrowest)
+        if abs(mean - before) < STILL:
+            break
+    return mean, deviation, share

@@ -33,7 +33,7 @@ from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run, given_files
-from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, is_too_small
+from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.train_command import (
@@ -54,6 +54,7 @@ from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
+NO_SIGNAL_CODE = "no_signal"
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
 FIT = 256  # particles that choose among the views of a model, at most
 Inputs = SpectraSettings | SpectrumImageSettings
@@ -166,11 +167,14 @@ def align_set(
         sure = share_of_sure(particles, alignment, averages, settings.max_shift)
         claim = with_certainty(claim, sure, alignment.fit)
     if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
-        run.warn(claim.note)
+        run.warn(claim.note, NO_SIGNAL_CODE)
     claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class), limited)
-    warnings += [TOO_SMALL.format(share=alignment.at_limit, limit=longest)] if limited else []
-    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
+    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure)):
         run.warn(warning)
+    for warning, code in warnings:
+        run.warn(warning, code)
+    if limited:
+        run.warn(TOO_SMALL.format(share=alignment.at_limit, limit=longest), TOO_SMALL_CODE)
     return results.Outcome(run, alignment, averages, claim, frc, alike)
 
 

@@ -382,16 +382,26 @@ class Refiner:
         """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``. Shared by
         the processes of a team."""
         band = self.coarse_band
-        angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
-        coarse = [self._coarse(reference).turned(-angles) * band.weight for reference in references]
+        coarse = [self._turned(reference) for reference in references]
         for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
             particles = band.crop(self.prepared.through_transfer(part, coefficients))
             for number, turned in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
                     those = particles[torch.from_numpy(own).to(band.device)]
-                    state.angle[part[own]] = full_circle(those, turned, angles, self.coarse_maps).double().cpu().numpy()
+                    state.angle[part[own]] = full_circle(those, *turned, self.coarse_maps).double().cpu().numpy()
         self.prepared.make_known([state.angle], indices)
+
+    def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
+        """The angles (n,) degrees, float64, of such a search for coefficients (n, box, box//2 + 1), times their
+        transfer."""
+        return full_circle(self.coarse_band.crop(seen), *self._turned(reference), self.coarse_maps).double()
+
+    def _turned(self, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
+        """(a reference in all orientations of a search, weighted, (A, band); their angles (A,), degrees)."""
+        band = self.coarse_band
+        angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
+        return self._coarse(reference).turned(-angles) * band.weight, angles
 
     def _coarse(self, reference: Reference) -> Reference:
         band = self.coarse_band

@@ -385,7 +385,8 @@ def _spread(data: ReportData) -> str:
               "piled up at a border mean that the allowed shift was too small."),
         _plot(figures.score_figure(score, ambiguous, data.outlier), "score", "Score",
               "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
-              "low scores is often junk or another view; outliers lie three standard deviations below the median."),
+              "low scores is often junk or another view; outliers score as aligned noise does, or as hardly any "
+              "particle."),
     ]
     return section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
                     f'<div class="trio">{"".join(plots)}</div>')

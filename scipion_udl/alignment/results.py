@@ -48,6 +48,7 @@ def summary(run: Run, **more: object) -> dict:
         "seconds": round(time.monotonic() - run.started, 1),
         **more,
         "warnings": run.warnings,
+        "codes": run.codes,
         "notes": run.notes,
     }
 

@@ -52,6 +52,7 @@ class Run:
         self.device_words = self.team.words(describe(self.device))
         self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
         self.warnings: list[str] = []
+        self.codes: list[str] = []  # short names of the decisions that some of the warnings tell of
         self.notes: list[str] = []
         self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
         self.defocus: Defocus | None = None  # that the table gives, likewise
@@ -83,7 +84,7 @@ class Run:
         if self.transfer is not None:
             other.particles.take_contrast(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
-        other.warnings, other.notes = [], []
+        other.warnings, other.codes, other.notes = [], [], []
         return other
 
     def say(self, line: str) -> None:
@@ -95,8 +96,10 @@ class Run:
         sys.stdout.write(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}\n")
         sys.stdout.flush()
 
-    def warn(self, sentence: str) -> None:
-        """A warning: in the log now, in summary and report later."""
+    def warn(self, sentence: str, code: str | None = None) -> None:
+        """A warning: in the log now, in summary and report later. code: a short name of the decision that it tells."""
+        if code is not None and code not in self.codes:
+            self.codes.append(code)
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
             self.progress.clear()

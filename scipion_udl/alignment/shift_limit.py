@@ -25,6 +25,7 @@ TOO_SMALL = (
     "{share:.0%} of the particles lie as far off the centre of their box as they may, {limit:.3g} px: raise "
     "--max-shift."
 )
+TOO_SMALL_CODE = "shift_limit"
 NO_CLAIM = "No resolution is claimed, for many particles lie at the limit of the search for shifts: raise --max-shift."
 
 

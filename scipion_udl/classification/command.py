@@ -17,7 +17,7 @@ from scipion_udl.alignment.continued import BEGAN, began_with, check_began_with
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.joining import scan_new, use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.outliers import outliers, score_spread
+from scipion_udl.alignment.outliers import outliers, score_limit, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
@@ -363,9 +363,11 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
         part = run.part(own, f"Class {number}")
         blank, score = part.particles.statistics.blank, found.score[own]
         half, no = np.arange(len(own)) % 2, np.zeros(len(own), bool)
+        limit = score_limit(score[~blank])
         alignment = Alignment(
-            found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan), outliers(score, blank)
-        )
+            found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan),
+            outliers(score, blank, limit), score_limit=limit,
+        )  # fmt: skip
         averages = averages_of(part, alignment)
         claim, frc = claim_of(part, alignment, averages, 0)
         done.append(ClassResult.of(number, own, results.Outcome(part, alignment, averages, claim, frc)))

@@ -130,7 +130,8 @@ class Align2DForm(ParticleQuestions):
             default=LEAVE_NOTHING,
             label="Leave out",
             help="Which particles go to outputParticlesDiscarded in place of outputParticles. Outliers: those whose "
-            "score is far below what is usual here (3 standard deviations, of their class where there are classes). "
+            "score is that of aligned noise, or one that hardly any particle has (of their class where there are "
+            "classes). "
             "The averages are those of all particles in any case. To try another choice, change it and run with "
             "*Continue*: nothing is aligned anew.",
         )

@@ -54,6 +54,7 @@ def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there(tmp_path):
     stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
     facts = align(tmp_path, stack + np.random.default_rng(0).normal(size=stack.shape))
     assert any("mixed" in warning for warning in facts["warnings"])
+    assert "mixed_views" in facts["codes"]
     assert facts["resolution"] is None
     assert "mixed" in facts["resolution_note"]
     assert facts["signal_found"] is True  # there is one, or several

@@ -1,0 +1,43 @@
+"""Where in its box an average lies: the centre of mass of its density."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.fourier import Band
+from scipion_udl.alignment.prepare import PreparedParticles
+
+FINE = 2.0  # periods in the radius of the disc: what is finer is damped, for it is noise first
+ROUNDS = 8  # in which the disc follows the density
+STILL = 0.02  # working pixels
+
+
+def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> np.ndarray:
+    """The centre of mass (2,), x and y in working pixels from the box's centre, of an average (band), (0, 0) where it
+    has none. What counts is what stands out of the ground beside the particle, to the side that the particle as a whole
+    does, within the particle's disc; the disc is moved onto it."""
+    softened = average * torch.exp(-((band.radius * prepared.disc_radius / (FINE * band.box)) ** 2))
+    centre = torch.zeros(2, device=band.device)
+    axis = torch.arange(band.box, device=band.device) - band.box // 2
+    for _ in range(ROUNDS):
+        image, mask = band.images(band.shifted(softened, -centre)), prepared.mask
+        level = (image * (1 - mask)).sum() / (1 - mask).sum().clamp(min=1e-6)
+        density = (image - level) * mask
+        density = (density * density.sum().sign()).clamp(min=0)
+        mass = density.sum()
+        if not mass > 0:
+            return np.zeros(2)
+        step = torch.stack([(density.sum(0) * axis).sum(), (density.sum(1) * axis).sum()]) / mass
+        centre = centre + step
+        if float(step.norm()) < STILL:
+            break
+    far = prepared.disc_radius / 2  # farther off it is something else
+    return centre.double().cpu().numpy() if float(centre.norm()) < far else np.zeros(2)
+
+
+def centred(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+    """(an average (band) moved to the centre of its box, where its centre of mass was (2,)); the same for all processes
+    of a team."""
+    centre = prepared.team.by_first(lambda: centre_of_mass(prepared, band, average))
+    return band.shifted(average, torch.from_numpy(-centre).float().to(band.device)), centre
