@@ -142,12 +142,14 @@ class Aligner:
         if self.settings.refine:
             # Where nobody has given the frame, the particle's centre of mass is its origin.
             centre = reference is None and not isinstance(start, Poses)
-            halves = HalfRefinement(refiner, split, first.start.local, self.log, centre)
+            # Classes were found about their middle; a limit of shifts is about where the average lies from the start.
+            unknown = centre and self.bound is None and not isinstance(start, KnownStart)
+            halves = HalfRefinement(refiner, split, first.start.local, self.log, unknown)
             # Which angles of ``first`` are renewed on the way is for all to know.
             both = split.half[subset]
             first, averages = team.by_first(lambda: (first, known or self.first.halves(first, subset, both)))
             averages = [self._wide(a) for a in averages]
-            if centre:
+            if unknown:
                 averages = [centred(prepared, self.band, a)[0] for a in averages]
             state.angle[subset] = first.angle
             ask = self._asked(state, subset)
@@ -319,7 +321,7 @@ class Aligner:
             shared=float(self.first.shared),
             searched=first.searched,
             network_angle=self.network_angle,
-            outlier=outliers(state.score, blank, limit),
+            outlier=outliers(state.score, self.prepared.statistics.odd, limit),
             score_limit=limit,
             local=first.start.local,
             at_limit=float(state.limited[~blank].mean()) if not blank.all() else 0.0,

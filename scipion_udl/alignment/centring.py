@@ -11,11 +11,12 @@ from scipion_udl.alignment.prepare import PreparedParticles
 FINE = 2.0  # periods in the radius of the disc: what is finer is damped, for it is noise first
 ROUNDS = 8  # in which the disc follows the density
 STILL = 0.02  # working pixels
+FAR = 0.3  # of the disc's radius: farther off it is something else
 
 
 def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> np.ndarray:
     """The centre of mass (2,), x and y in working pixels from the box's centre, of an average (band), (0, 0) where it
-    has none. What counts is what stands out of the ground beside the particle, to the side that the particle as a whole
+    shows none. What counts is what stands out of the ground beside the particle, to the side that the whole particle
     does, within the particle's disc; the disc is moved onto it."""
     softened = average * torch.exp(-((band.radius * prepared.disc_radius / (FINE * band.box)) ** 2))
     centre = torch.zeros(2, device=band.device)
@@ -32,8 +33,8 @@ def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tenso
         centre = centre + step
         if float(step.norm()) < STILL:
             break
-    far = prepared.disc_radius / 2  # farther off it is something else
-    return centre.double().cpu().numpy() if float(centre.norm()) < far else np.zeros(2)
+    near = float(centre.norm()) < FAR * prepared.disc_radius
+    return centre.double().cpu().numpy() if near else np.zeros(2)
 
 
 def centred(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:

@@ -21,7 +21,7 @@ from scipion_udl.alignment.ctf import MODES, ContrastTransfer
 from scipion_udl.alignment.diameter import known_clear_radius
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import score_spread
+from scipion_udl.alignment.outliers import known_limit, score_spread
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
@@ -45,7 +45,8 @@ class Joinable:
     standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
     is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
     which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
-    scores of the run's particles; score_limit: below which particles are outliers, None for none; score_weight: what
+    scores of the run's particles; score_limit: below which particles are outliers, loud_limit: above what
+    loudness (loudness.py), each None for none; score_weight: what
     the rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
     the model's views (from 0), None for one that has no several; particles: all in the averages, usable: those that are
     not blank, half_counts: in either half; power: squared transfers of the halves per ring, None without; batches: how
@@ -73,6 +74,7 @@ class Joinable:
     score_median: float
     score_mad: float
     score_limit: float | None
+    loud_limit: float | None
     score_weight: list[float]
     model: str | None
     view: int | None
@@ -114,14 +116,14 @@ class Joinable:
         rings, counts = self.box // 2 + 1, [self.particles, self.usable, self.batches, *self.half_counts]
         levels = {} if self.ctf == "none" else self.levels
         power = [[], []] if self.power is None else self.power
-        limit = 0.0 if self.score_limit is None else self.score_limit
-        numbers = [self.background, limit, self.score_median, self.pixel_size, self.mask_radius, self.noise_level]
+        limits = [0.0 if limit is None else limit for limit in (self.score_limit, self.loud_limit)]
+        numbers = [self.background, *limits, self.score_median, self.pixel_size, self.mask_radius, self.noise_level]
         lists = [self.noise, self.score_weight, *levels.values(), *power]
         fits = [
             all(type(count) is int and count > 0 for count in (self.box, *counts)),
             self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
             self.view is None or (type(self.view) is int and self.view >= 0),
-            all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
+            all(math.isfinite(value) for value in numbers) and min(numbers[4:]) > 0,
             self.clear_radius is None or 0 < self.clear_radius < self.box,
             0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box and 0 <= self.score_mad < math.inf,
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
@@ -203,7 +205,8 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         local=alignment.local,
         score_median=median,
         score_mad=deviation,
-        score_limit=alignment.score_limit if math.isfinite(alignment.score_limit) else None,
+        score_limit=known_limit(alignment.score_limit),
+        loud_limit=known_limit(particles.statistics.loud_limit),
         score_weight=alignment.score_weight.tolist(),
         model=None if model is None else os.path.relpath(model, run.out.path),
         view=view,

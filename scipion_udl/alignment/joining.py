@@ -83,7 +83,7 @@ def join(args: argparse.Namespace) -> None:
         base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
         take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, args.join)
         known = {args.join: base.known(), f"{args.pool} or of those that it was pooled with": earlier.known()}
-        scan_new(run, known, torch.tensor(base.noise))
+        scan_new(run, known, torch.tensor(base.noise), inf if base.loud_limit is None else base.loud_limit)
         use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
         network, inputs = _network(run, base)
         max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
@@ -127,12 +127,12 @@ def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
     return base, earlier
 
 
-def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor) -> None:
+def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit: float) -> None:
     """The first look through particles that are to count beside others, as :meth:`Run.scan`. known: of those, by whose
     they are. Raises UdlError where one is among them, by where it lies (before anything is read) or by its image."""
     for whose, those in known.items():
         those.refuse_places(run.source, whose)
-    run.scan(noise)
+    run.scan(noise, loud_limit)
     found = run.particles.statistics
     for whose, those in known.items():
         those.refuse_images(run.source, found.images, found.blank, whose)
@@ -243,7 +243,7 @@ class Joiner:
             shared=self.base.shared,
             searched=self.aligner.network is None,
             network_angle=self.aligner.network_angle,
-            outlier=outliers(state.score, self.prepared.statistics.blank, limit),
+            outlier=outliers(state.score, self.prepared.statistics.odd, limit),
             score_limit=limit,
             local=self.base.local,
             fit=None if self.base.fit is None else Fit(*self.base.fit),  # more particles make no single one better

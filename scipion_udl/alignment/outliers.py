@@ -28,13 +28,18 @@ def score_spread(score: np.ndarray) -> tuple[float, float]:
     return median, float(np.median(np.abs(score - median)))
 
 
-def outliers(score: np.ndarray, blank: np.ndarray, limit: float) -> np.ndarray:
+def outliers(score: np.ndarray, sure: np.ndarray, limit: float) -> np.ndarray:
     """Which of N particles of one set (or of one class) are outliers, (N,) bool.
 
-    score: (N,) float, higher is better; blank: (N,) bool, constant images, which are outliers whatever their score;
-    limit: of the scores, what :func:`score_limit` gives.
+    score: (N,) float, higher is better; sure: (N,) bool, those that are whatever their score, constant images and what
+    is far louder than particles are (:attr:`Scan.odd`); limit: of the scores, what :func:`score_limit` gives.
     """
-    return np.asarray(blank, bool) | (np.asarray(score, np.float64) < limit)
+    return np.asarray(sure, bool) | (np.asarray(score, np.float64) < limit)
+
+
+def known_limit(limit: float) -> float | None:
+    """A limit as JSON has it: None for none."""
+    return float(limit) if np.isfinite(limit) else None
 
 
 def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:

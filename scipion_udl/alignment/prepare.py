@@ -88,7 +88,7 @@ class PreparedParticles:
         other.source = self.source.subset(indices)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.contrast = None if self.contrast is None else self.contrast.subset(indices)
-        rows = ("mean", "slope", "std", "blank", "hot", "matter", "images")
+        rows = ("mean", "slope", "std", "blank", "hot", "matter", "loudness", "images")
         other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})
         return other
 
@@ -112,6 +112,13 @@ class PreparedParticles:
     def usable(self) -> np.ndarray:
         """Indices (from 0) of the particles that are not blank."""
         return np.flatnonzero(~self.statistics.blank)
+
+    @property
+    def typical(self) -> np.ndarray:
+        """Indices (from 0) of the usable particles that others can learn from: all but loud ones, where that leaves
+        any."""
+        found = self.statistics
+        return np.flatnonzero(~found.odd) if (~found.odd).any() else self.usable
 
     @cached_property
     def originals(self) -> np.ndarray:
@@ -233,9 +240,9 @@ class PreparedParticles:
         return out
 
     def subset(self, count: int, seed: int) -> np.ndarray:
-        """At most ``count`` usable particles, chosen by their names and the seed, whatever the order of the items."""
-        usable = self.usable
-        return usable[np.argsort(self.ranks(seed)[usable], kind="stable")[:count]]
+        """At most ``count`` typical particles, chosen by their names and the seed, whatever the order of the items."""
+        typical = self.typical
+        return typical[np.argsort(self.ranks(seed)[typical], kind="stable")[:count]]
 
     def ranks(self, seed: int) -> np.ndarray:
         """A pseudo-random number (uint64) for every particle that depends on its image name and the seed alone."""
@@ -267,13 +274,13 @@ class PreparedParticles:
     def _column(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.device)
 
-    def scan(self, given: torch.Tensor | None = None) -> Scan:
+    def scan(self, given: torch.Tensor | None = None, loud_limit: float | None = None) -> Scan:
         """Read every particle once and measure background, noise spectrum and blank images; before, where nobody gave
         a mask radius, find out on some of them how far they reach.
 
         given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
-        set that they come to; then nothing but constant images is no error. Raises UdlError where all images are
-        constant (the source raises it for NaN, inf and truncated files).
+        set that they come to; then nothing but constant images is no error. loud_limit: of that set, likewise. Raises
+        UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
         """
         kernel = None
         if self.radius_from in ("box", "given"):
@@ -284,7 +291,7 @@ class PreparedParticles:
             kernel = matter_kernel(profile, self.mask_radius * self.scale) if extent.found else None
         box = self.source.box  # fringes of the contrast transfer, and particles off centre, reach beyond the disc
         self._background = Background(box, min(self.mask_radius * self.scale + BEYOND * box, DISC * box), self.device)
-        self._scan = look_through(self, self._background, self.mask_radius * self.scale, given, kernel)
+        self._scan = look_through(self, self._background, self.mask_radius * self.scale, given, kernel, loud_limit)
         ring = radii(box, self.device).round().long().clamp(max=box // 2)
         self._filter = _whitening(self._scan.noise)[ring]
         return self._scan

@@ -121,9 +121,9 @@ class Run:
         """What ``work`` returns, done with fewer particles at a time where memory is short: see :mod:`.memory`."""
         return within_memory(self.particles, work, self.warn)
 
-    def scan(self, noise: torch.Tensor | None = None) -> None:
-        """The first look through the set, with its warnings; noise: see :meth:`PreparedParticles.scan`."""
-        statistics = self.within_memory(lambda: self.particles.scan(noise))
+    def scan(self, noise: torch.Tensor | None = None, loud_limit: float | None = None) -> None:
+        """The first look through the set, with its warnings; noise, loud_limit: see :meth:`PreparedParticles.scan`."""
+        statistics = self.within_memory(lambda: self.particles.scan(noise, loud_limit))
         self.say(f"Particle diameter: {diameter_words(self.particles)}")
         blank = np.flatnonzero(statistics.blank)
         if len(blank):

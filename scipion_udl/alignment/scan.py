@@ -13,6 +13,7 @@ from scipion_udl.alignment.extent import LARGEST as DISC
 from scipion_udl.alignment.extent import Extent, VarianceProfile, extent_of
 from scipion_udl.alignment.fourier import radii, soft_disc, to_fourier
 from scipion_udl.alignment.known import image_digests
+from scipion_udl.alignment.loudness import Loudness, loud_limit
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.errors import UdlError
@@ -36,9 +37,10 @@ class Scan:
     mean, std: (N,) of each particle's background (outside of the disc), mean at the origin of the image; slope: (N, 2)
     its rise per pixel towards +x and +y; blank: (N,) bool, constant images; hot: (N,) how many pixels stuck out and are
     replaced; matter: (N,) how much of the particle each image shows, in its rotational average, 1 for the mean of the
-    set, NaN where the set shows none (:func:`scipion_udl.alignment.extent.matter_kernel`); noise: (rings,) power of the
-    noise per Fourier ring of the particle's box, 1 for white noise; polarity: whether particles are bright or dark,
-    told by ``heard`` of them; images: numbers (N,) int64 of the images, see
+    set, NaN where the set shows none (:func:`scipion_udl.alignment.extent.matter_kernel`); loudness: (N,) of what lies
+    in the disc (loudness.py), loud_limit: above which it is no particle, infinity for none; noise: (rings,) power of
+    the noise per Fourier ring of the particle's box, 1 for white noise; polarity: whether particles are bright or
+    dark, told by ``heard`` of them; images: numbers (N,) int64 of the images, see
     :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks,
     optics groups or images of opposite polarity, None where none was seen.
     """
@@ -49,11 +51,23 @@ class Scan:
     blank: np.ndarray
     hot: np.ndarray
     matter: np.ndarray
+    loudness: np.ndarray
     noise: torch.Tensor
     polarity: Polarity
     heard: int
     images: np.ndarray
     opposite: str | None = None
+    loud_limit: float = np.inf
+
+    @property
+    def loud(self) -> np.ndarray:
+        """Which images are far louder than particles are, (N,) bool."""
+        return ~self.blank & (self.loudness > self.loud_limit)
+
+    @property
+    def odd(self) -> np.ndarray:
+        """Which images are constant or loud, and so no particle whatever they score, (N,) bool."""
+        return self.blank | self.loud
 
 
 def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
@@ -132,12 +146,15 @@ def look_through(
     radius: float,
     given: torch.Tensor | None,
     kernel: torch.Tensor | None = None,
+    limit: float | None = None,
 ) -> Scan:
     """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels; kernel:
-    what tells how much of the particle an image shows, None where the set does not show it."""
+    what tells how much of the particle an image shows, None where the set does not show it; limit: of the loudness,
+    None for that of these particles."""
     n, team = len(prepared), prepared.team
     mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
-    blank, matter = np.zeros(n, bool), np.full(n, np.nan)
+    blank, matter, loudness = np.zeros(n, bool), np.full(n, np.nan), np.zeros(n)
+    disc = Loudness(prepared.source.box, radius, prepared.device)
     meter = NoiseMeter(background, radius)
     profile = RadialProfile(prepared.source.box, prepared.device)
     listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
@@ -156,13 +173,14 @@ def look_through(
         mean[part], slope[part], std[part], blank[part], _ = levels.numpy()
         normal, count = background.levelled(images, levels.mean, levels.slope, levels.std)
         hot[part] = torch.where(levels.flat, 0, count).cpu().numpy()
+        loudness[part] = disc.measure(normal).cpu().numpy()
         if kernel is not None:
             matter[part] = (normal.flatten(1) @ kernel.flatten()).double().cpu().numpy()
         those = ~levels.flat & torch.from_numpy(listen[part]).to(prepared.device)
         if those.any():
             meter.add(normal[those])
             groups.add(part[those.cpu().numpy()], profile.add(normal[those]))
-    prepared.make_known([mean, slope, std, blank, hot, matter, digests], np.arange(n))
+    prepared.make_known([mean, slope, std, blank, hot, matter, loudness, digests], np.arange(n))
     meter.sums = team.total(meter.sums)
     meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
     meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
@@ -175,7 +193,9 @@ def look_through(
     model = (*microscope(prepared), known)
     opposite = groups.opposite(profile, *model) if given is None else None
     heard = max(meter.count, 1)
-    return Scan(mean, slope, std, blank, hot, matter, noise, profile.decide(*model), heard, digests, opposite)
+    limit = loud_limit(loudness[~blank]) if limit is None else limit
+    polarity = profile.decide(*model)
+    return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, heard, digests, opposite, limit)
 
 
 def too_large(source: ParticleSource, item: int) -> str:

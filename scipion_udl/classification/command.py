@@ -23,12 +23,14 @@ from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.flags import (
+    CONTAMINATION,
     EMPTY,
     LEAST_INSIDE,
     NOISE,
     OUTSIDE,
     SENTENCES,
     Inside,
+    mostly,
     signal_inside,
     without_particle,
 )
@@ -66,6 +68,7 @@ HALVES = (
 REASONS = {
     NOISE: "their particles fit no better than noise would",
     EMPTY: "their images show hardly anything of the particle in their middle",
+    CONTAMINATION: "most of their images are far louder than particles are, as lumps of ice or dirt",
     OUTSIDE: "they were brought into register on what lies outside of the particle",
 }
 NONE_FOUND = (
@@ -92,7 +95,8 @@ def classify(args: argparse.Namespace) -> None:
             run.scan()
             run.use_contrast()
         else:
-            scan_new(run, {f"{args.join} or of those that it was joined to": earlier.known}, earlier.noise)
+            known = {f"{args.join} or of those that it was joined to": earlier.known}
+            scan_new(run, known, earlier.noise, earlier.loud_limit)
             use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
@@ -128,7 +132,7 @@ def classify(args: argparse.Namespace) -> None:
         run.method, taught = card.method, card.training if history else None
         text = write_classes(run, classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
         if earlier is None:
-            write_for_later(run, sampling)
+            write_for_later(run, sampling, classes)
         else:
             write_joined(run, earlier)
         run.progress.clear()
@@ -284,7 +288,8 @@ def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) ->
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
     noise = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
     empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
-    return np.where(empty, EMPTY, np.where(noise, NOISE, ""))
+    loud = mostly(seen.label, run.particles.statistics.loud[usable], len(noise))
+    return np.select([empty, loud, noise], [EMPTY, CONTAMINATION, NOISE], "")
 
 
 def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndarray:
@@ -366,7 +371,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
         limit = score_limit(score[~blank])
         alignment = Alignment(
             found.poses[own], None, half, score, no, 0.0, False, np.full(len(own), np.nan),
-            outliers(score, blank, limit), score_limit=limit,
+            outliers(score, part.particles.statistics.odd, limit), score_limit=limit,
         )  # fmt: skip
         averages = averages_of(part, alignment)
         claim, frc = claim_of(part, alignment, averages, 0)

@@ -3,8 +3,8 @@
 A class of noise fits its template no better than noise would (sorting.py). A class of other things, of ice, of a
 carbon edge, of neighbours about an empty place, may fit its template well, and its halves may agree; but it lacks the
 matter that the particles of the set have in their middle, whatever side they are seen from: the rotational average of
-a particle keeps it in any orientation. And a class whose signal lies outside of the particle's disc was brought into
-register there.
+a particle keeps it in any orientation. Or its images are far louder than particles are (loudness.py). And a class whose
+signal lies outside of the particle's disc was brought into register there.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-NOISE, EMPTY, OUTSIDE = "noise", "no_particle", "outside"
+NOISE, EMPTY, CONTAMINATION, OUTSIDE = "noise", "no_particle", "contamination", "outside"
 SENTENCES = {
     NOISE: "Its particles fit no better than noise would: no resolution is claimed.",
     EMPTY: "Its images show hardly anything of the particle in their middle: no resolution is claimed.",
+    CONTAMINATION: "Most of its images are far louder than particles are, as lumps of ice: no resolution is claimed.",
     OUTSIDE: "It was brought into register on what lies outside of the particle: no resolution is claimed.",
 }
 # Of the matter that the particles of good classes show on the mean. Views of a long rod from its end and of a flat disc
@@ -53,6 +54,12 @@ def without_particle(label: np.ndarray, matter: np.ndarray, flagged: np.ndarray)
             break
         good &= ~little
     return little if usual > 0 else np.zeros(count, bool)
+
+
+def mostly(label: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
+    """Of which of ``count`` classes more than half of the particles are such, (count,) bool. label: (N,) classes from
+    0, which: (N,) bool."""
+    return np.bincount(label, which, count) > np.bincount(label, minlength=count) / 2
 
 
 @dataclass

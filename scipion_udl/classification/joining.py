@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -24,7 +24,8 @@ from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import contrast_facts, levels_of
 from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import outliers
+from scipion_udl.alignment.outliers import known_limit, outliers
+from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.resolution import frc_weights, of_more
@@ -50,8 +51,9 @@ class Earlier:
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
     (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
     ctf: how contrast transfer is taken, levels: what it is relative to, by box, and premultiplied: what part of the
-    images was multiplied by it before; known: by what all particles so far are known again; facts:
-    joining_classes.json, which the last six are of.
+    images was multiplied by it before; score_limits: below which particles of each class
+    are outliers, loud_limit: above what loudness; known: by what all particles so far are known again; facts:
+    joining_classes.json, which the last eight are of.
     """
 
     classes: list[dict]
@@ -64,6 +66,8 @@ class Earlier:
     ctf: str
     levels: dict[int, torch.Tensor]
     premultiplied: float
+    score_limits: list[float]
+    loud_limit: float
     known: Known
     facts: dict
 
@@ -82,6 +86,9 @@ class Earlier:
             level = float(facts["level"][0]), float(facts["level"][1])
             ctf, levels = facts["ctf"], levels_of(facts["levels"])
             premultiplied = float(facts.get("premultiplied", 0.0))
+            limits = facts.get("score_limits", [None] * len(classes))
+            limits = [-inf if one is None else float(one) for one in limits]
+            loud_limit = inf if facts.get("loud_limit") is None else float(facts["loud_limit"])
             known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
             if ctf not in MODES or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
@@ -91,13 +98,14 @@ class Earlier:
                 raise ValueError("other rings")
             if any(not {"flagged", "usable"} <= one.keys() for one in classes):
                 raise ValueError("other figures")
-            if any(len(stack) != len(classes) for stack in stacks.values()):
+            if any(len(values) != len(classes) for values in (*stacks.values(), limits)):
                 raise ValueError("other numbers of classes")
         except (OSError, *_DAMAGED) as error:
             raise UdlError(
                 f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
             ) from None
-        return cls(classes, stacks, references, frc, batches, noise, level, ctf, levels, premultiplied, known, facts)
+        contrast = ctf, levels, premultiplied
+        return cls(classes, stacks, references, frc, batches, noise, level, *contrast, limits, loud_limit, known, facts)
 
 
 def _facts(folder: str) -> dict:
@@ -189,6 +197,7 @@ def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) ->
         images = {image: earlier.stacks[stack][k] for stack, image in STACKS.items()}
         if part is not None:
             images = _pooled(part, alignment, images, before)
+        alignment = replace(alignment, score=found.score[own])  # which compares particles of different classes
         figures = {**before, **_counts(before, part, alignment), "particles_before": before["particles"]}
         figures.pop("image", None), figures.pop("class", None)
         figures["share"] = round(figures["particles"] / whole, 5)
@@ -230,12 +239,15 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     state = State.start(start.angle)
     for number in range(1, SWEEPS + 1):
         refiner.sweep(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
+    ParticleScores(refiner, [reference], np.zeros(n, np.int64)).measure(state, particles.usable)
     for values in (state.angle, state.shift, state.score, state.log_odds):
         values[blank] = 0
+    limit = earlier.score_limits[k]
+    away = outliers(state.score, particles.statistics.odd, limit)
     half, unknown = np.zeros(n, np.int64), np.full(n, np.nan)
     poses = Poses(wrap(state.angle), state.shift * particles.scale)
     doubtful = (state.log_odds < AMBIGUOUS) & ~blank
-    return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, outliers(state.score, blank))
+    return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, away, score_limit=limit)
 
 
 def _pooled(part: Run, alignment: Alignment, images: dict[str, np.ndarray], before: dict) -> dict[str, np.ndarray]:
@@ -255,7 +267,7 @@ def _mean(one: np.ndarray, count: int, other: np.ndarray, others: int) -> np.nda
     return ((one * count + other.astype(np.float64) * others) / max(count + others, 1)).astype(np.float32)
 
 
-def write_for_later(run: Run, sampling: PolarSampling) -> None:
+def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult]) -> None:
     """joining_classes.json, once all other files are there: by what particles that come later are prepared as those of
     the run were."""
     found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
@@ -263,7 +275,9 @@ def write_for_later(run: Run, sampling: PolarSampling) -> None:
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
     known = Known.of(run.source, found.images, found.blank)
     discs = {"mask_radius": radius_in_use(particles), "clear_radius": known_clear_radius(particles)}
-    facts = {"noise": found.noise.tolist(), "level": level, **discs, **contrast}
+    limits = {"score_limits": [known_limit(one.alignment.score_limit) for one in classes]}
+    limits["loud_limit"] = known_limit(found.loud_limit)
+    facts = {"noise": found.noise.tolist(), "level": level, **discs, **contrast, **limits}
     _write_facts(run, facts, known)
 
 

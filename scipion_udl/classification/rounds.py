@@ -53,8 +53,8 @@ class LikelyRounds:
         self.report, self.prepared.report = prepared.report, lambda stage, done, total: None  # classes go side by side
         self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
-        usable = prepared.usable
-        self.order = usable[np.argsort(prepared.ranks(seed)[usable], kind="stable")]
+        typical = prepared.typical
+        self.order = typical[np.argsort(prepared.ranks(seed)[typical], kind="stable")]
         self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
 
     def run(self, found: Sorted) -> Sorted:

@@ -6,7 +6,7 @@ import torch
 
 from scipion_udl.alignment.extent import matter_kernel
 from scipion_udl.alignment.polarity import RadialProfile
-from scipion_udl.classification.flags import LEAST_MATTER, signal_inside, without_particle
+from scipion_udl.classification.flags import LEAST_MATTER, mostly, signal_inside, without_particle
 
 BOX = 64
 AXIS = np.arange(BOX) - BOX // 2
@@ -83,3 +83,9 @@ def test_noise_has_no_place():
         halves = np.random.default_rng(seed).standard_normal((2, BOX, BOX)) + 2 * blob(0, 0, 9)
         told += signal_inside(tuple(halves), 16.0, 19.0).share is not None
     assert told < 5
+
+
+def test_a_class_is_of_what_most_of_its_images_are():
+    label, loud = np.repeat(np.arange(3), [4, 5, 2]), np.zeros(11, bool)
+    loud[[0, 1, 4, 5, 6]] = True
+    assert mostly(label, loud, 4).tolist() == [False, True, False, False]
