@@ -155,3 +155,13 @@ def test_control_characters_come_back_as_they_were(tmp_path):
     columns = {"rlnImageName": ["\x010", "\x01x.5", "'a b'"], "rlnVoltage": ["\x01", "300", "\x017"]}
     write_tables(path, [Table("particles", columns)])
     assert read_tables(path)[0].columns == columns
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_table_of_very_many_labels_is_read(write, loop):
+    """Each label is looked up, not compared with all others: that would be 800 million times."""
+    labels = [f"_l{k}" for k in range(40_000)]
+    lines = ["loop_", *labels, " ".join("1" * len(labels))] if loop else [f"{label} 1" for label in labels]
+    (table,) = read_tables(write("\n".join(["data_", *lines, ""])))
+    assert len(table.columns) == len(labels)
+    assert table.texts("l39999") == ["1"]
