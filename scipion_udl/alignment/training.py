@@ -25,7 +25,7 @@ from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, Tenso
 from scipion_udl.alignment.step_memory import StepMemory
 from scipion_udl.alignment.template import TemplateFit, fit_template
 from scipion_udl.errors import UdlError
-from scipion_udl.models.checkpoint import write_tensors
+from scipion_udl.models.checkpoint import opened_tensors, write_tensors
 from scipion_udl.models.polar import PolarNetwork, PolarView
 
 LOWER = 0.1  # by how much the rate is lowered where training has diverged
@@ -392,9 +392,7 @@ class _Training:
 
 def _read_checkpoint(path: str, device: torch.device) -> tuple[dict[str, torch.Tensor], dict]:
     """(tensors, what the file says of the training) of a checkpoint."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt", device=str(device)) as file:
+    with opened_tensors(path, str(device)) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         return tensors, json.loads(file.metadata()["training"])
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -111,13 +112,27 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
         raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
+@contextmanager
+def opened_tensors(path: str, device: str = "cpu") -> Iterator[safe_open]:
+    """A safetensors file open for reading, whatever its name: safe_open takes names of UTF-8 alone. Raises what it
+    raises."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        with open(path, "rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt", device=device) as tensors:
+            yield tensors
+    else:
+        with safe_open(path, framework="pt", device=device) as tensors:
+            yield tensors
+
+
 def read_card(path: str) -> ModelCard:
     """The card of a model file. Raises UdlError for a file that is missing, cut, or no model of this program."""
     if no_file(path):
         missing = f"There is no model file {path}" if not os.path.exists(path) else no_file(path)
         raise UdlError(f"{missing}: give the model.safetensors of a training run.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened_tensors(path) as file:
             fields = json.loads((file.metadata() or {})["udl"])
         _check_kinds(path, fields)
         if int(fields.get("format", 0)) > CARD_FORMAT:
@@ -191,7 +206,7 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
     """(network in evaluation mode on ``device``, card) of a model file. Raises UdlError as :func:`read_card` does."""
     card = read_card(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened_tensors(path) as file:
             _check_shapes(card, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         network = NETWORKS[card.network](**card.config)

@@ -9,10 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from scipion_udl import cli
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.models.checkpoint import load_model, opened_tensors, read_card, save_model, write_tensors
 from scipion_udl.simulate.phantoms import phantom
 
 LATIN = os.fsdecode(b"caf\xe9")  # a name in Latin-1
@@ -65,6 +68,21 @@ def test_align_writes_all_its_results_and_evaluate_reads_them(folder, terminal):
     for name in ("aligned.star", "aligned.xmd"):
         with open(f"{out}/{name}", "rb") as file:
             assert b"caf\xe9/s.mrcs" in file.read()
+
+
+def test_a_model_that_was_written_there_is_read_again(folder):
+    """By those that use it, by particles that join, and by a training that goes on."""
+    out, words = f"{LATIN}/out", ("--classes", "1", "--no-refine")
+    assert cli.main(["classify", "p.star", "-o", out, *words, *COMPUTE]) == 0
+    assert cli.main(["classify", "p.star", "-o", "again", "--model", f"{out}/model.safetensors", *COMPUTE]) == 0
+    card = read_card(f"{out}/model.safetensors")
+    assert card.network == "classes"
+    save_model(f"{LATIN}/same.safetensors", *load_model(f"{out}/model.safetensors", torch.device("cpu")))
+    with open(f"{LATIN}/same.safetensors", "rb") as one, open(f"{out}/model.safetensors", "rb") as other:
+        assert one.read() == other.read()
+    write_tensors(f"{LATIN}/checkpoint.safetensors", {"now.a": torch.ones(3)}, {"training": "{}"})
+    with opened_tensors(f"{LATIN}/checkpoint.safetensors") as tensors:
+        assert tensors.get_tensor("now.a").tolist() == [1, 1, 1]
 
 
 def test_a_name_in_a_sentence_of_refusal_is_printed_too(folder, terminal):
