@@ -15,6 +15,7 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from scipion_udl.io import durable
 from scipion_udl.io.cs_rows import CsFile, is_whole, joined
 from scipion_udl.io.passthrough import Completed, completed
 from scipion_udl.io.tables import Table, number_texts, quote
+from scipion_udl.io.texts import column_of
 from scipion_udl.io.turned import turn_fields
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from scipion_udl.io.particles import ParticleSource
 
 _ALIGNMENT = "alignments2D/"
+_TOGETHER = 1 << 14  # rows that are texts at one time
 # label in RELION, field, what makes the one of the other
 _OPTICS = {
     "rlnVoltage": "ctf/accel_kv",
@@ -115,21 +118,39 @@ def relion_tables(found: Completed) -> list[Table]:
 def _tables(found: Completed) -> list[Table]:
     array, names = found.rows, found.rows.dtype.names
     particles = Table("particles", {}, found.path)
-    files = _texts(array["blob/path"])
-    particles.set("rlnImageName", [quote(_image_name(k, file)) for k, file in zip(array["blob/idx"].tolist(), files)])
+    particles.set("rlnImageName", _column(array, _image_names))
     if "location/micrograph_path" in names:
-        micrographs = _texts(array["location/micrograph_path"])
-        particles.set("rlnMicrographName", [quote(text or "None") for text in micrographs])
+        particles.set("rlnMicrographName", _column(array["location/micrograph_path"], _names_or_none))
     for label, (field, factor) in _COLUMNS.items():
         if field in names:
-            particles.set(label, number_texts(array[field].astype(np.float64) * factor))
+            particles.set(label, _numbers(array[field], factor))
     if f"{_ALIGNMENT}class" in names:
-        classes = [str(int(k) + 1) for k in array[f"{_ALIGNMENT}class"]]
-        for row in np.flatnonzero(found.lacking.get(f"{_ALIGNMENT}class", False)):
-            classes[row] = "-999"
-        particles.set("rlnClassNumber", classes)
+        classes = array[f"{_ALIGNMENT}class"]
+        plain = classes.dtype.kind in "iu" and classes.dtype.itemsize <= 4
+        classes = (classes if plain else np.array([int(k) for k in classes])).astype(np.int64) + 1
+        classes[found.lacking.get(f"{_ALIGNMENT}class", np.zeros(len(array), bool))] = -999
+        particles.set("rlnClassNumber", _column(classes, lambda piece: map(str, piece.tolist())))
     _set_poses(particles, array)
     return [_set_optics(particles, array), particles]
+
+
+def _column(values: np.ndarray, texts: Callable[[np.ndarray], Iterable[str]]) -> Sequence[str]:
+    """The texts of N rows, made a piece of them at a time: a list of all takes ten times as much as their bytes."""
+    return column_of(text for k in range(0, len(values), _TOGETHER) for text in texts(values[k : k + _TOGETHER]))
+
+
+def _numbers(values: np.ndarray, factor: float | np.ndarray = 1.0) -> Sequence[str]:
+    """Numbers (N,) as tables have them, times a factor or (N,) factors."""
+    return _column(values.astype(np.float64) * factor, number_texts)
+
+
+def _image_names(rows: np.ndarray) -> list[str]:
+    files = _texts(rows["blob/path"])
+    return [quote(_image_name(k, file)) for k, file in zip(rows["blob/idx"].tolist(), files)]
+
+
+def _names_or_none(column: np.ndarray) -> list[str]:
+    return [quote(text or "None") for text in _texts(column)]
 
 
 def _texts(column: np.ndarray) -> list[str]:
@@ -146,27 +167,27 @@ def _image_name(index: int, file: str) -> str:
 def _set_poses(particles: Table, array: np.ndarray) -> None:
     names = array.dtype.names
     if f"{_ALIGNMENT}pose" in names:
-        particles.set("rlnAnglePsi", number_texts(np.degrees(array[f"{_ALIGNMENT}pose"].astype(np.float64))))
+        particles.set("rlnAnglePsi", _numbers(array[f"{_ALIGNMENT}pose"], 180 / np.pi))
     size = next((array[name] for name in (f"{_ALIGNMENT}psize_A", "blob/psize_A") if name in names), None)
     if f"{_ALIGNMENT}shift" in names and size is not None:
-        origin = array[f"{_ALIGNMENT}shift"].astype(np.float64) * size.astype(np.float64)[:, None]
-        particles.set("rlnOriginXAngst", number_texts(origin[:, 0]))
-        particles.set("rlnOriginYAngst", number_texts(origin[:, 1]))
+        shift, size = array[f"{_ALIGNMENT}shift"], size.astype(np.float64)
+        particles.set("rlnOriginXAngst", _numbers(shift[:, 0], size))
+        particles.set("rlnOriginYAngst", _numbers(shift[:, 1], size))
 
 
 def _set_optics(particles: Table, array: np.ndarray) -> Table:
     """The optics table, one group for each set of microscope, pixel size and exposure group; its column is set."""
     names, n = array.dtype.names, len(array)
     given = {label: field for label, field in _OPTICS.items() if field in names}
-    columns = {label: number_texts(array[field].astype(np.float64)) for label, field in given.items()}
+    columns = {label: _numbers(array[field]) for label, field in given.items()}
     if "blob/psize_A" in names:
-        columns["rlnImagePixelSize"] = number_texts(array["blob/psize_A"].astype(np.float64))
+        columns["rlnImagePixelSize"] = _numbers(array["blob/psize_A"])
     if "blob/shape" in names:
-        columns["rlnImageSize"] = [str(int(size)) for size in array["blob/shape"][:, 0]]
+        columns["rlnImageSize"] = _column(array["blob/shape"][:, 0], lambda piece: [str(int(size)) for size in piece])
     own = array["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in names else [0] * n
     groups: dict[tuple, int] = {}
     rows = [groups.setdefault(key, len(groups) + 1) for key in zip(own, *columns.values())]
-    particles.set("rlnOpticsGroup", [str(row) for row in rows])
+    particles.set("rlnOpticsGroup", column_of(map(str, rows)))
     numbers = [str(number) for number in groups.values()]
     optics = Table("optics", {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers})
     for place, label in enumerate(columns, 1):
