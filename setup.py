@@ -24,7 +24,9 @@ ENGINE = [
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7", "pytest-xdist>=3.4"]
-DEV = [*TEST, "hypothesis>=6.90", "ruff>=0.6", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
+# Pinned: what they find, and how ruff lays code out, changes from release to release.
+LINT = ["ruff==0.17.6", "mypy==2.4.1", "import-linter==2.17", "pre-commit==4.7.0"]
+DEV = [*TEST, *LINT, "hypothesis>=6.90", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
 
 setup(
     name="scipion-em-udl",
