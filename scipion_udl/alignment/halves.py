@@ -26,7 +26,7 @@ STILL = 1 / 3  # of the expected error: changes below it are not worth another r
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 CENTRED = 2  # rounds of halves after which averages are moved to the centre of the box
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
-FLIPS = 0.001  # share of particles that turn round in a round, below which it is settled
+FLIPS, SINGLE = 0.001, 2  # particles that turn round in a round, share and number: with so few it is settled
 
 
 @dataclass
@@ -168,7 +168,7 @@ class HalfRefinement:
                 number >= least
                 and result.turned < STILL * turn
                 and result.moved < STILL * move
-                and result.flipped < FLIPS
+                and result.flipped <= max(FLIPS, SINGLE / max(len(usable), 1))
             ):
                 break
             whole = add_up(result.sums)
