@@ -240,7 +240,7 @@ def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
         return []
     count = int(np.count_nonzero(data.outlier))
     share = percent(count, len(data.outlier))
-    return [("Outliers", f"{thousands(count)} <small>{share}</small>", "score far below the others")]
+    return [("Outliers", f"{thousands(count)} <small>{share}</small>", "probably no such particles")]
 
 
 def _frame(

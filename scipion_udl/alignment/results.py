@@ -384,7 +384,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
         f"Diameter            {diameter_words(run.particles)}",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
-        f"Outliers            {int(alignment.outlier.sum())} score far below the others",
+        f"Outliers            {int(alignment.outlier.sum())} score as noise does, or show something else",
         f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
         f"                    {claim.note}",
     ]

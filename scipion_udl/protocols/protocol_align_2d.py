@@ -39,7 +39,8 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     A small neural network, trained on the particles themselves without any reference, finds how each is turned. The
     shift and the remaining half turn are found against the average, which sharpens as more particles fall into
     register. The output particles carry the alignment, a score (a correlation with the average, higher is better), a
-    flag on those whose two ends cannot be told apart, and one on those that score far below the others.
+    flag on those whose two ends cannot be told apart, and one on outliers, which score as noise does
+    or show something else.
 
     The particles should be of one view: those of one 2D class, say. The report of the run warns where they are mixed,
     or where no common signal was found. Of a whole set of 2D classes, each class is aligned by itself.

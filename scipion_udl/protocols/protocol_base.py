@@ -374,7 +374,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         if facts.get("ambiguous"):
             lines.append(f"Particles that may be the wrong way round (_udlAmbiguous): {facts['ambiguous']}.")
         if facts.get("outliers"):
-            lines.append(f"Particles that score far below the others (_udlOutlier): {facts['outliers']}.")
+            lines.append(f"Outliers (_udlOutlier), which score as noise or show something else: {facts['outliers']}.")
         return lines
 
     def getReport(self) -> str:
