@@ -1,5 +1,5 @@
-"""Feeds broken files to everything that reads: MRC stacks, packed ones, STAR, XMD and cryoSPARC tables, models and
-their cards, and the folders of runs that particles can be joined to.
+"""Feeds broken files to everything that reads: MRC stacks, packed ones, STAR, XMD and cryoSPARC tables (classes
+in blocks and passthrough files, too), models and their cards, and the folders of runs that particles can be joined to.
 
     python -m benchmarks.fuzz --count 100000 --seed 1 --out fuzz_output
 
@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.recfunctions import repack_fields
 from safetensors.torch import save
 
 from scipion_udl import cli
@@ -45,6 +46,7 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.seal import SEAL, data_digest, file_digest, sealed
+from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork
@@ -58,7 +60,9 @@ MEMORY_GB = 2.0  # that the process may come to
 BOX, COUNT = 12, 6
 CARD = "card.json"
 MODELS = ("model.safetensors", CARD)
-RUNS = {  # the first file holds the digests of the others
+JOB = "job"  # of cryoSPARC: a file of particles, and one beside it that has what the first lacks
+RUNS = {  # the first file of a run holds the digests of the others
+    JOB: ("particles.cs", "J1_passthrough_particles.cs"),
     "aligned": ("joining.json", *NEEDED),
     "classes": ("joining_classes.json", "summary.json", "frc.csv", "averages.mrcs", "model.safetensors"),
 }
@@ -87,7 +91,10 @@ def good_files(folder: Path) -> dict[str, bytes]:
     (good / "packed.mrcs.gz").write_bytes(gzip.compress((good / "particles.mrcs").read_bytes()))
     (good / CARD).write_text(json.dumps(asdict(card)))
     _runs(good)
-    names = ("particles.mrcs", "packed.mrcs.gz", "table.star", "table.xmd", "table.cs", "truth.star", *MODELS)
+    _job(good)
+    _blocks(good)
+    tables = ("table.star", "table.xmd", "blocks.xmd", "table.cs", "truth.star")
+    names = ("particles.mrcs", "packed.mrcs.gz", *tables, *MODELS)
     runs = [f"{run}/{name}" for run, files in RUNS.items() for name in files]
     return {name: (good / name).read_bytes() for name in (*names, *runs)}
 
@@ -104,6 +111,27 @@ def _runs(good: Path) -> None:
         ends.append(cli.main(["classify", f"{views}/particles.star", "-o", str(good / "classes"), *classes, *more]))
     if any(ends):
         raise RuntimeError("the runs to be joined to could not be made")
+
+
+def _job(good: Path) -> None:
+    """table.cs as two files of a job: CTF and poses in the one, images beside it."""
+    rows = np.load(good / "table.cs")
+    (good / JOB).mkdir(exist_ok=True)
+    beside = [name for name in rows.dtype.names if name.startswith("blob/")]
+    own = [name for name in rows.dtype.names if name not in ("uid", *beside)]
+    for file, fields in zip(RUNS[JOB], (own, beside)):
+        with open(good / JOB / file, "wb") as out:
+            np.save(out, repack_fields(rows[["uid", *fields]]), allow_pickle=False)
+
+
+def _blocks(good: Path) -> None:
+    """table.xmd as classes, a block each, as CL2D writes them."""
+    (table,) = read_tables(str(good / "table.xmd"))
+    blocks = [table.rows(range(k, COUNT, 2)) for k in range(2)]
+    classes = Table("classes", {"ref": ["1", "2"], "classCount": [str(len(block)) for block in blocks]})
+    for number, block in enumerate(blocks, 1):
+        block.name = f"class{number:06d}_images"
+    write_tables(str(good / "blocks.xmd"), [classes, *blocks], xmipp=True)
 
 
 def write_broken(name: str, data: bytes, folder: Path, rng: np.random.Generator) -> Path:
@@ -197,6 +225,8 @@ def read(path: Path) -> None:
         read_card(str(path.parent / "model.safetensors")).check_fits(24, 3.0, str(path))
         load_model(str(path.parent / "model.safetensors"), torch.device("cpu"))
         return
+    if path.parent.name == f"{JOB}_broken":
+        path = path.parent / RUNS[JOB][0]
     if path.name.endswith(".safetensors"):
         read_card(str(path)).check_fits(64, 2.0, str(path))
         load_model(str(path), torch.device("cpu"))

@@ -14,7 +14,7 @@ def test_broken_files_are_read_or_refused(tmp_path):
     assert wrong == []
     assert slowest < 10
     kinds = {name for name, _ in found}
-    assert len(kinds) == 8 + sum(map(len, RUNS.values()))
+    assert len(kinds) == 9 + sum(map(len, RUNS.values()))
     for kind in kinds:  # the changes are neither harmless nor all the same
         if "/" not in kind and not kind.endswith("gz"):  # packed, or of a run, hardly a change is harmless
             assert found[kind, "read"] > 0
