@@ -86,6 +86,25 @@ class TestUdlImportParticles(BaseTest):
         path = self.writeText("ref.xmd", "# XMIPP_STAR_1 *", "data_noname", "loop_", *labels, *rows)
         self.assertEqual(self.runImport(path).outputClasses.getSize(), 3)
 
+    def test_classes_of_a_cs_come_along_also_from_the_passthrough_file_beside_it(self) -> None:
+        """cryoSPARC counts classes from 0."""
+        job = self.folder / "J5"
+        job.mkdir()
+        images = np.zeros(7, [("uid", "<u8"), ("blob/path", "S200"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4")])
+        images["uid"], images["blob/path"] = np.arange(7) + 100, self.stack.encode()
+        images["blob/idx"], images["blob/psize_A"] = np.arange(7), 2.5
+        classes = np.zeros(6, [("uid", "<u8"), ("alignments2D/class", "<u4"), ("alignments2D/pose", "<f4")])
+        classes["uid"], classes["alignments2D/class"] = [106, 105, 103, 102, 101, 100], [0, 4, 4, 0, 0, 4]
+        for name, rows in (("particles", images), ("passthrough_particles", classes)):
+            with open(job / f"J5_{name}.cs", "wb") as file:
+                np.save(file, rows, allow_pickle=False)
+        run = self.runImport(job / "J5_particles.cs")
+        self.assertEqual(
+            {one.getObjId(): sorted(one.getIdSet()) for one in run.outputClasses.iterItems()},
+            {1: [2, 3, 7], 5: [1, 4, 6]},
+        )
+        self.assertIn("no class for 1 of 7 particles (the first: row 5)", "\n".join(run.summary()))
+
     def test_images_of_data_sign_minus_one_and_unsigned_bytes_are_brought_as_they_count(self) -> None:
         """Scipion has no word for either: what it reads is what the engine reads."""
         sign = np.array([1, -1, 1, 1, -1, 1, -1], np.float32)
