@@ -184,8 +184,7 @@ def engine_environment() -> dict[str, str]:
 
 
 def _last_json(command: str, fields: dict[str, type | tuple[type, ...]]) -> dict | str:
-    """What a command prints in its last line, as JSON with these fields; else the last line of its complaint, as text.
-    """
+    """What a command prints in its last line, as JSON with these fields; else the last line of its error, as text."""
     try:
         done = subprocess.run(
             command, shell=True, env=engine_environment(), capture_output=True, timeout=300, encoding="utf-8",

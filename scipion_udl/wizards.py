@@ -100,8 +100,7 @@ class _CircleDialog(MaskPreviewDialog):
 
 
 class DiameterDialog(_CircleDialog):
-    """The circle that holds the particle; ``told`` says what the automatic diameter is, "" where it was not asked for.
-    """
+    """The circle that holds the particle; ``told`` says what the automatic diameter is, "" if it was not asked for."""
 
     _name = "Particle diameter"
 

@@ -1,5 +1,4 @@
-"""How well class averages show what they should: each against the noise-free projection of its molecule along its axis.
-"""
+"""How well class averages show what they should: each beside the noise-free projection of its molecule on its axis."""
 
 from __future__ import annotations
 

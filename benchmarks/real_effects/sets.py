@@ -141,8 +141,7 @@ def _two_views(kind: Kind, folder: Path) -> Path:
 
 @dataclass
 class PickTruth:
-    """What the picks of a set show. images: (path, item) of each; poses: (N,); kind: (N,) words, "none" of a particle.
-    """
+    """What picks of a set show. images: (path, item) of each; poses: (N,); kind: (N,) words, "none" of a particle."""
 
     images: list[tuple[str, int]]
     poses: Poses

@@ -52,8 +52,7 @@ class ClassResult:
 
 
 def members(source: ParticleSource) -> dict[int, np.ndarray]:
-    """The particles (numbers from 0) of each class, by ascending class number. Raises UdlError without class numbers.
-    """
+    """The particles (numbers from 0) of each class, in order of class number. Raises UdlError without class numbers."""
     classes = source.classes()
     order = np.argsort(classes, kind="stable")
     numbers, starts = np.unique(classes[order], return_index=True)

@@ -1,5 +1,4 @@
-"""The contrast transfer function of every particle, on the coefficients that alignment works with (through torch-ctf).
-"""
+"""The CTF of every particle, on the Fourier coefficients that alignment works with (through torch-ctf)."""
 
 from __future__ import annotations
 

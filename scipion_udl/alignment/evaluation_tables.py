@@ -1,5 +1,4 @@
-"""What `evaluate` prints and writes as text: figures of merit as tables for the screen, and as CSV with their meaning.
-"""
+"""What `evaluate` prints and writes as text: figures of merit as tables for the screen, as CSV with their meaning."""
 
 from __future__ import annotations
 

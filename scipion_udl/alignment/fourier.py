@@ -202,8 +202,7 @@ class Band:
         return self.crop(other.half_plane(image))
 
     def spread(self, per_ring: torch.Tensor) -> torch.Tensor:
-        """Values per ring (k_max + 1,) laid out over the band, (2 k_max + 1, k_max + 1), float32, 0 outside the disc.
-        """
+        """Values per ring (k_max + 1,) laid out over the band (2 k_max + 1, k_max + 1); float32, 0 outside the disc."""
         padded = functional.pad(per_ring.float(), (0, 1))
         return padded[self.ring] * self.disc
 

@@ -238,8 +238,7 @@ def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
 
 
 def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
-    """The levels of a run, as it has written them, as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them.
-    """
+    """The levels that a run has written, as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them."""
     return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
 
 

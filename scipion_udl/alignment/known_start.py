@@ -33,8 +33,7 @@ class KnownStart:
     def first(
         self, prepared: PreparedParticles, band: Band, subset: np.ndarray, half: np.ndarray
     ) -> tuple[First, list[torch.Tensor]]:
-        """The first average of the particles ``subset`` (n,), and that (band) of each half of them; half: (n,) 0 or 1.
-        """
+        """The first average of the particles ``subset`` (n,), and that (band) of each half; half: (n,) 0 or 1."""
         sums = posed_sums(prepared, band, subset, self.poses[subset], half, 2)
         whole = band.masked(add_up(sums).mean(band), prepared.mask)
         # Too few go nowhere by themselves: nothing will be claimed of them.

@@ -1,5 +1,4 @@
-"""How far two averages agree: Fourier ring correlation, the weights made of it, and the resolution that may be claimed.
-"""
+"""How far two averages agree: Fourier ring correlation, weights made of it, and the resolution that may be claimed."""
 
 from __future__ import annotations
 

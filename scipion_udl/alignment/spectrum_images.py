@@ -1,5 +1,4 @@
-"""Log spectra as images: what the pair networks of the paper see of a particle. Blind to its shift; they turn with it.
-"""
+"""Log spectra as images: what the paper's pair networks see of a particle. Blind to its shift; they rotate with it."""
 
 from __future__ import annotations
 

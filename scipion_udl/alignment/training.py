@@ -328,8 +328,7 @@ class _Training:
             row.update(monitor(self.network))
 
     def save(self, path: str) -> None:
-        """Weights, best weights, Adam's moments and the epoch, in one file that replaces the last when it is complete.
-        """
+        """Weights, best weights, Adam's moments and the epoch, in one file that replaces the last once complete."""
         tensors = {f"now.{k}": v.contiguous() for k, v in self.network.state_dict().items()}
         tensors.update({f"best.{k}": v.contiguous() for k, v in self.best.items()})
         tensors.update({f"extra.{k}": v.contiguous() for k, v in self.objective.extra.state_dict().items()})

@@ -27,8 +27,7 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
 
 
 def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
-    """For each class (from 0) the one whose mirror image it is, where both find each other; itself where it is its own.
-    """
+    """For each class (from 0) the one whose mirror image it is, where both find each other; itself if it is its own."""
     values = mirrored.copy()
     values[flagged] = values[:, flagged] = -1
     best = values.argmax(1)

@@ -214,8 +214,7 @@ class Step:
         return templates
 
     def split(self) -> bool:
-        """Split classes that hold two views, in the bank, at the cost of those that are needed least; whether any was.
-        """
+        """Split classes of the bank that hold two views, at the cost of those needed least; returns whether any was."""
         few = LEAST * len(self.rows) / len(self.count)
         spared = self.count < few
         spared[self._dull(few)] = True

@@ -97,8 +97,7 @@ class LikelyRounds:
         return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
 
     def _try(self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference]) -> None:
-        """Compare the particles ``rows``, ascending, with the class that stands at ``places`` among their likely ones.
-        """
+        """Compare the particles ``rows`` (ascending) with the class that is at ``places`` among their likely ones."""
         device, scale = self.band.device, self.prepared.scale
         where = np.zeros(len(tries.gain), np.int64)
         where[rows] = places

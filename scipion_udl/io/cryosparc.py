@@ -94,10 +94,12 @@ def sign_warning(path: str, sign: np.ndarray) -> str:
     """The sentence on particles whose grey values count inverted, in a file of which some do."""
     count = int((sign < 0).sum())
     share = "all its particles" if count == len(sign) else f"{count} of {len(sign)} particles"
-    mixed = "" if count == len(sign) else (
-        " A STAR or XMD cannot say so: RELION and Xmipp would average images of both signs; --write-stack writes all "
-        "with one."
-    )
+    mixed = ""
+    if count < len(sign):
+        mixed = (
+            " A STAR or XMD cannot say so: RELION and Xmipp would average images of both signs; --write-stack writes "
+            "all with one."
+        )
     return (
         f"{path} gives {share} the data sign -1 (blob/sign): their grey values are inverted when they are read, as "
         f"cryoSPARC does.{mixed}"

@@ -28,8 +28,7 @@ def truth_table(names: Sequence[str], poses: Poses) -> Table:
 
 
 def add_views(table: Table, molecule: np.ndarray, direction: np.ndarray) -> None:
-    """Add to a truth table what its particles show, (N,), 0 for noise alone, and the directions (N, 3) of their views.
-    """
+    """Add to a truth table what its particles show, (N,), 0 for noise alone, and their viewing directions (N, 3)."""
     table.set("udlClass", [str(int(number)) for number in molecule])
     for label, values in zip(_VIEW_LABELS, np.asarray(direction).T):
         table.set(label, number_texts(values))

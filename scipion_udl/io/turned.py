@@ -30,8 +30,7 @@ _POSES_CS = re.compile(r"alignments3D/.*|filament/filament_pose")
 
 
 def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
-    """Axes at ``angle`` (N,) degrees in images, of the images that ``poses`` (N,) were applied to: degrees in [0, 180).
-    """
+    """Axes at ``angle`` (N,) degrees in images, once ``poses`` (N,) have been applied to these: degrees in [0, 180)."""
     turned = np.asarray(angle, np.float64) + poses.angle
     return np.mod(np.round(np.where(poses.mirror, -turned, turned), 6), 180.0)
 

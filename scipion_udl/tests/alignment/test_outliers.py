@@ -1,5 +1,4 @@
-"""Outliers: what scores as noise does, and what hardly any particle scores, is flagged; particles that scatter are not.
-"""
+"""Outliers: what scores as noise does, or as hardly any particle does, is flagged; particles that scatter are not."""
 
 from __future__ import annotations
 

@@ -41,8 +41,7 @@ def classify(*options: object) -> int:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with few particles of many views (v), their classes (run), and a network of one view (one.safetensors).
-    """
+    """A folder with few particles of many views (v), their classes (run), a network of one view (one.safetensors)."""
     folder = tmp_path_factory.mktemp("few_views")
     words = f"--views random --phantom boot --count {COUNT} --snr 1 --box {BOX} --pixel-size {PIXEL_SIZE} --shift 2"
     assert cli.main(["simulate", str(folder / "v"), *words.split()]) == 0

@@ -1,5 +1,4 @@
-"""Rounds in real space put particles into the class whose average they fit, and posed sums are sums of posed particles.
-"""
+"""Rounds in real space put particles into the class whose average they fit; posed sums are sums of posed particles."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What has a final name outlives a loss of power: content is on the disk before the name, the name before what follows.
-"""
+"""What has a final name outlives a loss of power: content is on disk before the name, the name before what follows."""
 
 from __future__ import annotations
 
