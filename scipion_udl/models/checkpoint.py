@@ -157,6 +157,7 @@ def _check_kinds(path: str, fields: dict) -> None:
     TypeError where it is no card at all."""
     if not isinstance(fields, dict):
         raise TypeError(type(fields).__name__)
+    kinds: dict[str, type | tuple[type, ...]]
     kinds = {"method": str, "network": str, "config": dict, "spectra": dict, "box": int, "pixel_size": (int, float)}
     optional = {"contrast": str, "training": dict, "made_by": str, "format": int}
     for name, kind in (kinds | {name: kind for name, kind in optional.items() if name in fields}).items():

@@ -32,6 +32,9 @@ class ClassBank(nn.Module):
     classes: K; rings, orders: of the coefficients; angles: directions over 180 degrees that they were made of.
     """
 
+    members: torch.Tensor
+    signal: torch.Tensor
+
     def __init__(self, classes: int, rings: int, orders: int, angles: int) -> None:
         super().__init__()
         if not 0 < orders <= angles <= MOST_ANGLES:

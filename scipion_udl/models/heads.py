@@ -40,13 +40,14 @@ class AngleHead(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip(widths, widths[1:]):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        layers.append(nn.Linear(widths[-1], 1 if head == "degrees" else 2))
+        last = nn.Linear(widths[-1], 1 if head == "degrees" else 2)
+        layers.append(last)
         if head == "circular":
             # A fresh network answers nearly the same for all: the difference loss hardly moves it from there. Spread
             # around the circle, its answers differ from the first step on. It takes off any bias, whose gradient would
             # be nothing but rounding: Adam makes steps of full length of that, which the running mean follows too late.
-            nn.init.zeros_(layers[-1].bias)
-            layers[-1].bias.requires_grad_(False)
+            nn.init.zeros_(last.bias)
+            last.bias.requires_grad_(False)
             layers.append(nn.BatchNorm1d(2, affine=False, momentum=STEADY))
         self.layers = nn.Sequential(*layers)
 

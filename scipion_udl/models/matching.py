@@ -60,6 +60,8 @@ class MatchingNetwork(nn.Module):
     """
 
     period = 360.0
+    disc: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(
         self,

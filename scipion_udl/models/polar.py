@@ -40,6 +40,11 @@ def turn_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     return torch.fft.irfft(turned, n=bins)
 
 
+def _circular_convolution(before: int, after: int, kernel: int) -> nn.Conv1d:
+    """A convolution over all angles, (N, before, angles) to (N, after, angles), whose ends meet."""
+    return nn.Conv1d(before, after, kernel, padding=kernel // 2, padding_mode="circular")
+
+
 class PolarNetwork(nn.Module):
     """The equivariant network: correlation with a learned template, and circular convolutions as a residual on top.
 
@@ -61,16 +66,13 @@ class PolarNetwork(nn.Module):
         self.radial_weight = nn.Parameter(torch.ones(*several, radii))
         # How much each radius counts in the joint loss; fixed, or training would lower the loss by looking away.
         self.register_buffer("agreement", torch.ones(*several, radii))
-        padding = {"padding": kernel // 2, "padding_mode": "circular"}
-        self.residual = nn.Sequential(
-            nn.Conv1d(radii, channels, kernel, **padding),
-            nn.GELU(),
-            nn.Conv1d(channels, channels, kernel, **padding),
-            nn.GELU(),
-            nn.Conv1d(channels, 1, kernel, **padding),
+        first, second, last = (
+            _circular_convolution(before, after, kernel)
+            for before, after in ((radii, channels), (channels, channels), (channels, 1))
         )
-        nn.init.zeros_(self.residual[-1].weight)
-        nn.init.zeros_(self.residual[-1].bias)
+        for values in last.parameters():
+            nn.init.zeros_(values)
+        self.residual = nn.Sequential(first, nn.GELU(), second, nn.GELU(), last)
 
     def of_view(self, name: str, view: int | None) -> torch.Tensor:
         """The template, radial_weight or agreement of a view; of a network of several one must be named."""
@@ -134,12 +136,11 @@ class FreeHeadNetwork(nn.Module):
     def __init__(self, radii: int, angles: int, channels: int = 48, kernel: int = 9) -> None:
         super().__init__()
         self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
-        padding = {"padding": kernel // 2, "padding_mode": "circular"}
         self.features = nn.Sequential(
-            nn.Conv1d(radii, channels, kernel, **padding),
+            _circular_convolution(radii, channels, kernel),
             nn.GELU(),
             nn.AvgPool1d(2),
-            nn.Conv1d(channels, channels, kernel, **padding),
+            _circular_convolution(channels, channels, kernel),
             nn.GELU(),
             nn.AvgPool1d(2),
         )

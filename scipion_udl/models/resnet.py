@@ -62,6 +62,10 @@ class PairNetwork(nn.Module):
     Raises UdlError for another head, ValueError where the image cannot be halved as often as there are widths.
     """
 
+    references: torch.Tensor
+    reference_turns: torch.Tensor
+    bias: torch.Tensor
+
     def __init__(
         self,
         size: int = 128,
