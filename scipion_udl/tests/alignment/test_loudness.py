@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from scipion_udl.alignment.loudness import Loudness, loud_limit
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.simulate.junk import blob
+from scipion_udl.tests.alignment.engine_helpers import prepared, simulate
 
 BOX, RADIUS = 64, 18.0
 AXIS = torch.arange(BOX) - BOX // 2
@@ -63,3 +66,21 @@ def test_a_handful_and_constant_images_have_no_limit():
     assert loud_limit(np.ones(8)) == np.inf
     assert loud_limit(np.zeros(100)) == np.inf
     assert loud_limit(np.ones(100)) == np.inf
+
+
+def test_lumps_among_particles_are_told_when_the_set_is_read(tmp_path):
+    """Ice lumps three times as high as a particle, as `simulate` puts them in; particles themselves are none, and parts
+    of the set go by the limit of the whole."""
+    folder = simulate(tmp_path / "p", 200, BOX, 0.1, max_shift=3.0)
+    images = StackReader(str(folder / "particles.mrcs")).read().astype(np.float32)
+    lumps = [3, 50, 51, 120, 199]
+    particle = float(np.sqrt(0.1)) * images.std()
+    for item in lumps:
+        field = blob(np.random.default_rng(item), BOX, BOX)
+        images[item] = images.std() * np.random.default_rng(item).normal(size=(BOX, BOX))
+        images[item] += 3 * particle * (field - field.mean()) / field.std()
+    particles = prepared(tmp_path, images)
+    found = particles.scan()
+    assert np.flatnonzero(found.loud).tolist() == lumps
+    assert not set(lumps) & set(particles.subset(200, 0).tolist())
+    assert particles.part(np.array([3, 4])).statistics.loud.tolist() == [True, False]
