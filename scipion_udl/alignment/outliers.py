@@ -47,7 +47,8 @@ def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:
 
     score: (N,) of all that have an image, outliers and not; noise: (M,) scores of aligned noise, None where it is not
     known. The limit is the highest at which no more than MOST of the particles lie below, and no more than WRONG of
-    what lies below are particles. What scores as noise does lies below, unless particles do so, too.
+    what lies below are particles. What scores as noise does lies below, unless particles do so, too; it is never nearer
+    to what particles score than to what noise does.
     """
     if len(score) < FEWEST or np.median(score) <= 0:
         return -np.inf
@@ -68,7 +69,8 @@ def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:
     expected = ndtr((logs - mean) / deviation) * (1 - share) * len(logs)
     found = np.flatnonzero((logs < least) & (expected <= WRONG * np.arange(1, len(logs) + 1)))
     limit = np.nextafter(np.sort(score)[found[-1]], np.inf) if len(found) else -np.inf
-    return float(max(limit, min(floor, np.exp(least))))
+    halfway = np.exp((np.log(typical) + mean) / 2)  # nearer to particles than to noise it is a particle
+    return float(min(max(limit, min(floor, np.exp(least))), halfway))
 
 
 def _particles(

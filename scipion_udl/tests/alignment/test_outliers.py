@@ -40,6 +40,12 @@ def test_what_scores_between_noise_and_particles_is_flagged_where_most_that_scor
     assert found[150:].mean() < 0.015
 
 
+def test_other_views_that_score_far_better_than_noise_are_no_outliers():
+    """Some views of a jittered set fit less well: a second heap, but nearer to the particles than to noise."""
+    found = flags(np.concatenate([scores(20, 3, 0.45, 0.03), scores(380, 4, 0.6, 0.08)]), of_noise())
+    assert not found.any()
+
+
 def test_where_particles_score_hardly_better_than_noise_few_of_them_are_flagged():
     weak = np.random.default_rng(3).normal(0.19, 0.02, 400)
     found = flags(np.concatenate([of_noise(100, 1), weak]), of_noise())
