@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from scipion_udl.alignment.fit import with_contrast
 from scipion_udl.alignment.fourier import Band, ShiftMaps
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
@@ -80,6 +81,12 @@ class Reference:
     def powers(self) -> torch.Tensor:
         """Weighted power per ring (k_max + 1,), float32."""
         return (self.band.ring_sums(self.average.abs().pow(2)) * self.ring_weight.double()).float()
+
+    @cached_property
+    def weighted_powers(self) -> torch.Tensor:
+        """Power of the weighted average per ring (k_max + 1,), float32: of what particles are expected to show, where
+        the weight is that of a Wiener filter."""
+        return self.band.ring_sums(self.weighted.abs().pow(2)).float()
 
     def expected_errors(self, transfer: torch.Tensor | None = None) -> tuple[float, float]:
         """(degrees, working pixels): standard deviation of the angle and of the shift along an axis that noise of
@@ -271,7 +278,7 @@ class Refiner:
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
         half_turn = 180.0 * (other ^ flipped)
         # A shift of the turned particle: it was found in the particle's own frame.
-        gain = 2 * inner - expected  # the average's own uncertainty counted: its weighted power is that of the truth
+        gain = with_contrast(inner, _seen(arbiter.weighted_powers, power))
         limited = limit.reached(shift, base)
         return Matched(new + half_turn, _turned_vector(shift, new), score, odds, gain, bins, centred, limited)
 
@@ -411,7 +418,12 @@ class Refiner:
 
 def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
     """The weighted power of a reference as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
-    return reference.powers.sum() if power is None else power @ reference.powers
+    return _seen(reference.powers, power)
+
+
+def _seen(per_ring: torch.Tensor, power: torch.Tensor | None) -> torch.Tensor:
+    """Power per ring (k_max + 1,) added up as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
+    return per_ring.sum() if power is None else power @ per_ring
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

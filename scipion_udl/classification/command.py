@@ -71,6 +71,10 @@ REASONS = {
     CONTAMINATION: "most of their images are far louder than particles are, as lumps of ice or dirt",
     OUTSIDE: "they were brought into register on what lies outside of the particle",
 }
+SUPPORTED = (
+    "The particles support {found} of the {asked} classes asked for: what the others showed is explained as well by "
+    "these, whose averages are less noisy for it."
+)
 NONE_FOUND = (
     "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
     "too few for their noise; neither classes nor averages are to be relied on."
@@ -128,6 +132,8 @@ def classify(args: argparse.Namespace) -> None:
             run.note_contrast()
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
+        if not args.model:
+            more |= {"classes_asked": args.classes, "classes_supported": len(flags)}
         named = tuple(name for name in COLUMNS if name != "note")
         run.method, taught = card.method, card.training if history else None
         text = write_classes(run, classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
@@ -227,7 +233,8 @@ def _warn_of_few(run: Run, training: dict) -> None:
 
 
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
-    return run.within_memory(lambda: LikelyRounds(run.particles, _reach(run), run.args.seed, run.say).run(found))
+    given = (_reach(run), run.args.seed, run.say, not run.args.model)
+    return run.within_memory(lambda: LikelyRounds(run.particles, *given).run(found))
 
 
 def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
@@ -339,11 +346,12 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
 def _tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
     """Warn of flagged classes (K,), and say where classes found no particles."""
     asked, flagged = run.args.classes, flags != ""
-    if not run.args.model and len(flags) < asked:
-        run.notes.append(f"{asked} classes were asked for; {len(flags)} hold particles.")
     if (flags == NOISE).all():
         run.warn(NONE_FOUND)
         return
+    if not run.args.model and len(flags) < asked:
+        run.say(SUPPORTED.format(found=len(flags), asked=asked))
+        run.notes.append(SUPPORTED.format(found=len(flags), asked=asked))
     usable = run.particles.usable
     for code, why in REASONS.items():
         which = flags == code

@@ -2,7 +2,8 @@
 
 An average holds finer detail than the network's templates do, where its particles agree on it. A particle is compared
 with averages that it is not part of, each of all folds but its own, and goes to the class whose average it fits best:
-its log likelihood over that of noise. Those of which the network is sure stay where they are.
+its log likelihood over that of noise. Those of which the network is sure stay where they are. Classes that the
+particles do not support (support.py) are given up.
 """
 
 from __future__ import annotations
@@ -24,31 +25,42 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.sums import FOLDS, add_up, halves_of, share_of_others
 from scipion_udl.classification.sorting import Sorted
+from scipion_udl.classification.support import SURE, given_up
 
 RING = 32  # Fourier pixels: how fine averages are compared with
-ROUNDS = 2
+ROUNDS = 4
+JUDGED = 2  # round from which on classes are given up: before, averages have not become sharp
+STILL = 0.05  # share of particles that change classes, below which no more rounds follow
+CLOSE = 6.0  # nats: a class that was so much less likely than the best in a round is not tried in the next
 STEPS = 2  # of a particle's pose in each class
-SURE = 35.0  # nats: a class that is so much less likely than the best is not tried
-LEAST = 16  # particles of a class that has an average to try
+LEAST = 4  # particles of a class that has an average to try
 MOST = 1024  # particles that make the average
 
 
 @dataclass
 class _Tries:
-    """What the particles of a round found: gain (N, C), -inf where nothing was tried; angle (N, C), shift (N, C, 2)."""
+    """What the particles of a round found: gain (N, C), -inf where nothing was tried; angle (N, C), shift (N, C, 2);
+    cost (K,): nats that the noise of each average costs its particles together."""
 
     gain: np.ndarray
     angle: np.ndarray
     shift: np.ndarray
+    cost: np.ndarray
 
 
 class LikelyRounds:
     """prepared: the particles; max_shift: working pixels; seed: which particles make the averages; log: told a line a
-    round."""
+    round; free: whether classes that the particles do not support are given up, or all are to stay."""
 
     def __init__(
-        self, prepared: PreparedParticles, max_shift: float, seed: int, log: Callable[[str], None]
+        self,
+        prepared: PreparedParticles,
+        max_shift: float,
+        seed: int,
+        log: Callable[[str], None],
+        free: bool = True,
     ) -> None:
+        self.free = free
         self.prepared, self.log = copy.copy(prepared), log
         self.report, self.prepared.report = prepared.report, lambda stage, done, total: None  # classes go side by side
         self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
@@ -65,27 +77,35 @@ class LikelyRounds:
             after, tried = self.round(found, number)
             moved = float((after.label != found.label).mean())
             words = f"{tried:.1%} of the particles try several classes, {moved:.1%} change theirs"
+            held, left = len(np.unique(found.label)), len(np.unique(after.label))
+            words += f"; {held - left} of {held} classes given up: noise costs more than they explain" * (left < held)
             self.log(f"Real space, round {number}: {words}")
             found = after
+            if moved < STILL:
+                break
         return replace(found, angle=given.angle, shift=given.shift)
 
     def round(self, found: Sorted, number: int) -> tuple[Sorted, float]:
         """One round; also the share of particles that tried several classes."""
-        open_ = found.odds <= SURE
+        open_ = found.odds <= (SURE if number == 1 else CLOSE)
         open_ &= (open_.sum(1) > 1)[:, None]
         open_[self.prepared.statistics.blank] = False
-        tries = _Tries(np.full(found.odds.shape, -np.inf), found.angle.copy(), found.shift.copy())
-        poses, classes = found.poses, int(found.label.max()) + 1
+        poses, classes = found.poses, int(found.likely.max()) + 1
+        nothing = np.full(found.odds.shape, -np.inf)
+        tries = _Tries(nothing, found.angle.copy(), found.shift.copy(), np.zeros(classes))
 
         def of_class(k: int) -> None:
             own = self.order[found.label[self.order] == k][:MOST]
             rows, places = np.nonzero((found.likely == k) & open_)
             if len(rows) and len(own) >= LEAST:
-                self._try(tries, rows, places, self._references(own, poses))
+                references = self._references(own, poses)
+                tries.cost[k] = self._cost(references[0])
+                self._try(tries, rows, places, references)
 
         for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
             self.report(f"real space, round {number}", k * len(open_) // classes, len(open_))
-        return _decided(found, tries, open_), float(open_.any(1).mean())
+        judged = self.prepared.usable if self.free and number >= JUDGED else None
+        return _decided(found, tries, open_, judged), float(open_.any(1).mean())
 
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
         """For each fold an average that it is no part of."""
@@ -95,6 +115,11 @@ class LikelyRounds:
         weight = denoiser.weight(share_of_others(FOLDS))
         whole = add_up(sums)
         return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
+
+    def _cost(self, reference: Reference) -> float:
+        """What the noise of an average costs the particles that made it, together, nats."""
+        per_ring = self.band.ring_count.double() * reference.ring_weight.double()
+        return float(per_ring.sum() * self.prepared.mask.square().mean())
 
     def _try(self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference]) -> None:
         """Compare the particles ``rows`` (ascending) with the class that is at ``places`` among their likely ones."""
@@ -120,9 +145,21 @@ class LikelyRounds:
                 tries.shift[those] = shift.cpu().numpy() * scale
 
 
-def _decided(found: Sorted, tries: _Tries, open_: np.ndarray) -> Sorted:
-    """Every particle in the class that it fits best of those that it tried; it stays where its own could not be."""
+def _decided(found: Sorted, tries: _Tries, open_: np.ndarray, judged: np.ndarray | None) -> Sorted:
+    """Every particle in the class that it fits best of those that it tried and that are not given up; it stays where
+    its own could not be tried, unless that is given up. judged: the particles (numbers from 0) that say which classes
+    are, None for none.
+    """
     at, before = np.arange(len(found.label)), found.place
     free = open_.any(1) & np.isfinite(tries.gain[at, before])
-    best = np.where(free, tries.gain.argmax(1), before)
-    return replace(found, label=found.likely[at, best], angle=tries.angle, shift=tries.shift)
+    # Of those that tried nothing the network knows how much less likely other classes are.
+    gain = np.where(free[:, None], tries.gain, -found.odds)
+    gain[~free, before[~free]] = 1e-3  # more than one that the network finds as likely
+    if judged is not None:
+        empty = np.bincount(found.label[judged], minlength=len(tries.cost)) == 0
+        seen = np.where(empty[found.likely[judged]], -np.inf, gain[judged])
+        gone = empty | given_up(seen, found.likely[judged], tries.cost)
+        gain[judged] = np.where(gone[found.likely[judged]], -np.inf, gain[judged])
+    best = gain.argmax(1)
+    odds = np.where(np.isfinite(gain), gain[at, best][:, None] - gain, found.odds)
+    return replace(found, label=found.likely[at, best], odds=odds, angle=tries.angle, shift=tries.shift)

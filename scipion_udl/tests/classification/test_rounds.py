@@ -79,6 +79,38 @@ def test_particles_that_the_network_is_sure_of_stay(particles, truth):
     np.testing.assert_array_equal(after.label, network.label)
 
 
+def one_view_twice(truth: tuple[np.ndarray, Poses]) -> Sorted:
+    """Three likely classes for each particle: those of the first view are in the first class or the last by turns."""
+    view = truth[0]
+    network, n = found_by_network(truth, np.arange(0), 5.0), len(view)
+    first = np.where((view == 0) & (np.arange(n) % 4 == 0), 2, view)
+    rest = np.stack([(first + 1) % 3, (first + 2) % 3], 1)
+    likely = np.concatenate([first[:, None], rest], 1)
+    angle, shift = (np.concatenate([values, values[:, :1]], 1) for values in (network.angle, network.shift))
+    odds = np.tile([0.0, 5.0, 5.0], (n, 1))
+    return Sorted(first.copy(), np.ones(n), np.ones(n), likely, odds, angle, shift)
+
+
+def test_of_two_classes_that_show_one_view_one_is_given_up(particles, truth):
+    lines = []
+    after = LikelyRounds(particles, 4.0, 1, lines.append).run(one_view_twice(truth))
+    assert len(np.unique(after.label)) == 2
+    assert all(len(np.unique(after.label[truth[0] == view])) == 1 for view in (0, 1))
+    assert any("1 of 3 classes given up" in line for line in lines)
+
+
+def test_classes_of_a_model_that_was_given_all_stay(particles, truth):
+    after = LikelyRounds(particles, 4.0, 1, lambda line: None, free=False).run(one_view_twice(truth))
+    assert len(np.unique(after.label)) == 3
+
+
+def test_a_rare_view_keeps_its_class(particles, truth):
+    few = np.sort(np.concatenate([np.flatnonzero(truth[0] == 0), np.flatnonzero(truth[0] == 1)[:8]]))
+    part, own = particles.part(few), (truth[0][few], truth[1][few])
+    after = LikelyRounds(part, 4.0, 1, lambda line: None).run(found_by_network(own, np.arange(0), 5.0))
+    assert (after.label == own[0]).all()
+
+
 def test_posed_sums_are_what_the_posed_particles_add_up_to(particles, truth):
     _, poses = truth
     band, own = Band(particles.box, particles.k_max), np.array([7, 1, 40, 5])
