@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.alignment.refinement import peaks
+from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks
 from scipion_udl.alignment.resolution import frc_weights, over_rings, ring_correlation
 
 EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves' differences must exceed

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.fit import with_contrast
-from scipion_udl.alignment.fourier import Band, ShiftMaps
+from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks
 from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
@@ -443,32 +443,6 @@ def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Te
     """The step (n, 2) in the particle's frame; the normal matrix is that of the average's frame."""
     step = torch.linalg.solve(normal.expand(len(gradient), 2, 2), _turned_vector(gradient, base))
     return _turned_vector(step, -base)
-
-
-def peaks(
-    maps: ShiftMaps, correlation: torch.Tensor, inside: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(shift (..., 2) x and y, value (...)) of the highest points of maps (..., S, S), with a parabola through each.
-    inside: (..., S, S), where they may lie; None: within the reach of the maps."""
-    size = len(maps.shifts)
-    inside = maps.inside if inside is None else inside
-    values, place = correlation.masked_fill(~inside, -torch.inf).flatten(-2).max(-1)
-    row, column = (place // size).clamp(1, size - 2), (place % size).clamp(1, size - 2)
-    flat = correlation.flatten(-2)
-
-    def at(dy: int, dx: int) -> torch.Tensor:
-        return flat.gather(-1, ((row + dy) * size + column + dx).unsqueeze(-1))[..., 0]
-
-    centre = at(0, 0)
-
-    def offset(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        bend = (before - 2 * centre + after).clamp(max=-1e-12)
-        return (0.5 * (before - after) / bend).clamp(-0.5, 0.5)
-
-    step = maps.shifts[1] - maps.shifts[0]
-    x = maps.shifts[column] + step * offset(at(0, -1), at(0, 1))
-    y = maps.shifts[row] + step * offset(at(-1, 0), at(1, 0))
-    return torch.stack([x, y], -1), values
 
 
 def full_circle(

@@ -104,7 +104,7 @@ class LikelyRounds:
 
         for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
             self.report(f"real space, round {number}", k * len(open_) // classes, len(open_))
-        judged = self.prepared.usable if self.free and number >= JUDGED else None
+        judged = self.prepared.typical if self.free and number >= JUDGED else None
         return _decided(found, tries, open_, judged), float(open_.any(1).mean())
 
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:

@@ -10,9 +10,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.circle import ANGLES, FOLDS, CircleFit, CircleSolver
-from scipion_udl.alignment.fourier import Band, ShiftMaps, soft_disc
+from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks, soft_disc
 from scipion_udl.alignment.geometry import Poses, pose_errors
-from scipion_udl.alignment.refinement import peaks
 from scipion_udl.alignment.resolution import ring_correlation
 from scipion_udl.simulate.phantoms import phantom
 
