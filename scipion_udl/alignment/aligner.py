@@ -140,10 +140,11 @@ class Aligner:
         rest = np.setdiff1d(usable, subset)
         half_state, noise = None, None
         if self.settings.refine:
-            # Where nobody has given the frame, the particle's centre of mass is its origin.
-            centre = reference is None and not isinstance(start, Poses)
-            # Classes were found about their middle; a limit of shifts is about where the average lies from the start.
-            unknown = centre and self.bound is None and not isinstance(start, KnownStart)
+            # Where nobody has given the frame, the particle's centre of mass is its origin. Classes were found about
+            # the mean place of their particles, which neighbours in the box do not move.
+            centre = reference is None and start is None
+            # A limit of shifts is about where the average lies from the start.
+            unknown = centre and self.bound is None
             halves = HalfRefinement(refiner, split, first.start.local, self.log, unknown)
             # Which angles of ``first`` are renewed on the way is for all to know.
             both = split.half[subset]
