@@ -1,5 +1,4 @@
-"""Classes are kept as far as the particles support them: a view keeps its class, however rare; a copy of one does not.
-"""
+"""Classes are kept as far as the particles support them: a view keeps its class, however rare; a copy does not."""
 
 from __future__ import annotations
 
