@@ -3,7 +3,7 @@
 # make test   all tests; fast ones first
 # make neighbours   round trips with programs and plugins of the field, in environments of their own (2.5 GB, some minutes)
 # make test-scipion   the Scipion tests again, each class by Scipion's own runner
-# make lint   style, types, and which module may import which
+# make lint   style, layout, types, and which module may import which
 # make clean  removes everything that make made, the demo's output too
 #
 # The only needs are make, a compiler and Python 3.11 with venv. The demo and the tests run the Scipion side and the
@@ -99,6 +99,7 @@ test-scipion: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo importlinter.toml
 	$(BIN)/python tools/type_check.py
 

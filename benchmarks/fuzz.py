@@ -246,8 +246,12 @@ def read(path: Path) -> None:
     if source.table is not None and len(source) < READ_AT_MOST / source.box**2:
         source.classes() if "rlnClassNumber" in source.table else None
         write_aligned(
-            source, Poses.identity(len(source)), np.zeros(len(source)), np.zeros(len(source), bool),
-            *(f"{path}.{kind}.out" for kind in ("star", "xmd")), cs=f"{path}.cs.out",
+            source,
+            Poses.identity(len(source)),
+            np.zeros(len(source)),
+            np.zeros(len(source), bool),
+            *(f"{path}.{kind}.out" for kind in ("star", "xmd")),
+            cs=f"{path}.cs.out",
         )
 
 

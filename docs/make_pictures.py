@@ -80,11 +80,15 @@ def formats(picture: Path, box: int = 96) -> None:
     numbers = {name: f"{value:.1f}".replace("-", minus) for name, value in numbers.items()}
     ways = {
         "Scipion: the matrix [R | t]\nXmipp: anglePsi = {minus}35, shiftX = {x}, shiftY = {y}": (
-            "turned by 35°, clockwise", Poses([0.0], pose.shift), "then shifted by ({x}, {y}) px"
+            "turned by 35°, clockwise",
+            Poses([0.0], pose.shift),
+            "then shifted by ({x}, {y}) px",
         ),
         "RELION: rlnAnglePsi = 35, rlnOriginX = {ox}, rlnOriginY = {oy}\n"
         "cryoSPARC: pose = 0.611 rad, shift = ({ox}, {oy})": (
-            "shifted by ({ox}, {oy}) px", Poses(psi), "then turned by 35°, clockwise"
+            "shifted by ({ox}, {oy}) px",
+            Poses(psi),
+            "then turned by 35°, clockwise",
         ),
     }
     view = phantom("hook", box)

@@ -276,9 +276,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--list", metavar="FILE.csv", help="write everything that was found, a row each")
     add_diameter(parser, "diameter of the particle, for contrast and background,")
-    parser.add_argument(
-        "--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)"
-    )
+    parser.add_argument("--threads", type=take.positive_int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument(
         "--pixel-size",
         type=take.positive,

@@ -187,8 +187,14 @@ def _last_json(command: str, fields: dict[str, type | tuple[type, ...]]) -> dict
     """What a command prints in its last line, as JSON with these fields; else the last line of its error, as text."""
     try:
         done = subprocess.run(
-            command, shell=True, env=engine_environment(), capture_output=True, timeout=300, encoding="utf-8",
-            errors="replace", check=False,
+            command,
+            shell=True,
+            env=engine_environment(),
+            capture_output=True,
+            timeout=300,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode == 0:
             answer = json.loads(done.stdout.strip().splitlines()[-1])

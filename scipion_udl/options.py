@@ -251,16 +251,12 @@ def add_classification(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="particles that teach the classes; the others are only sorted into them (200 a class, at most 20000)",
     )
-    parser.add_argument(
-        "--starts", type=take.positive_int, metavar="N", help="beginnings to try; the best is kept (2)"
-    )
+    parser.add_argument("--starts", type=take.positive_int, metavar="N", help="beginnings to try; the best is kept (2)")
     parser.add_argument(
         "--no-refine", action="store_true", help="classes and poses as the network has them, no alignment in real space"
     )
     group = _to_continue(parser, parser)
-    group.add_argument(
-        "--finest", type=take.positive, metavar="A", help="nothing finer than A angstrom is compared"
-    )
+    group.add_argument("--finest", type=take.positive, metavar="A", help="nothing finer than A angstrom is compared")
     add_particle(group)
     # What align could do of its classes, and classify does not.
     parser.set_defaults(by_class=True, **dict.fromkeys(("start_poses", "mirror", "correntropy", "authors_xmd"), False))

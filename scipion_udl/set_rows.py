@@ -80,9 +80,7 @@ def read_growth(path: str, known: set[int]) -> Growth:
     return Growth([(item_id, bool(enabled)) for item_id, enabled in rows if item_id not in known], closed)
 
 
-def read_columns(
-    items: SetOfParticles, labels: Sequence[str], ids: Sequence[int] | None = None
-) -> dict[str, list]:
+def read_columns(items: SetOfParticles, labels: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, list]:
     """The values of the enabled items of a set, by label, and their ids under ``id``; in the order of the ids.
 
     ids: of those that are wanted, None for all. A value that an item does not have is None. An item without an

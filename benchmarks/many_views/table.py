@@ -1,6 +1,6 @@
 """The rows of a views.csv as the tables of docs/numbers.md.
 
-    python -m benchmarks.many_views.table OUT/views.csv
+python -m benchmarks.many_views.table OUT/views.csv
 """
 
 from __future__ import annotations

@@ -69,8 +69,7 @@ def reference(halves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     a, b = (np.fft.rfft2(half * disc) for half in halves)
     ring = np.rint(np.hypot(np.fft.fftfreq(box)[:, None], np.fft.rfftfreq(box)) * box).astype(int)
     cross, power_a, power_b = (
-        np.bincount(ring.ravel(), values.ravel())
-        for values in ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)
+        np.bincount(ring.ravel(), values.ravel()) for values in ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)
     )
     frc = cross / np.sqrt(np.maximum(power_a * power_b, 1e-30))
     frc = np.convolve(np.pad(frc, 1, mode="edge"), (0.25, 0.5, 0.25), "valid")

@@ -63,9 +63,7 @@ def certainty_warnings(sure: float | None) -> list[str]:
 
 
 @torch.no_grad()
-def share_of_sure(
-    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
-) -> float:
+def share_of_sure(particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float) -> float:
     """The expected share (0 to 1) of particles whose angle, modulo 180 degrees, is right to CLOSE degrees.
 
     Every particle of a subset is compared with the average of the half that it is not in, in all orientations and

@@ -84,8 +84,11 @@ def consider_views(
     if one_view and claim.signal is not False and (~alignment.outlier[used]).sum() >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
-            advice = "In a classification into more classes, each holds fewer views." if of_a_class else \
-                "Classify the particles first and align each class."
+            advice = (
+                "In a classification into more classes, each holds fewer views."
+                if of_a_class
+                else "Classify the particles first and align each class."
+            )
             note = "No resolution is claimed, for the views are mixed; frc.csv has the FRC that was measured."
             if limited:  # particles that could not be brought into register differ, too
                 note = NO_CLAIM

@@ -21,7 +21,7 @@ WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
 
 
 def contrast_of(found: Scan) -> str:
-    """"bright" or "dark" particles, or "unknown": see :mod:`scipion_udl.alignment.polarity`."""
+    """ "bright" or "dark" particles, or "unknown": see :mod:`scipion_udl.alignment.polarity`."""
     return found.polarity.word
 
 

@@ -126,9 +126,7 @@ def _polar(
     name, network = new_network(args.method, spectra)
     objective = PolarObjective(args.method, recipe)
     words = _words(len(subset), particles, particles.within(spectra.r_max))
-    return Course(
-        name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words
-    )
+    return Course(name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words)
 
 
 def _polar_by_class(

@@ -97,9 +97,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
             _against_truth(job)
         weight = torch.from_numpy(soft_circle(job.source.box, job.radius)).to(job.device)
         progress = Progress()
-        parts = read_parts(
-            job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show, job.warn
-        )
+        parts = read_parts(job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show, job.warn)
         progress.clear()
         if reference is not None:
             _against_reference(job, parts, reference, weight)
@@ -148,9 +146,7 @@ def _against_truth(job: _Evaluation) -> None:
         _pairs_against_truth(job, rows, following, found, truth)
 
 
-def _pairs_against_truth(
-    job: _Evaluation, rows: np.ndarray, first: np.ndarray, found: Poses, truth: Poses
-) -> None:
+def _pairs_against_truth(job: _Evaluation, rows: np.ndarray, first: np.ndarray, found: Poses, truth: Poses) -> None:
     """found, truth: poses (M,) of the particles in ``rows`` (M,) of the table; first: those whose next one follows."""
     symmetry = job.args.symmetry
     turns = relative_poses(found, first), relative_poses(truth, first)
@@ -164,10 +160,7 @@ def _pairs_against_truth(
     evaluation_tables.write_csv(
         job.out.scratch("pairs.csv"),
         ["image", "next", *_error_labels(errors)],
-        (
-            [names[rows[k]], names[rows[k + 1]], *_error_texts(errors, shift, number)]
-            for number, k in enumerate(first)
-        ),
+        ([names[rows[k]], names[rows[k + 1]], *_error_texts(errors, shift, number)] for number, k in enumerate(first)),
     )
 
 

@@ -29,9 +29,7 @@ def periods(symmetry: int | None = None) -> dict[str, float]:
     return found if symmetry is None else {**found, "_symmetry": 360.0 / symmetry}
 
 
-def compare(
-    found: Poses, truth: Poses, pixel_size: float = 1.0, symmetry: int | None = None
-) -> dict[str, float]:
+def compare(found: Poses, truth: Poses, pixel_size: float = 1.0, symmetry: int | None = None) -> dict[str, float]:
     """Figures of merit of ``found`` against ``truth``, both (N,), modulo one common rigid transform.
 
     pixel_size: A. The dict holds, in degrees, ``rotation_mean``, ``_median`` and ``_p90`` (90th percentile) of the

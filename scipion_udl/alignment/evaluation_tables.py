@@ -36,24 +36,28 @@ def rotation_table(result: dict[str, float], symmetry: int | None, prefix: str =
 def truth_table(result: dict[str, float], symmetry: int | None, aligned: str, truth: str) -> str:
     """The figures of :func:`evaluation.compare` and :func:`evaluation.bias` as a table for the screen."""
     r = result
-    return "\n".join([
-        f"{r['particles']} particles of {aligned} against {truth}",
-        "",
-        *rotation_table(r, symmetry),
-        f"{'taken out, common to all':32}{r['common_turn']:>10.2f} deg, shift {r['common_shift_x']:.2f}, "
-        f"{r['common_shift_y']:.2f} px",
-    ])
+    return "\n".join(
+        [
+            f"{r['particles']} particles of {aligned} against {truth}",
+            "",
+            *rotation_table(r, symmetry),
+            f"{'taken out, common to all':32}{r['common_turn']:>10.2f} deg, shift {r['common_shift_x']:.2f}, "
+            f"{r['common_shift_y']:.2f} px",
+        ]
+    )
 
 
 def pairs_table(result: dict[str, float], symmetry: int | None) -> str:
     """The figures of :func:`evaluation.compare_pairs` as a table for the screen."""
-    return "\n".join([
-        "",
-        f"{result['pairs']} pairs: how each particle lies to the next one of the table",
-        "",
-        *rotation_table(result, symmetry, "pair_"),
-        f"{'bias, taken out':32}{result['pair_bias']:>10.2f} deg",
-    ])
+    return "\n".join(
+        [
+            "",
+            f"{result['pairs']} pairs: how each particle lies to the next one of the table",
+            "",
+            *rotation_table(result, symmetry, "pair_"),
+            f"{'bias, taken out':32}{result['pair_bias']:>10.2f} deg",
+        ]
+    )
 
 
 def reference_table(result: dict[str, float], image: str, unit: str, match: ReferenceMatch) -> str:

@@ -121,26 +121,54 @@ def nice_length(longest: float) -> float:
 # Drawings on given axes.
 
 
-def draw_frc(axes: Axes, frequency: np.ndarray, frc: np.ndarray, threshold: float, crossing: float | None, unit: str,
-             colour: str = BLUE) -> None:
+def draw_frc(
+    axes: Axes,
+    frequency: np.ndarray,
+    frc: np.ndarray,
+    threshold: float,
+    crossing: float | None,
+    unit: str,
+    colour: str = BLUE,
+) -> None:
     """An FRC curve over spatial frequency (1/unit) with its threshold and, where given, the crossing (in unit)."""
     axes.axhline(0, color="#aeb8c2", lw=0.8)
     axes.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
     axes.plot(frequency, frc, color=colour, lw=1.9)
     top = float(np.max(frequency)) if len(frequency) else 1.0
-    axes.text(top, threshold + 0.015, f"{threshold:g}", ha="right", va="bottom", color=MUTED, fontsize=8.5,
-              bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0})
+    axes.text(
+        top,
+        threshold + 0.015,
+        f"{threshold:g}",
+        ha="right",
+        va="bottom",
+        color=MUTED,
+        fontsize=8.5,
+        bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0},
+    )
     if crossing:
         axes.axvline(1 / crossing, color=TEAL, lw=1, ls=(0, (1, 2)))
         height = np.interp(1 / crossing, frequency, frc)  # a cautious claim lies where the curve is not down yet
         axes.plot([1 / crossing], [height], "o", color=TEAL, ms=6, mec="white", mew=1.2)
         # Beside the curve, above it: what lies beyond the crossing is low.
         late = 1 / crossing > 0.85 * top
-        axes.annotate(f"{crossing:.3g} {unit}", (1 / crossing, 0.93), textcoords="offset points",
-                      xytext=(-7 if late else 7, 0), ha="right" if late else "left", va="center", color=TEAL,
-                      weight="bold", fontsize=11, bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0})
-    axes.set(xlim=(0, top), ylim=(min(-0.1, float(np.nanmin(frc, initial=0)) * 1.05), 1.03), ylabel="FRC",
-             xlabel=f"resolution ({unit})")
+        axes.annotate(
+            f"{crossing:.3g} {unit}",
+            (1 / crossing, 0.93),
+            textcoords="offset points",
+            xytext=(-7 if late else 7, 0),
+            ha="right" if late else "left",
+            va="center",
+            color=TEAL,
+            weight="bold",
+            fontsize=11,
+            bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.8, "lw": 0},
+        )
+    axes.set(
+        xlim=(0, top),
+        ylim=(min(-0.1, float(np.nanmin(frc, initial=0)) * 1.05), 1.03),
+        ylabel="FRC",
+        xlabel=f"resolution ({unit})",
+    )
     ticks = [100, 50, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.5, 2.2, 2, 1.8, 1.6, 1.4, 1.2, 1]
     axes.set_xticks(*_apart(ticks, top))
 
@@ -159,8 +187,9 @@ def draw_rose(axes: Axes, angle: np.ndarray, bins: int = 36) -> None:
     edges = np.linspace(-180, 180, bins + 1)
     counts, _ = np.histogram(wrap(angle), edges)
     axes.set_theta_direction(-1)
-    axes.bar(np.radians(edges[:-1]), counts, width=2 * np.pi / bins, align="edge", color=BLUE, alpha=0.85, ec="white",
-             lw=0.6)
+    axes.bar(
+        np.radians(edges[:-1]), counts, width=2 * np.pi / bins, align="edge", color=BLUE, alpha=0.85, ec="white", lw=0.6
+    )
     circle = np.linspace(0, 2 * np.pi, 181)
     axes.plot(circle, np.full_like(circle, len(angle) / bins), color=AMBER, lw=1.1, ls=(0, (4, 3)))
     axes.set_xticks(np.radians([0, 90, 180, 270]), ["0°", "90°", "180°", "−90°"])
@@ -195,8 +224,15 @@ def draw_scores(axes: Axes, score: np.ndarray, ambiguous: np.ndarray, outlier: n
         "clear": (~ambiguous & ~outlier, BLUE), "ambiguous": (ambiguous & ~outlier, AMBER), "outliers": (outlier, RED)
     }  # fmt: skip
     shown = {name: group for name, group in groups.items() if name != "outliers" or outlier.any()}
-    axes.hist([score[which] for which, _ in shown.values()], bins=edges, stacked=True, ec="white", lw=0.4,
-              color=[colour for _, colour in shown.values()], label=list(shown))
+    axes.hist(
+        [score[which] for which, _ in shown.values()],
+        bins=edges,
+        stacked=True,
+        ec="white",
+        lw=0.4,
+        color=[colour for _, colour in shown.values()],
+        label=list(shown),
+    )
     axes.axvline(score.mean(), color=INK, lw=1, ls=(0, (4, 3)))
     axes.set(xlabel="score", ylabel="particles")
     axes.margins(y=0.16)
@@ -224,8 +260,16 @@ def draw_template(axes: Axes, template: np.ndarray, frequency: np.ndarray, unit:
     circle = np.linspace(0, 2 * np.pi, 181)
     for ring in np.quantile(frequency, [1 / 3, 2 / 3, 1]):
         axes.plot(circle, np.full_like(circle, ring), color=AMBER, lw=0.8)
-        axes.text(np.radians(-45), ring, f"{1 / ring:.3g} {unit}", color=INK, fontsize=8.5, ha="center", va="center",
-                  bbox={"facecolor": "white", "alpha": 0.85, "pad": 1.2, "lw": 0})
+        axes.text(
+            np.radians(-45),
+            ring,
+            f"{1 / ring:.3g} {unit}",
+            color=INK,
+            fontsize=8.5,
+            ha="center",
+            va="center",
+            bbox={"facecolor": "white", "alpha": 0.85, "pad": 1.2, "lw": 0},
+        )
     axes.spines["polar"].set_visible(False)
 
 
@@ -350,8 +394,15 @@ def draw_stage(axes: Axes, columns: dict[str, np.ndarray]) -> None:
         axes = right  # it lies above, and the legend above all lines
     if len(lines) > 1:
         # above the panel, where it covers no curve of either axis
-        axes.legend(handles=lines, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(lines), columnspacing=1.0,
-                    handlelength=1.2, borderaxespad=0.3)
+        axes.legend(
+            handles=lines,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=len(lines),
+            columnspacing=1.0,
+            handlelength=1.2,
+            borderaxespad=0.3,
+        )
 
 
 def _draw_epochs(axes: Axes, epoch: np.ndarray, values: np.ndarray, colour: str, label: str) -> Line2D:

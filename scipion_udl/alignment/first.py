@@ -197,9 +197,7 @@ class FirstAverage:
         refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
         return state.angle[subset]
 
-    def _refined(
-        self, subset: np.ndarray, angles: np.ndarray, start: Start, limit: int | None = None
-    ) -> np.ndarray:
+    def _refined(self, subset: np.ndarray, angles: np.ndarray, start: Start, limit: int | None = None) -> np.ndarray:
         """Angles (degrees) of the subset, solved for to a fraction of the search's step against a first average; limit:
         up to this ring of it."""
         refiner = Refiner(self.prepared, self.band, self.max_shift, self.shared)

@@ -197,9 +197,7 @@ class HalfRefinement:
             for judge in judges
         ]
 
-    def _look_again(
-        self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray
-    ) -> None:
+    def _look_again(self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
         trial = state.copy()
         # A team's processes need not find the very same weights; what they do together must be the same.

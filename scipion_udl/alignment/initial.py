@@ -99,9 +99,7 @@ class BranchSolver:
         self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
 
-    def run(
-        self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False, local: bool = False
-    ) -> Start:
+    def run(self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False, local: bool = False) -> Start:
         """Rounds of expectation maximisation from an average (band), until the likelihood stands still.
 
         symmetric: hold the average two-fold symmetric (real in Fourier space), which leaves the branch open; local:
@@ -126,9 +124,7 @@ class BranchSolver:
                 break
         return Start(self._finish(whole, symmetric), weight, history[-1], turned, name, history)
 
-    def _expect(
-        self, references: list[torch.Tensor], symmetric: bool
-    ) -> tuple[list[Sums], float, torch.Tensor]:
+    def _expect(self, references: list[torch.Tensor], symmetric: bool) -> tuple[list[Sums], float, torch.Tensor]:
         """Sums of the expected aligned particles per fold (centred), the likelihood, the branches."""
         band, maps = self.band, self.maps
         sums, evidence = [], 0.0

@@ -35,9 +35,7 @@ class MatchingObjective(Objective):
         before, after = self._answers(network, batch, [start, start + turn], generator)
         return pair_loss(self.recipe, network, before, after, turn[0] - turn[1], 360.0)
 
-    def validation(
-        self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+    def validation(self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """1 - cos of the differences under turns of any size."""
         turn = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
         parts = [

@@ -48,9 +48,7 @@ class Objective:
     def begin(self, known: torch.Tensor) -> None:
         """Take note of inputs that are the same whenever this training is begun or continued."""
 
-    def loss(
-        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
-    ) -> torch.Tensor:
+    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch (N, ...) in an epoch (from 1)."""
         raise NotImplementedError
 
@@ -113,9 +111,7 @@ def pair_loss(
 class PolarObjective(Objective):
     """For networks of polar spectra: batches are (N, radii, angles)."""
 
-    def loss(
-        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
-    ) -> torch.Tensor:
+    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch under random turns."""
         return self._loss(network, batch, generator, self.reach(epoch, 180.0))
 
@@ -167,9 +163,7 @@ class PairObjective(Objective):
         if self.method == "judl":
             self.reference = self.spectra.turned(known[:1])
 
-    def loss(
-        self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int
-    ) -> torch.Tensor:
+    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch under random turns."""
         recipe = self.recipe
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)

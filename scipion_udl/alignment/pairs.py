@@ -55,9 +55,12 @@ class PairedImages:
         """(which pairs, their first images, their second images), (n, D, D) float32 each."""
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
-            yield part, *(
-                torch.from_numpy(source.read(rows[part]))
-                for source, rows in ((self.one, self.first), (self.other, self.second))
+            yield (
+                part,
+                *(
+                    torch.from_numpy(source.read(rows[part]))
+                    for source, rows in ((self.one, self.first), (self.other, self.second))
+                ),
             )
 
 

@@ -123,7 +123,7 @@ class RadialProfile:
         defocus: Defocus | None,
         radius: float | None = None,
     ) -> list[str]:
-        """"bright", "dark" or "unknown" for each of S parts (stacks, say) that make up the images that were added.
+        """ "bright", "dark" or "unknown" for each of S parts (stacks, say) that make up the images that were added.
 
         counts: (S,) images of each; sums: (S, rings) of their profiles; otherwise as :meth:`decide`. Parts are sorted
         by the sign of what they have most in common, where a part shows that clearly by itself, and the parts of

@@ -72,8 +72,10 @@ def _two_kinds(score: np.ndarray) -> np.ndarray | None:
     they are of one."""
     middle, spread, share = np.abs(score).mean(), score.std() / 2 + 1e-30, (score > 0).mean()
     for _ in range(_ROUNDS):
-        logs = [np.log(part + 1e-30) - (score - sign * middle) ** 2 / (2 * spread**2)
-                for part, sign in ((share, 1), (1 - share, -1))]
+        logs = [
+            np.log(part + 1e-30) - (score - sign * middle) ** 2 / (2 * spread**2)
+            for part, sign in ((share, 1), (1 - share, -1))
+        ]
         total = np.logaddexp(*logs)
         upper = np.exp(logs[0] - total)
         share = upper.mean()

@@ -338,9 +338,7 @@ class Refiner:
             shift = limit.kept(shift + step.clamp(-MAX_MOVE, MAX_MOVE), base)
         return shift, self._value_and_slopes(particles, shift, images)[:, 0]
 
-    def _value_and_slopes(
-        self, particles: torch.Tensor, shift: torch.Tensor, images: torch.Tensor
-    ) -> torch.Tensor:
+    def _value_and_slopes(self, particles: torch.Tensor, shift: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Inner product with images (n, band) at a shift, and its changes per pixel in x and y, (n, 3)."""
         product = self.band.shifted(particles, shift) * images.conj()
         return torch.view_as_real(product).flatten(1) @ self._sums
@@ -445,9 +443,7 @@ def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Te
     return _turned_vector(step, -base)
 
 
-def full_circle(
-    particles: torch.Tensor, turned: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps
-) -> torch.Tensor:
+def full_circle(particles: torch.Tensor, turned: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps) -> torch.Tensor:
     """The pose angle (n,), degrees, of particles (n, band) whose best match among references turned by -angles is
     there.
 

@@ -213,11 +213,15 @@ def _tiles(data: ReportData) -> str:
     ]
     if s.get("seconds") is not None:
         tiles.append(("Time", small_units(duration(s["seconds"])), safe(f"on {s.get('device', 'this machine')}")))
-    return '<div class="tiles">' + "".join(
-        f'<div class="tile"><div class="name">{name}</div><div class="value">{value}</div>'
-        f'<div class="more">{more}</div></div>'
-        for name, value, more in tiles
-    ) + "</div>"
+    return (
+        '<div class="tiles">'
+        + "".join(
+            f'<div class="tile"><div class="name">{name}</div><div class="value">{value}</div>'
+            f'<div class="more">{more}</div></div>'
+            for name, value, more in tiles
+        )
+        + "</div>"
+    )
 
 
 def _resolution_tile(data: ReportData) -> tuple[str, str]:
@@ -243,9 +247,7 @@ def _outlier_tile(data: ReportData) -> list[tuple[str, str, str]]:
     return [("Outliers", f"{thousands(count)} <small>{share}</small>", "probably no such particles")]
 
 
-def _frame(
-    image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160, circle: str = ""
-) -> str:
+def _frame(image: np.ndarray, data: ReportData, alt: str, bar: bool, largest: int = 160, circle: str = "") -> str:
     """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width; without the bar it
     is a small one, of ``largest`` pixels a side at most. circle: see :func:`figures.to_circle`."""
     box = image.shape[-1]
@@ -279,8 +281,10 @@ def _diameter(data: ReportData) -> str:
     shown = [(data.average_before, "Before alignment", ""), (data.average_after, "Aligned", "")]
     if data.classes:  # the first is the largest
         entry = data.classes[0]
-        shown = [(image, title, f" (class {entry.figures['class']})") for image, title in
-                 ((entry.before, "Before alignment"), (entry.after, "Aligned"))]
+        shown = [
+            (image, title, f" (class {entry.figures['class']})")
+            for image, title in ((entry.before, "Before alignment"), (entry.after, "Aligned"))
+        ]
     if data.examples:
         best = max(data.examples, key=lambda example: float(example[1]))
         shown.append((figures.lowpass(np.asarray(best[3], np.float64), EYE_CYCLES), "One particle, aligned", ""))
@@ -292,15 +296,19 @@ def _diameter(data: ReportData) -> str:
     )
     size = size_words(float(radius), data.pixel_size, data.pixel_size_known).replace(" A ", " Å ")
     origin = WORDS.get(str(data.summary.get("diameter_from")), WORDS["given"])
-    lead = f"{size}, {origin}. What lies outside of the circle is not compared; one that cuts into the particle, or " \
+    lead = (
+        f"{size}, {origin}. What lies outside of the circle is not compared; one that cuts into the particle, or "
         "holds neighbours, calls for another --diameter."
+    )
     return section("Particle diameter", lead, f'<div class="trio">{body}</div>')
 
 
 def _classes(data: ReportData) -> str:
     """The average of every class before and after."""
-    lead = "Every class was aligned by itself. The plain mean of its particles as they came and aligned, each image " \
+    lead = (
+        "Every class was aligned by itself. The plain mean of its particles as they came and aligned, each image "
         "in its own grey scale."
+    )
     body = "".join(_class(entry, data) for entry in data.classes)
     return section("Classes", lead, f'<div class="gallery classes">{body}</div>')
 
@@ -334,12 +342,18 @@ def _class_resolution(data: ReportData) -> str:
     rings = np.arange(1, len(data.classes[0].frc) + 1)
     frequency = rings / (float(data.summary["box"]) * data.pixel_size)
     figure = figures.class_frc_figure(frequency, [entry.frc for entry in data.classes], claimed, data.unit)
-    caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, the " \
+    caption = (
+        "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, the "
         "halves of that class no longer agree. frc.csv has the curves as numbers."
-    claim = f'<div class="claim{"" if any(claimed) else " none"}">{sum(claimed)} of {len(claimed)} classes</div>' \
+    )
+    claim = (
+        f'<div class="claim{"" if any(claimed) else " none"}">{sum(claimed)} of {len(claimed)} classes</div>'
         "<p>claim a resolution. classes.csv says for each why, or why not.</p>"
-    lead = "How far the averages of two halves of each class, refined apart from each other, agree by Fourier ring " \
+    )
+    lead = (
+        "How far the averages of two halves of each class, refined apart from each other, agree by Fourier ring "
         "correlation (FRC)."
+    )
     plot = _plot(figure, "frc", "Half-set FRC of each class", caption)
     return section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 
@@ -366,8 +380,10 @@ def _resolution(data: ReportData) -> str:
     frequency, frc = (np.asarray(a, np.float64) for a in data.frc)
     keep = frequency > 0
     figure = figures.frc_figure(frequency[keep], frc[keep], float(resolution) if resolution else None, data.unit)
-    caption = "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, " \
+    caption = (
+        "A curve that stays near 1 and then falls is signal; where it falls to the dashed line at 0.143, "
         "the halves no longer agree. What is claimed lies before that by the scatter of the rings."
+    )
     plot = _plot(figure, "frc", "Half-set FRC", caption)
     return section("Resolution", lead, f'<div class="aside">{plot}<div>{claim}</div></div>')
 
@@ -377,19 +393,34 @@ def _spread(data: ReportData) -> str:
     score, ambiguous = np.asarray(data.score, np.float64), np.asarray(data.ambiguous, bool)
     mirrored = int(np.count_nonzero(data.poses.mirror))
     plots = [
-        _plot(figures.rose_figure(data.poses), "rose", "Angle",
-              "Turn applied to each particle, clockwise on the image. Dashed: evenly spread angles. A sharp peak may "
-              "mean that noise or a gradient was aligned." + (f" {mirrored} mirrored." if mirrored else "")),
-        _plot(figures.shift_figure(data.poses), "shift", "Shift",
-              "Shift applied to each particle after its turn; the average lies where they are zero on average. Points "
-              "piled up at a border mean that the allowed shift was too small."),
-        _plot(figures.score_figure(score, ambiguous, data.outlier), "score", "Score",
-              "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
-              "low scores is often junk or another view; outliers score as aligned noise does, or as hardly any "
-              "particle."),
+        _plot(
+            figures.rose_figure(data.poses),
+            "rose",
+            "Angle",
+            "Turn applied to each particle, clockwise on the image. Dashed: evenly spread angles. A sharp peak may "
+            "mean that noise or a gradient was aligned." + (f" {mirrored} mirrored." if mirrored else ""),
+        ),
+        _plot(
+            figures.shift_figure(data.poses),
+            "shift",
+            "Shift",
+            "Shift applied to each particle after its turn; the average lies where they are zero on average. Points "
+            "piled up at a border mean that the allowed shift was too small.",
+        ),
+        _plot(
+            figures.score_figure(score, ambiguous, data.outlier),
+            "score",
+            "Score",
+            "Correlation of each aligned particle with the average of the half that it is not in. A second heap at "
+            "low scores is often junk or another view; outliers score as aligned noise does, or as hardly any "
+            "particle.",
+        ),
     ]
-    return section("Angle, shift and score", "What was applied to the particles, and how well they fit.",
-                    f'<div class="trio">{"".join(plots)}</div>')
+    return section(
+        "Angle, shift and score",
+        "What was applied to the particles, and how well they fit.",
+        f'<div class="trio">{"".join(plots)}</div>',
+    )
 
 
 def _gallery(data: ReportData) -> str:
@@ -400,8 +431,10 @@ def _gallery(data: ReportData) -> str:
     middle = (len(ranked) + 1) // 2
     box = ranked[0][2].shape[-1]
     period = box / EYE_CYCLES * data.pixel_size
-    lead = f"Each particle as it came and aligned, low-passed to {period:.3g} {data.unit} for the eye only; nothing " \
+    lead = (
+        f"Each particle as it came and aligned, low-passed to {period:.3g} {data.unit} for the eye only; nothing "
         "was computed from these copies."
+    )
     body = ""
     for title, group in (("Highest scores", ranked[:middle]), ("Lowest scores", ranked[middle:])):
         if group:
@@ -425,22 +458,31 @@ def _training(data: ReportData) -> str:
     figure = figures.training_figure(data.training) if data.training else None
     if figure is None:
         model = data.summary.get("model")
-        said = f"No network was trained in this run; the model {model} was used." if model else \
-            "No network was trained in this run."
+        said = (
+            f"No network was trained in this run; the model {model} was used."
+            if model
+            else "No network was trained in this run."
+        )
         return section("Training", said, "")
     training = data.summary.get("training") or {}
     converged = training.get("converged")
     lead = "The network learns from the particles alone; the lower the loss, the better they agree after turning."
     if converged is not None:
         lead += " Training converged." if converged else " Training had not converged when it ended."
-    caption = "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each " \
+    caption = (
+        "The curves should level off; one that still falls at the end asks for more epochs (--epochs). Each "
         "stage measures its loss in its own way; validation is the loss of particles that training does not see."
+    )
     if data.sorted:
-        caption = "The loss is the negative log likelihood of a particle over that of noise. It falls as the classes " \
+        caption = (
+            "The loss is the negative log likelihood of a particle over that of noise. It falls as the classes "
             "come to hold what their particles show, and at each step to finer detail."
+        )
     if any(row.get("true_error") not in (None, "") for row in data.training):
-        caption += " The true error is the mean error of the network's angles against the poses that were given with " \
+        caption += (
+            " The true error is the mean error of the network's angles against the poses that were given with "
             "--truth; training does not use it."
+        )
     return section("Training", lead, _plot(figure, "training", "Loss per epoch", caption, "wide"))
 
 

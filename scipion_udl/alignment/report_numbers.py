@@ -13,15 +13,28 @@ if TYPE_CHECKING:
     from .report import ReportData
 
 NAMES = {
-    "seconds": "time", "shift_rms": "shift, RMS", "score_mean": "mean score", "pixel_size": "pixel size",
-    "resolution_note": "about the resolution", "signal_found": "signal found",
+    "seconds": "time",
+    "shift_rms": "shift, RMS",
+    "score_mean": "mean score",
+    "pixel_size": "pixel size",
+    "resolution_note": "about the resolution",
+    "signal_found": "signal found",
     "angles_sure": "angles right to 10°, expected",
-    "fit": "a particle fits what the halves agree on by", "like_picked_noise": "as picking makes it of noise",
-    "half_counts": "particles in the halves", "shared_ring": "start of the halves low-passed at ring",
-    "ambiguous": "ambiguous particles", "box": "box", "refined": "refined in real space",
-    "median_change": "angle changed later by, median", "within_5_degrees": "changed by less than 5°",
-    "searched": "angles searched on the full circle", "lr": "learning rate", "validation": "held-out loss",
-    "best_epoch": "best epoch", "diameter": "particle diameter", "mask_radius": "mask radius",
+    "fit": "a particle fits what the halves agree on by",
+    "like_picked_noise": "as picking makes it of noise",
+    "half_counts": "particles in the halves",
+    "shared_ring": "start of the halves low-passed at ring",
+    "ambiguous": "ambiguous particles",
+    "box": "box",
+    "refined": "refined in real space",
+    "median_change": "angle changed later by, median",
+    "within_5_degrees": "changed by less than 5°",
+    "searched": "angles searched on the full circle",
+    "lr": "learning rate",
+    "validation": "held-out loss",
+    "best_epoch": "best epoch",
+    "diameter": "particle diameter",
+    "mask_radius": "mask radius",
     "diameter_from": "particle diameter comes from",
 }
 UNITS = {
@@ -48,8 +61,13 @@ def _value(key: str, value: object, unit: str) -> str:
         value = f"{value:.4g}"
     elif isinstance(value, (dict, list, tuple)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        return ", ".join(f"{safe(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
-                         for k, v in items) or "none"
+        return (
+            ", ".join(
+                f"{safe(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
+                for k, v in items
+            )
+            or "none"
+        )
     suffix = f" {unit}" if key == "resolution" else f" {UNITS[key]}" if key in UNITS else ""
     return safe(f"{value}{suffix}")
 

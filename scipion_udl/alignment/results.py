@@ -286,7 +286,10 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
 
 
 def write_class_report(
-    run: Run, figures: dict, entries: list[tuple[dict[str, np.ndarray], np.ndarray]], alignment: Alignment,
+    run: Run,
+    figures: dict,
+    entries: list[tuple[dict[str, np.ndarray], np.ndarray]],
+    alignment: Alignment,
     history: list[dict] | None,
 ) -> None:
     """report.html of classes: (images before and after, FRC of the halves) of each, in the order of figures["classes"];

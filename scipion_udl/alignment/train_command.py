@@ -163,9 +163,7 @@ def warn_of_training(run: Run, done: dict) -> None:
         run.warn(lowered_warning(done["lowered"], done["lr"]))
     epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
     if not done["converged"]:
-        run.warn(
-            f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue."
-        )
+        run.warn(f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue.")
 
 
 def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:

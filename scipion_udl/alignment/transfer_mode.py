@@ -195,9 +195,7 @@ def _contradiction(own: str, best: str) -> str:
             f"The table says {mixed}, but the images look the other way about: check rlnCtfDataArePhaseFlipped of the "
             "optics groups. The table's word stands."
         )
-    return (
-        f"The table says {says}, but they look {_LOOKS[best]}: its word stands; if it is wrong, give --ctf {best}."
-    )
+    return f"The table says {says}, but they look {_LOOKS[best]}: its word stands; if it is wrong, give --ctf {best}."
 
 
 def is_clear(gain: torch.Tensor) -> bool:

@@ -332,8 +332,7 @@ def _score(run: Run, classes: list[ClassResult], found: Sorted) -> None:
 
 
 def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
-    """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken.
-    """
+    """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken."""
     particles, label = run.particles, found.label[run.particles.usable]
     usable = particles.usable
     order = np.argsort(particles.ranks(run.args.seed)[usable], kind="stable")

@@ -93,9 +93,7 @@ class Comparer:
         """Pose angles in degrees of the steps of a :class:`Compared`."""
         return turn * (-360.0 / self.bank.turns())
 
-    def aligned(
-        self, samples: Samples, rows: torch.Tensor, shift: torch.Tensor, angle: torch.Tensor
-    ) -> torch.Tensor:
+    def aligned(self, samples: Samples, rows: torch.Tensor, shift: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, rings, orders) of the particles ``rows`` moved by ``shift`` (n, 2) and turned by ``angle``
         (n,), degrees."""
         values = samples.values[rows, : self.rings].to(self.near.device) * self.transform.waves(shift)

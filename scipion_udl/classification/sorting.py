@@ -57,9 +57,7 @@ class Sorted:
         return Poses(self.angle[at], self.shift[at])
 
 
-def sort_particles(
-    prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, reach: float
-) -> Sorted:
+def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, reach: float) -> Sorted:
     """Put every particle into the class that explains it best; each by itself, whatever the others are."""
     finder = Finder(bank, sampling, reach)
     out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)

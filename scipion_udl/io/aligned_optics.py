@@ -75,9 +75,7 @@ def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[s
     particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
 
 
-def complete_optics(
-    table: Table, particles: Table, source: ParticleSource, warnings: list[str]
-) -> None:
+def complete_optics(table: Table, particles: Table, source: ParticleSource, warnings: list[str]) -> None:
     """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
     image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
     rows = np.unique(forms.optics_rows(particles, table))

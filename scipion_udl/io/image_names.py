@@ -129,9 +129,7 @@ def lasting(file: str, path: str) -> str:
     return os.path.abspath(path) + (file[len(plain) :] or stack)
 
 
-def refuse_repeated(
-    path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain
-) -> None:
+def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain) -> None:
     """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
     key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
     if (key[1:] > key[:-1]).all():  # as most tables are: no need to bring millions of rows in order

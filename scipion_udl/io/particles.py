@@ -351,9 +351,7 @@ def _warn_of_other_endings(source: ParticleSource, renamed: Sequence[tuple[str, 
         )
 
 
-def _set_pixel_size(
-    source: ParticleSource, from_table: float | None, option: float | None, complain: Complain
-) -> None:
+def _set_pixel_size(source: ParticleSource, from_table: float | None, option: float | None, complain: Complain) -> None:
     """Table, else header, else option, else 1.0 marked as unknown. Where the header has none, or a placeholder, the
     option counts first and the size of the micrographs next."""
     if option is not None and not (np.isfinite(option) and option > 0):

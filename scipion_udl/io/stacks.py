@@ -207,7 +207,7 @@ def _read_header(path: str, file: str) -> tuple[bytes, np.recarray, bool]:
     if len(start) < HEADER_BYTES:
         raise UdlError(f"{path} is no MRC file: it is shorter than an MRC header")
     # mrcfile gets the header without its extension, which it would load, however large a broken header says it is.
-    plain = start[:_EXTENSION.start] + bytes(4) + start[_EXTENSION.stop :]
+    plain = start[: _EXTENSION.start] + bytes(4) + start[_EXTENSION.stop :]
     odd = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

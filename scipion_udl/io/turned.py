@@ -76,8 +76,10 @@ def _warning(left_out: list[str], name: str) -> list[str]:
     if not left_out:
         return []
     labels = ", ".join(dict.fromkeys(left_out))
-    return [f"The images that {name} names are rotated, so what has a direction in the unrotated ones is not true of "
-            f"them and is left out: {labels}."]
+    return [
+        f"The images that {name} names are rotated, so what has a direction in the unrotated ones is not true of "
+        f"them and is left out: {labels}."
+    ]
 
 
 def _drop_directed(table: Table) -> list[str]:

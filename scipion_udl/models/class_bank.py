@@ -77,9 +77,7 @@ class ClassBank(nn.Module):
         kernel = templates.conj().permute(2, 1, 0).resolve_conj().contiguous()
         turns, count = self.turns(), len(templates)
         step = max(1, TILE // (shifts * turns * count))
-        found = [
-            self._best(coefficients[start : start + step], kernel, turns, shifts) for start in range(0, n, step)
-        ]
+        found = [self._best(coefficients[start : start + step], kernel, turns, shifts) for start in range(0, n, step)]
         best, place, turn = (torch.cat(parts) for parts in zip(*found))
         return Compared(2 * best - penalty, place, turn)
 

@@ -166,8 +166,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         """The classes with their new representatives, and these as a set."""
         particles = self.inputParticles.get()
         images = {
-            facts["class"]: self._averageImage(AVERAGES, facts)
-            for facts in self.readEngineSummary().get("classes", [])
+            facts["class"]: self._averageImage(AVERAGES, facts) for facts in self.readEngineSummary().get("classes", [])
         }
         averages = self._createSetOfAverages()
         fill_averages(averages, info_of(particles), images)

@@ -375,7 +375,5 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
         """Whether more may come; Scipion closes the output of a run that is stopped, so that does not tell it."""
         if self.isAborted() or self.isFailed():
             return "the run was stopped, and *Continue* takes up what has come since"
-        grows = any(
-            isinstance(output, EMSet) and output.isStreamOpen() for _, output in self.iterOutputAttributes()
-        )
+        grows = any(isinstance(output, EMSet) and output.isStreamOpen() for _, output in self.iterOutputAttributes())
         return "the input still grows" if grows else "the input is complete"

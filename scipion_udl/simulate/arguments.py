@@ -240,9 +240,7 @@ def _add_ground(group: argparse._ArgumentGroup) -> None:
 def _add_photographs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("photographs (with --photos)")
     group.add_argument("--part", metavar="NAME", help="the subfolder to use, as MS-COCO has them: train2017 or val2017")
-    group.add_argument(
-        "--patches", type=take.positive_int, metavar="N", help="patches from each photograph (1)"
-    )
+    group.add_argument("--patches", type=take.positive_int, metavar="N", help="patches from each photograph (1)")
     group.add_argument(
         "--flat",
         type=take.not_negative,
@@ -254,9 +252,7 @@ def _add_photographs(parser: argparse.ArgumentParser) -> None:
         choices=["none", "gaussian", "salt-pepper"],
         help="none (default); gaussian, of strength --snr; salt-pepper, in the --share of pixels",
     )
-    group.add_argument(
-        "--share", type=take.fraction, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)"
-    )
+    group.add_argument("--share", type=take.fraction, metavar="Q", help="pixels that turn black or white, 0 to 1 (0.1)")
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:

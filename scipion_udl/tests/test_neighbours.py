@@ -125,9 +125,7 @@ class TestUdlNeighbours(unittest.TestCase):
             poses = Poses(angles)
             write_stack(str(folder / f"{name}.mrcs"), particles_at(poses, 64), 2.5)
             path = folder / f"{name}.star"
-            write_aligned(
-                open_particles(str(folder / f"{name}.mrcs")), poses, np.ones(2), np.zeros(2, bool), str(path)
-            )
+            write_aligned(open_particles(str(folder / f"{name}.mrcs")), poses, np.ones(2), np.zeros(2, bool), str(path))
             if name != "first_angle_is_not_zero":
                 shutil.copy(path, folder / "absolute_names.star")
             path.write_text(path.read_text().replace(f"{folder}/", ""))

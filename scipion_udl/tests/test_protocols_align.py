@@ -245,8 +245,11 @@ class TestUdlAlign2DForm(ProjectTest):
         self.assertEqual(found, "leave *Particles are*: Dark on bright out, or give *Working resolution*")
 
     def test_the_diameter_is_told_in_angstrom_and_an_older_radius_in_pixels(self) -> None:
-        for protocol, ask in ((ProtUdlAlign2D, "_alignOptions"), (ProtUdlAlign2DStreaming, "_alignOptions"),
-                              (ProtUdlTrain, "_trainingOptions")):
+        for protocol, ask in (
+            (ProtUdlAlign2D, "_alignOptions"),
+            (ProtUdlAlign2DStreaming, "_alignOptions"),
+            (ProtUdlTrain, "_trainingOptions"),
+        ):
             run = self.newRun(protocol, diameter=130.5)
             self.assertIn(" --diameter 130.5", getattr(run, ask)())
             run = self.newRun(protocol, maskRadius=20)  # as projects of before have it

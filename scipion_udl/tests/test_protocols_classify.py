@@ -345,8 +345,11 @@ class TestUdlClassify2DForm(ClassifyTest):
         self.assertIn("7 for each", warning)
 
     def test_a_summary_counts_what_a_training_counts(self) -> None:
-        for training, words in (({"rounds": 40}, "*JUDL* for 40 rounds."), ({"epochs": 1}, "*JUDL* for 1 epoch."),
-                                ({"particles": 9}, "*JUDL*.")):
+        for training, words in (
+            ({"rounds": 40}, "*JUDL* for 40 rounds."),
+            ({"epochs": 1}, "*JUDL* for 1 epoch."),
+            ({"particles": 9}, "*JUDL*."),
+        ):
             (line,) = ProtUdlClassify2D._trainingSummary({"method": "judl", "training": training})
             self.assertEqual(line, f"Trained by {words}")
 

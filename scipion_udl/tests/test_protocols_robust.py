@@ -61,9 +61,7 @@ class TestUdlRobust(ProjectTest):
     def markRunning(self, run: Protocol, step: int) -> None:
         """Leave a step as a kill in it leaves it; for one that is over too soon to be killed in."""
         with closing(sqlite3.connect(self.proj.getPath(run.getStepsFile()))) as database:
-            (column,) = database.execute(
-                "SELECT column_name FROM Classes WHERE label_property = 'status'"
-            ).fetchone()
+            (column,) = database.execute("SELECT column_name FROM Classes WHERE label_property = 'status'").fetchone()
             database.execute(f"UPDATE Objects SET {column} = 'running' WHERE id = ?", (step,))
             database.commit()
         run.setStatus(STATUS_FAILED)

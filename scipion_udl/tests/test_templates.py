@@ -52,7 +52,11 @@ class TestUdlTemplates(BaseTest):
         command += ["template", name, *words]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # it starts "python"
         done = subprocess.run(
-            [*command, "--nogui", "--noschedule"], capture_output=True, text=True, timeout=120, check=False,
+            [*command, "--nogui", "--noschedule"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
             env={**os.environ, "PATH": path},
         )
         self.assertTrue(Manager().hasProject(project), done.stdout + done.stderr)

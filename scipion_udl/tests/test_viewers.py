@@ -314,7 +314,6 @@ class TestUdlViewers(ProjectTest):
             for button, view in run.get("views", {}).items():
                 self.assertTrue(view.get("dialog") or view["axes"], button)
 
-
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
     def test_the_project_opens_in_scipions_window(self) -> None:
         found = on_screen.show("window", self.proj.getShortName())

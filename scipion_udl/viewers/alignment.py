@@ -192,8 +192,11 @@ class UdlAlign2DViewer(UdlProtocolViewer):
                 figures.draw_frc(axes, frequency, frc, 0.143, crossing, unit, colours[k % len(colours)])
                 axes.get_lines()[-2 if crossing else -1].set_label(name)
             if len(curves) > 1:
-                axes.legend([line for line in axes.get_lines() if line.get_label() in [c[0] for c in curves]],
-                            [c[0] for c in curves], loc="upper right")
+                axes.legend(
+                    [line for line in axes.get_lines() if line.get_label() in [c[0] for c in curves]],
+                    [c[0] for c in curves],
+                    loc="upper right",
+                )
         return [plotter]
 
     def _curves(self) -> list[tuple[str, np.ndarray, np.ndarray, Optional[float]]]:
@@ -234,4 +237,3 @@ def _curve(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
     """Frequency and FRC of rows of frc.csv, float64."""
     frequency, frc = (np.array([row[name] for row in rows], np.float64) for name in ("frequency", "frc"))
     return frequency, frc
-

@@ -93,14 +93,24 @@ class Gallery:
         self.forth.on_clicked(lambda _event: self.turn(1))
         self.where = self.figure.text(*self._place(0.2, 0.34, 1, 1)[:2], "", fontsize=9, color=figures.MUTED)
         self.stretch = RangeSlider(
-            self.figure.add_axes(self._place(3.6, 0.72, 1.4, 0.2)), "Contrast (%)", 0, 100, valinit=STRETCH,
-            valfmt="%.3g", color=figures.BLUE,
+            self.figure.add_axes(self._place(3.6, 0.72, 1.4, 0.2)),
+            "Contrast (%)",
+            0,
+            100,
+            valinit=STRETCH,
+            valfmt="%.3g",
+            color=figures.BLUE,
         )
         self.stretch.on_changed(lambda _value: self.draw())
         self.unit = "Å" if self.pixel_size else "px"
         self.finest = Slider(
-            self.figure.add_axes(self._place(3.6, 0.3, 1.4, 0.2)), f"Low-pass ({self.unit})", 0,
-            20 * (self.pixel_size or 1.0), valinit=finest, valfmt="%.3g", color=figures.BLUE,
+            self.figure.add_axes(self._place(3.6, 0.3, 1.4, 0.2)),
+            f"Low-pass ({self.unit})",
+            0,
+            20 * (self.pixel_size or 1.0),
+            valinit=finest,
+            valfmt="%.3g",
+            color=figures.BLUE,
         )
         self.finest.on_changed(lambda _value: self.draw())
         for slider in (self.stretch, self.finest):  # clear of the handles at either end
@@ -156,8 +166,15 @@ class Gallery:
             if k < len(rows) and self.kind in shown:
                 axes.imshow(shown[self.kind][k], cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="bilinear")
                 size = 10 if self.side > 2 else 8
-                axes.text(0.5, -0.02, self.caption(int(rows[k])), transform=axes.transAxes, ha="center", va="top",
-                          fontsize=size)
+                axes.text(
+                    0.5,
+                    -0.02,
+                    self.caption(int(rows[k])),
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=size,
+                )
                 self.mark(axes, int(rows[k]))
         self._tell_page(len(rows), len(self.orders[self.order]))
         self.figure.canvas.draw_idle()

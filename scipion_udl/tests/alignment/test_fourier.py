@@ -150,9 +150,7 @@ def test_a_turn_by_90_degrees_leaves_every_value_as_it_is(box):
 
 
 def test_a_true_pose_takes_the_particle_to_the_template(box, poses):
-    aligned = transform(
-        to_fourier(hook(box, poses)), box, torch.from_numpy(poses.angle), torch.from_numpy(poses.shift)
-    )
+    aligned = transform(to_fourier(hook(box, poses)), box, torch.from_numpy(poses.angle), torch.from_numpy(poses.shift))
     template = hook(box)[0]
     for image in aligned:
         assert np.corrcoef(image.flatten(), template.flatten())[0, 1] > 0.9998
@@ -217,9 +215,7 @@ def test_a_wave_interpolated_after_sharpening_is_the_wave_itself(frequency):
 
 
 def test_nothing_comes_in_from_outside_of_the_box(box):
-    moved = transform(
-        to_fourier(torch.ones(1, box, box)), box, torch.zeros(1), torch.tensor([[10.0, 0.0]])
-    )[0]
+    moved = transform(to_fourier(torch.ones(1, box, box)), box, torch.zeros(1), torch.tensor([[10.0, 0.0]]))[0]
     assert float(moved[:, :8].abs().max()) < 1e-4
     assert float(moved[:, 14:-4].min()) == pytest.approx(1, abs=0.02)
 

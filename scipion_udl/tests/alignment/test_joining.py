@@ -227,9 +227,7 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
     assert f"is among the particles of {in_batches[-1]} or of those that it was pooled with already" in complaint(
         capsys, again, "-o", out, "--join", aligned, "--pool", in_batches[-1]
     )
-    assert "gives no defocus for them" in complaint(
-        capsys, later / "particles.mrcs", "-o", out, "--join", aligned
-    )
+    assert "gives no defocus for them" in complaint(capsys, later / "particles.mrcs", "-o", out, "--join", aligned)
     assert not out.exists()
 
 
@@ -329,8 +327,17 @@ def spelled(particles, later, tmp_path, monkeypatch):
     return write
 
 
-SPELLINGS = ("absolute", "relative", "with a point", "by a link", "without zeros", "of a stack for Xmipp", "of a copy",
-             "of a copy by another ending", "of a packed copy")
+SPELLINGS = (
+    "absolute",
+    "relative",
+    "with a point",
+    "by a link",
+    "without zeros",
+    "of a stack for Xmipp",
+    "of a copy",
+    "of a copy by another ending",
+    "of a packed copy",
+)
 
 
 @pytest.mark.parametrize("how", SPELLINGS)
@@ -374,8 +381,10 @@ def test_going_on_with_other_particles_or_options_is_refused(particles, aligned,
 def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeypatch):
     """Neighbours that narrowed the disc of a crowded set narrow it for the particles that come later, few as they are
     and without any neighbours, too."""
-    crowd, few = (crowded(n, snr_height=2.0, neighbours=share, seed=seed).numpy() for n, share, seed in
-                  ((60, 0.8, 1), (6, 0.0, 2)))
+    crowd, few = (
+        crowded(n, snr_height=2.0, neighbours=share, seed=seed).numpy()
+        for n, share, seed in ((60, 0.8, 1), (6, 0.0, 2))
+    )
     write_stack(str(tmp_path / "crowd.mrcs"), crowd, PIXEL_SIZE)
     write_stack(str(tmp_path / "few.mrcs"), few, PIXEL_SIZE)
     discs = []

@@ -105,7 +105,7 @@ def test_between_two_orientations_the_slope_tells_what_is_there(k_max):
     """Half a step away, the image and its slope give the image there to a few percent."""
     band = Band(128, k_max)
     step = 180.0 / orientation_count(k_max)
-    image, = exact(band, 0.0)
+    (image,) = exact(band, 0.0)
     made = Orientations(band, image, 4)
     there = exact(band, 45.0 * np.arange(4) + step / 2) * band.weight
     assert distance(made.images + step / 2 * made.slopes, there) < 0.06

@@ -103,7 +103,7 @@ def test_several_gpus_are_several_processes(monkeypatch):
 
 # Two processes
 
-_WORK = '''
+_WORK = """
 import sys
 import numpy as np
 import torch
@@ -164,7 +164,7 @@ assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined"
 # Without a network, and the first average of a third of the particles only: the others are searched for.
 aligner.FIRST, pipeline.ENOUGH = 48, 1000
 assert cli.main(["align", particles, "-o", f"{folder}/searched", *options]) == 0
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -39,14 +39,14 @@ FRESH = {
     "published": ([*NARROW, "--method", "judl", "--recipe", "paper-synthetic"], 1, 2),
 }
 MADE_AT_THE_END = ("references", "reference_turns", "bias")
-_WORK = '''
+_WORK = """
 import json
 import sys
 from scipion_udl import cli
 
 for command in json.loads(sys.argv[1]):
     assert cli.main(command) == 0, command
-'''
+"""
 
 
 @pytest.fixture(scope="module")

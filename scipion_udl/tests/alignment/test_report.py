@@ -19,7 +19,7 @@ from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.report import ClassEntry, ReportData, build_page, example_indices, write_report
 
 BOX = 48
-HOSTILE = "<script>alert('x')</script>\" onload=\"evil()\" & <img src=http://bad.example/a.png>"
+HOSTILE = '<script>alert(\'x\')</script>" onload="evil()" & <img src=http://bad.example/a.png>'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 

@@ -115,7 +115,7 @@ def test_a_step_that_is_done_again_draws_the_same_and_counts_batch_norms_once(pa
 # several processes, of which one has less memory
 
 
-_WORK = '''
+_WORK = """
 import json
 import os
 import sys
@@ -140,7 +140,7 @@ for name, command in json.loads(sys.argv[1]):
         setattr(place, function, lambda *a, full=full, **k: full(*a, **k))
     assert cli.main(command) == (name == "norms"), command
     setattr(place, function, whole)
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -97,9 +97,7 @@ def test_all_faults_are_told_at_once(project, capsys, images):
     assert "small.mrcs holds images of 40 pixels and a.mrcs of 48" in errors["box"][0]
     assert "row 164 names 'x@a.mrcs'" in errors["image names"][0]
     assert "rows 7 and 165 name the same image 7@a.mrcs" in errors["same image twice"][0]
-    assert told["constant images"] == [
-        ("warning", "item 148 (6@b.mrcs): it will be kept with pose 0 and score 0")
-    ]
+    assert told["constant images"] == [("warning", "item 148 (6@b.mrcs): it will be kept with pose 0 and score 0")]
     # two beyond the end, two whose file is gone, one without a number, one that the cut file has lost
     assert told["number"] == [("note", "6 of 165 have no image that can be read")]
     # the good ones of b.mrcs and of the cut file are those of a.mrcs again; spoiled and constant ones are not
@@ -135,13 +133,14 @@ def test_warnings_alone_leave_the_exit_code_at_0(project, capsys, images):
     classes = [f"{PIXEL} {1 + k % 2} {300 if k < 60 else 200} 2.7 0.1 10000 10000" for k in range(140)]
     names = [f"{k + 1}@wrong.mrcs" for k in range(60)] + [f"{k + 1}@b.mrcs" for k in range(80)]
     labels = (*LABELS, "rlnClassNumber", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnDefocusU")
-    table = star(
-        project / "p.star", [f"{n} {c}" for n, c in zip(names, classes)], (*labels, "rlnDefocusV")
-    )
+    table = star(project / "p.star", [f"{n} {c}" for n, c in zip(names, classes)], (*labels, "rlnDefocusV"))
     code, told, text = check(capsys, table)
     assert code == 0
     assert {subject for subject, found in told.items() if found[0][0] == "warning"} == {
-        "pixel size", "scale", "classes", "optics groups"
+        "pixel size",
+        "scale",
+        "classes",
+        "optics groups",
     }
     assert told["pixel size"] == [
         ("warning", "the header of wrong.mrcs says 2.5 A, p.star says 2 A, which is used: check which one is right")
@@ -276,9 +275,7 @@ def test_what_cannot_be_opened_is_one_line(project, capsys):
 def test_memory_stays_flat(project):
     """Six times as many images of 400 px need no more memory (the peak of one process, after each of two sets)."""
     program = PEAK + (
-        "for path in sys.argv[1:]:\n"
-        "    code = cli.main(['check', path, '--threads', '1'])\n"
-        "    print(code, peak())\n"
+        "for path in sys.argv[1:]:\n    code = cli.main(['check', path, '--threads', '1'])\n    print(code, peak())\n"
     )
     noise = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
     for name, count in (("few.mrcs", 40), ("many.mrcs", 240)):

@@ -124,9 +124,7 @@ def test_relions_programs_take_what_the_job_wrote(finished):
     assert f"{BOX} x {BOX} x 1 x 1" in relion(
         finished, "relion_image_handler", "--i", f"{job}/run_classes.mrcs", "--stats"
     )
-    relion(
-        finished, "relion_stack_create", "--i", f"{job}/particles.star", "--o", "turned", "--apply_transformation"
-    )
+    relion(finished, "relion_stack_create", "--i", f"{job}/particles.star", "--o", "turned", "--apply_transformation")
     turned = StackReader(str(finished / "turned.mrcs")).read().mean(0)
     inner = np.hypot(*(np.indices((BOX, BOX)) - BOX // 2)) < 0.4 * BOX
     assert np.corrcoef(turned[inner], average[inner])[0, 1] > 0.99

@@ -15,8 +15,12 @@ BOX = 10
 COLUMNS = ["image", "shiftX", "shiftY", "anglePsi", "flip", "maxCC"]
 LABELS = "".join(f" _{label}\n" for label in COLUMNS)
 # As their program writes it: no line break behind the name of the table, numbers from 0, one digit for 3 images.
-OLD = "# XMIPP_STAR_1 * \n# \ndata_nonameloop_\n" + LABELS + "".join(
-    f"{k}@s.mrcs\t0\t0\t{angle}\t0\t{cc}\n" for k, angle, cc in ((0, 10.5, 0.9), (1, 200.25, 0.8), (2, -30.0, 0.7))
+OLD = (
+    "# XMIPP_STAR_1 * \n# \ndata_nonameloop_\n"
+    + LABELS
+    + "".join(
+        f"{k}@s.mrcs\t0\t0\t{angle}\t0\t{cc}\n" for k, angle, cc in ((0, 10.5, 0.9), (1, 200.25, 0.8), (2, -30.0, 0.7))
+    )
 )
 POSES = Poses([10.0, -170.5, 33.0], [[1.25, -3.5], [0.0, 0.0], [-2.0, 7.125]], [False, True, False])
 SCORE = np.array([0.875, 0.5, 0.625])

@@ -88,8 +88,10 @@ def test_no_more_is_unpacked_than_the_header_says(packed, pack):
     packed.write_bytes(pack(plain + bytes(50 << 20)))
     reader = StackReader(str(packed))
     (folder,) = scratch(packed)
-    sizes = [os.path.getsize(packed.parent / "scratch" / folder / name) for name in
-             os.listdir(packed.parent / "scratch" / folder)]
+    sizes = [
+        os.path.getsize(packed.parent / "scratch" / folder / name)
+        for name in os.listdir(packed.parent / "scratch" / folder)
+    ]
     assert max(sizes) == len(plain)
     assert np.array_equal(reader.read(), StackReader(str(packed.parent / "s.mrcs")).read())
 
