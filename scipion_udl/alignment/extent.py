@@ -25,7 +25,7 @@ MARGIN, BLIND_MARGIN = 0.025, 0.06  # of the box beyond that; of a profile witho
 LARGEST, SMALLEST = 0.47, 0.1  # of the box: the default where nothing is found, and the least that is believed
 CLEAR = 25.0  # log likelihood ratio that the best profile must have over a flat one
 FEWEST = 16  # particles
-PLAIN = 2.0  # times the misfit of the best of several CTFs that are guesses: as good without any
+PLAIN = 2.0  # times the misfit of the best: as good, where another explanation is the likelier one
 EXACT = 1e-3  # of the profile's height: no smaller error is believed
 CELLS = 32  # along a side: what varies in a cell as a whole is matter, not the noise of single pixels
 NEAR = 0.8  # of the particle's radius: within it the particle's own variance is left aside
@@ -65,15 +65,18 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
             norms = np.linalg.norm(matrix, axis=0)
             mass, rest = nnls(matrix / norms, mean * weight, maxiter=50 * len(norms))
             fits.append((rest**2, name, (mass / norms)[:-2]))
+    least = int(SMALLEST * box / profile.width)
     rest, name, mass = min(fits, key=lambda fit: fit[0])
+    likely = [fit for fit in fits if fit[0] < rest * PLAIN + CLEAR and _is_likely(_density(fit[2]), least)]
+    rest, name, mass = min(likely or fits, key=lambda fit: fit[0])
     plain = min((fit for fit in fits if fit[1] == "none"), default=None, key=lambda fit: fit[0])
     if plain is not None and plain[0] < rest * PLAIN + CLEAR:
         rest, name, mass = plain
     level = (mean * weight**2).sum() / (weight**2).sum()
     if (((mean - level) * weight) ** 2).sum() - rest < 2 * CLEAR or not mass.any():
         return nothing
-    density = mass / np.maximum(places, 0.25)
-    end = _end(density, int(SMALLEST * box / profile.width))
+    density = _density(mass)
+    end = _end(density, least)
     if end is None:
         return nothing
     matter = np.cumsum(mass[:end])
@@ -98,8 +101,7 @@ def matter_kernel(profile: RadialProfile, radius: float) -> torch.Tensor:
 def _end(density: np.ndarray, least: int) -> int | None:
     """The ring before which the particle's density (K,) ends: the first gap, or the first valley before neighbours
     begin; None where it goes on to the edge of the box. least: rings that it has at least."""
-    smooth = np.convolve(np.pad(density, 2, mode="edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
-    smooth[:2] = smooth[2]  # the innermost rings are few pixels and know little
+    smooth = _smooth(density)
     for ring in range(max(least, 3), len(density) - 1):
         highest, here = smooth[:ring].max(), smooth[ring]
         if here < GAP * highest:
@@ -108,6 +110,25 @@ def _end(density: np.ndarray, least: int) -> int | None:
         if rises and here < VALLEY * highest:
             return ring + 1
     return None
+
+
+def _density(mass: np.ndarray) -> np.ndarray:
+    """Per area, of a mass (K,) per ring."""
+    return mass / np.maximum(np.arange(len(mass)), 0.25)
+
+
+def _smooth(density: np.ndarray) -> np.ndarray:
+    smooth = np.convolve(np.pad(density, 2, mode="edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
+    smooth[:2] = smooth[2]  # the innermost rings are few pixels and know little
+    return smooth
+
+
+def _is_likely(density: np.ndarray, least: int) -> bool:
+    """Whether what lies beyond the end of a density (K,) can be neighbours: these lie here and there, so that their
+    mean over a circle is less than the particle's own density. A hollow particle taken for its own negative has its
+    wall there."""
+    end = _end(density, least)
+    return end is None or _smooth(density)[end:].max() <= _smooth(density)[:end].max()
 
 
 class VarianceProfile:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.extent import LARGEST, VarianceProfile, extent_of
+from scipion_udl.alignment.extent import LARGEST, VarianceProfile, _is_likely, extent_of
 from scipion_udl.alignment.polarity import RadialProfile
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 
@@ -82,3 +82,13 @@ def test_neighbours_begin_where_particles_vary_again():
     assert clear(particles(), 18.0) == float("inf")
     assert clear(particles(neighbours=0.8), 18.0) == pytest.approx(20, abs=4)
     assert clear(torch.randn(300, BOX, BOX, generator=torch.Generator().manual_seed(0)), 18.0) == float("inf")
+
+
+def test_neighbours_are_not_denser_than_the_particle():
+    """What lies beyond a particle's end lies there now and then. The negative of a hollow shell, a core, then a gap,
+    then a wall that is denser than the core, is no particle with neighbours."""
+    solid = np.r_[np.ones(14), np.zeros(4), 0.6 * np.ones(10)]
+    core = np.r_[0.5 * np.ones(14), np.zeros(4), np.ones(10)]
+    assert _is_likely(solid, 4)
+    assert not _is_likely(core, 4)
+    assert _is_likely(np.ones(28), 4)  # it has no end: nothing lies beyond
