@@ -29,7 +29,7 @@ from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_limit
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.refinement import Reference, Refiner, State, shift_reach
+from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
@@ -169,8 +169,8 @@ class Aligner:
             least = 1 if isinstance(start, KnownStart) else 2
             joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
             noise = self._score(state, refiner, halves, NOISE_OF_MANY if isinstance(start, KnownStart) else NOISE)
-            if centre:
-                off = centred(prepared, self.band, joint.average)[1]
+            if reference is None:
+                off = self._off_origin(joint.average, state, start)
                 state.shift[usable] -= off
                 half_state.shift[usable] -= off
         else:  # the network's angles; shift and branch against the first average
@@ -184,6 +184,19 @@ class Aligner:
         if half_state is None:
             return alignment
         return replace(alignment, score_weight=halves.judges[0].ring_weight.cpu().numpy(), fit=halves.fit)
+
+    def _off_origin(self, average: torch.Tensor, state: State, start: Poses | KnownStart | None) -> np.ndarray:
+        """How far an average (band) lies off its origin (2,), x and y in working pixels: off its centre of mass, or off
+        the frame of given poses, which stays. Classes lie where they were found."""
+        if start is None:
+            return centred(self.prepared, self.band, average)[1]
+        usable = self.prepared.usable
+        if isinstance(start, Poses):
+            near = usable[np.abs(wrap(state.angle[usable] - start.angle[usable])) < FAR]
+            if 2 * len(near) > len(usable):
+                given = np.asarray(start.shift)[near] / self.prepared.scale
+                return np.median(state.shift[near] - given, axis=0)
+        return np.zeros(2)
 
     def _score(self, state: State, refiner: Refiner, halves: HalfRefinement, count: int) -> np.ndarray:
         """Write the final scores into ``state``; returns those of ``count`` images of aligned noise at most."""

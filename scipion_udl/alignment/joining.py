@@ -59,6 +59,7 @@ _NOT_WITH_JOIN = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
     "finest": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
+    "truth": "it shows the error of a network while it is trained, and that of RUN is",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",
     "correntropy": "it compares particles with the average of the others of one run",

@@ -255,7 +255,14 @@ def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
 
 
 def _check_start(run: Run) -> None:
-    """Raises UdlError where the run cannot start from the poses of the input, but is to."""
+    """Raises UdlError where the run cannot start from the poses of the input, but is to, or where the error of a
+    training is asked for, and none takes place."""
+    untrained = next((name for name in ("model", "start_poses") if getattr(run.args, name)), None)
+    if getattr(run.args, "truth", None) and untrained:
+        raise UdlError(
+            f"--truth shows the error of a network that is trained, and with --{untrained.replace('_', '-')} none is: "
+            "leave --truth out, and compare the poses afterwards with `scipion-udl evaluate --truth`."
+        )
     if not run.args.start_poses:
         return
     given_poses(run.source, run.args.mirror)

@@ -215,6 +215,7 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
         (("--join", aligned, "--mask-radius", 20), "--mask-radius is not what"),
         (("--join", aligned, "--ctf", "signed"), "is not what"),
         (("--join", aligned, "--no-refine"), "does not go with --join"),
+        (("--join", aligned, "--truth", particles / "truth.star"), "does not go with --join"),
         (("--join", aligned, "--pool", odd_aligned), "was not joined to"),
         (("--pool", aligned), "give --join RUN, too"),
         (("--join", aligned, "--pool", in_batches[0]), "is among the particles of"),

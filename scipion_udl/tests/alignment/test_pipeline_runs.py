@@ -201,6 +201,13 @@ def test_a_reference_sets_the_frame(particles, few, model, tmp_path):
     assert correlation(average, without_noise(64, "hook"), disc) < 0.5
 
 
+def test_the_error_of_a_training_that_does_not_take_place_is_refused(few, model, particles, tmp_path, capsys):
+    words = ["--truth", particles / "truth.star", "--model", model]
+    assert run("align", few, "-o", tmp_path / "out", *words) != 0
+    assert "leave --truth out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wider_search_finds_particles_far_off_centre(model, tmp_path):
     folder = simulate(tmp_path / "particles", 100, 64, 0.2, max_shift=12, seed=21)  # of a square: up to 17 px off
     out = tmp_path / "out"
