@@ -26,6 +26,7 @@ from scipion_udl.alignment.resolution import Claim
 CHOSEN = 1e-9
 # Standard deviation of the contrast of particles, in ice of different thickness, about that of their average.
 CONTRAST = 0.3
+LEAST_CONTRAST = 0.6  # that is believed: with none at all, ice would fit any reference
 CAUTION = 2.0  # standard deviations of its estimate by which a fit must be better
 
 
@@ -100,8 +101,8 @@ def with_fit(claim: Claim, fit: Fit | None) -> Claim:
 
 def with_contrast(inner: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """Log likelihood (n,), nats, of particles over that of noise alone, each with the contrast that suits it best; what
-    is usual of contrast counts as well. inner: their inner product with the reference; expected: its power as they see
-    it."""
+    is usual of contrast counts as well, and less than LEAST_CONTRAST is not believed. inner: their inner product with
+    the reference; expected: its power as they see it."""
     usual = 0.5 / CONTRAST**2
-    contrast = (inner + usual) / (expected + usual)
+    contrast = ((inner + usual) / (expected + usual)).clamp(min=LEAST_CONTRAST)
     return 2 * contrast * inner - contrast.square() * expected - usual * (contrast - 1).square()

@@ -106,13 +106,18 @@ def test_aligned_particles_fit_by_their_snr_times_the_pixels_of_their_box(tmp_pa
     assert fit.like_picked_noise is (energy < picked_energy())
 
 
-@pytest.mark.parametrize("contrast", [0.5, 1.0, 1.5])
+@pytest.mark.parametrize("contrast", [0.7, 1.0, 1.5])
 def test_a_particle_is_compared_at_the_contrast_that_suits_it(contrast):
     # A reference of power 50 as the particle sees it, and a particle that shows it so strongly, without noise.
     inner, expected = torch.tensor([50.0 * contrast]), torch.tensor([50.0])
     values = np.linspace(0, 3, 3001)
     by_hand = 2 * values * float(inner) - values**2 * 50 - (values - 1) ** 2 / (2 * CONTRAST**2)
     np.testing.assert_allclose(float(with_contrast(inner, expected)), by_hand.max(), rtol=1e-4)
+
+
+def test_an_image_without_a_particle_fits_no_strong_reference():
+    """Empty ice, which agrees with nothing: a contrast of nearly 0 would suit it, and any reference with that."""
+    assert float(with_contrast(torch.tensor([0.0]), torch.tensor([50.0]))) < -15
 
 
 def test_a_faint_particle_fits_its_own_view_better_than_a_faint_average_of_others():
