@@ -164,7 +164,7 @@ def test_one_row_without_defocus_leaves_the_others_theirs(halves, aligned, folde
     (warning,) = (text for text in summary(out)["warnings"] if "defocus" in text)
     assert f"no defocus for 1 of {COUNT} particles (the first: item 8, 000008@" in warning
     assert "the signed CTF" in note(out)
-    assert summary(out)["resolution"] == pytest.approx(summary(expected)["resolution"], rel=0.06)  # a ring
+    assert summary(out)["resolution"] == pytest.approx(summary(expected)["resolution"], rel=0.12)  # other halves
     rows, optics = (read_tables(str(out / "aligned.star"))[k] for k in (1, 0))
     write_tables(str(out / "others.star"), [optics, rows.rows(np.delete(np.arange(COUNT), 7))])
     rotation, shift = difference(out / "others.star", expected / "aligned.star")
