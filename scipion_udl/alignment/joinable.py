@@ -21,7 +21,7 @@ from scipion_udl.alignment.ctf import MODES, ContrastTransfer
 from scipion_udl.alignment.diameter import known_clear_radius
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import known_limit, score_spread
+from scipion_udl.alignment.outliers import known_limit
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
@@ -44,10 +44,9 @@ class Joinable:
     compared, None for no limit; mirror: whether mirror images were looked for; background, noise_level: grey value and
     standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
     is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
-    which halves had a common start; local: how ways round are told apart (denoise.py); score_median, score_mad: of the
-    scores of the run's particles; score_limit: below which particles are outliers, loud_limit: above what
-    loudness (loudness.py), each None for none; score_weight: what
-    the rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
+    which halves had a common start; local: how ways round are told apart (denoise.py); score_limit: below which
+    particles are outliers, loud_limit: above what loudness (loudness.py), each None for none; score_weight: what the
+    rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
     the model's views (from 0), None for one that has no several; particles: all in the averages, usable: those that are
     not blank, half_counts: in either half; power: squared transfers of the halves per ring, None without; batches: how
     many sets came together; key: what tells the halves' averages from all others; places, images: by which every
@@ -71,8 +70,6 @@ class Joinable:
     levels: dict[str, list[float]]
     shared: float
     local: bool
-    score_median: float
-    score_mad: float
     score_limit: float | None
     loud_limit: float | None
     score_weight: list[float]
@@ -117,15 +114,15 @@ class Joinable:
         levels = {} if self.ctf == "none" else self.levels
         power = [[], []] if self.power is None else self.power
         limits = [0.0 if limit is None else limit for limit in (self.score_limit, self.loud_limit)]
-        numbers = [self.background, *limits, self.score_median, self.pixel_size, self.mask_radius, self.noise_level]
+        numbers = [self.background, *limits, self.pixel_size, self.mask_radius, self.noise_level]
         lists = [self.noise, self.score_weight, *levels.values(), *power]
         fits = [
             all(type(count) is int and count > 0 for count in (self.box, *counts)),
             self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
             self.view is None or (type(self.view) is int and self.view >= 0),
-            all(math.isfinite(value) for value in numbers) and min(numbers[4:]) > 0,
+            all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
             self.clear_radius is None or 0 < self.clear_radius < self.box,
-            0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box and 0 <= self.score_mad < math.inf,
+            0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box,
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
             all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
             self.ctf in MODES and 0 <= self.premultiplied <= 1,
@@ -188,7 +185,6 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         return
     particles = run.particles
     model = run.args.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
-    median, deviation = score_spread(alignment.score[particles.usable])
     Joinable(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
@@ -203,8 +199,6 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         **contrast_facts(particles.contrast, (particles.box, run.source.box)),
         shared=alignment.shared,
         local=alignment.local,
-        score_median=median,
-        score_mad=deviation,
         score_limit=known_limit(alignment.score_limit),
         loud_limit=known_limit(particles.statistics.loud_limit),
         score_weight=alignment.score_weight.tolist(),

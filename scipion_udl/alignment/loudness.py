@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import ndtr, ndtri
+
+from scipion_udl.alignment.outliers import how_many_beyond
 
 SMOOTH = 1 / 3  # of the disc's radius: standard deviation of the Gaussian that images are smoothed with
 HARDLY_ANY = 0.0005  # of the particles are louder than the limit at most, by their distribution
-WRONG = 0.1  # of what is louder are particles at most, likewise
 MEDIAN_DEVIATION = 1.4826  # standard deviations of a normal distribution in a median absolute one
 FEWEST = 32  # particles that tell how loud particles are
 
@@ -37,24 +37,21 @@ class Loudness:
 def loud_limit(loudness: np.ndarray) -> float:
     """The loudness above which images show no particle, infinity for none. loudness: (N,) of all that have an image.
 
-    It is the least of which no more than HARDLY_ANY of the particles are, and that leaves no more than WRONG of
-    particles among what is louder. Median and median absolute deviation tell how loud particles are.
+    It is the least of which no more than HARDLY_ANY of the particles are, and that leaves few particles among what is
+    louder (:func:`how_many_beyond`). Median and median absolute deviation tell how loud particles are.
     """
     loudness = loudness[loudness > 0]
     if len(loudness) < FEWEST:
         return np.inf
     logs = np.sort(np.log(loudness))[::-1]
-    count = np.arange(1, len(logs) + 1)
     loud = 0
     while True:  # what is loud is left out of what tells how loud particles are, until no more of it is found
         median = np.median(logs[loud:])
         deviation = MEDIAN_DEVIATION * np.median(np.abs(logs[loud:] - median))
         if not deviation > 0:
             return np.inf
-        beyond = (logs - median) / deviation
-        expected = ndtr(-beyond) * (len(logs) - loud)
-        found = np.flatnonzero((beyond > -ndtri(HARDLY_ANY)) & (expected <= WRONG * count))
-        if not len(found) or found[-1] < loud:
+        count = how_many_beyond((logs - median) / deviation, len(logs) - loud, HARDLY_ANY)
+        if count <= loud:
             break
-        loud = int(found[-1]) + 1
+        loud = count
     return float(np.nextafter(np.exp(logs[loud - 1]), 0)) if loud else np.inf

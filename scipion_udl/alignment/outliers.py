@@ -37,6 +37,18 @@ def outliers(score: np.ndarray, sure: np.ndarray, limit: float) -> np.ndarray:
     return np.asarray(sure, bool) | (np.asarray(score, np.float64) < limit)
 
 
+def how_many_beyond(deviations: np.ndarray, particles: float, most: float) -> int:
+    """How many values lie so far off that they are no particles, of which one in 1 / ``most`` at most lies as far off,
+    and that make up no more than WRONG of what does.
+
+    deviations: (N,) of all values from the particles' mean, in standard deviations of these, the farthest first;
+    particles: how many of the values are.
+    """
+    expected = ndtr(-deviations) * particles
+    found = np.flatnonzero((deviations > -ndtri(most)) & (expected <= WRONG * np.arange(1, len(deviations) + 1)))
+    return int(found[-1]) + 1 if len(found) else 0
+
+
 def known_limit(limit: float) -> float | None:
     """A limit as JSON has it: None for none."""
     return float(limit) if np.isfinite(limit) else None
@@ -66,9 +78,8 @@ def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:
     if np.exp(mean) <= floor:
         return -np.inf
     least = mean + ndtri(MOST) * deviation
-    expected = ndtr((logs - mean) / deviation) * (1 - share) * len(logs)
-    found = np.flatnonzero((logs < least) & (expected <= WRONG * np.arange(1, len(logs) + 1)))
-    limit = np.nextafter(np.sort(score)[found[-1]], np.inf) if len(found) else -np.inf
+    count = how_many_beyond((mean - logs) / deviation, (1 - share) * len(logs), MOST)
+    limit = np.nextafter(np.sort(score)[count - 1], np.inf) if count else -np.inf
     halfway = np.exp((np.log(typical) + mean) / 2)  # nearer to particles than to noise it is a particle
     return float(min(max(limit, min(floor, np.exp(least))), halfway))
 

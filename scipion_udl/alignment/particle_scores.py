@@ -17,7 +17,7 @@ from scipion_udl.alignment.state import State
 COARSE = 1.0  # periods in the radius of the disc: what is coarser is left out, ice and carbon look alike in it
 LOUD = 0.5  # power of how much louder a ring is than expected, by which it counts the less
 ROUNDS = 2  # of refinement that noise gets after its search, as particles do
-WIDEST, FINEST = 8, 20  # Fourier pixels: the band of a search for noise, at least and at most
+LEAST = 8  # Fourier pixels: the band of a search for noise is no narrower, and no wider than that of particles
 
 
 class ParticleScores:
@@ -56,7 +56,7 @@ class ParticleScores:
         """Scores (n,) of white noise that was aligned, image by image with the transfer of the particles ``indices``:
         searched for over the full circle, and refined. Pixels are drawn by ``seed``, whatever the device."""
         prepared, band, reference = self.prepared, self.band, self.references[0]
-        reach = min(max(int((reference.ring_weight > 0).sum()), WIDEST), FINEST)
+        reach = min(max(int((reference.ring_weight > 0).sum()), LEAST), self.refiner.coarse_band.k_max)
         searcher = Refiner(prepared, band, self.refiner.max_shift, reach, self.refiner.bound)
         generator, found = torch.Generator().manual_seed(seed), [np.zeros(0)]
         for start in range(0, len(indices), prepared.chunk):

@@ -28,6 +28,7 @@ from scipion_udl.classification.flags import (
     LEAST_INSIDE,
     NOISE,
     OUTSIDE,
+    REASONS,
     SENTENCES,
     Inside,
     mostly,
@@ -65,12 +66,6 @@ HALVES = (
     "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
     "within a class blur both alike, which it does not see."
 )
-REASONS = {
-    NOISE: "their particles fit no better than noise would",
-    EMPTY: "their images show hardly anything of the particle in their middle",
-    CONTAMINATION: "most of their images are far louder than particles are, as lumps of ice or dirt",
-    OUTSIDE: "they were brought into register on what lies outside of the particle",
-}
 SUPPORTED = (
     "The particles support {found} of the {asked} classes asked for: what the others showed is explained as well by "
     "these, whose averages are less noisy for it."

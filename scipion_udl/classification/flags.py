@@ -22,6 +22,12 @@ SENTENCES = {
     CONTAMINATION: "Most of its images are far louder than particles are, as lumps of ice: no resolution is claimed.",
     OUTSIDE: "It was brought into register on what lies outside of the particle: no resolution is claimed.",
 }
+REASONS = {  # the same, of several classes
+    NOISE: "their particles fit no better than noise would",
+    EMPTY: "their images show hardly anything of the particle in their middle",
+    CONTAMINATION: "most of their images are far louder than particles are, as lumps of ice or dirt",
+    OUTSIDE: "they were brought into register on what lies outside of the particle",
+}
 # Of the matter that the particles of good classes show on the mean. Views of a long rod from its end and of a flat disc
 # from its edge, the poorest of all, had 0.5 and more; classes of windows without one 0.2, of twelve of them 0.36 once.
 LEAST_MATTER = 0.4
