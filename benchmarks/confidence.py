@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.alignment import timed
 from benchmarks.cases import COUNT, PHANTOM_VIEWS, SEED, Case, View, make, template_view
 from benchmarks.scores import TRUE_LEVEL, claims, falls_to, joined, moved_template, true_frc
-from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackWriter

@@ -36,11 +36,11 @@ from scipion_udl import cli
 from scipion_udl.alignment.check_command import check_table
 from scipion_udl.alignment.check_images import check_images
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.joinable import NEEDED, Joinable, levels_of
-from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.joining import Earlier
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.outputs import OutputFolder

@@ -27,13 +27,13 @@ from benchmarks.photos import shipped_photographs
 from scipion_udl import cli
 from scipion_udl.alignment import figures
 from scipion_udl.alignment.figures import AMBER, BLUE, MUTED, RED, TEAL
-from scipion_udl.alignment.fourier import to_fourier, transform
-from scipion_udl.alignment.geometry import Poses, rotations, wrap
 from scipion_udl.alignment.losses import reconstruction_loss
 from scipion_udl.alignment.pairs import PairedImages, pair_up, true_poses
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.imaging.fourier import to_fourier, transform
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.poses import Poses, rotations, wrap
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.heads import circular_mean

@@ -130,7 +130,7 @@ def published_step(threads: int, steps: int = 2) -> dict:
 
     from scipion_udl.alignment.objectives import PairObjective
     from scipion_udl.alignment.recipes import recipe_of
-    from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+    from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
     from scipion_udl.models.resnet import PairNetwork
 
     torch.set_num_threads(threads)

@@ -29,7 +29,7 @@ import pyworkflow as pw
 from pyworkflow.object import Float
 from pyworkflow.project import Manager
 
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from scipion_udl.alignment import figures
-from scipion_udl.alignment.geometry import Poses, to_relion
+from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.phantoms import phantom

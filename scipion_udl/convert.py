@@ -1,6 +1,6 @@
 """Scipion's sets <-> the engine's tables. The one place that knows Scipion's signs.
 
-A Scipion Transform holds the pose of :mod:`scipion_udl.alignment.geometry` as its matrix, which is to be applied to the
+A Scipion Transform holds the pose of :mod:`scipion_udl.imaging.poses` as its matrix, which is to be applied to the
 particle. Results find their items by the item's id, which travels through the engine as text in a column of its own.
 """
 
@@ -18,8 +18,8 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle, SetOfParticles, Transform
 from pyworkflow.object import Boolean, Float
 
-from scipion_udl.alignment.geometry import Poses, from_matrices, to_matrices, to_relion
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, from_matrices, to_matrices, to_relion
 from scipion_udl.io import forms
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, to_relion
+from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io import forms
 from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables

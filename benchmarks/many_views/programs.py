@@ -18,7 +18,7 @@ from scipy import ndimage
 from benchmarks.alignment import replaced, timed
 from benchmarks.many_views.particles import Truth, count_of, particles_of, words_of
 from benchmarks.methods import ASPIRE_ENVIRONMENT
-from scipion_udl.alignment.geometry import Poses, invert
+from scipion_udl.imaging.poses import Poses, invert
 from scipion_udl.io.particles import open_particles
 
 RELION = {

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.many_views.spread import Classes, axis_of
 from benchmarks.scores import TRUE_LEVEL, falls_to, true_frc
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.reference import match_reference
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.molecules import BlobMolecule
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.many_views.particles import Truth
-from scipion_udl.alignment.geometry import Poses, compose, invert, rotations, wrap
+from scipion_udl.imaging.poses import Poses, compose, invert, rotations, wrap
 from scipion_udl.io import forms
 from scipion_udl.io.tables import read_tables
 from scipion_udl.simulate.molecules import view_matrices

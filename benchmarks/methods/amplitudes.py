@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.many_views.particles import write_classes
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import ParticleSource, open_particles
 
 STARTS, ROUNDS = 3, 25

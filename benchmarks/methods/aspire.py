@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.methods import ASPIRE_ENVIRONMENT
 from benchmarks.methods.common import arguments, read_particles, write_poses
-from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.imaging.poses import Poses, rotations
 
 
 def from_aspire(rotation: np.ndarray, shift: np.ndarray) -> Poses:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.methods import METHODS, Method
-from scipion_udl.alignment.geometry import pose_errors
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.truth import read_truth
 
 _SIMULATE = ["--phantom", "hook", "--count", "128", "--snr", "1", "--box", "64", "--pixel-size", "4", "--shift", "5"]

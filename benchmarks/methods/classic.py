@@ -23,7 +23,7 @@ import torch
 from scipy import fft
 
 from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
-from scipion_udl.alignment.geometry import Poses, rotations, to_matrices
+from scipion_udl.imaging.poses import Poses, rotations, to_matrices
 from scipion_udl.simulate.templates import fourier_resize, grid
 
 _LOW_PASS = 0.05  # per pixel of the input, on the first reference

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables

@@ -14,15 +14,15 @@ import torch
 
 from benchmarks.methods.common import arguments, read_particles, write_poses
 from scipion_udl.alignment.aligner import SEARCH_BAND
-from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.defocus import read_defocus
 
 _MAX_SHIFT = 15.0  # pixels

@@ -28,7 +28,7 @@ import torch
 from scipy import fft, ndimage
 
 from benchmarks.methods.common import Ctf, arguments, chunks, read_particles, write_poses
-from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_image
 from scipion_udl.simulate.templates import fourier_resize, grid
 

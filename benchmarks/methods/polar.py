@@ -14,7 +14,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
-from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulate.templates import grid
 
 _ANGLES = 360  # over 180 degrees

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.methods.common import arguments, read_particles, write_poses
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource, open_particles
 
 _ITERATIONS = 25

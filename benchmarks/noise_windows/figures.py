@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from benchmarks.noise_windows.picks import REACH
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.phantoms import phantom
 

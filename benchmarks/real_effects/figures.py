@@ -15,9 +15,9 @@ from benchmarks.many_views.spread import Classes, spread
 from benchmarks.real_effects.sets import PickTruth
 from benchmarks.scores import MASK_RADIUS, TRUE_LEVEL, falls_to, joined, moved_template, rotation_figures
 from scipion_udl.alignment.evaluation import join
-from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.geometry import Poses, pose_errors
-from scipion_udl.alignment.resolution import image_frc
+from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.imaging.frc import image_frc
+from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io import forms
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles

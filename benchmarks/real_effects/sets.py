@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.many_views.particles import words_of
 from scipion_udl import cli
 from scipion_udl.alignment.evaluation import located_truth
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, read_tables, write_tables

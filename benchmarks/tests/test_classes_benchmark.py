@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.classes import errors, simulate_classes, text
-from scipion_udl.alignment.geometry import Poses, compose
+from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth

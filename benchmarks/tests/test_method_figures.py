@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from benchmarks.method_figures import BOX, FIGURES, _clearest, main
-from scipion_udl.alignment.fourier import to_fourier, transform
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.fourier import to_fourier, transform
+from scipion_udl.imaging.poses import Poses
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 LARGEST = 150_000  # bytes

@@ -12,7 +12,7 @@ from benchmarks import noise_picks
 from benchmarks.noise_windows.figures import likeness
 from benchmarks.noise_windows.picks import CTF, KINDS, ORIENTATIONS, STACK, WHITE, Noise, Windows, make
 from benchmarks.noise_windows.table import text
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables

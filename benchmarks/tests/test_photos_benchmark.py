@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.photos import PHOTOGRAPHS, by_photograph, shipped_photographs, table
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.io.truth import truth_table
 

@@ -22,7 +22,7 @@ from benchmarks.real_effects.sets import (
     make,
 )
 from benchmarks.real_effects.table import text
-from scipion_udl.alignment.geometry import Poses, compose
+from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_views

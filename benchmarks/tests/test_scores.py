@@ -10,7 +10,7 @@ from benchmarks.cases import all_cases, template_view
 from benchmarks.confidence import MixedSet, write_set
 from benchmarks.methods import METHODS
 from benchmarks.scores import correlation, falls_to, joined, moved_template, pose_figures, true_frc
-from scipion_udl.alignment.geometry import Poses, compose, pose_errors
+from scipion_udl.imaging.poses import Poses, compose, pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.simulate.phantoms import phantom
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.many_views.particles import Truth, write_classes
 from benchmarks.many_views.resolution import claimed, resolutions, true_view, true_views
 from benchmarks.many_views.spread import Classes, axis_of, neighbour_spread, pose_errors, spread
-from scipion_udl.alignment.geometry import Poses, compose
+from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.io.truth import add_views, truth_table

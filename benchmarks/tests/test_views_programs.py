@@ -19,7 +19,7 @@ from benchmarks.many_views.table import text
 from benchmarks.methods import amplitudes
 from benchmarks.methods.amplitudes import sort_spectra
 from scipion_udl import cli
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import forms
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.simulate.phantoms_3d import molecule

@@ -21,8 +21,6 @@ from scipion_udl.alignment.contrast import onto_reference
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.fourier import Band, mirrored, resize, to_fourier
-from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, wrap
 from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.known_start import KnownStart
@@ -30,8 +28,10 @@ from scipion_udl.alignment.outliers import outliers, score_limit
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.imaging.fourier import Band, mirrored, resize, to_fourier
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
 
 FIRST = 1024  # particles that settle the first average, at most

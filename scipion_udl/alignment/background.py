@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.imaging.fourier import soft_disc
 
 BLOCKS = 16  # along a side: large enough that noise averages out, small against a neighbour
 FITS = 4  # reweighted least squares: by then the weights of Tukey's biweight stand still

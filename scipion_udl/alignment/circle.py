@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.alignment.orientations import AngleBins, Orientations
 from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.orientations import AngleBins, Orientations
 
 STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains
 ANGLES = 60  # orientations over 180 degrees

@@ -9,8 +9,8 @@ from scipion_udl.alignment import results
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.classes import ClassResult, together
 from scipion_udl.alignment.contrast import contrast_of
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.run import Run
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackWriter, write_stack
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource
 
 PER_PARTICLE = ("half", "score", "ambiguous", "network_angle", "outlier")  # of an Alignment, beside the poses

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.prepare import Scan
 from scipion_udl.alignment.refinement import Reference, Refiner, register
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.orientations import turned_band
+from scipion_udl.imaging.poses import Poses
 
 MARGIN = 0.1  # of correlation, by which a reference must fit better inverted than as it is
 WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}

@@ -20,10 +20,10 @@ from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObje
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.recipes import PAPER, Recipe, recipe_of
 from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork

@@ -13,8 +13,8 @@ import math
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps, soft_disc
-from scipion_udl.alignment.resolution import frc_weights, of_more, over_rings, ring_correlation
+from scipion_udl.imaging.fourier import Band, ShiftMaps, soft_disc
+from scipion_udl.imaging.frc import frc_weights, of_more, over_rings, ring_correlation
 
 NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
 LOCAL = 0.025  # of the box: standard deviation of the window in which local power is measured

@@ -23,15 +23,15 @@ from scipion_udl.alignment.evaluation import (
     periods,
     relative_poses,
 )
-from scipion_udl.alignment.geometry import Poses, invert, pose_errors
 from scipion_udl.alignment.given_poses import check_measure
 from scipion_udl.alignment.parts import Parts, read_parts
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.reference import RADIUS, crossing, match_reference, soft_circle
-from scipion_udl.alignment.resolution import CLAIM
 from scipion_udl.alignment.results import write_json
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.frc import CLAIM
+from scipion_udl.imaging.poses import Poses, invert, pose_errors
 from scipion_udl.io import forms
 from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.outputs import OutputFolder

@@ -1,7 +1,7 @@
 """How good poses are against the true ones, where they are known: particle by particle, or pair by pair.
 
 Particles of the two tables are joined by the image they name, never by row order. All pose errors are those of
-:func:`scipion_udl.alignment.geometry.pose_errors`: what is left once the common rigid transform is taken out, which no
+:func:`scipion_udl.imaging.poses.pose_errors`: what is left once the common rigid transform is taken out, which no
 alignment without a reference can know (the bias, where it is the turn between two images that was asked for).
 """
 
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.alignment.given_poses import check_measure
+from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors, to_matrices
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
-
-from .geometry import Poses, compose, invert, pose_errors, to_matrices
-from .given_poses import check_measure
 
 CLOSE = 5.0  # degrees: what counts as found
 RIGHT = 90.0  # degrees: less than that off is the right way round

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from .figures import AMBER, BLUE, MUTED, TEAL, draw_frc, draw_shifts, new_figure, to_grey
+from scipion_udl.alignment.figures import AMBER, BLUE, MUTED, TEAL, draw_frc, draw_shifts, new_figure, to_grey
 
 COLOURS = {"": (BLUE, "full circle"), "_180": (TEAL, "modulo 180"), "_symmetry": (AMBER, "modulo the symmetry")}
 Row = Callable[[FigureBase], None]  # draws one row of panels

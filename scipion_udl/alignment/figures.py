@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from .geometry import Poses, wrap
+from scipion_udl.imaging.poses import Poses, wrap
 
 INK, MUTED, LINE = "#1c2833", "#5d6d7e", "#dfe5eb"
 BLUE, TEAL, AMBER, RED, PALE = "#21618c", "#148f77", "#ca8a04", "#b03a2e", "#d6e6f2"

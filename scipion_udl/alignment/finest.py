@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 
 LEAST = 8  # Fourier pixels, below which there is too little to align by
 

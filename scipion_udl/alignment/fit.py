@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from scipy import special
 
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.resolution import Claim
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.frc import Claim
 
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
 # 4096 A and a template of 100 A seen to 20 A have some 5 million that are independent: one pick in 200 micrographs.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, pose_errors
 from scipion_udl.alignment.refinement import FAR
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.particles import ParticleSource
 
 MANY = 0.3  # share of the particles that lie elsewhere, above which the user is warned

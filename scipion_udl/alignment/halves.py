@@ -17,10 +17,10 @@ from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.fit import Fit, measure_fit
-from scipion_udl.alignment.geometry import Poses, compose, wrap
-from scipion_udl.alignment.orientations import turned_band
 from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, register
 from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.imaging.orientations import turned_band
+from scipion_udl.imaging.poses import Poses, compose, wrap
 
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.ctf import MODES, ContrastTransfer
 from scipion_udl.alignment.diameter import known_clear_radius
 from scipion_udl.alignment.finest import LEAST
 from scipion_udl.alignment.known import Known
@@ -27,6 +26,7 @@ from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.train_command import MODEL
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import MODES, ContrastTransfer
 from scipion_udl.io.images import read_image
 from scipion_udl.io.seal import check_files, file_digest, opened, sealed
 
@@ -232,7 +232,7 @@ def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
 
 
 def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
-    """The levels that a run has written, as :class:`scipion_udl.alignment.ctf.ContrastTransfer` takes them."""
+    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ContrastTransfer` takes them."""
     return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
 
 

@@ -22,11 +22,9 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Aligner, Align
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.consistency import image_warnings
-from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
 from scipion_udl.alignment.diameter import take_radius
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import (
     FILE,
     NEEDED,
@@ -42,13 +40,15 @@ from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
-from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run, given_files
-from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.alignment.training import view_of
 from scipion_udl.alignment.transfer_mode import WORDS, words_of
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.outputs import OutputFolder
 
 SWEEPS = 8  # at most; from the network's angles two or three do

@@ -24,10 +24,10 @@ import torch
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.alignment.spectra import SpectraSettings
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles
 
 LOOK = 2048  # particles that the spectra are fitted on, at most

@@ -21,7 +21,7 @@ from scipion_udl.alignment.losses import (
 )
 from scipion_udl.alignment.ranks import Ranks, share_statistics
 from scipion_udl.alignment.recipes import Recipe
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import turn_spectra

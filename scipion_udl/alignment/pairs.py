@@ -19,14 +19,14 @@ from torch import nn
 
 from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.evaluation import join, located_truth, pair_errors
-from scipion_udl.alignment.fourier import to_fourier, transform
-from scipion_udl.alignment.geometry import Poses, compose, invert, wrap
-from scipion_udl.alignment.overlap import OverlapCorrelation
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.results import write_json
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.fourier import to_fourier, transform
+from scipion_udl.imaging.overlap import OverlapCorrelation
+from scipion_udl.imaging.poses import Poses, compose, invert, wrap
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.fourier import transform
 from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.state import State
+from scipion_udl.imaging.fourier import transform
 
 COARSE = 1.0  # periods in the radius of the disc: what is coarser is left out, ice and carbon look alike in it
 LOUD = 0.5  # power of how much louder a ring is than expected, by which it counts the less

@@ -23,19 +23,14 @@ from scipion_udl.alignment.continued import check_began_with
 from scipion_udl.alignment.contrast import inverted_warning
 from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fit import with_fit
-from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.geometry import Poses, mirrored_first
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
 from scipion_udl.alignment.parallel import CLASSES, side_by_side
 from scipion_udl.alignment.ranks import Ranks
-from scipion_udl.alignment.resolution import Claim, claim_resolution, image_frc
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.train_command import (
     CHECKPOINT,
     ENOUGH,
@@ -48,6 +43,11 @@ from scipion_udl.alignment.train_command import (
 from scipion_udl.alignment.training import view_of
 from scipion_udl.constants import AUTOMATIC_SHIFT, MODEL_PICTURE
 from scipion_udl.errors import UdlError, is_out_of_memory
+from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.imaging.frc import Claim, claim_resolution, image_frc
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.poses import Poses, mirrored_first
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter

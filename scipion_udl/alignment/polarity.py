@@ -21,10 +21,11 @@ import torch
 from scipy.optimize import nnls
 from scipy.special import j0
 
-from scipion_udl.alignment.ctf import contrast_transfer
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
-from scipion_udl.io.defocus import Defocus, read_defocus
+from scipion_udl.imaging.ctf import contrast_transfer
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import ParticleSource
 
 BRIGHT, DARK, UNKNOWN = "bright", "dark", "unknown"

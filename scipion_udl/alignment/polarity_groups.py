@@ -17,8 +17,8 @@ from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
 from scipion_udl.alignment.polarity_mixture import HeldProfiles, both_polarities
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import forms
-from scipion_udl.io.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 
 _NAMED = 3  # parts that a sentence names

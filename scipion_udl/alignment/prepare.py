@@ -20,14 +20,14 @@ import torch
 
 from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.copies import originals
-from scipion_udl.alignment.ctf import ContrastTransfer
 from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.extent import matter_kernel
-from scipion_udl.alignment.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.scan import DISC, Scan, find_extent, look_through
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.io.particles import ParticleSource
 
 CHUNK = 64

@@ -11,8 +11,7 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from scipion_udl.constants import EVALUATED
-
-from .geometry import Poses, to_matrices
+from scipion_udl.imaging.poses import Poses, to_matrices
 
 COARSE_BOX = 64
 COARSE_STEP = 3.0  # degrees

@@ -4,7 +4,7 @@ A particle is compared with the average in the orientation nearest to its angle.
 at over all shifts, the better one is taken, and what is left is solved for by Gauss-Newton: the particle is a sum of
 the average and its three changes (moved in x, in y, turned), so three inner products and a 3 x 3 system give the
 correction. Where the contrast transfer of the particles is known, particle and average are compared through it.
-Working pixels throughout; the pose is that of geometry.py.
+Working pixels throughout; the pose is that of poses.py.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.fit import with_contrast
-from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks
-from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.shift_limit import ShiftLimit, centre_of
 from scipion_udl.alignment.state import State
 from scipion_udl.alignment.sums import Sums
 from scipion_udl.constants import shift_reach
+from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks
+from scipion_udl.imaging.orientations import AngleBins, Orientations, ring_normals, turned_band
+from scipion_udl.imaging.poses import Poses
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from scipion_udl.alignment import figures
+from scipion_udl.alignment.diameter import WORDS, size_words
+from scipion_udl.alignment.report_numbers import numbers
+from scipion_udl.alignment.report_style import STYLE_SHEET
+from scipion_udl.alignment.report_words import duration, percent, safe, section, small_units, thousands
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import durable
-
-from . import figures
-from .diameter import WORDS, size_words
-from .geometry import Poses
-from .report_numbers import numbers
-from .report_style import STYLE_SHEET
-from .report_words import duration, percent, safe, section, small_units, thousands
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .diameter import WORDS
-from .report_words import duration, safe, section
+from scipion_udl.alignment.diameter import WORDS
+from scipion_udl.alignment.report_words import duration, safe, section
 
 if TYPE_CHECKING:
-    from .report import ReportData
+    from scipion_udl.alignment.report import ReportData
 
 NAMES = {
     "seconds": "time",

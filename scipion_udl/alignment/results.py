@@ -19,11 +19,11 @@ from scipion_udl.alignment.averages import Averages, apply_poses, weighted_avera
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
 from scipion_udl.alignment.diameter import diameter_facts, diameter_words
-from scipion_udl.alignment.geometry import mirrored_first, pose_errors
 from scipion_udl.alignment.outliers import score_spread
-from scipion_udl.alignment.resolution import Claim
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
+from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.poses import mirrored_first, pose_errors
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
 from scipion_udl.io.other_programs import image_warnings
 from scipion_udl.io.stacks import write_stack

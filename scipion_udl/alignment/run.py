@@ -23,7 +23,8 @@ from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.errors import UdlError
-from scipion_udl.io.defocus import Defocus, read_defocus
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import Optics, open_particles

@@ -11,13 +11,13 @@ import torch
 from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.extent import LARGEST as DISC
 from scipion_udl.alignment.extent import Extent, VarianceProfile, extent_of
-from scipion_udl.alignment.fourier import radii, soft_disc, to_fourier
 from scipion_udl.alignment.known import image_digests
 from scipion_udl.alignment.loudness import Loudness, loud_limit
 from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.errors import UdlError
-from scipion_udl.io.defocus import Defocus
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
 from scipion_udl.io.particles import ParticleSource
 
 if TYPE_CHECKING:

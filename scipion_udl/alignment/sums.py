@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.imaging.fourier import Band
 
 FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it
 LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean

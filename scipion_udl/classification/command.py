@@ -20,7 +20,6 @@ from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.outliers import outliers, score_limit, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
 from scipion_udl.alignment.run import Run, given_files
-from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.flags import (
     CONTAMINATION,
@@ -48,12 +47,13 @@ from scipion_udl.classification.joining import (
 )
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.learning import Learner
-from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.rounds import LikelyRounds
 from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
 from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank

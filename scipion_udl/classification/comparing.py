@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.parallel import side_by_side
-from scipion_udl.classification.polar import AngularTransform, PolarSampling
+from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 
 FINEST_STEP, COARSEST_STEP = 1.0, 4.0  # working pixels between two shifts

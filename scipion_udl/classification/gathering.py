@@ -9,7 +9,7 @@ import torch
 
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.classification.comparing import Samples
-from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.imaging.polar_samples import PolarSampling
 
 
 def sampled(

@@ -18,21 +18,21 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
-from scipion_udl.alignment.ctf import MODES
 from scipion_udl.alignment.diameter import known_clear_radius, radius_in_use, take_radius
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.joinable import contrast_facts, levels_of
 from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import known_limit, outliers
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.alignment.resolution import frc_weights, of_more
 from scipion_udl.alignment.run import Run
-from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import MODES
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.frc import frc_weights, of_more
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.models.checkpoint import read_card

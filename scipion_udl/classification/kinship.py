@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scipion_udl.classification.comparing import Comparer
-from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 
 MIRRORED = 0.9  # correlation with the mirror image from which on it is said

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import torch
 
 from scipion_udl.classification.comparing import Comparer, Samples, moved_templates
-from scipion_udl.classification.polar import AngularTransform, PolarSampling
 from scipion_udl.classification.splitting import exchanged
+from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 
 LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class

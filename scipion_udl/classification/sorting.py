@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.geometry import Poses, rotations, wrap
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.classification.comparing import Comparer, Finder, Samples
 from scipion_udl.classification.gathering import sampled
-from scipion_udl.classification.polar import PolarSampling
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.models.class_bank import ClassBank
 
 NOISE = 256  # images of noise alone that are compared with the classes

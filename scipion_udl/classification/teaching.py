@@ -9,9 +9,9 @@ import torch
 from scipion_udl.alignment.run import Run
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.learning import LEVELS, Learner
-from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
+from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 
 STARTS = 2  # where nothing is said

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, to_relion, to_xmipp
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_relion, to_xmipp
 from scipion_udl.io import forms
 from scipion_udl.io.aligned_optics import (
     MICROSCOPE,

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, to_relion
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io import durable
 from scipion_udl.io.cs_rows import CsFile, is_whole, joined
 from scipion_udl.io.passthrough import Completed, completed
@@ -30,7 +30,7 @@ from scipion_udl.io.texts import column_of
 from scipion_udl.io.turned import turn_fields
 
 if TYPE_CHECKING:
-    from scipion_udl.io.defocus import Defocus
+    from scipion_udl.imaging.defocus import Defocus
     from scipion_udl.io.particles import ParticleSource
 
 _ALIGNMENT = "alignments2D/"

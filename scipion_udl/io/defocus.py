@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import forms
 from scipion_udl.io.particles import ParticleSource
 
@@ -37,39 +37,6 @@ _LEAST = 1.0  # angstrom: nothing is that near to focus, but 0, 1 and -1 stand f
 _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
 # All columns that may tell of it, in RELION and in Xmipp.
 CTF_LABELS = (*(label for labels in _LABELS.values() for label in labels[:2]), _FLIPPED, _PREMULTIPLIED)
-
-
-@dataclass
-class Defocus:
-    """What N particles' contrast transfer functions are made of, float64 (N,) each, read-only.
-
-    defocus_u, defocus_v: angstrom of underfocus, the larger and the smaller as a rule; angle: degrees from x to the
-    direction of defocus_u; phase_shift: degrees of a phase plate; b_factor: angstrom^2, the envelope exp(-B f^2 / 4);
-    voltage: kV; cs: mm; amplitude_contrast: fraction; known: (N,) bool, which particles have all of that (the others:
-    defocus 0; None: all); flipped: (N,) bool, which images' phases were flipped already, by the table or by the
-    rule of its form, None where neither says; said: whether the table itself says it; premultiplied: (N,) bool, which
-    images were multiplied by their transfer already (None: none); filled: what came of the options, for the user, ""
-    for nothing.
-    """
-
-    defocus_u: np.ndarray
-    defocus_v: np.ndarray
-    angle: np.ndarray
-    phase_shift: np.ndarray
-    b_factor: np.ndarray
-    voltage: np.ndarray
-    cs: np.ndarray
-    amplitude_contrast: np.ndarray
-    known: np.ndarray | None = None
-    flipped: np.ndarray | None = None
-    said: bool = False
-    premultiplied: np.ndarray | None = None
-    filled: str = ""
-
-    def __post_init__(self) -> None:
-        n = len(self.defocus_u)
-        self.known = np.ones(n, bool) if self.known is None else self.known
-        self.premultiplied = np.zeros(n, bool) if self.premultiplied is None else self.premultiplied
 
 
 def read_defocus(

@@ -1,6 +1,6 @@
 """What the columns of particle tables mean: RELION 3.0, RELION 3.1 and later, Xmipp. The one place that knows labels.
 
-Poses are translated by :mod:`scipion_udl.alignment.geometry` alone.
+Poses are translated by :mod:`scipion_udl.imaging.poses` alone.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, from_relion, from_xmipp
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, from_relion, from_xmipp
 from scipion_udl.io.tables import Table
 
 RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import Complain, UdlError, no_file, refuse
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import cryosparc, forms
 from scipion_udl.io.class_blocks import joined_blocks
 from scipion_udl.io.image_names import (

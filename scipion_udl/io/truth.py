@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables
 
 _LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")

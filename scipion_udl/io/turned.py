@@ -12,7 +12,7 @@ from typing import Callable
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.tables import UNKNOWN_NUMBERS, Table, number
 
 # label: its values (degrees, (N,)) of the images that ``poses`` (N,) were applied to

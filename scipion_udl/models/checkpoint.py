@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from scipion_udl.alignment.spectra import SpectraSettings
-from scipion_udl.alignment.spectrum_images import SCALINGS, SpectrumImageSettings
-from scipion_udl.classification.polar import PolarSampling
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError, no_file
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.io import durable
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.models.matching import MatchingNetwork

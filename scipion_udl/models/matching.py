@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from scipion_udl.alignment.fourier import resize, soft_disc, to_fourier, to_images, transform
+from scipion_udl.imaging.fourier import resize, soft_disc, to_fourier, to_images, transform
 from scipion_udl.models.heads import AngleHead, circular_mean
 from scipion_udl.models.precision import low_precision
 

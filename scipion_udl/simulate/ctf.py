@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scipion_udl.io.defocus import Defocus
+from scipion_udl.imaging.defocus import Defocus
 
 
 @dataclass
@@ -40,7 +40,7 @@ def transfer(
     ``defocus``: of an astigmatic beam (None: it is round); pixel_size: angstrom. Its sign is positive at the lowest
     frequencies, so that particles stay as bright or dark as the template is.
     """
-    from scipion_udl.alignment.ctf import contrast_transfer
+    from scipion_udl.imaging.ctf import contrast_transfer
 
     defocus = np.asarray(defocus, np.float64) * 1e4
 

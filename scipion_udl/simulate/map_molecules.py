@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, ndimage
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulate.molecules import view_matrices
 from scipion_udl.simulate.templates import fourier_resize, round_window
 

@@ -9,7 +9,7 @@ voxel box//2. It is the line of sight of RELION's angles:
 
 The map's point r falls on (x, y) = the first two rows of E r, where E = :func:`view_matrices` (v) is RELION's matrix of
 (rot, tilt, psi = 0): that is the canonical projection from v, the density summed along v. At the poles, where rot says
-nothing, it is 0. ``poses`` are those of :mod:`scipion_udl.alignment.geometry` and take the particle to the canonical
+nothing, it is 0. ``poses`` are those of :mod:`scipion_udl.imaging.poses` and take the particle to the canonical
 projection from its direction; a pose that turns by an angle is RELION's psi = +angle. So the projection from -v is the
 mirror image (y -> -y) of that from v.
 """
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulate.phantoms import blob_images, widened
 
 

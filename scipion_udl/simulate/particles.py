@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from scipion_udl.alignment.geometry import Poses, rotations
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.phantoms import BlobTemplate
 from scipion_udl.simulate.ssnr import SsnrChange

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 
 # Blobs narrower than this many pixels would hold frequencies that the pixels cannot.
 _NARROWEST = 0.7

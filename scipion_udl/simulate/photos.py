@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import Poses, rotations
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_picture
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackWriter

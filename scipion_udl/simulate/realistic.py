@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import fft
 
-from scipion_udl.alignment.geometry import Poses, rotations
+from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.tables import Table
 from scipion_udl.simulate import junk
 from scipion_udl.simulate.background import hot_pixels, mean_power, ramp, structure

@@ -2,7 +2,7 @@
 
 A template has ``box`` (pixels), ``image()`` -> float32 (box, box), the image itself, and ``sample(poses)`` -> float32
 (N, box, box), the particles that the poses take to it: particle(p) = template(M R p + t), for p in pixels from the
-origin at box//2. Poses are those of :mod:`scipion_udl.alignment.geometry`, so they are the truth of these particles.
+origin at box//2. Poses are those of :mod:`scipion_udl.imaging.poses`, so they are the truth of these particles.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, ndimage
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 
 # The edge of the round window, in parts of the box.
 _EDGE = 0.04

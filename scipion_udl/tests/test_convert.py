@@ -15,7 +15,6 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Class2D, CTFModel, SetOfClasses2D, SetOfParticles, Transform
 
 from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import (
     ITEM_ID,
     add_results,
@@ -29,6 +28,7 @@ from scipion_udl.convert import (
     write_truth,
 )
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

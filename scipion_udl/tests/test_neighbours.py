@@ -20,9 +20,9 @@ import numpy as np
 import pwem.objects as emobj
 from pwem.constants import ALIGN_2D, ALIGN_NONE
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import Results, add_results, export_particles, poses_of
 from scipion_udl.convert_classes import add_classes
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

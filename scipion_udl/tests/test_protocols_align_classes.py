@@ -12,8 +12,8 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import STATUS_FINISHED
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.convert import poses_in
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlSimulate
 from scipion_udl.protocols.align_2d_form import LEAVE_OUTLIERS
 from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate

@@ -10,9 +10,9 @@ from pwem.protocols import ProtClassesSelector, ProtUserSubSet
 from pyworkflow.object import Pointer
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import Results, poses_of
 from scipion_udl.convert_classes import add_classes
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

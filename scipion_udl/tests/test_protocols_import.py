@@ -12,8 +12,8 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.convert import poses_of
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

@@ -11,8 +11,8 @@ from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.geometry import pose_errors
 from scipion_udl.convert import poses_of, write_particles
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

@@ -16,7 +16,7 @@ from pwem.viewers.mdviewer.viewer import MDView
 from pyworkflow.tests import BaseTest, setupTestProject
 from pyworkflow.viewer import MessageView
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
 from scipion_udl.tests import on_screen

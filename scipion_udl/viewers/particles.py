@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import to_matrices
 from scipion_udl.convert import ITEM_ID, Results
 from scipion_udl.convert_classes import read_classified
+from scipion_udl.imaging.poses import to_matrices
 from scipion_udl.io.particles import ParticleSource, open_particles
 
 
@@ -74,7 +74,7 @@ def _rows_of(source: ParticleSource, ids: np.ndarray) -> np.ndarray:
 def apply_pose(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """An image (D, D) with a pose applied, given as its 3 x 3 matrix; what comes in from outside is the image's mean.
 
-    The matrix is :func:`scipion_udl.alignment.geometry.to_matrices`'s: x to the right, y down, origin at pixel D // 2.
+    The matrix is :func:`scipion_udl.imaging.poses.to_matrices`'s: x to the right, y down, origin at pixel D // 2.
     """
     swap = np.array([[0.0, 1.0], [1.0, 0.0]])  # rows count y, columns x
     back = swap @ np.linalg.inv(matrix[:2, :2]) @ swap

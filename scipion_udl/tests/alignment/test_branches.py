@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
-from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.tests.alignment.engine_helpers import phantom_band
+from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.tests.engine_helpers import phantom_band
 
 BOX = 64
 BAND = Band(BOX, 26)

@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.circle import ANGLES, FOLDS, CircleFit, CircleSolver
-from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks, soft_disc
-from scipion_udl.alignment.geometry import Poses, pose_errors
-from scipion_udl.alignment.resolution import ring_correlation
+from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
+from scipion_udl.imaging.frc import ring_correlation
+from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.simulate.phantoms import phantom
 
 BOX, K_MAX, REACH = 64, 16, 8

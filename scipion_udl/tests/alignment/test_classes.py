@@ -28,7 +28,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import load_model, read_card
 from scipion_udl.models.polar import PolarNetwork, turn_spectra
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     CPU,
     PIXEL_SIZE,
     correlation,

@@ -11,11 +11,11 @@ pytest.importorskip("torch")
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.consistency import MIXED, consider_views, measure_mixture
-from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.resolution import Claim
+from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_truth
-from scipion_udl.tests.alignment.engine_helpers import prepared, run
+from scipion_udl.tests.engine_helpers import prepared, run
 
 N, BOX, SNR = 160, 48, 0.3
 CLAIM = Claim(True, 12.0, "claimed")

@@ -8,13 +8,13 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.alignment.contrast import contrast_of, contrast_warning
-from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.reference import transform
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     errors_to_truth,
     prepared,

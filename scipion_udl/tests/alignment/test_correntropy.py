@@ -14,12 +14,12 @@ from scipion_udl.alignment.correntropy import (
     normalised,
     particle_correntropy,
 )
-from scipion_udl.alignment.fourier import soft_disc
-from scipion_udl.alignment.geometry import Poses, invert, to_matrices
 from scipion_udl.alignment.reference import transform
+from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.imaging.poses import Poses, invert, to_matrices
 from scipion_udl.io.particles import open_particles
-from scipion_udl.tests.alignment.engine_helpers import DEVICES, prepared, run, simulate
 from scipion_udl.tests.alignment.test_reference import picture
+from scipion_udl.tests.engine_helpers import DEVICES, prepared, run, simulate
 
 BOX = 64
 DISC = soft_disc(BOX, 28, 4)

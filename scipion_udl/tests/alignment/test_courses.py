@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.alignment import samples
-from scipion_udl.alignment.geometry import wrap
 from scipion_udl.alignment.results import read_history
+from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.tables import read_tables
 from scipion_udl.models.checkpoint import load_model, read_card
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     CPU,
     difference,
     errors_to_truth,
@@ -22,7 +22,7 @@ from scipion_udl.tests.alignment.engine_helpers import (
     subset_star,
     summary,
 )
-from scipion_udl.tests.alignment.pair_helpers import save_learned
+from scipion_udl.tests.pair_helpers import save_learned
 
 NARROW = ["--widths", "8,16", "--hidden", "16", "--input-size", "16"]
 

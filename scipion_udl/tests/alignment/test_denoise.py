@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
-from scipion_udl.alignment.fourier import Band, ShiftMaps
-from scipion_udl.tests.alignment.engine_helpers import phantom_band
+from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.tests.engine_helpers import phantom_band
 
 BOX = 64
 BAND = Band(BOX, 28)

@@ -19,8 +19,8 @@ from scipion_udl.alignment.prepare import DISC, PreparedParticles
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE, run, simulate
 from scipion_udl.tests.alignment.test_extent import particles as extended
+from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE, run, simulate
 
 BOX = 48
 

@@ -15,9 +15,9 @@ pytest.importorskip("scipy")
 from scipion_udl import cli
 from scipion_udl.alignment.evaluate_command import evaluate
 from scipion_udl.alignment.evaluation import compare, located_truth
-from scipion_udl.alignment.geometry import Poses, compose, invert
 from scipion_udl.alignment.reference import transform
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, compose, invert
 from scipion_udl.io.aligned import write_aligned, write_authors_xmd
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scipion_udl.alignment.evaluation import bias, compare, compare_pairs, join, pair_errors, relative_poses
-from scipion_udl.alignment.geometry import Poses, compose, invert
+from scipion_udl.imaging.poses import Poses, compose, invert
 
 
 def random_poses(n: int, seed: int = 0, mirror: bool = False) -> Poses:

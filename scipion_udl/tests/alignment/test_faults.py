@@ -18,7 +18,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE, image, run, simulate
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, image, run, simulate
 
 N = 40
 

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.geometry import Poses, compose, wrap
 from scipion_udl.alignment.given_poses import how_far_they_held
+from scipion_udl.imaging.poses import Poses, compose, wrap
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.truth import read_truth
-from scipion_udl.tests.alignment.engine_helpers import errors_to_truth, rms, run, summary
+from scipion_udl.tests.engine_helpers import errors_to_truth, rms, run, summary
 
 
 def table_with(folder: Path, path: Path, poses: Poses) -> Path:

@@ -9,12 +9,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import Poses, compose, invert, pose_errors, wrap
 from scipion_udl.alignment.halves import FOLDS, HalfRefinement, Split
 from scipion_udl.alignment.refinement import Refiner, State
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors, wrap
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import prepared
 
 BOX, N = 64, 90
 FRAME = Poses([3.0], [[0.8, -0.6]])

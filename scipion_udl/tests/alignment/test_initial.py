@@ -11,9 +11,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps, peaks, soft_disc
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.initial import BranchSolver, Start, expectation, first_of_best
+from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulate.phantoms import phantom
 
 BOX, N = 48, 160

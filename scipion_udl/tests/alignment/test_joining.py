@@ -16,14 +16,15 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import aligner
-from scipion_udl.alignment.geometry import Poses, pose_errors
+from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.seal import sealed
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import load_model, save_model
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.alignment.test_extent import particles as crowded
+from scipion_udl.tests.engine_helpers import (
     CPU,
     PIXEL_SIZE,
     correlation,
@@ -36,7 +37,6 @@ from scipion_udl.tests.alignment.engine_helpers import (
     subset_star,
     summary,
 )
-from scipion_udl.tests.alignment.test_extent import particles as crowded
 
 COUNT, BEFORE = 80, 300
 

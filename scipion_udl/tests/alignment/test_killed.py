@@ -20,7 +20,7 @@ from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.tests.alignment.engine_helpers import difference, image, run, simulate, summary, turned_spectra
+from scipion_udl.tests.engine_helpers import difference, image, run, simulate, summary, turned_spectra
 
 MODULE = "scipion_udl.tests.alignment.fault_harness"
 

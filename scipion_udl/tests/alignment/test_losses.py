@@ -11,7 +11,7 @@ import torch
 
 from scipion_udl.alignment.losses import difference_loss, joint_loss
 from scipion_udl.models.polar import PolarNetwork, turn_spectra
-from scipion_udl.tests.alignment.engine_helpers import turned_spectra
+from scipion_udl.tests.engine_helpers import turned_spectra
 
 ONES = torch.ones(12)
 

@@ -9,7 +9,7 @@ import torch
 from scipion_udl.alignment.loudness import Loudness, loud_limit
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.junk import blob
-from scipion_udl.tests.alignment.engine_helpers import prepared, simulate
+from scipion_udl.tests.engine_helpers import prepared, simulate
 
 BOX, RADIUS = 64, 18.0
 AXIS = torch.arange(BOX) - BOX // 2

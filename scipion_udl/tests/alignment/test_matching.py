@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.fourier import Band, soft_disc
-from scipion_udl.alignment.geometry import Poses, wrap
 from scipion_udl.alignment.refinement import Matched, Reference, Refiner
+from scipion_udl.imaging.fourier import Band, soft_disc
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.simulate.phantoms import phantom
 
 BOXES = [63, 64]

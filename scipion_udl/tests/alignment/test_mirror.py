@@ -12,14 +12,14 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.fourier import mirrored, to_fourier, to_images
-from scipion_udl.alignment.geometry import Poses, compose, mirrored_first, pose_errors
 from scipion_udl.alignment.mirror import SURE, decide_hands
+from scipion_udl.imaging.fourier import mirrored, to_fourier, to_images
+from scipion_udl.imaging.poses import Poses, compose, mirrored_first, pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.truth import read_truth
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     correlation,
     image,

@@ -13,7 +13,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE, run
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, run
 
 
 def align(folder, images, *options, name="noise.mrcs"):

@@ -17,7 +17,7 @@ from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObje
 from scipion_udl.alignment.recipes import PAPER, recipe_of
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.tests.alignment.pair_helpers import SPECTRA, particles
+from scipion_udl.tests.pair_helpers import SPECTRA, particles
 
 BIAS = 71.0
 

@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import Poses, compose, invert, rotations, wrap
 from scipion_udl.alignment.pairs import PairAligner, pair_up, true_poses
 from scipion_udl.alignment.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, compose, invert, rotations, wrap
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth, truth_table
 from scipion_udl.models.matching import MatchingNetwork
-from scipion_udl.tests.alignment.engine_helpers import CPU, run, subset_star
-from scipion_udl.tests.alignment.test_overlap import scene
+from scipion_udl.tests.engine_helpers import CPU, run, subset_star
+from scipion_udl.tests.imaging.test_overlap import scene
 
 BOX = 48
 TINY = {"channels": (4, 8), "squeeze": (8,), "hidden": (16,), "grid": 4}

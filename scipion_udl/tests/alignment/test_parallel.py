@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.parallel import side_by_side
-from scipion_udl.tests.alignment.engine_helpers import CPU
+from scipion_udl.tests.engine_helpers import CPU
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.outliers import score_limit
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.imaging.fourier import Band
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import prepared
 
 BOX, N = 48, 96
 AXIS = np.arange(BOX) - BOX // 2

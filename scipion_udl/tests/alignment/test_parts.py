@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.geometry import Poses, compose, invert
 from scipion_udl.alignment.parts import Parts, read_parts
 from scipion_udl.alignment.reference import soft_circle, transform
+from scipion_udl.imaging.poses import Poses, compose, invert
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.tests.alignment.engine_helpers import CPU, PIXEL_SIZE
 from scipion_udl.tests.alignment.test_evaluation import random_poses
 from scipion_udl.tests.alignment.test_reference import picture
+from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE
 
 BOX = 48
 

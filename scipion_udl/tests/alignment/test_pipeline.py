@@ -16,7 +16,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables
 from scipion_udl.models.checkpoint import read_card
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     correlation,
     difference,

@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.alignment import aligner, training
-from scipion_udl.alignment.geometry import Poses, pose_errors, wrap
 from scipion_udl.alignment.reference import transform
+from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import read_card
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import (
+from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     correlation,
     difference,

@@ -9,7 +9,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.alignment.polarity import (
     CLEAR,
     ENOUGH,
@@ -19,13 +18,14 @@ from scipion_udl.alignment.polarity import (
     mean_ctfs,
     sampled_defocus,
 )
-from scipion_udl.io.defocus import Defocus
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.particles import Simulation, noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE, prepared, simulate
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, prepared, simulate
 
 BOX, OUTER, INNER = 64, 22, 15
 SIGNED = CtfSettings(defocus=(1.6, 2.5), signed=True)

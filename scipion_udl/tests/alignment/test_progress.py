@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from scipion_udl.alignment import progress, training
 from scipion_udl.alignment.progress import FILE, Progress
 from scipion_udl.io.outputs import OutputFolder
-from scipion_udl.tests.alignment.engine_helpers import run, simulate
+from scipion_udl.tests.engine_helpers import run, simulate
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from scipion_udl.alignment.ranks import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.tests.alignment.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _START = "import sys; from scipion_udl.alignment.launch import start_ranks; sys.exit(start_ranks(sys.argv[1:], 2))"

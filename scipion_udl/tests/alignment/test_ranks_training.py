@@ -20,9 +20,9 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import read_history
 from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import load_model
-from scipion_udl.tests.alignment.engine_helpers import CPU, run, simulate, turn_errors
-from scipion_udl.tests.alignment.pair_helpers import save_learned
 from scipion_udl.tests.alignment.test_ranks import ALONE, TORCHRUN, started
+from scipion_udl.tests.engine_helpers import CPU, run, simulate, turn_errors
+from scipion_udl.tests.pair_helpers import save_learned
 
 PAIRS = ["--network", "resnet"]
 NARROW = [*PAIRS, "--widths", "8,16", "--hidden", "16", "--input-size", "16"]

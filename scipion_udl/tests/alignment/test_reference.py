@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("scipy")
 from scipy import ndimage
 
-from scipion_udl.alignment.geometry import Poses, compose
 from scipion_udl.alignment.reference import (
     crossing,
     match_reference,
@@ -16,6 +15,7 @@ from scipion_udl.alignment.reference import (
     soft_circle,
     transform,
 )
+from scipion_udl.imaging.poses import Poses, compose
 
 
 def picture(box: int) -> np.ndarray:

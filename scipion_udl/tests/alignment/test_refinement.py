@@ -9,8 +9,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, ShiftMaps, to_fourier, transform
-from scipion_udl.alignment.geometry import Poses, compose, pose_errors, wrap
 from scipion_udl.alignment.refinement import (
     Reference,
     Refiner,
@@ -20,8 +18,10 @@ from scipion_udl.alignment.refinement import (
     register,
     shift_reach,
 )
+from scipion_udl.imaging.fourier import Band, ShiftMaps, to_fourier, transform
+from scipion_udl.imaging.poses import Poses, compose, pose_errors, wrap
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import prepared
 
 N = 24
 

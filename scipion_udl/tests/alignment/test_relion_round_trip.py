@@ -8,12 +8,12 @@ import subprocess
 
 import numpy as np
 import pytest
-from engine_helpers import difference, image, run, simulate
 
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.tests.engine_helpers import difference, image, run, simulate
 
 pytestmark = pytest.mark.skipif(not shutil.which("relion_stack_create"), reason="RELION is not installed")
 

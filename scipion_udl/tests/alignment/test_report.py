@@ -15,8 +15,8 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 
 from scipion_udl.alignment import figures
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.alignment.report import ClassEntry, ReportData, build_page, example_indices, write_report
+from scipion_udl.imaging.poses import Poses
 
 BOX = 48
 HOSTILE = '<script>alert(\'x\')</script>" onload="evil()" & <img src=http://bad.example/a.png>'

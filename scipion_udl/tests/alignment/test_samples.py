@@ -11,8 +11,8 @@ import torch
 
 from scipion_udl.alignment import samples as module
 from scipion_udl.alignment.samples import ParticleSamples, TensorSamples, particle_samples
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.tests.engine_helpers import prepared
 
 N, BOX = 90, 24
 SPECTRA = SpectrumImageSettings(box=BOX, size=8, r_max=3)

@@ -12,16 +12,16 @@ import torch
 
 from scipion_udl.alignment.objectives import PairObjective
 from scipion_udl.alignment.results import read_history
-from scipion_udl.alignment.spectrum_images import SpectrumImageSettings
 from scipion_udl.alignment.step_memory import StepMemory
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.tests.alignment.engine_helpers import CPU, difference, run, simulate, turned_spectra
 from scipion_udl.tests.alignment.test_killed import ERRORS, Full
 from scipion_udl.tests.alignment.test_ranks import ALONE, TORCHRUN, started
+from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
 
 NETWORKS = {"judl": PolarNetwork, "udl": FreeHeadNetwork}
 

@@ -8,8 +8,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band
 from scipion_udl.alignment.sums import Sums
+from scipion_udl.imaging.fourier import Band
 from scipion_udl.simulate.phantoms import phantom
 
 BOX = 48

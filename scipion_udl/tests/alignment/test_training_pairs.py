@@ -18,8 +18,8 @@ from scipion_udl.alignment.samples import TensorSamples
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.tests.alignment.engine_helpers import turn_errors
-from scipion_udl.tests.alignment.pair_helpers import SMALL, SPECTRA, learned_network, particles, train
+from scipion_udl.tests.engine_helpers import turn_errors
+from scipion_udl.tests.pair_helpers import SMALL, SPECTRA, learned_network, particles, train
 
 N = 200
 ANGLES = np.random.default_rng(5).uniform(0, 360, N)

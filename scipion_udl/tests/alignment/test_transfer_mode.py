@@ -13,7 +13,7 @@ from scipion_udl.alignment.transfer_mode import is_clear
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.tests.alignment.engine_helpers import difference, errors_to_truth, run, simulate, summary
+from scipion_udl.tests.engine_helpers import difference, errors_to_truth, run, simulate, summary
 
 COUNT, BOX, SNR = 192, 64, 0.2
 XMIPP = {"rlnDefocusU": "ctfDefocusU", "rlnDefocusV": "ctfDefocusV", "rlnCtfBfactor": "ctfBfactor"}

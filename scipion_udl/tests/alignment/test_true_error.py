@@ -17,7 +17,7 @@ from PIL import Image
 from scipion_udl.alignment import figures
 from scipion_udl.alignment.results import read_history
 from scipion_udl.models.checkpoint import load_model
-from scipion_udl.tests.alignment.engine_helpers import CPU, run, simulate
+from scipion_udl.tests.engine_helpers import CPU, run, simulate
 
 EPOCHS = 5
 

@@ -1,14 +1,3 @@
-"""One thread: images of tests are small, and threads would wait for each other longer than they work."""
+"""Fixtures of the engine's tests, and one thread."""
 
-from __future__ import annotations
-
-import importlib.util
-
-import pytest
-
-if importlib.util.find_spec("torch"):
-    import torch
-
-    @pytest.fixture(scope="session", autouse=True)
-    def _one_thread():
-        torch.set_num_threads(1)
+from scipion_udl.tests.engine_fixtures import *  # noqa: F403

@@ -11,15 +11,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.classification import learning
 from scipion_udl.classification.comparing import Comparer
 from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.classification.sorting import like_noise
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.simulate.views import ViewSimulation
-from scipion_udl.tests.classification.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
+from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
 
 EACH = 40  # particles of a view
 VIEWS = len(DIRECTIONS)

@@ -19,8 +19,8 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_views
-from scipion_udl.tests.alignment.conftest import shared
-from scipion_udl.tests.alignment.engine_helpers import run
+from scipion_udl.tests.engine_fixtures import shared
+from scipion_udl.tests.engine_helpers import run
 from scipion_udl.tests.program_helpers import xmipp_aligned
 
 COUNT, BOX, CLASSES = 240, 48, 6

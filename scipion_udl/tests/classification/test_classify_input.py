@@ -16,9 +16,9 @@ import torch
 
 from scipion_udl import cli
 from scipion_udl.alignment.prepare import TIGHT, PreparedParticles
-from scipion_udl.alignment.spectra import SpectraSettings
 from scipion_udl.classification import command, joining
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.seal import opened, sealed
 from scipion_udl.io.stacks import StackReader, write_stack

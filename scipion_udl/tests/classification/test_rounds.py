@@ -10,14 +10,14 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.fourier import Band, to_images
-from scipion_udl.alignment.geometry import Poses, invert, pose_errors
 from scipion_udl.alignment.posed_sums import posed_sums
 from scipion_udl.alignment.sums import add_up
 from scipion_udl.classification.rounds import SURE, LikelyRounds
 from scipion_udl.classification.sorting import Sorted
-from scipion_udl.tests.alignment.engine_helpers import prepared
-from scipion_udl.tests.classification.class_helpers import BOX, away, random_poses, seen
+from scipion_udl.imaging.fourier import Band, to_images
+from scipion_udl.imaging.poses import Poses, invert, pose_errors
+from scipion_udl.tests.class_helpers import BOX, away, random_poses, seen
+from scipion_udl.tests.engine_helpers import prepared
 
 EACH = 60  # particles of each of two views
 SNR = 0.2

@@ -17,7 +17,7 @@ from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.written import WRITTEN
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.engine_helpers import run, simulate
+from scipion_udl.tests.engine_helpers import run, simulate
 
 BOX, N = 32, 12
 TABLES, STACKS, MODELS = (".star", ".xmd", ".cs"), (".mrcs", ".mrc"), (".safetensors",)

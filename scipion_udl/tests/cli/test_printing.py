@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.tests.alignment.engine_helpers import simulate
+from scipion_udl.tests.engine_helpers import simulate
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ pytest.importorskip("importlinter")
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "importlinter.toml"
 # Imports that still go the wrong way. Lower this where one has been put right; it is never raised.
-WRONG_WAY = 37
+WRONG_WAY = 23
 
 pytestmark = pytest.mark.skipif(not CONTRACTS.exists(), reason="an installed package has no importlinter.toml")
 
@@ -47,7 +47,7 @@ def test_every_contract_is_kept():
     "file, line, told",
     [
         ("io/stacks.py", "import scipion_udl.alignment.pipeline", "io.stacks -> scipion_udl.alignment.pipeline"),
-        ("alignment/fourier.py", "import pyworkflow", "alignment.fourier -> pyworkflow"),
+        ("imaging/fourier.py", "import pyworkflow", "imaging.fourier -> pyworkflow"),
         ("convert.py", "import torch", "scipion_udl.convert -> torch"),
         ("io/seal.py", "import scipion_udl.protocols.cost", "io.seal -> scipion_udl.protocols.cost"),
         ("alignment/sums.py", "import scipion_udl.alignment.aligner", "No cycles are allowed in scipion_udl.alignment"),

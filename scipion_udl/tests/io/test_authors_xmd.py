@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from emtable import Table as EmTable
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.aligned import write_aligned, write_authors_xmd
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

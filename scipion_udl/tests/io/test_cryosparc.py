@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scipion_udl import cli
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles

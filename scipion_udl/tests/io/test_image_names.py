@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

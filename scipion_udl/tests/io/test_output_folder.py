@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import lock
 from scipion_udl.io.images import read_image
 from scipion_udl.io.outputs import OutputFolder

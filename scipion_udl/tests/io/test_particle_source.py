@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import rotations
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import rotations
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 

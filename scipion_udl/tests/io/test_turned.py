@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack

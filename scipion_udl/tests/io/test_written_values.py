@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import Optics, open_particles

@@ -27,7 +27,7 @@ from scipion_udl.models.checkpoint import (
     save_model,
 )
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.tests.alignment.engine_helpers import CPU, turned_spectra
+from scipion_udl.tests.engine_helpers import CPU, turned_spectra
 
 SIZE = 16
 # Of every network: its arguments, the settings of its input, and what it takes.

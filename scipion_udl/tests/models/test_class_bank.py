@@ -10,10 +10,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.geometry import Poses, wrap
+from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.models import class_bank
 from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.tests.classification.class_helpers import Grid, random_poses, seen
+from scipion_udl.tests.class_helpers import Grid, random_poses, seen
 
 VIEWS = 4
 

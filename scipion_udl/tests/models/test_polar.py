@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork, refine_angles, turn_spectra
-from scipion_udl.tests.alignment.engine_helpers import DEVICES, smooth_template, turn_errors, turned_spectra
+from scipion_udl.tests.engine_helpers import DEVICES, smooth_template, turn_errors, turned_spectra
 
 BIN = 180 / 64
 

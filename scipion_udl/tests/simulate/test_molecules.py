@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.map_molecules import MapMolecule

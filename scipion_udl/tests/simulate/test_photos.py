@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from scipion_udl.alignment.fourier import to_fourier, transform
 from scipion_udl.cli import main
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables
 from scipion_udl.io.truth import read_truth

@@ -4,8 +4,8 @@ import mrcfile
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses, invert, rotations
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, invert, rotations
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses, to_matrices
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.simulate.templates import ImageTemplate, fourier_resize, grid
 

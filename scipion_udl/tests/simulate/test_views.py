@@ -8,8 +8,8 @@ import pytest
 
 from scipion_udl import cli
 from scipion_udl.alignment.evaluation import located_truth
-from scipion_udl.alignment.geometry import Poses, invert
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses, invert
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.particles import open_particles

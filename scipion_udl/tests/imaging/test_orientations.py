@@ -9,15 +9,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, to_fourier, transform
-from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.orientations import (
+from scipion_udl.imaging.fourier import Band, to_fourier, transform
+from scipion_udl.imaging.orientations import (
     AngleBins,
     Orientations,
     orientation_count,
     ring_normals,
     turned_band,
 )
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulate.phantoms import phantom
 
 

@@ -12,7 +12,7 @@ import math
 import torch
 from scipy.fft import next_fast_len
 
-from scipion_udl.alignment.fourier import soft_disc
+from scipion_udl.imaging.fourier import soft_disc
 
 EDGE = 0.06  # of the disc, parts of the box
 

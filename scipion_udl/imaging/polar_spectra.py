@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import resize, soft_disc, to_images
+from scipion_udl.imaging.fourier import resize, soft_disc, to_images
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.fourier import Band
-from scipion_udl.alignment.geometry import PoseErrors, Poses, pose_errors
 from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.reference import transform
+from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
 from scipion_udl.io.outputs import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack

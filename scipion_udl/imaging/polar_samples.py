@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, resize, soft_disc, to_images
-from scipion_udl.alignment.spectra import less_background
+from scipion_udl.imaging.fourier import Band, resize, soft_disc, to_images
+from scipion_udl.imaging.polar_spectra import less_background
 
 # Particles that are worked on at a time, always: how numbers are rounded depends on it, and from the last digit on the
 # network would learn something else.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scipion_udl.alignment.overlap import OverlapCorrelation
+from scipion_udl.imaging.overlap import OverlapCorrelation
 
 
 def scene(seed, size=160):

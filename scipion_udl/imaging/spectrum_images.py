@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import resize, soft_disc, to_images
-from scipion_udl.alignment.spectra import less_background, log_amplitude
+from scipion_udl.imaging.fourier import resize, soft_disc, to_images
+from scipion_udl.imaging.polar_spectra import less_background, log_amplitude
 
 SCALINGS = ("rings", "published")
 OVERSAMPLING = 2  # of the spectra that are turned: what is between their samples is known then

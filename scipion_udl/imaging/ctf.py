@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scipion_udl.alignment.fourier import radii
-from scipion_udl.io.defocus import Defocus
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.fourier import radii
 
 MODES = ("table", "flipped", "signed", "none")
 SAMPLE = 256  # particles that the mean transfer is taken of

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import Band, to_fourier, to_images
+from scipion_udl.imaging.fourier import Band, to_fourier, to_images
 
 LEAST = 4
 SMOOTH = 2  # rings to either side, over which a weak agreement is averaged

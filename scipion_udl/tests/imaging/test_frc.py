@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import Band, radii, soft_disc, to_fourier, to_images
-from scipion_udl.alignment.resolution import (
+from scipion_udl.imaging.fourier import Band, radii, soft_disc, to_fourier, to_images
+from scipion_udl.imaging.frc import (
     CLAIM,
     LEAST,
     claim_resolution,

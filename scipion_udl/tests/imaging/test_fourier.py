@@ -1,4 +1,4 @@
-"""Moving images in Fourier space does what geometry.py says, for even and odd boxes."""
+"""Moving images in Fourier space does what poses.py says, for even and odd boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import (
+from scipion_udl.imaging.fourier import (
     Band,
     ShiftMaps,
     bicubic_response,
@@ -20,9 +20,9 @@ from scipion_udl.alignment.fourier import (
     to_images,
     transform,
 )
-from scipion_udl.alignment.geometry import Poses, to_matrices
+from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.alignment.test_geometry import apply
+from scipion_udl.tests.imaging.test_poses import apply
 
 BOXES = [48, 49]
 

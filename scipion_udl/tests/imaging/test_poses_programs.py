@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.geometry import Poses, to_matrices, to_xmipp
+from scipion_udl.imaging.poses import Poses, to_matrices, to_xmipp
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack

@@ -96,7 +96,7 @@ def transform(
     """Images (N, box, box) of particles with a pose applied: turned by ``angle``, then moved by ``shift``.
 
     coefficients: (N, box, box//2 + 1) or (1, ...) for one image in many poses; angle: (N,) degrees; shift: (N, 2) x, y
-    in pixels, or None. The pose is that of geometry.py: p_aligned = R(angle) p + t. The image is sampled twice as
+    in pixels, or None. The pose is that of poses.py: p_aligned = R(angle) p + t. The image is sampled twice as
     finely by zero padding and read with cubic interpolation; outside of the box it is 0.
     """
     fine = 2 * box

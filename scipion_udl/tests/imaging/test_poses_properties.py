@@ -7,7 +7,7 @@ pytest.importorskip("hypothesis")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scipion_udl.alignment.geometry import (
+from scipion_udl.imaging.poses import (
     Poses,
     compose,
     from_matrices,

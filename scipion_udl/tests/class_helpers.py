@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.alignment.fourier import to_fourier
-from scipion_udl.alignment.geometry import Poses
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.learning import Learner
-from scipion_udl.classification.polar import AngularTransform, PolarSampling
 from scipion_udl.classification.seeds import best_start
+from scipion_udl.imaging.fourier import to_fourier
+from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.simulate.phantoms_3d import molecule
-from scipion_udl.tests.alignment.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import prepared
 
 BOX, RINGS = 40, 12
 # Views of the boot that differ.

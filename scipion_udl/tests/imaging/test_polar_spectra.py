@@ -11,9 +11,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.fourier import to_fourier
-from scipion_udl.alignment.geometry import Poses, invert
-from scipion_udl.alignment.spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.imaging.fourier import to_fourier
+from scipion_udl.imaging.polar_spectra import SpectraSettings, polar_log_spectra
+from scipion_udl.imaging.poses import Poses, invert
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.simulate.phantoms import phantom
 

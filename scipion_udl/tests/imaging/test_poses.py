@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scipion_udl.alignment import geometry
-from scipion_udl.alignment.geometry import Poses, compose, from_matrices, invert, pose_errors, to_matrices, wrap
+from scipion_udl.imaging import poses as convention
+from scipion_udl.imaging.poses import Poses, compose, from_matrices, invert, pose_errors, to_matrices, wrap
 from scipion_udl.simulate.phantoms import phantom
 
 
@@ -88,13 +88,13 @@ def test_the_inverse_undoes_a_pose(poses):
 def test_the_forms_of_other_programs_come_back(poses, form):
     if form == "relion":
         poses = Poses(poses.angle, poses.shift)
-    written = getattr(geometry, f"to_{form}")(poses)
-    same(getattr(geometry, f"from_{form}")(*written), poses)
+    written = getattr(convention, f"to_{form}")(poses)
+    same(getattr(convention, f"from_{form}")(*written), poses)
 
 
 def test_relion_has_no_mirrored_form(poses):
     with pytest.raises(ValueError, match="mirror"):
-        geometry.to_relion(poses)
+        convention.to_relion(poses)
 
 
 def test_lengths_that_differ_are_refused():

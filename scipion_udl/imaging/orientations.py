@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment.fourier import Band, bicubic_response, soft_disc, to_images, transform
+from scipion_udl.imaging.fourier import Band, bicubic_response, soft_disc, to_images, transform
 
 OVERSAMPLING = 6  # of the spectrum that orientations are read from, by zero padding of the masked average
 STEP = 64  # orientations or images at a time

@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 import torch
 from scipy import ndimage
 
-from scipion_udl.alignment.fourier import radii, to_fourier
-from scipion_udl.alignment.geometry import Poses
-from scipion_udl.alignment.spectrum_images import OVERSAMPLING, SpectrumImageSettings
+from scipion_udl.imaging.fourier import radii, to_fourier
+from scipion_udl.imaging.poses import Poses
+from scipion_udl.imaging.spectrum_images import OVERSAMPLING, SpectrumImageSettings
 from scipion_udl.simulate.phantoms import phantom
 
 RINGS = SpectrumImageSettings()
