@@ -24,7 +24,7 @@ import numpy as np
 
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.imaging.poses import pose_errors
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.simulate.command import write_simulation

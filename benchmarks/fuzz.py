@@ -43,9 +43,9 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.defocus import read_defocus
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.output.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model

@@ -20,7 +20,7 @@ from pyworkflow.object import Boolean, Float
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, from_matrices, to_matrices, to_relion
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
@@ -274,7 +274,7 @@ def _add_places(star: str, columns: dict[str, list]) -> None:
     if any(None in values for values in places):
         return
     tables = read_tables(star)
-    table, _ = forms.find_particles(star, tables)
+    table, _ = dialects.find_particles(star, tables)
     for label, values in zip(("rlnCoordinateX", "rlnCoordinateY"), places):
         table.set(label, [f"{value:.6f}" for value in values])
     table.set("rlnMicrographName", [quote(name) for name in places[2]])
@@ -284,14 +284,18 @@ def _add_places(star: str, columns: dict[str, list]) -> None:
 def _finish_export(path: str, columns: dict[str, list]) -> None:
     """Take scores and flags out of a table where the set has none, and give an XMD the set's ids and its classes."""
     tables = read_tables(path)
-    table, form = forms.find_particles(path, tables)
-    labels = {forms.SCORE_LABEL[form]: _SCORE, forms.AMBIGUOUS_LABEL: _AMBIGUOUS, forms.OUTLIER_LABEL: _OUTLIER}
+    table, form = dialects.find_particles(path, tables)
+    labels = {
+        dialects.SCORE_LABEL[form]: _SCORE,
+        dialects.AMBIGUOUS_LABEL: _AMBIGUOUS,
+        dialects.OUTLIER_LABEL: _OUTLIER,
+    }
     table.drop([label for label, own in labels.items() if set(columns[own]) == {None}])
-    if form == forms.XMIPP:
+    if form == dialects.XMIPP:
         table.set("itemId", [str(item_id) for item_id in columns[ID]])
         if CLASS in columns:
-            table.set(forms.CLASS_LABEL[form], [str(number) for number in columns[CLASS]])
-    write_tables(path, tables, xmipp=form == forms.XMIPP)
+            table.set(dialects.CLASS_LABEL[form], [str(number) for number in columns[CLASS]])
+    write_tables(path, tables, xmipp=form == dialects.XMIPP)
 
 
 def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, path: str) -> int:
@@ -301,7 +305,7 @@ def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, pat
     :func:`write_particles` wrote of ``particles``; path: of the truth.star to write. Raises UdlError where the sets
     share no image.
     """
-    table, _ = forms.find_particles(star, read_tables(star))
+    table, _ = dialects.find_particles(star, read_tables(star))
     name_of = dict(zip(table.numbers(ITEM_ID).astype(np.int64).tolist(), table.texts("rlnImageName")))
     image_of = {image_of_item(item): item.getObjId() for item in particles.iterItems() if item.getObjId() in name_of}
     names, matrices = [], []
@@ -343,7 +347,7 @@ def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
     columns["rlnImageDimensionality"] = ["2"] * len(groups)
     columns["rlnCtfDataArePhaseFlipped"] = [str(int(bool(particles.isPhaseFlipped())))] * len(groups)
     table = Table("optics", columns)
-    forms.name_optics_groups(table)
+    dialects.name_optics_groups(table)
     return table
 
 
@@ -391,7 +395,7 @@ def _matrix_column(poses: Poses) -> Column:
 
 def read_ids(star: str) -> np.ndarray:
     """The ids, int64 (N,), of the items that a table from :func:`write_particles` lists."""
-    table, _ = forms.find_particles(star, read_tables(star))
+    table, _ = dialects.find_particles(star, read_tables(star))
     return table.numbers(ITEM_ID).astype(np.int64)
 
 
@@ -406,27 +410,27 @@ def read_results(path: str, particles: str | None = None) -> Results:
 
 def results_of(path: str, tables: Sequence[Table], particles: str | None = None) -> Results:
     """As :func:`read_results`, of a file's tables that have been read."""
-    table, form = forms.find_particles(path, tables)
-    pixel_size = forms.table_pixel_size(table, forms.optics_table(tables), form)
-    poses = forms.table_poses(table, form, pixel_size)
+    table, form = dialects.find_particles(path, tables)
+    pixel_size = dialects.table_pixel_size(table, dialects.optics_table(tables), form)
+    poses = dialects.table_poses(table, form, pixel_size)
     if poses is None:
         raise UdlError(f"{path} holds no alignment")
     ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
     flags = [
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
-        for label in (forms.AMBIGUOUS_LABEL, forms.OUTLIER_LABEL)
+        for label in (dialects.AMBIGUOUS_LABEL, dialects.OUTLIER_LABEL)
     ]
-    return Results(ids, poses, table.numbers(forms.SCORE_LABEL[form]), *flags)
+    return Results(ids, poses, table.numbers(dialects.SCORE_LABEL[form]), *flags)
 
 
 def _ids_of_images(table: Table, form: str, particles: str | None) -> np.ndarray:
     """The ids of the items whose images a table names."""
     if particles is None:
         raise UdlError(f"{table.path} does not tell which items its images are of")
-    given, _ = forms.find_particles(particles, read_tables(particles))
+    given, _ = dialects.find_particles(particles, read_tables(particles))
     id_of = dict(zip(given.texts("rlnImageName"), given.numbers(ITEM_ID).astype(np.int64).tolist()))
     try:
-        return np.array([id_of[name] for name in table.texts(forms.IMAGE_LABEL[form])], np.int64)
+        return np.array([id_of[name] for name in table.texts(dialects.IMAGE_LABEL[form])], np.int64)
     except KeyError as error:
         raise UdlError(f"{table.path} names the image {error}, which {particles} does not: run it again") from None
 

@@ -9,7 +9,7 @@ from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasse
 from pyworkflow.object import Boolean, Float, Integer
 
 from scipion_udl.convert import Results, results_of
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
 from scipion_udl.particle_input import parts
 from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
@@ -23,8 +23,8 @@ def read_classified(path: str, particles: str | None = None) -> tuple[Results, n
     path, particles: as :func:`scipion_udl.convert.read_results` takes them. Raises UdlError as that.
     """
     tables = read_tables(path)
-    table, form = forms.find_particles(path, tables)
-    label = forms.CLASS_LABEL[form]
+    table, form = dialects.find_particles(path, tables)
+    label = dialects.CLASS_LABEL[form]
     numbers = table.numbers(label).astype(np.int64) if label in table else None
     return results_of(path, tables, particles), numbers
 

@@ -18,7 +18,7 @@ from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Boolean, Float, Integer
 
 from scipion_udl.convert import transform_matrices
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.defocus import phase_flips
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.io.stacks import StackReader, StackWriter
@@ -118,7 +118,7 @@ def differs_in_phase_flips(source: ParticleSource) -> bool:
 
 def classes_of(source: ParticleSource) -> np.ndarray:
     """The numbers of the classes that the table gives its particles, each once; none where it gives none."""
-    return np.empty(0) if source.table is None else forms.told_classes(source.table, source.form)
+    return np.empty(0) if source.table is None else dialects.told_classes(source.table, source.form)
 
 
 def has_ctf(source: ParticleSource) -> bool:
@@ -152,13 +152,13 @@ def _column(source: ParticleSource, labels: tuple[str, str]) -> np.ndarray | Non
     placeholder stands for a value, None where all of them are."""
     if source.table is None:
         return None
-    label = labels[source.form == forms.XMIPP]
-    optics = forms.optics_table(source.tables)
+    label = labels[source.form == dialects.XMIPP]
+    optics = dialects.optics_table(source.tables)
     values = None
     if label in source.table:
         values = source.table.known(label)
     elif optics is not None and label in optics:
-        values = optics.known(label)[forms.optics_rows(source.table, optics)]
+        values = optics.known(label)[dialects.optics_rows(source.table, optics)]
     return None if values is None or np.isnan(values).all() else values
 
 
@@ -217,7 +217,7 @@ def _subsets(source: ParticleSource) -> Filler | None:
 
 def _places(source: ParticleSource) -> Filler | None:
     table: Table | None = source.table
-    labels = _PLACE[source.form == forms.XMIPP]
+    labels = _PLACE[source.form == dialects.XMIPP]
     if table is None or any(label not in table for label in labels):
         return None
     x, y, names = np.nan_to_num(table.known(labels[0])), np.nan_to_num(table.known(labels[1])), table.texts(labels[2])
@@ -259,9 +259,9 @@ def _alignment(source: ParticleSource) -> Filler | None:
     if poses is None:
         return None
     matrices = transform_matrices(poses)
-    label = forms.SCORE_LABEL[source.form]
+    label = dialects.SCORE_LABEL[source.form]
     score = source.table.known(label) if label in source.table else None
-    flag = forms.AMBIGUOUS_LABEL
+    flag = dialects.AMBIGUOUS_LABEL
     ambiguous = np.nan_to_num(source.table.known(flag)) != 0 if flag in source.table else None
 
     def fill(particle: Particle, row: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from scipion_udl.imaging.poses import Poses, to_relion
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import read_truth, read_views
@@ -41,7 +41,7 @@ def words_of(options: dict) -> list[str]:
 
 def particles_of(table: Path) -> Table:
     """The rows of a STAR file that list images."""
-    return forms.find_particles(str(table), read_tables(str(table)))[0]
+    return dialects.find_particles(str(table), read_tables(str(table)))[0]
 
 
 def count_of(table: Path) -> int:
@@ -52,7 +52,7 @@ def count_of(table: Path) -> int:
 def first_of(table: Path, count: int) -> Path:
     """A table of the first ``count`` particles, beside the whole one. Raises ValueError where there are fewer."""
     tables = read_tables(str(table))
-    particles, _ = forms.find_particles(str(table), tables)
+    particles, _ = dialects.find_particles(str(table), tables)
     if len(particles) < count:
         raise ValueError(f"{table} holds {len(particles)} particles, fewer than {count}: give another --out")
     path = table.with_name(f"first_{count}.star")

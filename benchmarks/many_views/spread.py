@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.many_views.particles import Truth
 from scipion_udl.imaging.poses import Poses, compose, invert, rotations, wrap
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
 from scipion_udl.simulate.molecules import view_matrices
 
@@ -41,12 +41,12 @@ class Classes:
     def read(cls, table: Path, truth: Truth) -> Classes:
         """Of a table with a class a particle, classes.star or RELION's data.star."""
         tables = read_tables(str(table))
-        particles, form = forms.find_particles(str(table), tables)
-        label = forms.class_numbers(particles, form, str(table))
-        has_flags = forms.FLAGGED_LABEL in particles
-        flagged = particles.numbers(forms.FLAGGED_LABEL) > 0 if has_flags else np.zeros(len(label), bool)
-        pixel_size = forms.table_pixel_size(particles, forms.optics_table(tables), form) or 1.0
-        poses = forms.table_poses(particles, form, pixel_size)
+        particles, form = dialects.find_particles(str(table), tables)
+        label = dialects.class_numbers(particles, form, str(table))
+        has_flags = dialects.FLAGGED_LABEL in particles
+        flagged = particles.numbers(dialects.FLAGGED_LABEL) > 0 if has_flags else np.zeros(len(label), bool)
+        pixel_size = dialects.table_pixel_size(particles, dialects.optics_table(tables), form) or 1.0
+        poses = dialects.table_poses(particles, form, pixel_size)
         return cls(truth, truth.rows(particles.texts("rlnImageName")), label, flagged, poses)
 
     @property

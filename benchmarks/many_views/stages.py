@@ -28,7 +28,7 @@ from scipion_udl.alignment.run import Run
 from scipion_udl.classification.sorting import Sorted, sort_particles
 from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.commands import build_parser
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 
 
 def before_real_space(table: Path, classes: int, threads: int) -> Iterator[Result]:

@@ -18,7 +18,7 @@ from scipion_udl.alignment.evaluation import join
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses, pose_errors
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables
@@ -58,7 +58,7 @@ def _share(flags: np.ndarray) -> float | None:
 
 
 def _flags(table: Path, label: str) -> np.ndarray:
-    particles = forms.find_particles(str(table), read_tables(str(table)))[0]
+    particles = dialects.find_particles(str(table), read_tables(str(table)))[0]
     return particles.numbers(label) > 0 if label in particles else np.zeros(len(particles), bool)
 
 
@@ -75,7 +75,7 @@ def of_classify(folder: Path, out: Path) -> dict:
     """Figures of `classify` in ``out`` on the set in ``folder``, what it claims of its classes included."""
     truth, table = Truth.read(folder), out / "classes.star"
     classes = Classes.read(table, truth)
-    figures = of_classes(classes, _flags(table, forms.OUTLIER_LABEL), PickTruth.read(folder))
+    figures = of_classes(classes, _flags(table, dialects.OUTLIER_LABEL), PickTruth.read(folder))
     pixel_size = open_particles(str(folder / "particles.star")).pixel_size
     found = resolutions(classes, out / "averages.mrcs", pixel_size, out / "classes.csv")
     return figures | {name.removeprefix("resolution_"): value for name, value in found.items()}
@@ -96,7 +96,7 @@ def of_align(folder: Path, out: Path) -> dict:
     rows, true_rows = join(source.locations(), truth.images)
     good = truth.good[true_rows]
     found, true = source.poses()[rows][good], truth.poses[true_rows][good]
-    outlier = _flags(table, forms.OUTLIER_LABEL)[rows]
+    outlier = _flags(table, dialects.OUTLIER_LABEL)[rows]
     figures = of_poses(found, true) | picks(Sorted(true_rows, outlier, np.zeros(len(rows), bool)), truth)
     summary = json.loads((out / "summary.json").read_text())
     told = " ".join([*summary.get("warnings", []), summary.get("resolution_note") or ""])

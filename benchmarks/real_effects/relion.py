@@ -18,7 +18,7 @@ from benchmarks.many_views.particles import Truth
 from benchmarks.many_views.spread import Classes
 from benchmarks.real_effects.figures import of_classes, of_poses
 from benchmarks.real_effects.sets import PickTruth
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables, write_tables
 
@@ -70,6 +70,8 @@ def figures(folder: Path, out: Path, classes: int, iterations: int) -> dict:
     if classes == 1:
         good = truth.good[rows]
         return of_poses(found.poses()[good], truth.poses[rows][good])
-    label = forms.class_numbers(found.table, forms.find_particles(str(table), read_tables(str(table)))[1], str(table))
+    label = dialects.class_numbers(
+        found.table, dialects.find_particles(str(table), read_tables(str(table)))[1], str(table)
+    )
     nobody = np.zeros(len(rows), bool)
     return of_classes(Classes(Truth.read(folder), rows, label, nobody), nobody, truth)

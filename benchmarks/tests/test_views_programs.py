@@ -20,7 +20,7 @@ from benchmarks.methods import amplitudes
 from benchmarks.methods.amplitudes import sort_spectra
 from scipion_udl import cli
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.simulate.phantoms_3d import molecule
 
@@ -159,10 +159,10 @@ def test_particles_are_brought_to_their_true_centres():
 def test_classes_with_poses_are_written_as_read(tmp_path):
     poses = Poses([30.0, -120.0], [[3.0, 1.0], [-2.0, 5.0]])
     write_classes(tmp_path / "c.star", ["1@a.mrcs", "2@a.mrcs"], np.array([1, 0]), poses)
-    table, form = forms.find_particles("c.star", read_tables(str(tmp_path / "c.star")))
-    found = forms.table_poses(table, form, 1.0)
+    table, form = dialects.find_particles("c.star", read_tables(str(tmp_path / "c.star")))
+    found = dialects.table_poses(table, form, 1.0)
     assert np.allclose(found.angle, poses.angle, atol=1e-4) and np.allclose(found.shift, poses.shift, atol=1e-4)
-    assert forms.class_numbers(table, form, "c.star").tolist() == [2, 1]
+    assert dialects.class_numbers(table, form, "c.star").tolist() == [2, 1]
 
 
 def test_the_last_stage_of_the_network_is_what_classify_finds(tmp_path, monkeypatch):
@@ -191,5 +191,5 @@ def test_the_last_stage_of_the_network_is_what_classify_finds(tmp_path, monkeypa
 
 def particles_and_classes(path: Path) -> tuple[list[str], np.ndarray]:
     """Names and class numbers of a table."""
-    table, form = forms.find_particles(str(path), read_tables(str(path)))
-    return table.texts("rlnImageName"), forms.class_numbers(table, form, str(path))
+    table, form = dialects.find_particles(str(path), read_tables(str(path)))
+    return table.texts("rlnImageName"), dialects.class_numbers(table, form, str(path))

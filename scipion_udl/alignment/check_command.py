@@ -14,7 +14,7 @@ from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
@@ -73,7 +73,7 @@ def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: 
 def _title(path: str, source: ParticleSource | None) -> str:
     if source is None:
         return path
-    form = {forms.RELION30: "RELION 3.0", forms.RELION31: "RELION 3.1 or later", forms.XMIPP: "Xmipp"}
+    form = {dialects.RELION30: "RELION 3.0", dialects.RELION31: "RELION 3.1 or later", dialects.XMIPP: "Xmipp"}
     size = f"{source.pixel_size:g} A/px" if source.pixel_size_known else "unknown pixel size"
     kind = "cryoSPARC" if source.cs is not None else form.get(source.form, "a bare stack")
     return f"{path}: {len(source)} particles of {source.box} px, {size} ({kind})"
@@ -131,7 +131,7 @@ def _check_columns(source: ParticleSource, findings: Findings) -> None:
     """Classes, optics groups, defocus and old poses of a table."""
     table = source.table
     try:
-        classes = len(forms.told_classes(table, source.form))
+        classes = len(dialects.told_classes(table, source.form))
     except UdlError as error:
         findings.warn("classes", str(error))
         classes = 0
@@ -140,16 +140,16 @@ def _check_columns(source: ParticleSource, findings: Findings) -> None:
         if classes > 1:
             findings.warn(
                 "classes",
-                f"the particles are of {classes} classes (column {forms.CLASS_LABEL[source.form]}): each must be "
+                f"the particles are of {classes} classes (column {dialects.CLASS_LABEL[source.form]}): each must be "
                 "aligned by itself (align --by-class, or a table of one class), for an average of several views shows "
                 "none of them",
             )
         if source.missing_classes():
             findings.warn("classes", source.missing_classes())
-    optics = forms.optics_table(source.tables)
+    optics = dialects.optics_table(source.tables)
     try:
         if optics is not None:
-            _check_optics(len(np.unique(forms.optics_rows(table, optics))), findings)
+            _check_optics(len(np.unique(dialects.optics_rows(table, optics))), findings)
         _check_defocus(source, findings)
     except UdlError as error:
         findings.error("defocus" if "ptics" not in str(error) else "optics groups", str(error))
@@ -188,7 +188,7 @@ def _check_voltages(voltages: np.ndarray, findings: Findings) -> None:
 
 
 def _check_poses(source: ParticleSource, findings: Findings) -> None:
-    old = forms.pose_labels(source.table)
+    old = dialects.pose_labels(source.table)
     try:
         source.poses()
         if source.missing_poses():

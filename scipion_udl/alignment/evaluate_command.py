@@ -32,9 +32,9 @@ from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.frc import CLAIM
 from scipion_udl.imaging.poses import Poses, invert, pose_errors
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of, read_image
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 
 
@@ -108,7 +108,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
 
 def _classes(source: ParticleSource) -> int:
     """How many classes the table of the particles tells of; 1 where it tells of none."""
-    told = np.empty(0) if source.table is None else forms.told_classes(source.table, source.form)
+    told = np.empty(0) if source.table is None else dialects.told_classes(source.table, source.form)
     return max(1, len(told))
 
 
@@ -175,7 +175,7 @@ def _error_texts(errors: dict[str, np.ndarray], shift: np.ndarray, k: int) -> li
 def _write_errors(job: _Evaluation, rows: np.ndarray, errors: dict[str, np.ndarray], shift: np.ndarray) -> None:
     """errors.csv, particle by particle, with the score where the table has one: are low scores the wrong ones?"""
     source = job.source
-    label = forms.SCORE_LABEL[source.form]
+    label = dialects.SCORE_LABEL[source.form]
     score = source.table.texts(label) if label in source.table else [""] * len(source)
     evaluation_tables.write_csv(
         job.out.scratch("errors.csv"),

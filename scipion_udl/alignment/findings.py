@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 
 # The subjects, in the order of the table. Readers name the ones of theirs (see errors.Complain).
 SUBJECTS = {

@@ -28,7 +28,7 @@ from scipion_udl.alignment.train_command import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES, ContrastTransfer
 from scipion_udl.io.images import read_image
-from scipion_udl.io.seal import check_files, file_digest, opened, sealed
+from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
 
 FILE = "joining.json"
 NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it

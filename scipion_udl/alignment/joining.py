@@ -49,7 +49,7 @@ from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, wrap
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 
 SWEEPS = 8  # at most; from the network's angles two or three do
 STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done

@@ -49,7 +49,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.images import read_image
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView

@@ -18,7 +18,7 @@ from scipion_udl.alignment.polarity_mixture import HeldProfiles, both_polarities
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.particles import ParticleSource
 
 _NAMED = 3  # parts that a sentence names
@@ -97,12 +97,12 @@ def _zeros(device: torch.device | str, *shape: int) -> torch.Tensor:
 
 def _optics_groups(source: ParticleSource) -> tuple[np.ndarray, list[str]]:
     """The optics group of each particle, from 0, and what the groups are called."""
-    optics = None if source.table is None else forms.optics_table(source.tables)
+    optics = None if source.table is None else dialects.optics_table(source.tables)
     one = np.zeros(len(source), np.int64), ["1"]
     if optics is None:
         return one
     try:
-        rows = forms.optics_rows(source.table, optics)
+        rows = dialects.optics_rows(source.table, optics)
     except UdlError:  # which who reads the microscope tells
         return one
     used, of = np.unique(rows, return_inverse=True)

@@ -27,7 +27,7 @@ import torch.distributed as dist
 from torch import nn
 
 from scipion_udl.errors import UdlError, is_out_of_memory
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 
 _MEET = timedelta(minutes=10)  # until all processes must have started
 _LEVELS = 64  # more than blocks ever lie in each other

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable, forms
+from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output import durable
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, quote, read_tables, write_tables
@@ -127,7 +128,7 @@ def _write_outputs(job: Path) -> None:
     folder = job / FOLDER
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     tables = read_tables(str(folder / "aligned.star"))
-    particles, _ = forms.find_particles(str(folder / "aligned.star"), tables)
+    particles, _ = dialects.find_particles(str(folder / "aligned.star"), tables)
     if "rlnClassNumber" not in particles:
         particles.set("rlnClassNumber", "1")
     write_tables(str(job / PARTICLES), tables)

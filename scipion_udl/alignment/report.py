@@ -19,7 +19,7 @@ from scipion_udl.alignment.report_numbers import numbers
 from scipion_udl.alignment.report_style import STYLE_SHEET
 from scipion_udl.alignment.report_words import duration, percent, safe, section, small_units, thousands
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 

@@ -26,7 +26,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import Optics, open_particles
 
 LOG_EVERY = 20  # epochs between two lines of the log

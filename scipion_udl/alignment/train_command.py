@@ -31,7 +31,7 @@ from scipion_udl.alignment.training import (
 from scipion_udl.constants import ENOUGH, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import wrap
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.heads import circular_mean
 

@@ -54,7 +54,7 @@ from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 

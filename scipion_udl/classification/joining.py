@@ -33,7 +33,7 @@ from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, wrap
-from scipion_udl.io.seal import check_files, data_digest, file_digest, opened, sealed
+from scipion_udl.io.output.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.models.checkpoint import read_card
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_relion, to_xmipp
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
+from scipion_udl.io.aligned_cs import write_aligned_cs
 from scipion_udl.io.aligned_optics import (
     MICROSCOPE,
     complete_optics,
@@ -22,7 +23,6 @@ from scipion_udl.io.aligned_optics import (
     set_pixel_size,
     set_pixel_size_30,
 )
-from scipion_udl.io.cryosparc import write_aligned_cs
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.io.turned import turn_columns
 
@@ -126,7 +126,7 @@ def _check(n: int, poses: Poses, scores: list[np.ndarray]) -> None:
 
 
 def _old_pose_warning(source: ParticleSource) -> list[str]:
-    old = forms.pose_labels(source.table) if source.table is not None else []
+    old = dialects.pose_labels(source.table) if source.table is not None else []
     if not old:
         return []
     return [f"The poses that {source.path} came with are left out of the new tables: {', '.join(old)}."]
@@ -141,23 +141,23 @@ def _star_tables(
             "RELION's 2D alignment cannot hold mirrored particles, so aligned.star is not written: "
             "write the aligned stack too, or use aligned.xmd"
         )
-    if source.form in (forms.RELION30, forms.RELION31):
+    if source.form in (dialects.RELION30, dialects.RELION31):
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(source.table)]
         _set_names(particles, "rlnImageName", source)
     else:
         tables = new_star(source, warnings)
         particles = tables[1]
-    optics_table = forms.optics_table(tables) if source.form != forms.RELION30 else None
-    if source.form in (forms.RELION30, forms.RELION31):
+    optics_table = dialects.optics_table(tables) if source.form != dialects.RELION30 else None
+    if source.form in (dialects.RELION30, dialects.RELION31):
         fill_microscope(particles, source.form, source.optics)
-    if source.form == forms.RELION30:
+    if source.form == dialects.RELION30:
         set_pixel_size_30(particles, source, warnings)
-    elif source.form == forms.RELION31:
+    elif source.form == dialects.RELION31:
         complete_optics(optics_table, particles, source, warnings)
     if source.cs is not None:
-        forms.name_optics_groups(optics_table)  # made here, not the user's
-    particles.drop(forms.pose_labels(particles))
+        dialects.name_optics_groups(optics_table)  # made here, not the user's
+    particles.drop(dialects.pose_labels(particles))
     poses = results.poses
     if mirrored:
         particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
@@ -165,10 +165,10 @@ def _star_tables(
         poses = Poses.identity(len(source))
         warnings.append("Some particles are mirrored: aligned.star names the aligned stack, with all poses 0.")
     psi, origin = to_relion(poses)
-    unit, scale = ("", 1.0) if source.form == forms.RELION30 else ("Angst", source.pixel_size)
+    unit, scale = ("", 1.0) if source.form == dialects.RELION30 else ("Angst", source.pixel_size)
     if "rlnDefocusU" in particles and "rlnPhaseShift" not in particles:
         particles.set("rlnPhaseShift", "0.000000")  # no phase plate; without it cryodrgn makes NaN of every CTF
-    label = forms.CLASS_LABEL[forms.RELION31]
+    label = dialects.CLASS_LABEL[dialects.RELION31]
     if label not in particles:
         particles.set(label, "1")  # as RELION's tables of one class have it; some readers count by it
     # Rot and tilt are 0 in RELION's own tables of 2D alignments, and many readers ask for them.
@@ -177,7 +177,7 @@ def _star_tables(
     particles.set("rlnAnglePsi", number_texts(psi))
     particles.set(f"rlnOriginX{unit}", number_texts(origin[:, 0] * scale))
     particles.set(f"rlnOriginY{unit}", number_texts(origin[:, 1] * scale))
-    _add_score(particles, source.form or forms.RELION31, results)
+    _add_score(particles, source.form or dialects.RELION31, results)
     return tables
 
 
@@ -188,17 +188,17 @@ def _set_names(table: Table, label: str, source: ParticleSource) -> None:
 
 
 def _add_score(table: Table, form: str, results: _Results) -> None:
-    table.set(forms.SCORE_LABEL[form], number_texts(results.score))
-    table.set(forms.AMBIGUOUS_LABEL, _flags(results.ambiguous))
-    table.drop([forms.OUTLIER_LABEL, forms.CORRENTROPY_LABEL])  # of an earlier alignment: not of these poses
+    table.set(dialects.SCORE_LABEL[form], number_texts(results.score))
+    table.set(dialects.AMBIGUOUS_LABEL, _flags(results.ambiguous))
+    table.drop([dialects.OUTLIER_LABEL, dialects.CORRENTROPY_LABEL])  # of an earlier alignment: not of these poses
     if results.outlier is not None:
-        table.set(forms.OUTLIER_LABEL, _flags(results.outlier))
+        table.set(dialects.OUTLIER_LABEL, _flags(results.outlier))
     if results.number is not None:
-        table.set(forms.CLASS_LABEL[form], [str(int(value)) for value in results.number])
+        table.set(dialects.CLASS_LABEL[form], [str(int(value)) for value in results.number])
     if results.flagged is not None:
-        table.set(forms.FLAGGED_LABEL, _flags(results.flagged))
+        table.set(dialects.FLAGGED_LABEL, _flags(results.flagged))
     if results.correntropy is not None:
-        table.set(forms.CORRENTROPY_LABEL, number_texts(results.correntropy))
+        table.set(dialects.CORRENTROPY_LABEL, number_texts(results.correntropy))
 
 
 def _flags(values: np.ndarray) -> list[str]:
@@ -206,15 +206,15 @@ def _flags(values: np.ndarray) -> list[str]:
 
 
 def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) -> list[Table]:
-    if source.form == forms.XMIPP:
+    if source.form == dialects.XMIPP:
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(source.table)]
-        particles.drop(forms.pose_labels(particles))
+        particles.drop(dialects.pose_labels(particles))
         _set_names(particles, "image", source)
     else:
         particles = _new_xmd(source)
         tables = [particles]
-    fill_microscope(particles, forms.XMIPP, source.optics)
+    fill_microscope(particles, dialects.XMIPP, source.optics)
     set_pixel_size(particles, ["samplingRate"], source, warnings)
     if "samplingRate" not in particles:
         particles.set("samplingRate", f"{source.pixel_size:.6f}")
@@ -223,7 +223,7 @@ def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) 
     particles.set("shiftX", number_texts(shift[:, 0]))
     particles.set("shiftY", number_texts(shift[:, 1]))
     particles.set("flip", _flags(flip))
-    _add_score(particles, forms.XMIPP, results)
+    _add_score(particles, dialects.XMIPP, results)
     return tables
 
 
@@ -235,11 +235,11 @@ def _new_xmd(source: ParticleSource) -> Table:
     particles.set("image", [quote(name) for name in source.lasting_names()])
     if source.table is None:
         return particles
-    for relion, xmipp in forms.RELION_TO_XMIPP.items():
+    for relion, xmipp in dialects.RELION_TO_XMIPP.items():
         if relion in source.table:
             particles.set(xmipp, source.table.columns[relion])
-    optics = forms.optics_table(source.tables)
-    rows = forms.optics_rows(source.table, optics) if optics is not None else None
+    optics = dialects.optics_table(source.tables)
+    rows = dialects.optics_rows(source.table, optics) if optics is not None else None
     for label, xmipp, *_ in MICROSCOPE.values():
         if optics is not None and label in optics:
             particles.set(xmipp, [optics.columns[label][row] for row in rows])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.particles import Optics, ParticleSource
 from scipion_udl.io.tables import Table, number, quote
 
@@ -51,7 +51,7 @@ def set_pixel_size(
 
 
 def _same(size: float, source: ParticleSource) -> bool:
-    return forms.same_size(size, source.pixel_size)
+    return dialects.same_size(size, source.pixel_size)
 
 
 def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[str]) -> None:
@@ -78,7 +78,7 @@ def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[s
 def complete_optics(table: Table, particles: Table, source: ParticleSource, warnings: list[str]) -> None:
     """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
     image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
-    rows = np.unique(forms.optics_rows(particles, table))
+    rows = np.unique(dialects.optics_rows(particles, table))
     for each, used in ((table, rows), (particles, None)):
         set_pixel_size(each, _SIZES, source, warnings, used)
     if "rlnImageSize" in table:
@@ -102,12 +102,12 @@ def complete_optics(table: Table, particles: Table, source: ParticleSource, warn
 def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
     """Fill in what the user said of the microscope where particles whose own rows tell it (XMD, STAR 3.0, some of 3.1)
     have a defocus and lack it: with that their CTF was computed."""
-    place = 1 if form == forms.XMIPP else 0
+    place = 1 if form == dialects.XMIPP else 0
     if ("rlnDefocusU", "ctfDefocusU")[place] not in particles:
         return
     for key in MICROSCOPE:
         label, given = MICROSCOPE[key][place], getattr(optics, key)
-        if given is None or (form == forms.RELION31 and label not in particles):  # then optics groups tell it
+        if given is None or (form == dialects.RELION31 and label not in particles):  # then optics groups tell it
             continue
         texts = particles.texts(label) if label in particles else [""] * len(particles)
         lacks = [not _POSSIBLE[key](number(text)) for text in texts]
@@ -124,7 +124,7 @@ def _complete_microscope(table: Table, particles: Table, key: str, optics: Optic
     if not lacking:
         return False
     texts = list(table.columns.get(label, [""] * len(table)))
-    group_of = forms.optics_rows(particles, table)
+    group_of = dialects.optics_rows(particles, table)
     own = particles.texts(label) if label in particles else None
     assumed = False
     for row in lacking:
@@ -155,7 +155,7 @@ def new_star(source: ParticleSource, warnings: list[str]) -> list[Table]:
     """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
     particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
     table = source.table if source.table is not None else Table()
-    for xmipp, relion in forms.XMIPP_TO_RELION.items():
+    for xmipp, relion in dialects.XMIPP_TO_RELION.items():
         if xmipp in table:
             particles.set(relion, table.columns[xmipp])
     known = [key for key in MICROSCOPE if MICROSCOPE[key][1] in table]
@@ -168,5 +168,5 @@ def new_star(source: ParticleSource, warnings: list[str]) -> list[Table]:
         columns[MICROSCOPE[key][0]] = [values[place] for values in groups]
     made = Table("optics", columns)
     complete_optics(made, particles, source, warnings)
-    forms.name_optics_groups(made)
+    dialects.name_optics_groups(made)
     return [made, particles]

@@ -9,7 +9,7 @@ import numpy as np
 from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.particles import ParticleSource
 
 # label in RELION, label in Xmipp, smallest and largest value that a microscope has, name in messages with its unit
@@ -82,7 +82,7 @@ def read_defocus(
             values[name] = np.where(own, values[name], _STAND_IN.get(name, 0.0))
     flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
     said = flipped is not None
-    if not said and source.form != forms.XMIPP:
+    if not said and source.form != dialects.XMIPP:
         flipped = np.zeros(n, bool)
     told = f"Taken from the options for the CTF, since the table does not say: {', '.join(filled)}." if filled else ""
     return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
@@ -145,7 +145,7 @@ def _flags(source: ParticleSource, label: str) -> np.ndarray | None:
 def _column(source: ParticleSource, name: str) -> np.ndarray | None:
     """A column (N,), NaN where a value is not known. Raises UdlError for one that no microscope has."""
     relion, xmipp, low, high, words = _LABELS[name]
-    label = xmipp if source.form == forms.XMIPP else relion
+    label = xmipp if source.form == dialects.XMIPP else relion
     values = _values(source, label)
     if values is None:
         return None
@@ -165,8 +165,8 @@ def _values(source: ParticleSource, label: str) -> np.ndarray | None:
     """Numbers (N,) of the particles or of their optics groups, NaN where not known; None without such a column."""
     if label in source.table:
         return source.table.known(label)
-    optics = forms.optics_table(source.tables)
+    optics = dialects.optics_table(source.tables)
     if optics is not None and label in optics:
-        known, rows = optics.known(label), forms.optics_rows(source.table, optics)
+        known, rows = optics.known(label), dialects.optics_rows(source.table, optics)
         return np.broadcast_to(known[0], len(source)) if len(known) == 1 else known[rows]
     return None

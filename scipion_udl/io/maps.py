@@ -8,7 +8,7 @@ import mrcfile
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 from scipion_udl.io.stacks import StackReader
 
 _AXES = (1, 2, 3)  # columns, rows and sections of the file are x, y and z

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipion_udl.io import forms
+from scipion_udl.io import dialects
 from scipion_udl.io.mrc_integers import BYTES, SHORTS, unsigned_warning
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.io.stacks import StackReader
@@ -40,7 +40,7 @@ def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
 def table_notes(source: ParticleSource) -> list[str]:
     """Sentences on what small programs of the field make of a STAR as it stands."""
     table, notes = source.table, []
-    if table is None or source.cs is not None or source.form == forms.XMIPP:
+    if table is None or source.cs is not None or source.form == dialects.XMIPP:
         return notes
     if not table.numbered:
         notes.append(

@@ -15,8 +15,9 @@ import numpy as np
 
 from scipion_udl.errors import Complain, UdlError, no_file, refuse
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io import cryosparc, forms
+from scipion_udl.io import dialects
 from scipion_udl.io.class_blocks import joined_blocks
+from scipion_udl.io.cryosparc.read import read_array, relion_tables, sign_warning, signs
 from scipion_udl.io.image_names import (
     PACKED,
     STACKS,
@@ -115,7 +116,7 @@ class ParticleSource:
         """The in-plane poses that the table carries, by the rules of its form; None without."""
         if self.table is None:
             return None
-        return forms.table_poses(self.table, self.form, self.pixel_size)
+        return dialects.table_poses(self.table, self.form, self.pixel_size)
 
     def locations(self) -> list[tuple[str, int]]:
         """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image; a
@@ -180,22 +181,22 @@ class ParticleSource:
                 f"{self.path} is a stack of images, which has no classes: give a table with a class number per "
                 "particle (rlnClassNumber in STAR, ref in XMD), or leave --by-class out."
             )
-        return forms.class_numbers(self.table, self.form, self.path)
+        return dialects.class_numbers(self.table, self.form, self.path)
 
     def missing_classes(self) -> str | None:
         """The sentence on particles whose table has a placeholder in place of their class; None where all have one."""
-        rows = [] if self.table is None else forms.without_class(self.table, self.form)
+        rows = [] if self.table is None else dialects.without_class(self.table, self.form)
         if not len(rows):
             return None
         return (
             f"{self.path} gives no class for {len(rows)} of {len(self)} particles (the first: row {rows[0] + 1}): they "
-            f"are taken as class {forms.NO_CLASS}, and what they show need not be one view."
+            f"are taken as class {dialects.NO_CLASS}, and what they show need not be one view."
         )
 
     def missing_poses(self) -> str | None:
         """The sentence on particles whose table has a placeholder in place of their pose; None where all have one, and
         where the table has none at all."""
-        rows = [] if self.table is None else forms.without_pose(self.table, self.form)
+        rows = [] if self.table is None else dialects.without_pose(self.table, self.form)
         if not 0 < len(rows) < len(self):
             return None
         return (
@@ -206,7 +207,7 @@ class ParticleSource:
     @property
     def has_3d_angles(self) -> bool:
         """Whether the table's rot or tilt say that its poses are projection directions, not a 2D alignment."""
-        return self.table is not None and forms.has_3d_angles(self.table)
+        return self.table is not None and dialects.has_3d_angles(self.table)
 
 
 def open_particles(path: str, pixel_size: float | None = None, complain: Complain = refuse) -> ParticleSource:
@@ -266,24 +267,24 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 
 def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    found = cryosparc.read_array(path) if path.lower().endswith(".cs") else None
-    tables = read_tables(path) if found is None else cryosparc.relion_tables(found)
+    found = read_array(path) if path.lower().endswith(".cs") else None
+    tables = read_tables(path) if found is None else relion_tables(found)
     cs, warnings = (None, []) if found is None else (found.rows, found.warnings)
     if found is None:
         refuse_subtomograms(path, tables)
         tables = joined_blocks(tables, warnings)
-    table, form = forms.find_particles(path, tables)
-    optics = forms.optics_table(tables)
+    table, form = dialects.find_particles(path, tables)
+    optics = dialects.optics_table(tables)
     try:
-        from_table = forms.table_pixel_size(table, optics, form, warnings)
+        from_table = dialects.table_pixel_size(table, optics, form, warnings)
     except UdlError as error:
         complain("pixel size", str(error))
         from_table = None
-    names = table.texts(forms.IMAGE_LABEL[form])
-    from_zero = form == forms.XMIPP and any(counts_from_zero(name) for name in names)
+    names = table.texts(dialects.IMAGE_LABEL[form])
+    from_zero = form == dialects.XMIPP and any(counts_from_zero(name) for name in names)
     if from_zero:
         names = counted_from_one(path, names)
-        table.set(forms.IMAGE_LABEL[form], [quote(name) for name in names])
+        table.set(dialects.IMAGE_LABEL[form], [quote(name) for name in names])
     hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
     stacks, stack, item, renamed = locate(path, names, lambda kind, sentence: complain(kind, sentence + hint))
     if not stacks:
@@ -299,10 +300,10 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     _warn_of_places(source)
     _warn_of_other_endings(source, renamed)
-    source.sign = None if cs is None else cryosparc.signs(cs)
+    source.sign = None if cs is None else signs(cs)
     if source.sign is not None:
-        source.warnings.append(cryosparc.sign_warning(path, source.sign))
-    if form == forms.RELION31:
+        source.warnings.append(sign_warning(path, source.sign))
+    if form == dialects.RELION31:
         _check_image_size(source, optics)
     if "enabled" in table and (table.known("enabled") < 0).any():
         count = int((table.known("enabled") < 0).sum())
@@ -312,7 +313,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
 
 def _check_image_size(source: ParticleSource, optics: Table) -> None:
     if "rlnImageSize" in optics:
-        used = np.unique(forms.optics_rows(source.table, optics))
+        used = np.unique(dialects.optics_rows(source.table, optics))
         size = optics.known("rlnImageSize")[used[0]]
         if size > 0 and size != source.box:
             source.warnings.append(
@@ -359,8 +360,8 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
     headers = [reader.pixel_size for reader in source.stacks]
     header = headers[0]
     micrograph = None
-    if source.form in (forms.RELION30, forms.RELION31):
-        micrograph = forms.micrograph_pixel_size(source.table, forms.optics_table(source.tables))
+    if source.form in (dialects.RELION30, dialects.RELION31):
+        micrograph = dialects.micrograph_pixel_size(source.table, dialects.optics_table(source.tables))
     source.pixel_size_known = True
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
         complain(

@@ -21,8 +21,8 @@ from mrcfile.mrcinterpreter import MrcInterpreter
 from mrcfile.utils import data_dtype_from_header
 
 from scipion_udl.errors import Complain, UdlError, refuse
-from scipion_udl.io import durable
 from scipion_udl.io.mrc_integers import meant
+from scipion_udl.io.output import durable
 from scipion_udl.io.unpacking import discard, unpack
 
 HEADER_BYTES = HEADER_DTYPE.itemsize

@@ -16,7 +16,7 @@ import numpy as np
 from emtable import Table as EmTable
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 from scipion_udl.io.texts import Growing, Texts, column_of
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.

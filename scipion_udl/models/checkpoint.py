@@ -22,7 +22,7 @@ from scipion_udl.errors import UdlError, no_file
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork

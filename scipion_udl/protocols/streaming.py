@@ -16,7 +16,7 @@ from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 
 from scipion_udl.convert import write_particles
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable
+from scipion_udl.io.output import durable
 from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
 from scipion_udl.set_rows import read_growth

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io.forms import name_optics_groups
+from scipion_udl.io.dialects import name_optics_groups
 from scipion_udl.io.images import file_of, read_image
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import add_views, truth_table

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_picture
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.io.tables import quote, write_tables
 from scipion_udl.io.truth import truth_table

@@ -9,7 +9,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
 from scipion_udl.simulate.phantoms import PHANTOMS

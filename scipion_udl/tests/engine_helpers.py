@@ -13,7 +13,7 @@ from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.reference import transform
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables

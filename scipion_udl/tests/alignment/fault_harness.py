@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from scipion_udl import cli
-from scipion_udl.io import lock
+from scipion_udl.io.output import lock
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.tests.alignment.fault_hooks import PATIENCE, Hooks

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from scipion_udl.alignment import prepare
 from scipion_udl.alignment.progress import Progress
-from scipion_udl.io import lock
+from scipion_udl.io.output import lock
 
 PATIENCE = 300.0  # seconds: what takes longer hangs
 ASIDE = "aside"  # what the folder of the process that waits is called meanwhile, behind its name

@@ -17,8 +17,8 @@ import torch
 
 from scipion_udl.alignment import aligner
 from scipion_udl.imaging.poses import Poses, pose_errors
+from scipion_udl.io.output.seal import sealed
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.seal import sealed
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth

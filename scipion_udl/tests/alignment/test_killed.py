@@ -18,7 +18,7 @@ from scipion_udl.alignment.memory import until_it_fits
 from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.tests.engine_helpers import difference, image, run, simulate, summary, turned_spectra
 

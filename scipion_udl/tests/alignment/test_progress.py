@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from scipion_udl.alignment import progress, training
 from scipion_udl.alignment.progress import FILE, Progress
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.tests.engine_helpers import run, simulate
 
 

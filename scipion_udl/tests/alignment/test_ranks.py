@@ -19,7 +19,7 @@ from scipion_udl import cli
 from scipion_udl.alignment import aligner, launch, pipeline
 from scipion_udl.alignment.ranks import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
 

@@ -19,8 +19,8 @@ from scipion_udl.alignment.prepare import TIGHT, PreparedParticles
 from scipion_udl.classification import command, joining
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.io.output.seal import opened, sealed
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.seal import opened, sealed
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model

@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.commands import build_parser
-from scipion_udl.io import lock
+from scipion_udl.io.output import lock
+from scipion_udl.io.output.file_names import WRITTEN
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.io.written import WRITTEN
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.engine_helpers import run, simulate

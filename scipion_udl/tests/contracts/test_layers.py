@@ -15,7 +15,7 @@ pytest.importorskip("importlinter")
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "importlinter.toml"
 # Imports that still go the wrong way. Lower this where one has been put right; it is never raised.
-WRONG_WAY = 23
+WRONG_WAY = 22
 
 pytestmark = pytest.mark.skipif(not CONTRACTS.exists(), reason="an installed package has no importlinter.toml")
 
@@ -49,7 +49,7 @@ def test_every_contract_is_kept():
         ("io/stacks.py", "import scipion_udl.alignment.pipeline", "io.stacks -> scipion_udl.alignment.pipeline"),
         ("imaging/fourier.py", "import pyworkflow", "imaging.fourier -> pyworkflow"),
         ("convert.py", "import torch", "scipion_udl.convert -> torch"),
-        ("io/seal.py", "import scipion_udl.protocols.cost", "io.seal -> scipion_udl.protocols.cost"),
+        ("io/output/seal.py", "import scipion_udl.protocols.cost", "io.output.seal -> scipion_udl.protocols.cost"),
         ("alignment/sums.py", "import scipion_udl.alignment.aligner", "No cycles are allowed in scipion_udl.alignment"),
     ],
 )
@@ -74,5 +74,5 @@ def test_every_module_has_a_place_in_the_layers():
         for path in (ROOT / "scipion_udl").rglob("*.py")
         if path.name != "__init__.py" and "tests" not in path.relative_to(ROOT).parts
     }
-    without = {name for name in modules if not placed & {name, name.rpartition(".")[0]}}
+    without = {name for name in modules if not any(f"{name}.".startswith(f"{place}.") for place in placed)}
     assert without == {"scipion_udl.bibtex"}  # a text that Scipion reads

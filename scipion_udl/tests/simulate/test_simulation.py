@@ -6,7 +6,7 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, invert, rotations
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.simulate.command import write_simulation

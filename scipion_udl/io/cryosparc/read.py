@@ -1,4 +1,4 @@
-"""cryoSPARC's particle files (.cs): numpy arrays with named fields, read and written. The one place that knows them.
+"""cryoSPARC's particle files (.cs): arrays with named fields, read. This folder and aligned_cs.py alone know them.
 
 Fields are named as cryosparc-tools documents them: ``uid``, ``blob/path``, ``blob/idx`` (from 0), ``blob/shape``,
 ``blob/psize_A``, ``ctf/...`` (angstrom, radians), ``alignments2D/...``. Read, a file becomes the two tables that RELION
@@ -14,26 +14,17 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.poses import Poses, to_relion
-from scipion_udl.io import durable
-from scipion_udl.io.cs_rows import CsFile, is_whole, joined
-from scipion_udl.io.passthrough import Completed, completed
+from scipion_udl.io.cryosparc.passthrough import Completed, completed
+from scipion_udl.io.cryosparc.rows import CsFile, is_whole
 from scipion_udl.io.tables import Table, number_texts, quote
 from scipion_udl.io.texts import column_of
-from scipion_udl.io.turned import turn_fields
 
-if TYPE_CHECKING:
-    from scipion_udl.imaging.defocus import Defocus
-    from scipion_udl.io.particles import ParticleSource
-
-_ALIGNMENT = "alignments2D/"
+ALIGNMENT = "alignments2D/"  # before the names of all fields of a 2D alignment
 _TOGETHER = 1 << 14  # rows that are texts at one time
 # label in RELION, field, what makes the one of the other
 _OPTICS = {
@@ -126,11 +117,11 @@ def _tables(found: Completed) -> list[Table]:
     for label, (field, factor) in _COLUMNS.items():
         if field in names:
             particles.set(label, _numbers(array[field], factor))
-    if f"{_ALIGNMENT}class" in names:
-        classes = array[f"{_ALIGNMENT}class"]
+    if f"{ALIGNMENT}class" in names:
+        classes = array[f"{ALIGNMENT}class"]
         plain = classes.dtype.kind in "iu" and classes.dtype.itemsize <= 4
         classes = (classes if plain else np.array([int(k) for k in classes])).astype(np.int64) + 1
-        classes[found.lacking.get(f"{_ALIGNMENT}class", np.zeros(len(array), bool))] = -999
+        classes[found.lacking.get(f"{ALIGNMENT}class", np.zeros(len(array), bool))] = -999
         particles.set("rlnClassNumber", _column(classes, lambda piece: map(str, piece.tolist())))
     _set_poses(particles, array)
     return [_set_optics(particles, array), particles]
@@ -168,11 +159,11 @@ def _image_name(index: int, file: str) -> str:
 
 def _set_poses(particles: Table, array: np.ndarray) -> None:
     names = array.dtype.names
-    if f"{_ALIGNMENT}pose" in names:
-        particles.set("rlnAnglePsi", _numbers(array[f"{_ALIGNMENT}pose"], 180 / np.pi))
-    size = next((array[name] for name in (f"{_ALIGNMENT}psize_A", "blob/psize_A") if name in names), None)
-    if f"{_ALIGNMENT}shift" in names and size is not None:
-        shift, size = array[f"{_ALIGNMENT}shift"], size.astype(np.float64)
+    if f"{ALIGNMENT}pose" in names:
+        particles.set("rlnAnglePsi", _numbers(array[f"{ALIGNMENT}pose"], 180 / np.pi))
+    size = next((array[name] for name in (f"{ALIGNMENT}psize_A", "blob/psize_A") if name in names), None)
+    if f"{ALIGNMENT}shift" in names and size is not None:
+        shift, size = array[f"{ALIGNMENT}shift"], size.astype(np.float64)
         particles.set("rlnOriginXAngst", _numbers(shift[:, 0], size))
         particles.set("rlnOriginYAngst", _numbers(shift[:, 1], size))
 
@@ -195,130 +186,3 @@ def _set_optics(particles: Table, array: np.ndarray) -> Table:
     for place, label in enumerate(columns, 1):
         optics.set(label, [key[place] for key in groups])
     return optics
-
-
-def write_aligned_cs(
-    source: ParticleSource, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
-) -> list[str]:
-    """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
-    fields that name the images and give their CTF.
-
-    poses (N,): to apply, in the source's order; score (N,): alignments2D/cross_cor. pose = angle in radians, shift =
-    R^T t in pixels of the particles (which ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it.
-    Where blob/psize_A is 0 or another than the one in use, it is set to that.
-    aligned_stack: the aligned images, which are named, with pose 0, where some are mirrored, and what has a direction
-    (the axis of astigmatism) is turned along; without it mirrored poses raise UdlError. Returns warnings. Raises
-    UdlError where the file cannot be written.
-    """
-    applied = poses
-    if poses.mirror.any():
-        if aligned_stack is None:
-            raise UdlError(
-                "cryoSPARC's 2D alignment cannot hold mirrored particles, so aligned.cs is not written: write the "
-                "aligned stack too, or use aligned.xmd"
-            )
-        poses = Poses.identity(len(poses))
-    else:
-        aligned_stack = None
-    fields, warnings = _input_fields(source), []
-    if aligned_stack is not None:
-        fields["blob/path"] = np.array([aligned_stack.encode("utf-8", "surrogateescape")] * len(source))
-        fields["blob/idx"] = np.arange(len(source), dtype=np.uint32)
-        warnings += turn_fields(fields, applied)
-        if "blob/sign" in fields:  # was applied to them
-            fields["blob/sign"] = np.ones_like(fields["blob/sign"])
-    fields.update(_alignment_fields(source, poses, score))
-    _save(path, fields)
-    return warnings
-
-
-def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:
-    """alignments2D of unmirrored poses; what only cryoSPARC's own algorithm knows is 0, shares and weights are 1."""
-    n = len(source)
-    angle, shift = to_relion(poses)
-    fields = {
-        "split": np.zeros(n, np.uint32),
-        "shift": shift.astype(np.float32),
-        "pose": np.radians(angle).astype(np.float32),
-        "psize_A": np.full(n, source.pixel_size, np.float32),
-        "cross_cor": np.asarray(score, np.float32),
-        "class": _classes(source),
-    }
-    unknown = ("error", "error_min", "resid_pow", "slice_pow", "image_pow", "alpha_min")
-    fields.update({name: np.zeros(n, np.float32) for name in unknown})
-    whole = ("alpha", "weight", "pose_ess", "shift_ess", "class_posterior", "class_ess")
-    fields.update({name: np.ones(n, np.float32) for name in whole})
-    return {f"{_ALIGNMENT}{name}": values for name, values in fields.items()}
-
-
-def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
-    names = source.lasting_names()
-    if source.cs is not None:
-        return _own_fields(source, names)
-    n = len(source)
-    numbers, files = zip(*(name.rpartition("@")[::2] for name in names))
-    files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
-    fields = {
-        "uid": np.array([_uid(name) for name in source.names], np.uint64),
-        "blob/path": np.array([file.encode("utf-8", "surrogateescape") for file in files]),
-        "blob/idx": np.array([int(number or 1) - 1 for number in numbers], np.uint32),
-        "blob/shape": np.full((n, 2), source.box, np.uint32),
-        "blob/psize_A": np.full(n, source.pixel_size, np.float32),
-    }
-    from scipion_udl.io.defocus import read_defocus  # which reads sources, and those read this
-
-    defocus = read_defocus(source)
-    return fields if defocus is None else {**fields, **_ctf_fields(defocus)}
-
-
-def _own_fields(source: ParticleSource, names: list[str]) -> dict[str, np.ndarray]:
-    """The fields of the .cs that was read, but its 2D alignment; paths and pixel size are those that are in use."""
-    fields = {name: source.cs[name] for name in source.cs.dtype.names if not name.startswith(_ALIGNMENT)}
-    if names != source.names:
-        files = [name.partition("@")[2] for name in names]
-        files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
-        fields["blob/path"] = np.array([file.encode("utf-8", "surrogateescape") for file in files])
-    sizes = fields.get("blob/psize_A", np.zeros(len(source), np.float32))
-    if not np.allclose(sizes, source.pixel_size, rtol=1e-3, atol=0):
-        fields["blob/psize_A"] = np.full(len(source), source.pixel_size, np.float32)
-    return fields
-
-
-def _uid(name: str) -> int:
-    """A number of 64 bits for an image name, as cryoSPARC has one for every particle."""
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little")
-
-
-def _ctf_fields(defocus: Defocus) -> dict[str, np.ndarray]:
-    fields = {
-        "ctf/accel_kv": defocus.voltage,
-        "ctf/cs_mm": defocus.cs,
-        "ctf/amp_contrast": defocus.amplitude_contrast,
-        "ctf/df1_A": defocus.defocus_u,
-        "ctf/df2_A": defocus.defocus_v,
-        "ctf/df_angle_rad": np.radians(defocus.angle),
-        "ctf/phase_shift_rad": np.radians(defocus.phase_shift),
-        "ctf/bfactor": defocus.b_factor,
-    }
-    return {
-        "ctf/exp_group_id": np.zeros(len(defocus.voltage), np.uint32),
-        **{name: np.asarray(values, np.float32) for name, values in fields.items()},
-    }
-
-
-def _classes(source: ParticleSource) -> np.ndarray:
-    """Class numbers from 0, as cryoSPARC counts; 0 where the input has none."""
-    table = source.table
-    label = next((k for k in ("rlnClassNumber", "ref") if table is not None and k in table), None)
-    numbers = np.ones(len(source)) if label is None else np.nan_to_num(table.known(label))
-    return np.clip(numbers - 1, 0, 2**31).astype(np.uint32)
-
-
-def _save(path: str, fields: dict[str, np.ndarray]) -> None:
-    temporary = f"{path}.part"
-    try:
-        with open(durable.new(temporary), "wb") as file:  # given a name, numpy would put .npy behind it
-            np.save(file, joined(fields), allow_pickle=False)
-        durable.replace(temporary, path)
-    except OSError as error:
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None

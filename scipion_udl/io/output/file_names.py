@@ -1,5 +1,5 @@
 """The names of all files that each command may write into its folder, whatever its options: none of them may be what a
-run reads (see :meth:`scipion_udl.io.outputs.OutputFolder.spare`)."""
+run reads (see :meth:`scipion_udl.io.output.folder.OutputFolder.spare`)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io import durable, lock
-from scipion_udl.io.written import WRITTEN
+from scipion_udl.io.output import durable, lock
+from scipion_udl.io.output.file_names import WRITTEN
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -131,7 +131,7 @@ class OutputFolder:
 
     def scratch(self, name: str) -> str:
         """The path to write a file to until it is complete; it will be published under ``name``. Raises ValueError for
-        one that the command is not known to write (see written.py)."""
+        one that the command is not known to write (see file_names.py)."""
         if self._names and name not in self._names:
             raise ValueError(f"{name} is not among the files of this command")
         self._begin()

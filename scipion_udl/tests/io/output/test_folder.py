@@ -10,9 +10,9 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io import lock
 from scipion_udl.io.images import read_image
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output import lock
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import read_truth, truth_table
@@ -181,7 +181,7 @@ def test_images_that_cannot_be_used_are_refused(tmp_path, monkeypatch, spec, mes
 
 HOLDER = """
 import sys, time
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 with OutputFolder(sys.argv[1], resume=True) as out:
     open(out.scratch("late.txt"), "w").write("x")
     print("in", flush=True)

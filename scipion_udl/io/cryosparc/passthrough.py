@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io.cs_rows import CsFile, joined
+from scipion_udl.io.cryosparc.rows import CsFile, joined
 
 # Taken from a file that is no passthrough: what belongs to an image whatever was done with it since.
 _OF_THE_IMAGE = ("blob/", "ctf/", "location/")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io.outputs import OutputFolder
+from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 

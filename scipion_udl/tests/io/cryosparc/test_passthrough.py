@@ -6,7 +6,7 @@ import pytest
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
-from scipion_udl.io.cs_rows import CsFile
+from scipion_udl.io.cryosparc.rows import CsFile
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 
@@ -168,7 +168,7 @@ def test_aligned_cs_stands_for_itself(job):
 
 
 def test_columns_are_read_a_piece_at_a_time(job, monkeypatch):
-    monkeypatch.setattr("scipion_udl.io.cs_rows.CHUNK_BYTES", 2 * rows("blob", "ctf").dtype.itemsize)
+    monkeypatch.setattr("scipion_udl.io.cryosparc.rows.CHUNK_BYTES", 2 * rows("blob", "ctf").dtype.itemsize)
     file = CsFile.open(job("J5_particles.cs", rows("blob", "ctf")))
     assert [first for first, _ in file.pieces(["uid"])] == [0, 2, 4]
     assert (file.column("uid") == UIDS).all() and file.column("blob/shape").shape == (COUNT, 2)
