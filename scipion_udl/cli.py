@@ -110,7 +110,7 @@ def _kept(args: argparse.Namespace) -> str:
 
 
 def _run(args: argparse.Namespace, argv: list[str]) -> int:
-    from scipion_udl.alignment import launch
+    from scipion_udl.compute import launch
 
     if launch.is_one_of_several():
         if args.command not in _SHARED and not launch.is_first():
@@ -122,10 +122,10 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
 
 def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
     """One sentence on stderr, told by one of the processes that share a run; returns the exit code."""
-    from scipion_udl.alignment import launch
+    from scipion_udl.compute import launch
 
     if launch.is_one_of_several():
-        from scipion_udl.alignment.ranks import may_speak
+        from scipion_udl.compute.distributed import may_speak
 
         if not may_speak():
             return code

@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """End the program with exit code 2."""
-        from scipion_udl.alignment.launch import is_first
+        from scipion_udl.compute.launch import is_first
 
         speaker = os.environ.get(SPEAKS_AS)
         name = f"scipion-udl {speaker}" if speaker else self.prog

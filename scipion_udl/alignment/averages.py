@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses

@@ -16,8 +16,8 @@ from scipion_udl.alignment.findings import Findings
 from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
 from scipion_udl.alignment.polarity_groups import GroupProfiles
 from scipion_udl.alignment.polarity_mixture import HELD
-from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.scan import DISC, LARGEST, too_large
+from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import SMALLEST_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource

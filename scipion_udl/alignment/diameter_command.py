@@ -8,9 +8,9 @@ import json
 
 import numpy as np
 
-from scipion_udl.alignment.device import choose_device
 from scipion_udl.alignment.diameter import diameter_facts
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.compute.device import choose_device
 from scipion_udl.io.particles import open_particles
 
 

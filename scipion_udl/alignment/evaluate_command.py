@@ -11,7 +11,6 @@ import torch
 
 from scipion_udl.alignment import evaluation_figures, evaluation_tables, figures
 from scipion_udl.alignment.correntropy import correntropy
-from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.evaluation import (
     bias,
@@ -25,9 +24,10 @@ from scipion_udl.alignment.evaluation import (
 )
 from scipion_udl.alignment.given_poses import check_measure
 from scipion_udl.alignment.parts import Parts, read_parts
-from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.reference import RADIUS, crossing, match_reference, soft_circle
 from scipion_udl.alignment.results import write_json
+from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.frc import CLAIM

@@ -38,12 +38,12 @@ from scipion_udl.alignment.known import Known
 from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.train_command import ENOUGH
 from scipion_udl.alignment.training import view_of
 from scipion_udl.alignment.transfer_mode import WORDS, words_of
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.frc import Claim

@@ -19,8 +19,8 @@ from scipion_udl.alignment.losses import (
     range_hinge,
     reconstruction_loss,
 )
-from scipion_udl.alignment.ranks import Ranks, share_statistics
 from scipion_udl.alignment.recipes import Recipe
+from scipion_udl.compute.distributed import Ranks, share_statistics
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.evaluation import join, located_truth, pair_errors
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.progress import Progress
 from scipion_udl.alignment.results import write_json
+from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform

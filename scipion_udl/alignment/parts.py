@@ -15,8 +15,8 @@ import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.correntropy import correntropy, correntropy_of_all
-from scipion_udl.alignment.memory import within_memory
 from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.compute.memory import within_memory
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource

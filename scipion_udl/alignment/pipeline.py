@@ -27,8 +27,6 @@ from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_he
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
-from scipion_udl.alignment.parallel import CLASSES, side_by_side
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
 from scipion_udl.alignment.train_command import (
@@ -41,6 +39,8 @@ from scipion_udl.alignment.train_command import (
     warn_of_training,
 )
 from scipion_udl.alignment.training import view_of
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.constants import AUTOMATIC_SHIFT, MODEL_PICTURE
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.imaging.fourier import soft_disc

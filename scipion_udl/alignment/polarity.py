@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import nnls
 from scipy.special import j0
 
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import contrast_transfer
 from scipion_udl.imaging.defocus import Defocus

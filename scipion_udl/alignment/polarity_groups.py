@@ -15,7 +15,7 @@ import torch
 
 from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
 from scipion_udl.alignment.polarity_mixture import HeldProfiles, both_polarities
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects

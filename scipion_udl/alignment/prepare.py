@@ -2,7 +2,7 @@
 
 One look through the set (:meth:`PreparedParticles.scan`) measures what preparation needs; afterwards every pass reads
 each particle once, one chunk ahead of the computation, and nothing of the size of the set is kept. Where several
-processes share a run (ranks.py), each reads its own part.
+processes share a run (distributed.py), each reads its own part.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 
 from scipion_udl.alignment.background import Background
 from scipion_udl.alignment.copies import originals
-from scipion_udl.alignment.device import Upload
 from scipion_udl.alignment.extent import matter_kernel
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.scan import DISC, Scan, find_extent, look_through
+from scipion_udl.compute.device import Upload
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer

@@ -14,14 +14,14 @@ import torch
 
 from scipion_udl.alignment.background import background_words, steepness
 from scipion_udl.alignment.contrast import contrast_warning
-from scipion_udl.alignment.device import choose_device, describe
 from scipion_udl.alignment.diameter import diameter_words, given_radius
 from scipion_udl.alignment.finest import limit_resolution
-from scipion_udl.alignment.memory import Result, within_memory
 from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.progress import FILE, Progress
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.transfer_mode import TransferChoice
+from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.memory import Result, within_memory
+from scipion_udl.compute.progress import FILE, Progress
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.defocus import read_defocus

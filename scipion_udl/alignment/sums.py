@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.imaging.fourier import Band
 
 FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it

@@ -18,7 +18,6 @@ from scipion_udl.alignment.continued import BEGAN, began_with
 from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.training import (
     TrainingResult,
@@ -28,6 +27,7 @@ from scipion_udl.alignment.training import (
     view_of,
     write_history,
 )
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.constants import ENOUGH, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import wrap

@@ -1,7 +1,7 @@
 """Training without labels: epochs over a part of the particles, until what is held out gains no more.
 
 What is learned stands in objectives.py, how in recipes.py. A fifth of what a training looks at is held out: its loss
-decides when to stop and which epoch is kept. Several processes (ranks.py) share the work on every batch.
+decides when to stop and which epoch is kept. Several processes (distributed.py) share the work on every batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment.objectives import Objective, PolarObjective
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.recipes import Recipe, recipe_of
 from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
 from scipion_udl.alignment.step_memory import StepMemory
 from scipion_udl.alignment.template import TemplateFit, fit_template
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
 from scipion_udl.models.polar import PolarNetwork, PolarView

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scipion_udl.alignment.parallel import side_by_side
+from scipion_udl.compute.threads import side_by_side
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 

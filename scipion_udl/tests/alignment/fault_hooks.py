@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from scipion_udl.alignment import prepare
-from scipion_udl.alignment.progress import Progress
+from scipion_udl.compute.progress import Progress
 from scipion_udl.io.output import lock
 
 PATIENCE = 300.0  # seconds: what takes longer hangs

@@ -14,9 +14,9 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import averages, parts, prepare
-from scipion_udl.alignment.memory import until_it_fits
-from scipion_udl.alignment.ranks import Ranks
 from scipion_udl.alignment.training import TrainingSettings, train_network
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar import PolarNetwork

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from scipion_udl.alignment.pairs import PairAligner, pair_up, true_poses
-from scipion_udl.alignment.progress import Progress
+from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose, invert, rotations, wrap

@@ -20,7 +20,7 @@ from scipion_udl.models.checkpoint import load_model
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.tests.alignment.test_killed import ERRORS, Full
-from scipion_udl.tests.alignment.test_ranks import ALONE, TORCHRUN, started
+from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
 
 NETWORKS = {"judl": PolarNetwork, "udl": FreeHeadNetwork}

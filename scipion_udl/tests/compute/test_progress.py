@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment import progress, training
-from scipion_udl.alignment.progress import FILE, Progress
+from scipion_udl.alignment import training
+from scipion_udl.compute import progress
+from scipion_udl.compute.progress import FILE, Progress
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.tests.engine_helpers import run, simulate
 

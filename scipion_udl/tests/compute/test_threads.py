@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.parallel import side_by_side
+from scipion_udl.compute.threads import side_by_side
 from scipion_udl.tests.engine_helpers import CPU
 
 

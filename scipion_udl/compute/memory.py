@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.ranks import Ranks
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError, is_out_of_memory
 
 Result = TypeVar("Result")
+
+
+class InChunks(Protocol):
+    """What is gone through in chunks of ``chunk`` particles, on ``device``, shared by the processes ``team``."""
+
+    chunk: int
+    device: torch.device
+    team: Ranks
 
 
 def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
@@ -33,7 +40,7 @@ def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], N
         lower()
 
 
-def within_memory(particles: PreparedParticles, work: Callable[[], Result], warn: Callable[[str], None]) -> Result:
+def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callable[[str], None]) -> Result:
     """What ``work``, which goes through ``particles``, returns; where memory is not enough for it, with half as many
     particles at a time, and ``warn`` is told. Raises UdlError where memory is not enough for one particle."""
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.device import choose_device, describe, gpu_names
+from scipion_udl.compute.device import choose_device, describe, gpu_names
 from scipion_udl.errors import UdlError
 
 

@@ -16,15 +16,16 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment import aligner, launch, pipeline
-from scipion_udl.alignment.ranks import Ranks, may_speak, share_statistics
+from scipion_udl.alignment import aligner, pipeline
+from scipion_udl.compute import launch
+from scipion_udl.compute.distributed import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-_START = "import sys; from scipion_udl.alignment.launch import start_ranks; sys.exit(start_ranks(sys.argv[1:], 2))"
+_START = "import sys; from scipion_udl.compute.launch import start_ranks; sys.exit(start_ranks(sys.argv[1:], 2))"
 OWN = [sys.executable, "-c", _START]
 ALONE = ["--gpu", "none", "--threads", "1"]
 
@@ -109,8 +110,8 @@ import numpy as np
 import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner, pipeline
-from scipion_udl.alignment.ranks import Ranks, share_statistics
-from scipion_udl.tests.alignment.test_ranks import norm_network
+from scipion_udl.compute.distributed import Ranks, share_statistics
+from scipion_udl.tests.compute.test_distributed import norm_network
 
 folder = sys.argv[1]
 with Ranks.from_environment() as ranks:
