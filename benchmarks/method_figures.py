@@ -29,7 +29,6 @@ from scipion_udl.alignment import figures
 from scipion_udl.alignment.figures import AMBER, BLUE, MUTED, RED, TEAL
 from scipion_udl.alignment.losses import reconstruction_loss
 from scipion_udl.alignment.pairs import PairedImages, pair_up, true_poses
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, rotations, wrap
@@ -39,6 +38,7 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.matching import correlation_map, working_images
 from scipion_udl.models.resnet import PairNetwork
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.phantoms import phantom
 
 CPU = torch.device("cpu")

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.prepare import DISC
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import PoseErrors, Poses, invert, pose_errors
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
+from scipion_udl.particles.prepared import DISC
 from scipion_udl.simulate.templates import ImageTemplate
 
 CLOSE = 5.0  # degrees

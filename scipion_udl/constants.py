@@ -39,3 +39,11 @@ ENOUGH, SMALLEST_BOX = 128, 8
 # What a microscope has at most; other values are slips of the unit or of the column.
 LEAST_VOLTAGE, MOST_VOLTAGE = 1.0, 1e4  # kV
 MOST_ABERRATION, MOST_DEFOCUS = 100.0, 1e6  # mm; angstrom
+
+# Where the diameter in use comes from, in words, by what summary.json has (diameter_from).
+DIAMETER_FROM = {
+    "data": "found from the data",
+    "given": "as given",
+    "run": "as in the run that the particles are joined to",
+    "box": "nearly the whole box: none was given, and the particles themselves do not show it",
+}

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from benchmarks.many_views.particles import write_classes
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.particles.prepared import PreparedParticles
 
 STARTS, ROUNDS = 3, 25
 CHUNK = 256  # particles compared at a time

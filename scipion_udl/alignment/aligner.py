@@ -17,22 +17,22 @@ import torch.nn.functional as functional
 from torch import nn
 
 from scipion_udl.alignment.centring import centred
-from scipion_udl.alignment.contrast import onto_reference
-from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.given_start import GivenStart
 from scipion_udl.alignment.halves import HalfRefinement, Split
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.outliers import outliers, score_limit
+from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 from scipion_udl.imaging.fourier import Band, mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
+from scipion_udl.particles.outliers import outliers, score_limit
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import bounded
 
 FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
 
 LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.fourier import Band
+from scipion_udl.particles.prepared import PreparedParticles
 
 FINE = 2.0  # periods in the radius of the disc: what is finer is damped, for it is noise first
 ROUNDS = 8  # in which the disc follows the density

@@ -17,12 +17,12 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.circle import log_likelihoods
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import shift_reach
 from scipion_udl.imaging.fourier import Band, ShiftMaps
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.orientations import Orientations
 from scipion_udl.imaging.poses import mirrored_first, wrap
+from scipion_udl.particles.prepared import PreparedParticles
 
 BAND = 20  # Fourier pixels: what is finer adds little to coarse angles
 ANGLES = 72  # over 180 degrees

@@ -10,7 +10,6 @@ import os
 
 import numpy as np
 
-from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
@@ -18,6 +17,7 @@ from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
+from scipion_udl.particles.diameter import given_radius, size_words
 
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
 READING = 3.2  # milliseconds for each further area of the working box, see estimate

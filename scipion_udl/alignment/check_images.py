@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.background import Background, background_words, steepness
 from scipion_udl.alignment.consistency import FEW, worth_of_mean
-from scipion_udl.alignment.copies import originals
-from scipion_udl.alignment.diameter import WORDS, size_words
-from scipion_udl.alignment.extent import extent_of
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.alignment.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
-from scipion_udl.alignment.polarity_groups import GroupProfiles
-from scipion_udl.alignment.polarity_mixture import HELD
-from scipion_udl.alignment.scan import DISC, LARGEST, too_large
 from scipion_udl.compute.progress import Progress
-from scipion_udl.constants import SMALLEST_BOX
+from scipion_udl.constants import DIAMETER_FROM, SMALLEST_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.particles.background import Background, background_words, steepness
+from scipion_udl.particles.diameter import size_words
+from scipion_udl.particles.duplicates import originals
+from scipion_udl.particles.extent import extent_of
+from scipion_udl.particles.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
+from scipion_udl.particles.polarity_groups import GroupProfiles
+from scipion_udl.particles.polarity_mixture import HELD
+from scipion_udl.particles.scan import DISC, LARGEST, too_large
 
 CHUNK_BYTES = 2 << 20  # of images held at a time
 
@@ -140,7 +140,7 @@ def _check_polarity(
     if mask_radius is None:
         extent = extent_of(facts.profile, *model[:2])
         size = size_words(extent.radius, source.pixel_size, source.pixel_size_known)
-        findings.fact("diameter", f"{size}, {WORDS['data' if extent.found else 'box']}")
+        findings.fact("diameter", f"{size}, {DIAMETER_FROM['data' if extent.found else 'box']}")
     found = facts.profile.decide(*model).word
     findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
     if expected != "auto" and found not in (expected, UNKNOWN):

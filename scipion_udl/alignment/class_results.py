@@ -8,11 +8,11 @@ import torch
 from scipion_udl.alignment import results
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.classes import ClassResult, together
-from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.run import Run
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.particles.polarity_words import contrast_of
 
 STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}
 COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.shift_limit import NO_CLAIM
 from scipion_udl.imaging.fourier import Band, transform
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.poses import mirrored_first
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.shift_limit import NO_CLAIM
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.known import digest
 from scipion_udl.alignment.run import Run
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.particles.known import digest
 
 BEGAN = "began_with"  # in the training of a model's card
 DEFOCUS = "defocus"  # a digest of it, of runs that make use of it

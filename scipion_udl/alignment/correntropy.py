@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
 
 SIGMA = 1.0
 UNRELATED = 5**-0.5

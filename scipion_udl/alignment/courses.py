@@ -14,10 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
 from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.recipes import PAPER, Recipe, recipe_of
 from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
 from scipion_udl.alignment.template import reliable_radii
@@ -37,6 +35,8 @@ from scipion_udl.models.resnet import (
     PUBLISHED_WIDTHS,
     PairNetwork,
 )
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import bounded
 
 INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
 PUBLISHED_SIZE = 128

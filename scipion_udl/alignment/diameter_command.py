@@ -8,10 +8,10 @@ import json
 
 import numpy as np
 
-from scipion_udl.alignment.diameter import diameter_facts
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.compute.device import choose_device
 from scipion_udl.io.particles import open_particles
+from scipion_udl.particles.diameter import diameter_facts
+from scipion_udl.particles.prepared import PreparedParticles
 
 
 def tell_diameter(args: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from scipion_udl.alignment import evaluation_figures, evaluation_tables, figures
 from scipion_udl.alignment.correntropy import correntropy
-from scipion_udl.alignment.diameter import given_radius, size_words
 from scipion_udl.alignment.evaluation import (
     bias,
     compare,
@@ -36,6 +35,7 @@ from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.particles.diameter import given_radius, size_words
 
 
 class _Evaluation:

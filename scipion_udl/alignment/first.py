@@ -15,10 +15,10 @@ import torch.nn.functional as functional
 
 from scipion_udl.alignment.circle import CircleFit, CircleSolver
 from scipion_udl.alignment.initial import BranchSolver, Start, first_of_best
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 from scipion_udl.imaging.fourier import Band, ShiftMaps, transform
 from scipion_udl.imaging.poses import wrap
+from scipion_udl.particles.prepared import PreparedParticles
 
 FIRST_BAND = 40  # Fourier pixels of the working box
 CIRCLE_BAND = 16  # of the rounds that weigh all angles

@@ -14,11 +14,11 @@ import numpy as np
 
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.posed_sums import posed_sums
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
 from scipion_udl.alignment.sums import Sums, add_up
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.particles.prepared import PreparedParticles
 
 RING = 8  # Fourier pixels: how much of the given average is used
 ROUNDS = 4  # at most, of a search and a new average

@@ -39,7 +39,7 @@ class Split:
     @classmethod
     def of(cls, order: np.ndarray, count: int, originals: np.ndarray | None = None) -> Split:
         """Of ``count`` particles, dealt out in ``order`` (indices of those that count). originals: (count,) for each
-        the index of the first particle that is the same image (copies.py): they stay together."""
+        the index of the first particle that is the same image (duplicates.py): they stay together."""
         fold = np.zeros(count, np.int64)
         fold[order] = np.arange(len(order)) % FOLDS
         if originals is not None:

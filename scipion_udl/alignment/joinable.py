@@ -17,11 +17,6 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.diameter import known_clear_radius
-from scipion_udl.alignment.finest import LEAST
-from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import known_limit
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import Outcome
 from scipion_udl.alignment.run import Run
 from scipion_udl.alignment.train_command import MODEL
@@ -29,10 +24,16 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES, ContrastTransfer
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
+from scipion_udl.particles.diameter import known_clear_radius, size_words
+from scipion_udl.particles.known import Known
+from scipion_udl.particles.outliers import known_limit
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import LEAST
 
 FILE = "joining.json"
 NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
 SAME_SIZE = 0.01  # by how much pixel sizes may differ
+SAME_RADIUS = 0.01  # pixels between two radii that are the same
 
 
 @dataclass
@@ -244,3 +245,16 @@ def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> d
         return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
     levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
     return {"ctf": mode, "levels": levels, "premultiplied": contrast.share}
+
+
+def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
+    """Take the discs of the run in ``folder`` that the particles are joined to. radius: of its particles; clear: where
+    their neighbours begin, infinity where none showed; pixels of the input. Raises UdlError where the user asks for
+    another radius."""
+    source = run.source
+    if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
+        asked = "--mask-radius" if run.args.diameter is None else "--diameter"
+        own = size_words(radius, source.pixel_size, source.pixel_size_known)
+        raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
+    run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
+    run.particles.clear_radius = clear

@@ -23,7 +23,6 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.branches import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
-from scipion_udl.alignment.diameter import take_radius
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.joinable import (
     FILE,
@@ -33,9 +32,8 @@ from scipion_udl.alignment.joinable import (
     files_of,
     key_of,
     levels_of,
+    take_radius,
 )
-from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import outliers
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_network
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
@@ -50,6 +48,8 @@ from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.particles.known import Known
+from scipion_udl.particles.outliers import outliers
 
 SWEEPS = 8  # at most; from the network's angles two or three do
 STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done

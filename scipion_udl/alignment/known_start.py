@@ -12,10 +12,10 @@ from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.first import First
 from scipion_udl.alignment.initial import Start
 from scipion_udl.alignment.posed_sums import posed_sums
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.sums import add_up
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
 
 
 @dataclass

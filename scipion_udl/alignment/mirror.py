@@ -1,7 +1,7 @@
 """A view and its mirror image mixed in one set: which particles are mirrored?
 
 Molecules that lie on the film face up and face down show mirror images of one view. Particles that are flagged are read
-mirrored (prepare.py), so that everything else aligns one view; their poses get the mirror at the end.
+mirrored (prepared.py), so that everything else aligns one view; their poses get the mirror at the end.
 
 1. In polar spectra, blind to shifts, mirroring is a change of sign of the angle. Two halves of a bounded subset are
    each fitted with a template and, for every particle, the hand that fits better. Only where what tells the hands apart
@@ -24,11 +24,11 @@ import torch
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles
+from scipion_udl.particles.prepared import PreparedParticles
 
 LOOK = 2048  # particles that the spectra are fitted on, at most
 FEWEST = 16  # particles, for two halves to say anything

@@ -13,11 +13,11 @@ import torch
 
 from scipion_udl.alignment.losses import difference_loss
 from scipion_udl.alignment.objectives import POOL, Objective, pair_loss
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.samples import IN_MEMORY, READ, Samples, TensorSamples
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.models.matching import MatchingNetwork, working_images
+from scipion_udl.particles.prepared import PreparedParticles
 
 TOGETHER = 64  # pairs at a time where nothing is learned of them
 WORKING_BOX = 32  # pixels that the network gets, where nobody asks for more

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment.evaluation import join, located_truth, pair_errors
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.results import write_json
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.progress import Progress
@@ -32,6 +31,7 @@ from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
+from scipion_udl.particles.prepared import PreparedParticles
 
 CHUNK = 32  # pairs at a time
 REACH = 0.25  # the farthest shift where nobody gave one, parts of the box

@@ -15,11 +15,11 @@ import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.correntropy import correntropy, correntropy_of_all
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.compute.memory import within_memory
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.particles.prepared import PreparedParticles
 
 PARTS = 4  # item k of the set (from 0) is in part k % PARTS, so that the parts are equal and spread over the set
 

@@ -20,15 +20,13 @@ from scipion_udl.alignment.classes import ClassResult, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.consistency import consider_views, image_warnings
 from scipion_udl.alignment.continued import check_began_with
-from scipion_udl.alignment.contrast import inverted_warning
-from scipion_udl.alignment.finest import bounded
 from scipion_udl.alignment.fit import with_fit
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.mirror import AMBIGUOUS, ROUNDS, STILL, decide_again, decide_hands, share_mirrored
 from scipion_udl.alignment.mirror import RING as HANDS
+from scipion_udl.alignment.onto_reference import inverted_warning
 from scipion_udl.alignment.run import Run, given_files
-from scipion_udl.alignment.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
 from scipion_udl.alignment.train_command import (
     CHECKPOINT,
     ENOUGH,
@@ -53,6 +51,8 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
+from scipion_udl.particles.resolution_limit import bounded
+from scipion_udl.particles.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
 
 NO_SIGNAL_CODE = "no_signal"
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.sums import Sums
 from scipion_udl.imaging.fourier import Band, transform
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
 
 
 def posed_sums(

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.fit import with_contrast
-from scipion_udl.alignment.prepare import PreparedParticles
-from scipion_udl.alignment.shift_limit import ShiftLimit, centre_of
 from scipion_udl.alignment.state import State
 from scipion_udl.alignment.sums import Sums
 from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks
 from scipion_udl.imaging.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.shift_limit import ShiftLimit, centre_of
 
 MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from scipion_udl.alignment import figures
-from scipion_udl.alignment.diameter import WORDS, size_words
 from scipion_udl.alignment.report_numbers import numbers
 from scipion_udl.alignment.report_style import STYLE_SHEET
 from scipion_udl.alignment.report_words import duration, percent, safe, section, small_units, thousands
+from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output import durable
+from scipion_udl.particles.diameter import size_words
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 
@@ -294,7 +295,7 @@ def _diameter(data: ReportData) -> str:
         for image, title, more in shown
     )
     size = size_words(float(radius), data.pixel_size, data.pixel_size_known).replace(" A ", " Å ")
-    origin = WORDS.get(str(data.summary.get("diameter_from")), WORDS["given"])
+    origin = DIAMETER_FROM.get(str(data.summary.get("diameter_from")), DIAMETER_FROM["given"])
     lead = (
         f"{size}, {origin}. What lies outside of the circle is not compared; one that cuts into the particle, or "
         "holds neighbours, calls for another --diameter."

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scipion_udl.alignment.diameter import WORDS
 from scipion_udl.alignment.report_words import duration, safe, section
+from scipion_udl.constants import DIAMETER_FROM
 
 if TYPE_CHECKING:
     from scipion_udl.alignment.report import ReportData
@@ -52,7 +52,7 @@ def _value(key: str, value: object, unit: str) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if key == "diameter_from":
-        return safe(WORDS.get(str(value), value))
+        return safe(DIAMETER_FROM.get(str(value), value))
     if key == "seconds":
         return safe(duration(value))
     if key in SHARES and isinstance(value, (int, float, np.floating)):

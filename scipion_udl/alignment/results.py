@@ -16,10 +16,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, apply_poses, weighted_average
-from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.correntropy import particle_correntropy
-from scipion_udl.alignment.diameter import diameter_facts, diameter_words
-from scipion_udl.alignment.outliers import score_spread
 from scipion_udl.alignment.run import Run
 from scipion_udl.constants import __version__
 from scipion_udl.imaging.frc import Claim
@@ -29,6 +26,9 @@ from scipion_udl.io.other_programs import image_warnings
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.particles.diameter import diameter_facts, diameter_words
+from scipion_udl.particles.outliers import score_spread
+from scipion_udl.particles.polarity_words import contrast_of
 
 
 def summary(run: Run, **more: object) -> dict:

@@ -12,11 +12,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from scipion_udl.alignment.background import background_words, steepness
-from scipion_udl.alignment.contrast import contrast_warning
-from scipion_udl.alignment.diameter import diameter_words, given_radius
-from scipion_udl.alignment.finest import limit_resolution
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.transfer_mode import TransferChoice
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import Ranks
@@ -28,6 +23,11 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import Optics, open_particles
+from scipion_udl.particles.background import background_words, steepness
+from scipion_udl.particles.diameter import diameter_words, given_radius
+from scipion_udl.particles.polarity_words import contrast_warning
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import limit_resolution
 
 LOG_EVERY = 20  # epochs between two lines of the log
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.particles.prepared import PreparedParticles
 
 HELD_OUT = 0.2  # share of what a training looks at
 HELD_AT_MOST = 512

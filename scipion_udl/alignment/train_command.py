@@ -15,7 +15,6 @@ from scipion_udl.alignment import results
 from scipion_udl.alignment.classes import LEARNS, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.continued import BEGAN, began_with
-from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.run import Run, given_files
@@ -34,6 +33,7 @@ from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.heads import circular_mean
+from scipion_udl.particles.polarity_words import contrast_of
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.sums import Sums
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import Band, transform
 from scipion_udl.imaging.poses import Poses, mirrored_first
+from scipion_udl.particles.prepared import PreparedParticles
 
 TOTAL, EACH = 512, 48  # particles that are asked: of all classes together, and of each class where there are many
 FEWEST = 8  # in either half of a class; fewer tell nothing

@@ -14,10 +14,8 @@ from scipion_udl.alignment.aligner import Alignment, AlignSettings
 from scipion_udl.alignment.class_results import COLUMNS, write_classes
 from scipion_udl.alignment.classes import ClassResult
 from scipion_udl.alignment.continued import BEGAN, began_with, check_began_with
-from scipion_udl.alignment.contrast import contrast_of
 from scipion_udl.alignment.joining import scan_new, use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.outliers import outliers, score_limit, score_spread
 from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.classification.comparing import seen_up_to
@@ -57,6 +55,8 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.particles.outliers import outliers, score_limit, score_spread
+from scipion_udl.particles.polarity_words import contrast_of
 
 MODEL = "model.safetensors"
 CLASSES = 50  # where nothing is said

@@ -41,7 +41,7 @@ SMOOTH = 0.012  # of the box: deviation of the Gaussian that averages are smooth
 def without_particle(label: np.ndarray, matter: np.ndarray, flagged: np.ndarray) -> np.ndarray:
     """Which of K classes show no particle in their middle, (K,) bool.
 
-    label: (N,) classes from 0 of particles with an image; matter: (N,), see :class:`scipion_udl.alignment.scan.Scan`,
+    label: (N,) classes from 0 of particles with an image; matter: (N,), see :class:`scipion_udl.particles.scan.Scan`,
     all NaN where the set shows no particle, and nothing can be told; flagged: (K,) classes that are no measure of what
     good ones show.
     """

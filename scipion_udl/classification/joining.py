@@ -18,12 +18,8 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.class_results import STACKS
 from scipion_udl.alignment.classes import ClassResult
-from scipion_udl.alignment.diameter import known_clear_radius, radius_in_use, take_radius
-from scipion_udl.alignment.joinable import contrast_facts, levels_of
-from scipion_udl.alignment.known import Known
-from scipion_udl.alignment.outliers import known_limit, outliers
+from scipion_udl.alignment.joinable import contrast_facts, levels_of, take_radius
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.prepare import DISC
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.run import Run
 from scipion_udl.classification.sorting import Sorted
@@ -36,6 +32,10 @@ from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.output.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.models.checkpoint import read_card
+from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
+from scipion_udl.particles.known import Known
+from scipion_udl.particles.outliers import known_limit, outliers
+from scipion_udl.particles.prepared import DISC
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"

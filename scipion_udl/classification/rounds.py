@@ -18,7 +18,6 @@ import torch
 from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.halves import Split
 from scipion_udl.alignment.posed_sums import posed_sums
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.sums import FOLDS, add_up, halves_of, share_of_others
 from scipion_udl.classification.sorting import Sorted
@@ -26,6 +25,7 @@ from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.particles.prepared import PreparedParticles
 
 RING = 32  # Fourier pixels: how fine averages are compared with
 ROUNDS = 4

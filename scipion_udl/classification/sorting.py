@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.classification.comparing import Comparer, Finder, Samples
 from scipion_udl.classification.gathering import sampled
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.particles.prepared import PreparedParticles
 
 NOISE = 256  # images of noise alone that are compared with the classes
 DEVIATIONS = 4.0  # by which the particles of a class must fit better than noise does

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyworkflow.protocol import Form, params
 
-from scipion_udl.alignment.diameter import WORDS
+from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.particle_input import info_of
 
 # What a parameter says that leaves its value to the engine.
@@ -60,6 +60,6 @@ class DiameterQuestion:
         """The diameter of the particles that was taken, and where it comes from."""
         if not summary.get("diameter"):
             return []
-        where = WORDS.get(summary.get("diameter_from"), WORDS["given"])
+        where = DIAMETER_FROM.get(summary.get("diameter_from"), DIAMETER_FROM["given"])
         size = f"*{summary['diameter']:.4g} Å* (mask radius {summary['mask_radius']:.3g} px)"
         return [f"Particle diameter: {size}, {where}."]

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.alignment.reference import transform
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
@@ -19,6 +18,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.polar import turn_spectra
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation

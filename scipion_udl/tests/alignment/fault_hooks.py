@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from scipion_udl.alignment import prepare
 from scipion_udl.compute.progress import Progress
 from scipion_udl.io.output import lock
+from scipion_udl.particles import prepared
 
 PATIENCE = 300.0  # seconds: what takes longer hangs
 ASIDE = "aside"  # what the folder of the process that waits is called meanwhile, behind its name
@@ -65,7 +65,7 @@ class Hooks:
 
         Progress._note = note
         if self.branches is not None:  # a process that splits has one thread
-            prepare.ThreadPoolExecutor = _AtOnce
+            prepared.ThreadPoolExecutor = _AtOnce
 
     def tell(self, line: str) -> None:
         """One line to whoever watches."""

@@ -12,12 +12,12 @@ from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.certainty import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.alignment.consistency import image_warnings
 from scipion_udl.alignment.halves import Split
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.frc import claim_resolution
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (

@@ -13,10 +13,10 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.first import CIRCLE_START, First, FirstAverage
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors, wrap
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.engine_helpers import prepared

@@ -13,12 +13,12 @@ from scipion_udl.alignment.aligner import Aligner, AlignSettings
 from scipion_udl.alignment.certainty import with_certainty
 from scipion_udl.alignment.fit import CAUTION, CONTRAST, Fit, measure_fit, picked_energy, with_contrast, with_fit
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU, phantom_band, simulate
 
 

@@ -23,7 +23,6 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import load_model, save_model
-from scipion_udl.tests.alignment.test_extent import particles as crowded
 from scipion_udl.tests.engine_helpers import (
     CPU,
     PIXEL_SIZE,
@@ -37,6 +36,7 @@ from scipion_udl.tests.engine_helpers import (
     subset_star,
     summary,
 )
+from scipion_udl.tests.particles.test_extent import particles as crowded
 
 COUNT, BEFORE = 80, 300
 

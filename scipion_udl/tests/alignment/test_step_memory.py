@@ -19,8 +19,8 @@ from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.tests.alignment.test_killed import ERRORS, Full
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
+from scipion_udl.tests.compute.test_killed import ERRORS, Full
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
 
 NETWORKS = {"judl": PolarNetwork, "udl": FreeHeadNetwork}
@@ -122,10 +122,10 @@ import sys
 
 from scipion_udl import cli
 from scipion_udl.alignment import averages, refinement
-from scipion_udl.alignment.background import Background
+from scipion_udl.particles.background import Background
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import Bottleneck
-from scipion_udl.tests.alignment.test_killed import ERRORS, Full
+from scipion_udl.tests.compute.test_killed import ERRORS, Full
 
 SHORT = {
     "training": (FreeHeadNetwork, "forward", 1, 1, 20), "learning": (PolarNetwork, "forward", 0, 1, 10),

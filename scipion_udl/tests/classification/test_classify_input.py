@@ -15,7 +15,6 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.prepare import TIGHT, PreparedParticles
 from scipion_udl.classification import command, joining
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -25,6 +24,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.particles.prepared import TIGHT, PreparedParticles
 
 BOX, PIXEL_SIZE, COUNT = 32, 6.0, 48
 QUICK = ("--no-refine", "--starts", 1)

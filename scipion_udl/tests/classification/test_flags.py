@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.extent import matter_kernel
-from scipion_udl.alignment.polarity import RadialProfile
 from scipion_udl.classification.flags import LEAST_MATTER, mostly, signal_inside, without_particle
+from scipion_udl.particles.extent import matter_kernel
+from scipion_udl.particles.polarity import RadialProfile
 
 BOX = 64
 AXIS = np.arange(BOX) - BOX // 2

@@ -8,10 +8,10 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.polarity import RadialProfile
-from scipion_udl.alignment.polarity_mixture import FEW, FEWEST, both_polarities
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.tests.alignment.test_extent import BOX, PIXEL, particles
+from scipion_udl.particles.polarity import RadialProfile
+from scipion_udl.particles.polarity_mixture import FEW, FEWEST, both_polarities
+from scipion_udl.tests.particles.test_extent import BOX, PIXEL, particles
 
 
 def asked(images):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.shift_limit import ShiftLimit, centre_of, is_too_small
 from scipion_udl.constants import automatic_shift
 from scipion_udl.imaging.fourier import Band, ShiftMaps
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.particles.shift_limit import ShiftLimit, centre_of, is_too_small
 from scipion_udl.tests.engine_helpers import run, simulate
 
 BOX, FAR = 48, 8.0

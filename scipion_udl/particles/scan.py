@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from scipion_udl.alignment.background import Background
-from scipion_udl.alignment.extent import LARGEST as DISC
-from scipion_udl.alignment.extent import Extent, VarianceProfile, extent_of
-from scipion_udl.alignment.known import image_digests
-from scipion_udl.alignment.loudness import Loudness, loud_limit
-from scipion_udl.alignment.polarity import Polarity, RadialProfile, sampled_defocus
-from scipion_udl.alignment.polarity_groups import GroupProfiles
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
 from scipion_udl.io.particles import ParticleSource
-
-if TYPE_CHECKING:
-    from scipion_udl.alignment.prepare import PreparedParticles
+from scipion_udl.particles.background import Background
+from scipion_udl.particles.extent import LARGEST as DISC
+from scipion_udl.particles.extent import Extent, VarianceProfile, extent_of
+from scipion_udl.particles.known import image_digests
+from scipion_udl.particles.loudness import Loudness, loud_limit
+from scipion_udl.particles.polarity import Polarity, RadialProfile, sampled_defocus
+from scipion_udl.particles.polarity_groups import GroupProfiles
 
 PROFILE = 1024  # particles that tell how far they reach, at most
 LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
 LARGEST = 1e34  # grey value of an image: its Fourier coefficients and sums of many stay within single precision
 MASKED = 0.1  # a background with less than this part of the expected noise was masked away and says nothing of it
 LOUDER = 3.0  # standard errors by which the background has to be louder than what is beside the mean in the disc
+
+
+class RawParticles(Protocol):
+    """The particles of a set as a look through it needs them; see :class:`.prepared.PreparedParticles`."""
+
+    source: ParticleSource
+    device: torch.device
+    team: Ranks
+    ignores_ctf: bool
+    radius_from: str
+
+    def __len__(self) -> int: ...
+
+    def own(self, indices: np.ndarray) -> np.ndarray: ...  # noqa: D102
+
+    def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None: ...  # noqa: D102
+
+    def ranks(self, seed: int) -> np.ndarray: ...  # noqa: D102
+
+    def raw_chunks(  # noqa: D102
+        self, indices: np.ndarray, stage: str, look: Callable[[np.ndarray, np.ndarray], None] | None = None
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]: ...
 
 
 @dataclass
@@ -37,11 +58,11 @@ class Scan:
     mean, std: (N,) of each particle's background (outside of the disc), mean at the origin of the image; slope: (N, 2)
     its rise per pixel towards +x and +y; blank: (N,) bool, constant images; hot: (N,) how many pixels stuck out and are
     replaced; matter: (N,) how much of the particle each image shows, in its rotational average, 1 for the mean of the
-    set, NaN where the set shows none (:func:`scipion_udl.alignment.extent.matter_kernel`); loudness: (N,) of what lies
+    set, NaN where the set shows none (:func:`scipion_udl.particles.extent.matter_kernel`); loudness: (N,) of what lies
     in the disc (loudness.py), loud_limit: above which it is no particle, infinity for none; noise: (rings,) power of
     the noise per Fourier ring of the particle's box, 1 for white noise; polarity: whether particles are bright or
     dark, told by ``heard`` of them; images: numbers (N,) int64 of the images, see
-    :func:`scipion_udl.alignment.known.image_digests`; opposite: the sentence on stacks,
+    :func:`scipion_udl.particles.known.image_digests`; opposite: the sentence on stacks,
     optics groups or images of opposite polarity, None where none was seen.
     """
 
@@ -70,7 +91,7 @@ class Scan:
         return self.blank | self.loud
 
 
-def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
+def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
     """How far particles reach, and the profiles that tell it and where their neighbours begin, of PROFILE of them at
     most; which ones does not depend on their order."""
     box, device = prepared.source.box, prepared.device
@@ -86,7 +107,7 @@ def find_extent(prepared: PreparedParticles) -> tuple[Extent, VarianceProfile, R
     return extent_of(profile, *microscope(prepared)), variance, profile
 
 
-def microscope(prepared: PreparedParticles) -> tuple[float | None, Defocus | None]:
+def microscope(prepared: RawParticles) -> tuple[float | None, Defocus | None]:
     """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known, or
     not to be made use of."""
     source = prepared.source
@@ -141,7 +162,7 @@ class NoiseMeter:
 
 
 def look_through(
-    prepared: PreparedParticles,
+    prepared: RawParticles,
     background: Background,
     radius: float,
     given: torch.Tensor | None,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.extent import LARGEST, VarianceProfile, _is_likely, extent_of
-from scipion_udl.alignment.polarity import RadialProfile
+from scipion_udl.particles.extent import LARGEST, VarianceProfile, _is_likely, extent_of
+from scipion_udl.particles.polarity import RadialProfile
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 
 BOX, PIXEL = 64, 3.0

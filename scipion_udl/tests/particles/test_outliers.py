@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.outliers import outliers, score_limit
+from scipion_udl.particles.outliers import outliers, score_limit
 
 
 def scores(n: int, seed: int = 0, typical: float = 0.4, spread: float = 0.15) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.background import STICKS_OUT, Background, background_words, repaired, steepness
+from scipion_udl.particles.background import STICKS_OUT, Background, background_words, repaired, steepness
 
 BOX = 64
 

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.known import NUMBER, Known, image_digests, place_digests
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.particles.known import NUMBER, Known, image_digests, place_digests
 
 N = 50
 

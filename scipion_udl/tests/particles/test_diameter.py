@@ -7,20 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.diameter import (
-    WORDS,
-    diameter_facts,
-    diameter_words,
-    given_radius,
-    radius_in_use,
-    size_words,
-)
-from scipion_udl.alignment.prepare import DISC, PreparedParticles
+from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.tests.alignment.test_extent import particles as extended
+from scipion_udl.particles.diameter import diameter_facts, diameter_words, given_radius, radius_in_use, size_words
+from scipion_udl.particles.prepared import DISC, PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE, run, simulate
+from scipion_udl.tests.particles.test_extent import particles as extended
 
 BOX = 48
 
@@ -197,4 +191,4 @@ def test_check_tells_the_diameter_that_a_run_would_take(tmp_path, capsys, kind):
     assert run("check", path) == 0
     found = re.search(r"Particle diameter\s+ok\s+(\S+) A \(mask radius \S+ px\), (.*)", capsys.readouterr().out)
     assert float(found.group(1)) == pytest.approx(taken["diameter"], abs=PIXEL_SIZE)
-    assert found.group(2).startswith(WORDS[taken["diameter_from"]][:20])
+    assert found.group(2).startswith(DIAMETER_FROM[taken["diameter_from"]][:20])

@@ -5,22 +5,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
 
+from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
-
-if TYPE_CHECKING:
-    from scipion_udl.alignment.prepare import PreparedParticles
-    from scipion_udl.alignment.run import Run
-
-SAME = 0.01  # pixels between two radii that are the same
-# Where the radius in use comes from (PreparedParticles.radius_from), in words.
-WORDS = {
-    "data": "found from the data",
-    "given": "as given",
-    "run": "as in the run that the particles are joined to",
-    "box": "nearly the whole box: none was given, and the particles themselves do not show it",
-}
+from scipion_udl.particles.prepared import PreparedParticles
 
 
 def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: bool, path: str) -> float | None:
@@ -60,19 +48,6 @@ def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: b
     return min(diameter / (2 * pixel_size), box / 2)
 
 
-def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
-    """Take the discs of the run in ``folder`` that the particles are joined to. radius: of its particles; clear: where
-    their neighbours begin, infinity where none showed; pixels of the input. Raises UdlError where the user asks for
-    another radius."""
-    source = run.source
-    if run.given_radius is not None and abs(run.given_radius - radius) > SAME:
-        asked = "--mask-radius" if run.args.diameter is None else "--diameter"
-        own = size_words(radius, source.pixel_size, source.pixel_size_known)
-        raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
-    run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
-    run.particles.clear_radius = clear
-
-
 def radius_in_use(particles: PreparedParticles) -> float:
     """The radius of the particle, pixels of the input; automatic ones are known after the scan."""
     return particles.mask_radius * particles.scale
@@ -85,7 +60,7 @@ def known_clear_radius(particles: PreparedParticles) -> float | None:
 
 def diameter_facts(particles: PreparedParticles) -> dict:
     """What summary.json says of it: diameter (A, None where the pixel size is not known), mask_radius (pixels of the
-    input), diameter_from (data, given, run or box, see WORDS)."""
+    input), diameter_from (data, given, run or box, see DIAMETER_FROM)."""
     radius, source = radius_in_use(particles), particles.source
     diameter = round(2 * radius * source.pixel_size, 2) if source.pixel_size_known else None
     return {"diameter": diameter, "mask_radius": round(radius, 2), "diameter_from": particles.radius_from}
@@ -102,4 +77,4 @@ def diameter_words(particles: PreparedParticles) -> str:
     """The diameter in use and where it comes from: '130 A (mask radius 43 px), found from the data'."""
     source = particles.source
     size = size_words(radius_in_use(particles), source.pixel_size, source.pixel_size_known)
-    return f"{size}, {WORDS[particles.radius_from]}"
+    return f"{size}, {DIAMETER_FROM[particles.radius_from]}"

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
 from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.particles.polarity import BRIGHT, DARK, RadialProfile
 
 HELD = 2048  # images that are asked, at most
 FEWEST, FEW = 64, 16  # images in all, and of one polarity: fewer are not told

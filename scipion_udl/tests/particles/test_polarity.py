@@ -9,7 +9,11 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.polarity import (
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.particles.polarity import (
     CLEAR,
     ENOUGH,
     LEAST,
@@ -18,10 +22,6 @@ from scipion_udl.alignment.polarity import (
     mean_ctfs,
     sampled_defocus,
 )
-from scipion_udl.imaging.defocus import Defocus
-from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.io.particles import open_particles
-from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.particles import Simulation, noise
 from scipion_udl.simulate.phantoms import phantom

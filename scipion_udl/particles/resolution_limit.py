@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.particles.prepared import PreparedParticles
 
 LEAST = 8  # Fourier pixels, below which there is too little to align by
 

@@ -11,7 +11,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.finest import BoundedSpectra, bounded
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images
 from scipion_udl.imaging.frc import claim_resolution
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -20,6 +19,7 @@ from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.models.checkpoint import read_card
+from scipion_udl.particles.resolution_limit import BoundedSpectra, bounded
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     errors_to_truth,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.loudness import Loudness, loud_limit
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.particles.loudness import Loudness, loud_limit
 from scipion_udl.simulate.junk import blob
 from scipion_udl.tests.engine_helpers import prepared, simulate
 

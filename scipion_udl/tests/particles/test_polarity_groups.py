@@ -6,12 +6,12 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl import cli
-from scipion_udl.alignment.prepare import PreparedParticles
 from scipion_udl.compute.device import choose_device
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.phantoms import phantom
 
 BOX = 32

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as functional
 from scipy.optimize import nnls
 
-from scipion_udl.alignment.polarity import RadialProfile
 from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.particles.polarity import RadialProfile
 
 HELD = 0.99  # of the matter up to the gap: what lies farther out are the few that were picked far off centre
 GAP = 0.05  # of the highest density: less is ice

@@ -13,13 +13,14 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment import averages, parts, prepare
+from scipion_udl.alignment import averages, parts
 from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.particles import prepared
 from scipion_udl.tests.engine_helpers import difference, image, run, simulate, summary, turned_spectra
 
 MODULE = "scipion_udl.tests.alignment.fault_harness"
@@ -90,7 +91,7 @@ def test_short_memory_lowers_the_batch_down_to_1_and_changes_no_result(few, tmp_
 
 
 def test_memory_for_not_one_particle_ends_in_a_sentence(few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare, "look_through", Full(prepare.look_through, 0, 0, 9 * ERRORS))
+    monkeypatch.setattr(prepared, "look_through", Full(prepared.look_through, 0, 0, 9 * ERRORS))
     assert run("align", few / "data" / "particles.star", "-o", tmp_path / "out") == 1
     error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Warning")]
     assert len(error) == 1

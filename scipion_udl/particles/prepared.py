@@ -18,10 +18,6 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from scipion_udl.alignment.background import Background
-from scipion_udl.alignment.copies import originals
-from scipion_udl.alignment.extent import matter_kernel
-from scipion_udl.alignment.scan import DISC, Scan, find_extent, look_through
 from scipion_udl.compute.device import Upload
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
@@ -29,6 +25,10 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.fourier import mirrored, radii, resize, soft_disc, to_fourier
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.particles.background import Background
+from scipion_udl.particles.duplicates import originals
+from scipion_udl.particles.extent import matter_kernel
+from scipion_udl.particles.scan import DISC, Scan, find_extent, look_through
 
 CHUNK = 64
 BEYOND = 0.1  # of the box: so far beyond the particle's disc its background begins, or at DISC
@@ -41,7 +41,7 @@ class PreparedParticles:
 
     source: what :func:`scipion_udl.io.particles.open_particles` gives; device; chunk: particles at a time; mask_radius:
     of the disc that holds the particle, pixels of the source (None: what the particles themselves tell, see
-    :mod:`.extent`); ``radius_from`` tells where it comes from (a key of diameter.WORDS). ``box`` is the working box,
+    :mod:`.extent`); ``radius_from`` tells where it comes from (a key of DIAMETER_FROM). ``box`` is the working box,
     ``scale`` the pixels of the source in a pixel of it. ``contrast``: the particles' contrast transfer, where it is
     known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared, None for no limit;
     ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for none.

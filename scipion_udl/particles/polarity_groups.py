@@ -13,13 +13,13 @@ import os
 import numpy as np
 import torch
 
-from scipion_udl.alignment.polarity import BRIGHT, DARK, RadialProfile
-from scipion_udl.alignment.polarity_mixture import HeldProfiles, both_polarities
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.particles.polarity import BRIGHT, DARK, RadialProfile
+from scipion_udl.particles.polarity_mixture import HeldProfiles, both_polarities
 
 _NAMED = 3  # parts that a sentence names
 _INVERT = "Invert the images of one kind, for together they cannot be aligned."

@@ -1,41 +1,16 @@
-"""Bright particles on a dark ground, or dark ones on a bright ground? What the user is told of it (polarity.py
-decides), and what is done where a reference is of the other kind.
-
-Alignment itself needs no answer: networks see amplitudes, which a change of sign leaves as they are, and particles are
-compared with averages of their own.
-"""
+"""An average brought onto a reference image, which may show particles of the other polarity."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from scipion_udl.alignment.prepare import Scan
 from scipion_udl.alignment.refinement import Reference, Refiner, register
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses
 
 MARGIN = 0.1  # of correlation, by which a reference must fit better inverted than as it is
-WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
-
-
-def contrast_of(found: Scan) -> str:
-    """ "bright" or "dark" particles, or "unknown": see :mod:`scipion_udl.alignment.polarity`."""
-    return found.polarity.word
-
-
-def contrast_warning(found: Scan, expected: str) -> str | None:
-    """The sentence for the user where particles clearly look otherwise than ``expected`` (auto, bright or dark)."""
-    seen = contrast_of(found)
-    if expected == "auto" or seen in ("unknown", expected):
-        return None
-    return (
-        f"The particles look {WORDS[seen]}, and not {WORDS[expected]} as --contrast {expected} says: {WORDS[seen]} "
-        f"fits the mean profile of {found.polarity.count} particles better, by a chi-square of "
-        f"{abs(found.polarity.ratio):.0f}. The alignment does not depend on it, but other programs do: invert the "
-        "images if they should be so."
-    )
 
 
 def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool, float]:

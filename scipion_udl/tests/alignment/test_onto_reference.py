@@ -1,0 +1,44 @@
+"""References of the other polarity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scipion_udl.alignment.reference import transform
+from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.tests.engine_helpers import (
+    PIXEL_SIZE,
+    errors_to_truth,
+    run,
+    simulate,
+    subset_star,
+    summary,
+)
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_reference_of_the_other_contrast_sets_the_frame_all_the_same(tmp_path, request, with_model):
+    """Without a model, particles start from the reference, too."""
+    if with_model:
+        folder = request.getfixturevalue("particles")
+        more = ["--model", request.getfixturevalue("model")]
+        table, box = subset_star(folder, tmp_path / "p.star", range(100)), 64
+    else:
+        folder, more, box = simulate(tmp_path / "p", 60, 48, 0.5, max_shift=3, seed=13), [], 48
+        table = folder / "particles.star"
+    frame = Poses([70.0], [[2.0, -3.0]])
+    reference = transform(StackReader(str(folder / "template.mrc")).read()[0], frame)
+    for name, sign in (("same", 1), ("other", -1)):
+        write_stack(str(tmp_path / f"{name}.mrcs"), sign * reference[None], PIXEL_SIZE)
+        out = tmp_path / name
+        assert run("align", table, "-o", out, "--reference", tmp_path / f"{name}.mrcs", *more) == 0
+        errors = errors_to_truth(out / "aligned.star", folder)
+        assert (np.abs(errors.rotation) < 5).mean() >= 0.95
+        assert abs(float(wrap(errors.common.angle[0] - 70.0))) < 3
+        assert np.abs(errors.common.shift[0] - [2.0, -3.0]).max() < 0.02 * box
+        told = any("opposite contrast" in warning for warning in summary(out)["warnings"])
+        assert told == (sign < 0)
