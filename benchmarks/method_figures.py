@@ -27,7 +27,6 @@ from benchmarks.photos import shipped_photographs
 from scipion_udl import cli
 from scipion_udl.alignment import figures
 from scipion_udl.alignment.figures import AMBER, BLUE, MUTED, RED, TEAL
-from scipion_udl.alignment.losses import reconstruction_loss
 from scipion_udl.alignment.pairs import PairedImages, pair_up, true_poses
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -40,6 +39,7 @@ from scipion_udl.models.matching import correlation_map, working_images
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.training.losses import reconstruction_loss
 
 CPU = torch.device("cpu")
 BOX, PIXEL_SIZE, TURN, VIEW = 64, 4.0, 40.0, "hook"

@@ -128,10 +128,10 @@ def published_step(threads: int, steps: int = 2) -> dict:
     """CPU seconds of a training step of the published network (128 px, batch 32), and its parameters."""
     import torch
 
-    from scipion_udl.alignment.objectives import PairObjective
-    from scipion_udl.alignment.recipes import recipe_of
     from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
     from scipion_udl.models.resnet import PairNetwork
+    from scipion_udl.training.objectives import PairObjective
+    from scipion_udl.training.presets import recipe_of
 
     torch.set_num_threads(threads)
     network, recipe = PairNetwork(), recipe_of("resnet", "udl", "paper-synthetic")

@@ -39,7 +39,6 @@ from scipion_udl.alignment.pipeline import Inputs, averages_of, claim_of, load_n
 from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
 from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.alignment.train_command import ENOUGH
-from scipion_udl.alignment.training import view_of
 from scipion_udl.alignment.transfer_mode import WORDS, words_of
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
@@ -50,6 +49,7 @@ from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import outliers
+from scipion_udl.training.trainer import view_of
 
 SWEEPS = 8  # at most; from the network's angles two or three do
 STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done

@@ -88,7 +88,7 @@ def _settings(particles: PreparedParticles) -> SpectraSettings:
 def fit_hands(data: torch.Tensor, seed: int) -> HandFit:
     """Fit one template to spectra of a view and of its mirror image; data: (n, radii, orders), Fourier transforms of
     polar spectra along the angle. Each round turns and mirrors every spectrum as it fits best and takes the mean; the
-    best of a few single particles as starts, by the power of the mean (see template.py)."""
+    best of a few single particles as starts, by the power of the mean (see template_init.py)."""
     bins = 2 * (data.shape[-1] - 1)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data), generator=generator)[: min(STARTS, len(data))].to(data.device)

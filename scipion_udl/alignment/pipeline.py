@@ -36,7 +36,6 @@ from scipion_udl.alignment.train_command import (
     train_model,
     warn_of_training,
 )
-from scipion_udl.alignment.training import view_of
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.constants import AUTOMATIC_SHIFT, MODEL_PICTURE
@@ -53,6 +52,7 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 from scipion_udl.particles.resolution_limit import bounded
 from scipion_udl.particles.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
+from scipion_udl.training.trainer import view_of
 
 NO_SIGNAL_CODE = "no_signal"
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed

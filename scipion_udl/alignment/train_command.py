@@ -15,17 +15,8 @@ from scipion_udl.alignment import results
 from scipion_udl.alignment.classes import LEARNS, that_teach
 from scipion_udl.alignment.classes import members as class_members
 from scipion_udl.alignment.continued import BEGAN, began_with
-from scipion_udl.alignment.courses import Course, course
 from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.alignment.run import Run, given_files
-from scipion_udl.alignment.training import (
-    TrainingResult,
-    TrainingSettings,
-    lowered_warning,
-    train_network,
-    view_of,
-    write_history,
-)
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.constants import ENOUGH, MODEL_PICTURE
 from scipion_udl.errors import UdlError
@@ -34,6 +25,15 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.training.tasks import Course, course
+from scipion_udl.training.trainer import (
+    TrainingResult,
+    TrainingSettings,
+    lowered_warning,
+    train_network,
+    view_of,
+    write_history,
+)
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"

@@ -10,10 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.alignment.objectives import PairObjective
-from scipion_udl.alignment.recipes import Recipe, recipe_of
-from scipion_udl.alignment.samples import TensorSamples
-from scipion_udl.alignment.training import TrainingResult, TrainingSettings, train_network
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
@@ -21,6 +17,10 @@ from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE
+from scipion_udl.training.datasets import TensorSamples
+from scipion_udl.training.objectives import PairObjective
+from scipion_udl.training.presets import Recipe, recipe_of
+from scipion_udl.training.trainer import TrainingResult, TrainingSettings, train_network
 
 BOX = 32
 SPECTRA = SpectrumImageSettings(box=BOX, size=16, r_max=7)

@@ -16,12 +16,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import pipeline
-from scipion_udl.alignment.objectives import PolarObjective
 from scipion_udl.alignment.reference import match_reference
 from scipion_udl.alignment.run import Run
-from scipion_udl.alignment.samples import ViewSamples
-from scipion_udl.alignment.template import reliable_radii
-from scipion_udl.alignment.training import TrainingSettings, train_network, view_of
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -44,6 +40,10 @@ from scipion_udl.tests.engine_helpers import (
     turned_spectra,
     without_noise,
 )
+from scipion_udl.training.datasets import ViewSamples
+from scipion_udl.training.objectives import PolarObjective
+from scipion_udl.training.template_init import reliable_radii
+from scipion_udl.training.trainer import TrainingSettings, train_network, view_of
 
 BOX = 64
 # class number, phantom, particles; one of them shows nothing

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment import aligner, training
+from scipion_udl.alignment import aligner
 from scipion_udl.alignment.reference import transform
 from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.io.particles import open_particles
@@ -31,6 +31,7 @@ from scipion_udl.tests.engine_helpers import (
     summary,
     without_noise,
 )
+from scipion_udl.training import trainer
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return count(*arguments)
 
-    epoch = training._Training.epoch
+    epoch = trainer._Training.epoch
 
     def count(*arguments):
         row = epoch(*arguments)
@@ -144,11 +145,11 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "epoch", stop_after_two)
+        patch.setattr(trainer._Training, "epoch", stop_after_two)
         assert run(*words) == 130
     assert epochs == [1, 2]
     with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "epoch", count)
+        patch.setattr(trainer._Training, "epoch", count)
         assert run(*words, "--continue") == 0
     assert epochs[2] == 3
     assert_same_bytes(out, tmp_path / "out", [*TABLES, "model.safetensors"])

@@ -14,7 +14,6 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import averages, parts
-from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
@@ -22,6 +21,7 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles import prepared
 from scipion_udl.tests.engine_helpers import difference, image, run, simulate, summary, turned_spectra
+from scipion_udl.training.trainer import TrainingSettings, train_network
 
 MODULE = "scipion_udl.tests.alignment.fault_harness"
 
@@ -134,7 +134,7 @@ class Sick:
 
 
 def trained(monkeypatch, tmp_path, times: int, stop_after: int | None = None):
-    from scipion_udl.alignment.objectives import PolarObjective
+    from scipion_udl.training.objectives import PolarObjective
 
     spectra, _ = turned_spectra(160, 1.0)
     sick, loss, warnings = Sick(times), PolarObjective.loss, []

@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment import training
 from scipion_udl.compute import progress
 from scipion_udl.compute.progress import FILE, Progress
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.tests.engine_helpers import run, simulate
+from scipion_udl.training import trainer
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_run_tells_its_stages_and_epochs_and_leaves_no_trace(small, tmp_path, 
 
 
 def test_a_run_that_is_stopped_leaves_it_where_there_is_something_to_go_on_from(small, tmp_path, monkeypatch):
-    epoch = training._Training.epoch
+    epoch = trainer._Training.epoch
 
     def two(self, monitor):
         if self.state.epoch == 2:
@@ -53,7 +53,7 @@ def test_a_run_that_is_stopped_leaves_it_where_there_is_something_to_go_on_from(
     words = ["train", small / "particles.star", "-o", tmp_path / "out", "--epochs", 3]
     words += ["--truth", small / "truth.star"]
     with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "epoch", two)
+        patch.setattr(trainer._Training, "epoch", two)
         patch.setattr(progress, "EVERY", 0.0)
         assert run(*words) == 130
     left = json.loads((tmp_path / "out" / FILE).read_text())

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.recipes import PAPER, recipe_of
-from scipion_udl.alignment.training import TrainingSettings
+from scipion_udl.training.presets import PAPER, recipe_of
+from scipion_udl.training.trainer import TrainingSettings
 
 
 @pytest.mark.parametrize("network", ["resnet", "matching"])

@@ -12,12 +12,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.losses import absolute_difference_loss, range_hinge, reconstruction_loss
-from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective, pair_loss
-from scipion_udl.alignment.recipes import PAPER, recipe_of
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.tests.pair_helpers import SPECTRA, particles
+from scipion_udl.training.losses import absolute_difference_loss, range_hinge, reconstruction_loss
+from scipion_udl.training.objectives import Objective, PairObjective, PolarObjective, pair_loss
+from scipion_udl.training.presets import PAPER, recipe_of
 
 BIAS = 71.0
 

@@ -11,15 +11,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment import training
-from scipion_udl.alignment.objectives import PairObjective
-from scipion_udl.alignment.recipes import recipe_of
-from scipion_udl.alignment.samples import TensorSamples
-from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.tests.engine_helpers import turn_errors
 from scipion_udl.tests.pair_helpers import SMALL, SPECTRA, learned_network, particles, train
+from scipion_udl.training import trainer
+from scipion_udl.training.datasets import TensorSamples
+from scipion_udl.training.objectives import PairObjective
+from scipion_udl.training.presets import recipe_of
+from scipion_udl.training.trainer import TrainingSettings, train_network
 
 N = 200
 ANGLES = np.random.default_rng(5).uniform(0, 360, N)
@@ -118,7 +118,7 @@ def rates(monkeypatch):
 
 def test_the_learning_rate_falls_at_its_steps_also_where_training_goes_on(data, rates, tmp_path, monkeypatch):
     recipe = replace(recipe_of("resnet", "udl"), decay=(7, 0.5))
-    monkeypatch.setattr(training, "recipe_of", lambda *_: recipe)
+    monkeypatch.setattr(trainer, "recipe_of", lambda *_: recipe)
     path = str(tmp_path / "checkpoint.safetensors")
     train(data, checkpoint=path, epochs=1, lr=0.01)  # 5 batches an epoch
     train(data, checkpoint=path, epochs=4, lr=0.01)
@@ -134,8 +134,8 @@ def test_without_a_schedule_the_learning_rate_stays(data, rates):
 def test_the_published_schedule_falls_after_12000_steps(data, rates, tmp_path, monkeypatch):
     path = str(tmp_path / "checkpoint.safetensors")
     train(data, checkpoint=path, epochs=1, name="paper-synthetic")
-    true_state = training._State
-    monkeypatch.setattr(training, "_State", lambda **saved: replace(true_state(**saved), steps=11_998))
+    true_state = trainer._State
+    monkeypatch.setattr(trainer, "_State", lambda **saved: replace(true_state(**saved), steps=11_998))
     train(data, checkpoint=path, epochs=2, name="paper-synthetic")
     assert rates == pytest.approx([3e-4] * 5 + [3e-4] * 2 + [2.4e-4] * 3)
 
@@ -151,7 +151,7 @@ def test_gradients_are_cut_as_the_recipe_says(data, length, monkeypatch):
 
     monkeypatch.setattr(torch.optim.Adam, "step", noted)
     recipe = replace(recipe_of("resnet", "udl", "paper-synthetic"), clip=length)
-    monkeypatch.setattr(training, "recipe_of", lambda *_: recipe)
+    monkeypatch.setattr(trainer, "recipe_of", lambda *_: recipe)
     train(data, network=PairNetwork(**SMALL, head="degrees"), recipe=recipe, epochs=1)
     assert (max(norms) < 0.501) == (length == 0.5)
 

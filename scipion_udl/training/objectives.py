@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.losses import (
-    absolute_difference_loss,
-    difference_loss,
-    joint_loss,
-    range_hinge,
-    reconstruction_loss,
-)
-from scipion_udl.alignment.recipes import Recipe
 from scipion_udl.compute.distributed import Ranks, share_statistics
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.models.resnet import PairNetwork
+from scipion_udl.training.losses import (
+    absolute_difference_loss,
+    difference_loss,
+    joint_loss,
+    range_hinge,
+    reconstruction_loss,
+)
+from scipion_udl.training.presets import Recipe
 
 POOL = 256  # inputs that the bias is taken of
 

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from scipion_udl.alignment.objectives import Objective
 from scipion_udl.compute.memory import Result, name_of, until_it_fits
 from scipion_udl.errors import UdlError
+from scipion_udl.training.objectives import Objective
 
 _TOLD = "Memory was not enough for a step of training: it goes on with the same batches, so that it learns the same,"
 

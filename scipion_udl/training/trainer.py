@@ -1,6 +1,6 @@
 """Training without labels: epochs over a part of the particles, until what is held out gains no more.
 
-What is learned stands in objectives.py, how in recipes.py. A fifth of what a training looks at is held out: its loss
+What is learned stands in objectives.py, how in presets.py. A fifth of what a training looks at is held out: its loss
 decides when to stop and which epoch is kept. Several processes (distributed.py) share the work on every batch.
 """
 
@@ -18,15 +18,15 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from scipion_udl.alignment.objectives import Objective, PolarObjective
-from scipion_udl.alignment.recipes import Recipe, recipe_of
-from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
-from scipion_udl.alignment.step_memory import StepMemory
-from scipion_udl.alignment.template import TemplateFit, fit_template
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
 from scipion_udl.models.polar import PolarNetwork, PolarView
+from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
+from scipion_udl.training.objectives import Objective, PolarObjective
+from scipion_udl.training.presets import Recipe, recipe_of
+from scipion_udl.training.step_memory import StepMemory
+from scipion_udl.training.template_init import TemplateFit, fit_template
 
 LOWER = 0.1  # by how much the rate is lowered where training has diverged
 

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.alignment.natural import MatchingObjective, PairSamples, pair_items, pair_samples, working_box
-from scipion_udl.alignment.recipes import recipe_of
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.io.particles import open_particles
@@ -18,6 +16,8 @@ from scipion_udl.models.matching import MatchingNetwork, working_images
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU
 from scipion_udl.tests.imaging.test_overlap import scene
+from scipion_udl.training.natural_images import MatchingObjective, PairSamples, pair_items, pair_samples, working_box
+from scipion_udl.training.presets import recipe_of
 
 BOX = 24
 

@@ -9,10 +9,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment import samples as module
-from scipion_udl.alignment.samples import ParticleSamples, TensorSamples, particle_samples
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.tests.engine_helpers import prepared
+from scipion_udl.training import datasets as module
+from scipion_udl.training.datasets import ParticleSamples, TensorSamples, particle_samples
 
 N, BOX = 90, 24
 SPECTRA = SpectrumImageSettings(box=BOX, size=8, r_max=3)

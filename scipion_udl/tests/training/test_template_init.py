@@ -8,8 +8,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.template import fit_template, reliable_radii
 from scipion_udl.tests.engine_helpers import turn_errors, turned_spectra
+from scipion_udl.training.template_init import fit_template, reliable_radii
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])

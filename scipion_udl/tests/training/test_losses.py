@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.losses import difference_loss, joint_loss
 from scipion_udl.models.polar import PolarNetwork, turn_spectra
 from scipion_udl.tests.engine_helpers import turned_spectra
+from scipion_udl.training.losses import difference_loss, joint_loss
 
 ONES = torch.ones(12)
 

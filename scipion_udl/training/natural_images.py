@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from scipion_udl.alignment.losses import difference_loss
-from scipion_udl.alignment.objectives import POOL, Objective, pair_loss
-from scipion_udl.alignment.samples import IN_MEMORY, READ, Samples, TensorSamples
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.models.matching import MatchingNetwork, working_images
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.training.datasets import IN_MEMORY, READ, Samples, TensorSamples
+from scipion_udl.training.losses import difference_loss
+from scipion_udl.training.objectives import POOL, Objective, pair_loss
 
 TOGETHER = 64  # pairs at a time where nothing is learned of them
 WORKING_BOX = 32  # pixels that the network gets, where nobody asks for more

@@ -10,10 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.objectives import PairObjective
 from scipion_udl.alignment.results import read_history
-from scipion_udl.alignment.step_memory import StepMemory
-from scipion_udl.alignment.training import TrainingSettings, train_network
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
@@ -22,6 +19,9 @@ from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
+from scipion_udl.training.objectives import PairObjective
+from scipion_udl.training.step_memory import StepMemory
+from scipion_udl.training.trainer import TrainingSettings, train_network
 
 NETWORKS = {"judl": PolarNetwork, "udl": FreeHeadNetwork}
 

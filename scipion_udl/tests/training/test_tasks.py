@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment import samples
 from scipion_udl.alignment.results import read_history
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.tables import read_tables
@@ -23,6 +22,7 @@ from scipion_udl.tests.engine_helpers import (
     summary,
 )
 from scipion_udl.tests.pair_helpers import save_learned
+from scipion_udl.training import datasets
 
 NARROW = ["--widths", "8,16", "--hidden", "16", "--input-size", "16"]
 
@@ -125,8 +125,8 @@ def test_training_goes_on_where_it_was_stopped(views, tmp_path):
 def test_particles_that_are_read_anew_teach_what_those_in_memory_do(views, tmp_path, monkeypatch):
     options = ["--network", "resnet", "--method", "judl", "--epochs", 2, *NARROW]
     assert train(views, tmp_path / "held", *options) == 0
-    monkeypatch.setattr(samples, "IN_MEMORY", 1)
-    monkeypatch.setattr(samples, "READ", 100)
+    monkeypatch.setattr(datasets, "IN_MEMORY", 1)
+    monkeypatch.setattr(datasets, "READ", 100)
     assert train(views, tmp_path / "read", *options) == 0
     held, read = (read_history(str(tmp_path / name / "training.csv")) for name in ("held", "read"))
     assert [row["validation"] for row in read] == pytest.approx([row["validation"] for row in held], rel=1e-3)

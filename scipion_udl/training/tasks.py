@@ -14,11 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.alignment.natural import MatchingObjective, pair_items, pair_samples, working_box
-from scipion_udl.alignment.objectives import Objective, PairObjective, PolarObjective
-from scipion_udl.alignment.recipes import PAPER, Recipe, recipe_of
-from scipion_udl.alignment.samples import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
-from scipion_udl.alignment.template import reliable_radii
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
@@ -37,6 +32,11 @@ from scipion_udl.models.resnet import (
 )
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import bounded
+from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
+from scipion_udl.training.natural_images import MatchingObjective, pair_items, pair_samples, working_box
+from scipion_udl.training.objectives import Objective, PairObjective, PolarObjective
+from scipion_udl.training.presets import PAPER, Recipe, recipe_of
+from scipion_udl.training.template_init import reliable_radii
 
 INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
 PUBLISHED_SIZE = 128
