@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
@@ -31,6 +30,7 @@ from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
+from scipion_udl.validation.pose_errors import join, located_truth
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 300.0  # seconds by the clock

@@ -36,7 +36,6 @@ from scipion_udl import cli
 from scipion_udl.alignment.check_command import check_table
 from scipion_udl.alignment.check_images import check_images
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.alignment.joinable import NEEDED, Joinable, levels_of
 from scipion_udl.classification.joining import Earlier
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -50,6 +49,7 @@ from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.results.joinable import NEEDED, Joinable, levels_of
 from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation

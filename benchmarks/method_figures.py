@@ -25,19 +25,19 @@ from PIL import Image
 
 from benchmarks.photos import shipped_photographs
 from scipion_udl import cli
-from scipion_udl.alignment import figures
-from scipion_udl.alignment.figures import AMBER, BLUE, MUTED, RED, TEAL
-from scipion_udl.alignment.pairs import PairedImages, pair_up, true_poses
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.particles import open_particles
+from scipion_udl.jobs.align_pairs import PairedImages, pair_up, true_poses
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.matching import correlation_map, working_images
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.report import figures
+from scipion_udl.report.figures import AMBER, BLUE, MUTED, RED, TEAL
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.training.losses import reconstruction_loss
 

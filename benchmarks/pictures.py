@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.rows import FINAL, MODEL, NETWORK, ORACLE, Rows, label
-from scipion_udl.alignment import figures
-from scipion_udl.alignment.figures import AMBER, BLUE, INK, MUTED, RED, TEAL
+from scipion_udl.report import figures
+from scipion_udl.report.figures import AMBER, BLUE, INK, MUTED, RED, TEAL
 
 COLOURS = {
     ORACLE: INK, FINAL: BLUE, NETWORK: "#7fb3d5", MODEL: BLUE, "classic": TEAL, "polar": AMBER, "relion": RED,

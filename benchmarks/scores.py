@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import PoseErrors, Poses, invert, pose_errors
@@ -21,6 +20,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.particles.prepared import DISC
 from scipion_udl.simulate.templates import ImageTemplate
+from scipion_udl.validation.pose_errors import join, located_truth
 
 CLOSE = 5.0  # degrees
 MASK_RADIUS = DISC  # of the box: the mask within which `align` claims its resolution

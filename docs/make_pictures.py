@@ -22,10 +22,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from scipion_udl.alignment import figures
 from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.report import figures
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
 

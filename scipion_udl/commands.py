@@ -322,7 +322,7 @@ def _add_diameter(commands: argparse._SubParsersAction) -> None:
 
 
 def _diameter(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.diameter_command import tell_diameter
+    from scipion_udl.jobs.diameter import tell_diameter
 
     tell_diameter(args)
 
@@ -344,32 +344,32 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.train_command import train
+    from scipion_udl.jobs.train import train
 
     train(args)
 
 
 def _align(args: argparse.Namespace) -> None:
     if args.join:
-        from scipion_udl.alignment.joining import join
+        from scipion_udl.jobs.join import join
 
         join(args)
         return
     if args.pool:
         raise UdlError("--pool says what joined particles are added to: give --join RUN, too, or leave it out.")
-    from scipion_udl.alignment.pipeline import align
+    from scipion_udl.jobs.align import align
 
     align(args)
 
 
 def _align_pairs(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.pairs import align_pairs
+    from scipion_udl.jobs.align_pairs import align_pairs
 
     align_pairs(args)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.evaluate_command import evaluate
+    from scipion_udl.jobs.evaluate import evaluate
 
     evaluate(args)
 
@@ -381,7 +381,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _relion(args: argparse.Namespace) -> int:
-    from scipion_udl.alignment.relion_job import run_job
+    from scipion_udl.jobs.relion import run_job
 
     return run_job(args)
 

@@ -5,8 +5,8 @@ __version__ = "0.1.0"
 # In the environment of a command that another one runs: the name of that one, under which it speaks.
 SPEAKS_AS = "SCIPION_UDL_SPEAKS_AS"
 
-# Beside a model file: what the network has learned, where that can be drawn.
-MODEL_PICTURE = "model.png"
+# The model file of a run, and beside it: what the network has learned, where that can be drawn.
+MODEL, MODEL_PICTURE = "model.safetensors", "model.png"
 
 # What a run takes where nobody says otherwise: how far off centre particles are thought to lie, share of the box; the
 # largest box that is compared, pixels, and the finest Fourier ring of it, share of that box.

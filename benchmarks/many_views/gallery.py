@@ -20,9 +20,9 @@ from benchmarks.many_views.particles import Truth, first_of
 from benchmarks.many_views.programs import Result
 from benchmarks.many_views.resolution import TrueView, true_views
 from benchmarks.many_views.spread import Classes
-from scipion_udl.alignment import figures
-from scipion_udl.alignment.reference import soft_circle
 from scipion_udl.io.particles import open_particles
+from scipion_udl.report import figures
+from scipion_udl.validation.reference_match import soft_circle
 
 MOST = 12
 SHOWN = 0.40  # radius of the circle that grey values are chosen by, share of the box

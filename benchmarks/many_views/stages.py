@@ -24,11 +24,11 @@ import torch
 from benchmarks.alignment import replaced, timed
 from benchmarks.many_views.particles import count_of, write_classes
 from benchmarks.many_views.programs import Result
-from scipion_udl.alignment.run import Run
 from scipion_udl.classification.sorting import Sorted, sort_particles
 from scipion_udl.classification.teaching import learner_of, levels
 from scipion_udl.commands import build_parser
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.pipelines.run import Run
 
 
 def before_real_space(table: Path, classes: int, threads: int) -> Iterator[Result]:

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from benchmarks.methods.common import arguments, read_particles, write_poses
+from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.aligner import SEARCH_BAND
-from scipion_udl.alignment.denoise import Denoiser, half_turn_centre
-from scipion_udl.alignment.evaluation import join, located_truth
-from scipion_udl.alignment.halves import Split
+from scipion_udl.alignment.half_sets import Split
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.alignment.sums import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.validation.pose_errors import join, located_truth
 
 _MAX_SHIFT = 15.0  # pixels
 _KNOWN = 1e9  # nats: nobody asks again which way round such a particle lies

@@ -16,8 +16,8 @@ from PIL import Image
 from scipy import fft
 
 from benchmarks.noise_windows.figures import LOW_PASS, likeness
-from scipion_udl.alignment import figures
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.report import figures
 
 MOST = 4
 

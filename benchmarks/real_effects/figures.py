@@ -14,7 +14,6 @@ from benchmarks.many_views.resolution import resolutions
 from benchmarks.many_views.spread import Classes, spread
 from benchmarks.real_effects.sets import PickTruth
 from benchmarks.scores import MASK_RADIUS, TRUE_LEVEL, falls_to, joined, moved_template, rotation_figures
-from scipion_udl.alignment.evaluation import join
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses, pose_errors
@@ -22,6 +21,7 @@ from scipion_udl.io import dialects
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables
+from scipion_udl.validation.pose_errors import join
 
 
 @dataclass

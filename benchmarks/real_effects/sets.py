@@ -17,7 +17,6 @@ import numpy as np
 
 from benchmarks.many_views.particles import words_of
 from scipion_udl import cli
-from scipion_udl.alignment.evaluation import located_truth
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import read_map
@@ -26,6 +25,7 @@ from scipion_udl.simulate.effects import REALISTIC
 from scipion_udl.simulate.map_molecules import MapMolecule
 from scipion_udl.simulate.neighbours import diameter
 from scipion_udl.simulate.views import uniform_directions
+from scipion_udl.validation.pose_errors import located_truth
 
 CLASSIFY, ALIGN = "classify", "align"
 CLEAN, ALL, TWO_VIEWS = "clean", "all", "two-views"

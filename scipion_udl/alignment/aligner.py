@@ -1,6 +1,6 @@
 """The way from angles modulo 180 degrees to poses: first average, halves apart, everything together.
 
-1. A bounded subset settles shift and branch (initial.py); a full-circle search checks the network's angles on it.
+1. A bounded subset settles shift and branch (initial_poses.py); a full-circle search checks the network's angles on it.
 2. The first average, low-passed, starts two halves; from there on each half uses its own average alone.
 3. All particles are swept against their half's average until poses stand still (refinement.py).
 4. The halves are brought into one frame, and the last rounds align every particle to the average of all.
@@ -17,10 +17,10 @@ import torch.nn.functional as functional
 from torch import nn
 
 from scipion_udl.alignment.centring import centred
-from scipion_udl.alignment.first import First, FirstAverage
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.given_start import GivenStart
-from scipion_udl.alignment.halves import HalfRefinement, Split
+from scipion_udl.alignment.half_sets import HalfRefinement, Split
+from scipion_udl.alignment.initial_average import First, FirstAverage
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
@@ -73,7 +73,7 @@ class Alignment:
     had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
     modulo 180, NaN where the network was not asked; outlier: (N,) bool, scores as noise does, or so far below the
     others that it is none of them (outliers.py);
-    local: whether what tells both ways round apart was weighed place by place (denoise.py); score_weight: (k_max + 1,)
+    local: whether what tells both ways round apart was weighed place by place (wiener.py); score_weight: (k_max + 1,)
     what the rings counted in the scores, None without refinement; at_limit: share of the particles whose shift is as
     long as it may be (shift_limit.py); fit: how well particles fit what both halves agree on (None without refinement);
     score_limit: below which particles are outliers, -inf for none.

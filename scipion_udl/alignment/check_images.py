@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.consistency import FEW, worth_of_mean
 from scipion_udl.alignment.findings import Findings
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import DIAMETER_FROM, SMALLEST_BOX
@@ -21,6 +20,7 @@ from scipion_udl.particles.polarity import DARK, UNKNOWN, RadialProfile, sampled
 from scipion_udl.particles.polarity_groups import GroupProfiles
 from scipion_udl.particles.polarity_mixture import HELD
 from scipion_udl.particles.scan import DISC, LARGEST, too_large
+from scipion_udl.validation.heterogeneity import FEW, worth_of_mean
 
 CHUNK_BYTES = 2 << 20  # of images held at a time
 

@@ -12,10 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.posed_sums import posed_sums
+from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
-from scipion_udl.alignment.sums import Sums, add_up
+from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.prepared import PreparedParticles

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.first import First
-from scipion_udl.alignment.initial import Start
-from scipion_udl.alignment.posed_sums import posed_sums
-from scipion_udl.alignment.sums import add_up
+from scipion_udl.alignment.accumulators import add_up, posed_sums
+from scipion_udl.alignment.initial_average import First
+from scipion_udl.alignment.initial_poses import Start
+from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles

@@ -23,8 +23,8 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.denoise import Denoiser
 from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles

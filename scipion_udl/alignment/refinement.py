@@ -17,9 +17,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.fit import with_contrast
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.sums import Sums
 from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks
 from scipion_udl.imaging.orientations import AngleBins, Orientations, ring_normals, turned_band

@@ -9,15 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import Alignment, AlignSettings
-from scipion_udl.alignment.class_results import COLUMNS, write_classes
-from scipion_udl.alignment.classes import ClassResult
-from scipion_udl.alignment.continued import BEGAN, began_with, check_began_with
-from scipion_udl.alignment.joining import scan_new, use_contrast_of
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.pipeline import Guide, align_classes, averages_of, claim_of
-from scipion_udl.alignment.run import Run, given_files
 from scipion_udl.classification.comparing import seen_up_to
 from scipion_udl.classification.flags import (
     CONTAMINATION,
@@ -53,10 +46,17 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.jobs.align import Guide, align_classes, averages_of, claim_of
+from scipion_udl.jobs.join import scan_new, use_contrast_of
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
 from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.classes import ClassResult
+from scipion_udl.pipelines.continued import BEGAN, began_with, check_began_with
+from scipion_udl.pipelines.run import Run, given_files
+from scipion_udl.results import run_results
+from scipion_udl.results.class_results import COLUMNS, write_classes
 
 MODEL = "model.safetensors"
 CLASSES = 50  # where nothing is said
@@ -193,7 +193,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         if not args.model:
             check_began_with(run, card, path)
             _warn_of_few(run, card.training)
-            history = results.read_history(out.final("training.csv"))
+            history = run_results.read_history(out.final("training.csv"))
         out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
         run.say(f"{bank.config['classes']} classes of {path}")
         rings = run.particles.within(bank.config["rings"])  # --finest
@@ -212,7 +212,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     save_model(out.scratch(MODEL), bank, card)
     rows = [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
     header = list(rows[0])
-    results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
+    run_results.write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
     out.publish("training.csv", MODEL)
     return bank, card, rows
 
@@ -377,7 +377,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
         )  # fmt: skip
         averages = averages_of(part, alignment)
         claim, frc = claim_of(part, alignment, averages, 0)
-        done.append(ClassResult.of(number, own, results.Outcome(part, alignment, averages, claim, frc)))
+        done.append(ClassResult.of(number, own, run_results.Outcome(part, alignment, averages, claim, frc)))
     return done
 
 

@@ -13,15 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.alignment import results
 from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
-from scipion_udl.alignment.class_results import STACKS
-from scipion_udl.alignment.classes import ClassResult
-from scipion_udl.alignment.joinable import contrast_facts, levels_of, take_radius
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.alignment.run import Run
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES
@@ -36,6 +31,11 @@ from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit, outliers
 from scipion_udl.particles.prepared import DISC
+from scipion_udl.pipelines.classes import ClassResult
+from scipion_udl.pipelines.run import Run
+from scipion_udl.results import run_results
+from scipion_udl.results.class_results import STACKS
+from scipion_udl.results.joinable import contrast_facts, levels_of, take_radius
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"
@@ -288,13 +288,13 @@ def _write_facts(run: Run, facts: dict, known: Known) -> None:
     digests = {name: file_digest(path) for name, path in paths.items()}
     summary = data_digest(_summary(os.path.dirname(run.out.scratch(FOR_LATER))))
     whole = facts | known.packed() | {"files": digests, "summary": summary}
-    results.write_json(run.out.scratch(FOR_LATER), sealed(whole))
+    run_results.write_json(run.out.scratch(FOR_LATER), sealed(whole))
 
 
 def write_references(run: Run, earlier: Earlier) -> dict:
     """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
     Returns what summary.json says beside the rest."""
-    results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
+    run_results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
     run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
     return {"joined_to": run.args.join, "batches": earlier.batches + 1}
 

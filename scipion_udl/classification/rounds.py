@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from scipion_udl.alignment.denoise import Denoiser
-from scipion_udl.alignment.halves import Split
-from scipion_udl.alignment.posed_sums import posed_sums
+from scipion_udl.alignment.accumulators import FOLDS, add_up, halves_of, posed_sums, share_of_others
+from scipion_udl.alignment.half_sets import Split
 from scipion_udl.alignment.refinement import Reference, Refiner
-from scipion_udl.alignment.sums import FOLDS, add_up, halves_of, share_of_others
+from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.threads import CLASSES, side_by_side

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
-from scipion_udl.alignment.run import Run
 from scipion_udl.classification.gathering import gathered
 from scipion_udl.classification.learning import LEVELS, Learner
 from scipion_udl.classification.seeds import best_start
 from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.pipelines.run import Run
 
 STARTS = 2  # where nothing is said
 EARLY = 60  # of each class: so many teach the first level

@@ -101,8 +101,8 @@ class Claim:
 
     signal: whether the halves agree on anything they did not share, None where that was not asked; resolution:
     angstrom, None where none is claimed; note: the sentence for the user; sure: the expected share of particles whose
-    angle is right (certainty.py), None where that was not asked; picked: whether no more is seen in the particles than
-    picking with a template makes of noise (fit.py).
+    angle is right (angular_accuracy.py), None where that was not asked; picked: whether no more is seen in the
+    particles than picking with a template makes of noise (fit.py).
     """
 
     signal: bool | None

@@ -50,7 +50,7 @@ class MatchingNetwork(nn.Module):
     """g(I0, I1): the pose angle that brings the second image onto the first, up to a bias common to all pairs.
 
     Turning the first by a and the second by b changes it by a - b (UDL, modulo 360); that is all that training needs.
-    What is left is the bias, the answer to twice the same image, to be taken off (:mod:`alignment.pairs`).
+    What is left is the bias, the answer to twice the same image, to be taken off (:mod:`scipion_udl.jobs.align_pairs`).
 
     box: pixels of the images; channels: of the feature blocks, which halve the map until it has ``grid`` places a side;
     squeeze: channels of the two convolutions on the correlation maps; hidden: widths of the linear layers before the

@@ -10,7 +10,7 @@ from pwem.objects import Particle, SetOfParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import Form
 
-from scipion_udl.constants import MODEL_PICTURE
+from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.convert import add_results, append_results, read_results, write_alignment
 from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.protocol_align_2d import (
@@ -23,7 +23,7 @@ from scipion_udl.protocols.protocol_align_2d import (
     PARTICLES_OUT,
     ProtUdlAlign2D,
 )
-from scipion_udl.protocols.protocol_base import CONVERTED, FEWEST_TO_TRAIN, MODEL, PARTICLES, REPORT, TRAINING
+from scipion_udl.protocols.protocol_base import CONVERTED, FEWEST_TO_TRAIN, PARTICLES, REPORT, TRAINING
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN
 from scipion_udl.protocols.streaming import Batch, GrowingInput
 from scipion_udl.set_rows import ID, read_columns

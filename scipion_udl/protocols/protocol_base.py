@@ -16,6 +16,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
 
 from scipion_udl import Plugin
+from scipion_udl.constants import MODEL
 from scipion_udl.convert import write_particles
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
@@ -35,7 +36,6 @@ FEWEST_TO_TRAIN = 128
 PARTICLES = "particles.star"
 CONVERTED = "particles.mrcs"
 REFERENCE = "reference.mrc"
-MODEL = "model.safetensors"
 TRAINING = "training.csv"
 SUMMARY = "summary.json"
 REPORT = "report.html"

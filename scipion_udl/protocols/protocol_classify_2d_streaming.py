@@ -9,10 +9,10 @@ from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import Form
 
-from scipion_udl.constants import MODEL_PICTURE
+from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.convert_classes import add_sorted, append_sorted, fill_averages, read_classified, update_averages
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT, FRC
-from scipion_udl.protocols.protocol_base import MODEL, PARTICLES, REPORT, TRAINING
+from scipion_udl.protocols.protocol_base import PARTICLES, REPORT, TRAINING
 from scipion_udl.protocols.protocol_classify_2d import CLASSES_STAR, ProtUdlClassify2D
 from scipion_udl.protocols.streaming import Batch, GrowingInput, write_json
 

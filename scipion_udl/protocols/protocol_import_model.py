@@ -9,10 +9,9 @@ from enum import Enum
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import Form, params
 
-from scipion_udl.constants import MODEL_PICTURE
+from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.protocol_base import MODEL
 
 
 class ProtUdlImportModel(EMProtocol):

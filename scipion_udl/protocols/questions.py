@@ -7,9 +7,10 @@ import shlex
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
+from scipion_udl.constants import MODEL
 from scipion_udl.objects import UdlModel
 from scipion_udl.particle_input import info_of
-from scipion_udl.protocols.protocol_base import AUTOMATIC, MODEL, ProtUdlBase
+from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1
 # Of the engine, in the order of the form's choices.

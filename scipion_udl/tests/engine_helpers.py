@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment.reference import transform
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
 from scipion_udl.io.output.folder import OutputFolder
@@ -23,6 +22,7 @@ from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.validation.reference_match import transform
 
 PIXEL_SIZE = 3.0
 CPU = torch.device("cpu")

@@ -14,7 +14,6 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Class2D, CTFModel, SetOfClasses2D, SetOfParticles, Transform
 
-from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.convert import (
     ITEM_ID,
     add_results,
@@ -33,6 +32,7 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.tests.scipion_helpers import correlation, make_set, particles_at, random_poses, view
+from scipion_udl.validation.pose_errors import join, located_truth
 
 
 class TestUdlConvert(unittest.TestCase):

@@ -10,7 +10,6 @@ from pwem.emlib.image import ImageHandler
 from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.convert import poses_of, write_particles
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.maps import read_map, write_map
@@ -22,6 +21,7 @@ from scipion_udl.protocols.simulate_form import MAP, MOLECULES
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.tests.scipion_helpers import correlation, view
+from scipion_udl.validation.pose_errors import join, located_truth
 
 BOX = 64
 

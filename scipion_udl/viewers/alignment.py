@@ -12,7 +12,6 @@ from pwem.viewers import EmPlotter
 from pyworkflow.protocol import Form, params
 from pyworkflow.viewer import View
 
-from scipion_udl.alignment import figures
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols import ProtUdlAlign2D
 from scipion_udl.protocols.protocol_align_2d import (
@@ -25,6 +24,7 @@ from scipion_udl.protocols.protocol_align_2d import (
     FRC,
 )
 from scipion_udl.protocols.protocol_base import PARTICLES, REPORT
+from scipion_udl.report import figures
 from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
 from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, number_in, read_classes
 from scipion_udl.viewers.gallery import Gallery

@@ -17,8 +17,8 @@ from pwem.viewers.showj import getJavaBin
 from pyworkflow.protocol import Form, params
 from pyworkflow.viewer import DESKTOP_TKINTER, View
 
-from scipion_udl.alignment import figures
 from scipion_udl.errors import UdlError
+from scipion_udl.report import figures
 
 TRAINING_HELP = (
     "The loss in each epoch of training. Of simulated particles whose true poses were given, the angles' error too."

@@ -11,8 +11,8 @@ from matplotlib.backend_bases import MouseEvent
 from matplotlib.patches import Rectangle
 from matplotlib.widgets import Button
 
-from scipion_udl.alignment import figures
 from scipion_udl.errors import UdlError
+from scipion_udl.report import figures
 from scipion_udl.viewers.gallery import CAPTION, STRIP, Gallery
 
 FADED = 0.4  # opacity of an image that is not chosen

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.widgets import Button, RadioButtons, RangeSlider, Slider
 from pwem.viewers import EmPlotter
 
-from scipion_udl.alignment import figures
 from scipion_udl.errors import UdlError
+from scipion_udl.report import figures
 
 STRETCH = (0.3, 99.7)  # percentiles that are drawn black and white, to begin with
 STRIP = 1.2  # inches of the controls below the images

@@ -10,7 +10,6 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.aligner import Aligner, AlignSettings
-from scipion_udl.alignment.certainty import with_certainty
 from scipion_udl.alignment.fit import CAUTION, CONTRAST, Fit, measure_fit, picked_energy, with_contrast, with_fit
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.imaging.fourier import Band
@@ -20,6 +19,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU, phantom_band, simulate
+from scipion_udl.validation.angular_accuracy import with_certainty
 
 
 def test_the_best_of_many_normal_deviates_have_the_energy_that_is_expected():

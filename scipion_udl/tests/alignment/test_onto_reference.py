@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.reference import transform
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.tests.engine_helpers import (
@@ -18,6 +17,7 @@ from scipion_udl.tests.engine_helpers import (
     subset_star,
     summary,
 )
+from scipion_udl.validation.reference_match import transform
 
 
 @pytest.mark.parametrize("with_model", [True, False])

@@ -9,9 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.alignment.accumulators import add_up, posed_sums
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.posed_sums import posed_sums
-from scipion_udl.alignment.sums import add_up
 from scipion_udl.classification.rounds import SURE, LikelyRounds
 from scipion_udl.classification.sorting import Sorted
 from scipion_udl.imaging.fourier import Band, to_images

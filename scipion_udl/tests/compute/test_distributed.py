@@ -16,12 +16,13 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.alignment import aligner, pipeline
+from scipion_udl.alignment import aligner
 from scipion_udl.compute import launch
 from scipion_udl.compute.distributed import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.jobs import align as pipeline
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -109,7 +110,8 @@ import sys
 import numpy as np
 import torch
 from scipion_udl import cli
-from scipion_udl.alignment import aligner, pipeline
+from scipion_udl.alignment import aligner
+from scipion_udl.jobs import align as pipeline
 from scipion_udl.compute.distributed import Ranks, share_statistics
 from scipion_udl.tests.compute.test_distributed import norm_network
 

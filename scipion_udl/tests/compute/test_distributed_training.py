@@ -16,10 +16,10 @@ pytest.importorskip("torch")
 import torch
 from safetensors.torch import load_file
 
-from scipion_udl.alignment.results import read_history
 from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.engine_helpers import CPU, run, simulate, turn_errors
 from scipion_udl.tests.pair_helpers import save_learned

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment import averages, parts
+from scipion_udl.alignment import averages
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
@@ -22,8 +22,9 @@ from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles import prepared
 from scipion_udl.tests.engine_helpers import difference, image, run, simulate, summary, turned_spectra
 from scipion_udl.training.trainer import TrainingSettings, train_network
+from scipion_udl.validation import partial_averages
 
-MODULE = "scipion_udl.tests.alignment.fault_harness"
+MODULE = "scipion_udl.tests.fault_harness"
 
 
 def test_killed_and_failing_runs_go_on_to_the_same_results(tmp_path):
@@ -103,7 +104,7 @@ def test_evaluation_goes_on_with_less_memory(few, tmp_path, monkeypatch):
     aligned, truth = few / "whole" / "aligned.star", few / "data" / "truth.star"
     words = ["evaluate", aligned, "--truth", truth, "--gpu", "none"]
     assert run(*words, "-o", tmp_path / "whole") == 0
-    monkeypatch.setattr(parts, "apply_poses", Full(parts.apply_poses, 3, 0, 2 * ERRORS))
+    monkeypatch.setattr(partial_averages, "apply_poses", Full(partial_averages.apply_poses, 3, 0, 2 * ERRORS))
     assert run(*words, "-o", tmp_path / "short") == 0
     one, other = summary(tmp_path / "whole"), summary(tmp_path / "short")
     assert [w for w in other["warnings"] if "with 2 particles at a time" in w]

@@ -15,7 +15,7 @@ pytest.importorskip("importlinter")
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "importlinter.toml"
 # Imports that still go the wrong way. Lower this where one has been put right; it is never raised.
-WRONG_WAY = 14
+WRONG_WAY = 6
 
 pytestmark = pytest.mark.skipif(not CONTRACTS.exists(), reason="an installed package has no importlinter.toml")
 
@@ -46,11 +46,15 @@ def test_every_contract_is_kept():
 @pytest.mark.parametrize(
     "file, line, told",
     [
-        ("io/stacks.py", "import scipion_udl.alignment.pipeline", "io.stacks -> scipion_udl.alignment.pipeline"),
+        ("io/stacks.py", "import scipion_udl.jobs.align", "io.stacks -> scipion_udl.jobs.align"),
         ("imaging/fourier.py", "import pyworkflow", "imaging.fourier -> pyworkflow"),
         ("convert.py", "import torch", "scipion_udl.convert -> torch"),
         ("io/output/seal.py", "import scipion_udl.protocols.cost", "io.output.seal -> scipion_udl.protocols.cost"),
-        ("alignment/sums.py", "import scipion_udl.alignment.aligner", "No cycles are allowed in scipion_udl.alignment"),
+        (
+            "alignment/accumulators.py",
+            "import scipion_udl.alignment.aligner",
+            "No cycles are allowed in scipion_udl.alignment",
+        ),
     ],
 )
 def test_an_import_that_goes_the_wrong_way_is_found(copy, file, line, told):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from scipion_udl import cli
-from scipion_udl.alignment.evaluation import join, located_truth
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.validation.pose_errors import join, located_truth
 
 BOX = 32
 SMALL = ["--count", "6", "--shift", "3"]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from scipion_udl import cli
-from scipion_udl.alignment.evaluation import located_truth
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, invert
 from scipion_udl.io.images import read_image
@@ -26,6 +25,7 @@ from scipion_udl.simulate.views import (
     directions_around,
     preferred_directions,
 )
+from scipion_udl.validation.pose_errors import located_truth
 
 BOX = 32
 SMALL = ["--views", "random", "--count", "8", "--box", str(BOX), "--shift", "3"]

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.results import read_history
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.tables import read_tables
 from scipion_udl.models.checkpoint import load_model, read_card
+from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.engine_helpers import (
     CPU,
     difference,

@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.results import read_history
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.engine_helpers import turn_errors, turned_spectra
 from scipion_udl.training.tasks import new_network
 from scipion_udl.training.trainer import TrainingSettings, train_network, write_history

@@ -1,0 +1,85 @@
+"""What aligned particles add up to, and their mean where each was seen through a contrast transfer of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.imaging.fourier import Band, transform
+from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.prepared import PreparedParticles
+
+FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it
+LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
+
+
+@dataclass
+class Sums:
+    """What aligned particles of a reference add up to: total (band), each times its transfer; transfer: sum of the
+    squared transfers per ring (k_max + 1,), float64; count."""
+
+    total: torch.Tensor
+    transfer: torch.Tensor
+    count: int
+
+    def mean(self, band: Band) -> torch.Tensor:
+        """The particles' mean (band), their transfer taken out where there is one."""
+        least = LEAST_TRANSFER * max(float(self.transfer.max()), 1e-12)
+        return self.total / band.spread(self.transfer.clamp(min=least)).clamp(min=least)
+
+    def mean_transfer(self) -> torch.Tensor:
+        """Squared transfer of a particle per ring (k_max + 1,), float32."""
+        return (self.transfer / max(self.count, 1)).float()
+
+    def over(self, team: Ranks) -> Sums:
+        """What the sums of all processes of a team come to."""
+        count = int(team.total(torch.tensor(self.count)))
+        return Sums(team.total(self.total), team.total(self.transfer), count)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.total + other.total, self.transfer + other.transfer, self.count + other.count)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(self.total - other.total, self.transfer - other.transfer, self.count - other.count)
+
+
+def add_up(sums: list[Sums]) -> Sums:
+    """All of some folds (one or more) together."""
+    return sum(sums[1:], sums[0])
+
+
+def halves_of(sums: list[Sums]) -> list[Sums]:
+    """The even and the odd folds (two or more), added up each."""
+    return [add_up(sums[half::2]) for half in (0, 1)]
+
+
+def share_of_others(folds: int) -> float:
+    """How many times the particles of a half all folds but one hold."""
+    return 2 * (folds - 1) / folds
+
+
+def posed_sums(
+    prepared: PreparedParticles, band: Band, indices: np.ndarray, poses: Poses, fold: np.ndarray, folds: int
+) -> list[Sums]:
+    """Sums of the particles ``indices`` (n,) with poses (n,; shifts in pixels of the input) applied, one of each fold
+    (n,), 0 to ``folds`` - 1, through their contrast transfer where that is known."""
+    row = np.zeros(len(prepared), np.int64)
+    row[indices] = np.arange(len(indices))
+    angle, shift = torch.from_numpy(poses.angle), torch.from_numpy(poses.shift / prepared.scale)
+    member = torch.from_numpy(fold)
+    nothing = torch.zeros(band.disc.shape, dtype=torch.complex64, device=band.device)
+    sums = [Sums(nothing, torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device), 0)] * folds
+    for part, coefficients in prepared.chunks(indices, "given poses"):
+        rows = torch.from_numpy(row[part])
+        turn, move = (v[rows].to(band.device) for v in (angle, shift))
+        moved = band.of_images(transform(prepared.through_transfer(part, coefficients), band.box, turn, move))
+        transfer = prepared.transfer(part)
+        power = torch.ones(len(part), band.k_max + 1, device=band.device)
+        power = power if transfer is None else band.ring_means(band.crop(transfer).square())
+        owns = [(member[rows] == number).nonzero()[:, 0].to(band.device) for number in range(folds)]
+        new = [Sums(moved[own].sum(0), power[own].double().sum(0), len(own)) for own in owns]
+        sums = [a + b for a, b in zip(sums, new)]
+    return sums

@@ -1,0 +1,294 @@
+"""What the images carry of their contrast transfer: as the table says, or the user; the images are asked as a check.
+
+A table gives the defocus, and whether the phases of each image were flipped, or the image multiplied by its transfer.
+That stands. The images are asked all the same, once they lie in register: by each way to take them two halves of some
+particles of each class make an average each, and the evidence of a particle is taken given the average of the half that
+it is not in. The right way predicts unseen particles best. What counts is the sum over all classes that show something;
+what lies outside of the particle's disc has no say. Noise has variance 1 by every way, so that evidences can be
+compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.accumulators import Sums
+from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.fourier import Band, transform
+from scipion_udl.imaging.poses import Poses, mirrored_first
+from scipion_udl.particles.prepared import PreparedParticles
+
+TOTAL, EACH = 512, 48  # particles that are asked: of all classes together, and of each class where there are many
+FEWEST = 8  # in either half of a class; fewer tell nothing
+BAND = 40  # Fourier pixels of the working box
+STEP = 64  # particles at a time
+GAIN_SPREAD = 0.5  # standard deviation of how strong particles are, beside what the transfer says of it
+CLEAR = 4.0  # standard errors by which one mode must fit better than another
+CLEAR_TOTAL = 10.0  # nats, of all particles that were asked
+
+WORDS = {
+    "flipped": "phase-flipped particles: the absolute value of the CTF",
+    "signed": "particles as the microscope left them: the signed CTF",
+    "premultiplied": "particles that were multiplied by their CTF: its square",
+    "none": "not taken into account",
+}
+
+
+def words_of(contrast: ContrastTransfer | None) -> str:
+    """How contrast transfer is taken, for the user: one way, or how many particles each way."""
+    if contrast is None or contrast.mode == "none":
+        return WORDS["none"]
+    known = contrast.defocus.known
+    multiplied = contrast.premultiplied & known
+    counts = {
+        "flipped": int((contrast.flipped & known & ~multiplied).sum()),
+        "signed": int((~contrast.flipped & known & ~multiplied).sum()),
+        "premultiplied": int(multiplied.sum()),
+    }
+    used = [kind for kind, count in counts.items() if count]
+    if len(used) == 1:
+        return WORDS[used[0]]
+    return "by particle; " + "; ".join(f"{counts[kind]} {WORDS[kind]}" for kind in used)
+
+
+class TransferChoice:
+    """How the particles' contrast transfer is taken, and why.
+
+    prepared: the particles, whose ``contrast`` this sets; defocus: what their table gives, None without; asked: "auto",
+    "flipped", "signed" or "none"; fallback: "flipped" or "signed", where neither the user nor the table says, nor the
+    rule of its form; log, warn: told a sentence. ``mode`` is the one in use (of :class:`ContrastTransfer`), ``reason``
+    why.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedParticles,
+        defocus: Defocus | None,
+        asked: str,
+        fallback: str,
+        log: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.prepared, self.log, self.warn = prepared, log, warn
+        self.asks_images = asked == "auto" and defocus is not None
+        self.said = defocus is not None and defocus.said
+        self._heard: dict[str, dict[str, torch.Tensor]] = {}
+        if defocus is None:
+            self.mode, self.reason = "none", "no defocus in the input"
+        elif asked != "auto":
+            self.mode, self.reason = asked, "as was asked for"
+        elif defocus.flipped is not None:
+            self.mode = "table"
+            self.reason = "as the table says" if defocus.said else "the table says nothing of flipped phases"
+        else:
+            self.mode, self.reason = fallback, "the table does not say"
+        self._ways: list[str] = []
+        if defocus is not None:
+            box = prepared.source.box
+            prepared.contrast = ContrastTransfer(defocus, box * prepared.source.pixel_size, self.mode, box=box)
+            self._ways = _ways(prepared.contrast)
+
+    def note(self) -> str | None:
+        """The sentence for log, summary and report; None where the input has no defocus."""
+        if self.prepared.contrast is None:
+            return None
+        return f"Contrast transfer: {words_of(self.prepared.contrast)} ({self.reason})."
+
+    def hear(
+        self, name: str, prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray | None = None
+    ) -> None:
+        """Ask particles that show one view, where the images are to be asked, and keep what they tell for
+        :meth:`settle`.
+
+        name: of their class; prepared: all particles, or a part of them; indices: which of these, in an order that does
+        not hang on theirs; poses (n,): theirs, shifts in pixels of the input; half: (n,) 0 or 1, such that poses of
+        either half do not know the other; None for any.
+        """
+        if not self.asks_images:
+            return
+        asked = np.flatnonzero(prepared.counted[indices] & _can_tell(prepared.contrast)[indices])
+        asked = asked[: max(EACH, TOTAL * len(indices) // max(len(self.prepared), 1))]
+        half = np.arange(len(asked)) % 2 if half is None else half[asked]
+        if min((half == number).sum() for number in (0, 1)) < FEWEST:
+            return
+        given = prepared, indices[asked], poses[asked], half, self._ways
+        self._heard[name] = prepared.team.by_first(lambda: mode_evidence(*given))
+
+    def settle(self, names: Iterable[str]) -> bool:
+        """Judge, once, by what the particles of the classes ``names`` told, all together. Where the table says, or the
+        rule of its form, its word stands, and the user is told what speaks clearly against it; where neither does, what
+        the images tell clearly is done. Returns whether the mode has changed."""
+        if not self.asks_images:
+            return False
+        self.asks_images = False
+        told = [self._heard[name] for name in names if name in self._heard]
+        self._heard = {}
+        if not told:
+            return False
+        evidence = {mode: torch.cat([one[mode] for one in told]) for mode in told[0]}
+        best = max(evidence, key=lambda mode: float(evidence[mode].sum()))
+        mean = ", ".join(f"{_NAMES[mode]} {float(values.mean()):.2f}" for mode, values in evidence.items())
+        self.log(f"Contrast transfer, evidence a particle of {len(evidence[best])} (nats): {mean}")
+        own = next(iter(evidence))
+        clear = best != own and is_clear(evidence[best] - evidence[own])
+        if self.mode == "table":
+            if clear:
+                self.warn(_contradiction(own, best))
+            elif not self.said:
+                self._doubt(evidence)
+            return False
+        return self._follow(evidence, best, clear)
+
+    def _doubt(self, evidence: dict[str, torch.Tensor]) -> None:
+        """Warn where nobody says whether phases were flipped, the images show something, and do not tell either."""
+        if is_clear(evidence["signed"]) and not is_clear(evidence["signed"] - evidence["flipped"]):
+            self.warn(
+                "The table does not say whether phases were flipped, and the images do not tell clearly: they are "
+                "taken as not flipped, which is what RELION takes such a table for. If they were, give --ctf flipped."
+            )
+
+    def _follow(self, evidence: dict[str, torch.Tensor], best: str, clear: bool) -> bool:
+        """Do what the images tell, where they do; whether the mode has changed."""
+        if all(is_clear(evidence[best] - evidence[other]) for other in evidence if other != best):
+            self.reason = "as the images tell"
+        elif clear:
+            self.reason = "the images tell no more clearly"
+        else:
+            self.reason = "neither the table nor the images tell clearly"
+            if is_clear(evidence[best]):
+                other = "signed" if self.mode == "flipped" else "flipped"
+                self.warn(
+                    f"Neither the table nor the images tell clearly whether phases were flipped: they are taken as "
+                    f"{_LOOKS[self.mode]}. If that is wrong, give --ctf {other}."
+                )
+        if not clear:
+            return False
+        if best == "none":
+            self.warn(
+                "The defocus values do not fit the images: they are aligned without contrast transfer. Check that the "
+                "table belongs to them, or say with --ctf how it is to be taken."
+            )
+        self.mode = best
+        return True
+
+
+_LOOKS = {"flipped": "phase-flipped", "signed": "not phase-flipped"}
+_NAMES = {way: way for way in ("flipped", "signed", "none", "contrary")} | {"table": "as the table says"}
+
+
+def _contradiction(own: str, best: str) -> str:
+    """The warning that images speak for ``best`` against the table, which says ``own``."""
+    mixed = "which particles are phase-flipped"
+    says = f"that the particles are {_LOOKS[own]}" if own in _LOOKS else mixed
+    if best == "none":
+        return (
+            f"The table says {says}, but its defocus values do not fit the images: check that they belong together, or "
+            "align without contrast transfer (--ctf none). The table's word stands."
+        )
+    if best == "contrary":
+        return (
+            f"The table says {mixed}, but the images look the other way about: check rlnCtfDataArePhaseFlipped of the "
+            "optics groups. The table's word stands."
+        )
+    return f"The table says {says}, but they look {_LOOKS[best]}: its word stands; if it is wrong, give --ctf {best}."
+
+
+def is_clear(gain: torch.Tensor) -> bool:
+    """Whether evidence that particles gain, (n,) nats, speaks clearly for it."""
+    total = float(gain.double().sum())
+    return total > CLEAR_TOTAL and total > CLEAR * float(gain.double().std()) * len(gain) ** 0.5
+
+
+def _can_tell(contrast: ContrastTransfer) -> np.ndarray:
+    """Which particles (N,) bool can tell how they are to be taken: those with a defocus whose transfer has a sign."""
+    return contrast.defocus.known & ~contrast.premultiplied
+
+
+def _ways(contrast: ContrastTransfer) -> list[str]:
+    """The ways to take the particles of a set, the one in use first: all flipped, none flipped; where the table says
+    different things of them, also as it says, and each the other way about."""
+    flipped = contrast.flipped[_can_tell(contrast)]
+    if flipped.all():
+        return ["flipped", "signed", "none"]
+    if not flipped.any():
+        return ["signed", "flipped", "none"]
+    return ["table", "flipped", "signed", "contrary", "none"]
+
+
+def mode_evidence(
+    prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray, ways: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Log evidence (n,), nats, of each of a few particles, by each of ``ways`` to take them ("table", "contrary",
+    "flipped", "signed" or "none"); other arguments as of :meth:`TransferChoice.hear`.
+
+    Rings inside of the first peak of the transfer are taken alike by all ways: there it hardly tells flipped from
+    signed, and what the images have of it rests on more than defocus (high-pass filters, normalisation).
+    """
+    contrast, mask = prepared.contrast, prepared.mask
+    band = Band(prepared.box, min(BAND, prepared.k_max), prepared.device)
+    poses = mirrored_first(poses)
+    particles = _in_register(prepared, band, indices, poses)
+    over = np.zeros(len(indices), bool) if prepared.mirrored is None else prepared.mirrored[indices]
+    signed = contrast.with_mode("signed")
+    transfers = torch.empty(len(indices), *band.disc.shape, device=band.device)
+    for part in np.array_split(np.arange(len(indices)), -(-len(indices) // STEP)):
+        turn = np.where(over, -poses.angle, poses.angle)[part]
+        values = signed.evaluate(indices[part], band.box, band.device, turn)
+        transfers[part] = band.crop(prepared.in_hand(indices[part], values))
+    members = [torch.from_numpy(np.flatnonzero(half == number)).to(band.device) for number in (0, 1)]
+    own = torch.from_numpy(contrast.flipped[indices]).to(band.device)[:, None, None]
+    flips = {"table": own, "contrary": ~own, "flipped": torch.ones_like(own), "signed": torch.zeros_like(own)}
+    inner = band.radius < signed.peak(prepared.box, band.device)
+    found = {}
+    for way in ways:
+        other = band.disc if way == "none" else transfers
+        taken = torch.where(inner if way == "none" else flips[way], transfers.abs(), other)
+        found[way] = _evidence(band, mask, particles, taken, members)
+    return found
+
+
+def _in_register(prepared: PreparedParticles, band: Band, indices: np.ndarray, poses: Poses) -> torch.Tensor:
+    """Particles ``indices`` (n,) with their poses applied, as bands, without what lies outside of the disc."""
+    place = np.zeros(len(prepared), np.int64)
+    place[indices] = np.arange(len(indices))
+    mask, outside = prepared.mask, 1 - prepared.mask
+
+    def posed(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+        rows = place[part]
+        turn, move = poses.angle[rows], poses.shift[rows] / prepared.scale
+        turn, move = (torch.from_numpy(values).to(band.device) for values in (turn, move))
+        images = transform(coefficients, band.box, turn, move)
+        level = (images * outside).sum((-2, -1), keepdim=True) / outside.sum().clamp(min=1e-6)
+        return band.of_images((images - level) * mask)
+
+    return prepared.all(indices, "contrast transfer", posed)
+
+
+def _evidence(
+    band: Band, mask: torch.Tensor, particles: torch.Tensor, transfers: torch.Tensor, members: list[torch.Tensor]
+) -> torch.Tensor:
+    """Log evidence (n,) of particles (n, band) in register, with these transfers, given the average of the half that
+    they are not in; members: which are in either half."""
+    power = band.ring_means(transfers.square())
+    sums = [Sums((particles[m] * transfers[m]).sum(0), power[m].double().sum(0), len(m)) for m in members]
+    averages = [band.masked(half.mean(band), mask) for half in sums]
+    weight = band.spread(Denoiser(band, averages).weight(1))
+    evidence = torch.zeros(len(particles), device=band.device)
+    for member, average in zip(members, averages[::-1]):
+        for part in member.split(STEP):
+            expected = band.masked(transfers[part] * (average * weight), mask)
+            match = band.dot(particles[part], expected)
+            evidence[part] = _over_gains(match, band.dot(expected, expected))
+    return evidence
+
+
+def _over_gains(match: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Log likelihood of a match, over that of noise alone, integrated over how strong the particle may be."""
+    inverse = 1 / (2 * GAIN_SPREAD**2)
+    whole = strength + inverse
+    return (match + inverse).square() / whole - inverse - 0.5 * torch.log(whole / inverse)

@@ -1,0 +1,129 @@
+"""Every angle at once: where the network's angles do not hold, particles are weighed over the full circle.
+
+At very low SNR the amplitude spectrum of a particle no longer tells its angle, but the particle itself still does, once
+there is an average to compare it with. Expectation maximisation over all angles and shifts together finds that average:
+each particle enters it in all its poses, weighted by their likelihood (maximum likelihood refinement, Sigworth 1998).
+In a coarse band this costs about a millisecond a particle and round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.orientations import AngleBins, Orientations
+
+STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains
+ANGLES = 60  # orientations over 180 degrees
+STEP = 16  # particles at a time: bounds the memory of the maps
+
+
+@dataclass
+class CircleFit:
+    """Where the rounds ended.
+
+    average: (band) masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood of a
+    particle given the average of the others, nats; angle: (N,) the likeliest pose angle, degrees; history: the
+    likelihood after every round.
+    """
+
+    average: torch.Tensor
+    weight: torch.Tensor
+    likelihood: float
+    angle: torch.Tensor
+    history: list[float]
+
+
+class CircleSolver:
+    """Expectation maximisation over angle, shift and branch of particles that are not turned.
+
+    band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), times their transfer;
+    power: its square per ring (N, k_max + 1), None for 1.
+    """
+
+    def __init__(
+        self,
+        band: Band,
+        maps: ShiftMaps,
+        mask: torch.Tensor,
+        particles: torch.Tensor,
+        power: torch.Tensor | None = None,
+    ) -> None:
+        self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
+        self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
+        self.folds = min(FOLDS, len(particles))
+        self.fold = torch.arange(len(particles), device=band.device) % self.folds
+        # Log odds and posteriors of all angles and shifts of STEP particles, written over and over.
+        size = len(maps.shifts)
+        self._logs = torch.empty(STEP, 2 * ANGLES, size * size, device=band.device)
+
+    def run(self, start: torch.Tensor, rounds: int, told: Callable[[int, float], None] | None = None) -> CircleFit:
+        """Rounds from a weighted average (band), until the likelihood stands still; ``told`` after each."""
+        references = [start] * self.folds
+        history: list[float] = []
+        for number in range(1, rounds + 1):
+            sums, likelihood, angle = self._expect(references)
+            whole = add_up(sums)
+            weight = Denoiser(self.band, [self._mean(half) for half in halves_of(sums)]).weight(
+                share_of_others(self.folds)
+            )
+            references = [self._mean(whole - own) * self.band.spread(weight) for own in sums]
+            history.append(likelihood)
+            if told:
+                told(number, likelihood)
+            if number > 4 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), STILL):
+                break
+        return CircleFit(self._mean(whole), weight, history[-1], angle, history)
+
+    def _mean(self, sums: Sums) -> torch.Tensor:
+        return self.band.masked(sums.mean(self.band), self.mask)
+
+    def _expect(self, references: list[torch.Tensor]) -> tuple[list[Sums], float, torch.Tensor]:
+        """Sums of the expected aligned particles per fold, the likelihood, the likeliest angles."""
+        band = self.band
+        evidence, sums = 0.0, []
+        angle = torch.zeros(len(self.particles), device=band.device)
+        for fold, reference in enumerate(references):
+            members = (self.fold == fold).nonzero()[:, 0]
+            orientations = Orientations(band, reference, ANGLES)
+            bins = AngleBins(band, ANGLES)
+            for part in members.split(STEP):
+                logs, angle[part] = self._weigh(self.particles[part], orientations, bins)
+                evidence += float(logs.double().sum())
+            transfer = self.power[members].double().sum(0)
+            evidence -= float((transfer * band.ring_sums(reference.abs().square())).sum())
+            sums.append(Sums(bins.total(), transfer, len(members)))
+        return sums, evidence / len(self.particles), angle
+
+    def _weigh(
+        self, particles: torch.Tensor, orientations: Orientations, bins: AngleBins
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(log evidence (n,), likeliest angle (n,)) of particles, which are added to the bins by their likelihood."""
+        maps, n, size = self.maps, len(particles), len(self.maps.shifts)
+        logs = self._logs[:n]
+        for place, found in enumerate(log_likelihoods(particles, orientations, maps)):
+            logs[:, place], logs[:, ANGLES + place] = found[:n], found[n:]
+        flat = logs.flatten(1)
+        evidence = torch.logsumexp(flat, 1)
+        posterior = torch.exp(logs - evidence[:, None, None])
+        marginal = posterior.sum(-1)
+        likely = marginal > 1e-4
+        for way, those in enumerate((particles, particles.conj())):
+            at = slice(way * ANGLES, (way + 1) * ANGLES)
+            who, where = likely[:, at].nonzero(as_tuple=True)
+            weights = posterior[who, way * ANGLES + where].view(-1, size, size)
+            bins.add(where, those[who] * maps.blur(weights))
+        return evidence, marginal.argmax(1).float() * orientations.step
+
+
+def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> Iterator[torch.Tensor]:
+    """For every orientation the log likelihood of all shifts, their prior with it, (2 n, S * S), of particles (n, band)
+    times their transfer and then of the same turned by 180 degrees."""
+    both = torch.cat([particles, particles.conj()])
+    for image in orientations.images:
+        yield (2 * maps.of_products(both.conj() * image) + maps.prior).flatten(1)

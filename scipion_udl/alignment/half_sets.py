@@ -1,0 +1,248 @@
+"""Refinement of two halves of a set apart from each other, and of everything together at the end.
+
+From the first round on a half knows its own average alone, so that what both agree on is in the particles and not in a
+common reference; resolution and weights rest on that. The last rounds align every particle to the average of all; which
+way round it lies is decided by an average that it is not part of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.alignment.centring import centred
+from scipion_udl.alignment.fit import Fit, measure_fit
+from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
+from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, register
+from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.imaging.orientations import turned_band
+from scipion_udl.imaging.poses import Poses, compose, wrap
+
+STILL = 1 / 3  # of the expected error: changes below it are not worth another round
+WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
+CENTRED = 2  # rounds of halves after which averages are moved to the centre of the box
+LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
+FLIPS, SINGLE = 0.001, 2  # particles that turn round in a round, share and number: with so few it is settled
+
+
+@dataclass
+class Split:
+    """Which particles go together: half (N,) 0 or 1; fold (N,) 0 to FOLDS - 1, the even ones in half 0."""
+
+    half: np.ndarray
+    fold: np.ndarray
+
+    @classmethod
+    def of(cls, order: np.ndarray, count: int, originals: np.ndarray | None = None) -> Split:
+        """Of ``count`` particles, dealt out in ``order`` (indices of those that count). originals: (count,) for each
+        the index of the first particle that is the same image (duplicates.py): they stay together."""
+        fold = np.zeros(count, np.int64)
+        fold[order] = np.arange(len(order)) % FOLDS
+        if originals is not None:
+            fold = fold[originals]
+        return cls(fold % 2, fold)
+
+
+class HalfRefinement:
+    """Sweeps of two halves, then of all particles together.
+
+    refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
+    place (wiener.py); log: told one line a round; centre: whether averages are moved to the centre of their box on the
+    way, where nobody has given their frame. ``judges``: averages in the frame of :meth:`together` that particles can be
+    compared with, ``judged``: (N,) which of them, for none is part of its own; both known after it;
+    ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
+    """
+
+    def __init__(
+        self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None], centre: bool = False
+    ) -> None:
+        self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
+        self.split, self.local, self.log, self.centre = split, local, log, centre
+        self.judges: list[Reference] = []
+        self.judged = 1 - split.half
+        self.fit: Fit | None = None
+        self._transfer = torch.ones(self.band.k_max + 1)
+
+    def references(self, averages: list[torch.Tensor]) -> list[Reference]:
+        """A reference for either half, weighted by what both averages (bands, in about one frame) agree on."""
+        denoiser = self._denoiser(averages)
+        return [Reference(self.band, a, denoiser.weight(1), denoiser(a, 1)) for a in averages]
+
+    def apart(
+        self,
+        state: State,
+        averages: list[torch.Tensor],
+        usable: np.ndarray,
+        rounds: int,
+        first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
+    ) -> list[torch.Tensor]:
+        """Sweeps of both halves, each against its own average, until poses stand still; returns the averages (bands).
+
+        first: told indices and coefficients of each chunk of the first round, before it is aligned.
+        """
+        source, scale = self.prepared.source, self.prepared.scale
+        references = self.references(averages)
+        for number in range(1, rounds + 1):
+            result = self.refiner.sweep(
+                state,
+                references,
+                self.split.half,
+                f"halves, round {number}",
+                usable,
+                first=first,
+                settle=number > (1 if len(usable) > LARGE else 2),
+            )
+            first = None
+            self._transfer = add_up(result.sums).mean_transfer()
+            turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
+            means = [own.mean(self.band) for own in result.sums]
+            if self.centre and number <= CENTRED:
+                means = self._centred(means, state)
+            averages = [self.band.masked(mean, self.prepared.mask) for mean in means]
+            references = self.references(averages)
+            reach = int((references[0].ring_weight > 0).sum())
+            moved = f"angles moved by {result.turned:.3f} degrees"
+            if number > 1:  # the first round only finds the shifts
+                moved += f" and shifts by {result.moved * scale:.3f} px"
+            self.log(
+                f"Halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, {move * scale:.2f} px); "
+                f"they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
+            )
+            still = number > 1 and result.turned < STILL * turn and result.moved < STILL * move
+            if self.prepared.team.agree(still):
+                break
+        return averages
+
+    def together(
+        self,
+        state: State,
+        half_state: State,
+        averages: list[torch.Tensor],
+        usable: np.ndarray,
+        rounds: int,
+        search: bool = False,
+        least: int = 2,
+    ) -> Reference:
+        """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average, where
+        that promises better poses; returns that average. search: look over the full circle once more, too; least:
+        rounds before it may end."""
+        averages = self._into_one_frame(averages, [state, half_state])
+        self.judges, self.judged = self.references(averages), 1 - self.split.half
+        denoiser = self._denoiser(averages)  # now, while halves have not seen each other
+        confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
+        members = np.bincount(self.split.half[usable], minlength=2)
+        self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.mask)
+        self.log(f"A particle fits what both halves agree on by {self.fit.deviations:.1f} deviations of the noise")
+        total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
+        joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        agree = self.prepared.team.agree
+        if not agree(self._worthwhile(state, denoiser, total, usable)):
+            self.log("The average of all would not align them better than that of half of them: done")
+            return joint
+        judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
+        for number in range(1, rounds + 1):
+            arbiters = self._arbiters(judges, judging, share, confirmed)
+            result = self.refiner.sweep(
+                state,
+                [joint] * FOLDS,
+                self.split.fold,
+                f"all together, round {number}",
+                usable,
+                judge=arbiters,
+                settle=True,
+            )
+            self.judges, self.judged = arbiters, self.split.fold
+            turn, move = joint.expected_errors(result.sums[0].mean_transfer())
+            self.log(
+                f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
+                f"{turn:.2f}), {result.flipped:.1%} turned round"
+            )
+            if search and number > 1:
+                self._look_again(state, joint, arbiters, usable)
+                search = False
+            elif agree(
+                number >= least
+                and result.turned < STILL * turn
+                and result.moved < STILL * move
+                and result.flipped <= max(FLIPS, SINGLE / max(len(usable), 1))
+            ):
+                break
+            whole = add_up(result.sums)
+            total = self._means([whole])[0]
+            judges = self._means([whole - own for own in result.sums])
+            share = share_of_others(FOLDS)
+            # For the way round, which no claim rests on, halves that saw the same reference tell more.
+            judging = self._denoiser(self._means(halves_of(result.sums)))
+            joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        return joint
+
+    def _arbiters(
+        self, judges: list[torch.Tensor], judging: Denoiser, share: float, confirmed: torch.Tensor
+    ) -> list[Reference]:
+        """References of averages (bands) that decide the way round of the particles they do not hold; confirmed: what
+        halves agree on of the difference between both ways."""
+        band, maps = self.band, self.refiner.maps
+        return [
+            Reference(
+                band,
+                judge,
+                judging.weight(share),
+                judging(judge, share),
+                confirmed * half_turn_difference(band, maps, judge),
+            )
+            for judge in judges
+        ]
+
+    def _look_again(self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray) -> None:
+        """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
+        trial = state.copy()
+        # A team's processes need not find the very same weights; what they do together must be the same.
+        reach = self.prepared.team.by_first(lambda: int((joint.ring_weight > 0).sum()))
+        searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8), self.refiner.bound)
+        searcher.search(trial, arbiters, self.split.fold, "last search", usable)
+        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]
+        for number in (1, 2):
+            self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
+        better = far[trial.score[far] > state.score[far]]
+        self.log(f"Last search of the full circle: {len(better)} of {len(usable)} particles fit better elsewhere")
+        state.take(trial, better)
+
+    def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
+        """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""
+        if np.quantile(state.log_odds[usable], 0.02) < CLEAR:
+            return True
+        half, whole = (Reference(self.band, total, denoiser.weight(share)) for share in (1, 2))
+        return half.expected_errors()[0] > WORTH * whole.expected_errors()[0]
+
+    def _denoiser(self, averages: list[torch.Tensor]) -> Denoiser:
+        centre = half_turn_centre(self.refiner.maps, averages[0] + averages[1])
+        return Denoiser(self.band, averages, centre, self.local)
+
+    def _centred(self, means: list[torch.Tensor], state: State) -> list[torch.Tensor]:
+        """The means (bands) of both halves moved to the centre of the box each, the shifts in ``state`` with them."""
+        found = [centred(self.prepared, self.band, mean) for mean in means]
+        for number, (_, centre) in enumerate(found):
+            state.shift[self.split.half == number] -= centre
+        return [mean for mean, _ in found]
+
+    def _means(self, sums: list[Sums]) -> list[torch.Tensor]:
+        return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]
+
+    def _into_one_frame(self, averages: list[torch.Tensor], states: list[State]) -> list[torch.Tensor]:
+        """Both averages in the frame of the first; the poses of half 1 in ``states`` are brought along."""
+        first, second = self.references(averages)
+        between = register(self.refiner, second, first)
+        members = np.flatnonzero(self.split.half == 1)
+        for poses in states:
+            joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
+            poses.angle[members], poses.shift[members] = joined.angle, joined.shift
+        self.log(
+            f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
+            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
+        )
+        angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (between.angle, between.shift))
+        return [averages[0], self.band.shifted(turned_band(self.band, averages[1], angle), shift.float())[0]]

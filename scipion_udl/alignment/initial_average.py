@@ -1,0 +1,211 @@
+"""The first average: from the network's angles where they hold, from a search of all angles where they do not.
+
+A bounded subset of the particles settles it. Shift and branch come from initial_poses.py; a full-circle search checks
+the network's angles, and where they fail, all angles are weighed (exhaustive.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from scipion_udl.alignment.exhaustive import CircleFit, CircleSolver
+from scipion_udl.alignment.initial_poses import BranchSolver, Start, first_of_best
+from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
+from scipion_udl.imaging.fourier import Band, ShiftMaps, transform
+from scipion_udl.imaging.poses import wrap
+from scipion_udl.particles.prepared import PreparedParticles
+
+FIRST_BAND = 40  # Fourier pixels of the working box
+CIRCLE_BAND = 16  # of the rounds that weigh all angles
+CIRCLE_START = 8  # ring up to which halves that weigh all angles share their start
+CIRCLE_ROUNDS = 40  # at most; a quarter of them for halves, which start from what all have found
+SINGLES, TRIAL = 3, 8  # single particles to start from where there is no network, and rounds after which one is chosen
+FEW, MANY = 0.001, 0.05  # shares of particles that a search finds elsewhere: not worth it, and the network fails
+
+
+@dataclass
+class First:
+    """A first average and what is known of the particles of the subset, in its order.
+
+    start: the average; angle: (n,) pose angles, degrees; searched: whether the network's angles do not hold for all;
+    circled: whether they were given up.
+    """
+
+    start: Start
+    angle: np.ndarray
+    searched: bool = False
+    circled: bool = False
+
+
+class FirstAverage:
+    """Finds first averages of particles of a set.
+
+    prepared: the particles; k_max: of the final band, Fourier pixels; max_shift: working pixels; shared: the ring up to
+    which the halves may have a start in common, Fourier pixels; log: told one line a stage.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedParticles,
+        k_max: int,
+        max_shift: float,
+        shared: int,
+        log: Callable[[str], None],
+    ) -> None:
+        self.prepared, self.max_shift, self.log = prepared, max_shift, log
+        self.band = Band(prepared.box, min(FIRST_BAND, k_max), prepared.device)
+        self.circle_band = Band(prepared.box, min(CIRCLE_BAND, k_max), prepared.device)
+        self.shared = min(shared, self.band.k_max)
+
+    def from_angles(self, subset: np.ndarray, angles: np.ndarray, search: bool = True) -> First:
+        """The first average of particles whose angles (degrees, modulo 180) the network gave. search: check them."""
+        first = First(self._solver(subset, angles).solve(log=self.log), angles)
+        for _ in range(3 if search else 0):
+            better = self._searched(subset, first)
+            if better is None:
+                break
+            gain = better.start.likelihood - first.start.likelihood
+            self.log(f"Log likelihood a particle {first.start.likelihood:.2f} before, {gain:+.2f} by the search")
+            if gain <= 0:
+                break
+            first = better
+            if gain < 0.05 or first.circled:
+                break
+        return first
+
+    def from_nothing(self, subset: np.ndarray, image: torch.Tensor | None) -> First:
+        """The first average where there is no network: from a reference image (box, box//2 + 1), or from single
+        particles of which the best serves."""
+        solver = self._circle_solver(subset)
+        band = self.circle_band
+        if image is not None:
+            begin = band.masked(band.crop(image), self.prepared.mask)
+            # A reference of the other contrast fits better inverted.
+            begin = max(begin, -begin, key=lambda start: solver.run(start, 1).likelihood)
+        else:
+            low = band.radius <= CIRCLE_START
+            fits = [
+                solver.run(band.masked(solver.particles[n] * low, self.prepared.mask), TRIAL)
+                for n in range(min(SINGLES, len(subset)))
+            ]
+            best = first_of_best(fits)
+            begin = best.average * band.spread(best.weight)
+        return self._after_circle(subset, self._weighed(solver, begin, CIRCLE_ROUNDS))
+
+    def halves(self, first: First, subset: np.ndarray, half: np.ndarray) -> list[torch.Tensor]:
+        """An average (band) for either half of the subset (half: (n,) 0 or 1): from the low-passed first average on
+        each goes its own way. Angles of ``first`` are renewed where all were weighed."""
+        inner = self.band
+        low = first.start.average * inner.spread(first.start.weight) * (inner.radius <= self.shared)
+        averages = []
+        for number in (0, 1):
+            members = np.flatnonzero(half == number)
+            if len(members) < 2:  # too few to go apart: nothing will be claimed
+                averages.append(first.start.average)
+                continue
+            start = low
+            if first.circled:
+                fit = self._weighed(
+                    self._circle_solver(subset[members]), self.circle_band.taken_from(inner, low), CIRCLE_ROUNDS // 4
+                )
+                begin = self._as_start(fit)
+                first.angle[members] = self._refined(subset[members], fit.angle.double().cpu().numpy(), begin)
+                start = begin.average * inner.spread(begin.weight)
+            solver = self._solver(subset[members], first.angle[members]).centred(start)
+            limit = inner.radius <= (self.circle_band.k_max if first.circled else self.shared)
+            own = solver.run(solver.mean() * limit, 15, "half", local=first.start.local)
+            averages.append(solver.home(own.average))
+        return averages
+
+    def _solver(self, subset: np.ndarray, angles: np.ndarray) -> BranchSolver:
+        band = self.band
+        angle = np.zeros(len(self.prepared))
+        angle[subset] = angles
+
+        def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
+            those = self.prepared.through_transfer(part, coefficients)
+            return band.of_images(transform(those, band.box, torch.from_numpy(angle[part]).to(band.device)))
+
+        particles = self.prepared.all(subset, "first average", turned)
+        maps = ShiftMaps(band, shift_reach(self.max_shift))
+        return BranchSolver(band, maps, self.prepared.mask, particles, self._power(subset, band))
+
+    def _circle_solver(self, subset: np.ndarray) -> CircleSolver:
+        band = self.circle_band
+        particles = self.prepared.all(
+            subset, "full circle", lambda part, values: band.crop(self.prepared.through_transfer(part, values))
+        )
+        maps = ShiftMaps(band, shift_reach(self.max_shift), band.box / (4 * band.k_max))
+        return CircleSolver(band, maps, self.prepared.mask, particles, self._power(subset, band))
+
+    def _power(self, subset: np.ndarray, band: Band) -> torch.Tensor | None:
+        """Squared transfers per ring of a band, (len(subset), k_max + 1); None where they are not known."""
+        parts = []
+        for start in range(0, len(subset), self.prepared.chunk):
+            transfer = self.prepared.transfer(subset[start : start + self.prepared.chunk])
+            if transfer is None:
+                return None
+            parts.append(band.ring_means(band.crop(transfer).square()))
+        return torch.cat(parts)
+
+    def _searched(self, subset: np.ndarray, first: First) -> First | None:
+        """What a full-circle search against the average makes of it: where some particles lie elsewhere, they are put
+        there; where many do, all are weighed over the full circle. None where the angles hold."""
+        found = self._search(subset, first.start)
+        far = np.abs(wrap(found - first.angle, 180.0)) > FAR
+        self.log(f"Full-circle search: the angle of {far.mean():.1%} of {len(subset)} particles lies elsewhere")
+        if far.mean() <= FEW:
+            return None
+        if far.mean() > MANY:
+            start = first.start.average * self.band.spread(first.start.weight)
+            solver = self._circle_solver(subset)
+            start = self.circle_band.taken_from(self.band, start)
+            return self._after_circle(subset, self._weighed(solver, start, CIRCLE_ROUNDS))
+        angle = first.angle.copy()
+        angle[far] = self._refined(subset[far], found[far], first.start, self.shared)
+        return First(self._solver(subset, angle).settle(first.start, log=self.log), angle, True, first.circled)
+
+    def _weighed(self, solver: CircleSolver, start: torch.Tensor, rounds: int) -> CircleFit:
+        """The rounds of a solver from a weighted average (band), with their progress told."""
+        return solver.run(start, rounds, lambda number, _: self.prepared.report("all angles", number, rounds))
+
+    def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
+        self.log(
+            f"All angles weighed in {len(fit.history)} rounds: log likelihood a particle from {fit.history[0]:.2f} to "
+            f"{fit.likelihood:.2f}"
+        )
+        self.shared = min(CIRCLE_START, self.band.k_max)
+        begin = self._as_start(fit)
+        angle = self._refined(subset, fit.angle.double().cpu().numpy(), begin)
+        return First(self._solver(subset, angle).settle(begin, log=self.log), angle, True, True)
+
+    def _as_start(self, fit: CircleFit) -> Start:
+        weight = functional.pad(fit.weight, (0, self.band.k_max + 1 - len(fit.weight)))
+        average = self.band.taken_from(self.circle_band, fit.average)
+        return Start(average, weight, fit.likelihood, torch.zeros(len(fit.angle)), "full circle", fit.history)
+
+    def _search(self, subset: np.ndarray, start: Start) -> np.ndarray:
+        """Angles (degrees, modulo 360) of the subset by full-circle search against a first average."""
+        refiner = Refiner(self.prepared, self.band, self.max_shift, self.shared)
+        state = State.start(np.zeros(len(self.prepared)))
+        reference = Reference(self.band, start.average, start.weight)
+        refiner.search(state, [reference], np.zeros(len(self.prepared), np.int64), "full-circle search", subset)
+        return state.angle[subset]
+
+    def _refined(self, subset: np.ndarray, angles: np.ndarray, start: Start, limit: int | None = None) -> np.ndarray:
+        """Angles (degrees) of the subset, solved for to a fraction of the search's step against a first average; limit:
+        up to this ring of it."""
+        refiner = Refiner(self.prepared, self.band, self.max_shift, self.shared)
+        state = State.start(np.zeros(len(self.prepared)))
+        state.angle[subset] = angles
+        weight = start.weight.clone()
+        weight[(self.band.k_max if limit is None else limit) + 1 :] = 0
+        reference = Reference(self.band, start.average, weight)
+        for number in (1, 2):
+            refiner.sweep(state, [reference], np.zeros(len(state.angle), np.int64), f"angles, round {number}", subset)
+        return state.angle[subset]

@@ -1,0 +1,297 @@
+"""`scipion-udl align-pairs`: the turn and the shift that bring the second image of a pair onto the first.
+
+The network gives the turn: the matching network for both images at once, less its answer to twice the same image; a
+network of spectra for each image, modulo 180, so that two candidates are left. The shift, and which candidate is right,
+tells the correlation of what both images show (overlap.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.progress import Progress
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.fourier import to_fourier, transform
+from scipion_udl.imaging.overlap import OverlapCorrelation
+from scipion_udl.imaging.poses import Poses, compose, invert, wrap
+from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.io.tables import Table, number_texts, quote, write_tables
+from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
+from scipion_udl.models.matching import MatchingNetwork
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.results.run_results import write_json
+from scipion_udl.validation.pose_errors import join, located_truth, pair_errors
+
+CHUNK = 32  # pairs at a time
+REACH = 0.25  # the farthest shift where nobody gave one, parts of the box
+DISC = 0.47
+STEP = 2.0  # degrees between the angles that --search looks at
+
+
+@dataclass
+class PairedImages:
+    """M pairs: item ``first[k]`` of one source and ``second[k]`` of another (or the same), int (M,) from 0."""
+
+    one: ParticleSource
+    other: ParticleSource
+    first: np.ndarray
+    second: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def chunks(self, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """(which pairs, their first images, their second images), (n, D, D) float32 each."""
+        for start in range(0, len(self), size):
+            part = slice(start, min(start + size, len(self)))
+            yield (
+                part,
+                *(
+                    torch.from_numpy(source.read(rows[part]))
+                    for source, rows in ((self.one, self.first), (self.other, self.second))
+                ),
+            )
+
+
+@dataclass
+class PairAlignment:
+    """poses: (M,), each brings the second image of a pair onto the first; score: (M,) correlation after that, -1 to 1;
+    0 where an image is constant, whose pose is 0."""
+
+    poses: Poses
+    score: np.ndarray
+
+
+def pair_up(one: ParticleSource, other: ParticleSource | None = None) -> PairedImages:
+    """Items 2k-1 and 2k of one source as pairs, or items k of two. Raises UdlError where they do not pair."""
+    if other is None:
+        if len(one) % 2:
+            raise UdlError(
+                f"{one.path} holds {len(one)} images, an odd number: items 2k-1 and 2k are a pair; leave one out, or "
+                "give two tables"
+            )
+        items = np.arange(len(one))
+        return PairedImages(one, one, items[::2], items[1::2])
+    if len(one) != len(other):
+        raise UdlError(f"{one.path} holds {len(one)} images and {other.path} {len(other)}: give as many of both")
+    if one.box != other.box:
+        raise UdlError(f"{one.path} has a box of {one.box} px and {other.path} of {other.box}: bring them to one box")
+    return PairedImages(one, other, np.arange(len(one)), np.arange(len(one)))
+
+
+class PairAligner:
+    """Aligns pairs by a network's angles. reach: farthest shift, pixels; search: degrees about the network's angle
+    that the correlation looks through, too (0: the network's angle as it is)."""
+
+    def __init__(
+        self, network: nn.Module, card: ModelCard, device: torch.device, reach: float, search: float = 0.0
+    ) -> None:
+        self.network, self.card, self.device, self.reach = network, card, device, reach
+        steps = int(search // STEP)
+        self._around = torch.arange(-steps, steps + 1, device=device) * STEP
+
+    @torch.no_grad()
+    def run(self, pairs: PairedImages, progress: Progress, chunk: int | None = None) -> PairAlignment:
+        """Align all pairs, ``chunk`` at a time (the result does not depend on it)."""
+        box = pairs.one.box
+        compare = OverlapCorrelation(box, self.reach, DISC * box, self.device)
+        single = None if isinstance(self.network, MatchingNetwork) else self._single_turns(pairs, chunk)
+        angle, shift, score = np.zeros(len(pairs)), np.zeros((len(pairs), 2)), np.zeros(len(pairs))
+        for part, first, second in pairs.chunks(chunk or CHUNK):
+            first, second = first.to(self.device), second.to(self.device)
+            if single is None:
+                turns = self.network.angles(first, second)[:, None]
+            else:
+                turns = _two_ways(single, part, self.device)
+            found = self._settle(compare, first, second, turns)
+            blank = (_flat(first) | _flat(second)).cpu().numpy()
+            for values, out in zip(found, (angle, shift, score)):
+                out[part] = values.double().cpu().numpy()
+                out[part][blank] = 0
+            progress.show("pairs", part.stop, len(pairs))
+        return PairAlignment(Poses(angle, shift), score)
+
+    def _settle(
+        self, compare: OverlapCorrelation, first: torch.Tensor, second: torch.Tensor, turns: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The candidate turn (n,), of (n, K) and those around them, that correlates best, its shift and correlation."""
+        coefficients, box = to_fourier(second), second.shape[-1]
+        best = None
+        for angle in (turns[..., None] + self._around).flatten(1).T:
+            shift, score = compare.best(first, transform(coefficients, box, angle))
+            if best is None:
+                best = [angle, shift, score]
+                continue
+            better = score > best[2]
+            best = [
+                torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip((angle, shift, score), best)
+            ]
+        return tuple(best)
+
+    def _single_turns(self, pairs: PairedImages, chunk: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The turns (M,), degrees modulo 180, of the first and of the second images."""
+        if pairs.one is pairs.other:
+            turns = self._turns(pairs.one, chunk)
+            return turns[pairs.first], turns[pairs.second]
+        return self._turns(pairs.one, chunk)[pairs.first], self._turns(pairs.other, chunk)[pairs.second]
+
+    def _turns(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
+        particles = PreparedParticles(source, self.device, chunk)
+        look = self.card.inputs()
+        turns = particles.all(
+            np.arange(len(source)), "spectra", lambda part, values: self.network.turns(look.of(values, particles.box))
+        )
+        return check_answers(turns)
+
+
+def _two_ways(single: tuple[torch.Tensor, torch.Tensor], part: slice, device: torch.device) -> torch.Tensor:
+    """Both turns (n, 2) that bring the second image onto the first, of the turns of either modulo 180."""
+    angle = single[0][part] - single[1][part]
+    return torch.stack([angle, angle + 180.0], 1).to(device)
+
+
+def _flat(images: torch.Tensor) -> torch.Tensor:
+    """Which images (n, D, D) are constant, (n,)."""
+    return images.std((-2, -1)) <= 1e-6 * images.abs().amax((-2, -1))
+
+
+# The command.
+
+
+def align_pairs(args: argparse.Namespace) -> dict[str, float]:
+    """`scipion-udl align-pairs`: OUT/pairs.star and summary.json, a summary on the screen; errors against --truth.
+
+    args: input, second (or None), output, overwrite, model, truth, max_shift, search, gpu, threads, batch, pixel_size.
+    Returns the figures that are printed. Raises UdlError for wrong input.
+    """
+    folder = OutputFolder(args.output, args.overwrite, command="align-pairs")
+    folder.spare([args.input, args.second, args.model, args.truth])
+    with folder as out:
+        device = choose_device(args.gpu, args.threads)
+        one = open_particles(args.input, args.pixel_size)
+        other = open_particles(args.second, args.pixel_size) if args.second else None
+        pairs = pair_up(one, other)
+        out.spare([*one.files(), *(other.files() if other else [])])
+        warnings = list(dict.fromkeys(one.warnings + (other.warnings if other else [])))
+        for warning in warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
+        print(f"Device: {describe(device)}", flush=True)
+        network, card = load_model(args.model, device)
+        card.check_fits(one.box, one.pixel_size, args.model)
+        if card.network == "classes":
+            raise UdlError(f"{args.model} holds the classes of a whole set, not one view: use it with classify.")
+        if card.config.get("views", 1) > 1:
+            raise UdlError(f"{args.model} is a network of several classes, and which one a pair is of is not known.")
+        reach = REACH * one.box if args.max_shift is None else args.max_shift
+        if args.search > 180:
+            raise UdlError(f"--search {args.search:g} goes around the circle more than once: give 180 degrees or less")
+        if reach > one.box / 2:
+            raise UdlError(f"--max-shift {reach:g} is more than half the box, {one.box / 2:g} px: give a shorter one")
+        truth = true_poses(pairs, args.truth) if args.truth else None
+        progress = Progress()
+        found = PairAligner(network, card, device, reach, args.search).run(pairs, progress, args.batch)
+        progress.clear()
+        figures = {"pairs": len(pairs), "score": float(found.score.mean())}
+        table = pairs_table(pairs, found)
+        if truth is not None:
+            figures |= _errors(found.poses, *truth, table)
+        write_tables(out.scratch("pairs.star"), [table])
+        write_json(out.scratch("summary.json"), _record(args, one, describe(device), reach, figures, warnings))
+    print(_summary(figures, args))
+    return figures
+
+
+def true_poses(pairs: PairedImages, path: str) -> tuple[Poses, np.ndarray]:
+    """The true poses (M,) that bring the second images onto the first, of a truth.star, and where the middle of the
+    view lies in the second images, (M, 2) pixels. Raises UdlError where it lacks one of the images."""
+    images, poses = located_truth(path)
+    rows = []
+    for source, items in ((pairs.one, pairs.first), (pairs.other, pairs.second)):
+        places = source.locations()
+        found, row = join([places[k] for k in items], images)
+        if len(found) < len(items):
+            missing = items[np.setdiff1d(np.arange(len(items)), found)[0]]
+            raise UdlError(f"{path} does not name {source.names[missing]}: give the truth of these very images")
+        rows.append(row)
+    first, second = poses[rows[0]], poses[rows[1]]
+    return compose(invert(first), second), invert(second).shift
+
+
+def pairs_table(pairs: PairedImages, found: PairAlignment) -> Table:
+    """pairs.star: rlnImageName, the second image, and the pose that brings it onto rlnReferenceImage, the first."""
+    table, one, other = Table("particles"), pairs.one.lasting_names(), pairs.other.lasting_names()
+    table.set("rlnImageName", [quote(other[k]) for k in pairs.second])
+    table.set("rlnReferenceImage", [quote(one[k]) for k in pairs.first])
+    for label, values in (
+        ("udlAngle", found.poses.angle),
+        ("udlShiftX", found.poses.shift[:, 0]),
+        ("udlShiftY", found.poses.shift[:, 1]),
+        ("rlnParticleFigureOfMerit", found.score),
+    ):
+        table.set(label, number_texts(values))
+    return table
+
+
+def _errors(found: Poses, truth: Poses, middle: np.ndarray, table: Table) -> dict[str, float]:
+    """Figures of the errors, modulo 360; nothing is taken out of them. Adds udlAngleError to the table."""
+    error = wrap(found.angle - truth.angle)
+    table.set("udlAngleError", number_texts(error))
+    off = np.abs(error)
+    shift = np.hypot(*pair_errors(found, truth, middle).shift.T)
+    return {
+        "rotation_mean": float(off.mean()),
+        "rotation_median": float(np.median(off)),
+        **{f"within_{limit}": float((off < limit).mean()) for limit in (5, 10, 30)},
+        "shift_median": float(np.median(shift)),
+    }
+
+
+def _summary(figures: dict[str, float], args: argparse.Namespace) -> str:
+    lines = [f"{figures['pairs']} pairs aligned; correlation {figures['score']:.3f} on the mean"]
+    if args.truth:
+        lines.append(
+            f"rotation error: {figures['rotation_mean']:.2f} degrees on the mean, {figures['rotation_median']:.2f} in "
+            "the median (of the full circle; chance is 90)"
+        )
+        within = ", ".join(f"{figures[f'within_{limit}']:.1%} within {limit}" for limit in (5, 10, 30))
+        lines.append(f"{within} degrees; shift error {figures['shift_median']:.2f} px in the median")
+    return "\n".join([*lines, f"pairs.star and summary.json are in {args.output}"])
+
+
+def _record(
+    args: argparse.Namespace,
+    source: ParticleSource,
+    device: str,
+    reach: float,
+    figures: dict[str, float],
+    warnings: list[str],
+) -> dict:
+    """The content of summary.json; reach: the farthest shift, pixels."""
+    return {
+        "version": __version__,
+        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "input": args.input,
+        "second": args.second,
+        "model": args.model,
+        "truth": args.truth,
+        "box": source.box,
+        "pixel_size": source.pixel_size,
+        "pixel_size_known": source.pixel_size_known,
+        "max_shift": reach,
+        "search": args.search,
+        "device": device,
+        "figures": figures,
+        "warnings": warnings,
+    }

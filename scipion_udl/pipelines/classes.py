@@ -1,0 +1,76 @@
+"""A set of classes, each aligned by itself: what belongs to which class, and the way from one class to the next.
+
+One network serves all of them; a class is a part of the set that goes through :func:`jobs.align.align_set` as a set of
+one view does. Averages, halves, poses and what is claimed of them are each class's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.imaging.poses import Poses
+from scipion_udl.io.particles import ParticleSource
+from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.run import Run
+
+PER_PARTICLE = ("half", "score", "ambiguous", "network_angle", "outlier")  # of an Alignment, beside the poses
+LEARNS = 8  # particles that a class must have for the network to learn its view
+
+
+@dataclass
+class ClassResult:
+    """What is kept of a class once it is aligned.
+
+    number; members: its particles, numbers from 0; alignment: theirs; figures: what summary.json says of it; images:
+    averages (D, D) float32 by the names before, after and weighted, and of its halves (first, second) where they
+    were aligned apart; frc: (rings,) of its halves; alike: (n,) correntropy, None where nobody asked.
+    """
+
+    number: int
+    members: np.ndarray
+    alignment: Alignment
+    figures: dict
+    images: dict[str, np.ndarray]
+    frc: np.ndarray
+    alike: np.ndarray | None
+
+    @classmethod
+    def of(cls, number: int, own: np.ndarray, outcome: Outcome) -> ClassResult:
+        """What is to be kept of an outcome, which holds more."""
+        averages = outcome.averages
+        images = {"before": averages.before, "after": averages.all, "weighted": outcome.weighted.astype(np.float32)}
+        if averages.halves is not None:
+            images |= dict(zip(("first", "second"), averages.halves))
+        figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
+        figures["warnings"] = outcome.run.warnings
+        alignment = replace(outcome.alignment, half_poses=None)
+        return cls(number, own, alignment, figures, images, outcome.frc, outcome.alike)
+
+
+def members(source: ParticleSource) -> dict[int, np.ndarray]:
+    """The particles (numbers from 0) of each class, in order of class number. Raises UdlError without class numbers."""
+    classes = source.classes()
+    order = np.argsort(classes, kind="stable")
+    numbers, starts = np.unique(classes[order], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(order, starts[1:])))
+
+
+def that_teach(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The classes with enough images for the network to learn their view."""
+    blank = run.particles.statistics.blank
+    return {number: own for number, own in classes.items() if int((~blank[own]).sum()) >= LEARNS}
+
+
+def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
+    """The alignments and correntropies of all classes as those of the whole set, in its order."""
+    back = np.argsort(np.concatenate([result.members for result in results]), kind="stable")
+    parts = [result.alignment for result in results]
+    whole = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in PER_PARTICLE}
+    whole["poses"] = Poses(*(np.concatenate([getattr(p.poses, f.name) for p in parts])[back] for f in fields(Poses)))
+    joined = replace(parts[0], **whole, searched=any(part.searched for part in parts), score_weight=None)
+    if results[0].alike is None:
+        return joined, None
+    return joined, np.concatenate([result.alike for result in results])[back]

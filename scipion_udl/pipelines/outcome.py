@@ -1,0 +1,60 @@
+"""What came of aligning a set, or one class of it, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import Averages, weighted_average
+from scipion_udl.imaging.frc import Claim
+from scipion_udl.particles.outliers import score_spread
+from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.run import Run
+
+
+@dataclass
+class Outcome:
+    """What came of aligning the particles of a run, or of one class of them.
+
+    run: with these particles; frc: (rings,) of the halves; alike: (N,), the correntropy of each particle with the
+    average of the others, None where nobody asked.
+    """
+
+    run: Run
+    alignment: Alignment
+    averages: Averages
+    claim: Claim
+    frc: np.ndarray
+    alike: np.ndarray | None = None
+
+    @property
+    def weighted(self) -> np.ndarray:
+        """The best average (D, D), weighted by what the halves agree on."""
+        statistics, averages = self.run.particles.statistics, self.averages
+        there = ~statistics.blank
+        background = float(statistics.mean[there if there.any() else slice(None)].mean())
+        best = averages.all if averages.corrected is None else averages.corrected
+        return weighted_average(best, self.frc, background, self.alignment.shared)
+
+    def figures(self) -> dict:
+        """What summary.json says of it."""
+        alignment, claim, used = self.alignment, self.claim, self.run.particles.usable
+        median, deviation = score_spread(alignment.score[used])
+        return {
+            "signal_found": claim.signal,
+            "resolution": claim.resolution,
+            "resolution_note": claim.note,
+            "angles_sure": claim.sure,
+            "fit": None if alignment.fit is None else round(alignment.fit.deviations, 3),
+            "like_picked_noise": claim.picked,
+            "score_mean": float(alignment.score[used].mean()) if len(used) else 0.0,
+            "score_median": median,
+            "score_mad": deviation,
+            "ambiguous": int(alignment.ambiguous[used].sum()),
+            "outliers": int(alignment.outlier.sum()),
+            "contrast": contrast_of(self.run.particles.statistics),
+            "shared_ring": alignment.shared,
+            "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
+        }

@@ -1,0 +1,192 @@
+"""What one command works with: particles, device, output folder, and all that it has to say."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.ctf_mode import TransferChoice
+from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.memory import Result, within_memory
+from scipion_udl.compute.progress import FILE, Progress
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.io.defocus import read_defocus
+from scipion_udl.io.images import file_of
+from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.particles import Optics, open_particles
+from scipion_udl.particles.background import background_words, steepness
+from scipion_udl.particles.diameter import diameter_words, given_radius
+from scipion_udl.particles.polarity_words import contrast_warning
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import limit_resolution
+
+LOG_EVERY = 20  # epochs between two lines of the log
+
+
+def given_files(args: argparse.Namespace) -> list[str]:
+    """The files that the options name, which the command reads before it opens any particles."""
+    given = [getattr(args, name, None) for name in ("input", "model", "truth")]
+    return [path for path in (*given, file_of(getattr(args, "reference", None))) if path]
+
+
+class Run:
+    """What one command works with: particles, device, output folder, what it has to say.
+
+    team: the processes that share the run, None for this one alone; all but the first are silent.
+    """
+
+    def __init__(self, args: argparse.Namespace, out: OutputFolder, team: Ranks | None = None) -> None:
+        self.args, self.out, self.started = args, out, time.monotonic()
+        self.team = team or Ranks()
+        self.device = choose_device(args.gpu, args.threads, self.team.local_rank, self.team.local_size)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.device_words = self.team.words(describe(self.device))
+        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
+        self.warnings: list[str] = []
+        self.codes: list[str] = []  # short names of the decisions that some of the warnings tell of
+        self.notes: list[str] = []
+        self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
+        self.defocus: Defocus | None = None  # that the table gives, likewise
+        self.method: str | None = None  # of the network that is used
+        self.heading = ""  # of what is said of a part of the set
+        self.say(f"Device: {self.device_words}")
+        source = open_particles(args.input, args.pixel_size)
+        for warning in source.warnings:
+            self.warn(warning)
+        source.optics = Optics(*(getattr(args, name, None) for name in ("voltage", "cs", "amplitude_contrast")))
+        self.source = source
+        out.spare(source.files())
+        self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
+        report = self.progress.show if self.team.first else None
+        self.given_radius = given_radius(args, source.box, source.pixel_size, source.pixel_size_known, args.input)
+        self.particles = PreparedParticles(source, self.device, args.batch, self.given_radius, report, self.team)
+        self.particles.ignores_ctf = getattr(args, "ctf", None) == "none"
+        note = limit_resolution(self.particles, getattr(args, "finest", None))
+        if note:
+            self.say(note)
+            self.notes.append(note)
+
+    def part(self, indices: np.ndarray, name: str) -> Run:
+        """The same command for the particles ``indices`` (from 0) alone, with warnings of its own; what it says is
+        headed by ``name``."""
+        other = copy.copy(self)
+        other.particles = self.particles.part(indices)
+        other.particles.report = lambda stage, done, total: self.particles.report(f"{name}, {stage}", done, total)
+        if self.transfer is not None:
+            other.particles.take_contrast(self.transfer.mode)
+        other.source, other.heading = other.particles.source, f"{name}: "
+        other.warnings, other.codes, other.notes = [], [], []
+        return other
+
+    def say(self, line: str) -> None:
+        """One line in the log."""
+        if not self.team.first:
+            return
+        self.progress.clear()
+        # In one piece: several threads may speak.
+        sys.stdout.write(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}\n")
+        sys.stdout.flush()
+
+    def warn(self, sentence: str, code: str | None = None) -> None:
+        """A warning: in the log now, in summary and report later. code: a short name of the decision that it tells."""
+        if code is not None and code not in self.codes:
+            self.codes.append(code)
+        if self.team.first and sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.progress.clear()
+            print(f"Warning: {self.heading}{sentence}", file=sys.stderr, flush=True)
+
+    def warn_of(self, sentence: str | None) -> None:
+        """The same where there is something to warn of."""
+        if sentence:
+            self.warn(sentence)
+
+    def epoch(self, row: dict, epochs: int) -> None:
+        """The end of an epoch: on the bar, and now and then in the log."""
+        self.progress.epoch(row, epochs)
+        if row["epoch"] % LOG_EVERY == 0:
+            error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
+            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
+
+    def within_memory(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` returns, done with fewer particles at a time where memory is short: see compute.memory."""
+        return within_memory(self.particles, work, self.warn)
+
+    def scan(self, noise: torch.Tensor | None = None, loud_limit: float | None = None) -> None:
+        """The first look through the set, with its warnings; noise, loud_limit: see :meth:`PreparedParticles.scan`."""
+        statistics = self.within_memory(lambda: self.particles.scan(noise, loud_limit))
+        self.say(f"Particle diameter: {diameter_words(self.particles)}")
+        blank = np.flatnonzero(statistics.blank)
+        if len(blank):
+            self.warn(
+                f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
+                "they are kept with pose 0 and score 0."
+            )
+        self.warn_of(statistics.opposite)
+        found = background_words(
+            steepness(statistics.slope, statistics.std, self.source.box)[~statistics.blank], statistics.hot
+        )
+        if found:
+            self.say(f"{found}.")
+            self.notes.append(f"{found}.")
+        odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
+        if odd:
+            self.warn(odd)
+
+    def use_contrast(self) -> TransferChoice:
+        """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.
+
+        Raises UdlError where it is asked for and the table gives none.
+        """
+        asked, defocus = self.args.ctf, self.read_defocus()
+        self.defocus = defocus
+        if defocus is None and asked in ("flipped", "signed"):
+            raise UdlError(
+                f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "
+                f"contrast, which {self.args.input} does not give: leave --ctf out, or give a table that has them."
+            )
+        # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
+        self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)
+        return self.transfer
+
+    def read_defocus(self) -> Defocus | None:
+        """What the table gives of the particles' contrast transfer, with the microscope of the options where it says
+        nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
+        defocus = read_defocus(self.source, self.warn)
+        if defocus is not None and defocus.filled:
+            self.say(defocus.filled)
+            self.notes.append(defocus.filled)
+        return defocus
+
+    def settle_contrast(self, classes: Iterable[str]) -> bool:
+        """Judge how the contrast transfer is to be taken by what particles of these classes told (see
+        :meth:`TransferChoice.settle`), and take it so; whether that is another way than before."""
+        transfer = self.transfer
+
+        def settle() -> tuple[bool, str, str]:
+            changed = transfer.settle(classes)
+            return changed, transfer.mode, transfer.reason
+
+        if not transfer.asks_images:
+            return False
+        changed, transfer.mode, transfer.reason = self.team.by_first(settle)
+        transfer.asks_images = False
+        self.particles.take_contrast(transfer.mode)
+        return changed
+
+    def note_contrast(self) -> None:
+        """Say how the contrast transfer was taken: in the log now, in summary and report later."""
+        note = self.transfer.note()
+        if note:
+            self.say(note)
+            self.notes.append(note)

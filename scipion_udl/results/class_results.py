@@ -1,0 +1,126 @@
+"""What `align --by-class` leaves behind: tables of all particles, one average a class, figures and report."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.imaging.poses import Poses
+from scipion_udl.io.references import write_references
+from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.classes import ClassResult, together
+from scipion_udl.pipelines.run import Run
+from scipion_udl.results import run_results
+
+STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}
+COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
+
+
+def write_classes(
+    run: Run,
+    classes: list[ClassResult],
+    training: dict | None,
+    history: list[dict] | None,
+    name: str = "aligned",
+    listed: tuple[str, ...] = COLUMNS,
+    columns: dict[str, np.ndarray] | None = None,
+    more: dict | None = None,
+) -> str:
+    """All files of `align --by-class` but model and training.csv, into the run's output folder; returns the screen's
+    summary. classes: by ascending number; name: of the tables of particles; listed: what classes.csv says of each;
+    columns: further ones of the tables, see :func:`write_aligned`; more: goes into summary.json as it is."""
+    out, source = run.out, run.source
+    alignment, alike = together(classes)
+    run_results.write_poses(run, alignment, alike, name, **(columns or {}))
+    if run.args.write_stack:
+        _write_aligned_stack(run, alignment.poses)
+    for stack, image in STACKS.items():
+        images = np.stack([result.images[image] for result in classes])
+        write_stack(out.scratch(f"{stack}.mrcs"), images.astype(np.float32), source.pixel_size)
+    facts = [(result.number, result.figures["particles"], result.figures["resolution"]) for result in classes]
+    write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *zip(*facts))
+    field = source.box * source.pixel_size
+    rows = ([result.number, *row] for result in classes for row in run_results.frc_rows(result.frc, field))
+    run_results.write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)
+    run_results.write_csv(out.scratch("classes.csv"), list(listed), (_row(result, listed) for result in classes))
+    _warn_of_classes(run, classes)
+    figures = _summary(run, classes, training) | (more or {})
+    run_results.write_json(out.scratch("summary.json"), figures)
+    entries = [(result.images, result.frc) for result in classes]
+    run_results.write_class_report(run, figures, entries, alignment, history)
+    return _text(run, figures, name)
+
+
+def _row(result: ClassResult, listed: tuple[str, ...]) -> list:
+    """A row of classes.csv; flags as 0 and 1, what is not known is empty."""
+    figures = {"class": result.number, "note": result.figures["resolution_note"], **result.figures}
+    resolution, found = figures["resolution"], figures["signal_found"]
+    figures["resolution"] = "" if resolution is None else f"{resolution:.4g}"
+    figures["score_mean"] = f"{figures['score_mean']:.5f}"
+    figures["signal_found"] = "" if found is None else int(found)
+    row = [figures[name] for name in listed]
+    return ["" if value is None else int(value) if isinstance(value, bool) else value for value in row]
+
+
+def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
+    """One sentence on the warnings of single classes, which the log has told in full."""
+    warned = [result.number for result in classes if result.figures["warnings"]]
+    if warned:
+        which = ", ".join(map(str, warned[:10])) + (" and others" if len(warned) > 10 else "")
+        run.warn(
+            f"{len(warned)} of {len(classes)} classes came with warnings of their own (class {which}): see what is "
+            "said of each in the report or in summary.json."
+        )
+
+
+def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dict:
+    used = ~run.particles.statistics.blank
+    found = {result.figures["signal_found"] for result in classes}
+    scores = np.concatenate([result.alignment.score[used[result.members]] for result in classes])
+    shifts = [result.alignment.poses.shift[used[result.members]] for result in classes]
+    return run_results.alignment_summary(
+        run,
+        training,
+        signal_found=True if True in found else False if found == {False} else None,
+        resolution=None,
+        resolution_note="Each class has its own: see classes.",
+        score_mean=float(scores.mean()) if len(scores) else 0.0,
+        # Of the particles of this run: those of classes that they join are all so far.
+        ambiguous=int(sum(result.alignment.ambiguous[used[result.members]].sum() for result in classes)),
+        outliers=int(sum(result.alignment.outlier[used[result.members]].sum() for result in classes)),
+        contrast=contrast_of(run.particles.statistics),
+        shift_rms=run_results.shift_rms(shifts),
+        classes=[{"class": r.number, "image": k, **r.figures} for k, r in enumerate(classes, 1)],
+    )
+
+
+def _write_aligned_stack(run: Run, poses: Poses) -> None:
+    """aligned.mrcs: all particles with their poses applied, in the order of the set."""
+    particles, mean = run.particles, run.particles.statistics.mean
+    path = run.out.scratch("aligned.mrcs")
+    with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
+        for part, images in particles.raw_chunks(np.arange(len(particles)), "aligned stack"):
+            fill = torch.from_numpy(mean[part].astype(np.float32)).to(images.device)
+            stack.write(apply_poses(images, fill, poses[part]).cpu().numpy())
+
+
+def _text(run: Run, figures: dict, name: str) -> str:
+    """The screen's summary."""
+    classes = figures["classes"]
+    claimed = sorted(c["resolution"] for c in classes if c["resolution"])
+    resolution = "none claimed"
+    if claimed:
+        resolution = f"{claimed[0]:.1f} to {claimed[-1]:.1f} A, median {float(np.median(claimed)):.1f} A"
+        resolution += f"; none claimed in {len(classes) - len(claimed)} classes" if len(claimed) < len(classes) else ""
+    lines = [
+        "",
+        f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image) in {len(classes)} classes",
+        f"Score (correlation) {figures['score_mean']:.3f} mean",
+        f"Ambiguous           {figures['ambiguous']} could as well be turned by 180 degrees",
+        f"Outliers            {figures['outliers']} score as noise does in their class, or show something else",
+        f"Resolution          {resolution}",
+        f"Results             {run.out.path}/report.html, classes.csv, {name}.star, {name}.xmd, averages.mrcs",
+    ]
+    return "\n".join([*lines, *run_results.count_warnings(run.warnings)])

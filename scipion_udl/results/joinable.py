@@ -1,0 +1,260 @@
+"""What an alignment leaves for particles that come later: joining.json, beside its averages.
+
+Particles that are joined to a run (join.py) are prepared just as its own were, so that their poses depend on the run
+and on nothing that comes with them: noise, mask, contrast transfer and background are the run's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.averages import Averages
+from scipion_udl.constants import MODEL
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import MODES, ContrastTransfer
+from scipion_udl.io.images import read_image
+from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
+from scipion_udl.particles.diameter import known_clear_radius, size_words
+from scipion_udl.particles.known import Known
+from scipion_udl.particles.outliers import known_limit
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.resolution_limit import LEAST
+from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.run import Run
+
+FILE = "joining.json"
+NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
+SAME_SIZE = 0.01  # by how much pixel sizes may differ
+SAME_RADIUS = 0.01  # pixels between two radii that are the same
+
+
+@dataclass
+class Joinable:
+    """Content of joining.json.
+
+    box (pixels), pixel_size (A), mask_radius and max_shift (pixels); clear_radius: at which neighbours begin (pixels),
+    None where none showed; finest: Fourier ring beyond which nothing was
+    compared, None for no limit; mirror: whether mirror images were looked for; background, noise_level: grey value and
+    standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
+    is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
+    which halves had a common start; local: how ways round are told apart (wiener.py); score_limit: below which
+    particles are outliers, loud_limit: above what loudness (loudness.py), each None for none; score_weight: what the
+    rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
+    the model's views (from 0), None for one that has no several; particles: all in the averages, usable: those that are
+    not blank, half_counts: in either half; power: squared transfers of the halves per ring, None without; batches: how
+    many sets came together; key: what tells the halves' averages from all others; places, images: by which every
+    particle in the averages is known again, packed (see :class:`Known`); files: digests of the files beside it that it
+    needs, and of the model (key "model"); joined_to: the key of the run that these were joined to; premultiplied: what
+    part of the run's images were multiplied by their transfer before; fit: energy and error of the run's :class:`Fit`,
+    None where it was not measured.
+    """
+
+    box: int
+    pixel_size: float
+    mask_radius: float
+    clear_radius: float | None
+    max_shift: float
+    finest: int | None
+    mirror: bool
+    background: float
+    noise_level: float
+    noise: list[float]
+    ctf: str
+    levels: dict[str, list[float]]
+    shared: float
+    local: bool
+    score_limit: float | None
+    loud_limit: float | None
+    score_weight: list[float]
+    model: str | None
+    view: int | None
+    particles: int
+    usable: int
+    half_counts: list[int]
+    power: list[list[float]] | None
+    batches: int
+    key: str
+    places: str
+    images: str
+    files: dict[str, str]
+    joined_to: str | None = None
+    premultiplied: float = 0.0
+    fit: tuple[float, float] | None = None
+
+    @classmethod
+    def read(cls, folder: str) -> Joinable:
+        """Of the output folder of a run. Raises UdlError where particles cannot be joined to what it holds."""
+        try:
+            with open(os.path.join(folder, FILE), encoding="utf-8") as file:
+                found = cls(**opened(json.load(file)))
+            found._check()
+        except OSError:
+            raise UdlError(
+                f"{folder} holds no alignment that particles can be joined to (it has no {FILE}): give the output "
+                "folder of an 'align' that refined the particles of one view."
+            ) from None
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise UdlError(
+                f"{os.path.join(folder, FILE)} was changed, is damaged, or is of another version: align anew."
+            ) from None
+        check_files(folder, {name: found.files[name] for name in NEEDED}, "align anew")
+        return found
+
+    def _check(self) -> None:
+        """Raises ValueError, TypeError, AttributeError or OverflowError where a field is not of the kind, sign or
+        length that :func:`remember` gives it."""
+        rings, counts = self.box // 2 + 1, [self.particles, self.usable, self.batches, *self.half_counts]
+        levels = {} if self.ctf == "none" else self.levels
+        power = [[], []] if self.power is None else self.power
+        limits = [0.0 if limit is None else limit for limit in (self.score_limit, self.loud_limit)]
+        numbers = [self.background, *limits, self.pixel_size, self.mask_radius, self.noise_level]
+        lists = [self.noise, self.score_weight, *levels.values(), *power]
+        fits = [
+            all(type(count) is int and count > 0 for count in (self.box, *counts)),
+            self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
+            self.view is None or (type(self.view) is int and self.view >= 0),
+            all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
+            self.clear_radius is None or 0 < self.clear_radius < self.box,
+            0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box,
+            isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
+            all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
+            self.ctf in MODES and 0 <= self.premultiplied <= 1,
+            bool(levels) == (self.ctf != "none") == (self.power is not None),
+            all(0 <= value < math.inf for values in lists for value in values) and max(self.noise) > 0,
+            [len(self.half_counts), len(self.noise)] == [2, rings] and 0 < len(self.score_weight) <= rings,
+            self.fit is None or (len(self.fit) == 2 and all(math.isfinite(value) for value in self.fit)),
+            len(self.known().places) > 0 and {*NEEDED, *(["model"] if self.model else [])} <= self.files.keys(),
+            [len(values) for values in power] == ([0, 0] if self.power is None else [self.box] * 2),
+            all(len(values) == int(box) // 2 + 1 and max(values) > 0 for box, values in levels.items()),
+        ]
+        if not all(fits):
+            raise ValueError
+
+    def known(self) -> Known:
+        """By what every particle in the averages is known again. Raises ValueError where it is damaged."""
+        return Known.unpacked({"places": self.places, "images": self.images})
+
+    def write(self, path: str) -> None:
+        """As JSON."""
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(sealed(asdict(self)), file)
+
+    def image(self, folder: str, name: str) -> np.ndarray:
+        """One of the run's averages, (box, box) float32, by its file name without ending."""
+        path = os.path.join(folder, f"{name}.mrcs")
+        image, _ = read_image(path)
+        if image.shape != (self.box, self.box):
+            raise UdlError(f"{path} has {image.shape[-1]} px where {self.box} are told of: align anew.")
+        return image
+
+    def model_file(self, folder: str) -> str | None:
+        """The path of the model, None without one. Raises UdlError where it is gone."""
+        if self.model is None:
+            return None
+        path = os.path.normpath(os.path.join(folder, self.model))
+        if not os.path.isfile(path):
+            raise UdlError(f"The model that {folder} was aligned with, {path}, is not there: give it with --model.")
+        if file_digest(path) != self.files["model"]:
+            raise UdlError(
+                f"{path} is not the model any more that {folder} was aligned with: give that one with --model."
+            )
+        return path
+
+    def check_fits(self, box: int, pixel_size: float, folder: str, path: str) -> None:
+        """Raises UdlError where particles of ``path`` have another box or pixel size than those of the run."""
+        if box == self.box and abs(pixel_size - self.pixel_size) <= SAME_SIZE * self.pixel_size:
+            return
+        raise UdlError(
+            f"The particles of {folder} have {self.box} px at {self.pixel_size:g} A/px, those of {path} {box} px at "
+            f"{pixel_size:g} A/px: bring them to the same box and pixel size, or align them by themselves."
+        )
+
+
+def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
+    """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
+    refined apart, or of which one is empty. max_shift: pixels of the input; view: of the network, see below."""
+    run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
+    if alignment.half_poses is None or min(averages.sums.count) == 0:
+        return
+    particles = run.particles
+    model = run.args.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
+    Joinable(
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        mask_radius=particles.mask_radius * particles.scale,
+        clear_radius=known_clear_radius(particles),
+        max_shift=max_shift,
+        finest=particles.finest,
+        mirror=bool(getattr(run.args, "mirror", False)),
+        background=averages.sums.background,
+        noise_level=averages.sums.noise,
+        noise=particles.statistics.noise.tolist(),
+        **contrast_facts(particles.contrast, (particles.box, run.source.box)),
+        shared=alignment.shared,
+        local=alignment.local,
+        score_limit=known_limit(alignment.score_limit),
+        loud_limit=known_limit(particles.statistics.loud_limit),
+        score_weight=alignment.score_weight.tolist(),
+        model=None if model is None else os.path.relpath(model, run.out.path),
+        view=view,
+        fit=None if alignment.fit is None else (alignment.fit.energy, alignment.fit.error),
+        batches=1,
+        key=key_of(averages.halves),
+        **Known.of(run.source, particles.statistics.images, particles.statistics.blank).packed(),
+        files=files_of(run, model),
+        **counts_of(particles, averages),
+    ).write(run.out.scratch(FILE))
+
+
+def files_of(run: Run, model: str | None) -> dict[str, str]:
+    """Digests of the files, unfinished yet, that particles need which are joined to a run, and of its model."""
+    found = {name: file_digest(run.out.scratch(name)) for name in NEEDED}
+    return found | ({} if model is None else {"model": file_digest(model)})
+
+
+def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
+    """How many particles the averages hold, and by what their halves weigh: fields of :class:`Joinable`."""
+    power = None if averages.sums.contrast is None else averages.sums.power.cpu().tolist()
+    counts = {"particles": len(particles), "usable": len(particles.usable)}
+    return {**counts, "half_counts": [int(n) for n in averages.sums.count], "power": power}
+
+
+def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
+    """A short text that tells two averages from all others."""
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(half).tobytes() for half in halves), digest_size=8).hexdigest()
+
+
+def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
+    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ContrastTransfer` takes them."""
+    return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
+
+
+def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> dict:
+    """How a run takes the contrast transfer: ctf, levels, of these boxes (pixels), and premultiplied, as
+    :class:`Joinable` has them."""
+    mode = "none" if contrast is None else contrast.mode
+    if mode == "none":
+        return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
+    levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
+    return {"ctf": mode, "levels": levels, "premultiplied": contrast.share}
+
+
+def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
+    """Take the discs of the run in ``folder`` that the particles are joined to. radius: of its particles; clear: where
+    their neighbours begin, infinity where none showed; pixels of the input. Raises UdlError where the user asks for
+    another radius."""
+    source = run.source
+    if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
+        asked = "--mask-radius" if run.args.diameter is None else "--diameter"
+        own = size_words(radius, source.pixel_size, source.pixel_size_known)
+        raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
+    run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
+    run.particles.clear_radius = clear

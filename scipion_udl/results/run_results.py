@@ -1,0 +1,354 @@
+"""What `train` and `align` leave behind: tables, averages, figures of merit, the report and the screen's summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import Averages, apply_poses
+from scipion_udl.constants import __version__
+from scipion_udl.imaging.poses import mirrored_first, pose_errors
+from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
+from scipion_udl.io.other_programs import image_warnings
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.particles.diameter import diameter_facts, diameter_words
+from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.run import Run
+from scipion_udl.validation.correntropy import particle_correntropy
+
+
+def summary(run: Run, **more: object) -> dict:
+    """The content of summary.json: what every command says, and ``more``."""
+    source, args = run.source, run.args
+    return {
+        "version": __version__,
+        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "input": args.input,
+        "particles": len(source),
+        "box": source.box,
+        "pixel_size": source.pixel_size,
+        "pixel_size_known": source.pixel_size_known,
+        **diameter_facts(run.particles),
+        "device": run.device_words,
+        "seed": args.seed,
+        "seconds": round(time.monotonic() - run.started, 1),
+        **more,
+        "warnings": run.warnings,
+        "codes": run.codes,
+        "notes": run.notes,
+    }
+
+
+def write_json(path: str, content: dict) -> None:
+    """A dict as indented JSON."""
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(content, file, indent=1)
+
+
+def read_history(path: str) -> list[dict] | None:
+    """The rows of a training.csv, numbers as float; None where there is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: v if k == "stage" else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError):
+        return None
+
+
+def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
+    """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
+    if not (run.args.correntropy or run.args.authors_xmd):
+        return None
+    return particle_correntropy(run.particles, alignment.poses, averages.all)
+
+
+def write_alignment(
+    run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None, **more: object
+) -> str:
+    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder; returns the screen's
+    summary. more: goes into summary.json as it is."""
+    out, source, averages = run.out, run.source, outcome.averages
+    write_poses(run, outcome.alignment, outcome.alike)
+    images = {
+        "average": averages.all,
+        "average_before": averages.before,
+        "average_weighted": outcome.weighted,
+        "half1": averages.halves[0],
+        "half2": averages.halves[1],
+    }
+    for name, image in images.items():
+        write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
+    _write_frc(out.scratch("frc.csv"), outcome.frc, source.box * source.pixel_size)
+    figures = _summary(run, outcome, training) | more
+    write_json(out.scratch("summary.json"), figures)
+    _write_report(run, figures, outcome, history)
+    return alignment_text(run, outcome, out.path)
+
+
+def write_poses(
+    run: Run,
+    alignment: Alignment,
+    alike: np.ndarray | None,
+    name: str = "aligned",
+    **columns: np.ndarray,
+) -> None:
+    """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
+    columns: further ones of :func:`write_aligned`."""
+    out, source, args = run.out, run.source, run.args
+    star = out.scratch(f"{name}.star")
+    cs = out.scratch(f"{name}.cs") if args.write_cs or source.cs is not None else None
+    stack = os.path.abspath(out.final("aligned.mrcs")) if args.write_stack else None
+    if alignment.poses.mirror.any() and stack is None:
+        lost = "aligned.star" if cs is None else "neither aligned.star nor aligned.cs"
+        star = cs = None
+        run.warn(
+            "Some particles are mirrored, which the 2D alignment of RELION and cryoSPARC cannot hold: "
+            f"{lost} is {'not ' if ' ' not in lost else ''}written; use aligned.xmd, or --write-stack, with which they "
+            "name the aligned images."
+        )
+    tables = write_aligned(
+        source,
+        alignment.poses,
+        alignment.score,
+        alignment.ambiguous,
+        star,
+        out.scratch(f"{name}.xmd"),
+        stack,
+        correntropy=alike if args.correntropy else None,
+        outlier=alignment.outlier,
+        cs=cs,
+        **columns,
+    )
+    if args.authors_xmd:
+        write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
+    for warning in tables:
+        run.warn(warning)
+    if star is not None and not (stack and alignment.poses.mirror.any()):  # then it names the images as they are
+        for warning in image_warnings(source.stacks):
+            run.warn(warning)
+    note = names_note(source)
+    if note and note not in run.notes:
+        run.say(note)
+        run.notes.append(note)
+
+
+def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
+    """frc.csv: frequency (1/A), resolution (A), FRC of the halves; field: box x pixel size, A."""
+    write_csv(path, ["frequency", "resolution", "frc"], frc_rows(frc, field))
+
+
+def frc_rows(frc: np.ndarray, field: float) -> list[list[str]]:
+    """frequency (1/A), resolution (A) and FRC of each ring from 1; field: box x pixel size, A."""
+    return [[f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc))]
+
+
+def write_csv(path: str, header: list[str], rows: Iterable[list]) -> None:
+    """A table with commas."""
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
+    """The content of summary.json of `align`, and ``more``."""
+    args = run.args
+    model = args.model or ("trained here" if training else None)
+    return summary(run, model=model, method=run.method, refined=not args.no_refine, training=training, **more)
+
+
+def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:
+    alignment, used = outcome.alignment, _shown(run)
+    return alignment_summary(
+        run,
+        training,
+        **outcome.figures(),
+        shift_rms=shift_rms([alignment.poses.shift[used]]),
+        searched=alignment.searched,
+        network_only=_network_figures(alignment),
+    )
+
+
+def _shown(run: Run) -> np.ndarray:
+    """The particles that figures are of: those with an image, all where there is none."""
+    usable = run.particles.usable
+    return usable if len(usable) else np.arange(len(run.source))
+
+
+def shift_rms(sets: list[np.ndarray]) -> float:
+    """How far particles lie from the centre of their set, root mean square; of shifts (n, 2) of each set, pixels."""
+    offset = np.concatenate([np.zeros((0, 2)), *(shift - shift.mean(0) for shift in sets if len(shift))])
+    if not len(offset):
+        return 0.0
+    return float(np.sqrt((offset**2).sum(1).mean()))
+
+
+def _network_figures(alignment: Alignment) -> dict:
+    """How far the network's angles were from the final ones, modulo 180 degrees; empty without a network."""
+    known = np.flatnonzero(np.isfinite(alignment.network_angle))
+    if len(known) < 2 or alignment.half_poses is None:
+        return {}
+    angle = type(alignment.poses)(alignment.network_angle[known])
+    errors = np.abs(pose_errors(angle, mirrored_first(alignment.poses)[known], 180.0).rotation)
+    return {"median_change": float(np.median(errors)), "within_5_degrees": float((errors < 5).mean())}
+
+
+def examples(run: Run, alignment: Alignment) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
+    """The particles with the best and the worst scores, as the report shows them."""
+    from scipion_udl.report.page import example_indices  # matplotlib takes a second
+
+    used = _shown(run)
+    chosen = used[example_indices(alignment.score[used])]
+    before = run.source.read(chosen)
+    fill = torch.from_numpy(run.particles.statistics.mean[chosen].astype(np.float32))
+    after = apply_poses(torch.from_numpy(before), fill, alignment.poses[chosen]).numpy()
+    numbers = run.source.numbers
+    return [(f"item {numbers[i]}", float(alignment.score[i]), b, a) for i, b, a in zip(chosen, before, after)]
+
+
+def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict] | None) -> None:
+    from scipion_udl.report.data import ReportData  # matplotlib takes a second
+    from scipion_udl.report.page import write_report  # matplotlib takes a second
+
+    source, alignment = run.source, outcome.alignment
+    rings = np.arange(1, len(outcome.frc))
+    data = ReportData(
+        summary=figures,
+        average_before=outcome.averages.before,
+        average_after=outcome.averages.all,
+        frc=(rings / (source.box * source.pixel_size), outcome.frc[1:]),
+        frc_independent=alignment.half_poses is not None,
+        training=history,
+        poses=alignment.poses,
+        score=alignment.score,
+        ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
+        examples=examples(run, alignment),
+    )
+    write_report(run.out.scratch("report.html"), data)
+
+
+def write_class_report(
+    run: Run,
+    figures: dict,
+    entries: list[tuple[dict[str, np.ndarray], np.ndarray]],
+    alignment: Alignment,
+    history: list[dict] | None,
+) -> None:
+    """report.html of classes: (images before and after, FRC of the halves) of each, in the order of figures["classes"];
+    alignment: of all particles."""
+    from scipion_udl.report.data import ClassEntry, ReportData  # matplotlib takes a second
+    from scipion_udl.report.page import write_report  # matplotlib takes a second
+
+    data = ReportData(
+        summary=figures,
+        average_before=None,
+        average_after=None,
+        frc=None,
+        frc_independent=True,
+        training=history,
+        poses=alignment.poses,
+        score=alignment.score,
+        ambiguous=alignment.ambiguous,
+        outlier=alignment.outlier,
+        examples=examples(run, alignment),
+        classes=[
+            ClassEntry(one, images["before"], images["after"], frc[1:])
+            for one, (images, frc) in zip(figures["classes"], entries)
+        ],
+    )
+    write_report(run.out.scratch("report.html"), data)
+
+
+def count_warnings(warnings: list[str]) -> list[str]:
+    """The line that reminds of warnings, which the log has told in full."""
+    return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
+
+
+def write_training_figure(path: str, history: list[dict]) -> None:
+    """training.png: loss and, where it is known, true error over the epochs; nothing where there is no loss."""
+    from scipion_udl.report import figures  # matplotlib takes a second
+
+    with figures.style():
+        figure = figures.training_figure(history)
+        if figure is not None:
+            figure.savefig(path, dpi=150)
+
+
+def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
+    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    if not isinstance(network, PolarNetwork):
+        return
+    from scipion_udl.report import figures  # matplotlib takes a second
+
+    spectra = card.inputs()
+    templates = (network.template * network.radial_weight[..., None]).detach().cpu().numpy()
+    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
+    with figures.style():
+        if network.views > 1:
+            names = [f"class {number}" for number in card.training["classes"]]
+            figures.templates_figure(templates, frequency, unit, names).savefig(path, dpi=150)
+        else:
+            figures.template_figure(templates, frequency, unit).savefig(path, dpi=150)
+
+
+def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
+    """The line on the true error of the epoch that is kept, and of the start; none where no truth was given."""
+    errors = {row["epoch"]: row["true_error"] for row in history if "true_error" in row}
+    if training["best_epoch"] not in errors:
+        return []
+    start = f", {errors[0]:.2f} at the start" if training["best_epoch"] and 0 in errors else ""
+    circle = "" if of_pairs else ", modulo 180"
+    return [f"True error          {errors[training['best_epoch']]:.2f} degrees (mean{circle}){start}"]
+
+
+def training_text(
+    training: dict, model: str, warnings: list[str], history: list[dict] | None = None, of_pairs: bool = False
+) -> str:
+    """The screen's summary of `train`; of_pairs: the network learned from pairs of images, over the full circle."""
+    state = "converged" if training["converged"] else "NOT converged"
+    number = training["best_epoch"]
+    best = f"number {number} was the best" if number else "none was better than the start"
+    what = "pairs of images" if of_pairs else "particles"
+    lines = [
+        "",
+        f"Model               {model}",
+        f"Method              {training['method'].upper()}, {training['particles']} {what}, seed {training['seed']}",
+        f"Epochs              {training['epochs']} ({state}; {best})",
+        f"Held-out loss       {training['validation']:.4f}",
+        *_true_errors(training, history or [], of_pairs),
+    ]
+    return "\n".join([*lines, *count_warnings(warnings)])
+
+
+def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
+    """The screen's summary of `align`."""
+    alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
+    network = _network_figures(alignment)
+    lines = [
+        "",
+        f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
+        f"Diameter            {diameter_words(run.particles)}",
+        f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
+        f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Outliers            {int(alignment.outlier.sum())} score as noise does, or show something else",
+        f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
+        f"                    {claim.note}",
+    ]
+    if network:
+        lines.append(
+            f"Network alone       {network['median_change']:.2f} degrees (median) from the refined angle, "
+            f"{network['within_5_degrees']:.1%} within 5"
+        )
+    lines += [f"Results             {path}/report.html, aligned.star, aligned.xmd, average.mrcs"]
+    return "\n".join([*lines, *count_warnings(run.warnings)])

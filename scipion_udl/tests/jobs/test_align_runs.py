@@ -1,0 +1,393 @@
+"""Runs of `train` and `align` beside each other: what changes the result, and what must not."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scipion_udl.alignment import aligner
+from scipion_udl.imaging.poses import Poses, pose_errors, wrap
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.models.checkpoint import read_card
+from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.engine_helpers import (
+    PIXEL_SIZE,
+    correlation,
+    difference,
+    errors_to_truth,
+    image,
+    rms,
+    run,
+    simulate,
+    subset_star,
+    summary,
+    without_noise,
+)
+from scipion_udl.training import trainer
+from scipion_udl.validation.reference_match import transform
+
+
+@pytest.fixture(scope="module")
+def few(particles, tmp_path_factory):
+    """A STAR of 100 of the particles, for what needs no training."""
+    return subset_star(particles, tmp_path_factory.mktemp("few") / "few.star", range(100))
+
+
+@pytest.fixture(scope="module")
+def few_aligned(few, model):
+    out = few.parent / "aligned"
+    assert run("align", few, "-o", out, "--model", model) == 0
+    return out
+
+
+# what the result does not depend on
+
+
+@pytest.mark.parametrize("batch", [13, 1000])
+def test_another_chunk_size_gives_the_same_poses(few, few_aligned, model, tmp_path, batch):
+    assert run("align", few, "-o", tmp_path / "out", "--model", model, "--batch", batch) == 0
+    angle, shift = difference(tmp_path / "out" / "aligned.star", few_aligned / "aligned.star")
+    assert angle < 1e-3
+    assert shift < 1e-3
+
+
+def test_another_order_gives_the_same_poses(particles, few_aligned, model, tmp_path):
+    order = np.random.default_rng(8).permutation(100)
+    table = subset_star(particles, tmp_path / "p.star", order)
+    assert run("align", table, "-o", tmp_path / "out", "--model", model) == 0
+    angle, shift = difference(tmp_path / "out" / "aligned.star", few_aligned / "aligned.star")
+    assert angle < 1e-3
+    assert shift < 1e-3
+
+
+def test_inverted_contrast_gives_the_same_poses(particles, few, few_aligned, model, tmp_path):
+    stack = StackReader(str(particles / "particles.mrcs")).read(np.arange(100))
+    inverted = tmp_path / "particles.mrcs"  # the same name, for names decide on the halves
+    write_stack(str(inverted), 500 - 20 * stack, PIXEL_SIZE)
+    optics, table = read_tables(str(few))  # with the same defocus
+    assert [name[:7] for name in table.texts("rlnImageName")] == [f"{k + 1:06d}@" for k in range(100)]
+    names = [f"{k + 1:06d}@{inverted}" for k in range(100)]
+    write_tables(str(tmp_path / "p.star"), [optics, Table(table.name, {**table.columns, "rlnImageName": names})])
+    assert run("align", tmp_path / "p.star", "-o", tmp_path / "out", "--model", model) == 0
+    found = open_particles(str(tmp_path / "out" / "aligned.star")).poses()
+    expected = open_particles(str(few_aligned / "aligned.star")).poses()
+    errors = pose_errors(found, expected)
+    assert np.abs(errors.rotation).max() < 0.02
+    assert np.abs(errors.shift).max() < 0.02
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """A small set, and what one uninterrupted run makes of it."""
+    folder = simulate(tmp_path_factory.mktemp("twin") / "particles", 140, 48, 0.3, name="hammer", max_shift=3)
+    out = folder.parent / "aligned"
+    assert run("align", folder / "particles.star", "-o", out, "--epochs", 8) == 0
+    return folder, out
+
+
+TABLES = ["aligned.star", "aligned.xmd", "training.csv", "frc.csv"]
+
+
+def assert_same_bytes(one, other, names):
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert np.array_equal(image(one / "average.mrcs"), image(other / "average.mrcs"))
+
+
+def test_the_same_seed_gives_the_same_tables_bit_by_bit(twin, tmp_path):
+    folder, out = twin
+    assert run("align", folder / "particles.star", "-o", tmp_path / "again", "--epochs", 8) == 0
+    assert_same_bytes(out, tmp_path / "again", [*TABLES, "model.safetensors"])
+
+
+# stopped and continued
+
+
+def test_a_run_stopped_after_training_does_not_train_again(twin, tmp_path, monkeypatch, capsys):
+    folder, out = twin
+    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 8]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aligner.Aligner, "run", stop)
+        assert run(*words) == 130
+    capsys.readouterr()
+    assert not (tmp_path / "out" / "aligned.star").exists()
+    assert run(*words, "--continue") == 0
+    assert "Training (" not in capsys.readouterr().out
+    assert_same_bytes(out, tmp_path / "out", TABLES)
+
+
+def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatch):
+    folder, out = twin
+    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 8]
+    epochs = []
+
+    def stop_after_two(*arguments):
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return count(*arguments)
+
+    epoch = trainer._Training.epoch
+
+    def count(*arguments):
+        row = epoch(*arguments)
+        epochs.append(row["epoch"])
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Training, "epoch", stop_after_two)
+        assert run(*words) == 130
+    assert epochs == [1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Training, "epoch", count)
+        assert run(*words, "--continue") == 0
+    assert epochs[2] == 3
+    assert_same_bytes(out, tmp_path / "out", [*TABLES, "model.safetensors"])
+    assert not (tmp_path / "out" / "checkpoint.safetensors").exists()
+
+
+# options
+
+
+def test_without_refinement_the_angle_is_the_networks(particles, few, model, tmp_path):
+    out = tmp_path / "out"
+    assert run("align", few, "-o", out, "--model", model, "--no-refine") == 0
+    errors = errors_to_truth(out / "aligned.star", particles)
+    modulo_180 = errors_to_truth(out / "aligned.star", particles, 180.0)
+    assert np.abs(modulo_180.rotation).mean() < 2.0
+    assert (np.abs(errors.rotation) < 10).mean() >= 0.98  # shift and side are still found
+    assert rms(errors) < 1.0
+    facts = summary(out)
+    assert facts["refined"] is False
+    assert facts["resolution"] is None
+    assert facts["signal_found"] is not True  # halves that were not apart prove nothing
+
+
+def test_refinement_makes_it_better(particles, few, few_aligned, model, tmp_path):
+    out = tmp_path / "out"
+    assert run("align", few, "-o", out, "--model", model, "--no-refine") == 0
+    alone, refined = (
+        np.abs(errors_to_truth(folder / "aligned.star", particles, 180.0).rotation).mean()
+        for folder in (out, few_aligned)
+    )
+    assert refined < alone
+
+
+def test_a_reference_sets_the_frame(particles, few, model, tmp_path):
+    frame = Poses([40.0], [[2.0, -3.0]])  # takes the template to the reference
+    template = StackReader(str(particles / "template.mrc")).read()[0]
+    reference = transform(template, frame)
+    write_stack(str(tmp_path / "reference.mrcs"), np.stack([0 * reference, reference]), PIXEL_SIZE)
+    out = tmp_path / "out"
+    given = f"2@{tmp_path / 'reference.mrcs'}"
+    # The disc is given: a reference that is moved within a narrow one lies less well in it.
+    assert run("align", few, "-o", out, "--model", model, "--reference", given, "--mask-radius", 30) == 0
+    errors = errors_to_truth(out / "aligned.star", particles)
+    assert np.abs(errors.rotation).mean() < 1.2
+    assert abs(float(wrap(errors.common.angle[0] - 40.0))) < 0.5
+    assert np.abs(errors.common.shift[0] - [2.0, -3.0]).max() < 0.4
+    disc = np.hypot(*(np.indices((64, 64)) - 32)) < 26
+    average = image(out / "average_weighted.mrcs")
+    assert correlation(average, transform(without_noise(64, "hook"), frame), disc) > 0.9
+    assert correlation(average, without_noise(64, "hook"), disc) < 0.5
+
+
+def test_the_error_of_a_training_that_does_not_take_place_is_refused(few, model, particles, tmp_path, capsys):
+    words = ["--truth", particles / "truth.star", "--model", model]
+    assert run("align", few, "-o", tmp_path / "out", *words) != 0
+    assert "leave --truth out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wider_search_finds_particles_far_off_centre(model, tmp_path):
+    folder = simulate(tmp_path / "particles", 100, 64, 0.2, max_shift=12, seed=21)  # of a square: up to 17 px off
+    out = tmp_path / "out"
+    assert run("align", folder / "particles.star", "-o", out, "--model", model, "--max-shift", 17) == 0
+    errors = errors_to_truth(out / "aligned.star", folder)
+    assert (np.abs(errors.rotation) < 5).mean() >= 0.97
+    assert (np.hypot(*errors.shift.T) < 1).mean() >= 0.97
+
+
+def test_a_model_serves_particles_of_the_same_view_that_are_binned(particles, model, tmp_path):
+    """The same field of view on fewer pixels."""
+    folder = simulate(tmp_path / "binned", 60, 48, 0.5, seed=5, max_shift=3)
+    write_stack(str(tmp_path / "p.mrcs"), StackReader(str(folder / "particles.mrcs")).read(), PIXEL_SIZE * 64 / 48)
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model) == 0
+    assert summary(tmp_path / "out")["pixel_size"] == pytest.approx(4.0)
+    assert summary(tmp_path / "out")["network_only"]["within_5_degrees"] > 0.9
+
+
+def test_images_of_noise_among_particles_are_outliers_and_stay(particles, model, tmp_path):
+    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(108))
+    junk = np.arange(0, 108, 14)
+    images[junk] = np.random.default_rng(2).normal(images.mean(), images.std(), (len(junk), 64, 64))
+    write_stack(str(tmp_path / "p.mrcs"), images, PIXEL_SIZE)
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model) == 0
+    table = next(t for t in read_tables(str(tmp_path / "out" / "aligned.star")) if "rlnImageName" in t)
+    flags = table.numbers("udlOutlier") > 0
+    assert len(flags) == 108
+    assert flags[junk].all()
+    assert np.delete(flags, junk).mean() < 0.02
+    assert summary(tmp_path / "out")["outliers"] == flags.sum()
+    assert f"{flags.sum()} <small>" in (tmp_path / "out" / "report.html").read_text()
+
+
+# training by itself
+
+
+@pytest.fixture(scope="module")
+def udl_model(particles, tmp_path_factory):
+    """A folder with a model of the free head, trained for a few epochs, its true error logged."""
+    out = tmp_path_factory.mktemp("udl") / "trained"
+    words = ["--method", "udl", "--epochs", 30, "--truth", particles / "truth.star"]
+    assert run("train", particles / "particles.star", "-o", out, *words) == 0
+    return out
+
+
+def test_udl_learns_from_differences_alone(udl_model):
+    with open(udl_model / "training.csv", newline="", encoding="utf-8") as file:
+        errors = [float(row["true_error"]) for row in csv.DictReader(file)]
+    assert errors[0] > 30  # chance is 45
+    assert min(errors) < 15
+
+
+def test_training_leaves_a_model_its_history_and_a_summary(udl_model):
+    names = {path.name for path in udl_model.iterdir() if not path.name.startswith(".")}
+    assert {"model.safetensors", "training.csv", "summary.json"} <= names
+    assert "model.png" not in names  # a free head holds no template to be drawn
+    card = read_card(str(udl_model / "model.safetensors"))
+    assert (card.method, card.network) == ("udl", "polar-free")
+    assert summary(udl_model)["training"]["epochs"] <= 30
+
+
+def test_a_udl_model_aligns_too(particles, few, udl_model, tmp_path):
+    out = tmp_path / "out"
+    assert run("align", few, "-o", out, "--model", udl_model / "model.safetensors") == 0
+    errors = errors_to_truth(out / "aligned.star", particles)
+    assert (np.abs(errors.rotation) < 5).mean() >= 0.98
+    assert summary(out)["method"] == "udl"
+
+
+def test_a_model_is_trained_on_with_its_own_method_alone(particles, udl_model, tmp_path, capsys):
+    start = udl_model / "model.safetensors"
+    joint = ["--model", start, "--method", "judl"]
+    assert run("train", particles / "particles.star", "-o", tmp_path / "a", *joint) == 1
+    assert "--method udl" in capsys.readouterr().err
+    words = ["--model", start, "--method", "udl", "--epochs", 2]
+    assert run("train", particles / "particles.star", "-o", tmp_path / "b", *words) == 0
+    with open(tmp_path / "b" / "training.csv", newline="", encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    assert float(first["validation"]) < 0.5  # not from chance, which is 1
+
+
+def test_training_and_then_aligning_is_aligning(twin, tmp_path):
+    folder, out = twin
+    assert run("train", folder / "particles.star", "-o", tmp_path / "trained", "--epochs", 8) == 0
+    model = tmp_path / "trained" / "model.safetensors"
+    assert run("align", folder / "particles.star", "-o", tmp_path / "out", "--model", model) == 0
+    assert (tmp_path / "trained" / "training.csv").read_bytes() == (out / "training.csv").read_bytes()
+    angle, shift = difference(tmp_path / "out" / "aligned.star", out / "aligned.star")
+    assert angle < 1e-6
+    assert shift < 1e-6
+    assert summary(tmp_path / "out")["model"] == str(model)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+# a handful of particles
+
+
+@pytest.mark.parametrize("form", ["particles.star", "particles.mrcs"])
+def test_one_particle_stays_as_it_is(tmp_path, form, capsys):
+    folder = simulate(tmp_path / "p", 1, 48, 1.0)
+    out = tmp_path / "out"
+    assert run("align", folder / form, "-o", out) == 0
+    assert "One particle has nothing to be aligned to" in capsys.readouterr().err
+    poses = open_particles(str(out / "aligned.star")).poses()
+    assert (poses.angle[0], *poses.shift[0]) == (0, 0, 0)
+    assert np.array_equal(image(out / "average.mrcs"), StackReader(str(folder / "particles.mrcs")).read()[0])
+    assert summary(out)["resolution"] is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_a_handful_is_aligned_without_training(tmp_path, count, capsys):
+    folder = simulate(tmp_path / "p", count, 48, 20.0, max_shift=3, seed=12)
+    out = tmp_path / "out"
+    assert run("align", folder / "particles.star", "-o", out) == 0
+    assert "too few to train on" in capsys.readouterr().err
+    errors = errors_to_truth(out / "aligned.star", folder)
+    apart = errors.rotation[:, None] - errors.rotation[None]
+    assert np.abs(wrap(apart)).max() < 5
+    assert summary(out)["resolution"] is None
+    assert not (out / "model.safetensors").exists()
+
+
+def test_fewer_particles_than_training_needs_are_aligned_in_real_space(tmp_path):
+    folder = simulate(tmp_path / "p", 60, 48, 0.5, max_shift=3, seed=13)
+    out = tmp_path / "out"
+    assert run("align", folder / "particles.star", "-o", out) == 0
+    errors = errors_to_truth(out / "aligned.star", folder)
+    assert (np.abs(errors.rotation) < 5).mean() >= 0.95
+    assert rms(errors) < 0.7
+    facts = summary(out)
+    assert facts["resolution"] is None
+    assert facts["training"] is None
+    assert facts["model"] is None
+
+
+# views
+
+
+@pytest.mark.parametrize(("snr", "seed"), [(0.3, 3), (0.1, 4)])
+def test_a_two_fold_view_is_flagged(tmp_path, snr, seed):
+    folder = simulate(tmp_path / "p", 200, 64, snr, name="dimer", seed=seed)
+    out = tmp_path / "out"
+    assert run("align", folder / "particles.star", "-o", out) == 0
+    modulo_180 = errors_to_truth(out / "aligned.star", folder, 180.0)
+    assert np.abs(modulo_180.rotation).mean() < 1.5
+    facts = summary(out)
+    assert facts["ambiguous"] > 150
+    assert any("180 degrees" in warning for warning in facts["warnings"])
+    assert not any("mixed" in warning for warning in facts["warnings"])
+
+
+@pytest.mark.parametrize(("box", "snr"), [(64, 0.1), (96, 0.3)])
+def test_a_nearly_two_fold_view_is_right_where_it_is_not_flagged(tmp_path, box, snr):
+    folder = simulate(tmp_path / "p", 300, box, snr, name="barrel")
+    out = tmp_path / "out"
+    assert run("align", folder / "particles.star", "-o", out) == 0
+    errors = errors_to_truth(out / "aligned.star", folder)
+    table = next(table for table in read_tables(str(out / "aligned.star")) if "rlnImageName" in table)
+    sure = table.numbers("udlAmbiguous") == 0
+    assert np.abs(wrap(errors.rotation, 180.0)).mean() < 1
+    assert sure.sum() < 15 or (np.abs(errors.rotation[sure]) < 90).mean() >= 0.95
+
+
+def test_mixed_views_are_told(tmp_path):
+    views = [phantom(name, 48).sample(Poses(np.linspace(-180, 179, 100))) for name in ("hook", "hammer")]
+    stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
+    stack = stack + np.random.default_rng(0).normal(size=stack.shape)
+    write_stack(str(tmp_path / "p.mrcs"), stack.astype(np.float32), PIXEL_SIZE)
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out") == 0
+    assert any("mixed" in warning for warning in summary(tmp_path / "out")["warnings"])
+
+
+def test_a_model_that_train_learned_is_gone_on_with(particles, tmp_path, capsys):
+    """As Scipion's protocol does it: train, then align in the same folder; the epochs are said to the first alone."""
+    out = tmp_path / "both"
+    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
+    assert run("align", particles / "particles.star", "-o", out, "--seed", 3, "--continue") == 0
+    assert "Going on with the model that was trained before" in capsys.readouterr().out
+    shutil.rmtree(out)
+    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
+    assert run("align", particles / "particles.star", "-o", out, "--seed", 4, "--continue") == 1
+    assert "was learned with --seed 3" in capsys.readouterr().err

@@ -1,0 +1,177 @@
+"""What a run says of sets that are not as they should be: mixed, with copies, with other gains, or too weak."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.averages import average_particles
+from scipion_udl.alignment.half_sets import Split
+from scipion_udl.imaging.frc import claim_resolution
+from scipion_udl.imaging.poses import Poses
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.simulate.particles import noise
+from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.tests.engine_helpers import (
+    CPU,
+    PIXEL_SIZE,
+    errors_to_truth,
+    named_poses,
+    prepared,
+    run,
+    simulate,
+    summary,
+)
+from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
+from scipion_udl.validation.heterogeneity import image_warnings
+
+
+def align(folder, images, *options):
+    """The summary of an alignment of these images."""
+    write_stack(str(folder / "p.mrcs"), np.asarray(images, np.float32), PIXEL_SIZE)
+    assert run("align", folder / "p.mrcs", "-o", folder / "out", *options) == 0
+    return summary(folder / "out")
+
+
+def known(poses: Poses) -> Alignment:
+    """An alignment that gave these poses, the particles in halves by turns."""
+    n = len(poses)
+    nothing, none = np.zeros(n), np.zeros(n, bool)
+    return Alignment(poses, poses, np.arange(n) % 2, nothing, none, 8.0, False, np.full(n, np.nan), none)
+
+
+# mixed views
+
+
+def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there(tmp_path):
+    views = [phantom(name, 48).sample(Poses(np.linspace(-180, 179, 100))) for name in ("hook", "hammer")]
+    stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
+    facts = align(tmp_path, stack + np.random.default_rng(0).normal(size=stack.shape))
+    assert any("mixed" in warning for warning in facts["warnings"])
+    assert "mixed_views" in facts["codes"]
+    assert facts["resolution"] is None
+    assert "mixed" in facts["resolution_note"]
+    assert facts["signal_found"] is True  # there is one, or several
+    assert len((tmp_path / "out" / "frc.csv").read_text().splitlines()) == 24
+
+
+# gains
+
+
+def test_a_gain_for_every_image_changes_neither_poses_nor_claim(tmp_path, model):
+    images = StackReader(str(simulate(tmp_path / "s", 200, 64, 0.3) / "particles.mrcs")).read()
+    gain = np.where(np.arange(200) % 10, 1.0, 100.0)[:, None, None]
+    facts = []
+    for name, stack in (("plain", images), ("gains", gain * images + 50 * gain)):
+        (tmp_path / name).mkdir()
+        facts.append(align(tmp_path / name, stack, "--model", model))
+    assert facts[1]["resolution"] == pytest.approx(facts[0]["resolution"], rel=0.02)
+    assert not any("differ in scale" in warning for warning in facts[0]["warnings"])
+    assert any("differ in scale" in warning for warning in facts[1]["warnings"])
+
+
+# copies
+
+
+def test_names_of_one_image_are_counted(tmp_path):
+    write_stack(str(tmp_path / "a.mrcs"), noise(20, 32, seed=1), PIXEL_SIZE)
+    (tmp_path / "b.mrcs").symlink_to(tmp_path / "a.mrcs")
+    names = [f"{k}@a.mrcs" for k in range(1, 21)] + [f"{k}@b.mrcs" for k in (7, 3)]
+    columns = {"rlnImageName": names, "rlnPixelSize": ["3.0"] * 22}
+    write_tables(str(tmp_path / "p.star"), [Table("", columns)])
+    particles = PreparedParticles(open_particles(str(tmp_path / "p.star")), CPU)
+    (warning,) = image_warnings(particles)
+    assert warning.startswith("2 of 22 images are in the set more than once (item 21 is item 7 again)")
+
+
+def test_a_set_of_different_images_has_no_copies(tmp_path):
+    assert image_warnings(prepared(tmp_path, noise(40, 32, seed=1))) == []
+
+
+def test_images_that_share_their_background_are_no_copies(tmp_path):
+    images = np.repeat(noise(1, 32, seed=1), 3, axis=0)
+    images[:, 15:18, 14] += np.array([[1, 2, 3], [3, 2, 1], [1, 2, 3]], np.float32)
+    assert prepared(tmp_path, images).originals.tolist() == [0, 1, 0]
+
+
+def test_copies_of_noise_are_no_signal(tmp_path):
+    """Each image once in either half: everything agrees, and it is noise."""
+    facts = align(tmp_path, np.repeat(noise(200, 48, seed=3), 2, axis=0))
+    assert facts["resolution"] is None
+    assert any("200 of 400 images are in the set more than once" in warning for warning in facts["warnings"])
+
+
+@pytest.mark.parametrize("options", [(), ("--mirror",)])
+def test_copies_of_one_image_lie_alike_as_they_are(tmp_path, options):
+    """They would all come into one half, with nothing in the other."""
+    facts = align(tmp_path, np.repeat(noise(1, 32, seed=3), 12, axis=0), *options)
+    assert any("copies of one image" in warning for warning in facts["warnings"])
+    assert set(named_poses(tmp_path / "out" / "aligned.star").values()) == {(0.0, 0.0, 0.0)}
+    assert (facts["resolution"], facts["outliers"]) == (None, 0)
+
+
+def test_copies_stay_in_one_half():
+    originals = np.arange(40)
+    originals[[5, 17, 30]] = 2
+    split = Split.of(np.random.default_rng(0).permutation(40), 40, originals)
+    assert len(set(split.half[[2, 5, 17, 30]])) == len(set(split.fold[[2, 5, 17, 30]])) == 1
+    assert abs(split.half.mean() - 0.5) < 0.1
+
+
+# how many angles can be relied on
+
+
+def test_halves_that_agree_up_to_their_start_alone_are_no_alarm_where_angles_are_sure():
+    flat = np.where(np.arange(32) < 14, 0.95, 0.0)
+    claim = claim_resolution(flat, 64, PIXEL_SIZE, shared=14, mask_radius=30)
+    assert claim.signal is False
+    calm = with_certainty(claim, 0.99)
+    assert (calm.signal, calm.resolution, calm.sure) == (None, None, 0.99)
+    assert "no noise, 99% of their angles" in calm.note
+    assert with_certainty(claim, 0.3) == claim
+
+
+def test_a_small_set_whose_halves_agree_no_further_is_not_called_noise(tmp_path):
+    folder = simulate(tmp_path / "p", 150, 48, 0.1, name="clamp", max_shift=4, seed=1)
+    assert run("align", folder / "particles.star", "-o", tmp_path / "out") == 0
+    assert np.abs(errors_to_truth(tmp_path / "out" / "aligned.star", folder).rotation).max() < 5
+    assert summary(tmp_path / "out")["signal_found"] is not False
+    assert summary(tmp_path / "out")["angles_sure"] > 0.95
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.4])
+def test_angles_that_are_wrong_are_noticed_though_nobody_knows_the_right_ones(tmp_path, wrong):
+    rng = np.random.default_rng(4)
+    true = Poses(rng.uniform(-180, 180, 200), rng.uniform(-3, 3, (200, 2)))
+    clean = phantom("hook", 64).sample(true)
+    particles = prepared(tmp_path, clean / clean.std() * np.sqrt(0.1) + rng.normal(size=clean.shape))
+    given = Poses(true.angle.copy(), true.shift)
+    astray = rng.permutation(200)[: round(wrong * 200)]
+    given.angle[astray] += rng.uniform(30, 150, len(astray))
+    alignment = known(given)
+    sure = share_of_sure(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
+    assert sure == pytest.approx(1 - wrong, abs=0.06)
+    assert bool(certainty_warnings(sure)) == (wrong > 0)
+
+
+def test_particles_too_weak_to_be_sure_of_are_told_from_the_strong(tmp_path):
+    """The poses are the true ones, and yet no particle could tell."""
+    rng = np.random.default_rng(5)
+    true = Poses(rng.uniform(-180, 180, 800), np.zeros((800, 2)))
+    clean = phantom("hook", 48).sample(true)
+    found = []
+    for number, snr in enumerate((0.1, 0.004)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        particles = prepared(folder, clean / clean.std() * np.sqrt(snr) + rng.normal(size=clean.shape))
+        alignment = known(true)
+        found.append(share_of_sure(particles, alignment, average_particles(particles, true, true, alignment.half), 5.0))
+    assert found[0] > 0.97
+    assert found[1] < 0.8
+    assert "can be expected to be right" in certainty_warnings(found[1])[0]
