@@ -1,6 +1,6 @@
 """Networks that read the in-plane turn of a particle off its polar log spectrum.
 
-Input: spectra (N, radii, angles), float32, from ``imaging.polar_spectra``: angle bin a is the direction a * 180 / angles
+Input: spectra (N, radii, angles), float32, of ``imaging.polar_spectra``: angle bin a is the direction a * 180 / angles
 degrees from +x towards +y. Output: the turn in degrees modulo 180, positive where a positive pose angle turns
 (clockwise with row 0 on top): a particle whose turn is phi is brought to the common position by the pose angle -phi.
 """
