@@ -26,7 +26,7 @@ from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.simulate.command import write_simulation
+from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom

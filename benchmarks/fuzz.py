@@ -47,10 +47,10 @@ from scipion_udl.io.output.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
+from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.results.joinable import NEEDED, Joinable, levels_of
-from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import phantom

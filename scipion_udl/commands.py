@@ -333,11 +333,11 @@ def _add_gpus(commands: argparse._SubParsersAction) -> None:
 
 def _simulate(args: argparse.Namespace) -> None:
     if args.photos:
-        from scipion_udl.simulate.photos import simulate_photos
+        from scipion_udl.jobs.simulate_photos import simulate_photos
 
         simulate_photos(args)
         return
-    from scipion_udl.simulate.command import simulate
+    from scipion_udl.jobs.simulate import simulate
 
     args.count = args.count or 1000
     simulate(args)

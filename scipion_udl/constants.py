@@ -1,5 +1,9 @@
 """Facts that both sides of the bridge need: the version and the names of files. Imports nothing heavy."""
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
 
 # In the environment of a command that another one runs: the name of that one, under which it speaks.
@@ -46,4 +50,43 @@ DIAMETER_FROM = {
     "given": "as given",
     "run": "as in the run that the particles are joined to",
     "box": "nearly the whole box: none was given, and the particles themselves do not show it",
+}
+
+# Built-in views and molecules of simulations: what a user should know of each; of molecules their symmetry group, as
+# RELION writes it, before that.
+PHANTOM_VIEWS = {
+    "hook": "asymmetric, a large and a small domain and a bent tail",
+    "clamp": "asymmetric, an open ring with three jaws",
+    "hammer": "asymmetric, long, a head on a stalk",
+    "dimer": "two-fold symmetric",
+    "barrel": "nearly two-fold, its ends differ in detail only",
+    "tube": "a tube with a repeat along it",
+    "pebble": "asymmetric, small and compact, a quarter of the box wide",
+    "anchor": "asymmetric, a shank with two arms and a cap",
+    "spindle": "nearly two-fold, long, its tips differ in detail only",
+}
+PHANTOM_MOLECULES = {
+    "boot": ("C1", "a leg and a foot at right angles, with a strap beside them"),
+    "crane": ("C1", "a compact body with a long arm and a load at its end"),
+    "saddle": ("C1", "a bent sheet of four lobes with a ridge on it"),
+    "anvil": ("C1", "a block with a horn on a waist and a base"),
+    "tetramer": ("D2", "four equal subunits, two-fold about x, y and z"),
+}
+
+# Grey values of simulated particles; degrees of jitter beyond which views are those of no class; what a pick that shows
+# no particle shows, as truth.star has it; and of each effect how much a realistic set has (see simulate/effects.py).
+NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
+MOST_JITTER = 45.0
+EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")
+REALISTIC_EFFECTS: dict[str, Any] = {
+    "defocus_error": 200.0,
+    "astigmatism": 200.0,
+    "thickness": (0.2, 0.15),
+    "structural": 0.3,
+    "neighbours": 0.6,
+    "junk": 0.2,
+    "ramp": 0.5,
+    "hot_pixels": 0.3,
+    "tail": 0.05,
+    "intensities": RAW,
 }

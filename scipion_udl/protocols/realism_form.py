@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
+from scipion_udl.constants import NORMALISED, RAW, REALISTIC_EFFECTS
 from scipion_udl.protocols.protocol_base import ProtUdlBase
-from scipion_udl.simulate.effects import NORMALISED, RAW, REALISTIC
 
 _SHARE, _HEIGHT = params.Range(0, 1, "must be from 0 to 1"), params.GE(0, "must be 0 or more")
 # option of the engine, label, validator, help
@@ -62,7 +62,7 @@ class RealismForm(ProtUdlBase):
             form.addParam(
                 name,
                 params.FloatParam,
-                default=getattr(REALISTIC, name),
+                default=REALISTIC_EFFECTS[name],
                 condition="realistic",
                 validators=[validator],
                 label=label,

@@ -7,21 +7,19 @@ import shlex
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
+from scipion_udl.constants import MOST_JITTER, PHANTOM_MOLECULES, PHANTOM_VIEWS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 from scipion_udl.protocols.realism_form import RealismForm
 from scipion_udl.set_images import engine_image
-from scipion_udl.simulate.effects import MOST_JITTER
-from scipion_udl.simulate.phantoms import PHANTOMS
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
 
 FROM_PHANTOM, FROM_FILE, FROM_PROJECT = 0, 1, 2
 ONE_VIEW = 0
 VIEWS_OPTIONS = [None, "random", "uneven", "single"]  # of the engine, in the order of the form's choices
 SINGLE = VIEWS_OPTIONS.index("single")
-NAMES, MOLECULES = list(PHANTOMS), list(PHANTOMS_3D)
+NAMES, MOLECULES = list(PHANTOM_VIEWS), list(PHANTOM_MOLECULES)
 MAP = len(MOLECULES)  # the choice behind the last of them
 PHANTOM_BOX, PHANTOM_PIXEL_SIZE = 128, 2.0  # where the form leaves them open
 TEMPLATE = "view.mrc"
@@ -85,7 +83,7 @@ class SimulateForm(RealismForm):
             default=0,
             condition=f"{_ONE} and viewFrom == {FROM_PHANTOM}",
             label="Phantom",
-            help="\n".join(f"*{name}*: {what}." for name, (_, what) in PHANTOMS.items()),
+            help="\n".join(f"*{name}*: {what}." for name, what in PHANTOM_VIEWS.items()),
         )
         form.addParam(
             "viewFile",
@@ -114,7 +112,7 @@ class SimulateForm(RealismForm):
             condition=_MANY,
             label="Molecule",
             help="The first are made by formula and need no file.\n"
-            + "\n".join(f"*{name}* ({group}): {what}." for name, (_, group, what) in PHANTOMS_3D.items()),
+            + "\n".join(f"*{name}* ({group}): {what}." for name, (group, what) in PHANTOM_MOLECULES.items()),
         )
         form.addParam(
             "mapFile",

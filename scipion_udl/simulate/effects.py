@@ -6,13 +6,8 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from scipion_udl.constants import INTENSITIES, JUNK_KINDS, NORMALISED, RAW, REALISTIC_EFFECTS
 from scipion_udl.errors import UdlError
-
-# What a pick that shows no particle shows, as truth.star has it.
-EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")
-NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
-# Degrees of jitter beyond which views are those of no class.
-MOST_JITTER = 45.0
 
 
 @dataclass(frozen=True)
@@ -85,18 +80,7 @@ class Effects:
 
 
 # `--realistic`: what many sets have, after Topaz or template picking in crowded ice, before any cleaning.
-REALISTIC = Effects(
-    defocus_error=200.0,
-    astigmatism=200.0,
-    thickness=(0.2, 0.15),
-    structural=0.3,
-    neighbours=0.6,
-    junk=0.2,
-    ramp=0.5,
-    hot_pixels=0.3,
-    tail=0.05,
-    intensities=RAW,
-)
+REALISTIC = Effects(**REALISTIC_EFFECTS)
 OPTIONS = tuple(field.name for field in fields(Effects))
 _OF_THE_CTF = ("defocus_error", "astigmatism", "structural")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from scipion_udl.constants import RAW
 from scipion_udl.io.tables import Table
-from scipion_udl.simulate.effects import RAW, Effects
+from scipion_udl.simulate.effects import Effects
 
 # Pixels of a side, where the boxes of the particles find room in it.
 SIDE = 4096

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scipion_udl.constants import PHANTOM_VIEWS
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
 
@@ -242,15 +243,18 @@ def _spindle() -> np.ndarray:
 
 # name: (formula, what a user should know of it)
 PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
-    "hook": (_hook, "asymmetric, a large and a small domain and a bent tail"),
-    "clamp": (_clamp, "asymmetric, an open ring with three jaws"),
-    "hammer": (_hammer, "asymmetric, long, a head on a stalk"),
-    "dimer": (_dimer, "two-fold symmetric"),
-    "barrel": (_barrel, "nearly two-fold, its ends differ in detail only"),
-    "tube": (_tube, "a tube with a repeat along it"),
-    "pebble": (_pebble, "asymmetric, small and compact, a quarter of the box wide"),
-    "anchor": (_anchor, "asymmetric, a shank with two arms and a cap"),
-    "spindle": (_spindle, "nearly two-fold, long, its tips differ in detail only"),
+    name: (formula, PHANTOM_VIEWS[name])
+    for name, formula in {
+        "hook": _hook,
+        "clamp": _clamp,
+        "hammer": _hammer,
+        "dimer": _dimer,
+        "barrel": _barrel,
+        "tube": _tube,
+        "pebble": _pebble,
+        "anchor": _anchor,
+        "spindle": _spindle,
+    }.items()
 }
 
 

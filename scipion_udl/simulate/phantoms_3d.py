@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scipion_udl.constants import PHANTOM_MOLECULES
 from scipion_udl.errors import UdlError
 from scipion_udl.simulate.molecules import BlobMolecule
 
@@ -155,11 +156,14 @@ def _tetramer() -> np.ndarray:
 
 # name: (formula, symmetry group as RELION writes it, what a user should know of it)
 PHANTOMS_3D: dict[str, tuple[Callable[[], np.ndarray], str, str]] = {
-    "boot": (_boot, "C1", "a leg and a foot at right angles, with a strap beside them"),
-    "crane": (_crane, "C1", "a compact body with a long arm and a load at its end"),
-    "saddle": (_saddle, "C1", "a bent sheet of four lobes with a ridge on it"),
-    "anvil": (_anvil, "C1", "a block with a horn on a waist and a base"),
-    "tetramer": (_tetramer, "D2", "four equal subunits, two-fold about x, y and z"),
+    name: (formula, *PHANTOM_MOLECULES[name])
+    for name, formula in {
+        "boot": _boot,
+        "crane": _crane,
+        "saddle": _saddle,
+        "anvil": _anvil,
+        "tetramer": _tetramer,
+    }.items()
 }
 
 

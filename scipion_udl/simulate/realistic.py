@@ -20,12 +20,13 @@ from dataclasses import replace
 import numpy as np
 from scipy import fft
 
+from scipion_udl.constants import BLOB, CARBON, EMPTY, TOUCHING
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.tables import Table
 from scipion_udl.simulate import junk
 from scipion_udl.simulate.background import hot_pixels, mean_power, ramp, structure
 from scipion_udl.simulate.ctf import transfer
-from scipion_udl.simulate.effects import BLOB, CARBON, EMPTY, TOUCHING, Effects
+from scipion_udl.simulate.effects import Effects
 from scipion_udl.simulate.micrographs import Micrographs
 from scipion_udl.simulate.neighbours import add_at, diameter, reach_of, sites
 from scipion_udl.simulate.particles import Simulation

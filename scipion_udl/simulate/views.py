@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.constants import MOST_JITTER
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose
-from scipion_udl.simulate.effects import MOST_JITTER
 from scipion_udl.simulate.map_molecules import MapMolecule
 from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
 from scipion_udl.simulate.particles import Simulation

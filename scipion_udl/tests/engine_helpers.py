@@ -16,9 +16,9 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
+from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.command import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import phantom

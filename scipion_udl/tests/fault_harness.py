@@ -445,9 +445,9 @@ def warm_up() -> None:
     from scipion_udl.jobs import align as pipeline
     from scipion_udl.jobs import evaluate as evaluate_command
     from scipion_udl.jobs import join as joining
+    from scipion_udl.jobs import simulate as command
     from scipion_udl.jobs import train as train_command
     from scipion_udl.report import figures, page
-    from scipion_udl.simulate import command
 
     torch.set_num_threads(1)
     del matplotlib, PIL, safetensors, evaluate_command, figures, joining, pipeline, page, train_command, command

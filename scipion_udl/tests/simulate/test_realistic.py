@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scipion_udl import cli
+from scipion_udl.constants import JUNK_KINDS
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import rotations
 from scipion_udl.io.images import read_image
@@ -15,7 +16,7 @@ from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables
 from scipion_udl.io.truth import read_truth, read_views
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.effects import JUNK_KINDS, OPTIONS, REALISTIC, Effects
+from scipion_udl.simulate.effects import OPTIONS, REALISTIC, Effects
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import phantom
 from scipion_udl.simulate.phantoms_3d import molecule

@@ -9,7 +9,7 @@ from scipion_udl.imaging.poses import Poses, invert, rotations
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
-from scipion_udl.simulate.command import write_simulation
+from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.particles import Simulation, chunks, noise
 from scipion_udl.simulate.phantoms import phantom

@@ -16,6 +16,8 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import add_views, truth_table
+from scipion_udl.jobs.simulate_views import DEFAULT_PHANTOM as VIEWS_PHANTOM
+from scipion_udl.jobs.simulate_views import mixture, prepare_views, shift_of, symmetries, write_molecules
 from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.effects import effects_of
@@ -27,8 +29,6 @@ from scipion_udl.simulate.realistic import RealisticSimulation
 from scipion_udl.simulate.ssnr import SsnrChange
 from scipion_udl.simulate.templates import ImageTemplate
 from scipion_udl.simulate.views import ViewSimulation
-from scipion_udl.simulate.views_command import DEFAULT_PHANTOM as VIEWS_PHANTOM
-from scipion_udl.simulate.views_command import mixture, prepare_views, shift_of, symmetries, write_molecules
 
 _DEFAULT_PHANTOM = "hook"
 _DEFAULT_BOX = 128
