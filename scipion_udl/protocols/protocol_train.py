@@ -9,11 +9,11 @@ from enum import Enum
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.arguments import whole_numbers
 from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, METHOD_OPTIONS, ProtUdlBase
+from scipion_udl.values import whole_numbers
 
 # Choices of the form and what the engine calls them, in the same order; "" leaves it to the engine. The matching
 # network is not among them: it compares photographs, and nothing in a project is one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from scipion_udl.commands import build_parser
+from scipion_udl.cli.commands import build_parser
 from scipion_udl.objects import UdlModel, read_card
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
 from scipion_udl.protocols.protocol_train import HEAD_OPTIONS, JOINT_OPTIONS, JUDL, POLAR, RECIPE_OPTIONS, RESNET, UDL

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from scipion_udl import cli, commands
+from scipion_udl import cli
+from scipion_udl.cli import commands
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
@@ -34,7 +35,7 @@ def test_every_command_explains_itself(command, capsys):
 
 def test_help_imports_nothing_heavy():
     program = (
-        "import sys; from scipion_udl import cli; cli.build_parser().format_help(); "
+        "import sys; from scipion_udl.cli.commands import build_parser; build_parser().format_help(); "
         "print([name for name in ('torch', 'numpy', 'pwem', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
 
-from scipion_udl import cli
+from scipion_udl.cli.commands import build_parser
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose, invert
 from scipion_udl.io.aligned import write_aligned, write_authors_xmd
@@ -48,7 +48,7 @@ def run(tmp_path, monkeypatch):
         words = ["evaluate", aligned, "-o", output, "--gpu", "none", "--threads", "1"]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-        return evaluate(cli.build_parser().parse_args(words))
+        return evaluate(build_parser().parse_args(words))
 
     return call, truth, found
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.commands import build_parser
+from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output import lock
 from scipion_udl.io.output.file_names import WRITTEN
 from scipion_udl.io.stacks import write_stack

@@ -7,7 +7,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from scipion_udl import arguments as take
+from scipion_udl import values as take
 from scipion_udl.constants import SPEAKS_AS
 
 INPUT = (

@@ -6,10 +6,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from scipion_udl import arguments as take
-from scipion_udl.constants import __version__
-from scipion_udl.errors import UdlError
-from scipion_udl.options import (
+from scipion_udl import values as take
+from scipion_udl.cli.options import (
     IMAGE,
     INPUT,
     Parser,
@@ -24,7 +22,9 @@ from scipion_udl.options import (
     add_particle,
     new_command,
 )
-from scipion_udl.simulate.arguments import add_simulated
+from scipion_udl.cli.simulate_options import add_simulated
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from scipion_udl import arguments as take
+from scipion_udl import values as take
+from scipion_udl.cli.options import IMAGE
 from scipion_udl.constants import INTENSITIES, JUNK_KINDS
-from scipion_udl.options import IMAGE
 from scipion_udl.simulate.effects import REALISTIC
 
 

@@ -1,4 +1,4 @@
-"""What the options of the command line take: text in, a value or one sentence on what is wrong with it.
+"""Values given as text, on the command line or in a form: text in, a value or one sentence on what is wrong with it.
 
 argparse prints the message of an ArgumentTypeError behind the option's name.
 """

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from scipion_udl import printing
-from scipion_udl.commands import build_parser
+from scipion_udl.cli import printing
+from scipion_udl.cli.commands import build_parser
 from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
 
@@ -144,7 +144,3 @@ def _in_words(error: Exception, args: argparse.Namespace) -> str:
     return (
         f"unexpected {type(error).__name__}: {text}; please report it with the output of the same command with --debug"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
