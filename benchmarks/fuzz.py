@@ -36,7 +36,6 @@ from scipion_udl import cli
 from scipion_udl.alignment.check_command import check_table
 from scipion_udl.alignment.check_images import check_images
 from scipion_udl.alignment.findings import Findings
-from scipion_udl.classification.joining import Earlier
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses
@@ -47,6 +46,7 @@ from scipion_udl.io.output.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
+from scipion_udl.jobs.join_classes import Earlier
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork

@@ -17,7 +17,7 @@ from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, s
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
-from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, register
+from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, SweepResult, register
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses, compose, wrap
@@ -156,20 +156,11 @@ class HalfRefinement:
                 settle=True,
             )
             self.judges, self.judged = arbiters, self.split.fold
-            turn, move = joint.expected_errors(result.sums[0].mean_transfer())
-            self.log(
-                f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
-                f"{turn:.2f}), {result.flipped:.1%} turned round"
-            )
+            still = self._is_still(result, joint, number, len(usable))
             if search and number > 1:
                 self._look_again(state, joint, arbiters, usable)
                 search = False
-            elif agree(
-                number >= least
-                and result.turned < STILL * turn
-                and result.moved < STILL * move
-                and result.flipped <= max(FLIPS, SINGLE / max(len(usable), 1))
-            ):
+            elif agree(number >= least and still):
                 break
             whole = add_up(result.sums)
             total = self._means([whole])[0]
@@ -179,6 +170,20 @@ class HalfRefinement:
             judging = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
+
+    def _is_still(self, result: SweepResult, joint: Reference, number: int, count: int) -> bool:
+        """Say what round ``number`` of all together came to; whether it moved the ``count`` particles hardly more than
+        the expected errors of their poses."""
+        turn, move = joint.expected_errors(result.sums[0].mean_transfer())
+        self.log(
+            f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
+            f"{turn:.2f}), {result.flipped:.1%} turned round"
+        )
+        return (
+            result.turned < STILL * turn
+            and result.moved < STILL * move
+            and result.flipped <= max(FLIPS, SINGLE / max(count, 1))
+        )
 
     def _arbiters(
         self, judges: list[torch.Tensor], judging: Denoiser, share: float, confirmed: torch.Tensor

@@ -130,7 +130,7 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
 
 
 def _classify(args: argparse.Namespace) -> None:
-    from scipion_udl.classification.command import classify
+    from scipion_udl.jobs.classify import classify
 
     classify(args)
 

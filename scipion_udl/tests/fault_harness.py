@@ -441,8 +441,8 @@ def warm_up() -> None:
     import safetensors.torch
     import torch
 
-    from scipion_udl.classification import command as classify
     from scipion_udl.jobs import align as pipeline
+    from scipion_udl.jobs import classify as classify
     from scipion_udl.jobs import evaluate as evaluate_command
     from scipion_udl.jobs import join as joining
     from scipion_udl.jobs import simulate as command

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.classification.command import NOISE, _settled
+from scipion_udl.jobs.classify import NOISE, _settled
 
 RUN = SimpleNamespace(particles=SimpleNamespace(mask_radius=10.0, scale=1.0, edge=4.0))
 

@@ -15,13 +15,14 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import cli
-from scipion_udl.classification import command, joining
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.seal import opened, sealed
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.jobs import classify as command
+from scipion_udl.jobs import join_classes as joining
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles.prepared import TIGHT, PreparedParticles

@@ -26,7 +26,19 @@ from scipion_udl.classification.flags import (
     without_particle,
 )
 from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.joining import (
+from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
+from scipion_udl.classification.learning import Learner
+from scipion_udl.classification.rounds import LikelyRounds
+from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
+from scipion_udl.classification.teaching import learner_of, levels
+from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, MODEL
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.jobs.align import Guide, align_classes, averages_of, claim_of
+from scipion_udl.jobs.join import scan_new, use_contrast_of
+from scipion_udl.jobs.join_classes import (
     Earlier,
     check_fits,
     check_joining,
@@ -36,29 +48,17 @@ from scipion_udl.classification.joining import (
     write_joined,
     write_references,
 )
-from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
-from scipion_udl.classification.learning import Learner
-from scipion_udl.classification.rounds import LikelyRounds
-from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
-from scipion_udl.classification.teaching import learner_of, levels
-from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS
-from scipion_udl.errors import UdlError
-from scipion_udl.imaging.polar_samples import PolarSampling
-from scipion_udl.imaging.polar_spectra import SpectraSettings
-from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.jobs.align import Guide, align_classes, averages_of, claim_of
-from scipion_udl.jobs.join import scan_new, use_contrast_of
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import ClassResult
 from scipion_udl.pipelines.continued import BEGAN, began_with, check_began_with
+from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
 from scipion_udl.results.class_results import COLUMNS, write_classes
 
-MODEL = "model.safetensors"
 CLASSES = 50  # where nothing is said
 FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
 OWN = ("share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
@@ -90,13 +90,7 @@ def classify(args: argparse.Namespace) -> None:
     with folder as out:
         run = Run(args, out)
         _check(run, earlier)
-        if earlier is None:
-            run.scan()
-            run.use_contrast()
-        else:
-            known = {f"{args.join} or of those that it was joined to": earlier.known}
-            scan_new(run, known, earlier.noise, earlier.loud_limit)
-            use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
+        _look_through(run, earlier)
         bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs()
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
@@ -169,6 +163,17 @@ def _check(run: Run, earlier: Earlier | None) -> None:
             f"--teach {args.teach} particles are too few to teach {args.classes} classes (at least "
             f"{LEAST_OF_A_CLASS} a class are needed): let more teach, or ask for fewer with --classes."
         )
+
+
+def _look_through(run: Run, earlier: Earlier | None) -> None:
+    """Measure what preparation needs and take the contrast transfer, as the run that particles join took it."""
+    if earlier is None:
+        run.scan()
+        run.use_contrast()
+        return
+    known = {f"{run.args.join} or of those that it was joined to": earlier.known}
+    scan_new(run, known, earlier.noise, earlier.loud_limit)
+    use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
 
 
 def _reach(run: Run) -> float:
@@ -377,7 +382,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
         )  # fmt: skip
         averages = averages_of(part, alignment)
         claim, frc = claim_of(part, alignment, averages, 0)
-        done.append(ClassResult.of(number, own, run_results.Outcome(part, alignment, averages, claim, frc)))
+        done.append(ClassResult.of(number, own, Outcome(part, alignment, averages, claim, frc)))
     return done
 
 
