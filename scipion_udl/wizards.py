@@ -19,13 +19,13 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 from scipion_udl import Plugin
 from scipion_udl.constants import EVALUATED, FINEST_RING, WORKING_BOX, automatic_shift
-from scipion_udl.convert import write_particles
+from scipion_udl.convert.particle_input import Particles, are_classes, info_of, parts
+from scipion_udl.convert.particles import write_particles
+from scipion_udl.convert.set_rows import ID, read_columns
 from scipion_udl.engine_env import engine_diameter
 from scipion_udl.errors import UdlError
-from scipion_udl.particle_input import Particles, are_classes, info_of, parts
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain
 from scipion_udl.protocols.protocol_base import ProtUdlBase
-from scipion_udl.set_rows import ID, read_columns
 
 if TYPE_CHECKING:  # Scipion's forms import the wizards
     from pyworkflow.gui.form import FormWindow

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
+from scipion_udl.convert.particle_input import are_classes, count_items, has_alignment_2d
 from scipion_udl.objects import FIELD_TOLERANCE
-from scipion_udl.particle_input import are_classes, count_items, has_alignment_2d
 from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
 
 IGNORE, START = 0, 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyworkflow.protocol import Form, params
 
 from scipion_udl.constants import DIAMETER_FROM
-from scipion_udl.particle_input import info_of
+from scipion_udl.convert.particle_input import info_of
 
 # What a parameter says that leaves its value to the engine.
 AUTOMATIC = -1

@@ -10,11 +10,11 @@ from pwem.objects import Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pwem.protocols import ProtAlign2D
 
 from scipion_udl.constants import MODEL
-from scipion_udl.convert import Results, add_aligned_images, add_results, check_complete, read_results
-from scipion_udl.convert_classes import add_classes, average_image, fill_averages
+from scipion_udl.convert.classes import add_classes, average_image, fill_averages
+from scipion_udl.convert.particle_input import are_classes, count_items, info_of
+from scipion_udl.convert.particles import Results, add_aligned_images, add_results, check_complete, read_results
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
-from scipion_udl.particle_input import are_classes, count_items, info_of
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING, in_words_of_the_form

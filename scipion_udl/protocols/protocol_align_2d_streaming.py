@@ -11,7 +11,8 @@ from pyworkflow.object import Set
 from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
-from scipion_udl.convert import add_results, append_results, read_results, write_alignment
+from scipion_udl.convert.particles import add_results, append_results, read_results, write_alignment
+from scipion_udl.convert.set_rows import ID, read_columns
 from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.protocol_align_2d import (
     ALIGNED,
@@ -26,7 +27,6 @@ from scipion_udl.protocols.protocol_align_2d import (
 from scipion_udl.protocols.protocol_base import CONVERTED, FEWEST_TO_TRAIN, PARTICLES, REPORT, TRAINING
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN
 from scipion_udl.protocols.streaming import Batch, GrowingInput
-from scipion_udl.set_rows import ID, read_columns
 
 # Of the newest averages, what is shown as the run's result.
 _AVERAGES = (AVERAGE, AVERAGE_BEFORE, "average_weighted.mrcs", "half1.mrcs", "half2.mrcs")

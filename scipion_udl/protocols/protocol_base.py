@@ -17,14 +17,14 @@ from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, For
 
 from scipion_udl import Plugin
 from scipion_udl.constants import MODEL
-from scipion_udl.convert import write_particles
+from scipion_udl.convert.particle_input import count_items, info_of
+from scipion_udl.convert.particles import write_particles
+from scipion_udl.convert.set_images import convert_image, engine_image, image_name
+from scipion_udl.convert.set_rows import set_problem
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
-from scipion_udl.particle_input import count_items, info_of
 from scipion_udl.protocols.diameter_question import AUTOMATIC, DiameterQuestion
-from scipion_udl.set_images import convert_image, engine_image, image_name
-from scipion_udl.set_rows import set_problem
 
 METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
 METHOD_OPTIONS = ["judl", "udl"]

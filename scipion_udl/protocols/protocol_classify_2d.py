@@ -7,10 +7,10 @@ from enum import Enum
 from pwem.objects import Particle, SetOfAverages, SetOfClasses2D
 from pwem.protocols import ProtClassify2D
 
-from scipion_udl.convert import check_complete
-from scipion_udl.convert_classes import add_sorted, average_image, fill_averages, read_classified
+from scipion_udl.convert.classes import add_sorted, average_image, fill_averages, read_classified
+from scipion_udl.convert.particle_input import count_items
+from scipion_udl.convert.particles import check_complete
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
-from scipion_udl.particle_input import count_items
 from scipion_udl.protocols.classify_2d_form import Classify2DForm
 from scipion_udl.protocols.cost import warnings_of_classification
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT

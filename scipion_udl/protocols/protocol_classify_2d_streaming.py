@@ -10,7 +10,7 @@ from pyworkflow.object import Set
 from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
-from scipion_udl.convert_classes import add_sorted, append_sorted, fill_averages, read_classified, update_averages
+from scipion_udl.convert.classes import add_sorted, append_sorted, fill_averages, read_classified, update_averages
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT, FRC
 from scipion_udl.protocols.protocol_base import PARTICLES, REPORT, TRAINING
 from scipion_udl.protocols.protocol_classify_2d import CLASSES_STAR, ProtUdlClassify2D

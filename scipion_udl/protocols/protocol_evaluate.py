@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.convert import write_alignment, write_truth
+from scipion_udl.convert.particles import write_alignment, write_truth
 from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, SUMMARY, ProtUdlBase
 
 TRUTH_UNKNOWN, TRUTH_FILE, TRUTH_SET = 0, 1, 2

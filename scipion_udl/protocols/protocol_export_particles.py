@@ -7,8 +7,8 @@ import os
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import Form, params
 
-from scipion_udl.convert import export_particles
-from scipion_udl.particle_input import has_alignment_2d
+from scipion_udl.convert.particle_input import has_alignment_2d
+from scipion_udl.convert.particles import export_particles
 
 STAR_AND_XMD, STAR, XMD = 0, 1, 2
 FILES = {"aligned.star": "RELION", "aligned.xmd": "Xmipp"}

@@ -10,8 +10,8 @@ from pwem.protocols import ProtImport
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
-from scipion_udl.convert_classes import sort_by_class_id
-from scipion_udl.convert_files import (
+from scipion_udl.convert.classes import sort_by_class_id
+from scipion_udl.convert.files import (
     bring_stacks,
     classes_of,
     differs_in_phase_flips,

@@ -8,8 +8,8 @@ import shlex
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.constants import MODEL
+from scipion_udl.convert.particle_input import info_of
 from scipion_udl.objects import UdlModel
-from scipion_udl.particle_input import info_of
 from scipion_udl.protocols.protocol_base import AUTOMATIC, ProtUdlBase
 
 MODEL_TRAIN, MODEL_GIVEN = 0, 1

@@ -8,12 +8,12 @@ import shlex
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
 
 from scipion_udl.constants import MOST_JITTER, PHANTOM_MOLECULES, PHANTOM_VIEWS
+from scipion_udl.convert.set_images import engine_image
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
 from scipion_udl.protocols.protocol_base import AUTOMATIC
 from scipion_udl.protocols.realism_form import RealismForm
-from scipion_udl.set_images import engine_image
 
 FROM_PHANTOM, FROM_FILE, FROM_PROJECT = 0, 1, 2
 ONE_VIEW = 0

@@ -14,12 +14,12 @@ import pyworkflow.utils as pwutils
 from pwem.objects import EMSet, SetOfParticles
 from pyworkflow.protocol import STEPS_PARALLEL, Form, params
 
-from scipion_udl.convert import write_particles
+from scipion_udl.convert.particles import write_particles
+from scipion_udl.convert.set_rows import read_growth
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
 from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
-from scipion_udl.set_rows import read_growth
 
 BATCH = "batch.json"
 STREAM = "stream.json"  # what is known of the input's end

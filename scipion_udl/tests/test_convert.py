@@ -14,7 +14,7 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Class2D, CTFModel, SetOfClasses2D, SetOfParticles, Transform
 
-from scipion_udl.convert import (
+from scipion_udl.convert.particles import (
     ITEM_ID,
     add_results,
     check_complete,
@@ -134,7 +134,7 @@ class TestUdlConvert(unittest.TestCase):
             (column,) = database.execute(query).fetchone()
             database.execute(f"UPDATE Objects SET {column} = NULL WHERE id = 2")
             database.commit()
-        with self.assertLogs("scipion_udl.convert", "WARNING") as log:
+        with self.assertLogs("scipion_udl.convert.particles", "WARNING") as log:
             write_particles(output, str(self.folder / "some.star"), "unused.mrcs")
         self.assertIn("1 of 3 particles have no CTF", log.output[0])
 

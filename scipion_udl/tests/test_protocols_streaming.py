@@ -12,9 +12,9 @@ from pwem.objects import SetOfParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
 
+from scipion_udl.convert.set_rows import Growth, read_growth
 from scipion_udl.protocols import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.streaming import Batch
-from scipion_udl.set_rows import Growth, read_growth
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, kill, make_set
 from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 

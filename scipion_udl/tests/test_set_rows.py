@@ -13,9 +13,9 @@ import numpy as np
 import pwem.objects as emobj
 from pyworkflow.object import Boolean, Float, String
 
+from scipion_udl.convert.particle_input import parts
+from scipion_udl.convert.set_rows import Column, _Table, copy_items, read_columns
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.particle_input import parts
-from scipion_udl.set_rows import Column, _Table, copy_items, read_columns
 
 IDS = [3, 4, 7, 20, 21, 1000]
 LABELS = ("_index", "_filename", "_acquisition._voltage", "_acquisition._amplitudeContrast", "_ctfModel._defocusU")
@@ -96,7 +96,7 @@ class TestUdlSetRows(unittest.TestCase):
         ]
 
     def byScipion(self) -> object:
-        return mock.patch("scipion_udl.set_rows._Table.of", return_value=None)
+        return mock.patch("scipion_udl.convert.set_rows._Table.of", return_value=None)
 
     def assertSameSets(self, first: emobj.SetOfParticles, second: emobj.SetOfParticles) -> None:
         self.assertEqual(first.getSize(), second.getSize())

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.convert import ITEM_ID, Results
-from scipion_udl.convert_classes import read_classified
+from scipion_udl.convert.classes import read_classified
+from scipion_udl.convert.particles import ITEM_ID, Results
 from scipion_udl.imaging.poses import to_matrices
 from scipion_udl.io.particles import ParticleSource, open_particles
 

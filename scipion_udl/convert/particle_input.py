@@ -7,7 +7,7 @@ from typing import Union
 
 from pwem.objects import SetOfClasses2D, SetOfParticles
 
-from scipion_udl import set_rows
+from scipion_udl.convert import set_rows
 
 Particles = Union[SetOfParticles, SetOfClasses2D]
 

@@ -8,11 +8,11 @@ import numpy as np
 from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Boolean, Float, Integer
 
-from scipion_udl.convert import Results, results_of
+from scipion_udl.convert.particle_input import parts
+from scipion_udl.convert.particles import Results, results_of
+from scipion_udl.convert.set_rows import ID, Column, append_items, copy_items, read_columns
 from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
-from scipion_udl.particle_input import parts
-from scipion_udl.set_rows import ID, Column, append_items, copy_items, read_columns
 
 _CLASS_ID = "_classId"
 
@@ -20,7 +20,7 @@ _CLASS_ID = "_classId"
 def read_classified(path: str, particles: str | None = None) -> tuple[Results, np.ndarray | None]:
     """The engine's results, and the number of the class of each, int64 (N,); None where the file tells no classes.
 
-    path, particles: as :func:`scipion_udl.convert.read_results` takes them. Raises UdlError as that.
+    path, particles: as :func:`scipion_udl.convert.particles.read_results` takes them. Raises UdlError as that.
     """
     tables = read_tables(path)
     table, form = dialects.find_particles(path, tables)

@@ -1,6 +1,6 @@
 """Particle files (MRC stack, STAR, XMD) -> Scipion items: images, alignment, CTF, microscope, coordinates.
 
-The files are read by :mod:`scipion_udl.io`, the poses become Transforms by :mod:`scipion_udl.convert`.
+The files are read by :mod:`scipion_udl.io`, the poses become Transforms by :mod:`scipion_udl.convert.particles`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Boolean, Float, Integer
 
-from scipion_udl.convert import transform_matrices
+from scipion_udl.convert.particles import transform_matrices
 from scipion_udl.io import dialects
 from scipion_udl.io.defocus import phase_flips
 from scipion_udl.io.particles import ParticleSource

@@ -18,6 +18,9 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Particle, SetOfParticles, Transform
 from pyworkflow.object import Boolean, Float
 
+from scipion_udl.convert.particle_input import Particles, info_of, parts
+from scipion_udl.convert.set_images import image_of_item, is_mrc, plain_name
+from scipion_udl.convert.set_rows import ID, Column, append_items, check_there, copy_items, read_columns
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, from_matrices, to_matrices, to_relion
 from scipion_udl.io import dialects
@@ -25,9 +28,6 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
-from scipion_udl.particle_input import Particles, info_of, parts
-from scipion_udl.set_images import image_of_item, is_mrc, plain_name
-from scipion_udl.set_rows import ID, Column, append_items, check_there, copy_items, read_columns
 
 logger = logging.getLogger(__name__)
 
