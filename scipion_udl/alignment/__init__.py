@@ -1,0 +1,1 @@
+"""Methods of alignment: initial poses, half sets, refinement, averages, CTF mode, mirror images."""

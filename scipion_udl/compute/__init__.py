@@ -1,0 +1,1 @@
+"""What computes: processors, processes that share a run, threads, memory, progress."""

@@ -1,0 +1,1 @@
+"""Scipion's sets, images and poses turned into files of the engine and back."""

@@ -1,0 +1,1 @@
+"""Files: particle tables and stacks of RELION, Xmipp and cryoSPARC, read and written."""

@@ -1,0 +1,1 @@
+"""The work of a command: its options in, a folder out."""

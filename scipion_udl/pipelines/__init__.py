@@ -1,0 +1,1 @@
+"""Methods put together: a run, its classes, what came of it."""

@@ -1,0 +1,1 @@
+"""Synthetic particles with known poses: views, molecules, effects of real sets, photographs."""

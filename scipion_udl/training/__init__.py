@@ -1,0 +1,1 @@
+"""What networks learn, from what, and for how long."""
