@@ -175,7 +175,7 @@ def test_a_run_that_fails_half_way_leaves_no_results(folder, monkeypatch, capsys
     def fail(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pipeline.results, "write_alignment", fail)
+    monkeypatch.setattr(pipeline.run_results, "write_alignment", fail)
     assert run("align", write(particle_images(3)), "-o", "out") == 1
     assert "No space left on device" in capsys.readouterr().err
     assert not (folder / "out").exists()
