@@ -11,10 +11,11 @@ import os
 import numpy as np
 
 from scipion_udl.alignment.findings import Findings
+from scipion_udl.compute.heap import give_back_arrays
 from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
-from scipion_udl.io.defocus import CTF_LABELS, read_defocus
+from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 from scipion_udl.particles.diameter import given_radius, size_words
@@ -29,12 +30,13 @@ def check(args: argparse.Namespace) -> None:
     args: input, pixel_size, quick (tables and headers only), contrast (auto, bright or dark), list (a CSV file or
     None), diameter (A or None) or mask_radius (pixels or None).
     """
+    give_back_arrays()
     found = Findings(args.list)
     found.spare([args.input])
     with found as findings:
         source = None
         try:
-            source = open_particles(args.input, args.pixel_size, findings.error)
+            source = open_particles(args.input, args.pixel_size, findings.error, lean=True)
         except UdlError as error:
             findings.error("table", str(error))
         if source is not None:
@@ -42,11 +44,14 @@ def check(args: argparse.Namespace) -> None:
             facts = (source.box, source.pixel_size, source.pixel_size_known)
             radius = given_radius(args, *facts, args.input)
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
+            notes = table_notes(source)
+            if source.table is not None:  # there may be millions of rows: what follows needs no more of them
+                poses = dialects.pose_labels(source.table)
+                source.keep_columns(("rlnOpticsGroup", *CTF_LABELS, *dialects.CLASS_LABEL.values(), *poses))
             check_table(source, findings)
-            for sentence in table_notes(source):
+            for sentence in notes:
                 findings.note("other programs", sentence)
             if not args.quick:
-                source.keep_columns(("rlnOpticsGroup", *CTF_LABELS))  # images need no more, and there may be millions
                 _look_at_images(args, source, findings, radius)
             for sentence in image_warnings(source.stacks):
                 findings.warn("other programs", sentence)
@@ -62,12 +67,15 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: Findings, radius: float | None) -> None:
+    defocus = sampled_defocus(source)
+    source.keep_columns(("rlnOpticsGroup",))  # images need no more, and there may be millions
     import torch  # which takes more memory than the table of a large set
 
-    from scipion_udl.alignment.check_images import check_images
+    from scipion_udl.alignment.check_images import CHUNK_BYTES, check_images
 
+    give_back_arrays(2 * CHUNK_BYTES)  # what is made of a piece of the images is made again and again
     torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
-    check_images(source, findings, args.contrast, radius)
+    check_images(source, findings, args.contrast, radius, defocus)
 
 
 def _title(path: str, source: ParticleSource | None) -> str:
@@ -190,9 +198,9 @@ def _check_voltages(voltages: np.ndarray, findings: Findings) -> None:
 def _check_poses(source: ParticleSource, findings: Findings) -> None:
     old = dialects.pose_labels(source.table)
     try:
-        source.poses()
-        if source.missing_poses():
-            findings.warn("poses", source.missing_poses())
+        missing = source.missing_poses()  # which stops at what is no number
+        if missing:
+            findings.warn("poses", missing)
         if source.has_3d_angles:
             findings.note(
                 "poses",

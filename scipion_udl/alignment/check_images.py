@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from scipion_udl.alignment.findings import Findings
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import DIAMETER_FROM, SMALLEST_BOX
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
-from scipion_udl.particles.background import Background, background_words, steepness
+from scipion_udl.particles.background import Background, Uneven, steepness
 from scipion_udl.particles.diameter import size_words
-from scipion_udl.particles.duplicates import originals
+from scipion_udl.particles.duplicates import copies
 from scipion_udl.particles.extent import extent_of
-from scipion_udl.particles.polarity import DARK, UNKNOWN, RadialProfile, sampled_defocus
+from scipion_udl.particles.polarity import DARK, UNKNOWN, RadialProfile
 from scipion_udl.particles.polarity_groups import GroupProfiles
 from scipion_udl.particles.polarity_mixture import HELD
 from scipion_udl.particles.scan import DISC, LARGEST, too_large
@@ -27,35 +28,41 @@ CHUNK_BYTES = 2 << 20  # of images held at a time
 
 @dataclass
 class ImageFacts:
-    """What one look through the images found, per particle, float32 (N,).
+    """What one look through the images of N particles found; there may be millions, so little is kept of each.
 
-    mean, std: of the background, NaN where the image was not read; blank: constant, or not read; peak: the largest
-    value, its sign left out; steep: rise of the ramp in the background from centre to edge, in deviations of the noise;
-    hot: pixels that stick out. profile: of all images that are not blank and of the set's box, and by stack and optics
-    group in groups.
+    mean, std: of the background, float32 (N,), NaN where the image was not read; blank: constant, or not read, bool
+    (N,). profile: of all images that are not blank and of the set's box, and by stack and optics group in groups;
+    uneven: the ramps and hot pixels of those that are not blank; large: those with values beyond LARGEST, from 0.
     """
 
     mean: np.ndarray
     std: np.ndarray
-    peak: np.ndarray
-    steep: np.ndarray
-    hot: np.ndarray
     blank: np.ndarray
     profile: RadialProfile
     groups: GroupProfiles
+    uneven: Uneven = field(default_factory=Uneven)
+    large: list[int] = field(default_factory=list)
 
 
 def check_images(
-    source: ParticleSource, findings: Findings, expected: str = "auto", mask_radius: float | None = None
+    source: ParticleSource,
+    findings: Findings,
+    expected: str = "auto",
+    mask_radius: float | None = None,
+    defocus: Defocus | None = None,
 ) -> None:
-    """Read every image once: NaN and inf, constant images, contrast, scale, copies; a bounded piece at a time."""
+    """Read every image once: NaN and inf, constant images, contrast, scale, copies; a bounded piece at a time.
+
+    source: of its table the optics groups alone are used; expected: auto, bright or dark; mask_radius: of the particle,
+    pixels, None where it is unknown; defocus: of some of the particles, None where it is unknown.
+    """
     facts = look_through(source, findings, mask_radius)
     read = np.isfinite(facts.mean)
     if not read.any():  # why, was told
         return
     flat = np.flatnonzero(facts.blank & read)
     findings.fact("pixel values", "all finite")
-    for row in np.flatnonzero(facts.peak > LARGEST):
+    for row in sorted(facts.large):
         findings.error("pixel values", too_large(source, row))
     findings.fact("constant images", "none")
     if len(flat) and len(flat) == read.sum():
@@ -65,9 +72,9 @@ def check_images(
             findings.warn(
                 "constant images", f"item {row + 1} ({source.names[row]}): it will be kept with pose 0 and score 0"
             )
-    _check_polarity(source, facts, findings, expected, mask_radius)
+    _check_polarity(source, facts, findings, expected, (defocus, mask_radius))
     _check_scale(facts.std[read & ~facts.blank], findings)
-    _check_background(facts, read & ~facts.blank, findings)
+    _check_background(facts, findings)
     _check_copies(source, facts, findings)
 
 
@@ -78,18 +85,13 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     chosen = np.zeros(n, bool)
     chosen[np.linspace(0, n - 1, min(n, HELD)).astype(int)] = True
     groups = GroupProfiles(source, len(profile.radii), chosen)
-    facts = ImageFacts(
-        *(np.full(n, value, np.float32) for value in (np.nan, np.nan, 0, 0, 0)), np.ones(n, bool), profile, groups
-    )
+    mean, std = (np.full(n, np.nan, np.float32) for _ in range(2))
+    facts = ImageFacts(mean, std, np.ones(n, bool), profile, groups)
     progress, done = Progress(), 0
     for number, reader in enumerate(source.stacks):
         if min(reader.shape) < SMALLEST_BOX:  # which was told, and there is no background to measure
             continue
-        rows = np.flatnonzero((source.stack == number) & (source.item < reader.whole))
-        item = source.item[rows]
-        if (item[1:] < item[:-1]).any():
-            rows = rows[np.argsort(item, kind="stable")]
-        del item
+        rows = _rows_of(source, number)
         side = min(reader.shape)
         background = Background(side, mask_radius or DISC * side)
         step = max(1, CHUNK_BYTES // (4 * reader.shape[0] * reader.shape[1]))
@@ -111,6 +113,14 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
     return facts
 
 
+def _rows_of(source: ParticleSource, number: int) -> np.ndarray:
+    """The particles (from 0) whose images can be read from one of the stacks, in the order of the file."""
+    rows = np.flatnonzero((source.stack == number) & (source.item < source.stacks[number].whole))
+    rows = rows.astype(source.item.dtype)  # in half the memory, as a rule
+    item = source.item[rows]
+    return rows[np.argsort(item, kind="stable")] if (item[1:] < item[:-1]).any() else rows
+
+
 def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, background: Background) -> None:
     """Facts of images (n, rows, columns); of those that are not square the middle square counts."""
     if not len(rows):
@@ -120,24 +130,29 @@ def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, backgrou
     squares = images[:, top : top + side, left : left + side]
     levels = background.measure(squares)
     normal, hot = background.levelled(squares, levels.mean, levels.slope, levels.std)
-    facts.mean[rows], slope, facts.std[rows], facts.blank[rows], _ = levels.numpy()
-    facts.steep[rows], facts.hot[rows] = steepness(slope, facts.std[rows], side), hot.numpy()
+    facts.mean[rows], slope, facts.std[rows], flat, _ = levels.numpy()
+    facts.blank[rows] = flat
+    facts.uneven.add(steepness(slope, facts.std[rows], side).astype(np.float32)[~flat], hot.numpy()[~flat])
     peak = images.abs().amax((1, 2))
-    facts.peak[rows] = peak.numpy()
+    facts.large += rows[(peak > LARGEST).numpy()].tolist()
     if images.shape[1:] == (facts.profile.box, facts.profile.box):
         used = ~levels.flat & (peak <= LARGEST)
         facts.groups.add(rows[used.numpy()], facts.profile.add(normal[used]))
 
 
 def _check_polarity(
-    source: ParticleSource, facts: ImageFacts, findings: Findings, expected: str, mask_radius: float | None
+    source: ParticleSource,
+    facts: ImageFacts,
+    findings: Findings,
+    expected: str,
+    known: tuple[Defocus | None, float | None],
 ) -> None:
     """Whether particles are bright or dark on their background, in the whole set, stack by stack, optics group by
-    optics group, and one by one; and how far they reach, where nobody says it."""
+    optics group, and one by one; and how far they reach, where nobody says it. known: defocus and radius."""
     if not facts.profile.count:
         return
-    model = (source.pixel_size if source.pixel_size_known else None, sampled_defocus(source), mask_radius)
-    if mask_radius is None:
+    model = (source.pixel_size if source.pixel_size_known else None, *known)
+    if known[1] is None:
         extent = extent_of(facts.profile, *model[:2])
         size = size_words(extent.radius, source.pixel_size, source.pixel_size_known)
         findings.fact("diameter", f"{size}, {DIAMETER_FROM['data' if extent.found else 'box']}")
@@ -172,10 +187,10 @@ def _check_scale(std: np.ndarray, findings: Findings) -> None:
         )
 
 
-def _check_background(facts: ImageFacts, seen: np.ndarray, findings: Findings) -> None:
+def _check_background(facts: ImageFacts, findings: Findings) -> None:
     """Ramps and hot pixels, which every run takes off; other programs may not."""
     findings.fact("background", "even, no pixels that stick out")
-    found = background_words(facts.steep[seen], facts.hot[seen].astype(np.int64))
+    found = facts.uneven.words()
     if found:
         findings.note("background", f"{found}; other programs may not: normalise the particles for them")
 
@@ -184,11 +199,11 @@ def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings)
     """Images that are the same in every pixel though they have different names."""
     findings.fact("copies", "none")
     one_box = np.array([reader.shape == source.stacks[0].shape for reader in source.stacks])
-    first = originals(source, facts.mean, facts.std, facts.blank | ~one_box[source.stack])
-    for row in np.flatnonzero(first != np.arange(len(source))):
-        if source.names[row] != source.names[first[row]]:  # else the table names it twice, which was told
+    rows, first = copies(source, facts.mean, facts.std, facts.blank | ~one_box[source.stack])
+    for row, of in zip(rows.tolist(), first.tolist()):
+        if source.names[row] != source.names[of]:  # else the table names it twice, which was told
             findings.warn(
                 "copies",
-                f"item {row + 1} ({source.names[row]}) is item {first[row] + 1} ({source.names[first[row]]}) again: "
+                f"item {row + 1} ({source.names[row]}) is item {of + 1} ({source.names[of]}) again: "
                 "the noise of a copy agrees with itself, which looks like signal",
             )

@@ -90,7 +90,7 @@ class ContrastTransfer:
         """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies."""
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
-        defocus = _rows(self.defocus, indices)
+        defocus = self.defocus.rows(indices)
         if turn is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
             defocus = replace(defocus, angle=defocus.angle + turn)
         values = contrast_transfer(defocus, box, self.field / box, device)
@@ -134,7 +134,7 @@ class ContrastTransfer:
             chosen = order[np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).round().astype(int)]
             ring, total = _rings(box, device), torch.zeros(box, dtype=torch.float64, device=device)
             for part in np.array_split(chosen, -(-len(chosen) // 64)):
-                values = contrast_transfer(_rows(self.defocus, part), box, self.field / box, device)
+                values = contrast_transfer(self.defocus.rows(part), box, self.field / box, device)
                 total.index_add_(0, ring.flatten(), values.square().sum(0).double().flatten())
             count = torch.bincount(ring.flatten(), minlength=box)[: box // 2 + 1]
             self._levels[box] = (total[: box // 2 + 1] / count / len(chosen)).sqrt()
@@ -152,7 +152,7 @@ class ContrastTransfer:
 
     def subset(self, indices: np.ndarray) -> ContrastTransfer:
         """The transfer of the particles ``indices`` alone, relative to the same level."""
-        return self._like(_rows(self.defocus, indices), self.mode)
+        return self._like(self.defocus.rows(indices), self.mode)
 
     def with_mode(self, mode: str) -> ContrastTransfer:
         """The same particles, their images taken another way."""
@@ -213,8 +213,3 @@ def contrast_transfer(
         square = ky[:, None] ** 2 + kx[None] ** 2
         values = values * torch.exp(-0.25 * column(defocus.b_factor)[:, None, None] * square)
     return values
-
-
-def _rows(defocus: Defocus, indices: np.ndarray) -> Defocus:
-    names = [name for name, value in vars(defocus).items() if isinstance(value, np.ndarray)]
-    return replace(defocus, **{name: getattr(defocus, name)[indices] for name in names})

@@ -38,3 +38,8 @@ class Defocus:
         n = len(self.defocus_u)
         self.known = np.ones(n, bool) if self.known is None else self.known
         self.premultiplied = np.zeros(n, bool) if self.premultiplied is None else self.premultiplied
+
+    def rows(self, indices: np.ndarray | slice) -> Defocus:
+        """That of some particles (from 0), in that order."""
+        columns = {name: value[indices] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return Defocus(**{**vars(self), **columns})

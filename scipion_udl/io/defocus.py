@@ -33,6 +33,7 @@ _MICROSCOPE = {
     "amplitude_contrast": ("amplitude contrast", "--amplitude-contrast", ""),
 }
 _STAND_IN = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}  # of rows whose transfer is not used
+_SAMPLE = 32  # particles that stand for all where a mean CTF will do, at most
 _LEAST = 1.0  # angstrom: nothing is that near to focus, but 0, 1 and -1 stand for no estimate
 _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"
 # All columns that may tell of it, in RELION and in Xmipp.
@@ -69,7 +70,7 @@ def read_defocus(
             if count:
                 word, option, unit = _MICROSCOPE[name]
                 filled.append(f"{word} {given:g}{unit} ({option}, {count} of {n} particles)")
-    in_focus = np.minimum(abs(values["defocus_u"]), abs(values["defocus_v"])) <= _LEAST
+    in_focus = (abs(values["defocus_u"]) <= _LEAST) | (abs(values["defocus_v"]) <= _LEAST)
     defocused = np.isfinite(values["defocus_u"] + values["defocus_v"]) & ~in_focus
     lacking = [name for name in _MICROSCOPE if np.isnan(values[name][defocused]).any()]
     known = defocused & np.logical_and.reduce([np.isfinite(values[name]) for name in _MICROSCOPE])
@@ -86,6 +87,17 @@ def read_defocus(
         flipped = np.zeros(n, bool)
     told = f"Taken from the options for the CTF, since the table does not say: {', '.join(filled)}." if filled else ""
     return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
+
+
+def sampled_defocus(source: ParticleSource, rows: np.ndarray | None = None) -> Defocus | None:
+    """The defocus of at most 32 particles, the first of ``rows``, or spread over the table; None where the table does
+    not give it, or gives what is no defocus (which who uses it for more than this will tell)."""
+    if rows is None:
+        rows = np.linspace(0, len(source) - 1, min(_SAMPLE, len(source))).round().astype(int)
+    try:
+        return read_defocus(source.subset(rows[:_SAMPLE]))
+    except UdlError:
+        return None
 
 
 def phase_flips(source: ParticleSource) -> np.ndarray | None:
@@ -164,7 +176,8 @@ def _column(source: ParticleSource, name: str) -> np.ndarray | None:
 def _values(source: ParticleSource, label: str) -> np.ndarray | None:
     """Numbers (N,) of the particles or of their optics groups, NaN where not known; None without such a column."""
     if label in source.table:
-        return source.table.known(label)
+        known = source.table.known(label)
+        return np.broadcast_to(known[0], len(source)) if (known == known[0]).all() else known
     optics = dialects.optics_table(source.tables)
     if optics is not None and label in optics:
         known, rows = optics.known(label), dialects.optics_rows(source.table, optics)

@@ -115,11 +115,12 @@ def optics_rows(particles: Table, optics: Table) -> np.ndarray:
         return np.zeros(len(particles), np.int64)
     row_of = {_plain_number(group): row for row, group in enumerate(groups)}
     wanted = particles.texts("rlnOpticsGroup")
-    known = {group: row_of.get(_plain_number(group)) for group in set(wanted)}
-    for row, group in enumerate(wanted):
-        if known[group] is None:
-            raise UdlError(f"{particles.path}: row {row + 1} is of optics group {group}, which data_optics lacks")
-    return np.array([known[group] for group in wanted], np.int64)
+    known = {group: row_of.get(_plain_number(group), -1) for group in set(wanted)}
+    rows = np.fromiter(map(known.__getitem__, wanted), np.int64, len(wanted))
+    if -1 in known.values():
+        row = int(np.flatnonzero(rows < 0)[0])
+        raise UdlError(f"{particles.path}: row {row + 1} is of optics group {wanted[row]}, which data_optics lacks")
+    return rows
 
 
 def _plain_number(text: str) -> str:
@@ -234,18 +235,24 @@ def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
 
 def without_pose(table: Table, form: str) -> np.ndarray:
     """The rows (from 0) that carry no pose, for a placeholder stands in its place, in a table that has poses."""
-    columns = _pose_columns(table, form)
-    return np.zeros(0, np.int64) if columns is None else np.flatnonzero(np.isnan(columns).any(0))
+    lacking = np.zeros(len(table), bool)
+    for label in _labels_in_use(table, form):
+        if label in table:  # one column of numbers at a time: of millions of rows each is as large as the text
+            lacking |= np.isnan(table.known(label))
+    return np.flatnonzero(lacking)
+
+
+def _labels_in_use(table: Table, form: str) -> list[str]:
+    """The labels of angle, shift x, shift y, and of Xmipp mirror, that count; a table need not have them."""
+    if form == XMIPP:
+        return ["anglePsi", "shiftX", "shiftY", "flip"]
+    unit = "Angst" if "rlnOriginXAngst" in table or "rlnOriginYAngst" in table else ""
+    return ["rlnAnglePsi", f"rlnOriginX{unit}", f"rlnOriginY{unit}"]
 
 
 def _pose_columns(table: Table, form: str) -> np.ndarray | None:
     """Angle, shift x, shift y and mirror as the table has them, (4, N), NaN for placeholders; None where all lack."""
-    if form == XMIPP:
-        labels = ["anglePsi", "shiftX", "shiftY", "flip"]
-    else:
-        angstrom = "rlnOriginXAngst" in table or "rlnOriginYAngst" in table
-        unit = "Angst" if angstrom else ""
-        labels = ["rlnAnglePsi", f"rlnOriginX{unit}", f"rlnOriginY{unit}"]
+    labels = _labels_in_use(table, form)
     if not any(label in table for label in labels):
         return None
     columns = np.zeros((4, len(table)))

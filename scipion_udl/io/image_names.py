@@ -44,7 +44,7 @@ def locate(
     A name that nothing can be read by is complained of, and has stack -1.
     """
     number_of: dict[str, int] = {}
-    file_of, item = np.full(len(names), -1, np.int64), np.zeros(len(names), np.int64)
+    file_of, item = np.full(len(names), -1, np.int32), np.zeros(len(names), np.int64)
     first_row: list[int] = []
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
@@ -131,7 +131,9 @@ def lasting(file: str, path: str) -> str:
 
 def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain) -> None:
     """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
-    key = np.where(stack < 0, -1 - np.arange(len(stack)), stack * (int(item.max()) + 1) + item)
+    key = place_numbers(stack.astype(np.int64), item, int(item.max()) + 1)
+    nowhere = np.flatnonzero(stack < 0)
+    key[nowhere] = -1 - nowhere
     if (key[1:] > key[:-1]).all():  # as most tables are: no need to bring millions of rows in order
         return
     order = np.argsort(key, kind="stable")
@@ -143,6 +145,13 @@ def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np
             f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
             "name, so keep one of them",
         )
+
+
+def place_numbers(file: np.ndarray, item: np.ndarray, items: int) -> np.ndarray:
+    """A number for each place: a file and an item of it, below ``items``, (N,) each; ``file``, int64, is lost."""
+    file *= items
+    file += item
+    return file
 
 
 def _is_number(text: str) -> bool:

@@ -25,11 +25,13 @@ from scipion_udl.io.image_names import (
     counts_from_zero,
     lasting,
     locate,
+    place_numbers,
     refuse_repeated,
 )
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
+from scipion_udl.io.texts import ImageNames
 
 _TABLES = (".star", ".xmd", ".cs")
 # Programs that do not know the pixel size write 1.
@@ -49,14 +51,14 @@ class ParticleSource:
     """N particles of one box and pixel size.
 
     box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
-    names: N image names as outputs give them; numbers: (N,) their places in the input, from 1; path: of the input;
+    names: N image names as outputs give them; path: of the input;
     form: "relion30", "relion31" or "xmipp", None for a bare stack; table: its rows (None for a bare stack), tables:
-    all tables of the file; cs: the rows of a cryoSPARC file, None for others (its form is "relion31", which its table
-    has been put into); sign: float32 (N,), 1 or -1, what grey values are multiplied with when they are read (the data
-    sign of .cs), None where it is 1 for all; optics: what the user says of the microscope, for rows
-    that do not say it; has_3d_angles: whether its poses are projection directions; warnings:
+    all tables of the file; cs: the rows of a cryoSPARC file, without a row where it was opened lean, None for others
+    (its form is "relion31", which its table has been put into); sign: float32 (N,), 1 or -1, what grey values are
+    multiplied with when they are read (the data sign of .cs), None where it is 1 for all; optics: what the user says of
+    the microscope, for rows that do not say it; has_3d_angles: whether its poses are projection directions; warnings:
     sentences for the user; stacks: the files; stack, item: (N,) where each particle lies, from 0 (stack -1: nowhere,
-    which only a source that was opened to be checked has).
+    which only a source that was opened to be checked has), int32 where no number is larger.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class ParticleSource:
     ) -> None:
         self.path = path
         self.warnings: list[str] = []
-        self.names: list[str] = []
+        self.names: Sequence[str] = []
         self.tables: list[Table] = []
         self.table: Table | None = None
         self.form: str | None = None
@@ -77,8 +79,8 @@ class ParticleSource:
         self.sign: np.ndarray | None = None
         self.optics = Optics()
         self.pixel_size, self.pixel_size_known = 1.0, False
-        self.stacks, self.stack, self.item = stacks, stack, item
-        self.numbers = np.arange(1, len(item) + 1)
+        self.stacks, self.stack, self.item = stacks, _small(stack), _small(item)
+        self._numbers: np.ndarray | None = None  # of a subset
         self.box = _common_box(stacks, complain)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
@@ -88,6 +90,11 @@ class ParticleSource:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The places (N,) of the particles in the input, from 1."""
+        return np.arange(1, len(self) + 1) if self._numbers is None else self._numbers
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous, in their sign.
@@ -137,13 +144,17 @@ class ParticleSource:
             names.append(f"{number}{at}{known[file, stack]}")
         return names
 
-    def stack_by_file(self) -> np.ndarray:
-        """The stack that each particle lies in, int64 (N,), one number for all names of a file; a particle that lies
-        nowhere has a negative number of its own."""
+    def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """A number for the place of each particle, or of those in ``rows``, int64 (N,), whatever it is called there:
+        equal where two lie at one place of one file; a particle that lies nowhere has a negative number of its own."""
         files = [os.path.realpath(reader.path) for reader in self.stacks]
         number_of = {file: number for number, file in enumerate(dict.fromkeys(files))}
         numbers = np.array([number_of[file] for file in files] + [0], np.int64)
-        return np.where(self.stack < 0, -1 - np.arange(len(self)), numbers[self.stack])
+        found = place_numbers(numbers[self.stack[rows]], self.item[rows], int(self.item.max()) + 1)
+        nowhere = np.flatnonzero(self.stack[rows] < 0)
+        if len(nowhere):
+            found[nowhere] = -1 - np.arange(len(self))[rows][nowhere]
+        return found
 
     def files(self) -> list[str]:
         """Every file that this source may read: the input, all stacks, and of cryoSPARC the files beside it."""
@@ -158,8 +169,8 @@ class ParticleSource:
         part.warnings = []
         part.names = [self.names[index] for index in indices]
         part.stack, part.item = self.stack[indices], self.item[indices]
-        part.numbers = self.numbers[indices]
-        part.cs = None if self.cs is None else self.cs[indices]
+        part._numbers = self.numbers[indices]
+        part.cs = self.cs[indices] if self.cs is not None and len(self.cs) else self.cs
         part.sign = None if self.sign is None else self.sign[indices]
         if self.table is not None:
             part.table = self.table.rows(indices)
@@ -167,8 +178,9 @@ class ParticleSource:
         return part
 
     def keep_columns(self, labels: Collection[str]) -> None:
-        """Let go of all columns of the table but ``labels``, for their memory; names and places of images stay."""
+        """Let go of all columns of the table but ``labels`` and the names of images, for their memory."""
         if self.table is not None:
+            labels = {*labels, dialects.IMAGE_LABEL[self.form]}
             kept = {label: column for label, column in self.table.columns.items() if label in labels}
             lean = Table(self.table.name, kept, self.table.path)
             self.tables = [lean if table is self.table else table for table in self.tables]
@@ -210,25 +222,33 @@ class ParticleSource:
         return self.table is not None and dialects.has_3d_angles(self.table)
 
 
-def open_particles(path: str, pixel_size: float | None = None, complain: Complain = refuse) -> ParticleSource:
+def open_particles(
+    path: str, pixel_size: float | None = None, complain: Complain = refuse, lean: bool = False
+) -> ParticleSource:
     """Open .mrcs or .mrc (also .gz, .bz2), .star, .xmd or .cs; reads tables and headers, no image.
 
     pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
     for a missing, empty, truncated or unfitting file; where it could go on after a fault, it tells ``complain``, which
-    raises it by default.
+    raises it by default. lean: the rows of a .cs, which only who writes one needs, are not kept.
     """
     path = str(path)
     if no_file(path):
         raise UdlError(f"{no_file(path)}: give a .mrcs, .mrc, .star, .xmd or .cs file")
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
-        source, from_table = _open_table(path, complain)
+        source, from_table = _open_table(path, complain, lean)
     elif ending in STACKS or (ending in PACKED and os.path.splitext(stem)[1] in STACKS):
         source, from_table = _open_stack(path, complain), None
     else:
         raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star, .xmd or .cs file")
     _set_pixel_size(source, from_table, pixel_size, complain)
     return source
+
+
+def _small(numbers: np.ndarray) -> np.ndarray:
+    """Whole numbers (N,) in half the memory, where none is too large for it."""
+    large = len(numbers) and max(int(numbers.max()), -int(numbers.min())) > np.iinfo(np.int32).max
+    return numbers if large else numbers.astype(np.int32)
 
 
 def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
@@ -259,15 +279,15 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
     name = os.path.abspath(path)
     if not name.lower().endswith(".mrcs"):
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
-    source.names = [f"{k + 1:06d}@{name}" for k in range(reader.whole)]
+    source.names = ImageNames(source.item + 1, [(6, name)], np.zeros(reader.whole, np.uint8))
     if path.lower().endswith(PACKED):
         source.warnings.append(f"{path} is packed: unpack it before other programs use the tables that name it.")
     return source
 
 
-def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | None]:
+def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
-    found = read_array(path) if path.lower().endswith(".cs") else None
+    found = read_array(path, lean) if path.lower().endswith(".cs") else None
     tables = read_tables(path) if found is None else relion_tables(found)
     cs, warnings = (None, []) if found is None else (found.rows, found.warnings)
     if found is None:
@@ -300,7 +320,7 @@ def _open_table(path: str, complain: Complain) -> tuple[ParticleSource, float | 
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     _warn_of_places(source)
     _warn_of_other_endings(source, renamed)
-    source.sign = None if cs is None else signs(cs)
+    source.sign = None if found is None else signs(found)
     if source.sign is not None:
         source.warnings.append(sign_warning(path, source.sign))
     if form == dialects.RELION31:

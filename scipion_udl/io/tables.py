@@ -17,7 +17,7 @@ from emtable import Table as EmTable
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
-from scipion_udl.io.texts import Growing, Texts, column_of
+from scipion_udl.io.texts import Column, Growing, Texts, column_of
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
@@ -67,7 +67,7 @@ class Table:
         if label not in self.columns:
             raise UdlError(f"{self.path}: the table data_{self.name} has no column _{label}")
         column = self.columns[label]
-        if isinstance(column, Texts):
+        if isinstance(column, Column):
             return column_of(map(unquote, column)) if column.begin_quoted() else column
         return [unquote(text) for text in column] if any(text[:1] in "\"'" for text in column) else column
 
@@ -100,7 +100,7 @@ class Table:
 
     def set(self, label: str, texts: Iterable[str] | str) -> None:
         """Set a column: N texts, or one for all rows. Raises ValueError where the number does not fit."""
-        column = [texts] * len(self) if isinstance(texts, str) else texts if isinstance(texts, Texts) else list(texts)
+        column = [texts] * len(self) if isinstance(texts, str) else texts if isinstance(texts, Column) else list(texts)
         if self.columns and len(column) != len(self):
             raise ValueError(f"{len(column)} values for {len(self)} rows of column {label}")
         self.columns[label] = column
@@ -111,7 +111,7 @@ class Table:
 
 
 def _rows(column: Sequence[str], indices: np.ndarray) -> Sequence[str]:
-    return column.rows(indices) if isinstance(column, Texts) else [column[index] for index in indices.tolist()]
+    return column.rows(indices) if isinstance(column, Column) else [column[index] for index in indices.tolist()]
 
 
 def _floats(column: Sequence[str], number: Callable[[str], float]) -> np.ndarray:

@@ -1,5 +1,5 @@
 """A column of a table as the bytes of its file, in one piece: a set of millions of particles takes no object for each
-value."""
+value. Texts that many rows share are there once, and so are the files that image names have behind their numbers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ _TOGETHER = 1 << 14  # texts that are objects at one time
 _WASTE = 4  # how many times longer than its texts a column may be, where one of them is very long
 _WIDER = 2  # the same, where texts are put behind narrower ones
 _SMALL = 1 << 16  # bytes of which nobody asks
+_SHARED = 2  # rows a text, on average, from which each is there once
+_DIFFERENT = 1 << 15  # texts of a column that are there once, at most: while it is read each of them is an object
+_LARGEST = np.iinfo(np.int32).max  # number of an image that is kept as one
 _QUOTES = (ord('"'), ord("'"))
 
 
-class Texts(Sequence):
-    """N texts, read-only; ``values``: their bytes (UTF-8, other bytes as they were), dtype S (N,)."""
+class Column(Sequence):
+    """N texts, read-only, otherwise as good as a list of them."""
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take, bytes."""
+        raise NotImplementedError
 
-    def __len__(self) -> int:
-        return len(self.values)
+    def rows(self, indices: np.ndarray) -> Column:
+        """The texts of some rows (from 0), in that order."""
+        raise NotImplementedError
 
-    def __getitem__(self, which: int | slice) -> str | list[str]:
-        if isinstance(which, slice):
-            return _decoded(self.values[which])
-        return self.values[which].decode("utf-8", "surrogateescape")
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self.values), _TOGETHER):
-            yield from _decoded(self.values[start : start + _TOGETHER])
+    def begin_quoted(self) -> bool:
+        """Whether one of them begins with a quote."""
+        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):
@@ -49,11 +50,49 @@ class Texts(Sequence):
         return list(self) * times
 
     def __repr__(self) -> str:
-        return f"Texts({list(self)!r})" if len(self) < 10 else f"Texts({self[:10]!r} and {len(self) - 10} more)"
+        kind = type(self).__name__
+        return f"{kind}({list(self)!r})" if len(self) < 10 else f"{kind}({self[:10]!r} and {len(self) - 10} more)"
+
+
+class Texts(Column):
+    """Texts as the bytes that they are in a file.
+
+    values: their bytes (UTF-8, other bytes as they were), dtype S (N,); or, with ``codes`` (N,), which are places in
+    it, those of the texts that differ, (K,).
+    """
+
+    def __init__(self, values: np.ndarray, codes: np.ndarray | None = None) -> None:
+        self.values, self.codes = values, codes
+
+    def __len__(self) -> int:
+        return len(self.values if self.codes is None else self.codes)
+
+    def __getitem__(self, which: int | slice) -> str | list[str]:
+        if isinstance(which, slice):
+            return _decoded(self.values[which if self.codes is None else self.codes[which]])
+        value: bytes = self.values[which if self.codes is None else self.codes[which]]
+        return value.decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        if self.codes is None:
+            for start in range(0, len(self), _TOGETHER):
+                yield from _decoded(self.values[start : start + _TOGETHER])
+            return
+        different = _decoded(self.values)
+        for start in range(0, len(self), _TOGETHER):
+            yield from map(different.__getitem__, self.codes[start : start + _TOGETHER].tolist())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes."""
+        return self.values.nbytes + (0 if self.codes is None else self.codes.nbytes)
 
     def rows(self, indices: np.ndarray) -> Texts:
         """The texts of some rows (from 0), in that order."""
-        return Texts(self.values[indices])
+        if self.codes is None:
+            return Texts(self.values[indices])
+        codes = self.codes[indices]
+        return Texts(self.values, codes) if len(codes) >= _SHARED * len(self.values) else Texts(self.values[codes])
 
     def begin_quoted(self) -> bool:
         """Whether one of them begins with a quote."""
@@ -64,8 +103,50 @@ class Texts(Sequence):
 
     def floats(self, number: Callable[[bytes], float] = float) -> np.ndarray:
         """The numbers float64 (N,) that they say. Raises what ``number`` does of one that says none."""
-        values = (value for k in range(0, len(self), _TOGETHER) for value in self.values[k : k + _TOGETHER].tolist())
-        return np.fromiter((number(value) for value in values), np.float64, len(self))
+        each = self.values
+        values = (value for k in range(0, len(each), _TOGETHER) for value in each[k : k + _TOGETHER].tolist())
+        found = np.fromiter((number(value) for value in values), np.float64, len(each))
+        return found if self.codes is None else found[self.codes]
+
+
+class ImageNames(Column):
+    """Names of images, NUMBER@FILE.
+
+    numbers: (N,); files: what comes behind the numbers, each with the digits that the number has at least, where it
+    begins with a 0, else 1; of: (N,) which of them each name has.
+    """
+
+    def __init__(self, numbers: np.ndarray, files: Sequence[tuple[int, str]], of: np.ndarray) -> None:
+        self.numbers, self.files, self.of = numbers, files, of
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitem__(self, which: int | slice) -> str | list[str]:
+        if isinstance(which, slice):
+            return list(map(self._name, self.numbers[which].tolist(), self.of[which].tolist()))
+        return self._name(int(self.numbers[which]), int(self.of[which]))
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _TOGETHER):
+            yield from self[start : start + _TOGETHER]
+
+    def _name(self, number: int, of: int) -> str:
+        digits, file = self.files[of]
+        return f"{number:0{digits}d}@{file}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, without those of the files' names, which are few."""
+        return self.numbers.nbytes + self.of.nbytes
+
+    def rows(self, indices: np.ndarray) -> ImageNames:
+        """The names of some rows (from 0), in that order."""
+        return ImageNames(self.numbers[indices], self.files, self.of[indices])
+
+    def begin_quoted(self) -> bool:
+        """No: all begin with a number."""
+        return False
 
 
 class Growing:
@@ -73,11 +154,21 @@ class Growing:
     leave as much memory again in pieces that the process keeps."""
 
     def __init__(self) -> None:
+        self._kept: _Shared | _Named | None = None  # as long as the rows have much in common
         self._parts: list[_Room | list[str]] = []
 
     def add(self, texts: Sequence[str]) -> None:
         """The texts of the next rows."""
-        piece = _encoded(texts)
+        if self._kept is None and not self._parts:
+            self._kept = next((kept for kept in (_Shared(), _Named()) if kept.add(texts)), None)
+        elif self._kept is not None and not self._kept.add(texts):
+            column, self._kept = self._kept.column(), None
+            for start in range(0, len(column), _TOGETHER):
+                self._put(_encoded(column[start : start + _TOGETHER]))
+        if self._kept is None:
+            self._put(_encoded(texts))
+
+    def _put(self, piece: np.ndarray | list[str]) -> None:
         last = self._parts[-1] if self._parts else None
         if isinstance(piece, np.ndarray) and isinstance(last, _Room) and last.fits(piece):
             last.add(piece)
@@ -86,6 +177,8 @@ class Growing:
 
     def column(self) -> Sequence[str]:
         """All of them: :class:`Texts`, or a list where a few long ones would make all take their place."""
+        if self._kept is not None:
+            return self._kept.column()
         parts = [part.taken() if isinstance(part, _Room) else part for part in self._parts]
         if not parts:
             return []
@@ -98,11 +191,70 @@ class Growing:
         return [known.setdefault(text, text) for text in texts]
 
 
+class _Shared:
+    """Texts that many rows share: each once, and for every row which one it has."""
+
+    def __init__(self) -> None:
+        self._code_of: dict[str, int] = {}
+        self._codes = _Room(np.empty(0, np.uint16))
+
+    def add(self, texts: Sequence[str]) -> bool:
+        """Put ``texts`` behind the others; False, and nothing is done, where too many would differ then."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._code_of]
+        different = len(self._code_of) + len(new)
+        if different > _DIFFERENT or _SHARED * different > len(self._codes) + len(texts):
+            return False
+        self._code_of.update(zip(new, range(len(self._code_of), different)))
+        self._codes.add(np.fromiter(map(self._code_of.__getitem__, texts), np.uint16, len(texts)))
+        return True
+
+    def column(self) -> Sequence[str]:
+        """All texts."""
+        different, codes = list(self._code_of), self._codes.taken()
+        values = _encoded(different)
+        if isinstance(values, list):  # a few are very long
+            return [different[code] for code in codes.tolist()]
+        return Texts(values, codes.astype(np.uint8) if len(values) <= 1 << 8 else codes)
+
+
+class _Named:
+    """Texts that are names of images, NUMBER@FILE, many of a file: each file once, and for every row its number."""
+
+    def __init__(self) -> None:
+        self._file_of: dict[tuple[int, str], int] = {}
+        self._numbers, self._of = _Room(np.empty(0, np.int32)), _Room(np.empty(0, np.uint16))
+
+    def add(self, texts: Sequence[str]) -> bool:
+        """Put ``texts`` behind the others; False, and nothing is done, where one is no such name, or too many files
+        would differ then."""
+        names = [text.partition("@") for text in texts]
+        if not all(at and number.isascii() and number.isdigit() and len(number) <= 10 for number, at, _ in names):
+            return False
+        numbers = np.fromiter((int(number) for number, _, _ in names), np.int64, len(names))
+        files = [(len(number) if number[0] == "0" else 1, file) for number, _, file in names]
+        new = [file for file in dict.fromkeys(files) if file not in self._file_of]
+        different = len(self._file_of) + len(new)
+        many = different > _DIFFERENT or _SHARED * different > len(self._of) + len(texts)
+        if many or numbers.max() > _LARGEST:
+            return False
+        self._file_of.update(zip(new, range(len(self._file_of), different)))
+        self._numbers.add(numbers.astype(np.int32))
+        self._of.add(np.fromiter(map(self._file_of.__getitem__, files), np.uint16, len(files)))
+        return True
+
+    def column(self) -> ImageNames:
+        """All names."""
+        return ImageNames(self._numbers.taken(), list(self._file_of), self._of.taken())
+
+
 class _Room:
-    """Texts as bytes with room for more: an array that grows where it is, as long as it is of one width."""
+    """Texts as bytes, or codes, with room for more: an array that grows where it is, as long as it is of one width."""
 
     def __init__(self, values: np.ndarray) -> None:
         self._values, self._count = values, len(values)
+
+    def __len__(self) -> int:
+        return self._count
 
     def fits(self, piece: np.ndarray) -> bool:
         """Whether both in one width take little more than each in its own."""

@@ -169,16 +169,42 @@ def steepness(slope: np.ndarray, std: np.ndarray, box: int) -> np.ndarray:
     return np.hypot(slope[:, 0], slope[:, 1]) * (box / 2) / np.maximum(std, 1e-300)
 
 
+@dataclass
+class Uneven:
+    """How many of ``count`` images have a ramp that matters, and the steepest; how many have pixels that stick out, and
+    how many pixels these are."""
+
+    count: int = 0
+    ramps: int = 0
+    steepest: float = 0.0
+    images: int = 0
+    pixels: int = 0
+
+    def add(self, steep: np.ndarray, hot: np.ndarray) -> None:
+        """Take in n images. steep: (n,) what :func:`steepness` gives; hot: (n,) pixels of each that were replaced."""
+        if not len(steep):
+            return
+        self.count += len(steep)
+        self.ramps += int((steep > STEEP).sum())
+        self.steepest = max(self.steepest, float(steep.max()))
+        self.images += int((hot > 0).sum())
+        self.pixels += int(hot.sum())
+
+    def words(self) -> str | None:
+        """What is said of ramps and hot pixels that mattered and were taken off; None where none did."""
+        said = []
+        if self.ramps:
+            said.append(
+                f"{self.ramps} of {self.count} images have a ramp in their background (from centre to edge more than "
+                f"{STEEP:g} deviations of their noise, {self.steepest:.2g} at most)"
+            )
+        if self.images:
+            said.append(f"{self.images} of {self.count} images have pixels that stick out, {self.pixels} in all")
+        return f"{'; '.join(said)}: taken off" if said else None
+
+
 def background_words(steep: np.ndarray, hot: np.ndarray) -> str | None:
-    """What is said of ramps and hot pixels that mattered and were taken off; None where none did. steep: (N,) what
-    :func:`steepness` gives; hot: (N,) pixels of each image that were replaced."""
-    ramps, images = int((steep > STEEP).sum()), int((hot > 0).sum())
-    said = []
-    if ramps:
-        said.append(
-            f"{ramps} of {len(steep)} images have a ramp in their background (from centre to edge more than {STEEP:g} "
-            f"deviations of their noise, {steep.max():.2g} at most)"
-        )
-    if images:
-        said.append(f"{images} of {len(hot)} images have pixels that stick out, {hot.sum()} in all")
-    return f"{'; '.join(said)}: taken off" if said else None
+    """:meth:`Uneven.words` of N images, whose figures :meth:`Uneven.add` takes."""
+    uneven = Uneven()
+    uneven.add(steep, hot)
+    return uneven.words()

@@ -22,11 +22,8 @@ from scipy.optimize import nnls
 from scipy.special import j0
 
 from scipion_udl.compute.distributed import Ranks
-from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import contrast_transfer
 from scipion_udl.imaging.defocus import Defocus
-from scipion_udl.io.defocus import read_defocus
-from scipion_udl.io.particles import ParticleSource
 
 BRIGHT, DARK, UNKNOWN = "bright", "dark", "unknown"
 ENOUGH = 32  # images, for a covariance of profiles to be one: of 200 sets of 16 images of coloured noise one was told
@@ -43,8 +40,8 @@ _SUPPORTS = np.linspace(0.25, 1.0, 7)  # radii of the support that are tried, pa
 _MISFIT = 0.05  # of the profile's root mean square: no model describes it better (mean CTF, symmetry, neighbours)
 _BOWL = 0.003  # of the noise's deviation, centre to edge: illumination and ice of that curvature pass unnoticed
 _PENALTY = 2.0  # chi-square that a further ring of the density must be worth (Akaike's criterion)
+_TOGETHER = 2  # transfers that are made at a time
 _FREQUENCIES = 256  # samples of the reduced pixel's band, both signs: beyond 4 boxes nothing of a profile is missed
-_SAMPLE = 32  # particles that the mean CTF is taken of, at most
 _MODES = (("signed", lambda ctf: ctf), ("flipped", np.abs))
 _UNKNOWN_DEFOCUS = (0.6, 1.0, 1.6, 2.4)  # micrometers, each with all within 20 % of it
 _UNKNOWN_SCALE = (0.04, 0.08, 0.16, 0.3, 0.6, 1.2, 2.4)  # the same in pixels of 1 A, where pixels may be of 1 to 4 A
@@ -226,17 +223,6 @@ def _shrunk(covariance: np.ndarray, free: int) -> np.ndarray:
     return ((1 - part) * covariance + part * diagonal) * (free + 1) / max(free - 3, 1) + floor * np.eye(len(covariance))
 
 
-def sampled_defocus(source: ParticleSource, rows: np.ndarray | None = None) -> Defocus | None:
-    """The defocus of at most 32 particles, the first of ``rows``, or spread over the table; None where the table does
-    not give it, or gives what is no defocus (which who uses it for more than this will tell)."""
-    if rows is None:
-        rows = np.linspace(0, len(source) - 1, min(_SAMPLE, len(source))).round().astype(int)
-    try:
-        return read_defocus(source.subset(rows[:_SAMPLE]))
-    except UdlError:
-        return None
-
-
 def mean_ctfs(pixel_size: float | None, defocus: Defocus | None) -> dict[str, np.ndarray]:
     """By name the rotational CTFs (129,), from 0 to half a cycle per pixel, that the mean particle may have been seen
     through. pixel_size: angstrom, None where it is unknown; defocus: of the particles, None where it is unknown."""
@@ -267,4 +253,6 @@ def _ctfs_of_unknown(pixel_size: float | None) -> Sequence[tuple[str, np.ndarray
 
 def _section(defocus: Defocus, pixel_size: float) -> np.ndarray:
     """The signed CTF (N, 129) along x, from 0 to half a cycle per pixel; positive at the lowest frequencies."""
-    return contrast_transfer(defocus, _FREQUENCIES, pixel_size)[:, 0].double().numpy()
+    count = len(defocus.defocus_u)
+    pieces = [defocus.rows(slice(k, k + _TOGETHER)) for k in range(0, count, _TOGETHER)]  # each is made as an image
+    return torch.cat([contrast_transfer(piece, _FREQUENCIES, pixel_size)[:, 0] for piece in pieces]).double().numpy()

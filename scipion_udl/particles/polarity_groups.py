@@ -40,8 +40,8 @@ class GroupProfiles:
         if len({*groupings["stack"][1]}) < len(source.stacks):  # of one name in several folders
             groupings["stack"] = (source.stack, [reader.path for reader in source.stacks])
         groupings["optics group"] = _optics_groups(source)
-        self._of = {kind: (torch.from_numpy(of).to(device), names) for kind, (of, names) in groupings.items()}
-        self._of = {kind: found for kind, found in self._of.items() if len(found[1]) > 1}
+        several = {kind: found for kind, found in groupings.items() if len(found[1]) > 1}
+        self._of = {kind: (torch.from_numpy(of).to(device), names) for kind, (of, names) in several.items()}
         self._counts = {kind: _zeros(device, len(names)) for kind, (_, names) in self._of.items()}
         self._sums = {kind: _zeros(device, len(names), rings) for kind, (_, names) in self._of.items()}
 
@@ -98,15 +98,16 @@ def _zeros(device: torch.device | str, *shape: int) -> torch.Tensor:
 def _optics_groups(source: ParticleSource) -> tuple[np.ndarray, list[str]]:
     """The optics group of each particle, from 0, and what the groups are called."""
     optics = None if source.table is None else dialects.optics_table(source.tables)
-    one = np.zeros(len(source), np.int64), ["1"]
+    one = np.broadcast_to(np.int64(0), len(source)), ["1"]
     if optics is None:
         return one
     try:
         rows = dialects.optics_rows(source.table, optics)
     except UdlError:  # which who reads the microscope tells
         return one
-    used, of = np.unique(rows, return_inverse=True)
-    return of.astype(np.int64), [optics.texts("rlnOpticsGroup")[row] for row in used]
+    used = np.flatnonzero(np.bincount(rows))
+    names = [optics.texts("rlnOpticsGroup")[row] for row in used]
+    return np.searchsorted(used, rows) if len(used) > 1 else one[0], names
 
 
 def _sentence(kind: str, bright: list[str], dark: list[str]) -> str:

@@ -92,16 +92,18 @@ class HeldProfiles:
 
     def __init__(self, chosen: np.ndarray, rings: int, device: torch.device | str = "cpu") -> None:
         self.rows = np.flatnonzero(chosen)
-        self._place = np.where(chosen, np.cumsum(chosen) - 1, -1)
         self.values = torch.zeros(len(self.rows), rings, dtype=torch.float32, device=device)
         self.seen = torch.zeros(len(self.rows), dtype=torch.float32, device=device)
 
     def add(self, rows: np.ndarray, profiles: torch.Tensor) -> None:
         """Take in the profiles (n, rings) of the particles ``rows`` (n,), from 0; those that are not chosen go by."""
-        place = torch.from_numpy(self._place[rows]).to(profiles.device)
-        mine = place >= 0
-        self.values[place[mine]] = profiles[mine].float()
-        self.seen[place[mine]] = 1
+        if not len(self.rows):
+            return
+        place = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
+        mine = self.rows[place] == rows
+        there = torch.from_numpy(place[mine]).to(profiles.device)
+        self.values[there] = profiles[torch.from_numpy(mine).to(profiles.device)].float()
+        self.seen[there] = 1
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
         """(rows (M,) of those that came, their profiles (M, rings) float64)."""

@@ -13,13 +13,14 @@ from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
+from scipion_udl.io.defocus import sampled_defocus
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.particles.background import Background
 from scipion_udl.particles.extent import LARGEST as DISC
 from scipion_udl.particles.extent import Extent, VarianceProfile, extent_of
 from scipion_udl.particles.known import image_digests
 from scipion_udl.particles.loudness import Loudness, loud_limit
-from scipion_udl.particles.polarity import Polarity, RadialProfile, sampled_defocus
+from scipion_udl.particles.polarity import Polarity, RadialProfile
 from scipion_udl.particles.polarity_groups import GroupProfiles
 
 PROFILE = 1024  # particles that tell how far they reach, at most

@@ -14,15 +14,13 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
 import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.cryosparc.passthrough import Completed, completed
 from scipion_udl.io.cryosparc.rows import CsFile, is_whole
 from scipion_udl.io.tables import Table, number_texts, quote
-from scipion_udl.io.texts import column_of
+from scipion_udl.io.texts import Growing
 
 ALIGNMENT = "alignments2D/"  # before the names of all fields of a 2D alignment
 _TOGETHER = 1 << 14  # rows that are texts at one time
@@ -39,45 +37,55 @@ _COLUMNS = {
     "rlnPhaseShift": ("ctf/phase_shift_rad", 180 / np.pi),
     "rlnCtfBfactor": ("ctf/bfactor", 1.0),
 }
+# All that a set is read by: its tables and its data sign.
+_READ = frozenset(
+    (
+        *("blob/path", "blob/idx", "blob/shape", "blob/psize_A", "blob/sign"),
+        *("ctf/exp_group_id", "location/micrograph_path"),
+        *(f"{ALIGNMENT}{name}" for name in ("class", "pose", "shift", "psize_A")),
+        *_OPTICS.values(),
+        *(field for field, _ in _COLUMNS.values()),
+    )
+)
 
 
-def read_array(path: str) -> Completed:
-    """The rows of a .cs file with the fields that lack in it and that the files beside it have, by ``uid``.
+def read_array(path: str, lean: bool = False) -> Completed:
+    """The rows of a .cs file with the fields that lack in it and that the files beside it have, by ``uid``; lean: of
+    those fields alone that are used by :func:`relion_tables` and :func:`signs`.
 
     Raises UdlError where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
     """
     file = CsFile.open(path)
     if not file.count:
         raise UdlError(f"{path} lists no images: it has no rows")
-    rows = file.rows()
-    found = completed(path, rows) if file.has_ids() else Completed(path, rows)
-    array = found.rows
-    missing = [name for name in ("blob/path", "blob/idx") if name not in array.dtype.names]
+    found = completed(file, _READ if lean else None)
+    kinds = found.dtypes()
+    missing = [name for name in ("blob/path", "blob/idx") if name not in kinds]
     if missing:
         raise UdlError(
             f"{path} has no field {missing[0]}, so it names no images, and no passthrough file beside it has those of "
             "its particles; give the file that names them"
         )
-    texts = array["blob/path"].dtype.kind in "SU" and array["blob/path"].ndim == 1
-    if not texts or not is_whole(array.dtype["blob/idx"]):
+    texts = kinds["blob/path"].kind in "SU" and not kinds["blob/path"].shape
+    if not texts or not is_whole(kinds["blob/idx"]):
         raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
-    nowhere = np.flatnonzero(found.lacking.get("blob/path", np.zeros(len(array), bool)))
+    nowhere = np.flatnonzero(found.lacking.get("blob/path", np.zeros(0, bool)))
     if len(nowhere):
         raise UdlError(
-            f"{path}: no file beside it names the images of {len(nowhere)} of its {len(array)} particles (the first: "
-            f"row {nowhere[0] + 1}, uid {array['uid'][nowhere[0]]}): give the passthrough file of all of them, or take "
-            "these particles out"
+            f"{path}: no file beside it names the images of {len(nowhere)} of its {len(found)} particles (the first: "
+            f"row {nowhere[0] + 1}, uid {found.column('uid')[nowhere[0]]}): give the passthrough file of all of them, "
+            "or take these particles out"
         )
     return found
 
 
-def signs(array: np.ndarray) -> np.ndarray | None:
+def signs(found: Completed) -> np.ndarray | None:
     """The data sign of each particle, float32 (N,): -1 where blob/sign says that the grey values count inverted, else
     1; None where no particle has -1."""
-    values = array["blob/sign"] if "blob/sign" in array.dtype.names else np.empty(0)
-    if values.shape != (len(array),) or values.dtype.kind not in "fi":
+    kind = found.dtypes().get("blob/sign")
+    if kind is None or kind.shape or kind.kind not in "fi":
         return None
-    inverted = values < 0
+    inverted = found.column("blob/sign") < 0
     return np.where(inverted, np.float32(-1), np.float32(1)) if inverted.any() else None
 
 
@@ -109,35 +117,70 @@ def relion_tables(found: Completed) -> list[Table]:
 
 
 def _tables(found: Completed) -> list[Table]:
-    array, names = found.rows, found.rows.dtype.names
-    particles = Table("particles", {}, found.path)
-    particles.set("rlnImageName", _column(array, _image_names))
-    if "location/micrograph_path" in names:
-        particles.set("rlnMicrographName", _column(array["location/micrograph_path"], _names_or_none))
+    columns: dict[str, Growing] = {}
+    groups: dict[tuple, int] = {}
+    labels: list[str] = []
+    for first, rows in found.pieces(_TOGETHER):
+        lacking = {name: values[first : first + _TOGETHER] for name, values in found.lacking.items()}
+        shared = _optics_texts(rows)
+        labels = list(shared)
+        own = rows["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in rows else [0] * len(rows["blob/path"])
+        keys = list(zip(own, *shared.values()))
+        texts = _texts_by_label(rows, lacking)
+        texts["rlnOpticsGroup"] = [str(groups.setdefault(key, len(groups) + 1)) for key in keys]
+        for label, values in texts.items():
+            columns.setdefault(label, Growing()).add(values)
+    particles = Table("particles", path=found.path)
+    for label in list(columns):  # one after the other: as a whole, each would be there twice
+        particles.columns[label] = columns.pop(label).column()
+    numbers = [str(number) for number in groups.values()]
+    optics = Table("optics", {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers})
+    for place, label in enumerate(labels, 1):
+        optics.set(label, [key[place] for key in groups])
+    return [optics, particles]
+
+
+def _texts_by_label(rows: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    """The columns of some particles, but that of their optics group; rows: their fields, lacking: as of Completed."""
+    texts = {"rlnImageName": _image_names(rows)}
+    if "location/micrograph_path" in rows:
+        texts["rlnMicrographName"] = _names_or_none(rows["location/micrograph_path"])
     for label, (field, factor) in _COLUMNS.items():
-        if field in names:
-            particles.set(label, _numbers(array[field], factor))
-    if f"{ALIGNMENT}class" in names:
-        classes = array[f"{ALIGNMENT}class"]
+        if field in rows:
+            texts[label] = _numbers(rows[field], factor)
+    if f"{ALIGNMENT}class" in rows:
+        classes = rows[f"{ALIGNMENT}class"]
         plain = classes.dtype.kind in "iu" and classes.dtype.itemsize <= 4
         classes = (classes if plain else np.array([int(k) for k in classes])).astype(np.int64) + 1
-        classes[found.lacking.get(f"{ALIGNMENT}class", np.zeros(len(array), bool))] = -999
-        particles.set("rlnClassNumber", _column(classes, lambda piece: map(str, piece.tolist())))
-    _set_poses(particles, array)
-    return [_set_optics(particles, array), particles]
+        classes[lacking.get(f"{ALIGNMENT}class", np.zeros(len(classes), bool))] = -999
+        texts["rlnClassNumber"] = list(map(str, classes.tolist()))
+    if f"{ALIGNMENT}pose" in rows:
+        texts["rlnAnglePsi"] = _numbers(rows[f"{ALIGNMENT}pose"], 180 / np.pi)
+    size = next((rows[name] for name in (f"{ALIGNMENT}psize_A", "blob/psize_A") if name in rows), None)
+    if f"{ALIGNMENT}shift" in rows and size is not None:
+        shift, size = rows[f"{ALIGNMENT}shift"], size.astype(np.float64)
+        texts["rlnOriginXAngst"] = _numbers(shift[:, 0], size)
+        texts["rlnOriginYAngst"] = _numbers(shift[:, 1], size)
+    return texts
 
 
-def _column(values: np.ndarray, texts: Callable[[np.ndarray], Iterable[str]]) -> Sequence[str]:
-    """The texts of N rows, made a piece of them at a time: a list of all takes ten times as much as their bytes."""
-    return column_of(text for k in range(0, len(values), _TOGETHER) for text in texts(values[k : k + _TOGETHER]))
+def _optics_texts(rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    """What the optics table says of each of some particles: microscope, pixel size and box; those in which one of these
+    or the exposure group differs are of different groups."""
+    texts = {label: _numbers(rows[field]) for label, field in _OPTICS.items() if field in rows}
+    if "blob/psize_A" in rows:
+        texts["rlnImagePixelSize"] = _numbers(rows["blob/psize_A"])
+    if "blob/shape" in rows:
+        texts["rlnImageSize"] = [str(int(size)) for size in rows["blob/shape"][:, 0]]
+    return texts
 
 
-def _numbers(values: np.ndarray, factor: float | np.ndarray = 1.0) -> Sequence[str]:
-    """Numbers (N,) as tables have them, times a factor or (N,) factors."""
-    return _column(values.astype(np.float64) * factor, number_texts)
+def _numbers(values: np.ndarray, factor: float | np.ndarray = 1.0) -> list[str]:
+    """Numbers (n,) as tables have them, times a factor or (n,) factors."""
+    return number_texts(values.astype(np.float64) * factor)
 
 
-def _image_names(rows: np.ndarray) -> list[str]:
+def _image_names(rows: dict[str, np.ndarray]) -> list[str]:
     files = _texts(rows["blob/path"])
     return [quote(_image_name(k, file)) for k, file in zip(rows["blob/idx"].tolist(), files)]
 
@@ -155,34 +198,3 @@ def _texts(column: np.ndarray) -> list[str]:
 def _image_name(index: int, file: str) -> str:
     # cryoSPARC's stacks end in .mrc: tell RELION and Xmipp that they are stacks
     return f"{int(index) + 1:06d}@{file}" + ("" if file.lower().endswith(".mrcs") else ":mrcs")
-
-
-def _set_poses(particles: Table, array: np.ndarray) -> None:
-    names = array.dtype.names
-    if f"{ALIGNMENT}pose" in names:
-        particles.set("rlnAnglePsi", _numbers(array[f"{ALIGNMENT}pose"], 180 / np.pi))
-    size = next((array[name] for name in (f"{ALIGNMENT}psize_A", "blob/psize_A") if name in names), None)
-    if f"{ALIGNMENT}shift" in names and size is not None:
-        shift, size = array[f"{ALIGNMENT}shift"], size.astype(np.float64)
-        particles.set("rlnOriginXAngst", _numbers(shift[:, 0], size))
-        particles.set("rlnOriginYAngst", _numbers(shift[:, 1], size))
-
-
-def _set_optics(particles: Table, array: np.ndarray) -> Table:
-    """The optics table, one group for each set of microscope, pixel size and exposure group; its column is set."""
-    names, n = array.dtype.names, len(array)
-    given = {label: field for label, field in _OPTICS.items() if field in names}
-    columns = {label: _numbers(array[field]) for label, field in given.items()}
-    if "blob/psize_A" in names:
-        columns["rlnImagePixelSize"] = _numbers(array["blob/psize_A"])
-    if "blob/shape" in names:
-        columns["rlnImageSize"] = _column(array["blob/shape"][:, 0], lambda piece: [str(int(size)) for size in piece])
-    own = array["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in names else [0] * n
-    groups: dict[tuple, int] = {}
-    rows = [groups.setdefault(key, len(groups) + 1) for key in zip(own, *columns.values())]
-    particles.set("rlnOpticsGroup", column_of(map(str, rows)))
-    numbers = [str(number) for number in groups.values()]
-    optics = Table("optics", {"rlnOpticsGroupName": [f"opticsGroup{k}" for k in numbers], "rlnOpticsGroup": numbers})
-    for place, label in enumerate(columns, 1):
-        optics.set(label, [key[place] for key in groups])
-    return optics

@@ -46,9 +46,14 @@ class CsFile:
         except OSError as error:
             raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields of a row."""
+        return self.dtype.names or ()
+
     def has_ids(self) -> bool:
         """Whether each row has a number of its own (``uid``)."""
-        return "uid" in self.dtype.names and is_whole(self.dtype["uid"])
+        return "uid" in self.names and is_whole(self.dtype["uid"])
 
     def rows(self) -> np.ndarray:
         """All rows, a structured array (count,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from scipion_udl.io.texts import Growing, Texts, column_of
@@ -22,6 +23,12 @@ def grown(*pieces):
         [["ascii"], ["naïve", "Å"], ["\udcff\udcfe"]],
         [["1"] * 5000, ["1", "x" * 3000], ["2"] * 5000],
         [["1"] * 40_000, ["a-name-of-more-letters-than-that"] * 40_000, ["2"] * 40_000],
+        [["a", "b"] * 300, [str(k) for k in range(3000)], ["a"] * 5],  # shared, and then no longer
+        [["1@a.mrcs", "0002@a.mrcs", "10@a.mrcs", "0000000010@b c@d"] * 3, ["7@a.mrcs"]],
+        [["1@a", "2@a", "3@b", "4@b"], ["3000000000@a"]],  # more than 32 bits hold
+        [["1@a", "2@a", "3@b", "4@b"], ["-1@a"], ["1.5@a"], ["@a", "5", "²@a", "\udcff@a"]],
+        [["0@a", "00@a", "000@a", "1@"], ["'5@a b'"]],
+        [[f"{k}@{k}.mrc" for k in range(50)], ["1@1.mrc"]],
     ],
 )
 def test_texts_come_back_as_they_were_in_whatever_pieces_they_came(pieces):
@@ -31,9 +38,34 @@ def test_texts_come_back_as_they_were_in_whatever_pieces_they_came(pieces):
 
 
 def test_a_text_that_is_very_long_does_not_make_all_others_take_its_place():
-    column = grown(["12"] * 20_000, ["x" * 5000], ["34"] * 20_000)
+    numbers = [str(k) for k in range(20_000)]
+    column = grown(numbers, ["x" * 5000], numbers)
     assert not isinstance(column, Texts)
-    assert len({id(text) for text in column}) == 3  # equal ones are one object
+    assert len({id(text) for text in column}) == 20_001  # equal ones are one object
+
+
+COUNT = 100_000
+FILE = "Extract/job012/Movies/FoilHole_1234567_Data_1234567_1234567_20200101_0101.mrcs"
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        (lambda k: "300.000000", 1),
+        (lambda k: f"{FILE}{k // 100}", 2),  # the micrograph of a hundred particles
+        (lambda k: f"{k % 100 + 1:06d}@{k // 100:06d}_{FILE}", 6),
+        (lambda k: f"{k + 1}@{FILE}", 6),
+        (lambda k: f"{k / 7:.6f}", 12),  # each another one
+    ],
+)
+def test_what_rows_share_takes_few_bytes_of_each(text, most):
+    column = column_of(text(k) for k in range(COUNT))
+    assert column.nbytes <= most * COUNT + 200_000  # and what there is once
+    some = np.array([COUNT - 1, 0, 77, 0])
+    for part in (column.rows(some), column.rows(np.repeat(some, 5000))[:20_000:5000]):
+        assert list(part) == [text(k) for k in some]
+    assert column[5:8] == [text(k) for k in (5, 6, 7)]
+    assert column[-1] == text(COUNT - 1)
 
 
 def test_no_text_is_a_column():

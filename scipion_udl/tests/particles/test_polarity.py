@@ -11,6 +11,7 @@ import torch
 
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.io.defocus import sampled_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.particles.polarity import (
@@ -20,7 +21,6 @@ from scipion_udl.particles.polarity import (
     Polarity,
     RadialProfile,
     mean_ctfs,
-    sampled_defocus,
 )
 from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.particles import Simulation, noise
