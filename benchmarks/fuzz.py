@@ -33,9 +33,6 @@ from numpy.lib.recfunctions import repack_fields
 from safetensors.torch import save
 
 from scipion_udl import cli
-from scipion_udl.alignment.check_command import check_table
-from scipion_udl.alignment.check_images import check_images
-from scipion_udl.alignment.findings import Findings
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses
@@ -46,6 +43,9 @@ from scipion_udl.io.output.seal import SEAL, data_digest, file_digest, sealed
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
+from scipion_udl.jobs.check import check_table
+from scipion_udl.jobs.check_images import check_images
+from scipion_udl.jobs.findings import Findings
 from scipion_udl.jobs.join_classes import Earlier
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model

@@ -1,6 +1,6 @@
 """Which classes show no particle in their middle: each flag has a code and a sentence.
 
-A class of noise fits its template no better than noise would (sorting.py). A class of other things, of ice, of a
+A class of noise fits its template no better than noise would (assignment.py). A class of other things, of ice, of a
 carbon edge, of neighbours about an empty place, may fit its template well, and its halves may agree; but it lacks the
 matter that the particles of the set have in their middle, whatever side they are seen from: the rotational average of
 a particle keeps it in any orientation. Or its images are far louder than particles are (loudness.py). And a class whose

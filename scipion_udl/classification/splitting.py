@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.classification.comparing import Comparer, Samples
+from scipion_udl.classification.scoring import Comparer, Samples
 
 MOST = 256  # particles of a class that a split is tried on
 LEAST = 12  # particles that a class must have to be split

@@ -375,7 +375,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from scipion_udl.alignment.check_command import check
+    from scipion_udl.jobs.check import check
 
     check(args)
 

@@ -174,7 +174,7 @@ def align_set(
 
 def _of_a_class(run: Run, claim: Claim, shared: float) -> Claim:
     """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
-    particles may not show more, and noise is told by other means (classification/sorting.py)."""
+    particles may not show more, and noise is told by other means (classification/assignment.py)."""
     limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
     note = (
         f"No resolution is claimed: two halves of the class, aligned apart from each other, do not agree for sure on "

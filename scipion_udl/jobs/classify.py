@@ -11,7 +11,9 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment, AlignSettings
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.classification.comparing import seen_up_to
+from scipion_udl.classification.assignment import Sorted, like_noise, sort_particles
+from scipion_udl.classification.em import Learner
+from scipion_udl.classification.fitting import learner_of, levels
 from scipion_udl.classification.flags import (
     CONTAMINATION,
     EMPTY,
@@ -25,12 +27,10 @@ from scipion_udl.classification.flags import (
     signal_inside,
     without_particle,
 )
-from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
-from scipion_udl.classification.learning import Learner
-from scipion_udl.classification.rounds import LikelyRounds
-from scipion_udl.classification.sorting import Sorted, like_noise, sort_particles
-from scipion_udl.classification.teaching import learner_of, levels
+from scipion_udl.classification.real_space import LikelyRounds
+from scipion_udl.classification.samples import gathered
+from scipion_udl.classification.scoring import seen_up_to
+from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling

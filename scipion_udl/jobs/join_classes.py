@@ -17,7 +17,7 @@ from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.classification.sorting import Sorted
+from scipion_udl.classification.assignment import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES
 from scipion_udl.imaging.fourier import Band

@@ -3,7 +3,7 @@
 One equivariant layer over polar Fourier samples (imaging/polar_samples.py). Turning a particle turns the answer, moving
 it moves the answer; what is learned is the templates, jointly over all classes: each particle is to be reconstructed
 by the template of its class, in its pose, seen through its contrast transfer (the joint term of JUDL; Chen, Feng, Shen
-2023, class by class). For templates that objective has a closed-form step, which classification/learning.py takes.
+2023, class by class). For templates that objective has a closed-form step, which classification/em.py takes.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.learning import Learner
-from scipion_udl.classification.seeds import best_start
+from scipion_udl.classification.em import Learner
+from scipion_udl.classification.initialisation import best_start
+from scipion_udl.classification.samples import gathered
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.imaging.poses import Poses

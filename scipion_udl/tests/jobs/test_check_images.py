@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from scipion_udl.alignment.check_images import check_images, look_through
-from scipion_udl.alignment.findings import Findings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackWriter
+from scipion_udl.jobs.check_images import check_images, look_through
+from scipion_udl.jobs.findings import Findings
 from scipion_udl.particles.duplicates import copies, originals
 
 BOX, STACKS = 8, 4
@@ -114,7 +114,7 @@ def test_what_an_open_table_holds_of_a_row(project, kind, most):
 
 def test_what_is_kept_of_an_image(project, monkeypatch):
     """Mean and deviation of its background, and whether it is blank; on the way some bytes more, to find copies."""
-    monkeypatch.setattr("scipion_udl.alignment.check_images.CHUNK_BYTES", FEW // 2 * 4 * BOX**2)
+    monkeypatch.setattr("scipion_udl.jobs.check_images.CHUNK_BYTES", FEW // 2 * 4 * BOX**2)
     held, peaks = [], []
     for path in project["star"]:
         source = open_particles(path, lean=True)

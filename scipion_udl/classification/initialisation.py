@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-from scipion_udl.classification.comparing import Comparer
-from scipion_udl.classification.learning import LEVELS, Learner
+from scipion_udl.classification.em import LEVELS, Learner
+from scipion_udl.classification.scoring import Comparer
 from scipion_udl.models.class_bank import ClassBank
 
 POOL = 20  # particles a class that seeds are chosen from

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from scipion_udl.classification.gathering import gathered
-from scipion_udl.classification.learning import LEVELS, Learner
-from scipion_udl.classification.seeds import best_start
+from scipion_udl.classification.em import LEVELS, Learner
+from scipion_udl.classification.initialisation import best_start
+from scipion_udl.classification.samples import gathered
 from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank

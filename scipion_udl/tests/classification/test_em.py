@@ -11,11 +11,11 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.classification import learning
-from scipion_udl.classification.comparing import Comparer
-from scipion_udl.classification.kinship import by_similarity, correlations, mirror_pairs
-from scipion_udl.classification.seeds import best_start
-from scipion_udl.classification.sorting import like_noise
+from scipion_udl.classification import em
+from scipion_udl.classification.assignment import like_noise
+from scipion_udl.classification.initialisation import best_start
+from scipion_udl.classification.scoring import Comparer
+from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.simulate.views import ViewSimulation
@@ -68,7 +68,7 @@ def test_views_that_differ_come_apart(learner, bank, views):
 def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tmp_path, monkeypatch):
     """Of particles seen from anywhere, all rounds done, though few change classes. A round's gain is that of the
     templates that it begins with."""
-    monkeypatch.setattr(learning, "STILL", -1.0)
+    monkeypatch.setattr(em, "STILL", -1.0)
     learner = learner_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
     every = torch.arange(240)
     bank = best_start(learner, 8, every, 1, lambda line: None)

@@ -19,7 +19,7 @@ from scipion_udl.alignment.accumulators import FOLDS, add_up, halves_of, posed_s
 from scipion_udl.alignment.half_sets import Split
 from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.classification.sorting import Sorted
+from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.fourier import Band

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from scipion_udl.classification.comparing import Samples
+from scipion_udl.classification.scoring import Samples
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.particles.prepared import PreparedParticles
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.classification.comparing import Comparer, Finder, Samples
-from scipion_udl.classification.gathering import sampled
+from scipion_udl.classification.samples import sampled
+from scipion_udl.classification.scoring import Comparer, Finder, Samples
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.models.class_bank import ClassBank

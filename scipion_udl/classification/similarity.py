@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.classification.comparing import Comparer
+from scipion_udl.classification.scoring import Comparer
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 

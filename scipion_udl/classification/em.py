@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from scipion_udl.classification.comparing import Comparer, Samples, moved_templates
+from scipion_udl.classification.scoring import Comparer, Samples, moved_templates
 from scipion_udl.classification.splitting import exchanged
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared

@@ -10,7 +10,6 @@ import os
 
 import numpy as np
 
-from scipion_udl.alignment.findings import Findings
 from scipion_udl.compute.heap import give_back_arrays
 from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
@@ -18,6 +17,7 @@ from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
+from scipion_udl.jobs.findings import Findings
 from scipion_udl.particles.diameter import given_radius, size_words
 
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
@@ -71,7 +71,7 @@ def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: 
     source.keep_columns(("rlnOpticsGroup",))  # images need no more, and there may be millions
     import torch  # which takes more memory than the table of a large set
 
-    from scipion_udl.alignment.check_images import CHUNK_BYTES, check_images
+    from scipion_udl.jobs.check_images import CHUNK_BYTES, check_images
 
     give_back_arrays(2 * CHUNK_BYTES)  # what is made of a piece of the images is made again and again
     torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))

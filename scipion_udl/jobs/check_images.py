@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from scipion_udl.alignment.findings import Findings
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import DIAMETER_FROM, SMALLEST_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.jobs.findings import Findings
 from scipion_udl.particles.background import Background, Uneven, steepness
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.particles.duplicates import copies
