@@ -121,10 +121,11 @@ def _tables(found: Completed) -> list[Table]:
     groups: dict[tuple, int] = {}
     labels: list[str] = []
     for first, rows in found.pieces(_TOGETHER):
-        lacking = {name: values[first : first + _TOGETHER] for name, values in found.lacking.items()}
+        count = len(rows["blob/path"])  # a piece that is read from the file ends with fewer
+        lacking = {name: values[first : first + count] for name, values in found.lacking.items()}
         shared = _optics_texts(rows)
         labels = list(shared)
-        own = rows["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in rows else [0] * len(rows["blob/path"])
+        own = rows["ctf/exp_group_id"].tolist() if "ctf/exp_group_id" in rows else [0] * count
         keys = list(zip(own, *shared.values()))
         texts = _texts_by_label(rows, lacking)
         texts["rlnOpticsGroup"] = [str(groups.setdefault(key, len(groups) + 1)) for key in keys]

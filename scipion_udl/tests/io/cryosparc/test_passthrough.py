@@ -172,3 +172,22 @@ def test_columns_are_read_a_piece_at_a_time(job, monkeypatch):
     file = CsFile.open(job("J5_particles.cs", rows("blob", "ctf")))
     assert [first for first, _ in file.pieces(["uid"])] == [0, 2, 4]
     assert (file.column("uid") == UIDS).all() and file.column("blob/shape").shape == (COUNT, 2)
+
+
+@pytest.mark.parametrize(("piece", "together"), [(5, 2), (4, 3), (1, 9), (9, 9)])
+def test_a_set_that_is_read_lean_says_the_same(job, monkeypatch, piece, together):
+    """For `check`, with few rows of the file at a time: the piece that ends it, or ends what is read of it at once, has
+    fewer than the pieces that texts are made of. Fields from beside, classes above all, go on in step with them."""
+    path = job("J5_particles.cs", rows("blob"))
+    job("J5_passthrough_particles.cs", rows("ctf", "alignments2D", "location", only=[0, 1, 3, 4, 5]))
+    full = open_particles(path)
+    monkeypatch.setattr("scipion_udl.io.cryosparc.rows.CHUNK_BYTES", piece * rows("blob").dtype.itemsize)
+    monkeypatch.setattr("scipion_udl.io.cryosparc.read._TOGETHER", together)
+    lean = open_particles(path, lean=True)
+    assert lean.cs is not None and not len(lean.cs)
+    assert lean.warnings == full.warnings
+    for mine, other in zip(lean.tables, full.tables):
+        assert {label: list(column) for label, column in mine.columns.items()} == {
+            label: list(column) for label, column in other.columns.items()
+        }
+    assert lean.classes().tolist() == [1, 2, 0, 1, 2, 3]
