@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.tables import Table
-from scipion_udl.io.texts import column_of
+from scipion_udl.io.texts import Unread, column_of
 
 _IMAGES = re.compile(r"class_?(\d+)(_images)?")
 _CLASSES = re.compile(r"classes(_\w+)?")
@@ -32,7 +32,8 @@ def joined_blocks(tables: Sequence[Table], warnings: list[str]) -> list[Table]:
     lost = sorted({label for _, table in blocks for label in table.columns if label not in shared} - {"ref"})
     if lost:
         warnings.append(f"{path}: not all of its classes have the columns {', '.join(lost)}: they are left out.")
-    columns = {label: column_of(text for _, table in blocks for text in table.columns[label]) for label in shared}
+    kept = [label for label in shared if not isinstance(blocks[0][1].columns[label], Unread)]
+    columns = {label: column_of(text for _, table in blocks for text in table.columns[label]) for label in kept}
     columns["ref"] = column_of(str(number) for number, table in blocks for _ in range(len(table)))
     return [Table("noname", columns, path)]
 

@@ -31,6 +31,12 @@ _POSE_LABEL = re.compile(
     r"rlnAngle(Rot|Tilt|Psi)(?!\w*(Prior|Flip)).*|rlnOrigin[XYZ](Angst|Prior|$).*|rlnIsFlip"
     r"|angle(Rot|Tilt|Psi)2?|shift[XYZ]2?|flip|transformMatrix"
 )
+# What else is asked of a set that is looked through, and not to be written: images and names, scale, kind, CTF, class.
+_FACT_LABEL = re.compile(
+    r"\w*Name|image|rln(Image|Detector|Micrograph|)PixelSize|rlnMagnification|rlnImage(Size|Dimensionality)"
+    r"|samplingRate|enabled|rlnOpticsGroup|rlnTomo\w+|rlnCtf(Image|Bfactor|DataAre\w+)|rlnDefocus(U|V|Angle)"
+    r"|rln(PhaseShift|Voltage|SphericalAberration|AmplitudeContrast)|ctf\w+|rlnClassNumber|ref"
+)
 # Columns that mean the same in both programs, unit and sign included.
 RELION_TO_XMIPP = {
     "rlnDefocusU": "ctfDefocusU",
@@ -106,6 +112,12 @@ def _rounded(text: str) -> str:
 def pose_labels(table: Table) -> list[str]:
     """The labels of a table that hold a pose of any form."""
     return [label for label in table.columns if _POSE_LABEL.fullmatch(label)]
+
+
+def tells_facts(label: str) -> bool:
+    """Whether a column tells something that is asked of a set which is looked through alone. All others, such as
+    coordinates and figures of merit, matter only where tables are written."""
+    return bool(_FACT_LABEL.fullmatch(label) or _POSE_LABEL.fullmatch(label))
 
 
 def optics_rows(particles: Table, optics: Table) -> np.ndarray:

@@ -229,7 +229,8 @@ def open_particles(
 
     pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
     for a missing, empty, truncated or unfitting file; where it could go on after a fault, it tells ``complain``, which
-    raises it by default. lean: the rows of a .cs, which only who writes one needs, are not kept.
+    raises it by default. lean: what only who writes tables needs is not kept: the rows of a .cs, and of other tables
+    the columns that :func:`dialects.tells_facts` passes over.
     """
     path = str(path)
     if no_file(path):
@@ -288,7 +289,8 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
 def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
     found = read_array(path, lean) if path.lower().endswith(".cs") else None
-    tables = read_tables(path) if found is None else relion_tables(found)
+    used = dialects.tells_facts if lean else lambda label: True
+    tables = read_tables(path, used) if found is None else relion_tables(found)
     cs, warnings = (None, []) if found is None else (found.rows, found.warnings)
     if found is None:
         refuse_subtomograms(path, tables)

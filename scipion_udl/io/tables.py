@@ -17,7 +17,7 @@ from emtable import Table as EmTable
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
-from scipion_udl.io.texts import Column, Growing, Texts, column_of
+from scipion_udl.io.texts import Column, Growing, Texts, Unread, column_of
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
@@ -161,11 +161,11 @@ def number(text: str, otherwise: float = float("nan")) -> float:
 
 class _Block:
     """The lines of one ``data_`` block: its labels, its rows (line number, text), and whether it is a loop. The rows of
-    a loop become columns some thousand at a time: ``rows`` are those that have not yet."""
+    a loop become columns some thousand at a time: ``rows`` are those that have not yet. used: as of read_tables."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.columns: dict[str, Growing] = {}
+    def __init__(self, name: str, used: Callable[[str], bool]) -> None:
+        self.name, self.used = name, used
+        self.columns: dict[str, Growing | Unread] = {}
         self.count = 0
         self.loop = False
         self.numbered = True
@@ -199,7 +199,7 @@ class _Block:
             repeated = {label for label, times in Counter(self.labels).items() if times > 1}
             if repeated:
                 raise UdlError(f"{path}: the table data_{self.name} has the label _{min(repeated)} twice; remove one")
-            self.columns = {label: Growing() for label in self.labels}
+            self.columns = {label: Growing() if self.used(label) else Unread() for label in self.labels}
         if not self.rows:
             return
         stand_ins: list[str] = []
@@ -216,12 +216,13 @@ class _Block:
         self.rows = []
 
 
-def read_tables(path: str) -> list[Table]:
-    """The tables of a STAR or XMD file, in its order (empty ones have no rows).
+def read_tables(path: str, used: Callable[[str], bool] = lambda label: True) -> list[Table]:
+    """The tables of a STAR or XMD file, in its order (empty ones have no rows). used: whether anybody will ask for the
+    column of a label; of others, which are :class:`Unread`, no text is kept.
 
     Raises UdlError naming the file (and line) where it is missing, no such file, or a row has too few or many values.
     """
-    tables = [_to_table(path, block) for block in _blocks(path, _lines(path))]
+    tables = [_to_table(path, block) for block in _blocks(path, _lines(path), used)]
     if not tables:
         raise UdlError(f"{path} holds no table (no line begins with data_): give a STAR or XMD file")
     return tables
@@ -242,7 +243,7 @@ def _lines(path: str) -> Iterator[str]:
         raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _blocks(path: str, lines: Iterable[str]) -> list[_Block]:
+def _blocks(path: str, lines: Iterable[str], used: Callable[[str], bool]) -> list[_Block]:
     blocks: list[_Block] = []
     for number, line in _with_breaks(lines):
         if not line or line[0] == "#":
@@ -250,7 +251,7 @@ def _blocks(path: str, lines: Iterable[str]) -> list[_Block]:
         if line.startswith("data_") and not (blocks and _is_row(line, blocks[-1])):
             if blocks:
                 blocks[-1].take_rows(path)
-            blocks.append(_Block(line.split(None, 1)[0][len("data_") :]))
+            blocks.append(_Block(line.split(None, 1)[0][len("data_") :], used))
         elif blocks:
             blocks[-1].add(path, number, line)
         else:

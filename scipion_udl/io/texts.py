@@ -149,6 +149,43 @@ class ImageNames(Column):
         return False
 
 
+class Unread(Column):
+    """N texts of a file that nobody asks for: they were counted as they went by, in place of :class:`Growing`."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def add(self, texts: Sequence[str]) -> None:
+        """The texts of the next rows."""
+        self.count += len(texts)
+
+    def column(self) -> Unread:
+        """All of them."""
+        return self
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, which: int | slice) -> str | list[str]:
+        raise RuntimeError("a column was asked for that was not kept when its table was read")
+
+    def __repr__(self) -> str:
+        return f"Unread({self.count})"
+
+    @property
+    def nbytes(self) -> int:
+        """None."""
+        return 0
+
+    def rows(self, indices: np.ndarray) -> Unread:
+        """As many as rows are asked for."""
+        return Unread(len(indices))
+
+    def begin_quoted(self) -> bool:
+        """No, as far as anybody asks."""
+        return False
+
+
 class Growing:
     """A column that is read piece by piece, into few large arrays: many small ones, put together at the end, would
     leave as much memory again in pieces that the process keeps."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import TYPE_CHECKING
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
-from scipion_udl.particles.prepared import PreparedParticles
+
+if TYPE_CHECKING:  # it takes PyTorch, which `check --quick` has no use for, and more memory than a large table
+    from scipion_udl.particles.prepared import PreparedParticles
 
 
 def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: bool, path: str) -> float | None:

@@ -249,6 +249,16 @@ def test_quick_reads_no_image(project, capsys, images):
     assert check(capsys, "b.mrcs")[0] == 1
 
 
+def test_quick_does_without_pytorch(project):
+    """It takes more memory than the table of 2 million particles, and more time than that of most sets."""
+    program = "import sys; from scipion_udl import cli; cli.main(sys.argv[1:]); print('torch' in sys.modules)"
+    for arguments, loaded in ((["a.mrcs", "--quick", "--diameter", "50"], "False"), (["a.mrcs"], "True")):
+        command = [sys.executable, "-c", program, "check", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "a.mrcs can be aligned" in done.stdout
+        assert done.stdout.splitlines()[-1] == loaded
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 7)])
 def test_images_too_small_to_hold_a_particle_are_told_as_such(project, capsys, shape):
     images = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
