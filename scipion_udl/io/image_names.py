@@ -131,7 +131,8 @@ def lasting(file: str, path: str) -> str:
 
 def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain) -> None:
     """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
-    key = place_numbers(stack.astype(np.int64), item, int(item.max()) + 1)
+    # The number in a name that lies nowhere may be any: with it the keys of others would leave 64 bits.
+    key = place_numbers(stack.astype(np.int64), item, int(item.max(where=stack >= 0, initial=0)) + 1)
     nowhere = np.flatnonzero(stack < 0)
     key[nowhere] = -1 - nowhere
     if (key[1:] > key[:-1]).all():  # as most tables are: no need to bring millions of rows in order

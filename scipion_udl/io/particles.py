@@ -150,7 +150,8 @@ class ParticleSource:
         files = [os.path.realpath(reader.path) for reader in self.stacks]
         number_of = {file: number for number, file in enumerate(dict.fromkeys(files))}
         numbers = np.array([number_of[file] for file in files] + [0], np.int64)
-        found = place_numbers(numbers[self.stack[rows]], self.item[rows], int(self.item.max()) + 1)
+        items = int(self.item.max(where=self.stack >= 0, initial=0)) + 1
+        found = place_numbers(numbers[self.stack[rows]], self.item[rows], items)
         nowhere = np.flatnonzero(self.stack[rows] < 0)
         if len(nowhere):
             found[nowhere] = -1 - np.arange(len(self))[rows][nowhere]

@@ -106,3 +106,15 @@ def test_a_volume_named_as_an_image_says_what_would_do(table):
     stack("volume.mrc", 8)
     with pytest.raises(UdlError, match=r"it holds 8: name each as NUMBER@FILE, or, if it is a volume"):
         open_particles(table(["volume.mrc"]))
+
+
+def test_a_number_beyond_all_measure_makes_no_two_images_one(table):
+    """Of stack and number one key is made: with 2^59 for the numbers, 32 stacks further on it would be the same one."""
+    files = [f"s{k}.mrcs" for k in range(34)]
+    for file in files:
+        stack(file)
+    told = []
+    names = [*(f"1@{file}" for file in files), f"{2**59}@s0.mrcs"]
+    source = open_particles(table(names), complain=lambda subject, sentence: told.append((subject, sentence)))
+    assert [subject for subject, _ in told] == ["image numbers"]
+    assert len(set(source.places().tolist())) == len(names)
