@@ -12,7 +12,8 @@ _WASTE = 4  # how many times longer than its texts a column may be, where one of
 _WIDER = 2  # the same, where texts are put behind narrower ones
 _SMALL = 1 << 16  # bytes of which nobody asks
 _SHARED = 2  # rows a text, on average, from which each is there once
-_DIFFERENT = 1 << 15  # texts of a column that are there once, at most: while it is read each of them is an object
+_LONG, _SHARED_LONG = 24, 8 / 7  # from so many characters, as names have, the same: in no order they repeat late
+_DIFFERENT = 1 << 16  # texts of a column that are there once, at most: while it is read each of them is an object
 _LARGEST = np.iinfo(np.int32).max  # number of an image that is kept as one
 _QUOTES = (ord('"'), ord("'"))
 
@@ -239,7 +240,7 @@ class _Shared:
         """Put ``texts`` behind the others; False, and nothing is done, where too many would differ then."""
         new = [text for text in dict.fromkeys(texts) if text not in self._code_of]
         different = len(self._code_of) + len(new)
-        if different > _DIFFERENT or _SHARED * different > len(self._codes) + len(texts):
+        if not _worthwhile(different, len(self._codes) + len(texts), lambda: sum(map(len, [*self._code_of, *new]))):
             return False
         self._code_of.update(zip(new, range(len(self._code_of), different)))
         self._codes.add(np.fromiter(map(self._code_of.__getitem__, texts), np.uint16, len(texts)))
@@ -252,6 +253,13 @@ class _Shared:
         if isinstance(values, list):  # a few are very long
             return [different[code] for code in codes.tolist()]
         return Texts(values, codes.astype(np.uint8) if len(values) <= 1 << 8 else codes)
+
+
+def _worthwhile(different: int, rows: int, characters: Callable[[], int]) -> bool:
+    """Whether to have that many texts, of so many characters together, once each, for that many rows."""
+    if different > _DIFFERENT or _SHARED_LONG * different > rows:
+        return False
+    return _SHARED * different <= rows or characters() >= _LONG * different
 
 
 class _Named:
@@ -271,7 +279,7 @@ class _Named:
         files = [(len(number) if number[0] == "0" else 1, file) for number, _, file in names]
         new = [file for file in dict.fromkeys(files) if file not in self._file_of]
         different = len(self._file_of) + len(new)
-        many = different > _DIFFERENT or _SHARED * different > len(self._of) + len(texts)
+        many = not _worthwhile(different, len(self._of) + len(texts), lambda: _LONG * different)
         if many or numbers.max() > _LARGEST:
             return False
         self._file_of.update(zip(new, range(len(self._file_of), different)))

@@ -68,5 +68,18 @@ def test_what_rows_share_takes_few_bytes_of_each(text, most):
     assert column[-1] == text(COUNT - 1)
 
 
+@pytest.mark.parametrize("micrographs", [20_000, 60_000])
+def test_names_that_come_in_no_order_are_there_once(micrographs):
+    """A selection that was put in order by something else: of the first thousands of rows most have names of their
+    own, and in the end all names have come several times."""
+    which = np.random.default_rng(0).integers(0, micrographs, 6 * micrographs).tolist()
+    for text, least in ((lambda k: f"{FILE}{k:05d}", 2), (lambda k: f"{k % 7 + 1:06d}@{k:05d}_{FILE}", 6)):
+        column = column_of(text(k) for k in which)
+        assert column.nbytes <= least * len(which) + micrographs * len(text(0))
+        assert column == [text(k) for k in which]
+    numbers = column_of(f"{k / 7:.4f}" for k in which)  # of few bytes: not worth an object for each
+    assert numbers.codes is None
+
+
 def test_no_text_is_a_column():
     assert list(grown()) == []
