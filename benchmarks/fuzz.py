@@ -36,11 +36,14 @@ from scipion_udl import cli
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.io import tables
 from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.cryosparc import read as cs_read
+from scipion_udl.io.cryosparc import rows as cs_rows
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.output.seal import SEAL, data_digest, file_digest, sealed
-from scipion_udl.io.particles import open_particles
+from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.check import check_table
@@ -114,10 +117,10 @@ def _runs(good: Path) -> None:
 
 
 def _job(good: Path) -> None:
-    """table.cs as two files of a job: CTF and poses in the one, images beside it."""
+    """table.cs as two files of a job: CTF in the one, images and poses beside it."""
     rows = np.load(good / "table.cs")
     (good / JOB).mkdir(exist_ok=True)
-    beside = [name for name in rows.dtype.names if name.startswith("blob/")]
+    beside = [name for name in rows.dtype.names if name.startswith(("blob/", "alignments2D/"))]
     own = [name for name in rows.dtype.names if name not in ("uid", *beside)]
     for file, fields in zip(RUNS[JOB], (own, beside)):
         with open(good / JOB / file, "wb") as out:
@@ -235,8 +238,10 @@ def read(path: Path) -> None:
         read_truth(str(path))
         return
     with Findings() as findings:
-        source = open_particles(str(path), None, findings.error)
-        check_table(source, findings)
+        source, told = _looked_through(path, findings, lean=True)
+        assert told == _looked_through(path, Findings(), lean=False)[1], "check says other things of a lean source"
+        if source is None:
+            raise UdlError(told)
         if sum(reader.whole * reader.shape[0] * reader.shape[1] for reader in source.stacks) < READ_AT_MOST:
             check_images(source, findings)
         findings.text()
@@ -253,6 +258,16 @@ def read(path: Path) -> None:
             *(f"{path}.{kind}.out" for kind in ("star", "xmd")),
             cs=f"{path}.cs.out",
         )
+
+
+def _looked_through(path: Path, findings: Findings, lean: bool) -> tuple[ParticleSource | None, str]:
+    """(the particles, what `check` says of table and headers); (None, why they cannot be opened)."""
+    try:
+        source = open_particles(str(path), None, findings.error, lean)
+    except UdlError as error:
+        return None, f"{error} {findings.text()}"
+    check_table(source, findings)
+    return source, findings.text()
 
 
 def _read_aligned(folder: str) -> None:
@@ -285,6 +300,9 @@ def _too_slow(*_: object) -> None:
 def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, list[str], float]:
     """Try ``count`` inputs. Returns (how many of each (kind of file, outcome), what went wrong, slowest in seconds)."""
     signal.signal(signal.SIGPROF, _too_slow)
+    for module in (tables, cs_read):  # the files are small: so are the pieces that they are read by
+        module._TOGETHER = 5
+    cs_rows.CHUNK_BYTES = 150
     found, wrong, slowest = Counter(), [], 0.0
     files = good_files(folder)
     names = list(files)

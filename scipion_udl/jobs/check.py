@@ -44,13 +44,7 @@ def check(args: argparse.Namespace) -> None:
             facts = (source.box, source.pixel_size, source.pixel_size_known)
             radius = given_radius(args, *facts, args.input)
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
-            notes = table_notes(source)
-            if source.table is not None:  # there may be millions of rows: what follows needs no more of them
-                poses = dialects.pose_labels(source.table)
-                source.keep_columns(("rlnOpticsGroup", *CTF_LABELS, *dialects.CLASS_LABEL.values(), *poses))
             check_table(source, findings)
-            for sentence in notes:
-                findings.note("other programs", sentence)
             if not args.quick:
                 _look_at_images(args, source, findings, radius)
             for sentence in image_warnings(source.stacks):
@@ -88,7 +82,12 @@ def _title(path: str, source: ParticleSource | None) -> str:
 
 
 def check_table(source: ParticleSource, findings: Findings) -> None:
-    """All that tables and headers tell, no image read."""
+    """All that tables and headers tell, no image read. Of its columns the source keeps those of optics groups, contrast
+    transfer, classes and poses alone."""
+    notes = table_notes(source)
+    if source.table is not None:  # there may be millions of rows: what follows needs no more of them
+        poses = dialects.pose_labels(source.table)
+        source.keep_columns(("rlnOpticsGroup", *CTF_LABELS, *dialects.CLASS_LABEL.values(), *poses))
     for warning in source.warnings:
         findings.warn("reading", warning)
     count = len(source.stacks)
@@ -102,6 +101,8 @@ def check_table(source: ParticleSource, findings: Findings) -> None:
     _check_headers(source, findings)
     if source.table is not None:
         _check_columns(source, findings)
+    for sentence in notes:
+        findings.note("other programs", sentence)
 
 
 def _check_number(source: ParticleSource, findings: Findings) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.convert.particles import poses_of
+from scipion_udl.convert import poses_of  # as scripts of users have it
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
