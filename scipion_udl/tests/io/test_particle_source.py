@@ -306,3 +306,21 @@ def test_a_hundred_thousand_rows_are_quick(stack, tmp_path):
     assert len(open_particles(table)) == n
     assert time.process_time() - begin < 10
     assert os.path.getsize(table) > 2e7
+
+
+def test_an_image_that_lies_beyond_4_gb_of_its_stack_is_read_from_there(stack, tmp_path):
+    """Places are kept as numbers of 32 bits; bytes before them are counted in more."""
+    box, count = 512, 5001
+    path = stack("large.mrcs", shape=(1, box, box))
+    image = np.arange(box * box, dtype=np.float32).reshape(box, box)
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write(count.to_bytes(4, "little"))
+        file.truncate(1024 + count * image.nbytes)
+        if os.fstat(file.fileno()).st_blocks * 512 > 2 * image.nbytes:
+            pytest.skip("files have no holes here")
+        file.seek(1024 + (count - 1) * image.nbytes)
+        file.write(image.tobytes())
+    source = open_particles(star(tmp_path / "p.star", [f"{count}@{path}", f"4099@{path}"]))
+    assert source.item.dtype == np.int32
+    np.testing.assert_array_equal(source.read([1, 0]), [np.zeros_like(image), image])
