@@ -40,7 +40,9 @@ def copies(
         same = (source.read(part) == source.read(of)).all((1, 2))
         first_of.update((row, first_of.get(one, one)) for row, one in zip(part[same].tolist(), of[same].tolist()))
     found = np.array(sorted(row for row in first_of if not blank[row]), np.int64)
-    return found, np.array([first_of[row] for row in found.tolist()], np.int64)
+    # What lies at the place of one that is itself an earlier image again is that earlier one.
+    earlier = (first_of[row] for row in found.tolist())
+    return found, np.array([first_of.get(one, one) for one in earlier], np.int64)
 
 
 def _pairs(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
