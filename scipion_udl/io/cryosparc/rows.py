@@ -119,7 +119,8 @@ def _read_header(path: str, file: BinaryIO) -> CsFile:
         limit = {"max_header_size": _LONGEST_HEADER} if "max_header_size" in inspect.signature(read).parameters else {}
         shape, _, dtype = read(file, **limit)
     except Exception as error:  # numpy has many kinds for a text that is no header
-        raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split()).partition(": <ast.")[0]  # which would name an object of Python's
+        raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {why}") from None
     # a text may claim any length there, and less than none
     sizes = [dtype[name].itemsize for name in dtype.names or ()]
     if not sizes or dtype.hasobject or len(shape) != 1 or min(sizes) < 0 or max(sizes) > _LONGEST_FIELD:

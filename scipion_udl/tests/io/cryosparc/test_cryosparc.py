@@ -276,3 +276,11 @@ def test_align_reads_and_writes_cs(project):
     assert by_cs.names == by_star.names
     assert np.abs(to_matrices(by_cs.poses()) - to_matrices(by_star.poses())).max() < 1e-5
     assert set(read_tables("out/aligned.star")[1].texts("rlnAngleTilt")) == {"0.000000"}
+
+
+def test_a_header_that_is_no_plain_text_is_told_without_objects_of_python(tmp_path):
+    header = b"{'descr': f('<f4'), 'fortran_order': False, 'shape': (3,)}"
+    path = tmp_path / "p.cs"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(12))
+    with pytest.raises(UdlError, match=r"is no \.cs file of cryoSPARC \(a numpy array\): [^<]*$"):
+        open_particles(str(path))
