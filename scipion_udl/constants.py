@@ -78,6 +78,7 @@ PHANTOM_MOLECULES = {
 NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
 MOST_JITTER = 45.0
 EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")
+PER_MICROGRAPH, SPACING = 40, 1.2  # particles; distance of neighbours in diameters of the particle
 REALISTIC_EFFECTS: dict[str, Any] = {
     "defocus_error": 200.0,
     "astigmatism": 200.0,

@@ -1,124 +1,130 @@
 """Values given as text, on the command line or in a form: text in, a value or one sentence on what is wrong with it.
 
-argparse prints the message of an ArgumentTypeError behind the option's name.
+A kind of value is called with the text; :class:`Number` and :class:`Whole` know their range and unit, too, which forms
+show and check. They raise :class:`BadValue`.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
+from dataclasses import dataclass
 
 from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 
 _MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
 
 
-def _number(text: str, at_least: float, above: bool, finite: bool = True) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
-    limit = f"{'above' if above else 'at least'} {at_least:g}"
-    if math.isnan(value) or (finite and math.isinf(value)):
-        raise argparse.ArgumentTypeError(f"'{text}' must be a {'finite ' if finite else ''}number {limit}")
-    if value < at_least or (above and value == at_least):
-        raise argparse.ArgumentTypeError(f"'{text}' must be {limit}")
-    return value
+class BadValue(ValueError):
+    """One sentence on what is wrong with a value: "'x' is not a number"."""
 
 
-def positive(text: str) -> float:
-    """A number above 0."""
-    return _number(text, 0.0, above=True)
+@dataclass(frozen=True)
+class Number:
+    """A number from ``least`` (0 or more; ``above``: but not that one itself) to ``most``.
+
+    unit: of the number, as messages have it; finite: whether infinity is refused; automatic: whether -1 means that the
+    program chooses, as in RELION and Scipion.
+    """
+
+    least: float = 0.0
+    most: float = math.inf
+    above: bool = False
+    unit: str = ""
+    finite: bool = True
+    automatic: bool = False
+
+    def __call__(self, text: str) -> float | None:
+        """The number that a text says; None for -1 where that is automatic. Raises BadValue."""
+        if self.automatic and text.strip() in ("-1", "-1.0"):
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            raise BadValue(f"'{text}' is not a number") from None
+        above = self.above or self.least > 0
+        limit = f"{'above' if above else 'at least'} 0"
+        if math.isnan(value) or (self.finite and math.isinf(value)):
+            raise BadValue(f"'{text}' must be a {'finite ' if self.finite else ''}number {limit}")
+        if value < 0 or (above and value == 0):
+            raise BadValue(f"'{text}' must be {limit}")
+        if not self.least <= value <= self.most:
+            raise BadValue(f"'{text}' must be from {self.least:g} to {self.most:g} {self.unit}".rstrip())
+        return value
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the range."""
+        return self.least <= value <= self.most and not (self.above and value == self.least)
 
 
-def positive_or_inf(text: str) -> float:
-    """A number above 0, or inf."""
-    return _number(text, 0.0, above=True, finite=False)
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``least`` to ``most``, which is told where it is no mere safeguard. unit: of it."""
+
+    least: int = 1
+    most: int = _MOST
+    unit: str = ""
+
+    def __call__(self, text: str) -> int:
+        """The number that a text says. Raises BadValue."""
+        try:
+            value = int(text)
+        except ValueError:
+            raise BadValue(f"'{text}' is not a whole number") from None
+        if self.most != _MOST and not self.holds(value):
+            raise BadValue(f"'{text}' must be from {self.least} to {self.most}")
+        if value < self.least:
+            raise BadValue(f"'{text}' must be {self.least} or more")
+        if value > self.most:
+            raise BadValue(f"'{text}' must be at most {self.most}")
+        return value
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the range."""
+        return self.least <= value <= self.most
 
 
-def length_or_automatic(text: str) -> float | None:
-    """A number above 0; None for -1, which leaves it to the program, as in RELION and Scipion."""
-    return None if text.strip() in ("-1", "-1.0") else positive(text)
+NUMBER = Number()
+POSITIVE = Number(above=True)
+POSITIVE_OR_INFINITE = Number(above=True, finite=False)
+SHARE = Number(most=1.0)
+PIXELS, PIXELS_ABOVE_0 = Number(unit="px"), Number(above=True, unit="px")
+ANGSTROM, ANGSTROM_ABOVE_0 = Number(unit="A"), Number(above=True, unit="A")
+ANGSTROM_OR_AUTOMATIC = Number(above=True, unit="A", automatic=True)
+PIXEL_SIZE = Number(above=True, unit="A/px")
+DEGREES = Number(unit="degrees")
+# Of a microscope. Volts, and angstrom of defocus, are slips.
+KILOVOLTS = Number(least=LEAST_VOLTAGE, most=MOST_VOLTAGE, unit="kV")
+ABERRATION = Number(most=MOST_ABERRATION, unit="mm")
+DEFOCUS = Number(above=True, most=MOST_DEFOCUS / 1e4, unit="micrometers")
+B_FACTOR = Number(unit="A^2")
 
-
-def not_negative(text: str) -> float:
-    """A number from 0."""
-    return _number(text, 0.0, above=False)
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    value = _number(text, 0.0, above=False)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
-    return value
-
-
-def voltage(text: str) -> float:
-    """Kilovolts that a microscope may have: volts are a slip."""
-    return _within(positive(text), text, LEAST_VOLTAGE, MOST_VOLTAGE, "kV")
-
-
-def aberration(text: str) -> float:
-    """A spherical aberration in millimeters, from 0."""
-    return _within(not_negative(text), text, 0.0, MOST_ABERRATION, "mm")
-
-
-def defocus(text: str) -> float:
-    """Micrometers of underfocus, above 0: angstrom are a slip."""
-    return _within(positive(text), text, 0.0, MOST_DEFOCUS / 1e4, "micrometers")
-
-
-def _within(value: float, text: str, least: float, most: float, unit: str) -> float:
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"'{text}' must be from {least:g} to {most:g} {unit}")
-    return value
+COUNT = Whole()
+BOX = Whole(unit="px")
+SEED = Whole(least=0, most=2**32 - 1)
 
 
 def ssnr(text: str) -> tuple[float, float]:
     """A resolution and a factor, both above 0: A:FACTOR."""
     resolution, colon, factor = text.partition(":")
     if not colon:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a resolution in angstrom and a factor, such as 10:4")
-    return positive(resolution), positive(factor)
+        raise BadValue(f"'{text}' must be a resolution in angstrom and a factor, such as 10:4")
+    return _positive(resolution), _positive(factor)
 
 
 def numbered(text: str) -> tuple[int, float]:
     """A whole number from 0 and a pixel size above 0: N:A."""
     number, colon, value = text.partition(":")
     if not colon:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
-    return _whole(number, 0), positive(value)
+        raise BadValue(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
+    return Whole(least=0)(number), _positive(value)
 
 
-def seed(text: str) -> int:
-    """A whole number from 0 to 2**32 - 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to {2**32 - 1}")
-    return value
-
-
-def positive_int(text: str) -> int:
-    """A whole number from 1."""
-    return _whole(text, 1)
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
-    if value < least:
-        raise argparse.ArgumentTypeError(f"'{text}' must be {least} or more")
-    if value > _MOST:
-        raise argparse.ArgumentTypeError(f"'{text}' must be at most {_MOST}")
+def _positive(text: str) -> float:
+    value = POSITIVE(text)
+    assert value is not None
     return value
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers from 1 with commas between them."""
-    return tuple(positive_int(part) for part in text.split(","))
+    return tuple(COUNT(part) for part in text.split(","))

@@ -29,6 +29,7 @@ from scipion_udl.classification.fitting import learner_of, levels
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.commands import ClassifySettings
 
 
 def before_real_space(table: Path, classes: int, threads: int) -> Iterator[Result]:
@@ -78,10 +79,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     own = parser.parse_args()
     words = ["classify", own.table, "-o", own.out / "network", "--classes", own.classes, "--threads", own.threads]
-    args = build_parser().parse_args([*map(str, words), "--gpu", "none", "--overwrite"])
+    parsed = build_parser().parse_args([*map(str, words), "--gpu", "none", "--overwrite"])
+    settings = ClassifySettings.of(vars(parsed))
     began, took = np.array([0.0, time.monotonic()]), {}
-    with OutputFolder(args.output, args.overwrite, args.resume) as folder:
-        run = Run(args, folder)
+    with OutputFolder(settings.output, settings.overwrite, settings.resume) as folder:
+        run = Run(settings, folder)
         run.scan()
         run.use_contrast()
         for rings, found, seconds in Levels(run, own.classes).sorted():

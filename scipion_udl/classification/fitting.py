@@ -21,13 +21,13 @@ EARLY = 60  # of each class: so many teach the first level
 def learner_of(run: Run, classes: int, reach: float) -> Learner:
     """What teaches so many classes, with the polar samples of the particles that do. reach: how far off centre
     particles lie along an axis, working pixels."""
-    particles, args = run.particles, run.args
+    particles, settings = run.particles, run.settings
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.window_radius / particles.box))
-    subset = particles.subset(args.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), args.seed)
+    subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return Learner(samples, sampling, reach, args.seed, particles.report)
+    return Learner(samples, sampling, reach, settings.seed, particles.report)
 
 
 def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
@@ -35,7 +35,7 @@ def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
     everything = torch.arange(len(learner.samples))
     run.say(f"{len(everything)} particles teach {classes} classes, in {learner.levels()} Fourier rings")
     early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
-    bank = best_start(learner, classes, early, run.args.starts or STARTS, run.say)
+    bank = best_start(learner, classes, early, run.settings.starts or STARTS, run.say)
     for number, rings in enumerate(learner.levels()):
         bank = learner.widened(bank, rings)
         gain = learner.level(bank, everything if number else early)

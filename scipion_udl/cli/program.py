@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
             return 0  # what cannot be shared is done once
     elif args.command in _SHARED and launch.gpus_asked_for(args.gpu) > 1:
         return launch.start_ranks(argv, launch.gpus_asked_for(args.gpu))
-    return args.run(args) or 0  # a command that ends others tells their exit code
+    return args.run(args.settings.of(vars(args))) or 0  # a command that ends others tells their exit code
 
 
 def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -42,6 +41,8 @@ from scipion_udl.pipelines.continued import check_began_with
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import joinable, run_results
 from scipion_udl.results.class_results import write_classes
+from scipion_udl.settings import commands
+from scipion_udl.settings.option import given
 from scipion_udl.training.trainer import view_of
 from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.validation.heterogeneity import consider_views, image_warnings
@@ -80,39 +81,35 @@ class Guide:
         particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
         if not len(particles.usable):  # nothing is asked of it
             return replace(self, network=None)
-        subset = particles.subset(FIT, run.args.seed)
+        subset = particles.subset(FIT, run.settings.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
         best = run.team.by_first(lambda: self.network.best_view(spectra))
         run.say(f"View {best + 1} of the model's {self.network.views} fits best")
         return replace(self, network=self.network.view(best))
 
 
-def align(args: argparse.Namespace) -> None:
-    """`scipion-udl align`: aligned.star, aligned.xmd, averages, frc.csv, report.html, summary.json in OUT.
-
-    args: as of train, without network and truth, and with model (a trained one), reference, max_shift, write_stack,
-    no_refine, voltage, cs, amplitude_contrast.
-    """
-    folder = OutputFolder(args.output, args.overwrite, args.resume, "align")
-    folder.spare(given_files(args))
+def align(settings: commands.AlignSettings) -> None:
+    """`scipion-udl align`: aligned.star, aligned.xmd, averages, frc.csv, report.html, summary.json in OUT."""
+    folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
+    folder.spare(given_files(settings))
     with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(args, out, team)
+        run = Run(settings, out, team)
         team.by_first(lambda: forget_earlier(out))
-        classes = class_members(run.source) if args.by_class else None
-        run.warn_of(run.source.missing_classes() if args.by_class else None)
+        classes = class_members(run.source) if settings.by_class else None
+        run.warn_of(run.source.missing_classes() if settings.by_class else None)
         reference = _reference(run)
         _check_start(run)
-        settings = AlignSettings(_max_shift(run), args.seed, not args.no_refine, bound=args.max_shift)
+        search = AlignSettings(_max_shift(run), settings.seed, not settings.no_refine, bound=settings.max_shift)
         run.scan()
         run.use_contrast()
-        if args.mirror:
+        if settings.mirror:
             run.within_memory(lambda: _find_mirrored(run, classes))
         guide = run.within_memory(lambda: _guide(run, classes))
         if classes is None:
             own = run.within_memory(lambda: guide.of(run))
-            outcome = run.within_memory(lambda: align_set(run, own, settings, reference))
+            outcome = run.within_memory(lambda: align_set(run, own, search, reference))
         else:
-            outcome = align_classes(run, guide, settings, classes)
+            outcome = align_classes(run, guide, search, classes)
         run.note_contrast()
         if not team.first:
             return
@@ -121,7 +118,7 @@ def align(args: argparse.Namespace) -> None:
                 text = run.within_memory(
                     lambda: run_results.write_alignment(run, outcome, guide.training, guide.history)
                 )
-                joinable.remember(outcome, settings.max_shift, own.view)
+                joinable.remember(outcome, search.max_shift, own.view)
             else:
                 text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
         _end(run)
@@ -139,8 +136,8 @@ def align_set(
     process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right; those of a
     network of many views leave it at near views, which is no news to the user."""
     particles = run.particles
-    if start is None and run.args.start_poses:
-        start = given_poses(run.source, run.args.mirror)
+    if start is None and run.settings.start_poses:
+        start = given_poses(run.source, run.settings.mirror)
     alignment, averages = _aligned(run, guide, settings, reference, start)
     sorted_ = isinstance(start, KnownStart)
     if start is not None and not sorted_:
@@ -149,7 +146,7 @@ def align_set(
     if not run.team.first:  # all that is left is small
         return None
     # Few particles of a class are no witness, however many of other classes the network has learned from.
-    alone = guide.network is None or run.args.by_class
+    alone = guide.network is None or run.settings.by_class
     claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
     longest = longest_shift(settings, particles.scale)
     limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
@@ -162,7 +159,7 @@ def align_set(
         claim = with_certainty(claim, sure, alignment.fit)
     if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
         run.warn(claim.note, NO_SIGNAL_CODE)
-    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.args.by_class), limited)
+    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.settings.by_class), limited)
     for warning in (*image_warnings(particles), *certainty_warnings(claim.sure)):
         run.warn(warning)
     for warning, code in warnings:
@@ -207,11 +204,11 @@ def _aligned(
         if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
             break
         particles.mirrored = flags
-    if run.args.mirror and len(particles.usable):
+    if run.settings.mirror and len(particles.usable):
         run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
         run.say(run.notes[-1])
     if aligner.inverted:
-        run.warn(inverted_warning(run.args.reference))
+        run.warn(inverted_warning(given(run.settings.reference)))
     return alignment, averages
 
 
@@ -221,11 +218,11 @@ def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
     particles, transfer = run.particles, run.transfer
     if not transfer.asks_images:
         return False
-    order = particles.usable[np.argsort(particles.ranks(run.args.seed)[particles.usable], kind="stable")]
+    order = particles.usable[np.argsort(particles.ranks(run.settings.seed)[particles.usable], kind="stable")]
     halves = alignment.half_poses is not None
     poses = (alignment.half_poses if halves else alignment.poses)[order]
     transfer.hear(run.heading, particles, order, poses, alignment.half[order] if halves else None)
-    return not run.args.by_class and run.settle_contrast([run.heading])
+    return not run.settings.by_class and run.settle_contrast([run.heading])
 
 
 def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
@@ -233,12 +230,12 @@ def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
     start, or by their spectra, class by class; where the hands cannot be told apart nothing is, and the user is told.
     """
     particles = run.particles
-    if run.args.start_poses and given_poses(run.source, True).mirror.any():
+    if run.settings.start_poses and given_poses(run.source, True).mirror.any():
         particles.mirrored = given_poses(run.source, True).mirror
         return
     flags, unclear = np.zeros(len(particles), bool), 0
     for own in [np.arange(len(particles))] if classes is None else classes.values():
-        found = decide_hands(particles if classes is None else particles.part(own), run.args.seed, run.say)
+        found = decide_hands(particles if classes is None else particles.part(own), run.settings.seed, run.say)
         unclear += found is None
         if found is not None:
             flags[own] = found
@@ -251,20 +248,20 @@ def _find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
 def _check_start(run: Run) -> None:
     """Raises UdlError where the run cannot start from the poses of the input, but is to, or where the error of a
     training is asked for, and none takes place."""
-    untrained = next((name for name in ("model", "start_poses") if getattr(run.args, name)), None)
-    if getattr(run.args, "truth", None) and untrained:
+    untrained = next((name for name in ("model", "start_poses") if getattr(run.settings, name)), None)
+    if run.settings.truth and untrained:
         raise UdlError(
             f"--truth shows the error of a network that is trained, and with --{untrained.replace('_', '-')} none is: "
             "leave --truth out, and compare the poses afterwards with `scipion-udl evaluate --truth`."
         )
-    if not run.args.start_poses:
+    if not run.settings.start_poses:
         return
-    given_poses(run.source, run.args.mirror)
+    given_poses(run.source, run.settings.mirror)
     run.warn_of(run.source.missing_poses())
-    if run.args.no_refine:
+    if run.settings.no_refine:
         raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
-    if run.args.model:
-        run.warn(f"With --start-poses no network is asked: {run.args.model} is not used.")
+    if run.settings.model:
+        run.warn(f"With --start-poses no network is asked: {run.settings.model} is not used.")
 
 
 def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
@@ -366,23 +363,23 @@ def _end(run: Run) -> None:
 
 
 def _reference(run: Run) -> np.ndarray | None:
-    if not run.args.reference:
+    if not run.settings.reference:
         return None
-    if run.args.by_class:
+    if run.settings.by_class:
         raise UdlError("--reference is one image, but --by-class makes an average a class: leave out one of them.")
-    image, _ = read_image(run.args.reference)
+    image, _ = read_image(run.settings.reference)
     if image.shape[-1] != run.source.box:
         raise UdlError(
-            f"The reference {run.args.reference} has {image.shape[-1]} px, the particles have "
+            f"The reference {run.settings.reference} has {image.shape[-1]} px, the particles have "
             f"{run.source.box}: give one of the same box and pixel size."
         )
     if image.min() == image.max():
-        raise UdlError(f"The reference {run.args.reference} is a constant image: give one that shows the particle.")
+        raise UdlError(f"The reference {run.settings.reference} is a constant image: give one that shows the particle.")
     return image
 
 
 def _max_shift(run: Run) -> float:
-    wanted, box = run.args.max_shift, run.source.box
+    wanted, box = run.settings.max_shift, run.source.box
     if wanted is not None and wanted > box / 2:
         raise UdlError(
             f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
@@ -393,17 +390,17 @@ def _max_shift(run: Run) -> float:
 
 def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
     """A network that is loaded, continued, or trained now; none for a few particles without a model."""
-    args, out = run.args, run.out
-    if args.start_poses:  # no network is trained, or asked
+    settings, out = run.settings, run.out
+    if settings.start_poses:  # no network is trained, or asked
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if args.model:
-        network, card = load_network(run, args.model)
-        run.say(f"Model {args.model} ({card.method.upper()}, version {card.made_by})")
+    if settings.model:
+        network, card = load_network(run, settings.model)
+        run.say(f"Model {settings.model} ({card.method.upper()}, version {card.made_by})")
         return Guide(network, card.inputs())
     teaching = None if classes is None else that_teach(run, classes)
     usable = how_many(run, teaching)
     if usable < ENOUGH:
-        if args.no_refine:
+        if settings.no_refine:
             raise UdlError(
                 f"--no-refine leaves the angles to the network, and {usable} particles are too few to train one (about "
                 f"{ENOUGH} are needed): give a --model, or leave --no-refine out."
@@ -414,7 +411,7 @@ def _guide(run: Run, classes: dict[int, np.ndarray] | None) -> Guide:
                 "real space alone, and no resolution is claimed."
             )
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if args.resume and run.team.by_first(lambda: out.has(MODEL)):
+    if settings.resume and run.team.by_first(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
         check_began_with(run, card, out.final(MODEL))
@@ -465,9 +462,9 @@ def _as_it_is(run: Run) -> Alignment:
 
 def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
     """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
-    args, particles = run.args, run.particles
+    settings, particles = run.settings, run.particles
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
-    if not args.write_stack or args.by_class:  # of classes, one of all particles is written at the end
+    if not settings.write_stack or settings.by_class:  # of classes, one of all particles is written at the end
         return average_particles(particles, *poses, alignment.half, scale=scale)
 
     def with_stack() -> Averages:

@@ -7,7 +7,6 @@ tells the correlation of what both images show (overlap.py).
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.results.run_results import write_json
+from scipion_udl.settings.commands import PairSettings
 from scipion_udl.validation.pose_errors import join, located_truth, pair_errors
 
 CHUNK = 32  # pairs at a time
@@ -170,46 +170,49 @@ def _flat(images: torch.Tensor) -> torch.Tensor:
 # The command.
 
 
-def align_pairs(args: argparse.Namespace) -> dict[str, float]:
+def align_pairs(settings: PairSettings) -> dict[str, float]:
     """`scipion-udl align-pairs`: OUT/pairs.star and summary.json, a summary on the screen; errors against --truth.
 
-    args: input, second (or None), output, overwrite, model, truth, max_shift, search, gpu, threads, batch, pixel_size.
     Returns the figures that are printed. Raises UdlError for wrong input.
     """
-    folder = OutputFolder(args.output, args.overwrite, command="align-pairs")
-    folder.spare([args.input, args.second, args.model, args.truth])
+    folder = OutputFolder(settings.output, settings.overwrite, command="align-pairs")
+    folder.spare([settings.input, settings.second, settings.model, settings.truth])
     with folder as out:
-        device = choose_device(args.gpu, args.threads)
-        one = open_particles(args.input, args.pixel_size)
-        other = open_particles(args.second, args.pixel_size) if args.second else None
+        device = choose_device(settings.gpu, settings.threads)
+        one = open_particles(settings.input, settings.pixel_size)
+        other = open_particles(settings.second, settings.pixel_size) if settings.second else None
         pairs = pair_up(one, other)
         out.spare([*one.files(), *(other.files() if other else [])])
         warnings = list(dict.fromkeys(one.warnings + (other.warnings if other else [])))
         for warning in warnings:
             print(f"Warning: {warning}", file=sys.stderr)
         print(f"Device: {describe(device)}", flush=True)
-        network, card = load_model(args.model, device)
-        card.check_fits(one.box, one.pixel_size, args.model)
+        network, card = load_model(settings.model, device)
+        card.check_fits(one.box, one.pixel_size, settings.model)
         if card.network == "classes":
-            raise UdlError(f"{args.model} holds the classes of a whole set, not one view: use it with classify.")
+            raise UdlError(f"{settings.model} holds the classes of a whole set, not one view: use it with classify.")
         if card.config.get("views", 1) > 1:
-            raise UdlError(f"{args.model} is a network of several classes, and which one a pair is of is not known.")
-        reach = REACH * one.box if args.max_shift is None else args.max_shift
-        if args.search > 180:
-            raise UdlError(f"--search {args.search:g} goes around the circle more than once: give 180 degrees or less")
+            raise UdlError(
+                f"{settings.model} is a network of several classes, and which one a pair is of is not known."
+            )
+        reach = REACH * one.box if settings.max_shift is None else settings.max_shift
+        if settings.search > 180:
+            raise UdlError(
+                f"--search {settings.search:g} goes around the circle more than once: give 180 degrees or less"
+            )
         if reach > one.box / 2:
             raise UdlError(f"--max-shift {reach:g} is more than half the box, {one.box / 2:g} px: give a shorter one")
-        truth = true_poses(pairs, args.truth) if args.truth else None
+        truth = true_poses(pairs, settings.truth) if settings.truth else None
         progress = Progress()
-        found = PairAligner(network, card, device, reach, args.search).run(pairs, progress, args.batch)
+        found = PairAligner(network, card, device, reach, settings.search).run(pairs, progress, settings.batch)
         progress.clear()
         figures = {"pairs": len(pairs), "score": float(found.score.mean())}
         table = pairs_table(pairs, found)
         if truth is not None:
             figures |= _errors(found.poses, *truth, table)
         write_tables(out.scratch("pairs.star"), [table])
-        write_json(out.scratch("summary.json"), _record(args, one, describe(device), reach, figures, warnings))
-    print(_summary(figures, args))
+        write_json(out.scratch("summary.json"), _record(settings, one, describe(device), reach, figures, warnings))
+    print(_summary(figures, settings))
     return figures
 
 
@@ -258,20 +261,20 @@ def _errors(found: Poses, truth: Poses, middle: np.ndarray, table: Table) -> dic
     }
 
 
-def _summary(figures: dict[str, float], args: argparse.Namespace) -> str:
+def _summary(figures: dict[str, float], settings: PairSettings) -> str:
     lines = [f"{figures['pairs']} pairs aligned; correlation {figures['score']:.3f} on the mean"]
-    if args.truth:
+    if settings.truth:
         lines.append(
             f"rotation error: {figures['rotation_mean']:.2f} degrees on the mean, {figures['rotation_median']:.2f} in "
             "the median (of the full circle; chance is 90)"
         )
         within = ", ".join(f"{figures[f'within_{limit}']:.1%} within {limit}" for limit in (5, 10, 30))
         lines.append(f"{within} degrees; shift error {figures['shift_median']:.2f} px in the median")
-    return "\n".join([*lines, f"pairs.star and summary.json are in {args.output}"])
+    return "\n".join([*lines, f"pairs.star and summary.json are in {settings.output}"])
 
 
 def _record(
-    args: argparse.Namespace,
+    settings: PairSettings,
     source: ParticleSource,
     device: str,
     reach: float,
@@ -282,15 +285,15 @@ def _record(
     return {
         "version": __version__,
         "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
-        "input": args.input,
-        "second": args.second,
-        "model": args.model,
-        "truth": args.truth,
+        "input": settings.input,
+        "second": settings.second,
+        "model": settings.model,
+        "truth": settings.truth,
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
         "max_shift": reach,
-        "search": args.search,
+        "search": settings.search,
         "device": device,
         "figures": figures,
         "warnings": warnings,

@@ -5,7 +5,6 @@ Tables and images are read by the readers of every other command, which tell of 
 
 from __future__ import annotations
 
-import argparse
 import os
 
 import numpy as np
@@ -19,48 +18,45 @@ from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 from scipion_udl.jobs.findings import Findings
 from scipion_udl.particles.diameter import given_radius, size_words
+from scipion_udl.settings.commands import CheckSettings
 
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
 READING = 3.2  # milliseconds for each further area of the working box, see estimate
 
 
-def check(args: argparse.Namespace) -> None:
-    """`scipion-udl check`: prints the table; raises UdlError where the set cannot be aligned as it is.
-
-    args: input, pixel_size, quick (tables and headers only), contrast (auto, bright or dark), list (a CSV file or
-    None), diameter (A or None) or mask_radius (pixels or None).
-    """
+def check(settings: CheckSettings) -> None:
+    """`scipion-udl check`: prints the table; raises UdlError where the set cannot be aligned as it is."""
     give_back_arrays()
-    found = Findings(args.list)
-    found.spare([args.input])
+    found = Findings(settings.list)
+    found.spare([settings.input])
     with found as findings:
         source = None
         try:
-            source = open_particles(args.input, args.pixel_size, findings.error, lean=True)
+            source = open_particles(settings.input, settings.pixel_size, findings.error, lean=True)
         except UdlError as error:
             findings.error("table", str(error))
         if source is not None:
             findings.spare(source.files())
             facts = (source.box, source.pixel_size, source.pixel_size_known)
-            radius = given_radius(args, *facts, args.input)
+            radius = given_radius(settings, *facts, settings.input)
             findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
             check_table(source, findings)
-            if not args.quick:
-                _look_at_images(args, source, findings, radius)
+            if not settings.quick:
+                _look_at_images(settings, source, findings, radius)
             for sentence in image_warnings(source.stacks):
                 findings.warn("other programs", sentence)
-        print(_title(args.input, source), findings.text(), sep="\n\n")
+        print(_title(settings.input, source), findings.text(), sep="\n\n")
     if source is not None:
         print("\n" + estimate_text(len(source), source.box))
     if findings.errors:
         faults = "one fault" if findings.errors == 1 else f"{findings.errors} faults"
-        raise UdlError(f"{args.input} cannot be aligned as it is: {faults} to mend, told above")
+        raise UdlError(f"{settings.input} cannot be aligned as it is: {faults} to mend, told above")
     warnings = {0: "no warnings", 1: "one warning"}.get(findings.warnings, f"{findings.warnings} warnings")
-    looked = "its images were not looked at" if args.quick else "all its images were read"
-    print(f"\n{args.input} can be aligned ({warnings}; {looked}).")
+    looked = "its images were not looked at" if settings.quick else "all its images were read"
+    print(f"\n{settings.input} can be aligned ({warnings}; {looked}).")
 
 
-def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: Findings, radius: float | None) -> None:
+def _look_at_images(settings: CheckSettings, source: ParticleSource, findings: Findings, radius: float | None) -> None:
     defocus = sampled_defocus(source)
     source.keep_columns(("rlnOpticsGroup",))  # images need no more, and there may be millions
     import torch  # which takes more memory than the table of a large set
@@ -68,8 +64,8 @@ def _look_at_images(args: argparse.Namespace, source: ParticleSource, findings: 
     from scipion_udl.jobs.check_images import CHUNK_BYTES, check_images
 
     give_back_arrays(2 * CHUNK_BYTES)  # what is made of a piece of the images is made again and again
-    torch.set_num_threads(args.threads or max(1, len(os.sched_getaffinity(0))))
-    check_images(source, findings, args.contrast, radius, defocus)
+    torch.set_num_threads(settings.threads or max(1, len(os.sched_getaffinity(0))))
+    check_images(source, findings, settings.contrast, radius, defocus)
 
 
 def _title(path: str, source: ParticleSource | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
 from scipion_udl.results.class_results import COLUMNS, write_classes
+from scipion_udl.settings.commands import ClassifySettings
+from scipion_udl.settings.option import given
 
 CLASSES = 50  # where nothing is said
 FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
@@ -77,18 +79,16 @@ NONE_FOUND = (
 
 
 @torch.no_grad()
-def classify(args: argparse.Namespace) -> None:
+def classify(settings: ClassifySettings) -> None:
     """`scipion-udl classify`: classes.star, classes.xmd, averages, classes.csv, report.html, summary.json in OUT.
 
-    args: input, output, overwrite, resume, classes, model, teach, starts, max_shift, no_refine, and those of align.
     Raises UdlError where there are too few particles for so many classes.
     """
-    _check_options(args)
-    earlier = _earlier(args)
-    folder = OutputFolder(args.output, args.overwrite, args.resume, "classify")
-    folder.spare([*given_files(args), *(files_of(args.join) if earlier else [])])
+    settings, earlier = _earlier(_checked(settings))
+    folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")
+    folder.spare([*given_files(settings), *(files_of(given(settings.join)) if earlier else [])])
     with folder as out:
-        run = Run(args, out)
+        run = Run(settings, out)
         _check(run, earlier)
         _look_through(run, earlier)
         bank, card, history = run.within_memory(lambda: _network(run))
@@ -96,7 +96,7 @@ def classify(args: argparse.Namespace) -> None:
         found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, _reach(run)))
         if earlier is None:
             more = {}
-            if not args.no_refine:
+            if not settings.no_refine:
                 found = _in_real_space(run, found)
             bank, found, flags = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
             run.within_memory(lambda: _ask_for_transfer(run, found, flags != ""))
@@ -121,8 +121,8 @@ def classify(args: argparse.Namespace) -> None:
             run.note_contrast()
         columns = {"number": found.label + 1, "flagged": flagged[found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
-        if not args.model:
-            more |= {"classes_asked": args.classes, "classes_supported": len(flags)}
+        if not settings.model:
+            more |= {"classes_asked": settings.classes, "classes_supported": len(flags)}
         named = tuple(name for name in COLUMNS if name != "note")
         run.method, taught = card.method, card.training if history else None
         text = write_classes(run, classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
@@ -134,33 +134,32 @@ def classify(args: argparse.Namespace) -> None:
         print(text)
 
 
-def _check_options(args: argparse.Namespace) -> None:
-    """Sets what nobody asked for. Raises UdlError for options on how classes are learned where they are given."""
-    given = next((f"--{name}" for name in ("join", "model") if getattr(args, name)), None)
+def _checked(settings: ClassifySettings) -> ClassifySettings:
+    """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
+    given = next((f"--{name}" for name in ("join", "model") if getattr(settings, name)), None)
     for name in ("classes", "starts", "teach"):
-        if given and getattr(args, name) is not None:
+        if given and getattr(settings, name) is not None:
             raise UdlError(f"{given} brings its classes along, and none are learned: leave --{name} out.")
-    args.classes = args.classes or CLASSES
+    return settings.but(classes=settings.classes or CLASSES)
 
 
-def _earlier(args: argparse.Namespace) -> Earlier | None:
-    """The run that particles are to join, whose model is taken, too."""
-    if not args.join:
-        return None
-    check_joining(args)
-    earlier, args.model = Earlier.read(args.join), os.path.join(args.join, MODEL)
-    return earlier
+def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | None]:
+    """The settings with the model of the run that particles are to join, and this run; None where there is none."""
+    if not settings.join:
+        return settings, None
+    check_joining(settings)
+    return settings.but(model=os.path.join(settings.join, MODEL)), Earlier.read(settings.join)
 
 
 def _check(run: Run, earlier: Earlier | None) -> None:
     """Raises UdlError for what cannot go together, before anything is done."""
-    args, least = run.args, LEAST_OF_A_CLASS * run.args.classes
+    settings, least = run.settings, LEAST_OF_A_CLASS * given(run.settings.classes)
     _reach(run)
     if earlier is not None:
         check_fits(run, earlier)
-    elif args.teach is not None and not args.model and args.teach < least:
+    elif settings.teach is not None and not settings.model and settings.teach < least:
         raise UdlError(
-            f"--teach {args.teach} particles are too few to teach {args.classes} classes (at least "
+            f"--teach {settings.teach} particles are too few to teach {settings.classes} classes (at least "
             f"{LEAST_OF_A_CLASS} a class are needed): let more teach, or ask for fewer with --classes."
         )
 
@@ -171,14 +170,14 @@ def _look_through(run: Run, earlier: Earlier | None) -> None:
         run.scan()
         run.use_contrast()
         return
-    known = {f"{run.args.join} or of those that it was joined to": earlier.known}
+    known = {f"{run.settings.join} or of those that it was joined to": earlier.known}
     scan_new(run, known, earlier.noise, earlier.loud_limit)
     use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
 
 
 def _reach(run: Run) -> float:
     """How far off centre particles lie along an axis, working pixels."""
-    wanted = run.args.max_shift
+    wanted = run.settings.max_shift
     if wanted is not None and wanted > run.source.box / 2:
         raise UdlError(f"--max-shift {wanted:g} is more than half the box, {run.source.box / 2:g} px: give less.")
     return (AUTOMATIC_SHIFT * run.source.box if wanted is None else wanted) / run.particles.scale
@@ -186,16 +185,16 @@ def _reach(run: Run) -> float:
 
 def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     """The class network, loaded, kept from before, or taught now; its card and its rounds."""
-    args, out = run.args, run.out
-    kept = args.resume and out.has(MODEL)
-    path = args.model or (out.final(MODEL) if kept else None)
+    settings, out = run.settings, run.out
+    kept = settings.resume and out.has(MODEL)
+    path = settings.model or (out.final(MODEL) if kept else None)
     if path:
         bank, card = load_model(path, run.device)
         if not isinstance(bank, ClassBank):
             raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
         card.check_fits(run.source.box, run.source.pixel_size, path)
         history = None
-        if not args.model:
+        if not settings.model:
             check_began_with(run, card, path)
             _warn_of_few(run, card.training)
             history = run_results.read_history(out.final("training.csv"))
@@ -203,11 +202,11 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
         run.say(f"{bank.config['classes']} classes of {path}")
         rings = run.particles.within(bank.config["rings"])  # --finest
         return seen_up_to(bank, card.inputs(), rings), card, history
-    count = args.classes
+    count = given(settings.classes)
     if len(run.particles.usable) < LEAST_OF_A_CLASS * count:
         raise UdlError(
-            f"{args.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes (at "
-            f"least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
+            f"{settings.input} has {len(run.particles.usable)} particles with an image, too few for {count} classes "
+            f"(at least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
         )
     out.start_anew(MODEL)
     learner = learner_of(run, count, _reach(run))
@@ -233,14 +232,18 @@ def _warn_of_few(run: Run, training: dict) -> None:
 
 
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
-    given = (_reach(run), run.args.seed, run.say, not run.args.model)
+    given = (_reach(run), run.settings.seed, run.say, not run.settings.model)
     return run.within_memory(lambda: LikelyRounds(run.particles, *given).run(found))
 
 
 def _card(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
     last = learner.history[-1]
-    training = {"rounds": len(learner.history), "particles": len(learner.samples), "classes": run.args.classes}
-    training |= {"seed": run.args.seed, "input": os.path.basename(run.args.input), BEGAN: began_with(run)}
+    training: dict[str, Any] = {
+        "rounds": len(learner.history),
+        "particles": len(learner.samples),
+        "classes": run.settings.classes,
+    }
+    training |= {"seed": run.settings.seed, "input": os.path.basename(run.settings.input), BEGAN: began_with(run)}
     return ModelCard(
         method="judl",
         network="classes",
@@ -289,11 +292,11 @@ def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[Class
 
 def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
     """The codes of the flags of classes (K,): their particles fit no better than noise, or show no particle."""
-    few = run.particles.subset(256, run.args.seed)
+    few = run.particles.subset(256, run.settings.seed)
     samples = gathered(run.particles, sampling, few)
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
-    noise = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.args.seed)
+    noise = like_noise(bank, sampling, _reach(run), samples.transfer, seen, run.settings.seed)
     empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
     loud = mostly(seen.label, run.particles.statistics.loud[usable], len(noise))
     return np.select([empty, loud, noise], [EMPTY, CONTAMINATION, NOISE], "")
@@ -335,7 +338,7 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken."""
     particles, label = run.particles, found.label[run.particles.usable]
     usable = particles.usable
-    order = np.argsort(particles.ranks(run.args.seed)[usable], kind="stable")
+    order = np.argsort(particles.ranks(run.settings.seed)[usable], kind="stable")
     for number in np.flatnonzero(~flagged):
         own = usable[order[label[order] == number]]
         run.transfer.hear(str(number), particles, own, found.poses[own])
@@ -344,11 +347,11 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
 
 def _tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
     """Warn of flagged classes (K,), and say where classes found no particles."""
-    asked, flagged = run.args.classes, flags != ""
+    asked, flagged = given(run.settings.classes), flags != ""
     if (flags == NOISE).all():
         run.warn(NONE_FOUND)
         return
-    if not run.args.model and len(flags) < asked:
+    if not run.settings.model and len(flags) < asked:
         run.say(SUPPORTED.format(found=len(flags), asked=asked))
         run.notes.append(SUPPORTED.format(found=len(flags), asked=asked))
     usable = run.particles.usable
@@ -366,8 +369,8 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     """Each class aligned in real space, from where the network has its particles; or left as the network has it. rings:
     of the network."""
     members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
-    settings = AlignSettings(_reach(run) * run.particles.scale, run.args.seed, bound=run.args.max_shift)
-    if not run.args.no_refine:
+    settings = AlignSettings(_reach(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift)
+    if not run.settings.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
         return align_classes(run, guide, settings, members, KnownStart(found.poses, rings))
     done = []

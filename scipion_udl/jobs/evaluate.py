@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 
@@ -24,6 +23,8 @@ from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.report import evaluation_figures, figures
 from scipion_udl.results import evaluation_tables
 from scipion_udl.results.run_results import write_json
+from scipion_udl.settings.commands import EvaluateSettings
+from scipion_udl.settings.option import given
 from scipion_udl.validation.correntropy import correntropy
 from scipion_udl.validation.partial_averages import Parts, read_parts
 from scipion_udl.validation.pose_errors import (
@@ -42,11 +43,11 @@ from scipion_udl.validation.reference_match import RADIUS, crossing, match_refer
 class _Evaluation:
     """What one evaluation works with, and what it has found: ``figures`` by name, ``rows`` of panels, ``warnings``."""
 
-    def __init__(self, args: argparse.Namespace, out: OutputFolder) -> None:
-        self.args, self.out = args, out
-        self.device = choose_device(args.gpu, args.threads)
+    def __init__(self, settings: EvaluateSettings, out: OutputFolder) -> None:
+        self.settings, self.out = settings, out
+        self.device = choose_device(settings.gpu, settings.threads)
         print(f"Device: {describe(self.device)}")
-        self.source = open_particles(args.aligned, args.pixel_size)
+        self.source = open_particles(settings.aligned, settings.pixel_size)
         out.spare(self.source.files())
         self.poses = _aligned_poses(self.source)
         self.warnings: list[str] = []
@@ -56,12 +57,12 @@ class _Evaluation:
         classes = _classes(self.source)
         if classes > 1:
             self.warn(
-                f"{args.aligned} holds {classes} classes, each with a frame of its own: what is said of all of them "
-                "together mixes them. Evaluate one class at a time."
+                f"{settings.aligned} holds {classes} classes, each with a frame of its own: what is said of all of "
+                "them together mixes them. Evaluate one class at a time."
             )
         source = self.source
         facts = (source.box, source.pixel_size, source.pixel_size_known)
-        given = given_radius(args, *facts, args.aligned)
+        given = given_radius(settings, *facts, settings.aligned)
         self.radius = RADIUS if given is None else given / source.box  # of the circle, as share of the box
         print(f"Compared within: {size_words(self.radius * source.box, *facts[1:])}")
         self.figures: dict[str, float] = {"particles": len(self.source)}
@@ -78,27 +79,28 @@ class _Evaluation:
         print(f"Warning: {sentence}", file=sys.stderr)
 
 
-def evaluate(args: argparse.Namespace) -> dict[str, float]:
+def evaluate(settings: EvaluateSettings) -> dict[str, float]:
     """The command ``scipion-udl evaluate``: a table on the screen; evaluation.csv, evaluation.png, frc.csv and
     summary.json in the folder, errors.csv with a truth, pairs.csv with pairs.
 
-    args: aligned, truth, reference, pairs, symmetry, diameter, mask_radius, output, overwrite, pixel_size, gpu,
-    threads, batch as the command line gives them. Returns the figures. Raises UdlError for wrong input.
+    Returns the figures. Raises UdlError for wrong input.
     """
-    if args.symmetry and not args.truth:
+    if settings.symmetry and not settings.truth:
         raise UdlError("--symmetry counts in the comparison with true poses: give --truth, too, or leave it away")
-    folder = OutputFolder(args.output, args.overwrite, command="evaluate")
-    folder.spare([args.aligned, args.truth, file_of(args.reference)])
+    folder = OutputFolder(settings.output, settings.overwrite, command="evaluate")
+    folder.spare([settings.aligned, settings.truth, file_of(settings.reference)])
     with folder as out:
-        job = _Evaluation(args, out)
-        if args.pairs and len(job.source) < 2:
-            raise UdlError(f"{args.aligned} holds one particle: there is no next one to compare it with")
-        reference = _reference(job) if args.reference else None
-        if args.truth:
+        job = _Evaluation(settings, out)
+        if settings.pairs and len(job.source) < 2:
+            raise UdlError(f"{settings.aligned} holds one particle: there is no next one to compare it with")
+        reference = _reference(job) if settings.reference else None
+        if settings.truth:
             _against_truth(job)
         weight = torch.from_numpy(soft_circle(job.source.box, job.radius)).to(job.device)
         progress = Progress()
-        parts = read_parts(job.source, job.poses, job.device, weight, args.batch, args.pairs, progress.show, job.warn)
+        parts = read_parts(
+            job.source, job.poses, job.device, weight, settings.batch, settings.pairs, progress.show, job.warn
+        )
         progress.clear()
         if reference is not None:
             _against_reference(job, parts, reference, weight)
@@ -126,13 +128,13 @@ def _aligned_poses(source: ParticleSource) -> Poses:
 
 
 def _against_truth(job: _Evaluation) -> None:
-    source, path, symmetry = job.source, job.args.truth, job.args.symmetry
+    source, path, symmetry = job.source, given(job.settings.truth), job.settings.symmetry
     images, truth = located_truth(path)
     rows, true_rows = join(source.locations(), images)
     if not len(rows):
         raise UdlError(f"{path} names none of the images of {source.path}: give the truth of these very particles")
     following = np.flatnonzero(np.diff(rows) == 1)
-    if job.args.pairs and not len(following):
+    if job.settings.pairs and not len(following):
         raise UdlError(f"{path} holds no two particles that follow each other in {source.path}")
     found, truth = job.poses[rows], truth[true_rows]
     job.figures |= compare(found, truth, source.pixel_size, symmetry) | bias(found, truth)
@@ -143,13 +145,13 @@ def _against_truth(job: _Evaluation) -> None:
     errors = {e: pose_errors(found, truth, p).rotation for e, p in periods(symmetry).items()}
     job.rows.append(lambda part: evaluation_figures.draw_errors(part, errors, shift, "particles"))
     _write_errors(job, rows, errors, shift)
-    if job.args.pairs:
+    if job.settings.pairs:
         _pairs_against_truth(job, rows, following, found, truth)
 
 
 def _pairs_against_truth(job: _Evaluation, rows: np.ndarray, first: np.ndarray, found: Poses, truth: Poses) -> None:
     """found, truth: poses (M,) of the particles in ``rows`` (M,) of the table; first: those whose next one follows."""
-    symmetry = job.args.symmetry
+    symmetry = job.settings.symmetry
     turns = relative_poses(found, first), relative_poses(truth, first)
     centre = invert(truth[first]).shift
     job.figures |= compare_pairs(*turns, centre, job.source.pixel_size, symmetry)
@@ -189,7 +191,7 @@ def _write_errors(job: _Evaluation, rows: np.ndarray, errors: dict[str, np.ndarr
 
 
 def _reference(job: _Evaluation) -> np.ndarray:
-    image, source = job.args.reference, job.source
+    image, source = given(job.settings.reference), job.source
     reference, pixel_size = read_image(image)
     if reference.shape != (source.box, source.box):
         raise UdlError(
@@ -216,7 +218,7 @@ def _against_reference(job: _Evaluation, parts: Parts, reference: np.ndarray, we
         "shift_x": float(match.pose.shift[0, 0]),
         "shift_y": float(match.pose.shift[0, 1]),
     }
-    print(evaluation_tables.reference_table(job.figures, job.args.reference, job.unit, match))
+    print(evaluation_tables.reference_table(job.figures, given(job.settings.reference), job.unit, match))
     images, curve = (match.average, match.reference), (match.frequency, match.frc)
     job.rows.append(
         lambda part: evaluation_figures.draw_reference(part, *images, *curve, match.resolution, _sign(job.unit))
@@ -253,8 +255,8 @@ def _sign(unit: str) -> str:
 
 def _write(job: _Evaluation) -> None:
     """evaluation.csv, evaluation.png and summary.json."""
-    args, source, out = job.args, job.source, job.out
-    evaluation_tables.write_figures(out.scratch("evaluation.csv"), job.figures, args.symmetry, job.unit)
+    settings, source, out = job.settings, job.source, job.out
+    evaluation_tables.write_figures(out.scratch("evaluation.csv"), job.figures, settings.symmetry, job.unit)
     written = ["evaluation.csv", *(["evaluation.png"] if job.rows else [])]
     if job.rows:
         with figures.style():
@@ -262,10 +264,10 @@ def _write(job: _Evaluation) -> None:
     summary = {
         "version": __version__,
         "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
-        "input": args.aligned,
-        "truth": args.truth,
-        "reference": args.reference,
-        "symmetry": args.symmetry,
+        "input": settings.aligned,
+        "truth": settings.truth,
+        "reference": settings.reference,
+        "symmetry": settings.symmetry,
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,

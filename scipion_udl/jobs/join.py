@@ -8,7 +8,6 @@ depend on what else comes. The averages are then added to those of RUN, or of wh
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import replace
 from math import inf
@@ -48,6 +47,8 @@ from scipion_udl.results.joinable import (
     levels_of,
     take_radius,
 )
+from scipion_udl.settings import commands
+from scipion_udl.settings.option import given
 from scipion_udl.training.trainer import view_of
 from scipion_udl.validation.heterogeneity import image_warnings
 
@@ -67,29 +68,29 @@ _NOT_WITH_JOIN = {
 }
 
 
-def join(args: argparse.Namespace) -> None:
+def join(settings: commands.AlignSettings) -> None:
     """`scipion-udl align --join RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that come; its
     averages, halves and FRC are of all particles so far.
 
-    args: as of align, with join (a folder) and pool (a folder, None for that of join). Raises UdlError where the
-    particles do not fit RUN, or RUN is nothing that particles can be joined to.
+    Raises UdlError where the particles do not fit RUN, or RUN is nothing that particles can be joined to.
     """
-    base, earlier = _earlier(args)
-    folder = OutputFolder(args.output, args.overwrite, args.resume, "align")
-    read = [os.path.join(f, name) for f in (args.join, args.pool) for name in (FILE, *NEEDED)]
-    folder.spare([*given_files(args), *read])
+    settings, base, earlier = _earlier(settings)
+    first, pool = given(settings.join), given(settings.pool)
+    folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
+    read = [os.path.join(f, name) for f in (first, pool) for name in (FILE, *NEEDED)]
+    folder.spare([*given_files(settings), *read])
     with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(args, out, team)
+        run = Run(settings, out, team)
         run.particles.finest = base.finest
-        base.check_fits(run.source.box, run.source.pixel_size, args.join, args.input)
-        take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, args.join)
-        known = {args.join: base.known(), f"{args.pool} or of those that it was pooled with": earlier.known()}
+        base.check_fits(run.source.box, run.source.pixel_size, first, settings.input)
+        take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, first)
+        known = {first: base.known(), f"{pool} or of those that it was pooled with": earlier.known()}
         scan_new(run, known, torch.tensor(base.noise), inf if base.loud_limit is None else base.loud_limit)
         use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
         network, inputs = _network(run, base)
-        max_shift = base.max_shift if args.max_shift is None else float(args.max_shift)
-        aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, args.seed), run.say)
-        alignment = run.within_memory(lambda: Joiner(aligner, base, args.join).run())
+        max_shift = base.max_shift if settings.max_shift is None else float(settings.max_shift)
+        aligner = Aligner(run.particles, network, inputs, AlignSettings(max_shift, settings.seed), run.say)
+        alignment = run.within_memory(lambda: Joiner(aligner, base, first).run())
         averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
         if not team.first:
             return
@@ -101,31 +102,32 @@ def join(args: argparse.Namespace) -> None:
         _write(run_results.Outcome(run, alignment, averages, claim, frc), base, earlier, counts)
 
 
-def _earlier(args: argparse.Namespace) -> tuple[Joinable, Joinable]:
-    """What the particles are joined to, and what their averages are added to; sets what follows from it in ``args``."""
+def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, Joinable, Joinable]:
+    """The settings with what follows from the run that particles are joined to, this run, and what their averages are
+    added to."""
     for name, reason in _NOT_WITH_JOIN.items():
-        if getattr(args, name, None):
+        if getattr(settings, name):
             option = f"--{name.replace('_', '-')}"
             raise UdlError(f"{option} does not go with --join: {reason}. Leave {option} out.")
-    base = Joinable.read(args.join)
+    run = given(settings.join)
+    base = Joinable.read(run)
     if base.mirror:
         raise UdlError(
-            f"{args.join} was aligned with --mirror, and particles can be joined only to a run without mirror images: "
+            f"{run} was aligned with --mirror, and particles can be joined only to a run without mirror images: "
             "align its particles without --mirror."
         )
-    if args.max_shift is not None and args.max_shift > base.box / 2:
-        raise UdlError(f"--max-shift {args.max_shift:g} is more than half the box, {base.box / 2:g} px: give less.")
-    args.model = args.model or base.model_file(args.join)
-    if args.pool is None or os.path.realpath(args.pool) == os.path.realpath(args.join):
-        args.pool = args.join
-        return base, base
-    earlier = Joinable.read(args.pool)
+    if settings.max_shift is not None and settings.max_shift > base.box / 2:
+        raise UdlError(f"--max-shift {settings.max_shift:g} is more than half the box, {base.box / 2:g} px: give less.")
+    settings = settings.but(model=settings.model or base.model_file(run))
+    if settings.pool is None or os.path.realpath(settings.pool) == os.path.realpath(run):
+        return settings.but(pool=run), base, base
+    earlier = Joinable.read(settings.pool)
     if earlier.joined_to != base.key:
         raise UdlError(
-            f"{args.pool} was not joined to {args.join}, so its averages do not lie on those of the new particles: "
-            f"give what an earlier 'align --join {args.join}' wrote, or leave --pool out."
+            f"{settings.pool} was not joined to {run}, so its averages do not lie on those of the new particles: "
+            f"give what an earlier 'align --join {run}' wrote, or leave --pool out."
         )
-    return base, earlier
+    return settings, base, earlier
 
 
 def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit: float) -> None:
@@ -143,10 +145,10 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels; share:
     what part of its images was multiplied before. Where that run believed its table, the table of those that come is
     believed. Raises UdlError where the table cannot say what is needed."""
-    asked = run.args.ctf
+    asked = run.settings.ctf
     if asked not in ("auto", mode):
         how = "as its table says" if mode == "table" else mode
-        raise UdlError(f"--ctf {asked} is not what {run.args.join} was aligned with, {how}: leave --ctf out.")
+        raise UdlError(f"--ctf {asked} is not what {run.settings.join} was aligned with, {how}: leave --ctf out.")
     defocus = run.read_defocus()
     if mode == "none":
         if defocus is not None:
@@ -154,8 +156,8 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
         return
     if defocus is None:
         raise UdlError(
-            f"{run.args.join} was aligned with the contrast transfer of its particles, and {run.args.input} gives no "
-            "defocus for them: give a table like the first, or align the first particles with --ctf none."
+            f"{run.settings.join} was aligned with the contrast transfer of its particles, and {run.settings.input} "
+            "gives no defocus for them: give a table like the first, or align the first particles with --ctf none."
         )
     reason = "as in the run that the particles were joined to"
     if mode == "table" and defocus.flipped is not None:
@@ -163,12 +165,12 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     elif mode == "table":
         mode = "flipped"  # as Xmipp does as a rule
         run.warn(
-            f"{run.args.input} does not say whether phases were flipped; the particles are taken as phase-flipped."
+            f"{run.settings.input} does not say whether phases were flipped; the particles are taken as phase-flipped."
         )
     elif defocus.said and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
         run.warn(
-            f"{run.args.input} says otherwise than {run.args.join} whether phases were flipped; the particles are "
-            f"taken as in that run ({WORDS[mode]})."
+            f"{run.settings.input} says otherwise than {run.settings.join} whether phases were flipped; the particles "
+            f"are taken as in that run ({WORDS[mode]})."
         )
     box = run.source.box
     contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
@@ -177,13 +179,15 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
 
 
 def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
-    if not run.args.model:
+    if not run.settings.model:
         run.say("No network: every angle is searched")
         return None, SpectraSettings.for_box(run.particles.box)
-    network, card = load_network(run, run.args.model)
-    run.say(f"Model {run.args.model} ({card.method.upper()}, version {card.made_by})")
+    network, card = load_network(run, run.settings.model)
+    run.say(f"Model {run.settings.model} ({card.method.upper()}, version {card.made_by})")
     if getattr(network, "views", 1) > 1 and (base.view is None or base.view >= network.views):
-        raise UdlError(f"{run.args.model} knows {network.views} views, and none of them is that of {run.args.join}.")
+        raise UdlError(
+            f"{run.settings.model} knows {network.views} views, and none of them is that of {run.settings.join}."
+        )
     return view_of(network, base.view), card.inputs()
 
 
@@ -296,7 +300,7 @@ class Joiner:
 
 def _pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tuple[Averages, dict]:
     """Averages of the new particles and of those before, and how many they hold."""
-    folder = run.args.pool
+    folder = given(run.settings.pool)
     power = None if earlier.power is None else np.array(earlier.power)
     averages.sums.add_means([earlier.image(folder, name) for name in ("half1", "half2")], earlier.half_counts, power)
     first, second, corrected = averages.sums.images()
@@ -322,25 +326,25 @@ def _claim(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> 
 
 
 def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
-    run, args, out = outcome.run, outcome.run.args, outcome.run.out
+    run, settings, out = outcome.run, outcome.run.settings, outcome.run.out
     run.notes.append(
         f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
         f"are of all {counts['particles']}."
     )
     run.say(run.notes[-1])
     facts = {
-        "joined_to": args.join,
-        "pooled_with": args.pool,
+        "joined_to": settings.join,
+        "pooled_with": settings.pool,
         "pooled_particles": counts["particles"],
         "half_counts": counts["half_counts"],
         "batches": earlier.batches + 1,
     }
     text = run_results.write_alignment(run, outcome, None, None, **facts)
-    model = None if args.model is None else os.path.relpath(args.model, out.path)
+    model = None if settings.model is None else os.path.relpath(settings.model, out.path)
     key = key_of(outcome.averages.halves)
     found = run.particles.statistics
     known = earlier.known().and_those_of(Known.of(run.source, found.images, found.blank)).packed()
-    files = files_of(run, args.model)
+    files = files_of(run, settings.model)
     left = replace(
         base, **counts, **known, model=model, batches=facts["batches"], key=key, files=files, joined_to=base.key
     )

@@ -3,7 +3,6 @@ stay."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from dataclasses import dataclass, replace
@@ -36,6 +35,8 @@ from scipion_udl.pipelines.run import Run
 from scipion_udl.results import run_results
 from scipion_udl.results.class_results import STACKS
 from scipion_udl.results.joinable import contrast_facts, levels_of, take_radius
+from scipion_udl.settings.commands import ClassifySettings
+from scipion_udl.settings.option import given
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"
@@ -161,28 +162,29 @@ def _stack(folder: str, name: str) -> np.ndarray:
     return StackReader(os.path.join(folder, name)).read()
 
 
-def check_joining(args: argparse.Namespace) -> None:
+def check_joining(settings: ClassifySettings) -> None:
     """Raises UdlError for options that do not go with --join."""
     for name in ("model", "no_refine"):
-        if getattr(args, name):
+        if getattr(settings, name):
             raise UdlError(f"--join takes templates and averages of the run: leave --{name.replace('_', '-')} out.")
-    if os.path.realpath(args.join) == os.path.realpath(args.output):
-        raise UdlError(f"{args.output} is the run to join, and would be replaced: give another folder with -o.")
+    if os.path.realpath(given(settings.join)) == os.path.realpath(settings.output):
+        raise UdlError(f"{settings.output} is the run to join, and would be replaced: give another folder with -o.")
 
 
 def check_fits(run: Run, earlier: Earlier) -> None:
     """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or are said to
     be of another diameter; takes the diameter of the run."""
-    read_card(run.args.model).check_fits(run.source.box, run.source.pixel_size, run.args.model)
+    model, earlier_run = given(run.settings.model), given(run.settings.join)
+    read_card(model).check_fits(run.source.box, run.source.pixel_size, model)
     box = earlier.references.shape[-1]
     if run.source.box != box:
         raise UdlError(
-            f"{run.args.input} has images of {run.source.box} px, the averages of {run.args.join} are of {box} px: "
+            f"{run.settings.input} has images of {run.source.box} px, the averages of {earlier_run} are of {box} px: "
             "bring the particles to that box first."
         )
     # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
     facts = earlier.facts
-    take_radius(run, float(facts.get("mask_radius", DISC * box)), _clear_radius(facts), run.args.join)
+    take_radius(run, float(facts.get("mask_radius", DISC * box)), _clear_radius(facts), earlier_run)
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
@@ -295,8 +297,10 @@ def write_references(run: Run, earlier: Earlier) -> dict:
     """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
     Returns what summary.json says beside the rest."""
     run_results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
-    run.notes.append(f"{len(run.source)} particles joined the classes of {run.args.join}; averages are of all so far.")
-    return {"joined_to": run.args.join, "batches": earlier.batches + 1}
+    run.notes.append(
+        f"{len(run.source)} particles joined the classes of {run.settings.join}; averages are of all so far."
+    )
+    return {"joined_to": run.settings.join, "batches": earlier.batches + 1}
 
 
 def write_joined(run: Run, earlier: Earlier) -> None:

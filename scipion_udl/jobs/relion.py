@@ -8,7 +8,6 @@ Measured with RELION 3.1.3; 4 and 5 read a label for the type of a node where 3.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, quote, read_tables, write_tables
+from scipion_udl.settings.commands import RelionSettings
 
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
@@ -38,12 +38,9 @@ PARTICLES_NODE = ("3", "ParticleGroupMetadata.star.relion")
 MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
 
 
-def run_job(args: argparse.Namespace) -> int:
-    """`scipion-udl relion`: runs `align` and tells RELION how it ended. Returns the exit code: 0, 1, or 130 if aborted.
-
-    args: in_parts (particles.star), output (the job's folder), j (threads or None), passed (options of align).
-    """
-    job = Path(args.output)
+def run_job(settings: RelionSettings) -> int:
+    """`scipion-udl relion`: runs `align` and tells RELION how it ended. Returns the exit code: 0, 1, 130 if aborted."""
+    job = Path(settings.output)
     try:
         job.mkdir(parents=True, exist_ok=True)
         for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW):
@@ -51,9 +48,9 @@ def run_job(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UdlError(f"{job} cannot be written to: {error.strerror}") from None
     try:
-        _spare_input(args, job)
+        _spare_input(settings, job)
         (job / NODES).unlink(missing_ok=True)
-        code = _align(_command(args, job), job)
+        code = _align(_command(settings, job), job)
         if code < 0:
             raise UdlError(f"align was ended by signal {-code}, as the system does where memory is short: see run.out")
         if code == 0:
@@ -65,30 +62,31 @@ def run_job(args: argparse.Namespace) -> int:
     return code
 
 
-def _spare_input(args: argparse.Namespace, job: Path) -> None:
+def _spare_input(settings: RelionSettings, job: Path) -> None:
     """Raise UdlError where the job would write over what it, or its alignment, reads."""
-    files = [args.in_parts, *(file_of(word.partition("=")[2] if "=" in word else word) for word in args.passed)]
+    words = (file_of(word.partition("=")[2] if "=" in word else word) for word in settings.passed)
+    files = [settings.in_parts, *(word for word in words if word)]
     folders = OutputFolder(str(job), True, True, "relion"), OutputFolder(str(job / FOLDER), True, True, "align")
     for folder in folders:
         folder.spare(path for path in files if os.path.isfile(path))
-    if job.is_dir() and os.path.isfile(args.in_parts):  # in a new folder there is nothing that could be read
-        read = open_particles(args.in_parts).files()
+    if job.is_dir() and os.path.isfile(settings.in_parts):  # in a new folder there is nothing that could be read
+        read = open_particles(settings.in_parts).files()
         for folder in folders:
             folder.spare(read)
 
 
-def _command(args: argparse.Namespace, job: Path) -> list[str]:
+def _command(settings: RelionSettings, job: Path) -> list[str]:
     """The command line of `align`: begun anew, or gone on with where an earlier run of the job was stopped."""
-    folder, more = job / FOLDER, list(args.passed)
+    folder, more = job / FOLDER, list(settings.passed)
     if any(word.startswith("-o") or (len(word) > 2 and "--output".startswith(word.split("=")[0])) for word in more):
         raise UdlError(f"The results lie in {folder}, in the job's folder that --o names: leave -o and --output out.")
     if folder.is_dir() and "--overwrite" not in more and "--continue" not in more:
         more.append("--overwrite" if (folder / "summary.json").exists() else "--continue")
     if "--mirror" in more and "--write-stack" not in more:
         more.append("--write-stack")  # RELION's 2D alignment has no mirror: particles.star names the aligned images
-    if args.j:
-        more += ["--threads", str(args.j)]
-    return [sys.executable, "-m", "scipion_udl.cli", "align", args.in_parts, "-o", str(folder), *more]
+    if settings.j:
+        more += ["--threads", str(settings.j)]
+    return [sys.executable, "-m", "scipion_udl.cli", "align", settings.in_parts, "-o", str(folder), *more]
 
 
 def _align(command: list[str], job: Path) -> int:

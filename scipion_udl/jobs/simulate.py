@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from contextlib import ExitStack
@@ -18,10 +17,12 @@ from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import add_views, truth_table
 from scipion_udl.jobs.simulate_views import DEFAULT_PHANTOM as VIEWS_PHANTOM
 from scipion_udl.jobs.simulate_views import mixture, prepare_views, shift_of, symmetries, write_molecules
+from scipion_udl.settings.commands import SimulateSettings
+from scipion_udl.settings.option import given
 from scipion_udl.simulate.centers import each_center
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.effects import effects_of
-from scipion_udl.simulate.parameters import settle_options, write_parameters
+from scipion_udl.simulate.parameters import settled, write_parameters
 from scipion_udl.simulate.particles import Simulation, chunks
 from scipion_udl.simulate.phantoms import BlobTemplate, phantom
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
@@ -31,50 +32,51 @@ from scipion_udl.simulate.templates import ImageTemplate
 from scipion_udl.simulate.views import ViewSimulation
 
 _DEFAULT_PHANTOM = "hook"
+_DEFAULT_COUNT = 1000
 _DEFAULT_BOX = 128
 _DEFAULT_PIXEL_SIZE = 2.0
 # Pixels that are worked on at a time: 64 particles of 128 pixels.
 _CHUNK_PIXELS = 1 << 20
 
 
-def simulate(args: argparse.Namespace) -> None:
-    """Run the command; ``args`` as made by :mod:`scipion_udl.cli`. Prints a summary. Raises UdlError."""
-    if args.gpu not in ("auto", "none"):
+def simulate(settings: SimulateSettings) -> None:
+    """`scipion-udl simulate`: particles whose true poses are known, in OUT. Prints a summary. Raises UdlError."""
+    if settings.gpu not in ("auto", "none"):
         raise UdlError("simulate computes on the CPU only: leave --gpu away, or give none")
-    if args.threads:
+    if settings.threads:
         import torch
 
-        torch.set_num_threads(args.threads)
-    if args.pixel_sizes and not args.centers:
+        torch.set_num_threads(settings.threads)
+    if settings.pixel_sizes and not settings.centers:
         raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
-    settle_options(args)
-    _folder(args).check()
-    _folder(args).spare([file_of(args.template), args.volume, args.second])
-    if args.centers:
-        _simulate_centers(args)
+    settings = settled(settings.but(count=settings.count or _DEFAULT_COUNT))
+    _folder(settings).check()
+    _folder(settings).spare([file_of(settings.template), settings.volume, settings.second])
+    if settings.centers:
+        _simulate_centers(settings)
     else:
-        print(_simulate_one(args, *_prepare(args)))
+        print(_simulate_one(settings, *_prepare(settings)))
 
 
-def _simulate_centers(args: argparse.Namespace) -> None:
+def _simulate_centers(settings: SimulateSettings) -> None:
     """A sub-folder of its own for each template of a folder, and the parameters of them all beside."""
     # All that is wrong shows before the first particle is made.
-    prepared = [(one, *_prepare(one)) for one in each_center(args)]
+    prepared = [(one, *_prepare(one)) for one in each_center(settings)]
     for one, _, _ in prepared:
         _folder(one).check()
-    _refuse_others(args.output, [one.output for one, _, _ in prepared])
+    _refuse_others(settings.output, [one.output for one, _, _ in prepared])
     for other, _, _ in prepared:
         _folder(other).spare(path for one, _, _ in prepared for path in (one.template, one.volume, one.second))
-    with _folder(args) as out:
-        for one in prepared:
-            print(_simulate_one(*one), end="\n\n")
-        write_parameters(out.scratch("parameters.json"), args)
-    sets, particles = _counted(len(prepared), "set"), _counted(args.count, "particle")
-    print(f"{sets} of {particles}, one of each template: in {args.output}")
+    with _folder(settings) as out:
+        for one, simulation, what in prepared:
+            print(_simulate_one(one, simulation, what), end="\n\n")
+        write_parameters(out.scratch("parameters.json"), settings)
+    sets, particles = _counted(len(prepared), "set"), _counted(given(settings.count), "particle")
+    print(f"{sets} of {particles}, one of each template: in {settings.output}")
 
 
-def _folder(args: argparse.Namespace) -> OutputFolder:
-    return OutputFolder(args.output, args.overwrite, command="simulate")
+def _folder(settings: SimulateSettings) -> OutputFolder:
+    return OutputFolder(settings.output, settings.overwrite, command="simulate")
 
 
 def _counted(number: int, what: str) -> str:
@@ -89,56 +91,74 @@ def _refuse_others(output: str, own: list[str]) -> None:
             raise UdlError(f"{path} is a set of an earlier run that has no template now: remove it first")
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Simulation | RealisticSimulation, str]:
+def _prepare(settings: SimulateSettings) -> tuple[Simulation | RealisticSimulation, str]:
     """The simulation of one template or of many views, with what real particles have if asked for, and what it shows in
     words."""
-    simulation, what = _prepare_shown(args)
-    effects = effects_of(args)
+    simulation, what = _prepare_shown(settings)
+    effects = effects_of(settings)
     return (RealisticSimulation(simulation, effects) if effects else simulation), what
 
 
-def _prepare_shown(args: argparse.Namespace) -> tuple[Simulation, str]:
+def _prepare_shown(settings: SimulateSettings) -> tuple[Simulation, str]:
     ctf = None
-    if not args.no_ctf:
+    if not settings.no_ctf:
+        least, most = given(settings.defocus)
         ctf = CtfSettings(
-            tuple(args.defocus), args.voltage, args.cs, args.amplitude_contrast, args.b_factor, args.signed
+            (least, most),
+            given(settings.voltage),
+            given(settings.cs),
+            given(settings.amplitude_contrast),
+            given(settings.b_factor),
+            settings.signed,
         )
-    ssnr = SsnrChange(*args.ssnr) if args.ssnr else None
-    if args.views:
-        return prepare_views(args, ctf=ctf, ssnr=ssnr)
-    template, pixel_size, what = _template(args)
+    ssnr = SsnrChange(*settings.ssnr) if settings.ssnr else None
+    if settings.views:
+        return prepare_views(settings, ctf=ctf, ssnr=ssnr)
+    template, pixel_size, what = _template(settings)
     simulation = Simulation(
-        template, args.count, args.snr, pixel_size, shift_of(args, template.box), args.subpixel, ctf, args.seed, ssnr
+        template,
+        given(settings.count),
+        settings.snr,
+        pixel_size,
+        shift_of(settings, template.box),
+        settings.subpixel,
+        ctf,
+        settings.seed,
+        ssnr,
     )
     return simulation, what
 
 
-def _simulate_one(args: argparse.Namespace, simulation: Simulation | RealisticSimulation, what: str) -> str:
+def _simulate_one(settings: SimulateSettings, simulation: Simulation | RealisticSimulation, what: str) -> str:
     """Write one simulation into its folder; returns the summary."""
-    with _folder(args) as out:
-        out.spare([file_of(args.template), args.volume, args.second])
-        write_simulation(out, simulation, args.batch, progress=True, clean=args.clean)
+    with _folder(settings) as out:
+        out.spare([file_of(settings.template), settings.volume, settings.second])
+        write_simulation(out, simulation, settings.batch, progress=True, clean=settings.clean)
         shown = _shown(simulation)
-        chosen = {"box": shown.box, "pixel_size": shown.pixel_size, "shift": shown.max_shift}
-        if not (args.template or args.volume):
-            chosen["phantom"] = args.phantom or (VIEWS_PHANTOM if args.views else _DEFAULT_PHANTOM)
-        facts = symmetries(args) if args.views else None
-        write_parameters(out.scratch("parameters.json"), args, facts, **chosen)
-    return _summary(args, simulation, what)
+        chosen: dict[str, object] = {"box": shown.box, "pixel_size": shown.pixel_size, "shift": shown.max_shift}
+        if not (settings.template or settings.volume):
+            chosen["phantom"] = settings.phantom or (VIEWS_PHANTOM if settings.views else _DEFAULT_PHANTOM)
+        facts = symmetries(settings) if settings.views else None
+        write_parameters(out.scratch("parameters.json"), settings, facts, **chosen)
+    return _summary(settings, simulation, what)
 
 
-def _template(args: argparse.Namespace) -> tuple[BlobTemplate | ImageTemplate, float, str]:
+def _template(settings: SimulateSettings) -> tuple[BlobTemplate | ImageTemplate, float, str]:
     """The template, the particles' pixel size (angstrom), and what the template is in words."""
-    if args.template:
-        image, own_size = read_image(args.template)
-        box = args.box or image.shape[0]
+    if settings.template:
+        image, own_size = read_image(settings.template)
+        box = settings.box or image.shape[0]
         # The field of view stays, so the pixels of another box are of another size.
-        size = args.pixel_size or (own_size * image.shape[0] / box if own_size else _DEFAULT_PIXEL_SIZE)
-        return ImageTemplate(image, box), size, f"the template {args.template}"
-    name = args.phantom or _DEFAULT_PHANTOM
+        size = settings.pixel_size or (own_size * image.shape[0] / box if own_size else _DEFAULT_PIXEL_SIZE)
+        return ImageTemplate(image, box), size, f"the template {settings.template}"
+    name = settings.phantom or _DEFAULT_PHANTOM
     if name in PHANTOMS_3D:
         raise UdlError(f"the phantom {name} is a molecule to be seen from many directions: give --views random, too")
-    return phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE, f"the phantom {name}"
+    return (
+        phantom(name, settings.box or _DEFAULT_BOX),
+        settings.pixel_size or _DEFAULT_PIXEL_SIZE,
+        f"the phantom {name}",
+    )
 
 
 def _shown(simulation: Simulation | RealisticSimulation) -> Simulation:
@@ -241,7 +261,7 @@ def particle_tables(
     return [optics, particles]
 
 
-def _summary(args: argparse.Namespace, made: Simulation | RealisticSimulation, what: str) -> str:
+def _summary(settings: SimulateSettings, made: Simulation | RealisticSimulation, what: str) -> str:
     simulation, ctf = _shown(made), "no CTF"
     if simulation.ctf:
         low, high = simulation.ctf.defocus
@@ -251,11 +271,11 @@ def _summary(args: argparse.Namespace, made: Simulation | RealisticSimulation, w
     if simulation.ssnr:
         change = simulation.ssnr
         noise += f" (coarser than {change.resolution:g} A the noise has {change.factor:g} times the power)"
-    files = "particles.mrcs, particles.star, " + ("clean.mrcs, clean.star, " if args.clean else "")
+    files = "particles.mrcs, particles.star, " + ("clean.mrcs, clean.star, " if settings.clean else "")
     mixed, last = "", "truth.star and template.mrc"
     if isinstance(simulation, ViewSimulation):
-        mixed = mixture(simulation, args.second)
-        own = ["template.mrc"] * (args.views == "single") + ["volume.mrc"] + ["second.mrc"] * bool(args.second)
+        mixed = mixture(simulation, settings.second)
+        own = ["template.mrc"] * (settings.views == "single") + ["volume.mrc"] + ["second.mrc"] * bool(settings.second)
         last = f"{', '.join(['truth.star', *own[:-1]])} and {own[-1]}"
     return "\n".join(
         [
@@ -264,6 +284,6 @@ def _summary(args: argparse.Namespace, made: Simulation | RealisticSimulation, w
             *(made.words() if isinstance(made, RealisticSimulation) else []),
             f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
             f"{ctf}, {noise}, seed {simulation.seed}; computed on the CPU",
-            f"{files}{last} are in {args.output}",
+            f"{files}{last} are in {settings.output}",
         ]
     )

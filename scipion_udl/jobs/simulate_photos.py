@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
@@ -15,41 +14,43 @@ from scipion_udl.io.stacks import StackWriter
 from scipion_udl.io.tables import quote, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.jobs.simulate import particle_tables
+from scipion_udl.settings.commands import SimulateSettings
+from scipion_udl.settings.option import given
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.parameters import settle_options, write_parameters
+from scipion_udl.simulate.parameters import settled, write_parameters
 from scipion_udl.simulate.photos import Noise, PhotoPairs, find_photographs
 
 _DEFAULT_BOX = 128
 
 
-def simulate_photos(args: argparse.Namespace) -> None:
+def simulate_photos(settings: SimulateSettings) -> None:
     """`scipion-udl simulate OUT --photos FOLDER`: particles.mrcs, particles.star and truth.star of pairs.
 
     Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star; udlPhotograph is the file it is from.
-    args as made by :mod:`scipion_udl.cli`; --count is the most particles that are written. Raises UdlError.
+    --count is the most particles that are written. Raises UdlError.
     """
-    settle_options(args)
-    OutputFolder(args.output, args.overwrite).check()
-    if args.count is not None and args.count < 2:
+    settings = settled(settings)
+    OutputFolder(settings.output, settings.overwrite).check()
+    if settings.count is not None and settings.count < 2:
         raise UdlError("--count 1 makes no pair of copies: give 2 or more")
     pairs = PhotoPairs(
-        find_photographs(args.photos, args.part),
-        args.box or _DEFAULT_BOX,
-        args.patches,
-        args.shift,
-        args.subpixel,
-        args.flat,
-        Noise(args.noise, args.snr, args.share),
-        args.seed,
+        find_photographs(given(settings.photos), settings.part),
+        settings.box or _DEFAULT_BOX,
+        given(settings.patches),
+        given(settings.shift),
+        settings.subpixel,
+        given(settings.flat),
+        Noise(given(settings.noise), settings.snr, given(settings.share)),
+        settings.seed,
     )
-    folder = OutputFolder(args.output, args.overwrite, command="simulate")
+    folder = OutputFolder(settings.output, settings.overwrite, command="simulate")
     folder.spare(pairs.files)
     with folder as out:
-        pixel_size = args.pixel_size or 1.0
-        count = write_pairs(out, pairs, pixel_size, args.count, progress=True)
-        chosen = {"count": count, "box": pairs.box, "pixel_size": pixel_size}
-        write_parameters(out.scratch("parameters.json"), args, **chosen)
-    print(_summary(args, pairs, count))
+        pixel_size = settings.pixel_size or 1.0
+        count = write_pairs(out, pairs, pixel_size, settings.count, progress=True)
+        chosen: dict[str, object] = {"count": count, "box": pairs.box, "pixel_size": pixel_size}
+        write_parameters(out.scratch("parameters.json"), settings, None, **chosen)
+    print(_summary(settings, pairs, count))
 
 
 def write_pairs(
@@ -101,14 +102,14 @@ def _nothing(pairs: PhotoPairs) -> str:
     )
 
 
-def _summary(args: argparse.Namespace, pairs: PhotoPairs, count: int) -> str:
+def _summary(settings: SimulateSettings, pairs: PhotoPairs, count: int) -> str:
     lines = [
-        f"{count // 2} patches of photographs in {args.photos}, two copies of each, {pairs.box} px",
+        f"{count // 2} patches of photographs in {settings.photos}, two copies of each, {pairs.box} px",
         f"turned by any angle, off centre by up to {pairs.max_shift:g} px; {pairs.noise}; seed {pairs.seed}",
-        f"particles.mrcs, particles.star and truth.star are in {args.output}: items 2k-1 and 2k are a pair",
+        f"particles.mrcs, particles.star and truth.star are in {settings.output}: items 2k-1 and 2k are a pair",
     ]
-    if args.count and args.count == count + 1:
-        lines.insert(1, f"{count} particles of the {args.count} asked for: there are two in a pair")
+    if settings.count and settings.count == count + 1:
+        lines.insert(1, f"{count} particles of the {settings.count} asked for: there are two in a pair")
     words = {
         "broken": f"they cannot be read; the first: {pairs.broken}",
         "small": "too small for this box and shift",

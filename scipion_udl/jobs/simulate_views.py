@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 import numpy as np
@@ -11,6 +10,8 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.settings.commands import SimulateSettings
+from scipion_udl.settings.option import given
 from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
 from scipion_udl.simulate.phantoms import PHANTOMS
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
@@ -25,47 +26,48 @@ _MOST = 4
 _PICK_ERROR = 0.05
 
 
-def prepare_views(args: argparse.Namespace, **seen: object) -> tuple[ViewSimulation, str]:
+def prepare_views(settings: SimulateSettings, **seen: object) -> tuple[ViewSimulation, str]:
     """The simulation that the options ask for, and in words what its particles show.
 
     seen: what the molecules are seen through, as :class:`Simulation` takes it. Raises UdlError.
     """
-    if (args.second is None) != (not args.second_share):
+    if (settings.second is None) != (not settings.second_share):
         raise UdlError("--second and --second-share, above 0, belong together: give both, or none of them")
-    if args.volume:
-        first, size = _map_molecule(args.volume, args.box, args.pixel_size)
-        what = f"the map {args.volume}"
+    if settings.volume:
+        first, size = _map_molecule(settings.volume, settings.box, settings.pixel_size)
+        what = f"the map {settings.volume}"
     else:
-        name = args.phantom or DEFAULT_PHANTOM
-        first, size = _phantom(name, args.box or _DEFAULT_BOX), args.pixel_size or _DEFAULT_PIXEL_SIZE
+        name = settings.phantom or DEFAULT_PHANTOM
+        first, size = _phantom(name, settings.box or _DEFAULT_BOX), settings.pixel_size or _DEFAULT_PIXEL_SIZE
         what = f"the phantom {name}"
     second = None
-    if args.second in PHANTOMS_3D or (args.second and _is_a_word(args.second)):
-        second = _phantom(args.second, first.box)
-    elif args.second:
-        second, _ = _map_molecule(args.second, first.box, size)
+    if settings.second in PHANTOMS_3D or (settings.second and _is_a_word(settings.second)):
+        second = _phantom(settings.second, first.box)
+    elif settings.second:
+        second, _ = _map_molecule(settings.second, first.box, size)
+    views = given(settings.views)
     simulation = ViewSimulation(
         first,
-        args.count,
-        args.snr,
+        given(settings.count),
+        settings.snr,
         size,
-        shift_of(args, first.box),
-        args.subpixel,
-        seed=args.seed,
-        views=args.views,
-        noise_share=args.noise_share,
+        shift_of(settings, first.box),
+        settings.subpixel,
+        seed=settings.seed,
+        views=views,
+        noise_share=given(settings.noise_share),
         second=second,
-        second_share=args.second_share,
-        central=tuple(args.direction) if args.direction else None,
-        jitter=args.jitter or 0.0,
+        second_share=given(settings.second_share),
+        central=(settings.direction[0], settings.direction[1]) if settings.direction else None,
+        jitter=settings.jitter or 0.0,
         **seen,
     )
-    return simulation, f"{what}, {_directions(args.views, simulation)}"
+    return simulation, f"{what}, {_directions(views, simulation)}"
 
 
-def shift_of(args: argparse.Namespace, box: int) -> float:
+def shift_of(settings: SimulateSettings, box: int) -> float:
     """How far particles lie off centre at most, in pixels: as asked for, or with --realistic a part of the box."""
-    return max(1.0, float(round(_PICK_ERROR * box))) if args.shift is None else args.shift
+    return max(1.0, float(round(_PICK_ERROR * box))) if settings.shift is None else settings.shift
 
 
 def _directions(views: str, simulation: ViewSimulation) -> str:
@@ -121,14 +123,14 @@ def _in_field(volume: np.ndarray, side: int) -> np.ndarray:
     return out
 
 
-def symmetries(args: argparse.Namespace) -> dict[str, str | None]:
+def symmetries(settings: SimulateSettings) -> dict[str, str | None]:
     """The symmetry groups of the molecules, for parameters.json; None of a map, which does not say."""
 
     def group(name: str) -> str | None:
         return PHANTOMS_3D[name][1] if name in PHANTOMS_3D else None
 
-    found = {"symmetry": None if args.volume else group(args.phantom or DEFAULT_PHANTOM)}
-    return found | ({"second_symmetry": group(args.second)} if args.second else {})
+    found = {"symmetry": None if settings.volume else group(settings.phantom or DEFAULT_PHANTOM)}
+    return found | ({"second_symmetry": group(settings.second)} if settings.second else {})
 
 
 def write_molecules(out: OutputFolder, simulation: ViewSimulation) -> None:

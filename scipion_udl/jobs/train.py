@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from scipion_udl.pipelines.classes import members as class_members
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
+from scipion_udl.settings.commands import TrainSettings
 from scipion_udl.training.tasks import Course, course
 from scipion_udl.training.trainer import (
     TrainingResult,
@@ -39,20 +39,18 @@ CHECKPOINT = "checkpoint.safetensors"
 TOGETHER = 512  # inputs of which the true error is taken at a time
 
 
-def train(args: argparse.Namespace) -> None:
+def train(settings: TrainSettings) -> None:
     """`scipion-udl train`: OUT/model.safetensors, model.png, training.csv, training.png, summary.json.
 
-    args: input, output, overwrite, resume, method (None: as suits network and start), network, recipe, joint, head,
-    widths, hidden, input_size, model, truth, epochs, lr, diameter, mask_radius, gpu, seed, threads, batch, pixel_size.
     Raises UdlError where the input cannot be trained on.
     """
-    folder = OutputFolder(args.output, args.overwrite, args.resume, "train")
-    folder.spare(given_files(args))
+    folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "train")
+    folder.spare(given_files(settings))
     with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(args, out, team)
+        run = Run(settings, out, team)
         team.by_first(lambda: forget_earlier(out))
-        classes = class_members(run.source) if args.by_class else None
-        run.warn_of(run.source.missing_classes() if args.by_class else None)
+        classes = class_members(run.source) if settings.by_class else None
+        run.warn_of(run.source.missing_classes() if settings.by_class else None)
         run.scan()
         if classes is not None:
             classes = that_teach(run, classes)
@@ -60,9 +58,9 @@ def train(args: argparse.Namespace) -> None:
         if usable < ENOUGH:
             where = "" if classes is None else f" in classes of at least {LEARNS}"
             raise UdlError(
-                f"{args.input} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
+                f"{settings.input} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
             )
-        result, card = run.within_memory(lambda: train_model(run, args.model, classes))
+        result, card = run.within_memory(lambda: train_model(run, settings.model, classes))
         if not team.first:
             return
         summary = run_results.summary(run, training=result.summary, method=card.method)
@@ -96,30 +94,31 @@ def train_model(
     start: a model file to go on from; classes: the particles (from 0) of each class to learn from, where every batch is
     to be of one class. Of several processes all do the work, and the first writes.
     """
-    args = run.args
+    settings = run.settings
     known = None if start is None else load_model(start, run.device)
     if known is not None:
         known[1].check_fits(run.source.box, run.source.pixel_size, start)
-    if args.method is None:
-        args.method = known[1].method if known else "judl" if args.network == "polar" else "udl"
-    plan = course(args, run.particles, known, classes)
-    if plan.name == "resnet" and args.method == "judl" and known is None:
+    usual = "judl" if settings.network == "polar" else "udl"
+    method = settings.method or (known[1].method if known else usual)
+    settings = settings.but(method=method)
+    plan = course(settings, run.particles, known, classes)
+    if plan.name == "resnet" and method == "judl" and known is None:
         run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
     began = began_with(run)
-    settings = TrainingSettings(
-        args.method,
-        args.epochs,
-        args.lr,
-        seed=args.seed,
-        network=args.network,
-        name=args.recipe,
+    learning = TrainingSettings(
+        method,
+        settings.epochs,
+        settings.lr,
+        seed=settings.seed,
+        network=settings.network,
+        name=settings.recipe,
         particles=began["particles"],
     )
-    run.say(f"Training ({plan.name}, {args.method.upper()}) on {plan.words}")
+    run.say(f"Training ({plan.name}, {method.upper()}) on {plan.words}")
     result = train_network(
         plan.samples,
         plan.network,
-        settings,
+        learning,
         started=known is not None,
         checkpoint=run.out.final(CHECKPOINT),
         report=run.epoch,
@@ -130,14 +129,14 @@ def train_model(
     )
     _tell(run, result.summary)
     card = ModelCard(
-        method=args.method,
+        method=method,
         network=plan.name,
         config=result.network.config,
         spectra=plan.inputs,
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),
-        training={**result.summary, "input": os.path.basename(args.input), BEGAN: began}
+        training={**result.summary, "input": os.path.basename(settings.input), BEGAN: began}
         | ({"classes": plan.classes} if plan.classes else {}),
         format=card_format(plan.name, result.network.config),
     )
@@ -170,7 +169,7 @@ def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
 
     The error is what is left of the turns, in degrees, once a turn common to all (of a class) is taken off.
     """
-    path = getattr(run.args, "truth", None)
+    path = run.settings.truth
     if not path:
         return None
     images, truth = located_truth(path)
@@ -179,7 +178,7 @@ def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
     found = [join([locations[item] for item in column], images) for column in items.T]
     rows = found[0][0]
     if not len(rows) or len(rows) != len(found[-1][0]):
-        raise UdlError(f"{path} names none of the particles of {run.args.input}, or not both of each pair.")
+        raise UdlError(f"{path} names none of the particles of {run.settings.input}, or not both of each pair.")
     angles = [truth.angle[true_rows] for _, true_rows in found]
     # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
     true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)

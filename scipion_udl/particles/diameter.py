@@ -3,28 +3,26 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from typing import TYPE_CHECKING
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
+from scipion_udl.settings.shared import Size
 
 if TYPE_CHECKING:  # it takes PyTorch, which `check --quick` has no use for, and more memory than a large table
     from scipion_udl.particles.prepared import PreparedParticles
 
 
-def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: bool, path: str) -> float | None:
+def given_radius(settings: Size, box: int, pixel_size: float, known: bool, path: str) -> float | None:
     """The radius of the particle in pixels of the input, as ``--diameter`` or ``--mask-radius`` gives it; None where
     neither does, and it is automatic.
 
-    args: with diameter (A, or None) and mask_radius (px, or None); box: pixels; pixel_size: A, and known: whether the
+    box: pixels; pixel_size: A, and known: whether the
     table, the header or --pixel-size says it; path: of the particles. Raises UdlError where both are given, where what
     is given does not fit into the box, and for a diameter where the pixel size is not known.
     """
-    diameter, radius = args.diameter, args.mask_radius
-    if diameter is None and radius is None:
-        return None
+    diameter, radius = settings.diameter, settings.mask_radius
     if diameter is not None and radius is not None:
         raise UdlError(
             f"--diameter {diameter:g} and --mask-radius {radius:g} both say how large the particle is: give one of "
@@ -38,6 +36,8 @@ def given_radius(args: argparse.Namespace, box: int, pixel_size: float, known: b
                 "particle, or nothing for an automatic one."
             )
         return radius
+    if diameter is None:
+        return None
     if not known:
         raise UdlError(
             f"--diameter {diameter:g} is in A, and neither {path} nor an image header tells the pixel size: give "

@@ -20,7 +20,7 @@ def began_with(run: Run) -> dict:
     """What decides what a network learns in this run, once the particles were looked through: those options that the
     command has, as given, by name, the pixel size in use, and digests of all images and, where the command makes use of
     it, of what is known of their defocus."""
-    found = {name: getattr(run.args, name) for name in OPTIONS if hasattr(run.args, name)}
+    found = {name: getattr(run.settings, name) for name in OPTIONS if run.settings.asks(name)}
     if run.transfer is not None:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
@@ -39,12 +39,12 @@ def check_began_with(run: Run, card: ModelCard, path: str) -> None:
         raise UdlError(
             f"{path} does not say what it was begun with, and nothing can go on with it: begin anew with --overwrite."
         )
-    before, now = before | {"method": card.method}, now | {"method": getattr(run.args, "method", None) or "judl"}
+    before, now = before | {"method": card.method}, now | {"method": run.settings.method or "judl"}
     now = {name: value for name, value in now.items() if name in before}
     if before["particles"] != now["particles"] or before.get(DEFOCUS) != now.get(DEFOCUS):
         raise UdlError(
-            f"{path} was learned from other particles than those of {run.args.input}, or from another defocus of them: "
-            "go on with the particles that the run began with, or begin anew with --overwrite."
+            f"{path} was learned from other particles than those of {run.settings.input}, or from another defocus of "
+            "them: go on with the particles that the run began with, or begin anew with --overwrite."
         )
     by_train = DEFOCUS not in before  # what is not given to the run that uses its model stays as it was given to it
     for name, value in now.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
 import time
@@ -28,14 +27,15 @@ from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_words import contrast_warning
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import limit_resolution
+from scipion_udl.settings.commands import RunSettings
 
 LOG_EVERY = 20  # epochs between two lines of the log
 
 
-def given_files(args: argparse.Namespace) -> list[str]:
+def given_files(settings: RunSettings) -> list[str]:
     """The files that the options name, which the command reads before it opens any particles."""
-    given = [getattr(args, name, None) for name in ("input", "model", "truth")]
-    return [path for path in (*given, file_of(getattr(args, "reference", None))) if path]
+    given = (settings.input, settings.model, settings.truth, file_of(settings.reference))
+    return [path for path in given if path]
 
 
 class Run:
@@ -44,10 +44,10 @@ class Run:
     team: the processes that share the run, None for this one alone; all but the first are silent.
     """
 
-    def __init__(self, args: argparse.Namespace, out: OutputFolder, team: Ranks | None = None) -> None:
-        self.args, self.out, self.started = args, out, time.monotonic()
+    def __init__(self, settings: RunSettings, out: OutputFolder, team: Ranks | None = None) -> None:
+        self.settings, self.out, self.started = settings, out, time.monotonic()
         self.team = team or Ranks()
-        self.device = choose_device(args.gpu, args.threads, self.team.local_rank, self.team.local_size)
+        self.device = choose_device(settings.gpu, settings.threads, self.team.local_rank, self.team.local_size)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.device_words = self.team.words(describe(self.device))
@@ -60,18 +60,20 @@ class Run:
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
         self.say(f"Device: {self.device_words}")
-        source = open_particles(args.input, args.pixel_size)
+        source = open_particles(settings.input, settings.pixel_size)
         for warning in source.warnings:
             self.warn(warning)
-        source.optics = Optics(*(getattr(args, name, None) for name in ("voltage", "cs", "amplitude_contrast")))
+        source.optics = Optics(settings.voltage, settings.cs, settings.amplitude_contrast)
         self.source = source
         out.spare(source.files())
-        self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {args.input}")
+        self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
         report = self.progress.show if self.team.first else None
-        self.given_radius = given_radius(args, source.box, source.pixel_size, source.pixel_size_known, args.input)
-        self.particles = PreparedParticles(source, self.device, args.batch, self.given_radius, report, self.team)
-        self.particles.ignores_ctf = getattr(args, "ctf", None) == "none"
-        note = limit_resolution(self.particles, getattr(args, "finest", None))
+        self.given_radius = given_radius(
+            settings, source.box, source.pixel_size, source.pixel_size_known, settings.input
+        )
+        self.particles = PreparedParticles(source, self.device, settings.batch, self.given_radius, report, self.team)
+        self.particles.ignores_ctf = settings.ctf == "none"
+        note = limit_resolution(self.particles, settings.finest)
         if note:
             self.say(note)
             self.notes.append(note)
@@ -139,7 +141,7 @@ class Run:
         if found:
             self.say(f"{found}.")
             self.notes.append(f"{found}.")
-        odd = contrast_warning(statistics, getattr(self.args, "contrast", "auto"))
+        odd = contrast_warning(statistics, self.settings.contrast)
         if odd:
             self.warn(odd)
 
@@ -148,12 +150,12 @@ class Run:
 
         Raises UdlError where it is asked for and the table gives none.
         """
-        asked, defocus = self.args.ctf, self.read_defocus()
+        asked, defocus = self.settings.ctf, self.read_defocus()
         self.defocus = defocus
         if defocus is None and asked in ("flipped", "signed"):
             raise UdlError(
                 f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "
-                f"contrast, which {self.args.input} does not give: leave --ctf out, or give a table that has them."
+                f"contrast, which {self.settings.input} does not give: leave --ctf out, or give a table that has them."
             )
         # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
         self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 from enum import Enum
@@ -13,7 +12,7 @@ from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, METHOD_OPTIONS, ProtUdlBase
-from scipion_udl.values import whole_numbers
+from scipion_udl.values import BadValue, whole_numbers
 
 # Choices of the form and what the engine calls them, in the same order; "" leaves it to the engine. The matching
 # network is not among them: it compares photographs, and nothing in a project is one.
@@ -251,7 +250,7 @@ class ProtUdlTrain(ProtUdlBase):
         for name in ("widths", "hidden"):
             try:
                 self._wholeNumbers(name)
-            except argparse.ArgumentTypeError as error:
+            except BadValue as error:
                 label = self.getParam(name).getLabel()
                 errors.append(f"*{label}*: {error}: give whole numbers with commas between them, or nothing.")
         if self.inputSize.get() == 0 or self.inputSize.get() < AUTOMATIC:

@@ -34,7 +34,7 @@ def write_classes(
     out, source = run.out, run.source
     alignment, alike = together(classes)
     run_results.write_poses(run, alignment, alike, name, **(columns or {}))
-    if run.args.write_stack:
+    if run.settings.write_stack:
         _write_aligned_stack(run, alignment.poses)
     for stack, image in STACKS.items():
         images = np.stack([result.images[image] for result in classes])

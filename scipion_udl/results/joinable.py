@@ -185,7 +185,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     if alignment.half_poses is None or min(averages.sums.count) == 0:
         return
     particles = run.particles
-    model = run.args.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
+    model = run.settings.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
     Joinable(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
@@ -193,7 +193,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         clear_radius=known_clear_radius(particles),
         max_shift=max_shift,
         finest=particles.finest,
-        mirror=bool(getattr(run.args, "mirror", False)),
+        mirror=run.settings.mirror,
         background=averages.sums.background,
         noise_level=averages.sums.noise,
         noise=particles.statistics.noise.tolist(),
@@ -253,7 +253,7 @@ def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
     another radius."""
     source = run.source
     if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
-        asked = "--mask-radius" if run.args.diameter is None else "--diameter"
+        asked = "--mask-radius" if run.settings.diameter is None else "--diameter"
         own = size_words(radius, source.pixel_size, source.pixel_size_known)
         raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
     run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"

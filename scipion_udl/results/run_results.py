@@ -30,18 +30,18 @@ from scipion_udl.validation.correntropy import particle_correntropy
 
 def summary(run: Run, **more: object) -> dict:
     """The content of summary.json: what every command says, and ``more``."""
-    source, args = run.source, run.args
+    source, settings = run.source, run.settings
     return {
         "version": __version__,
         "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
-        "input": args.input,
+        "input": settings.input,
         "particles": len(source),
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
         **diameter_facts(run.particles),
         "device": run.device_words,
-        "seed": args.seed,
+        "seed": settings.seed,
         "seconds": round(time.monotonic() - run.started, 1),
         **more,
         "warnings": run.warnings,
@@ -67,7 +67,7 @@ def read_history(path: str) -> list[dict] | None:
 
 def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
     """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
-    if not (run.args.correntropy or run.args.authors_xmd):
+    if not (run.settings.correntropy or run.settings.authors_xmd):
         return None
     return particle_correntropy(run.particles, alignment.poses, averages.all)
 
@@ -104,10 +104,10 @@ def write_poses(
 ) -> None:
     """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
     columns: further ones of :func:`write_aligned`."""
-    out, source, args = run.out, run.source, run.args
+    out, source, settings = run.out, run.source, run.settings
     star = out.scratch(f"{name}.star")
-    cs = out.scratch(f"{name}.cs") if args.write_cs or source.cs is not None else None
-    stack = os.path.abspath(out.final("aligned.mrcs")) if args.write_stack else None
+    cs = out.scratch(f"{name}.cs") if settings.write_cs or source.cs is not None else None
+    stack = os.path.abspath(out.final("aligned.mrcs")) if settings.write_stack else None
     if alignment.poses.mirror.any() and stack is None:
         lost = "aligned.star" if cs is None else "neither aligned.star nor aligned.cs"
         star = cs = None
@@ -124,12 +124,12 @@ def write_poses(
         star,
         out.scratch(f"{name}.xmd"),
         stack,
-        correntropy=alike if args.correntropy else None,
+        correntropy=alike if settings.correntropy else None,
         outlier=alignment.outlier,
         cs=cs,
         **columns,
     )
-    if args.authors_xmd:
+    if settings.authors_xmd:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)
@@ -162,9 +162,9 @@ def write_csv(path: str, header: list[str], rows: Iterable[list]) -> None:
 
 def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
     """The content of summary.json of `align`, and ``more``."""
-    args = run.args
-    model = args.model or ("trained here" if training else None)
-    return summary(run, model=model, method=run.method, refined=not args.no_refine, training=training, **more)
+    settings = run.settings
+    model = settings.model or ("trained here" if training else None)
+    return summary(run, model=model, method=run.method, refined=not settings.no_refine, training=training, **more)
 
 
 def _summary(run: Run, outcome: Outcome, training: dict | None) -> dict:

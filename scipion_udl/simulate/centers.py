@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 
 from scipion_udl.errors import UdlError
+from scipion_udl.settings.commands import SimulateSettings
+from scipion_udl.settings.option import given
 
 TEMPLATE = "ori.png"
 
@@ -33,30 +34,28 @@ def find_centers(folder: str) -> dict[int, str]:
     return found
 
 
-def each_center(args: argparse.Namespace) -> list[argparse.Namespace]:
-    """The options of one simulation for each template of the folder args.centers.
+def each_center(settings: SimulateSettings) -> list[SimulateSettings]:
+    """The options of one simulation for each template of the folder --centers.
 
     Number n goes to OUT/<n>, with the seed K + n, so that no two sets share poses or noise, and with its own pixel
-    size where args.pixel_sizes gives one, pairs of number and angstrom. Raises UdlError for numbers that are not there.
+    size where --pixel-sizes gives one. Raises UdlError for numbers that are not there.
     """
-    templates = find_centers(args.centers)
-    sizes = _pixel_sizes(args.pixel_sizes or [], templates, args.centers)
-    if sizes and not args.pixel_size and len(sizes) < len(templates):
+    folder = given(settings.centers)
+    templates = find_centers(folder)
+    sizes = _pixel_sizes(settings.pixel_sizes or [], templates, folder)
+    if sizes and not settings.pixel_size and len(sizes) < len(templates):
         missing = next(number for number in templates if number not in sizes)
         raise UdlError(
             f"--pixel-sizes says nothing of {templates[missing]}: give {missing}:A too, or --pixel-size for the others"
         )
-    changes = {"centers": None, "pixel_sizes": None}
     return [
-        argparse.Namespace(
-            **{
-                **vars(args),
-                **changes,
-                "template": path,
-                "output": os.path.join(args.output, str(number)),
-                "seed": args.seed + number,
-                "pixel_size": sizes.get(number, args.pixel_size),
-            }
+        settings.but(
+            centers=None,
+            pixel_sizes=None,
+            template=path,
+            output=os.path.join(settings.output, str(number)),
+            seed=settings.seed + number,
+            pixel_size=sizes.get(number, settings.pixel_size),
         )
         for number, path in templates.items()
     ]

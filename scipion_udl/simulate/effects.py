@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
-from scipion_udl.constants import INTENSITIES, JUNK_KINDS, NORMALISED, RAW, REALISTIC_EFFECTS
+from scipion_udl.constants import (
+    INTENSITIES,
+    JUNK_KINDS,
+    NORMALISED,
+    PER_MICROGRAPH,
+    RAW,
+    REALISTIC_EFFECTS,
+    SPACING,
+)
 from scipion_udl.errors import UdlError
+from scipion_udl.settings.commands import SimulateSettings
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,13 @@ class Effects:
     top, or "raw": as counts, with a gain and an offset of each micrograph.
     """
 
-    per_micrograph: int = 40
+    per_micrograph: int = PER_MICROGRAPH
     defocus_error: float = 0.0
     astigmatism: float = 0.0
     thickness: tuple[float, float] = (0.0, 0.0)
     structural: float = 0.0
     neighbours: float = 0.0
-    spacing: float = 1.2
+    spacing: float = SPACING
     junk: float = 0.0
     junk_kinds: tuple[str, ...] = JUNK_KINDS
     ramp: float = 0.0
@@ -85,32 +94,36 @@ OPTIONS = tuple(field.name for field in fields(Effects))
 _OF_THE_CTF = ("defocus_error", "astigmatism", "structural")
 
 
-def settle_effects(args: argparse.Namespace) -> None:
-    """With args.realistic, fill in the options of effects that were not given: those of :data:`REALISTIC`.
+def usual_effects(settings: SimulateSettings) -> dict[str, Any]:
+    """With --realistic, values for the options of effects that were not given, by name: those of :data:`REALISTIC`.
 
     Those of a CTF, and of noise, are left away where the particles have none. Raises UdlError for options that say how
     something is that is not there.
     """
     for option, needs in (("spacing", "neighbours"), ("junk_kinds", "junk")):
-        if getattr(args, option) is not None and not (args.realistic or getattr(args, needs)):
+        if getattr(settings, option) is not None and not (settings.realistic or getattr(settings, needs)):
             raise UdlError(f"--{option.replace('_', '-')} says how --{needs} are, and there are none: give both")
-    if not args.realistic:
-        return
+    found: dict[str, Any] = {}
+    if not settings.realistic:
+        return found
     for name in OPTIONS:
-        there = not (args.no_ctf and name in _OF_THE_CTF) and not (args.snr == float("inf") and name == "structural")
-        if getattr(args, name) is None and there:
+        there = not (settings.no_ctf and name in _OF_THE_CTF) and not (
+            settings.snr == float("inf") and name == "structural"
+        )
+        if getattr(settings, name) is None and there:
             value = getattr(REALISTIC, name)
-            setattr(args, name, list(value) if isinstance(value, tuple) else value)
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
-def effects_of(args: argparse.Namespace) -> Effects | None:
+def effects_of(settings: SimulateSettings) -> Effects | None:
     """The effects that the options ask for; None where none was given."""
-    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    given = {name: getattr(settings, name) for name in OPTIONS if getattr(settings, name) is not None}
     if not given:
         return None
     return Effects(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
-def given_options(args: argparse.Namespace, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:
+def given_options(settings: SimulateSettings, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:
     """Those of the options of effects that were given, as they are written on the command line."""
-    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(settings, name) not in (None, False)]

@@ -3,7 +3,6 @@ so that it can be made again."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -12,12 +11,13 @@ from collections.abc import Iterable, Mapping
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.effects import given_options, settle_effects
+from scipion_udl.simulate.effects import given_options, usual_effects
 from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
 
 # What tells where or how quickly a simulation is made, not what it is.
-_NOT_THE_SET = {"run", "command", "output", "debug", "overwrite", "gpu", "threads", "batch"}
+_NOT_THE_SET = {"output", "debug", "overwrite", "gpu", "threads", "batch"}
 _CTF = CtfSettings()
 # What says nothing without --photos, and what says nothing with it, as it is where it was not given. The command line
 # leaves it None until then, so that what was given shows.
@@ -41,58 +41,60 @@ _SHIFT, _JITTER = 10.0, 5.0  # pixels; degrees, with --realistic
 _PATHS = ("centers", "photos", "volume")
 
 
-def settle_options(args: argparse.Namespace) -> None:
-    """Fill in the options of views, or with args.photos those of photographs, that were not given.
+def settled(settings: SimulateSettings) -> SimulateSettings:
+    """With the options of views, or with --photos those of photographs, filled in that were not given.
 
-    args: as made by :mod:`scipion_udl.cli`. Raises UdlError where one of another kind was given.
+    Raises UdlError where one of another kind was given.
     """
-    if args.realistic and not (args.views or args.photos) and (args.volume or args.phantom in PHANTOMS_3D):
-        args.views = "uneven"
-    if args.shift is None and not args.realistic:
-        args.shift = _SHIFT
-    many = _given(args, _OF_MANY_VIEWS) + _given(args, _OF_A_SINGLE_VIEW)
-    if args.photos:
+    if (
+        settings.realistic
+        and not (settings.views or settings.photos)
+        and (settings.volume or settings.phantom in PHANTOMS_3D)
+    ):
+        settings = settings.but(views="uneven")
+    if settings.shift is None and not settings.realistic:
+        settings = settings.but(shift=_SHIFT)
+    many = _given(settings, _OF_MANY_VIEWS) + _given(settings, _OF_A_SINGLE_VIEW)
+    if settings.photos:
         own = _OF_PHOTOS
-        for option in _given(args, _OF_VIEWS) + many + given_options(args):
+        for option in _given(settings, _OF_VIEWS) + many + given_options(settings):
             raise UdlError(f"{option} is not for photographs: leave it away (no CTF is made, --noise none is clean)")
     else:
         own = _OF_VIEWS | _OF_MANY_VIEWS
-        for option in _given(args, _OF_PHOTOS):
+        for option in _given(settings, _OF_PHOTOS):
             raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
-        if many and not args.views:
+        if many and not settings.views:
             raise UdlError(f"{many[0]} is for many views: give --views random or --views uneven, too")
-        for option in _given(args, ("template", "centers")) if args.views else ():
+        for option in _given(settings, ("template", "centers")) if settings.views else ():
             raise UdlError(f"{option} gives single views: --views takes a molecule, of --phantom or --volume")
-    if args.views != "single":
-        for option in _given(args, _OF_A_SINGLE_VIEW):
+    if settings.views != "single":
+        for option in _given(settings, _OF_A_SINGLE_VIEW):
             raise UdlError(f"{option} is for views from about one direction: give --views single, too")
-    elif args.realistic and args.jitter is None:
-        args.jitter = _JITTER
-    for name, value in own.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    if not args.photos:
-        settle_effects(args)
-        args.subpixel = args.subpixel or args.realistic
+    elif settings.realistic and settings.jitter is None:
+        settings = settings.but(jitter=_JITTER)
+    settings = settings.but(**{name: value for name, value in own.items() if getattr(settings, name) is None})
+    if settings.photos:
+        return settings
+    return settings.but(subpixel=settings.subpixel or settings.realistic, **usual_effects(settings))
 
 
-def _given(args: argparse.Namespace, names: Iterable[str]) -> list[str]:
+def _given(settings: SimulateSettings, names: Iterable[str]) -> list[str]:
     """Those of the options that were given, as they are written on the command line."""
-    given = [name for name in names if all(getattr(args, name) is not nothing for nothing in (None, False))]
+    given = [name for name in names if all(getattr(settings, name) is not nothing for nothing in (None, False))]
     return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def write_parameters(
-    path: str, args: argparse.Namespace, facts: Mapping[str, object] | None = None, **resolved: object
+    path: str, settings: SimulateSettings, facts: Mapping[str, object] | None = None, **resolved: object
 ) -> None:
     """Write the options of ``simulate`` as JSON: version, seed, options, and the command that makes the set again.
 
-    args: as made by :mod:`scipion_udl.cli`; facts: more to be told, which no option sets; resolved: what the command
-    chose where an option was left away, such as ``box``. Paths are made absolute.
+    facts: more to be told, which no option sets; resolved: what the command chose where an option was left away, such
+    as ``box``. Paths are made absolute.
     """
-    left_out = _NOT_THE_SET | set(_OF_VIEWS if args.photos else _OF_PHOTOS)
-    left_out |= set() if args.views else set(_OF_MANY_VIEWS)
-    options = {key: value for key, value in vars(args).items() if key not in left_out} | resolved
+    left_out = _NOT_THE_SET | set(_OF_VIEWS if settings.photos else _OF_PHOTOS)
+    left_out |= set() if settings.views else set(_OF_MANY_VIEWS)
+    options = {key: value for key, value in settings.values().items() if key not in left_out} | resolved
     options = {key: _plain(value) for key, value in options.items() if value is not None and value is not False}
     for key in _PATHS:
         if key in options:
@@ -104,8 +106,8 @@ def write_parameters(
         options["second"] = os.path.abspath(options["second"])
     content = {
         "version": __version__,
-        "command": shlex.join(["scipion-udl", "simulate", os.path.abspath(args.output), *_words(options)]),
-        "seed": args.seed,
+        "command": shlex.join(["scipion-udl", "simulate", os.path.abspath(settings.output), *_words(options)]),
+        "seed": settings.seed,
         **(facts or {}),
         "options": options,
     }

@@ -6,7 +6,6 @@ feature matching network, on pairs of natural images.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -32,6 +31,8 @@ from scipion_udl.models.resnet import (
 )
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import bounded
+from scipion_udl.settings.commands import RunSettings
+from scipion_udl.settings.option import given
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
 from scipion_udl.training.natural_images import MatchingObjective, pair_items, pair_samples, working_box
 from scipion_udl.training.objectives import Objective, PairObjective, PolarObjective
@@ -64,99 +65,108 @@ class Course:
 
 
 def course(
-    args: argparse.Namespace,
+    settings: RunSettings,
     particles: PreparedParticles,
     known: tuple[nn.Module, ModelCard] | None = None,
     classes: dict[int, np.ndarray] | None = None,
 ) -> Course:
-    """The training that the command line asks for; known: a trained network to go on from, and its card; classes: the
+    """The training that the settings ask for; known: a trained network to go on from, and its card; classes: the
     particles (from 0) of each class, where these are views to learn from one by one.
 
-    args: network, method, recipe, seed, and joint, head, widths, hidden, input_size of the pair networks (None: as the
-    recipe has it). Raises UdlError where they do not go together.
+    Raises UdlError where they do not go together.
     """
     try:
-        recipe = recipe_of(args.network, args.method, args.recipe)
+        recipe = recipe_of(settings.network, given(settings.method), settings.recipe)
     except ValueError as error:
         raise UdlError(f"{error}.") from None
-    if args.joint:
-        recipe = replace(recipe, joint=args.joint)
-    if args.joint and args.method != "judl":
-        raise UdlError(f"--joint {args.joint} is of --method judl: leave it out, or train with --method judl.")
-    if args.input_size and args.input_size < SMALLEST_SIZE:
-        raise UdlError(f"--input-size {args.input_size} is too small to see anything: give {SMALLEST_SIZE} or more.")
+    if settings.joint:
+        recipe = replace(recipe, joint=settings.joint)
+    if settings.joint and settings.method != "judl":
+        raise UdlError(f"--joint {settings.joint} is of --method judl: leave it out, or train with --method judl.")
+    if settings.input_size and settings.input_size < SMALLEST_SIZE:
+        raise UdlError(
+            f"--input-size {settings.input_size} is too small to see anything: give {SMALLEST_SIZE} or more."
+        )
     if known is not None:
-        _check_start(args, known[1])
-    torch.manual_seed(args.seed)  # the first weights, too, come from the seed alone
+        _check_start(settings, known[1])
+    torch.manual_seed(settings.seed)  # the first weights, too, come from the seed alone
     if classes is not None:
-        if args.network != "polar":
-            raise UdlError(f"--by-class trains the polar network, not {args.network}: leave --network out.")
-        return _polar_by_class(args, recipe, particles, known, classes)
-    return {"polar": _polar, "resnet": _resnet, "matching": _matching}[args.network](args, recipe, particles, known)
+        if settings.network != "polar":
+            raise UdlError(f"--by-class trains the polar network, not {settings.network}: leave --network out.")
+        return _polar_by_class(settings, recipe, particles, known, classes)
+    return {"polar": _polar, "resnet": _resnet, "matching": _matching}[settings.network](
+        settings, recipe, particles, known
+    )
 
 
-def _check_start(args: argparse.Namespace, card: ModelCard) -> None:
+def _check_start(settings: RunSettings, card: ModelCard) -> None:
     kind = card.network.partition("-")[0]
-    if kind != args.network:
-        raise UdlError(f"{args.model} is a {kind} network: train it on with --network {kind}.")
+    if kind != settings.network:
+        raise UdlError(f"{settings.model} is a {kind} network: train it on with --network {kind}.")
     views = card.config.get("views", 1)
-    if views > 1 and not args.by_class:
-        raise UdlError(f"{args.model} is a network of {views} classes: train it on with --by-class, on the same ones.")
-    if card.method != args.method and not (kind == "resnet" and args.method == "judl"):
-        raise UdlError(f"{args.model} is a {card.method} model: train it on with --method {card.method}.")
-    given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(args, name)]
+    if views > 1 and not settings.by_class:
+        raise UdlError(
+            f"{settings.model} is a network of {views} classes: train it on with --by-class, on the same ones."
+        )
+    if card.method != settings.method and not (kind == "resnet" and settings.method == "judl"):
+        raise UdlError(f"{settings.model} is a {card.method} model: train it on with --method {card.method}.")
+    given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(settings, name)]
     if given:
         option = f"--{given[0].replace('_', '-')}"
-        raise UdlError(f"{option} goes with a new network; that of {args.model} stays as it is: leave {option} out.")
+        raise UdlError(
+            f"{option} goes with a new network; that of {settings.model} stays as it is: leave {option} out."
+        )
 
 
 def _polar(
-    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    _refuse(args, "joint", "head", "widths", "hidden", "input_size")
+    _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
     seen = bounded(spectra, particles.finest)
-    subset = particles.subset(recipe.particles, args.seed)
+    subset = particles.subset(recipe.particles, settings.seed)
     data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
         reach = particles.within(spectra.r_max) - spectra.r_min + 1
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], args.seed) - 1)
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], settings.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
-    torch.manual_seed(args.seed)
-    name, network = new_network(args.method, spectra)
-    objective = PolarObjective(args.method, recipe)
+    torch.manual_seed(settings.seed)
+    name, network = new_network(given(settings.method), spectra)
+    objective = PolarObjective(given(settings.method), recipe)
     words = _words(len(subset), particles, particles.within(spectra.r_max))
     return Course(name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words)
 
 
 def _polar_by_class(
-    args: argparse.Namespace,
+    settings: RunSettings,
     recipe: Recipe,
     particles: PreparedParticles,
     known: tuple[nn.Module, ModelCard] | None,
     classes: dict[int, np.ndarray],
 ) -> Course:
-    _refuse(args, "joint", "head", "widths", "hidden", "input_size")
+    _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     numbers = list(classes)
     if known is not None and known[0].config.get("views", 1) > 1 and known[1].training.get("classes") != numbers:
-        raise UdlError(f"{args.model} was trained on other classes than these {len(numbers)}: leave --model out.")
+        raise UdlError(f"{settings.model} was trained on other classes than these {len(numbers)}: leave --model out.")
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
-        raise UdlError(f"{args.model} is a network of one view, these are {len(numbers)} classes: leave --model out.")
+        raise UdlError(
+            f"{settings.model} is a network of one view, these are {len(numbers)} classes: leave --model out."
+        )
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
     seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
     most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
-    chosen = [own[particles.part(own).subset(most, args.seed)] for own in classes.values()]
+    chosen = [own[particles.part(own).subset(most, settings.seed)] for own in classes.values()]
     looks = [particles.all(c, "spectra", lambda part, values: seen.of(values, particles.box)) for c in chosen]
     if known is None:
         spectra = replace(
-            spectra, r_max=spectra.r_min + reliable_radii([look[:, :reach] for look in looks], args.seed) - 1
+            spectra, r_max=spectra.r_min + reliable_radii([look[:, :reach] for look in looks], settings.seed) - 1
         )
         looks = [look[:, : spectra.radii] for look in looks]
-    torch.manual_seed(args.seed)
-    name, network = new_network(args.method, spectra, len(numbers))
+    torch.manual_seed(settings.seed)
+    name, network = new_network(given(settings.method), spectra, len(numbers))
     samples = ViewSamples(looks, HELD_OUT, HELD_AT_MOST)
     items = np.concatenate(chosen)[samples.order.numpy()]
-    objective = PolarObjective(args.method, recipe)
+    objective = PolarObjective(given(settings.method), recipe)
     words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
     network = known[0] if known else network
     return Course(name, network, objective, samples, items, asdict(spectra), words, numbers)
@@ -170,39 +180,39 @@ def new_network(method: str, settings: SpectraSettings, views: int = 1) -> tuple
 
 
 def _resnet(
-    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    published = args.recipe in PAPER
+    published = settings.recipe in PAPER
     if known:
         network, spectra = known[0], known[1].inputs()
     else:
-        network, spectra = _new_resnet(args, particles.box, published)
+        network, spectra = _new_resnet(settings, particles.box, published)
     spectra = bounded(spectra, particles.finest)
-    if args.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
+    if settings.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(
             f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
             f"{Autoencoder.halved}: give another --input-size, or --joint mean."
         )
-    subset = particles.subset(recipe.particles, args.seed)
+    subset = particles.subset(recipe.particles, settings.seed)
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
-    objective = PairObjective(args.method, recipe, spectra)
+    objective = PairObjective(given(settings.method), recipe, spectra)
     words = _words(len(subset), particles, min(spectra.r_max, particles.box // 2))
     return Course("resnet", network, objective, samples, subset, asdict(spectra), words)
 
 
-def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[PairNetwork, SpectrumImageSettings]:
+def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairNetwork, SpectrumImageSettings]:
     if published:
-        spectra = SpectrumImageSettings.published(args.input_size or PUBLISHED_SIZE)
+        spectra = SpectrumImageSettings.published(settings.input_size or PUBLISHED_SIZE)
         shape: dict[str, Any] = {"widths": PUBLISHED_WIDTHS, "hidden": PUBLISHED_HIDDEN, "mask": PUBLISHED_MASK}
         shape["head"] = "degrees"
     else:
         even = box - box % 2
-        size = args.input_size or min(INPUT_SIZE, 1 << (even.bit_length() - 1))
+        size = settings.input_size or min(INPUT_SIZE, 1 << (even.bit_length() - 1))
         if size > even:
             raise UdlError(f"--input-size {size} is more than the working box of these particles, {even} px.")
         spectra = SpectrumImageSettings(box=even, size=size, r_max=size // 2 - 1)
         shape = {"widths": NARROW_WIDTHS, "hidden": NARROW_HIDDEN, "mask": NARROW_MASK, "head": "difference"}
-    shape |= {name: getattr(args, name) for name in ("widths", "hidden", "head") if getattr(args, name)}
+    shape |= {name: getattr(settings, name) for name in ("widths", "hidden", "head") if getattr(settings, name)}
     try:
         return PairNetwork(spectra.size, **shape), spectra
     except ValueError as error:
@@ -210,29 +220,29 @@ def _new_resnet(args: argparse.Namespace, box: int, published: bool) -> tuple[Pa
 
 
 def _matching(
-    args: argparse.Namespace, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
 ) -> Course:
-    _refuse(args, "joint", "widths", "hidden", "finest")
-    if args.head == "difference":
+    _refuse(settings, "joint", "widths", "hidden", "finest")
+    if settings.head == "difference":
         raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
-    shape = dict(PUBLISHED if args.recipe in PAPER else NARROW)
-    shape |= {"head": args.head} if args.head else {}
-    if args.input_size and args.input_size > particles.source.box:
+    shape = dict(PUBLISHED if settings.recipe in PAPER else NARROW)
+    shape |= {"head": settings.head} if settings.head else {}
+    if settings.input_size and settings.input_size > particles.source.box:
         own = particles.source.box
-        raise UdlError(f"--input-size {args.input_size} is more than the box of these images, {own} px.")
-    box = args.input_size or (PUBLISHED_SIZE if args.recipe in PAPER else working_box(particles.source.box))
+        raise UdlError(f"--input-size {settings.input_size} is more than the box of these images, {own} px.")
+    box = settings.input_size or (PUBLISHED_SIZE if settings.recipe in PAPER else working_box(particles.source.box))
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
-    pairs = pair_items(particles, recipe.particles, args.seed)
+    pairs = pair_items(particles, recipe.particles, settings.seed)
     samples = pair_samples(particles, pairs, network.config["box"])
-    objective = MatchingObjective(args.method, recipe)
+    objective = MatchingObjective(given(settings.method), recipe)
     words = f"{len(pairs)} pairs of images, {network.config['box']} px"
     return Course("matching", network, objective, samples, pairs, {}, words)
 
 
-def _refuse(args: argparse.Namespace, *names: str) -> None:
+def _refuse(settings: RunSettings, *names: str) -> None:
     for name in names:
-        if getattr(args, name, None):
-            raise UdlError(f"--{name.replace('_', '-')} is not for the {args.network} network: leave it out.")
+        if getattr(settings, name, None):
+            raise UdlError(f"--{name.replace('_', '-')} is not for the {settings.network} network: leave it out.")
 
 
 def _words(count: int, particles: PreparedParticles, r_max: int) -> str:

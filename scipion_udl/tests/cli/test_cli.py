@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ SMALL = ["--count", "9", "--box", "32", "--shift", "3", "--pixel-size", "4"]
 
 def run(*arguments):
     return cli.main([str(argument) for argument in arguments])
+
+
+def replace_command(monkeypatch, name, run_it):
+    """Have a command do something else."""
+    changed = [replace(one, run=run_it) if one.name == name else one for one in commands.COMMANDS]
+    monkeypatch.setattr(commands, "COMMANDS", changed)
 
 
 def ends_with(code, *arguments):
@@ -145,14 +152,14 @@ def test_errors_have_their_exit_codes(monkeypatch, capsys):
 
         return run_it
 
-    monkeypatch.setattr(commands, "_gpus", raising(UdlError("no luck")))
+    replace_command(monkeypatch, "gpus", raising(UdlError("no luck")))
     assert run("gpus") == 1
     assert capsys.readouterr().err == "scipion-udl gpus: no luck\n"
     with pytest.raises(UdlError):
         run("gpus", "--debug")
-    monkeypatch.setattr(commands, "_gpus", raising(KeyboardInterrupt()))
+    replace_command(monkeypatch, "gpus", raising(KeyboardInterrupt()))
     assert run("gpus") == 130
-    monkeypatch.setattr(commands, "_gpus", raising(ZeroDivisionError("division\nby zero")))
+    replace_command(monkeypatch, "gpus", raising(ZeroDivisionError("division\nby zero")))
     assert run("gpus") == 1
     error = capsys.readouterr().err
     assert "unexpected ZeroDivisionError: division by zero" in error
@@ -173,7 +180,7 @@ def test_the_limits_of_the_machine_are_named(monkeypatch, capsys, error, words):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(commands, "_gpus", fail)
+    replace_command(monkeypatch, "gpus", fail)
     assert run("gpus") == 1
     told = capsys.readouterr().err
     assert words in told
@@ -189,7 +196,7 @@ def test_seeds_that_not_all_generators_take_are_refused(capsys, seed):
 
 def test_continue_and_the_rest_reach_the_command(monkeypatch):
     seen = {}
-    monkeypatch.setattr(commands, "_align", lambda args: seen.update(vars(args)))
+    replace_command(monkeypatch, "align", lambda args: seen.update(vars(args)))
     assert run("align", "p.star", "-o", "x", "--continue", "--max-shift", "5", "--gpu", "1", "--no-refine") == 0
     assert seen["input"] == "p.star"
     assert seen["output"] == "x"

@@ -21,6 +21,7 @@ from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.jobs.evaluate import evaluate
+from scipion_udl.settings.commands import EvaluateSettings
 from scipion_udl.tests.validation.test_pose_errors import disturbed, random_poses
 from scipion_udl.tests.validation.test_reference_match import picture
 from scipion_udl.validation.pose_errors import compare, located_truth
@@ -48,7 +49,7 @@ def run(tmp_path, monkeypatch):
         words = ["evaluate", aligned, "-o", output, "--gpu", "none", "--threads", "1"]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-        return evaluate(build_parser().parse_args(words))
+        return evaluate(EvaluateSettings.of(vars(build_parser().parse_args(words))))
 
     return call, truth, found
 

@@ -1,6 +1,5 @@
 """How large the particle is: given in angstrom or in pixels, one radius comes of it, and what is in use is told."""
 
-import argparse
 import json
 import re
 
@@ -13,6 +12,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.particles.diameter import diameter_facts, diameter_words, given_radius, radius_in_use, size_words
 from scipion_udl.particles.prepared import DISC, PreparedParticles
+from scipion_udl.settings.shared import Size
 from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE, run, simulate
 from scipion_udl.tests.particles.test_extent import particles as extended
 
@@ -34,7 +34,7 @@ def aligned(few, tmp_path_factory):
 
 
 def asked(diameter=None, radius=None):
-    return argparse.Namespace(diameter=diameter, mask_radius=radius)
+    return Size(diameter=diameter, mask_radius=radius)
 
 
 def given(args, box=BOX, pixel_size=2.5, known=True):

@@ -1,0 +1,87 @@
+"""The options of `scipion-udl classify`: how particles of many views are sorted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scipion_udl import values as take
+from scipion_udl.settings.alignment import AlignmentStart, Written
+from scipion_udl.settings.option import AUTOMATIC, Question, Settings, option, variant
+from scipion_udl.settings.shared import Resolution, Resume
+
+
+@dataclass(frozen=True)
+class Sorting(Settings):
+    """Into which classes, how these are found, and what becomes of them."""
+
+    classes: int | None = option(
+        "number of classes (50); MODEL and RUN have their own",
+        None,
+        Question(
+            "numberOfClasses",
+            "Number of classes",
+            "How many groups the particles are sorted into, each with an average of its own. With more of them "
+            "fewer views share a class, and averages are sharper, as long as each has particles enough: 100 or so, "
+            "more where they are very noisy. Junk takes some of the classes for itself. Particles that show one view "
+            "need no classes: give them to 'udl - align 2D'.",
+            default=50,
+            limits=take.Whole(least=2),
+        ),
+        take=take.COUNT,
+        metavar="K",
+    )
+    model: str | None = variant(
+        AlignmentStart, "model", help="sort into the classes of an earlier run: its model.safetensors"
+    )
+    join: str | None = variant(
+        AlignmentStart,
+        "join",
+        help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
+        "by itself, to its templates and averages",
+    )
+    teach: int | None = option(
+        "particles that teach the classes; the others are only sorted into them (200 a class, at most 20000)",
+        None,
+        Question(
+            "teach",
+            "Particles that teach",
+            "So many particles, drawn by chance from all of them, teach the classes what they look like; then all "
+            "are sorted into these. -1 takes 200 a class, and 20 000 at most. More find rarer views, and take longer.",
+            default=AUTOMATIC,
+        ),
+        take=take.COUNT,
+        metavar="N",
+    )
+    starts: int | None = option(
+        "beginnings to try; the best is kept (2)",
+        None,
+        Question(
+            "starts",
+            "Starts",
+            "How often the search for classes begins anew, each time at other particles; the best is kept. -1 "
+            "leaves it to the program. More make the result depend less on chance, and take longer.",
+            default=AUTOMATIC,
+            advanced=True,
+        ),
+        take=take.COUNT,
+        metavar="N",
+    )
+    no_refine: bool = variant(
+        Written,
+        "no_refine",
+        {
+            "label": "Refine?",
+            "help": "Yes: particles that more than one class may hold are compared with the averages of these and go "
+            "where they fit best; then every class is aligned for itself, and its resolution is told. No: classes, "
+            "angles and shifts stay as the network found them. Quicker and coarser, for a first look.",
+        },
+        help="classes and poses as the network has them, no alignment in real space",
+    )
+    resume: bool = variant(Resume, "resume")
+
+
+@dataclass(frozen=True)
+class SortedResolution(Resolution):
+    """What is compared at most."""
+
+    finest: float | None = variant(Resolution, "finest", help="nothing finer than A angstrom is compared")

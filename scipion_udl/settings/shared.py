@@ -1,0 +1,324 @@
+"""Families of options that several commands take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from scipion_udl import values as take
+from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, flag, option
+
+IMAGE = "FILE, or N@FILE for the N-th image of a stack"
+PARTICLE, TRAINING = Group("particle"), Group("training")
+
+
+@dataclass(frozen=True)
+class Input(Settings):
+    """The particles."""
+
+    input: str = option(
+        "particles: a stack (.mrcs, .mrc; also .gz, .bz2) or a table (.star of RELION 3.0 or later, .xmd of Xmipp, .cs "
+        "of cryoSPARC)",
+        "",
+        by_place=True,
+        metavar="INPUT",
+    )
+
+
+@dataclass(frozen=True)
+class Output(Settings):
+    """The folder of the results."""
+
+    output: str = option("folder for the results, made new", "", flags=("-o", "--output"), required=True, metavar="OUT")
+    overwrite: bool = flag("replace the results of an earlier run in OUT")
+
+
+@dataclass(frozen=True)
+class Threads(Settings):
+    """How much of the processor is used."""
+
+    GROUP: ClassVar[Group | None] = Group("computing")
+
+    threads: int | None = option("CPU threads a process (default: all cores)", take=take.COUNT, metavar="N")
+
+
+@dataclass(frozen=True)
+class PixelSize(Settings):
+    """How large a pixel is."""
+
+    GROUP: ClassVar[Group | None] = Group("computing")
+
+    pixel_size: float | None = option(
+        "angstrom per pixel, where neither the table nor the image header says it",
+        take=take.PIXEL_SIZE,
+        metavar="A",
+        said="*Pixel size*",
+    )
+
+
+@dataclass(frozen=True)
+class Device(Settings):
+    """What computes, and what chance begins with."""
+
+    GROUP: ClassVar[Group | None] = Group("computing")
+
+    gpu: str = option(
+        "auto: the GPU if there is one (default); none: the CPU; or GPU numbers such as 0 or 0,1, which must be there; "
+        "train and align use all of them together",
+        "auto",
+        metavar="none|auto|IDS",
+        said="*GPU ID*",
+    )
+    seed: int = option(
+        "for all that is left to chance (1)",
+        1,
+        Question(
+            "seed",
+            "Random seed",
+            "The same seed on the same machine with the same number of threads gives the same result. Another one "
+            "tells how much the result depends on chance.",
+            default=1,
+            limits=take.SEED,
+            advanced=True,
+        ),
+        take=take.SEED,
+        metavar="K",
+    )
+
+
+@dataclass(frozen=True)
+class Batch(Settings):
+    """How much is held at a time."""
+
+    GROUP: ClassVar[Group | None] = Group("computing")
+
+    batch: int | None = option("particles held at a time (default: automatic)", take=take.COUNT, metavar="N")
+
+
+COMPUTING = (Device, Threads, Batch, PixelSize)  # of all commands that compute
+
+
+@dataclass(frozen=True)
+class Microscope(Settings):
+    """What RELION wants to know of the microscope."""
+
+    GROUP: ClassVar[Group | None] = Group("microscope (for CTF and STAR, where the input does not say it)")
+
+    voltage: float | None = option(
+        "acceleration voltage in kV (300)",
+        None,
+        Question("voltage", "Voltage", "Of the microscope.", default=300.0),
+        take=take.KILOVOLTS,
+        metavar="KV",
+    )
+    cs: float | None = option(
+        "spherical aberration in mm (2.7)",
+        None,
+        Question("sphericalAberration", "Spherical aberration", "Cs of the objective lens.", default=2.7),
+        take=take.ABERRATION,
+        metavar="MM",
+    )
+    amplitude_contrast: float | None = option(
+        "amplitude contrast, 0 to 1 (0.1)",
+        None,
+        Question(
+            "amplitudeContrast",
+            "Amplitude contrast",
+            "The share of amplitude contrast, 0.07 to 0.1 in ice.",
+            default=0.1,
+        ),
+        take=take.SHARE,
+        metavar="Q",
+    )
+
+
+@dataclass(frozen=True)
+class Size(Settings):
+    """How large the particle is, in angstrom or, the older form, in pixels."""
+
+    GROUP: ClassVar[Group | None] = PARTICLE
+
+    diameter: float | None = option(
+        "diameter of the particle in angstrom (default, or -1: nearly the whole box)",
+        None,
+        Question(
+            "diameter",
+            "Particle diameter",
+            "Diameter of the circle that holds the particle once it is centred; what is outside is not compared. "
+            "-1 is automatic: the summary and the report say which diameter was taken. A smaller circle keeps noise "
+            "and neighbours out; one that cuts into the particle loses what lies outside. The wizard shows the circle "
+            "on the particles, and begins at the automatic value.",
+            default=float(AUTOMATIC),
+        ),
+        take=take.ANGSTROM_OR_AUTOMATIC,
+        metavar="A",
+    )
+    mask_radius: float | None = option(
+        "the same as a radius in pixels: the older form",
+        None,
+        Question(
+            "maskRadius",
+            "Mask radius",
+            "The same as a radius in pixels, as runs of older projects have it. -1 leaves it to *Particle "
+            "diameter*, the question that took its place.",
+            kind="whole",
+            default=AUTOMATIC,
+            condition="maskRadius > 0",
+        ),
+        take=take.PIXELS_ABOVE_0,
+        metavar="PX",
+    )
+
+
+@dataclass(frozen=True)
+class Resolution(Settings):
+    """What is compared at most."""
+
+    GROUP: ClassVar[Group | None] = PARTICLE
+
+    finest: float | None = option(
+        "working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+        None,
+        Question(
+            "finest",
+            "Working resolution",
+            "Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
+            "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
+            "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
+            default=float(AUTOMATIC),
+            advanced=True,
+        ),
+        take=take.ANGSTROM_ABOVE_0,
+        metavar="A",
+    )
+
+
+@dataclass(frozen=True)
+class Particle(Settings):
+    """What is known of the particles."""
+
+    GROUP: ClassVar[Group | None] = PARTICLE
+
+    max_shift: float | None = option(
+        "how far off the centre of its box a particle may lie (default: automatic, about a fifth of the box; at most "
+        "half)",
+        None,
+        Question(
+            "maxShift",
+            "Largest shift",
+            "How far a particle may lie from the centre of its box at most, in pixels. -1 takes about a fifth of "
+            "the box. Where many particles lie at the limit, the run warns. A small value helps where neighbours come "
+            "into the box, or along tubes; a large one finds particles that were picked badly. The wizard shows the "
+            "range on the particles.",
+            default=float(AUTOMATIC),
+        ),
+        take=take.PIXELS,
+        metavar="PX",
+    )
+    contrast: str = option(
+        "what the particles should look like: a warning tells where they clearly look otherwise; the alignment does "
+        "not depend on it (auto, the default: nothing is expected)",
+        "auto",
+        Question(
+            "contrast",
+            "Particles are",
+            "What you expect to see. The alignment is the same for either; if the images look otherwise, the run "
+            "warns you that they may be inverted, before you mix them with others.",
+            default=0,
+            choices=("I do not know", "Bright on dark", "Dark on bright"),
+            answers=(None, "bright", "dark"),
+        ),
+        choices=("auto", "bright", "dark"),
+    )
+    ctf: str = option(
+        "what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
+        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
+        "auto (default): as the table says of each optics group (no word in a STAR or .cs: not flipped); the images "
+        "are asked as a check, and decide for tables of Xmipp, which do not say",
+        "auto",
+        Question(
+            "ctfTreatment",
+            "CTF of the particles",
+            "Particles with a CTF are compared with the average as each of them shows it at its own defocus. That "
+            "needs to be known: whether their phases were flipped. The set says it (Phase flipped, in the info of the "
+            "set), and the run warns if the images look otherwise; only then there is a reason to change this. The "
+            "wrong choice of the two blurs what is finer than the first zero of the CTF. Without the CTF all particles "
+            "count alike at all frequencies: the choice for defocus values that are wrong, or images that were "
+            "multiplied by their CTF already. Particles without CTF are aligned without it, the others with theirs.",
+            default=0,
+            choices=("As the set says", "Phases were flipped", "Phases were not flipped", "Leave the CTF out"),
+            advanced=True,
+        ),
+        choices=("auto", "flipped", "signed", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class Learning(Settings):
+    """How a network is trained."""
+
+    GROUP: ClassVar[Group | None] = TRAINING
+
+    method: str | None = option(
+        "judl: all particles together, by how well a batch fits its mean (default of the polar network); udl: by "
+        "pairs alone (default of the others, which begin with it); a model to start from goes on as it was trained",
+        None,
+        Question(
+            "method",
+            "Training method",
+            "JUDL draws all particles to one common orientation and is the better choice. UDL, its predecessor, "
+            "learns from differences between pairs only, and takes far longer.",
+            default=0,
+            choices=("JUDL (joint)", "UDL (pair-wise difference)"),
+        ),
+        choices=("judl", "udl"),
+    )
+    epochs: int | None = option(
+        "at most so many; it stops once converged",
+        None,
+        Question(
+            "epochs",
+            "Most epochs",
+            "How often training goes through the particles at most; it stops by itself when nothing improves any "
+            "more. -1 leaves it to the program. Give more if the summary says that training has not converged.",
+            default=AUTOMATIC,
+            advanced=True,
+        ),
+        take=take.COUNT,
+        metavar="N",
+    )
+    lr: float | None = option(
+        "learning rate (default: of the method)",
+        None,
+        Question(
+            "learningRate",
+            "Learning rate",
+            "Size of the steps in training. -1 leaves it to the program. Larger steps learn faster, but may never "
+            "settle; smaller ones need more epochs. There is hardly a reason to change it.",
+            default=float(AUTOMATIC),
+            advanced=True,
+        ),
+        take=take.POSITIVE,
+        metavar="RATE",
+    )
+
+
+@dataclass(frozen=True)
+class Resume(Settings):
+    """Whether a run goes on."""
+
+    GROUP: ClassVar[Group | None] = TRAINING
+
+    resume: bool = flag(
+        "go on with a run that was stopped, in the same OUT", flags=("--continue",), said="the run mode *Continue*"
+    )
+
+
+@dataclass(frozen=True)
+class ByClass(Settings):
+    """Whether classes are taken one by one."""
+
+    by_class: bool = flag(
+        "each class of the table (rlnClassNumber in STAR, ref in XMD) by itself, with one network for all",
+        said="2D classes as input",
+    )
