@@ -51,6 +51,11 @@ class Number:
             raise BadValue(f"'{text}' must be from {self.least:g} to {self.most:g} {self.unit}".rstrip())
         return value
 
+    @property
+    def has_end(self) -> bool:
+        """Whether the range ends somewhere."""
+        return self.most != math.inf
+
     def holds(self, value: float) -> bool:
         """Whether a number is in the range."""
         return self.least <= value <= self.most and not (self.above and value == self.least)
@@ -70,13 +75,18 @@ class Whole:
             value = int(text)
         except ValueError:
             raise BadValue(f"'{text}' is not a whole number") from None
-        if self.most != _MOST and not self.holds(value):
+        if self.has_end and not self.holds(value):
             raise BadValue(f"'{text}' must be from {self.least} to {self.most}")
         if value < self.least:
             raise BadValue(f"'{text}' must be {self.least} or more")
         if value > self.most:
             raise BadValue(f"'{text}' must be at most {self.most}")
         return value
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the range ends somewhere, beside the safeguard."""
+        return self.most != _MOST
 
     def holds(self, value: float) -> bool:
         """Whether a number is in the range."""

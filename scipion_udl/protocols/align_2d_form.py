@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particle_input import are_classes, count_items, has_alignment_2d
 from scipion_udl.objects import FIELD_TOLERANCE
+from scipion_udl.protocols.diameter_question import SIZE
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
+from scipion_udl.settings.commands import AlignSettings
+from scipion_udl.settings.option import Question
 
 IGNORE, START = 0, 1
 LEAVE_NOTHING, LEAVE_OUTLIERS, LEAVE_BELOW = 0, 1, 2
 
 _ASKS_NETWORK = f"alignmentOfInput == {IGNORE}"
+_REFERENCE_ITEM = Question(
+    "referenceItem",
+    "Number of the reference",
+    "Which average or class, where the reference is a set of them: its id. It has no effect where the "
+    "reference is a single image. The wizard shows them.",
+    kind="whole",
+    default=1,
+    condition="inputReference is not None",
+    advanced=True,
+)
+_LEAVE_OUT = Question(
+    "leaveOut",
+    "Leave out",
+    "Which particles go to outputParticlesDiscarded in place of outputParticles. Outliers: those whose "
+    "score is that of aligned noise, or one that hardly any particle has (of their class where there are "
+    "classes). "
+    "The averages are those of all particles in any case. To try another choice, change it and run with "
+    "*Continue*: nothing is aligned anew.",
+    kind="choice",
+    default=LEAVE_NOTHING,
+    choices=("Nothing", "Outliers", "Scores below a threshold"),
+)
+_SCORE_THRESHOLD = Question(
+    "scoreThreshold",
+    "Lowest score",
+    "Particles with a lower score (a correlation with the average, -1 to 1) are left out. What is usual "
+    "depends on how noisy they are: look at the histogram of a run first.",
+    kind="number",
+    default=0.0,
+    condition=f"leaveOut == {LEAVE_BELOW}",
+)
 
 
 class Align2DForm(ParticleQuestions):
     """What 'udl - align 2D' asks, and the options and checks that follow from the answers."""
 
     _label = None
+    _settings = AlignSettings
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -42,108 +80,24 @@ class Align2DForm(ParticleQuestions):
         form.addParallelSection(threads=4, mpi=0)
 
     def _defineModelParams(self, form: Form) -> None:
-        form.addParam(
-            "alignmentOfInput",
-            params.EnumParam,
-            choices=["Ignore it", "Start from it"],
-            default=IGNORE,
-            expertLevel=LEVEL_ADVANCED,
-            label="Alignment of the input",
-            help="For particles that carry a 2D alignment already. Ignore it: the result does not depend on it. Start "
-            "from it: the coarse average that it makes is where the search begins, in place of a network. That is "
-            "quicker and keeps the orientation; poses that were wrong are found anew, and the result is no better.",
-        )
+        self._ask(form, "start_poses")
         self._defineModelChoice(form, "it takes seconds to minutes", _ASKS_NETWORK)
 
     def _defineQuestions(self, form: Form) -> None:
         self._defineDiameterParam(form)
-        self._defineShiftParam(form)
-        self._defineContrastParam(form)
-        form.addParam(
-            "doMirror",
-            params.BooleanParam,
-            default=False,
-            label="Look for mirror images?",
-            help="Yes: each particle is also compared as its mirror image, as it appears where molecules lie on the "
-            "film face down; the output then holds mirrored alignments, which Xmipp and Scipion understand and "
-            "RELION does not. It takes longer, and in noise some particles are mirrored by mistake. No: nothing is "
-            "mirrored.",
-        )
+        for name in ("max_shift", "contrast", "mirror"):
+            self._ask(form, name)
 
     def _defineExpertParams(self, form: Form) -> None:
-        self._defineReferenceParams(form)
-        self._defineRefinementParams(form)
+        self._ask(form, "reference")
+        ask(form, _REFERENCE_ITEM)
+        for name in ("finest", "no_refine", "ctf"):
+            self._ask(form, name)
 
-    @staticmethod
-    def _defineReferenceParams(form: Form) -> None:
-        form.addParam(
-            "inputReference",
-            params.PointerParam,
-            pointerClass="Particle,SetOfAverages,SetOfClasses2D,Class2D",
-            allowsNull=True,
-            expertLevel=LEVEL_ADVANCED,
-            label="Reference image",
-            help="An image of the same box and pixel size, such as a class average, whose orientation the result takes "
-            "over. It is used for that alone, so it cannot bias the alignment. Without it, orientation and centre of "
-            "the average are arbitrary. For one of a set of averages or classes, give its number below.",
-        )
-        form.addParam(
-            "referenceItem",
-            params.IntParam,
-            default=1,
-            expertLevel=LEVEL_ADVANCED,
-            condition="inputReference is not None",
-            label="Number of the reference",
-            help="Which average or class, where the reference is a set of them: its id. It has no effect where the "
-            "reference is a single image. The wizard shows them.",
-        )
-
-    def _defineRefinementParams(self, form: Form) -> None:
-        self._defineFinestParam(form)
-        form.addParam(
-            "doRefine",
-            params.BooleanParam,
-            default=True,
-            expertLevel=LEVEL_ADVANCED,
-            label="Refine against the average?",
-            help="No: the angle is what the network says. Quicker and coarser; there is no reason to choose it but to "
-            "see what the network alone can do.",
-        )
-        self._defineCtfParam(form)
-
-    @staticmethod
-    def _defineOutputParams(form: Form) -> None:
-        form.addParam(
-            "writeStack",
-            params.BooleanParam,
-            default=False,
-            label="Write aligned images?",
-            help="Yes: the particles are also written turned and shifted (and mirrored), as outputAlignedStack, for "
-            "programs that do not apply an alignment by themselves. That set carries no alignment, since it has been "
-            "applied, and its images were interpolated once; they take as much disk as the particles. No: only the "
-            "numbers are written, which is all that Scipion's programs need.",
-        )
-        form.addParam(
-            "leaveOut",
-            params.EnumParam,
-            choices=["Nothing", "Outliers", "Scores below a threshold"],
-            default=LEAVE_NOTHING,
-            label="Leave out",
-            help="Which particles go to outputParticlesDiscarded in place of outputParticles. Outliers: those whose "
-            "score is that of aligned noise, or one that hardly any particle has (of their class where there are "
-            "classes). "
-            "The averages are those of all particles in any case. To try another choice, change it and run with "
-            "*Continue*: nothing is aligned anew.",
-        )
-        form.addParam(
-            "scoreThreshold",
-            params.FloatParam,
-            default=0.0,
-            condition=f"leaveOut == {LEAVE_BELOW}",
-            label="Lowest score",
-            help="Particles with a lower score (a correlation with the average, -1 to 1) are left out. What is usual "
-            "depends on how noisy they are: look at the histogram of a run first.",
-        )
+    def _defineOutputParams(self, form: Form) -> None:
+        self._ask(form, "write_stack")
+        ask(form, _LEAVE_OUT)
+        ask(form, _SCORE_THRESHOLD)
 
     # -- what the answers mean -----------------------------------------------------------------------------------------
 
@@ -164,12 +118,9 @@ class Align2DForm(ParticleQuestions):
 
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""
-        options = f"--seed {self.seed.get()}" + self._diameterOption() + self._classOption()
-        options += self._lengthOptions() + self._referenceOption() + self._imageOptions()
-        for name, option in (("doMirror", "--mirror"), ("writeStack", "--write-stack")):
-            options += f" {option}" if getattr(self, name) else ""
-        options += " --start-poses" if self._fromAlignment() else ""
-        return options if self.doRefine else options + " --no-refine"
+        words = self._words("seed", *SIZE) + self._classOption().split() + self._words("max_shift", "finest")
+        words += self._referenceWords()
+        return shlex.join(words + self._words("ctf", "contrast", "mirror", "write_stack", "start_poses", "no_refine"))
 
     def _referenceImage(self) -> Particle | None:
         """The image that *Reference image* and *Number of the reference* name; None where there is none."""

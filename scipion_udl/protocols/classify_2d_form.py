@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+import shlex
+
+from pyworkflow.protocol import Form
 
 from scipion_udl.constants import LEAST_OF_A_CLASS
-from scipion_udl.protocols.protocol_base import AUTOMATIC
+from scipion_udl.protocols.diameter_question import SIZE
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
+from scipion_udl.settings.commands import ClassifySettings
+from scipion_udl.settings.option import Question
 
 FEW_A_CLASS, USUAL_OF_A_CLASS = 50, 100  # particles: fewer than so many, on average, show little
+_PARTICLES = Question(
+    "inputParticles",
+    "Input particles",
+    "Particles of any views, as they were picked and extracted, with junk among them. An alignment that "
+    "they carry is not used. Disabled particles are left out: they are in none of the outputs.",
+    kind="object",
+    of="SetOfParticles",
+    important=True,
+)
 
 
 class Classify2DForm(ParticleQuestions):
     """What 'udl - classify 2D' asks, and the options and checks that follow from the answers."""
 
     _label = None
+    _settings = ClassifySettings
     _sortsViews = True
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
-        form.addParam(
-            "inputParticles",
-            params.PointerParam,
-            pointerClass="SetOfParticles",
-            important=True,
-            label="Input particles",
-            help="Particles of any views, as they were picked and extracted, with junk among them. An alignment that "
-            "they carry is not used. Disabled particles are left out: they are in none of the outputs.",
-        )
+        ask(form, _PARTICLES)
         self._defineGpuParams(form)
         self._defineClassesParam(form)
         self._defineModelChoice(form, "it takes minutes")
         self._defineDiameterParam(form)
-        self._defineShiftParam(form)
-        self._defineContrastParam(form)
-        self._defineFinestParam(form)
-        self._defineCtfParam(form)
+        for name in ("max_shift", "contrast", "finest", "ctf"):
+            self._ask(form, name)
         form.addSection(label="Classification")
-        self._defineSearchParams(form)
+        for name in ("teach", "starts", "no_refine"):
+            self._ask(form, name)
         self._defineSeedParam(form)
         self._defineParallel(form)
 
@@ -47,59 +53,17 @@ class Classify2DForm(ParticleQuestions):
         form.addParallelSection(threads=4, mpi=0)
 
     def _defineClassesParam(self, form: Form) -> None:
-        form.addParam(
-            "numberOfClasses",
-            params.IntParam,
-            default=50,
-            validators=[params.GE(2, "must be 2 or more")],
-            label="Number of classes",
-            help="How many groups the particles are sorted into, each with an average of its own. With more of them "
-            "fewer views share a class, and averages are sharper, as long as each has particles enough: 100 or so, "
-            "more where they are very noisy. Junk takes some of the classes for itself. Particles that show one view "
-            "need no classes: give them to 'udl - align 2D'.",
-        )
-
-    @staticmethod
-    def _defineSearchParams(form: Form) -> None:
-        form.addParam(
-            "teach",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Particles that teach",
-            help="So many particles, drawn by chance from all of them, teach the classes what they look like; then all "
-            "are sorted into these. -1 takes 200 a class, and 20 000 at most. More find rarer views, and take longer.",
-        )
-        form.addParam(
-            "starts",
-            params.IntParam,
-            default=AUTOMATIC,
-            expertLevel=LEVEL_ADVANCED,
-            label="Starts",
-            help="How often the search for classes begins anew, each time at other particles; the best is kept. -1 "
-            "leaves it to the program. More make the result depend less on chance, and take longer.",
-        )
-        form.addParam(
-            "doRefine",
-            params.BooleanParam,
-            default=True,
-            expertLevel=LEVEL_ADVANCED,
-            label="Refine?",
-            help="Yes: particles that more than one class may hold are compared with the averages of these and go "
-            "where they fit best; then every class is aligned for itself, and its resolution is told. No: classes, "
-            "angles and shifts stay as the network found them. Quicker and coarser, for a first look.",
-        )
+        self._ask(form, "classes")
 
     # -- what the answers mean -----------------------------------------------------------------------------------------
 
     def _classifyOptions(self) -> str:
         """The options of the engine, beside the model, that the classes depend on."""
         learns = not self._takesModel()
-        options = f"--classes {self.numberOfClasses.get()} " if learns else ""
-        options += f"--seed {self.seed.get()}" + self._diameterOption() + self._lengthOptions() + self._imageOptions()
-        for name in ("teach", "starts") if learns else ():
-            value = getattr(self, name).get()
-            options += f" --{name} {value}" if value > 0 else ""
-        return options if self.doRefine else options + " --no-refine"
+        words = self._words("classes") if learns else []
+        words += self._words("seed", *SIZE, "max_shift", "finest", "ctf", "contrast")
+        words += self._words("teach", "starts") if learns else []
+        return shlex.join(words + self._words("no_refine"))
 
     def _particlesToClassify(self) -> int:
         """How many particles make the classes; known without the file of the set, which another program may hold."""

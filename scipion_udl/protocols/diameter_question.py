@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from pyworkflow.protocol import Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.convert.particle_input import info_of
+from scipion_udl.protocols.forms import ask
+from scipion_udl.settings.option import Settings
 
-# What a parameter says that leaves its value to the engine.
-AUTOMATIC = -1
+SIZE = ("diameter", "mask_radius")  # options of the engine: the diameter, and the older form
 
 
 class DiameterQuestion:
     """Of protocols that have ``inputParticles``: the diameter of the particle in angstrom, and the older radius in
     pixels, which forms show where a project has it."""
 
-    def _defineDiameterParam(self, form: Form) -> None:
-        form.addParam(
-            "diameter",
-            params.FloatParam,
-            default=float(AUTOMATIC),
-            label="Particle diameter (Å)",
-            help="Diameter of the circle that holds the particle once it is centred; what is outside is not compared. "
-            "-1 is automatic: the summary and the report say which diameter was taken. A smaller circle keeps noise "
-            "and neighbours out; one that cuts into the particle loses what lies outside. The wizard shows the circle "
-            "on the particles, and begins at the automatic value.",
-        )
-        form.addParam(
-            "maskRadius",
-            params.IntParam,
-            default=AUTOMATIC,
-            condition="maskRadius > 0",
-            label="Mask radius (px)",
-            help="The same as a radius in pixels, as runs of older projects have it. -1 leaves it to *Particle "
-            "diameter*, the question that took its place.",
-        )
+    _settings: type[Settings]
 
-    def _diameterOption(self) -> str:
-        """The option of the engine for the diameter of the particle, however it was given; empty where it was not."""
-        option = f" --diameter {self.diameter.get():g}" if self.diameter.get() > 0 else ""
-        return option + (f" --mask-radius {self.maskRadius.get()}" if self.maskRadius.get() > 0 else "")
+    def _defineDiameterParam(self, form: Form) -> None:
+        for name in SIZE:
+            ask(form, self._settings.question(name))
 
     def _validateDiameter(self) -> list[str]:
         """Sentences where the diameter of the particle does not fit into the box, or is given twice."""

@@ -17,7 +17,8 @@ from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
-from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING, in_words_of_the_form
+from scipion_udl.protocols.forms import in_words_of_the_form
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING
 from scipion_udl.protocols.questions import MODEL_OUT
 
 ALIGNED = "aligned.star"

@@ -6,14 +6,13 @@ import csv
 import glob
 import json
 import os
-import re
 import shlex
 from subprocess import CalledProcessError
 
 import pyworkflow.utils as pwutils
 from pwem.objects import EMSet, Particle
 from pwem.protocols import EMProtocol
-from pyworkflow.protocol import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU, Form, params
+from pyworkflow.protocol import GPU_LIST, USE_GPU, VOID_GPU, Form, params
 
 from scipion_udl import Plugin
 from scipion_udl.constants import MODEL
@@ -24,10 +23,10 @@ from scipion_udl.convert.set_rows import set_problem
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.diameter_question import AUTOMATIC, DiameterQuestion
-
-METHODS = ["JUDL (joint)", "UDL (pair-wise difference)"]
-METHOD_OPTIONS = ["judl", "udl"]
+from scipion_udl.protocols.diameter_question import SIZE, DiameterQuestion
+from scipion_udl.protocols.forms import ask, ask_hidden, in_words_of_the_form, words_of
+from scipion_udl.settings.commands import RunSettings
+from scipion_udl.settings.option import Question, Settings
 
 # Below this many particles the engine trains no network (it says so itself; here it is said before the run).
 FEWEST_TO_TRAIN = 128
@@ -43,57 +42,23 @@ INPUT = "input.json"  # how many particles were given to the engine, and how man
 PROGRESS = "progress.json"  # of the engine, while it runs
 
 
-# The engine speaks of its options; in Scipion these are the labels of forms.
-_LABELS = {
-    "--pixel-size": "*Pixel size*",
-    "--max-shift": "*Largest shift*",
-    "--network": "*Network*",
-    "--recipe": "*Recipe*",
-    "--head": "*Last layers*",
-    "--joint": "*Reconstruction*",
-    "--widths": "*Channels of the blocks*",
-    "--hidden": "*Linear layers*",
-    "--input-size": "*Input size*",
-    "--method": "*Training method*",
-    "--truth": "*True poses*",
-    "--diameter": "*Particle diameter*",
-    "--mask-radius": "*Mask radius*",
-    "--epochs": "*Most epochs*",
-    "--lr": "*Learning rate*",
-    "--continue": "the run mode *Continue*",
-    "--model": "*Model*",
-    "--reference": "*Reference image*",
-    "--gpu": "*GPU ID*",
-    "--ctf flipped": "*CTF of the particles*: Phases were flipped",
-    "--ctf signed": "*CTF of the particles*: Phases were not flipped",
-    "--ctf none": "*CTF of the particles*: Leave the CTF out",
-    "--ctf": "*CTF of the particles*",
-    "--by-class": "2D classes as input",
-    "--mirror": "*Look for mirror images?*",
-    "--start-poses": "*Alignment of the input*: Start from it",
-    "--finest": "*Working resolution*",
-    "--contrast bright": "*Particles are*: Bright on dark",
-    "--contrast dark": "*Particles are*: Dark on bright",
-    "--contrast": "*Particles are*",
-    "--write-stack": "*Write aligned images?*",
-    "--classes": "*Number of classes*",
-    "--teach": "*Particles that teach*",
-    "--starts": "*Starts*",
-    "--no-refine": "*Refine*: No",
-    "--ssnr": "*More noise at low frequencies*",
-    "--views": "*Particles show*: Many views",
-    "--volume": "*Map file*",
-    "--noise-share": "*Share of noise alone*",
-    "--second": "*Second molecule*",
-    "--second-share": "*Share of the second molecule*",
-}
-
-
-def in_words_of_the_form(sentence: str) -> str:
-    """A sentence of the engine with the labels of the form in place of the command line's options."""
-    for option, label in _LABELS.items():
-        sentence = re.sub(rf"{option}(?![\w-])", label, sentence)
-    return sentence
+_GPU = Question(
+    USE_GPU,
+    "Use GPU?",
+    "No: the processor does it all; 1000 particles of 128 pixels take a minute or so. Yes: the GPU that "
+    "you name does it. A GPU that is not there is an error.",
+    kind="yes",
+    default=False,
+    advanced=True,
+)
+_GPU_NUMBER = Question(
+    GPU_LIST,
+    "GPU ID",
+    "The number of the GPU to use, counted from 0 as nvidia-smi does.",
+    kind="text",
+    default="0",
+    advanced=True,
+)
 
 
 def _warnings_of(summary: dict) -> list[str]:
@@ -115,72 +80,29 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
     _label = None
+    _settings: type[Settings] = RunSettings  # of the engine's command that the protocol runs
     _sortsViews = False  # whether its models are of many views, sorted into classes
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
+    def _ask(self, form: Form, name: str, **changes: object) -> None:
+        """Add the question that asks for an option of the engine; changes: what is otherwise than usual."""
+        ask(form, self._settings.question(name), **changes)
+
+    def _words(self, *names: str) -> list[str]:
+        """Options of the engine as the form answers them, as words of a command line."""
+        return words_of(self, self._settings, *names)
+
     def _defineGpuParams(self, form: Form) -> None:
-        form.addHidden(
-            USE_GPU,
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            label="Use GPU?",
-            help="No: the processor does it all; 1000 particles of 128 pixels take a minute or so. Yes: the GPU that "
-            "you name does it. A GPU that is not there is an error.",
-        )
-        form.addHidden(
-            GPU_LIST,
-            params.StringParam,
-            default="0",
-            expertLevel=LEVEL_ADVANCED,
-            label="GPU ID",
-            help="The number of the GPU to use, counted from 0 as nvidia-smi does.",
-        )
+        ask_hidden(form, _GPU)
+        ask_hidden(form, _GPU_NUMBER)
 
     def _defineTrainingParams(self, form: Form, condition: str = "True") -> None:
-        form.addParam(
-            "method",
-            params.EnumParam,
-            choices=METHODS,
-            default=0,
-            condition=condition,
-            label="Training method",
-            help="JUDL draws all particles to one common orientation and is the better choice. UDL, its predecessor, "
-            "learns from differences between pairs only, and takes far longer.",
-        )
-        form.addParam(
-            "epochs",
-            params.IntParam,
-            default=AUTOMATIC,
-            expertLevel=LEVEL_ADVANCED,
-            condition=condition,
-            label="Most epochs",
-            help="How often training goes through the particles at most; it stops by itself when nothing improves any "
-            "more. -1 leaves it to the program. Give more if the summary says that training has not converged.",
-        )
-        form.addParam(
-            "learningRate",
-            params.FloatParam,
-            default=float(AUTOMATIC),
-            expertLevel=LEVEL_ADVANCED,
-            condition=condition,
-            label="Learning rate",
-            help="Size of the steps in training. -1 leaves it to the program. Larger steps learn faster, but may never "
-            "settle; smaller ones need more epochs. There is hardly a reason to change it.",
-        )
+        for name in ("method", "epochs", "lr"):
+            self._ask(form, name, condition=condition)
 
     def _defineSeedParam(self, form: Form) -> None:
-        form.addParam(
-            "seed",
-            params.IntParam,
-            default=1,
-            expertLevel=LEVEL_ADVANCED,
-            validators=[params.Range(0, 2**32 - 1, f"must be from 0 to {2**32 - 1}")],
-            label="Random seed",
-            help="The same seed on the same machine with the same number of threads gives the same result. Another one "
-            "tells how much the result depends on chance.",
-        )
+        self._ask(form, "seed")
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -206,23 +128,18 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
 
     def _trainingOptions(self) -> str:
         """The options of the engine that training depends on."""
-        options = f"--method {METHOD_OPTIONS[self.method.get()]} --seed {self.seed.get()}"
-        if self.epochs.get() > 0:
-            options += f" --epochs {self.epochs.get()}"
-        if self.learningRate.get() > 0:
-            options += f" --lr {self.learningRate.get():g}"
-        return options + self._diameterOption()
+        return shlex.join(self._words("method", "seed", "epochs", "lr", *SIZE))
 
     def _referenceImage(self) -> Particle | None:
         """*Reference image*; None where none was given."""
         return self.inputReference.get()
 
-    def _referenceOption(self) -> str:
-        """The option of the engine for *Reference image*; empty where none was given."""
+    def _referenceWords(self) -> list[str]:
+        """The option of the engine for *Reference image*; none where none was given."""
         reference = self._referenceImage()
         if reference is None:
-            return ""
-        return f" --reference {shlex.quote(engine_image(reference, self._getExtraPath(REFERENCE)))}"
+            return []
+        return self._settings.option("reference").words(engine_image(reference, self._getExtraPath(REFERENCE)))
 
     def _referenceArguments(self) -> list[str]:
         """What tells one reference image from another in a step's arguments: a converted one has always one name."""

@@ -13,8 +13,9 @@ from scipion_udl.convert.particles import check_complete
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.classify_2d_form import Classify2DForm
 from scipion_udl.protocols.cost import warnings_of_classification
+from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
-from scipion_udl.protocols.protocol_base import PARTICLES, in_words_of_the_form
+from scipion_udl.protocols.protocol_base import PARTICLES
 
 CLASSES_STAR = "classes.star"
 MOST_PAIRS = 12  # that are named in the summary

@@ -7,16 +7,58 @@ import os
 import shlex
 from pathlib import Path
 
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particles import write_alignment, write_truth
+from scipion_udl.protocols.diameter_question import SIZE
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, SUMMARY, ProtUdlBase
+from scipion_udl.settings.commands import EvaluateSettings
+from scipion_udl.settings.option import Question
 
 TRUTH_UNKNOWN, TRUTH_FILE, TRUTH_SET = 0, 1, 2
 ALIGNMENT = "alignment.xmd"
 TRUE_POSES = "truth.star"
 TABLE = "evaluation.csv"
 FIGURE = "evaluation.png"
+
+_PARTICLES = Question(
+    "inputParticles",
+    "Aligned particles",
+    "Particles with a 2D alignment. Disabled ones are left out.",
+    kind="object",
+    of="SetOfParticles",
+    object_condition="hasAlignment2D",
+    important=True,
+)
+_TRUTH_FROM = Question(
+    "truthFrom",
+    "True poses",
+    "Unknown: of real particles. A file truth.star: what 'scipion-udl simulate' writes beside the "
+    "particles. Another alignment: a set of the same particles whose alignment is taken for the truth, such as "
+    "the output of 'udl - simulate particles', or the result of another program.",
+    kind="choice",
+    default=TRUTH_UNKNOWN,
+    choices=("Unknown", "A file truth.star", "Another alignment of these particles"),
+)
+_TRUTH_FILE = Question(
+    "truthFile",
+    "File with the true poses",
+    "A truth.star that names the images of these particles. If they were copied on import, import them as "
+    "links: of copies nobody can tell that they are the same images.",
+    kind="file",
+    condition=f"truthFrom == {TRUTH_FILE}",
+)
+_TRUTH_PARTICLES = Question(
+    "truthParticles",
+    "Particles with the true alignment",
+    "A set of the same images. Which of its particles belongs to which is told by the image, not by the order.",
+    kind="object",
+    of="SetOfParticles",
+    object_condition="hasAlignment2D",
+    may_be_empty=True,
+    condition=f"truthFrom == {TRUTH_SET}",
+)
 
 
 class ProtUdlEvaluate(ProtUdlBase):
@@ -29,89 +71,20 @@ class ProtUdlEvaluate(ProtUdlBase):
     """
 
     _label = "evaluate alignment"
+    _settings = EvaluateSettings
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._defineGpuParams(form)
-        form.addParam(
-            "inputParticles",
-            params.PointerParam,
-            pointerClass="SetOfParticles",
-            pointerCondition="hasAlignment2D",
-            important=True,
-            label="Aligned particles",
-            help="Particles with a 2D alignment. Disabled ones are left out.",
-        )
-        self._defineTruthParams(form)
-        form.addParam(
-            "inputReference",
-            params.PointerParam,
-            pointerClass="Particle",
-            allowsNull=True,
-            label="Reference image",
-            help="An image that the average should show, of the same box and pixel size. The average is turned and "
-            "shifted onto it before they are compared. Leave it empty if there is none.",
-        )
-        form.addParam(
-            "symmetry",
-            params.IntParam,
-            default=1,
-            validators=[params.GE(1, "must be 1 or more")],
-            label="Symmetry of the view",
-            help="How many times the view looks the same while it is turned once: 1 for none, 2 for a two-fold view, 7 "
-            "for the top view of GroEL. For more than 1, rotation errors are also given up to turns that nobody can "
-            "see. Only used with true poses.",
-        )
-        form.addParam(
-            "doPairs",
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            label="Compare neighbours, too?",
-            help="Yes: each particle is also compared with the next one of the set: the turn and the shift between the "
-            "two, where the truth is known, and how alike they are once aligned.",
-        )
+        ask(form, _PARTICLES)
+        for question in (_TRUTH_FROM, _TRUTH_FILE, _TRUTH_PARTICLES):
+            ask(form, question)
+        for name in ("reference", "symmetry", "pairs"):
+            self._ask(form, name)
         self._defineDiameterParam(form)
-        form.getParam("diameter").help.set(
-            "Diameter of the circle within which averages are compared, with each other and with the reference. -1 "
-            "takes 0.9 of the box. It should hold the particle: a smaller one leaves part of it out, a larger one "
-            "compares noise, too. The wizard shows the circle on the particles."
-        )
         form.addParallelSection(threads=4, mpi=0)
-
-    @staticmethod
-    def _defineTruthParams(form: Form) -> None:
-        form.addParam(
-            "truthFrom",
-            params.EnumParam,
-            choices=["Unknown", "A file truth.star", "Another alignment of these particles"],
-            default=TRUTH_UNKNOWN,
-            label="True poses",
-            help="Unknown: of real particles. A file truth.star: what 'scipion-udl simulate' writes beside the "
-            "particles. Another alignment: a set of the same particles whose alignment is taken for the truth, such as "
-            "the output of 'udl - simulate particles', or the result of another program.",
-        )
-        form.addParam(
-            "truthFile",
-            params.FileParam,
-            condition=f"truthFrom == {TRUTH_FILE}",
-            label="File with the true poses",
-            help="A truth.star that names the images of these particles. If they were copied on import, import them as "
-            "links: of copies nobody can tell that they are the same images.",
-        )
-        form.addParam(
-            "truthParticles",
-            params.PointerParam,
-            pointerClass="SetOfParticles",
-            pointerCondition="hasAlignment2D",
-            condition=f"truthFrom == {TRUTH_SET}",
-            allowsNull=True,
-            label="Particles with the true alignment",
-            help="A set of the same images. Which of its particles belongs to which is told by the image, not by the "
-            "order.",
-        )
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -141,15 +114,13 @@ class ProtUdlEvaluate(ProtUdlBase):
 
     def _evaluateOptions(self) -> str:
         """The options of the engine that the evaluation depends on."""
-        options = self._diameterOption()
-        if self.truthFrom.get() == TRUTH_FILE:
-            options += f" --truth {shlex.quote(os.path.abspath(self._truthPath()))}"
-        elif self.truthFrom.get() == TRUTH_SET:
-            options += f" --truth {shlex.quote(self._getExtraPath(TRUE_POSES))}"
-        options += self._referenceOption()
+        words = self._words(*SIZE)
+        truth = {TRUTH_FILE: os.path.abspath(self._truthPath()), TRUTH_SET: self._getExtraPath(TRUE_POSES)}
+        words += self._settings.option("truth").words(truth.get(self.truthFrom.get()))
+        words += self._referenceWords()
         if self.symmetry.get() > 1 and self.truthFrom.get() != TRUTH_UNKNOWN:
-            options += f" --symmetry {self.symmetry.get()}"
-        return (options + " --pairs" if self.doPairs else options).strip()
+            words += self._words("symmetry")
+        return shlex.join(words + self._words("pairs"))
 
     def _truthPath(self) -> str:
         return os.path.expanduser(self.truthFile.get("") or "")

@@ -5,13 +5,35 @@ from __future__ import annotations
 import os
 
 from pwem.protocols import EMProtocol
-from pyworkflow.protocol import Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particle_input import has_alignment_2d
 from scipion_udl.convert.particles import export_particles
+from scipion_udl.protocols.forms import ask
+from scipion_udl.settings.option import Question
 
 STAR_AND_XMD, STAR, XMD = 0, 1, 2
 FILES = {"aligned.star": "RELION", "aligned.xmd": "Xmipp"}
+
+_PARTICLES = Question(
+    "inputParticles",
+    "Input particles",
+    "Particles that carry a 2D alignment, or 2D classes whose particles do: of this plugin or of any "
+    "other. Disabled ones are left out. CTF, microscope, coordinates, class numbers and scores come along.",
+    kind="object",
+    of="SetOfParticles,SetOfClasses2D",
+    important=True,
+)
+_FILES = Question(
+    "fileForm",
+    "Files",
+    "*STAR*: the form of RELION 3.1 and later. It cannot hold mirrored particles.\n"
+    "*XMD*: of Xmipp. Mirrored particles are marked there.\n"
+    "The files name the images by absolute path, so they can be copied to where you need them.",
+    kind="choice",
+    default=STAR_AND_XMD,
+    choices=("STAR and XMD", "STAR, for RELION", "XMD, for Xmipp"),
+)
 
 
 class ProtUdlExportParticles(EMProtocol):
@@ -27,25 +49,8 @@ class ProtUdlExportParticles(EMProtocol):
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
-        form.addParam(
-            "inputParticles",
-            params.PointerParam,
-            pointerClass="SetOfParticles,SetOfClasses2D",
-            important=True,
-            label="Input particles",
-            help="Particles that carry a 2D alignment, or 2D classes whose particles do: of this plugin or of any "
-            "other. Disabled ones are left out. CTF, microscope, coordinates, class numbers and scores come along.",
-        )
-        form.addParam(
-            "fileForm",
-            params.EnumParam,
-            choices=["STAR and XMD", "STAR, for RELION", "XMD, for Xmipp"],
-            default=STAR_AND_XMD,
-            label="Files",
-            help="*STAR*: the form of RELION 3.1 and later. It cannot hold mirrored particles.\n"
-            "*XMD*: of Xmipp. Mirrored particles are marked there.\n"
-            "The files name the images by absolute path, so they can be copied to where you need them.",
-        )
+        ask(form, _PARTICLES)
+        ask(form, _FILES)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,21 @@ import shutil
 from enum import Enum
 
 from pwem.protocols import EMProtocol
-from pyworkflow.protocol import Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
+from scipion_udl.protocols.forms import ask
+from scipion_udl.settings.option import Question
+
+_MODEL_FILE = Question(
+    "modelFile",
+    "Model file",
+    "A file model.safetensors, made by 'scipion-udl train', by 'scipion-udl align' or by a run of this "
+    "plugin in another project. It is copied into the project.",
+    kind="file",
+)
 
 
 class ProtUdlImportModel(EMProtocol):
@@ -28,13 +38,7 @@ class ProtUdlImportModel(EMProtocol):
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
-        form.addParam(
-            "modelFile",
-            params.FileParam,
-            label="Model file",
-            help="A file model.safetensors, made by 'scipion-udl train', by 'scipion-udl align' or by a run of this "
-            "plugin in another project. It is copied into the project.",
-        )
+        ask(form, _MODEL_FILE)
 
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.importStep, self.modelFile.get(), needsGPU=False)

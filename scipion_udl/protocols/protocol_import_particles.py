@@ -8,7 +8,7 @@ from enum import Enum
 from pwem.objects import Acquisition, SetOfClasses2D, SetOfParticles
 from pwem.protocols import ProtImport
 from pyworkflow.object import Pointer
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.convert.classes import sort_by_class_id
 from scipion_udl.convert.files import (
@@ -21,9 +21,65 @@ from scipion_udl.convert.files import (
 )
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
-from scipion_udl.protocols.protocol_base import in_words_of_the_form
+from scipion_udl.protocols.forms import ask, in_words_of_the_form
+from scipion_udl.settings.option import Question
+from scipion_udl.settings.shared import Microscope
 
 ALIGNMENT_AS_IS, ALIGNMENT_2D, ALIGNMENT_NONE = 0, 1, 2
+
+_FILE = Question(
+    "filePath",
+    "File",
+    "A stack (.mrcs or .mrc, also .gz or .bz2), a STAR file of RELION 3.0 or later, an XMD file of "
+    "Xmipp, or a .cs file of cryoSPARC's particles. Images that a table names are looked for from the current "
+    "folder, from the table's folder, and from the folders above that.",
+    kind="file",
+    important=True,
+)
+_PIXEL_SIZE = Question(
+    "samplingRate",
+    "Pixel size",
+    "Leave it empty to take it from the file. It is needed where neither the table nor the header of the "
+    "images gives one; where they do, theirs is used.",
+    kind="number",
+    unit="A/px",
+    may_be_empty=True,
+)
+_ALIGNMENT = Question(
+    "alignment",
+    "Alignment",
+    "A table may say how its particles are turned and shifted.\n"
+    "*As in the file*: taken over where it is a 2D alignment.\n"
+    "*2D, without rot and tilt*: for a table with projection directions, keeps what lies in the plane.\n"
+    "*None*: left aside.",
+    kind="choice",
+    default=ALIGNMENT_AS_IS,
+    choices=("As in the file", "2D, without rot and tilt", "None"),
+)
+_COPY = Question(
+    "copyFiles",
+    "Copy files?",
+    "No: the project holds links to the stacks, which must stay where they are. Yes: it holds copies.",
+    kind="yes",
+    default=False,
+    advanced=True,
+)
+_MAGNIFICATION = Question(
+    "magnification",
+    "Magnification",
+    "Kept with the particles for other programs; nothing here uses it.",
+    kind="number",
+    default=50000.0,
+    advanced=True,
+)
+_PHASE_FLIPPED = Question(
+    "isPhaseFlipped",
+    "Phases flipped?",
+    "Whether the phases of the particles were flipped already. Particles are compared through their CTF, "
+    "so the wrong answer blurs fine detail; 'udl - align 2D' warns where the images clearly look otherwise.",
+    kind="yes",
+    default=False,
+)
 
 
 class ProtUdlImportParticles(ProtImport):
@@ -48,78 +104,13 @@ class ProtUdlImportParticles(ProtImport):
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Import")
-        form.addParam(
-            "filePath",
-            params.FileParam,
-            important=True,
-            label="File",
-            help="A stack (.mrcs or .mrc, also .gz or .bz2), a STAR file of RELION 3.0 or later, an XMD file of "
-            "Xmipp, or a .cs file of cryoSPARC's particles. Images that a table names are looked for from the current "
-            "folder, from the table's folder, and from the folders above that.",
-        )
-        form.addParam(
-            "samplingRate",
-            params.FloatParam,
-            default=None,
-            allowsNull=True,
-            label="Pixel size (Å/px)",
-            help="Leave it empty to take it from the file. It is needed where neither the table nor the header of the "
-            "images gives one; where they do, theirs is used.",
-        )
-        form.addParam(
-            "alignment",
-            params.EnumParam,
-            choices=["As in the file", "2D, without rot and tilt", "None"],
-            default=ALIGNMENT_AS_IS,
-            label="Alignment",
-            help="A table may say how its particles are turned and shifted.\n"
-            "*As in the file*: taken over where it is a 2D alignment.\n"
-            "*2D, without rot and tilt*: for a table with projection directions, keeps what lies in the plane.\n"
-            "*None*: left aside.",
-        )
-        form.addParam(
-            "copyFiles",
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            label="Copy files?",
-            help="No: the project holds links to the stacks, which must stay where they are. Yes: it holds copies.",
-        )
-        self._defineAcquisitionParams(form)
-
-    def _defineAcquisitionParams(self, form: Form) -> None:
+        for question in (_FILE, _PIXEL_SIZE, _ALIGNMENT, _COPY):
+            ask(form, question)
         group = form.addGroup("Acquisition, where the file does not say")
-        group.addParam("voltage", params.FloatParam, default=300.0, label="Voltage (kV)", help="Of the microscope.")
-        group.addParam(
-            "sphericalAberration",
-            params.FloatParam,
-            default=2.7,
-            label="Spherical aberration (mm)",
-            help="Cs of the objective lens.",
-        )
-        group.addParam(
-            "amplitudeContrast",
-            params.FloatParam,
-            default=0.1,
-            label="Amplitude contrast",
-            help="The share of amplitude contrast, 0.07 to 0.1 in ice.",
-        )
-        group.addParam(
-            "magnification",
-            params.FloatParam,
-            default=50000.0,
-            expertLevel=LEVEL_ADVANCED,
-            label="Magnification",
-            help="Kept with the particles for other programs; nothing here uses it.",
-        )
-        group.addParam(
-            "isPhaseFlipped",
-            params.BooleanParam,
-            default=False,
-            label="Phases flipped?",
-            help="Whether the phases of the particles were flipped already. Particles are compared through their CTF, "
-            "so the wrong answer blurs fine detail; 'udl - align 2D' warns where the images clearly look otherwise.",
-        )
+        for name in ("voltage", "cs", "amplitude_contrast"):
+            ask(group, Microscope.question(name))
+        ask(group, _MAGNIFICATION)
+        ask(group, _PHASE_FLIPPED)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

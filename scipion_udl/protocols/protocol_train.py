@@ -6,30 +6,29 @@ import os
 import shlex
 from enum import Enum
 
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
-from scipion_udl.protocols.protocol_base import AUTOMATIC, FEWEST_TO_TRAIN, METHOD_OPTIONS, ProtUdlBase
+from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, ProtUdlBase
+from scipion_udl.settings.commands import TrainSettings
+from scipion_udl.settings.option import AUTOMATIC, Question
+from scipion_udl.settings.training import JUDL, RESNET
 from scipion_udl.values import BadValue, whole_numbers
 
-# Choices of the form and what the engine calls them, in the same order; "" leaves it to the engine. The matching
-# network is not among them: it compares photographs, and nothing in a project is one.
-POLAR, RESNET = 0, 1
-NETWORK_OPTIONS = ["polar", "resnet"]
-NETWORKS = ["Polar network", "Pair network of the paper (resnet)"]
-RECIPE_OPTIONS = ["", "paper-synthetic", "paper-real"]
-RECIPES = ["Narrow, for any computer", "Published, for synthetic particles", "Published, for real particles"]
-HEAD_OPTIONS = ["", "difference", "circular", "degrees"]
-HEADS = ["Of the recipe", "An angle of each image", "A point on a circle", "Degrees (published)"]
-JOINT_OPTIONS = ["", "mean", "autoencoder"]
-JOINTS = ["Of the recipe", "Mean of the others", "Autoencoder (published)"]
-UDL = METHOD_OPTIONS.index("udl")
-JUDL = METHOD_OPTIONS.index("judl")
-
-_OF_RESNET = f"network == {RESNET}"
-_OF_NEW_RESNET = f"network == {RESNET} and inputModel is None"  # a model to start from keeps its shape
+RESNET_NAME, JUDL_NAME = "resnet", "judl"  # of the engine
+POLAR, UDL = 0, 1
+_PARTICLES = Question(
+    "inputParticles",
+    "Input particles",
+    "Particles to learn from, some hundred or more. Their alignment, if they have one, is not used.",
+    kind="object",
+    of="SetOfParticles",
+    important=True,
+)
+_OF_THE_NETWORK = ("recipe", "head", "joint", "widths", "hidden", "input_size")  # options that not all runs have
 
 
 class ProtUdlTrain(ProtUdlBase):
@@ -42,6 +41,7 @@ class ProtUdlTrain(ProtUdlBase):
     """
 
     _label = "train model"
+    _settings = TrainSettings
 
     class outputs(Enum):
         """What the protocol gives."""
@@ -55,138 +55,18 @@ class ProtUdlTrain(ProtUdlBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._defineGpuParams(form)
-        form.addParam(
-            "inputParticles",
-            params.PointerParam,
-            pointerClass="SetOfParticles",
-            important=True,
-            label="Input particles",
-            help="Particles to learn from, some hundred or more. Their alignment, if they have one, is not used.",
-        )
-        form.addParam(
-            "inputModel",
-            params.PointerParam,
-            pointerClass="UdlModel",
-            allowsNull=True,
-            label="Start from model",
-            help="A trained model to go on from, of the same network and of particles of the same box and pixel size. "
-            "The pair network is trained by UDL first, and by JUDL from that model. Leave it empty to start anew.",
-        )
-        self._defineTruthParam(form)
+        ask(form, _PARTICLES)
+        self._ask(form, "model")
+        self._ask(form, "truth")
         self._defineDiameterParam(form)
         form.addSection(label="Training")
-        self._defineNetworkParams(form)
+        self._ask(form, "network")
+        self._ask(form, "recipe")
         self._defineTrainingParams(form)
-        form.getParam("method").help.set(
-            "JUDL draws all particles to one common orientation. UDL, its predecessor, learns from differences between "
-            "pairs only. For the polar network JUDL is the better choice, and far quicker; the pair network is trained "
-            "by UDL first, and by JUDL from that model."
-        )
-        self._defineShapeParams(form)
+        for name in ("joint", "head", "widths", "hidden", "input_size"):
+            self._ask(form, name)
         self._defineSeedParam(form)
         form.addParallelSection(threads=4, mpi=0)
-
-    @staticmethod
-    def _defineTruthParam(form: Form) -> None:
-        form.addParam(
-            "truthFile",
-            params.FileParam,
-            default="",
-            expertLevel=LEVEL_ADVANCED,
-            label="True poses",
-            help="Of simulated particles: the file truth.star that names their images; the summary of 'udl - simulate "
-            "particles' says where it is. The true error is shown beside the loss, epoch by epoch. It teaches nothing: "
-            "the model is the same without it. Leave it empty for real particles.",
-        )
-
-    @staticmethod
-    def _defineNetworkParams(form: Form) -> None:
-        form.addParam(
-            "network",
-            params.EnumParam,
-            choices=NETWORKS,
-            default=POLAR,
-            label="Network",
-            help="The polar network reads the spectrum of a particle along circles; it learns in seconds to minutes. "
-            "The pair network (resnet) is the one that the method was published with; it "
-            "needs more particles and far more time. Both give the rotation modulo 180 degrees; the rest is found "
-            "against the average.",
-        )
-        form.addParam(
-            "recipe",
-            params.EnumParam,
-            choices=RECIPES,
-            default=0,
-            condition=_OF_RESNET,
-            label="Recipe",
-            help="Narrow: a small network and a training that suits it. Published: size, loss, learning rate and "
-            "epochs exactly as in the paper, as they were used for synthetic or for real particles. The published "
-            "network is large and is trained 100 times over up to 50 000 particles: that is work for a GPU.",
-        )
-
-    def _defineShapeParams(self, form: Form) -> None:
-        """What only those who study the pair network want to choose."""
-        form.addParam(
-            "joint",
-            params.EnumParam,
-            choices=JOINTS,
-            default=0,
-            expertLevel=LEVEL_ADVANCED,
-            condition=f"{_OF_RESNET} and method == {JUDL}",
-            label="Reconstruction",
-            help="What JUDL compares an aligned particle with: the mean of the others, or what the autoencoder of the "
-            "paper makes of it.",
-        )
-        form.addParam(
-            "head",
-            params.EnumParam,
-            choices=HEADS,
-            default=0,
-            expertLevel=LEVEL_ADVANCED,
-            condition=_OF_NEW_RESNET,
-            label="Last layers",
-            help="What the last layers give. Degrees: the angle between two images itself, as published. A point on a "
-            "circle: the same without a jump at 180 degrees. An angle of each image: its own, and the difference of "
-            "the two is the answer.",
-        )
-        self._defineWidthParams(form)
-
-    @staticmethod
-    def _defineWidthParams(form: Form) -> None:
-        for name, label, help_ in (
-            (
-                "widths",
-                "Channels of the blocks",
-                "One number for each residual block, as 16,32,64,64; each block halves the image. Leave it empty for "
-                "those of the recipe.",
-            ),
-            (
-                "hidden",
-                "Linear layers",
-                "Width of each linear layer before the angle, as 128 or 2000,2000. Leave it empty for those of the "
-                "recipe.",
-            ),
-        ):
-            form.addParam(
-                name,
-                params.StringParam,
-                default="",
-                expertLevel=LEVEL_ADVANCED,
-                condition=_OF_NEW_RESNET,
-                label=label,
-                help=help_,
-            )
-        form.addParam(
-            "inputSize",
-            params.IntParam,
-            default=AUTOMATIC,
-            expertLevel=LEVEL_ADVANCED,
-            condition=_OF_NEW_RESNET,
-            label="Input size (px)",
-            help="Pixels of a side of the spectrum that the network sees; its inner part, the low frequencies, where "
-            "it is smaller than the box. The blocks must be able to halve it. -1 takes that of the recipe: 32 of the "
-            "narrow, 128 of the published one.",
-        )
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -199,21 +79,18 @@ class ProtUdlTrain(ProtUdlBase):
 
     def _networkOptions(self) -> str:
         """The options of the engine that only this protocol has; those of hidden parameters are left out."""
-        words = ["--network", NETWORK_OPTIONS[self.network.get()]]
-        for name, options in (("recipe", RECIPE_OPTIONS), ("head", HEAD_OPTIONS), ("joint", JOINT_OPTIONS)):
-            choice = options[getattr(self, name).get()]
-            if choice and self.evalParamCondition(name):
-                words += [f"--{name}", choice]
-        if self.evalParamCondition("widths"):
-            for name in ("widths", "hidden"):
-                numbers = self._wholeNumbers(name)
-                words += [f"--{name}", ",".join(map(str, numbers))] if numbers else []
-            words += ["--input-size", str(self.inputSize.get())] if self.inputSize.get() > 0 else []
-        if self.inputModel.get() is not None:
-            words += ["--model", self.inputModel.get().getFileName()]
-        if self._truthPath():
-            words += ["--truth", os.path.abspath(self._truthPath())]
-        return " " + " ".join(map(shlex.quote, words))
+        settings, words = self._settings, self._words("network")
+        for name in _OF_THE_NETWORK:
+            if not self.evalParamCondition(settings.question(name).name):
+                continue
+            if name in ("widths", "hidden"):
+                words += settings.option(name).words(",".join(map(str, self._wholeNumbers(name))) or None)
+            else:
+                words += self._words(name)
+        start, truth = self.inputModel.get(), self._truthPath()
+        words += settings.option("model").words(None if start is None else start.getFileName())
+        words += settings.option("truth").words(os.path.abspath(truth) if truth else None)
+        return " " + shlex.join(words)
 
     def _wholeNumbers(self, name: str) -> tuple[int, ...]:
         """The numbers of a parameter, separated by commas or spaces; none where it is empty."""
@@ -265,11 +142,12 @@ class ProtUdlTrain(ProtUdlBase):
         errors = self._validateModel(start, "Start from model")
         if errors:
             return errors
-        kind, method = start.getNetwork().partition("-")[0], METHOD_OPTIONS[self.method.get()]
-        if kind != NETWORK_OPTIONS[self.network.get()]:
-            label = NETWORKS[NETWORK_OPTIONS.index(kind)] if kind in NETWORK_OPTIONS else kind
+        kind, method = start.getNetwork().partition("-")[0], self._words("method")[-1]
+        if kind != self._words("network")[-1]:
+            asked = self._settings.question("network")
+            label = dict(zip(asked.answers, asked.choices)).get(kind, kind)
             return [f"*Start from model* is a {kind} network: choose *Network*: {label}, or start anew."]
-        if start.getMethod() == method or (kind == "resnet" and method == "judl"):
+        if start.getMethod() == method or (kind == RESNET_NAME and method == JUDL_NAME):
             return []
         trained = (start.getMethod() or "").upper()
         return [f"*Start from model* was trained by {trained}: choose it as *Training method*, or start anew."]
@@ -278,7 +156,7 @@ class ProtUdlTrain(ProtUdlBase):
         if self.network.get() != RESNET:
             return []
         warnings = []
-        if RECIPE_OPTIONS[self.recipe.get()] and not self.usesGpu():
+        if self._words("recipe") and not self.usesGpu():
             warnings.append(
                 "The published recipe is for a GPU, and this run has none: on the processor it is too slow for more "
                 "than a trial. Switch *Use GPU* on, or choose *Recipe*: Narrow."
@@ -294,7 +172,8 @@ class ProtUdlTrain(ProtUdlBase):
         summary, card = self.readEngineSummary(), self._readCard()
         if not summary or not card:
             return ["The model is not ready yet."]
-        recipe = RECIPES[RECIPE_OPTIONS.index((card.get("training") or {}).get("recipe") or "")]
+        asked = self._settings.question("recipe")
+        recipe = asked.choices[asked.answers.index((card.get("training") or {}).get("recipe") or None)]
         network = self.getEnumText("network") + (f". Recipe: {recipe}" if self.network.get() == RESNET else "")
         lines = [f"Network: {network}.", *self._trainingSummary(summary)]
         errors = self._trueErrors()

@@ -5,26 +5,118 @@ from __future__ import annotations
 import os
 import shlex
 
-from pyworkflow.protocol import LEVEL_ADVANCED, Form, params
+from pyworkflow.protocol import Form
 
-from scipion_udl.constants import MOST_JITTER, PHANTOM_MOLECULES, PHANTOM_VIEWS
+from scipion_udl.constants import PHANTOM_MOLECULES
 from scipion_udl.convert.set_images import engine_image
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
-from scipion_udl.protocols.protocol_base import AUTOMATIC
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.realism_form import RealismForm
+from scipion_udl.settings.commands import SimulateSettings
+from scipion_udl.settings.option import Question
+from scipion_udl.values import POSITIVE
 
 FROM_PHANTOM, FROM_FILE, FROM_PROJECT = 0, 1, 2
 ONE_VIEW = 0
-VIEWS_OPTIONS = [None, "random", "uneven", "single"]  # of the engine, in the order of the form's choices
-SINGLE = VIEWS_OPTIONS.index("single")
-NAMES, MOLECULES = list(PHANTOM_VIEWS), list(PHANTOM_MOLECULES)
+SINGLE = SimulateSettings.question("views").answers.index("single")
+MOLECULES = list(PHANTOM_MOLECULES)
 MAP = len(MOLECULES)  # the choice behind the last of them
 PHANTOM_BOX, PHANTOM_PIXEL_SIZE = 128, 2.0  # where the form leaves them open
 TEMPLATE = "view.mrc"
 
 _ONE, _MANY = f"views == {ONE_VIEW}", f"views != {ONE_VIEW}"
+_MICROSCOPE = ("voltage", "cs", "amplitude_contrast", "b_factor")  # options of the engine
+_VIEW_FROM = Question(
+    "viewFrom",
+    "View",
+    "What the particles show. A phantom is made by formula and needs no file; an image should show one "
+    "particle in the middle of its box, with little noise, since its noise would be turned with it.",
+    kind="choice",
+    default=FROM_PHANTOM,
+    choices=("A built-in phantom", "An image file", "An image of the project"),
+    condition=_ONE,
+)
+_VIEW = Question(
+    "inputView",
+    "Image",
+    "A single particle or average, or one image of a set: a class average, say.",
+    kind="object",
+    of="Particle",
+    condition=f"{_ONE} and viewFrom == {FROM_PROJECT}",
+)
+_MOLECULE = Question(
+    "molecule",
+    "Molecule",
+    "The first are made by formula and need no file.\n"
+    + "\n".join(f"*{name}* ({group}): {what}." for name, (group, what) in PHANTOM_MOLECULES.items()),
+    kind="choice",
+    default=0,
+    choices=(*MOLECULES, "A map file"),
+    condition=_MANY,
+)
+_PIXEL_SIZE = Question(
+    "pixelSize",
+    "Pixel size",
+    f"Of the particles. Leave it empty for {PHANTOM_PIXEL_SIZE:g} with a phantom, and for what an MRC "
+    "file says of itself; a picture says nothing. A map whose file tells its pixel size keeps its size in Å.",
+    kind="number",
+    unit="A/px",
+    may_be_empty=True,
+    condition=f"{_MANY} or viewFrom != {FROM_PROJECT}",
+)
+_SECOND = Question(
+    "second",
+    "Second molecule",
+    "Another molecule among the first, as an impurity or a complex that fell apart.",
+    kind="choice",
+    default=0,
+    choices=("None", *MOLECULES, "A map file"),
+    condition=_MANY,
+)
+_SECOND_FILE = Question(
+    "secondFile",
+    "Second map file",
+    "As *Map file*. It is shown in the same pixel size as the first.",
+    kind="file",
+    condition=f"{_MANY} and second == {MAP + 1}",
+)
+_ADD_NOISE = Question(
+    "addNoise", "Add noise?", "Gaussian noise, the same at all frequencies (white).", kind="yes", default=True
+)
+_SSNR_RESOLUTION = Question(
+    "ssnrResolution",
+    "Coarser than",
+    "There is more noise in what is coarser than this.",
+    kind="number",
+    default=10.0,
+    unit="A",
+    condition="addNoise and changeSsnr",
+    advanced=True,
+)
+_SSNR_FACTOR = Question(
+    "ssnrFactor",
+    "Times the power",
+    "The power of the noise there is multiplied by this, so the spectral SNR is divided by it.",
+    kind="number",
+    default=4.0,
+    limits=POSITIVE,
+    condition="addNoise and changeSsnr",
+    advanced=True,
+)
+_DEFOCUS = tuple(
+    Question(
+        name,
+        label,
+        "Underfocus; the defocus of a particle lies between the two.",
+        kind="number",
+        default=default,
+        unit="micrometers",
+        condition="applyCtf",
+    )
+    for name, label, default in (("defocusMin", "Smallest defocus", 0.5), ("defocusMax", "Largest defocus", 2.0))
+)
 
 
 class SimulateForm(RealismForm):
@@ -36,22 +128,7 @@ class SimulateForm(RealismForm):
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Particles")
-        form.addParam(
-            "views",
-            params.EnumParam,
-            choices=[
-                "One view",
-                "Many views, from everywhere alike",
-                "Many views, most from three directions",
-                "Views of a molecule from about one direction",
-            ],
-            default=ONE_VIEW,
-            label="Particles show",
-            help="One view: what 'udl - align 2D' aligns. Many views: a molecule in three dimensions, each particle "
-            "seen from a direction of its own, as in a set that is still to be classified. Most from three directions, "
-            "as at an air-water interface: four in five particles lie near one of them. From about one direction: as "
-            "the particles of one class are.",
-        )
+        self._ask(form, "views")
         self._defineViewParams(form)
         self._defineMoleculeParams(form)
         self._defineSizeParams(form)
@@ -64,310 +141,96 @@ class SimulateForm(RealismForm):
         form.addSection(label="As real ones are")
         self._defineRealismParams(form)
 
-    @staticmethod
-    def _defineViewParams(form: Form) -> None:
-        form.addParam(
-            "viewFrom",
-            params.EnumParam,
-            choices=["A built-in phantom", "An image file", "An image of the project"],
-            default=FROM_PHANTOM,
-            condition=_ONE,
-            label="View",
-            help="What the particles show. A phantom is made by formula and needs no file; an image should show one "
-            "particle in the middle of its box, with little noise, since its noise would be turned with it.",
-        )
-        form.addParam(
-            "phantom",
-            params.EnumParam,
-            choices=NAMES,
-            default=0,
-            condition=f"{_ONE} and viewFrom == {FROM_PHANTOM}",
-            label="Phantom",
-            help="\n".join(f"*{name}*: {what}." for name, what in PHANTOM_VIEWS.items()),
-        )
-        form.addParam(
-            "viewFile",
-            params.FileParam,
-            condition=f"{_ONE} and viewFrom == {FROM_FILE}",
-            label="Image file",
-            help="A square picture (png, tif, jpg) or an MRC file. 3@FILE takes the third image of a stack.",
-        )
-        form.addParam(
-            "inputView",
-            params.PointerParam,
-            pointerClass="Particle",
-            condition=f"{_ONE} and viewFrom == {FROM_PROJECT}",
-            allowsNull=False,
-            label="Image",
-            help="A single particle or average, or one image of a set: a class average, say.",
-        )
+    def _defineViewParams(self, form: Form) -> None:
+        ask(form, _VIEW_FROM)
+        self._ask(form, "phantom", condition=f"{_ONE} and viewFrom == {FROM_PHANTOM}")
+        self._ask(form, "template", condition=f"{_ONE} and viewFrom == {FROM_FILE}")
+        ask(form, _VIEW)
 
-    @staticmethod
-    def _defineMoleculeParams(form: Form) -> None:
-        form.addParam(
-            "molecule",
-            params.EnumParam,
-            choices=[*MOLECULES, "A map file"],
-            default=0,
-            condition=_MANY,
-            label="Molecule",
-            help="The first are made by formula and need no file.\n"
-            + "\n".join(f"*{name}* ({group}): {what}." for name, (group, what) in PHANTOM_MOLECULES.items()),
-        )
-        form.addParam(
-            "mapFile",
-            params.FileParam,
-            condition=f"{_MANY} and molecule == {MAP}",
-            label="Map file",
-            help="The density of a molecule: an MRC file of a cube, with the molecule in its middle and little noise.",
-        )
+    def _defineMoleculeParams(self, form: Form) -> None:
+        ask(form, _MOLECULE)
+        self._ask(form, "volume", condition=f"{_MANY} and molecule == {MAP}")
+        self._ask(form, "jitter", condition=f"views == {SINGLE}")
 
-        form.addParam(
-            "jitter",
-            params.FloatParam,
-            default=5.0,
-            condition=f"views == {SINGLE}",
-            validators=[params.Range(0, MOST_JITTER, f"must be from 0 to {MOST_JITTER:g}")],
-            label="Spread of the views (degrees)",
-            help="How far the views lie off the one direction, which is drawn from the random seed: the standard "
-            "deviation along either axis across it. Classes of real particles have some 5 degrees.",
-        )
+    def _defineSizeParams(self, form: Form) -> None:
+        self._ask(form, "box")
+        ask(form, _PIXEL_SIZE)
 
-    @staticmethod
-    def _defineSizeParams(form: Form) -> None:
-        form.addParam(
-            "box",
-            params.IntParam,
-            default=AUTOMATIC,
-            label="Box (px)",
-            help=f"Pixels of a side of the particles. -1 takes {PHANTOM_BOX} for a phantom and the box of the image or "
-            "map otherwise. Another box shows the same field of view, so its pixels are larger or smaller.",
-        )
-        form.addParam(
-            "pixelSize",
-            params.FloatParam,
-            default=None,
-            allowsNull=True,
-            condition=f"{_MANY} or viewFrom != {FROM_PROJECT}",
-            label="Pixel size (Å/px)",
-            help=f"Of the particles. Leave it empty for {PHANTOM_PIXEL_SIZE:g} with a phantom, and for what an MRC "
-            "file says of itself; a picture says nothing. A map whose file tells its pixel size keeps its size in Å.",
-        )
-
-    @staticmethod
-    def _defineMixtureParams(form: Form) -> None:
+    def _defineMixtureParams(self, form: Form) -> None:
         group = form.addGroup("Mixed with", condition=_MANY)
-        group.addParam(
-            "noiseShare",
-            params.FloatParam,
-            default=0.0,
-            condition=f"{_MANY} and addNoise",
-            validators=[params.Range(0, 1, "must be from 0 to 1")],
-            label="Share of noise alone",
-            help="How large a part of the particles, 0 to 1, holds noise and nothing else, as false picks do.",
-        )
-        group.addParam(
-            "second",
-            params.EnumParam,
-            choices=["None", *MOLECULES, "A map file"],
-            default=0,
-            condition=_MANY,
-            label="Second molecule",
-            help="Another molecule among the first, as an impurity or a complex that fell apart.",
-        )
-        group.addParam(
-            "secondFile",
-            params.FileParam,
-            condition=f"{_MANY} and second == {MAP + 1}",
-            label="Second map file",
-            help="As *Map file*. It is shown in the same pixel size as the first.",
-        )
-        group.addParam(
-            "secondShare",
-            params.FloatParam,
-            default=0.2,
-            condition=f"{_MANY} and second != 0",
-            validators=[params.Range(0, 1, "must be from 0 to 1")],
-            label="Share of the second molecule",
-            help="How large a part of the particles, 0 to 1, shows it.",
-        )
+        self._ask(group, "noise_share", condition=f"{_MANY} and addNoise")
+        ask(group, _SECOND)
+        ask(group, _SECOND_FILE)
+        self._ask(group, "second_share", condition=f"{_MANY} and second != 0")
 
-    @staticmethod
-    def _definePoseParams(form: Form) -> None:
-        form.addParam(
-            "count",
-            params.IntParam,
-            default=1000,
-            validators=[params.Positive],
-            label="Number of particles",
-            help="Each is turned by any angle, all angles being equally likely.",
-        )
-        form.addParam(
-            "maxShift",
-            params.FloatParam,
-            default=10.0,
-            validators=[params.GE(0, "must be 0 or more")],
-            label="Largest shift (px)",
-            help="How far the particles lie off the centre of their box at most, in x and in y.",
-        )
-        form.addParam(
-            "subpixel",
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            label="Shifts by parts of a pixel?",
-            help="No: by whole pixels. Yes: by any amount, as in real particles.",
-        )
+    def _definePoseParams(self, form: Form) -> None:
+        for name in ("count", "shift", "subpixel"):
+            self._ask(form, name)
 
     def _defineNoiseParams(self, form: Form) -> None:
         group = form.addGroup("Noise")
-        group.addParam(
-            "addNoise",
-            params.BooleanParam,
-            default=True,
-            label="Add noise?",
-            help="Gaussian noise, the same at all frequencies (white).",
-        )
-        group.addParam(
-            "snr",
-            params.FloatParam,
-            default=0.1,
-            condition="addNoise",
-            validators=[params.GT(0, "must be above 0")],
-            label="SNR",
-            help="Signal-to-noise ratio: the variance of the particle without noise, as the microscope shows it and "
-            "over the whole box, divided by that of the noise. 0.1 is ten times as much noise as particle.",
-        )
-        group.addParam(
-            "writeClean",
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            condition="addNoise",
-            label="Without noise, too?",
-            help="Yes: gives the same particles before the noise as outputClean.",
-        )
-        self._defineSsnrParams(group)
+        ask(group, _ADD_NOISE)
+        for name in ("snr", "clean", "ssnr"):
+            self._ask(group, name)
+        ask(group, _SSNR_RESOLUTION)
+        ask(group, _SSNR_FACTOR)
 
-    @staticmethod
-    def _defineSsnrParams(group: Form) -> None:
-        group.addParam(
-            "changeSsnr",
-            params.BooleanParam,
-            default=False,
-            expertLevel=LEVEL_ADVANCED,
-            condition="addNoise",
-            label="More noise at low frequencies?",
-            help="As ice and carbon make it. The SNR remains that of the white noise.",
-        )
-        group.addParam(
-            "ssnrResolution",
-            params.FloatParam,
-            default=10.0,
-            expertLevel=LEVEL_ADVANCED,
-            condition="addNoise and changeSsnr",
-            label="Coarser than (Å)",
-            help="There is more noise in what is coarser than this.",
-        )
-        group.addParam(
-            "ssnrFactor",
-            params.FloatParam,
-            default=4.0,
-            expertLevel=LEVEL_ADVANCED,
-            condition="addNoise and changeSsnr",
-            validators=[params.GT(0, "must be above 0")],
-            label="Times the power",
-            help="The power of the noise there is multiplied by this, so the spectral SNR is divided by it.",
-        )
-
-    @staticmethod
-    def _defineMicroscopeParams(form: Form) -> None:
-        form.addParam(
-            "applyCtf",
-            params.BooleanParam,
-            default=True,
-            label="Apply a CTF?",
-            help="The contrast transfer function of a microscope, of another defocus for each particle.",
-        )
-        for name, label, default, help_ in (
-            ("defocusMin", "Smallest defocus (µm)", 0.5, "Underfocus; the defocus of a particle lies between the two."),
-            ("defocusMax", "Largest defocus (µm)", 2.0, "Underfocus; the defocus of a particle lies between the two."),
-        ):
-            form.addParam(name, params.FloatParam, default=default, condition="applyCtf", label=label, help=help_)
-        form.addParam(
-            "flipPhases",
-            params.BooleanParam,
-            default=True,
-            condition="applyCtf",
-            label="Phases flipped?",
-            help="Yes: the particles are as if their phases had been flipped, the CTF is positive everywhere. No: as "
-            "the microscope leaves them.",
-        )
-        for name, label, default, help_ in (
-            ("voltage", "Voltage (kV)", 300.0, "Of the microscope."),
-            ("sphericalAberration", "Spherical aberration (mm)", 2.7, "Cs of the objective lens."),
-            ("amplitudeContrast", "Amplitude contrast", 0.07, "The share of amplitude contrast, 0.07 to 0.1 in ice."),
-            ("bFactor", "B factor (Å²)", 50.0, "How fast the contrast falls towards fine detail: exp(-B / 4 d²)."),
-        ):
-            form.addParam(
-                name,
-                params.FloatParam,
-                default=default,
-                condition="applyCtf",
-                expertLevel=LEVEL_ADVANCED,
-                label=label,
-                help=help_,
-            )
+    def _defineMicroscopeParams(self, form: Form) -> None:
+        self._ask(form, "no_ctf")
+        for question in _DEFOCUS:
+            ask(form, question)
+        for name in ("signed", *_MICROSCOPE):
+            self._ask(form, name)
 
     # -- options of the engine -----------------------------------------------------------------------------------------
 
     def _simulateOptions(self) -> str:
         """The options of the engine, but the image of a project, whose file is named when the step runs."""
-        shown = self._viewWords() if self.views.get() == ONE_VIEW else self._moleculeWords()
-        words = [*shown, "--count", self.count.get(), "--shift", f"{self.maxShift.get():g}"]
-        words += ["--seed", self.seed.get(), *(["--subpixel"] if self.subpixel else [])]
+        words = self._viewWords() if self.views.get() == ONE_VIEW else self._moleculeWords()
+        words += self._words("count", "shift", "seed", "subpixel")
         if not self.addNoise:
-            words += ["--snr", "inf"]
+            words += self._option("snr", "inf")
         else:
-            words += ["--snr", f"{self.snr.get():g}", *(["--clean"] if self.writeClean else [])]
+            words += self._words("snr", "clean")
             if self.changeSsnr:
-                words += ["--ssnr", f"{self.ssnrResolution.get():g}:{self.ssnrFactor.get():g}"]
+                words += self._option("ssnr", f"{self.ssnrResolution.get():g}:{self.ssnrFactor.get():g}")
         words += self._realismWords()
         if not self.applyCtf:
-            return shlex.join(map(str, [*words, "--no-ctf"]))
-        words += ["--defocus", f"{self.defocusMin.get():g}", f"{self.defocusMax.get():g}"]
-        words += ["--voltage", f"{self.voltage.get():g}", "--cs", f"{self.sphericalAberration.get():g}"]
-        words += ["--amplitude-contrast", f"{self.amplitudeContrast.get():g}", "--b-factor", f"{self.bFactor.get():g}"]
-        return shlex.join(map(str, [*words, *([] if self.flipPhases else ["--signed"])]))
+            return shlex.join(words + self._words("no_ctf"))
+        words += self._option("defocus", (self.defocusMin.get(), self.defocusMax.get()))
+        return shlex.join(words + self._words(*_MICROSCOPE, "signed"))
 
-    def _viewWords(self) -> list:
+    def _option(self, name: str, value: object) -> list[str]:
+        """An option of the engine with a value that more than one question, or none, has given."""
+        return self._settings.option(name).words(value)
+
+    def _viewWords(self) -> list[str]:
         """What is simulated, in which box and with which pixel size."""
         box, size = self.box.get(), self.pixelSize.get()
-        words = ["--box", box] if box > 0 else []
+        words = self._words("box")
         if self.viewFrom.get() == FROM_PROJECT:
             image = self.inputView.get()
             size = image.getSamplingRate() * image.getXDim() / (box if box > 0 else image.getXDim())
-            words += ["--template", engine_image(image, self._getExtraPath(TEMPLATE))]
+            words += self._option("template", engine_image(image, self._getExtraPath(TEMPLATE)))
         elif self.viewFrom.get() == FROM_FILE:
-            words += ["--template", self._fileOf("viewFile")]
+            words += self._option("template", self._fileOf("viewFile"))
         else:
-            words += ["--phantom", NAMES[self.phantom.get()]]
-        return words + (["--pixel-size", f"{size:.6g}"] if size else [])
+            words += self._words("phantom")
+        return words + self._option("pixel_size", size or None)
 
-    def _moleculeWords(self) -> list:
+    def _moleculeWords(self) -> list[str]:
         """Which molecules are simulated, in which shares, box and pixel size."""
-        box, size, kind = self.box.get(), self.pixelSize.get(), self.molecule.get()
-        words = ["--views", VIEWS_OPTIONS[self.views.get()]]
-        words += ["--jitter", f"{self.jitter.get():g}"] if self.views.get() == SINGLE else []
-        words += ["--volume", self._fileOf("mapFile")] if kind == MAP else ["--phantom", MOLECULES[kind]]
-        words += ["--box", box] if box > 0 else []
-        words += ["--pixel-size", f"{size:.6g}"] if size else []
+        kind, which = self.molecule.get(), self.second.get() - 1
+        words = self._words("views", *(["jitter"] if self.views.get() == SINGLE else []))
+        words += (
+            self._option("volume", self._fileOf("mapFile")) if kind == MAP else self._option("phantom", MOLECULES[kind])
+        )
+        words += self._words("box") + self._option("pixel_size", self.pixelSize.get() or None)
         if self.addNoise and self.noiseShare.get():
-            words += ["--noise-share", f"{self.noiseShare.get():g}"]
-        if self.second.get():
-            which = self.second.get() - 1
-            words += ["--second", self._fileOf("secondFile") if which == MAP else MOLECULES[which]]
-            words += ["--second-share", f"{self.secondShare.get():g}"]
+            words += self._words("noise_share")
+        if which >= 0:
+            words += self._option("second", self._fileOf("secondFile") if which == MAP else MOLECULES[which])
+            words += self._words("second_share")
         return words
 
     def _isOfProject(self) -> bool:

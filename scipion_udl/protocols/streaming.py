@@ -12,14 +12,17 @@ from dataclasses import dataclass
 import pyworkflow.protocol as pwprot
 import pyworkflow.utils as pwutils
 from pwem.objects import EMSet, SetOfParticles
-from pyworkflow.protocol import STEPS_PARALLEL, Form, params
+from pyworkflow.protocol import STEPS_PARALLEL, Form
 
 from scipion_udl.convert.particles import write_particles
 from scipion_udl.convert.set_rows import read_growth
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
+from scipion_udl.settings.option import Question
+from scipion_udl.values import Whole
 
 BATCH = "batch.json"
 STREAM = "stream.json"  # what is known of the input's end
@@ -27,6 +30,17 @@ FEWEST = 64  # to begin with
 MOST = 10000  # particles of a batch: so many are shown at once where a run has to catch up
 PATIENCE = 20  # looks at an input that cannot be read, before the run gives up
 _KEPT = (BATCH, PARTICLES, CONVERTED, SUMMARY)  # of a batch whose averages others have taken up
+
+_FIRST_BATCH = Question("firstBatch", "Particles to begin with", kind="whole", limits=Whole(least=FEWEST))
+_BATCH_SIZE = Question(
+    "batchSize",
+    "Particles at a time",
+    "After the first ones the run waits for so many before it goes on; at the end it takes what is left. "
+    "Fewer show the newest averages sooner; each time costs some seconds, whatever the number.",
+    kind="whole",
+    default=500,
+    limits=Whole(),
+)
 
 
 @dataclass
@@ -116,23 +130,9 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
     @staticmethod
     def _defineBatchParams(form: Form, first: int, use: str) -> None:
         """The questions on batches; first: default of the first one; use: what becomes of it and of the others."""
-        form.addParam(
-            "firstBatch",
-            params.IntParam,
-            default=first,
-            validators=[params.GE(FEWEST, f"must be {FEWEST} or more")],
-            label="Particles to begin with",
-            help=f"The run waits for so many, {use} Where the input is complete with fewer, the run takes these.",
-        )
-        form.addParam(
-            "batchSize",
-            params.IntParam,
-            default=500,
-            validators=[params.GE(1, "must be 1 or more")],
-            label="Particles at a time",
-            help="After the first ones the run waits for so many before it goes on; at the end it takes what is left. "
-            "Fewer show the newest averages sooner; each time costs some seconds, whatever the number.",
-        )
+        help_ = f"The run waits for so many, {use} Where the input is complete with fewer, the run takes these."
+        ask(form, _FIRST_BATCH, default=first, help=help_)
+        ask(form, _BATCH_SIZE)
 
     def _defineStreamingSections(self, form: Form) -> None:
         """The sections at the end of a form: how the input is watched, and threads."""

@@ -65,7 +65,7 @@ class Option:
     name: of the field; flags: as written on the command line, () for an argument that goes by its place; aliases: older
     flags that still work and are not shown. take: makes the value of a text, None for a text that stays as it is.
     is_flag: present or not. exclusive: options of one such name exclude each other. question: None where no form asks;
-    said: what forms call it in sentences, "" for the label of its question.
+    said: what forms call it in sentences, None for the label of its question, "" where they have no name for it.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Option:
     hidden: bool = False
     exclusive: str = ""
     question: Question | None = None
-    said: str = ""
+    said: str | None = None
 
     @property
     def unit(self) -> str:
@@ -123,15 +123,17 @@ class Option:
 
     def sayings(self) -> list[tuple[str, str]]:
         """What messages call it and what forms do, pairs; those with a value first."""
-        question = self.question
-        said = self.said or (f"*{question.label}*" if question is not None else "")
-        if not said or not self.flags:
+        question, said = self.question, self.said
+        if not self.flags or said == "" or (said is None and question is None):
             return []
         pairs = []
-        if question is not None and question.kind == "choice" and self.choices:
-            shown = zip(question.answers, question.choices)
-            pairs = [(f"{self.flag} {answer}", f"{said}: {choice}") for answer, choice in shown if answer]
-        return [*pairs, (self.flag, said)]
+        if question is not None:
+            label = f"*{question.label}*"
+            if said is None:
+                said = f"{label}: No" if question.inverted else label
+            shown = zip(question.answers, question.choices) if self.choices else ()
+            pairs = [(f"{self.flag} {answer}", f"{label}: {choice}") for answer, choice in shown if answer]
+        return [*pairs, (self.flag, str(said))]
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class Microscope(Settings):
         Question("voltage", "Voltage", "Of the microscope.", default=300.0),
         take=take.KILOVOLTS,
         metavar="KV",
+        said="",  # of the forms, only that of the simulation asks
     )
     cs: float | None = option(
         "spherical aberration in mm (2.7)",
@@ -117,6 +118,7 @@ class Microscope(Settings):
         Question("sphericalAberration", "Spherical aberration", "Cs of the objective lens.", default=2.7),
         take=take.ABERRATION,
         metavar="MM",
+        said="",  # of the forms, only that of the simulation asks
     )
     amplitude_contrast: float | None = option(
         "amplitude contrast, 0 to 1 (0.1)",
@@ -129,6 +131,7 @@ class Microscope(Settings):
         ),
         take=take.SHARE,
         metavar="Q",
+        said="",  # of the forms, only that of the simulation asks
     )
 
 

@@ -35,6 +35,7 @@ class View(Settings):
         ),
         metavar="IMAGE",
         exclusive="source",
+        said="",
     )
     phantom: str | None = option(
         "a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
@@ -51,6 +52,7 @@ class View(Settings):
         ),
         metavar="NAME",
         exclusive="source",
+        said="",
     )
     volume: str | None = option(
         "with --views: the molecule to simulate, an MRC file of a cube",
@@ -213,6 +215,7 @@ class ManyViews(Settings):
             answers=(None, "random", "uneven", "single"),
         ),
         choices=("random", "uneven", "single"),
+        said="*Particles show*: Many views",
     )
     jitter: float | None = option(
         "with --views single: how far the directions lie off the one, the standard deviation along either axis across "

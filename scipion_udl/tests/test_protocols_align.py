@@ -30,7 +30,7 @@ from scipion_udl.protocols import (
     ProtUdlTrain,
 )
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
-from scipion_udl.protocols.protocol_base import in_words_of_the_form
+from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.tests.scipion_helpers import (
     BOX,
     COUNT,

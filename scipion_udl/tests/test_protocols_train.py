@@ -7,7 +7,8 @@ import shlex
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.objects import UdlModel, read_card
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
-from scipion_udl.protocols.protocol_train import HEAD_OPTIONS, JOINT_OPTIONS, JUDL, POLAR, RECIPE_OPTIONS, RESNET, UDL
+from scipion_udl.protocols.protocol_train import JUDL, POLAR, RESNET, UDL
+from scipion_udl.settings.commands import TrainSettings
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest
 from scipion_udl.tests.test_protocols_import import write_model
 
@@ -89,14 +90,15 @@ class TestUdlTrain(ProjectTest):
         self.assertEqual(judl._networkOptions(), expected + shlex.quote(model.getFileName()))
 
     def test_the_engine_knows_every_choice(self) -> None:
-        choices = {"recipe": RECIPE_OPTIONS, "head": HEAD_OPTIONS, "joint": JOINT_OPTIONS}
-        for name, options in choices.items():
-            for number, option in enumerate(options):
+        for name in ("recipe", "head", "joint"):
+            answers = TrainSettings.question(name).answers
+            self.assertEqual(set(answers), {None, *TrainSettings.option(name).choices})
+            for number, option in enumerate(answers):
                 run = self.newRun(ProtUdlTrain, network=RESNET, method=JUDL, **{name: number})
                 words = shlex.split(run._trainingOptions() + run._networkOptions())
                 args = build_parser().parse_args(["train", "in.star", "-o", "out", *words])
                 self.assertEqual((args.network, args.method), ("resnet", "judl"))
-                self.assertEqual(getattr(args, name), option or None)
+                self.assertEqual(getattr(args, name), option)
 
     def test_wrong_values_are_told_before_the_run(self) -> None:
         self.assertEqual(self.errorsOf(network=RESNET, method=UDL, **SHAPE), "")

@@ -9,11 +9,12 @@ from typing import Optional
 
 import numpy as np
 from pwem.viewers import EmPlotter
-from pyworkflow.protocol import Form, params
+from pyworkflow.protocol import Form
 from pyworkflow.viewer import View
 
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols import ProtUdlAlign2D
+from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.protocol_align_2d import (
     ALIGNED,
     ALIGNED_XMD,
@@ -25,6 +26,7 @@ from scipion_udl.protocols.protocol_align_2d import (
 )
 from scipion_udl.protocols.protocol_base import PARTICLES, REPORT
 from scipion_udl.report import figures
+from scipion_udl.settings.option import Question
 from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
 from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, number_in, read_classes
 from scipion_udl.viewers.gallery import Gallery
@@ -33,6 +35,14 @@ from scipion_udl.viewers.particles import AlignedParticles
 EYE = 20.0  # angstrom: particles are shown without what is finer, which is noise to the eye
 EYE_PIXELS = 8.0  # the same where the pixel size is not known
 MOST_CURVES = 10  # of the FRC, on one pair of axes
+
+_CLASS = Question(
+    "classNumber",
+    "Class",
+    "The class whose particles, FRC and histograms are shown; 0 takes all of them.",
+    kind="whole",
+    default=0,
+)
 
 
 class UdlAlign2DViewer(UdlProtocolViewer):
@@ -92,13 +102,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
     def _defineParams(self, form: Form) -> None:
         super()._defineParams(form)
         if self._has_classes():
-            form.addParam(
-                "classNumber",
-                params.IntParam,
-                default=0,
-                label="Class",
-                help="The class whose particles, FRC and histograms are shown; 0 takes all of them.",
-            )
+            ask(form, _CLASS)
 
     def _has_classes(self) -> bool:
         return bool(self.protocol.getWorkingDir()) and os.path.exists(self.protocol._getExtraPath(AVERAGES))

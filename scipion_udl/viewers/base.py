@@ -14,11 +14,13 @@ from pwem.objects import EMSet
 from pwem.viewers import DataViewer, EmPlotter, EmProtocolViewer
 from pwem.viewers.mdviewer.viewer import MDView
 from pwem.viewers.showj import getJavaBin
-from pyworkflow.protocol import Form, params
+from pyworkflow.protocol import Form
 from pyworkflow.viewer import DESKTOP_TKINTER, View
 
 from scipion_udl.errors import UdlError
+from scipion_udl.protocols.forms import ask
 from scipion_udl.report import figures
+from scipion_udl.settings.option import Question
 
 TRAINING_HELP = (
     "The loss in each epoch of training. Of simulated particles whose true poses were given, the angles' error too."
@@ -63,7 +65,7 @@ class UdlProtocolViewer(EmProtocolViewer):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Visualization")
         for k, button in enumerate(self.buttons()):
-            form.addParam(button.name, params.LabelParam, important=k == 0, label=button.label, help=button.help)
+            ask(form, Question(button.name, button.label, button.help, kind="label", important=k == 0))
 
     def _getVisualizeDict(self) -> dict:
         return {button.name: self._shower(button.make) for button in self.buttons()}
