@@ -73,7 +73,9 @@ def check_images(
                 "constant images", f"item {row + 1} ({source.names[row]}): it will be kept with pose 0 and score 0"
             )
     _check_polarity(source, facts, findings, expected, (defocus, mask_radius))
-    _check_scale(facts.std[read & ~facts.blank], findings)
+    usual = read & ~facts.blank
+    usual[facts.large] = False  # which are errors: theirs is no scale
+    _check_scale(facts.std[usual], findings)
     _check_background(facts, findings)
     _check_copies(source, facts, findings)
 

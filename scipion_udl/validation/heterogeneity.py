@@ -53,8 +53,12 @@ def image_warnings(particles: PreparedParticles) -> list[str]:
 
 
 def worth_of_mean(noise: np.ndarray) -> float:
-    """Share of N images that their plain mean is worth, of their noise's deviations (N,): 1 where all are the same."""
-    return float(noise.sum() ** 2 / (noise**2).sum() / len(noise))
+    """Share of N images that their plain mean is worth: 1 where all have the same noise.
+
+    noise: standard deviations of theirs, finite and above 0 (N,), in any unit, as large or small as its type holds.
+    """
+    relative = noise.astype(np.float64) / noise.max()  # squares of grey values need not be within single precision
+    return float(relative.sum() ** 2 / (relative**2).sum() / len(relative))
 
 
 def consider_views(

@@ -173,3 +173,20 @@ def test_backgrounds_that_were_not_measured_are_no_copies(tmp_path, monkeypatch)
     nothing = np.full(3, np.nan, np.float32)
     rows, _ = copies(open_particles("a.mrcs"), nothing, nothing, np.zeros(3, bool))
     assert not len(rows)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit, large, warned", [(1.0, 1e36, False), (1e31, 1.0, False), (1e31, 100.0, True)])
+def test_images_of_huge_values_have_a_scale(tmp_path, monkeypatch, unit, large, warned):
+    """One that no camera can have made is an error, and no matter of scale; others are compared in whatever unit."""
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).normal(size=(40, 16, 16)).astype(np.float32) * np.float32(unit)
+    images[3] *= np.float32(large)
+    with StackWriter("a.mrcs", len(images), 16, 4.0) as out:
+        for image in images:
+            out.write(image)
+    findings = Findings()
+    check_images(open_particles("a.mrcs"), findings)
+    told = {line.split("  ")[0]: line for line in findings.text().splitlines()}
+    assert ("ERROR" in told["Pixel values"]) == (large == 1e36)
+    assert ("warning" in told["Scale"]) == warned

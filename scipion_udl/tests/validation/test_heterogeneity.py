@@ -1,4 +1,4 @@
-"""Views within some degrees, as those of any class, are one view; views far apart are mixed."""
+"""Views within some degrees, as those of any class, are one view; views far apart are mixed. What a mean is worth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_truth
 from scipion_udl.tests.engine_helpers import prepared, run
-from scipion_udl.validation.heterogeneity import MIXED, consider_views, measure_mixture
+from scipion_udl.validation.heterogeneity import MIXED, consider_views, measure_mixture, worth_of_mean
 
 N, BOX, SNR = 160, 48, 0.3
 CLAIM = Claim(True, 12.0, "claimed")
@@ -50,3 +50,11 @@ def test_two_views_forty_degrees_apart_are_mixed(tmp_path):
     claim, warnings = consider_views(particles, alignment(poses), CLAIM)
     assert claim.resolution is None and "mixed" in claim.note
     assert "mixed" in warnings[0][0] and warnings[0][1] == "mixed_views"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1.0, 1e-30, 1e33])
+def test_what_a_mean_is_worth_has_no_unit(unit):
+    """Of 4 images, one three times as loud, it is (3 + 3)^2 / (3 + 9) / 4; squares of these are not in float32."""
+    assert worth_of_mean(np.full(4, unit, np.float32)) == pytest.approx(1)
+    assert worth_of_mean(np.array([1, 1, 3, 1], np.float32) * np.float32(unit)) == pytest.approx(0.75)
