@@ -114,7 +114,7 @@ class Align2DForm(ParticleQuestions):
         return super()._takesModel() and not self._fromAlignment()
 
     def _classOption(self) -> str:
-        return " --by-class" if are_classes(self.inputParticles.get()) else ""
+        return "".join(f" {word}" for word in self._option("by_class", are_classes(self.inputParticles.get())))
 
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""

@@ -98,7 +98,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         # An earlier attempt may have had classes as input, or none: what it left of them would be shown as of this one.
         pwutils.cleanPath(*(self._getExtraPath(name) for name in {AVERAGE, AVERAGES} - {self._averageName()}))
         # To continue is to take up the model that was trained here, with its history for the report.
-        self._runEngine("align", f"{options}{self._modelOption()} --continue")
+        self._runEngine("align", f"{options}{self._modelOption()} {self._begins(interrupted=True)}")
         return [self._resultTable(), self._getExtraPath(self._averageName())]
 
     def _resultTable(self) -> str:

@@ -93,6 +93,14 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         """Options of the engine as the form answers them, as words of a command line."""
         return words_of(self, self._settings, *names)
 
+    def _option(self, name: str, value: object = True) -> list[str]:
+        """An option of the engine with a value that is no answer of the form, as words of a command line."""
+        return self._settings.option(name).words(value)
+
+    def _begins(self, interrupted: bool) -> str:
+        """The option of the engine that says whether it goes on with what an interrupted attempt has left."""
+        return shlex.join(self._option("resume" if interrupted else "overwrite"))
+
     def _defineGpuParams(self, form: Form) -> None:
         ask_hidden(form, _GPU)
         ask_hidden(form, _GPU_NUMBER)
@@ -123,7 +131,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
         """Train a network on the particles. A training that was interrupted with the same options goes on."""
         interrupted = self._wasAsked("train", options, dependsOn)
-        self._runEngine("train", f"{options} {'--continue' if interrupted else '--overwrite'}")
+        self._runEngine("train", f"{options} {self._begins(interrupted)}")
         return [self._getExtraPath(MODEL)]
 
     def _trainingOptions(self) -> str:
@@ -139,7 +147,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         reference = self._referenceImage()
         if reference is None:
             return []
-        return self._settings.option("reference").words(engine_image(reference, self._getExtraPath(REFERENCE)))
+        return self._option("reference", engine_image(reference, self._getExtraPath(REFERENCE)))
 
     def _referenceArguments(self) -> list[str]:
         """What tells one reference image from another in a step's arguments: a converted one has always one name."""
@@ -161,9 +169,15 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
 
         Raises UdlError with the engine's own sentence where it fails, also where a queue hides its exit code.
         """
-        star, out = shlex.quote(self._getExtraPath(PARTICLES)), shlex.quote(self._getExtraPath())
-        arguments = f"{subcommand} {star} -o {out} {options} --threads {self.numberOfThreads.get()}"
-        self._runCommand(arguments, self._getExtraPath(SUMMARY))
+        self._runOn(
+            subcommand, self._getExtraPath(PARTICLES), self._getExtraPath(), options, self.numberOfThreads.get()
+        )
+
+    def _runOn(self, subcommand: str, table: str, folder: str, options: str, threads: int) -> None:
+        """Run a subcommand of the engine on a table; its results go into a folder. Raises UdlError as _runEngine."""
+        words = shlex.join([subcommand, table, *self._option("output", folder)])
+        arguments = f"{words} {options} {shlex.join(self._option('threads', threads))}"
+        self._runCommand(arguments, os.path.join(folder, SUMMARY))
 
     def _runCommand(self, arguments: str, result: str) -> None:
         """Run the engine with any arguments; result: the file that it writes last, whose absence means failure.
@@ -176,9 +190,9 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         pwutils.cleanPath(result)  # it comes back when the engine is done
         if self.usesGpu():
             # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
-            arguments = arguments.replace("%", "%%") + ' --gpu "%(GPU)s"'
+            arguments = arguments.replace("%", "%%") + f' {self._settings.option("gpu").flag} "%(GPU)s"'
         else:
-            arguments += " --gpu none"
+            arguments += f" {shlex.join(self._option('gpu', 'none'))}"
         try:
             self.runJob(Plugin.getEngineProgram(), arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError:

@@ -59,7 +59,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     def classifyStep(self, options: str, *dependsOn: object) -> list[str]:
         """Sort the particles into classes. A run that was interrupted with the same options goes on."""
         interrupted = self._wasAsked("classify", options, dependsOn)
-        self._runEngine("classify", f"{options} {'--continue' if interrupted else '--overwrite'}")
+        self._runEngine("classify", f"{options} {self._begins(interrupted)}")
         return [self._getExtraPath(CLASSES_STAR), self._getExtraPath(AVERAGES)]
 
     # -- outputs -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pyworkflow.protocol import Form
 from scipion_udl.convert.particles import write_alignment, write_truth
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, SUMMARY, ProtUdlBase
+from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, ProtUdlBase
 from scipion_udl.settings.commands import EvaluateSettings
 from scipion_udl.settings.option import Question
 
@@ -116,7 +116,7 @@ class ProtUdlEvaluate(ProtUdlBase):
         """The options of the engine that the evaluation depends on."""
         words = self._words(*SIZE)
         truth = {TRUTH_FILE: os.path.abspath(self._truthPath()), TRUTH_SET: self._getExtraPath(TRUE_POSES)}
-        words += self._settings.option("truth").words(truth.get(self.truthFrom.get()))
+        words += self._option("truth", truth.get(self.truthFrom.get()))
         words += self._referenceWords()
         if self.symmetry.get() > 1 and self.truthFrom.get() != TRUTH_UNKNOWN:
             words += self._words("symmetry")
@@ -128,9 +128,9 @@ class ProtUdlEvaluate(ProtUdlBase):
     def evaluateStep(self, options: str, *_dependsOn: object) -> list[str]:
         """Measure it."""
         self._convertReference()
-        xmd, out = shlex.quote(self._getExtraPath(ALIGNMENT)), shlex.quote(self._getExtraPath())
-        arguments = f"evaluate {xmd} -o {out} --overwrite {options} --threads {self.numberOfThreads.get()}"
-        self._runCommand(arguments, self._getExtraPath(SUMMARY))
+        options = f"{self._begins(interrupted=False)} {options}"
+        threads = self.numberOfThreads.get()
+        self._runOn("evaluate", self._getExtraPath(ALIGNMENT), self._getExtraPath(), options, threads)
         return [self._getExtraPath(TABLE)]
 
     # -- information ---------------------------------------------------------------------------------------------------

@@ -58,8 +58,8 @@ class ProtUdlSimulate(SimulateForm):
         """Make the particles."""
         if self._isOfProject():
             convert_image(self.inputView.get(), self._getExtraPath(TEMPLATE))
-        out = self._getExtraPath()
-        self._runCommand(f"simulate {shlex.quote(out)} {options} --overwrite", self._getExtraPath(PARAMETERS))
+        words = f"simulate {shlex.quote(self._getExtraPath())} {options} {self._begins(interrupted=False)}"
+        self._runCommand(words, self._getExtraPath(PARAMETERS))
         return [self._getExtraPath(STACK), self._getExtraPath(TRUTH)]
 
     def createOutputStep(self, *_dependsOn: object) -> None:

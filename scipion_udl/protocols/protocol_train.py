@@ -79,17 +79,17 @@ class ProtUdlTrain(ProtUdlBase):
 
     def _networkOptions(self) -> str:
         """The options of the engine that only this protocol has; those of hidden parameters are left out."""
-        settings, words = self._settings, self._words("network")
+        words = self._words("network")
         for name in _OF_THE_NETWORK:
-            if not self.evalParamCondition(settings.question(name).name):
+            if not self.evalParamCondition(self._settings.question(name).name):
                 continue
             if name in ("widths", "hidden"):
-                words += settings.option(name).words(",".join(map(str, self._wholeNumbers(name))) or None)
+                words += self._option(name, ",".join(map(str, self._wholeNumbers(name))) or None)
             else:
                 words += self._words(name)
         start, truth = self.inputModel.get(), self._truthPath()
-        words += settings.option("model").words(None if start is None else start.getFileName())
-        words += settings.option("truth").words(os.path.abspath(truth) if truth else None)
+        words += self._option("model", None if start is None else start.getFileName())
+        words += self._option("truth", os.path.abspath(truth) if truth else None)
         return " " + shlex.join(words)
 
     def _wholeNumbers(self, name: str) -> tuple[int, ...]:

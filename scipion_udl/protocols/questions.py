@@ -55,7 +55,7 @@ class ParticleQuestions(ProtUdlBase):
 
     def _modelOption(self) -> str:
         model = self.inputModel.get().getFileName() if self._takesModel() else None
-        return "".join(f" {shlex.quote(word)}" for word in self._settings.option("model").words(model))
+        return "".join(f" {shlex.quote(word)}" for word in self._option("model", model))
 
     def _giveModel(self) -> None:
         """Give the trained network as an output."""

@@ -25,7 +25,7 @@ class RealismForm(ProtUdlBase):
         """The engine's options: all of what real particles have, and of the main effects how much."""
         if not self.realistic:
             return []
-        raw = self._settings.option("intensities").words(RAW if self.raw else NORMALISED)
+        raw = self._option("intensities", RAW if self.raw else NORMALISED)
         of_both = self.applyCtf and self.addNoise  # structure of the ice is noise that passes the CTF
         words = self._words("realistic") + raw + self._words(*(_EFFECTS if of_both else _EFFECTS[:-1]))
         return words

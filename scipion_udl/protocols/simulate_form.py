@@ -200,10 +200,6 @@ class SimulateForm(RealismForm):
         words += self._option("defocus", (self.defocusMin.get(), self.defocusMax.get()))
         return shlex.join(words + self._words(*_MICROSCOPE, "signed"))
 
-    def _option(self, name: str, value: object) -> list[str]:
-        """An option of the engine with a value that more than one question, or none, has given."""
-        return self._settings.option(name).words(value)
-
     def _viewWords(self) -> list[str]:
         """What is simulated, in which box and with which pixel size."""
         box, size = self.box.get(), self.pixelSize.get()

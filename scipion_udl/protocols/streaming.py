@@ -239,21 +239,21 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
             self._prepareFirst()
             options = self._firstOptions()
             again = self._wasAsked(self._subcommand, options, (batch.ids,))
-            self._runBatch(batch, f"{options} {'--continue' if again else '--overwrite'}")
+            self._runBatch(batch, f"{options} {self._begins(again)}")
         self._addToOutputs(batch)
 
     def joinStep(self, number: int, _count: int) -> None:
         """Have the engine join particles that have come to what came of the first ones."""
         batch, first, before = (self._batches[k] for k in (number - 1, 0, number - 2))
         if not batch.isDone():
-            self._runBatch(batch, f"{self._joinOptions(first, before)} --seed {self.seed.get()} --overwrite")
+            seed = shlex.join(self._words("seed"))
+            self._runBatch(batch, f"{self._joinOptions(first, before)} {seed} {self._begins(interrupted=False)}")
         self._addToOutputs(batch)
 
     def _runBatch(self, batch: Batch, options: str) -> None:
         star = batch.path(PARTICLES)
         write_particles(self._input(), star, batch.path(CONVERTED), ids=batch.ids)
-        words = f"{self._subcommand} {shlex.quote(star)} -o {shlex.quote(batch.folder)} {options}"
-        self._runCommand(f"{words} --threads {self.getBinThreads()}", batch.path(SUMMARY))
+        self._runOn(self._subcommand, star, batch.folder, options, self.getBinThreads())
 
     def closeOutputStep(self, left: int) -> None:
         """The input is complete: so is the output. left: disabled items that came after the last batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def test_nothing_below_the_jobs_knows_the_parsers_namespace():
             imported = isinstance(node, ast.Import) and any(one.name == "argparse" for one in node.names)
             if named or imported or (isinstance(node, ast.Attribute) and node.attr == "args"):
                 found.append(f"{name}:{getattr(node, 'lineno', '')}")
+    assert found == []
+
+
+def test_no_protocol_writes_a_flag_of_the_engine():
+    found = []
+    for name, tree in modules():
+        for node in ast.walk(tree) if name.startswith("protocols/") else ():
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            found += [f"{name}:{node.lineno}: {flag}" for flag in re.findall(r"(?<![\w-])--?[a-z][\w-]*(?= |$)", text)]
     assert found == []
 
 
