@@ -324,7 +324,7 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, list[str], float
 
 def main() -> int:
     """Print what came of all inputs; 1 where something did that should not."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("fuzz_output"))

@@ -354,6 +354,20 @@ class TestUdlAlign2DForm(ProjectTest):
         found = in_words_of_the_form("if so, give --ctf signed.")
         self.assertEqual(found, "if so, give *CTF of the particles*: Phases were not flipped.")
 
+    def test_a_set_whose_file_is_gone_is_told_beforehand(self) -> None:
+        """Scipion would find the set empty, and make an empty file in the place of the one that is gone."""
+        there = self.proj.getPath(self.imported.outputParticles.getFileName())
+        self.imported.outputParticles.close()
+        os.rename(there, f"{there}.away")
+        try:
+            told = self.newRun(ProtUdlAlign2D).validate()
+            made = os.path.exists(there)
+        finally:
+            os.rename(f"{there}.away", there)
+        self.assertEqual(len(told), 1, told)
+        self.assertRegex(told[0], r"particles\.sqlite, is not there any more: run the protocol that made it again")
+        self.assertFalse(made)
+
 
 class TestUdlModels(ProjectTest):
     """Models: trained, imported, used."""
