@@ -24,9 +24,6 @@ from scipion_udl.imaging.frc import Claim
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
 # 4096 A and a template of 100 A seen to 20 A have some 5 million that are independent: one pick in 200 micrographs.
 CHOSEN = 1e-9
-# Standard deviation of the contrast of particles, in ice of different thickness, about that of their average.
-CONTRAST = 0.3
-LEAST_CONTRAST = 0.6  # that is believed: with none at all, ice would fit any reference
 CAUTION = 2.0  # standard deviations of its estimate by which a fit must be better
 
 
@@ -97,12 +94,3 @@ def with_fit(claim: Claim, fit: Fit | None) -> Claim:
         "resolution is claimed, and neither poses nor average are to be relied on."
     )
     return replace(claim, signal=False, resolution=None, note=note, picked=True)
-
-
-def with_contrast(inner: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """Log likelihood (n,), nats, of particles over that of noise alone, each with the contrast that suits it best; what
-    is usual of contrast counts as well, and less than LEAST_CONTRAST is not believed. inner: their inner product with
-    the reference; expected: its power as they see it."""
-    usual = 0.5 / CONTRAST**2
-    contrast = ((inner + usual) / (expected + usual)).clamp(min=LEAST_CONTRAST)
-    return 2 * contrast * inner - contrast.square() * expected - usual * (contrast - 1).square()

@@ -1,10 +1,11 @@
 """How the class network learns: rounds over particles, from coarse to fine.
 
 A round compares every particle with every class, in all orientations, and puts in place of each template the one that
-reconstructs its particles best, their contrast transfer and the noise counted: the closed-form step of the joint
-objective. A particle counts for the classes that it fits about as well as its best one, in the proportion of their
-likelihoods. Rounds begin at low resolution, where few particles tell views apart, and take in finer rings as they go.
-Classes that lose their particles are given half of the one that explains its own worst.
+reconstructs its particles best, their contrast transfer and the noise counted, and how thick the ice is that each lies
+in: the closed-form step of the joint objective. A particle counts for the classes that it fits about as well as its
+best one, in the proportion of their likelihoods. Rounds begin at low resolution, where few particles tell views apart,
+and take in finer rings as they go. Classes that lose their particles are given half of the one that explains its own
+worst.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Learner:
         self.signal = self.samples.signal().clamp(min=1e-3)
         self.best = torch.full((len(self.samples),), -1, dtype=torch.int64)
         self.angle = torch.zeros(len(self.samples))
+        self.contrast = torch.ones(len(self.samples))
 
     @property
     def rings(self) -> int:
@@ -150,6 +152,7 @@ class Step:
             self.worth.index_add_(0, best, high.values[:, 0] - high.values[:, -1])
             own = torch.arange(len(part), device=best.device)
             self.learner.angle[part] = self.comparer.angle(found.turn[own, best]).cpu()
+            self.learner.contrast[part] = found.contrast[own, best].cpu()
             samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
             samples.known[part] = True
             changed += int((self.learner.best[part] != best.cpu()).sum())
@@ -171,8 +174,9 @@ class Step:
         angle = comparer.angle(found.turn[row, own])
         aligned = comparer.aligned(samples, part[row.to(part.device)], shift, angle)
         transfer = samples.transfer[part, : comparer.rings].to(weight.device)[row]
-        self.total.index_add_(0, own, aligned * weight[:, None, None])
-        self.transfer.index_add_(0, own, transfer * weight[:, None])
+        contrast = found.contrast[row, own]
+        self.total.index_add_(0, own, aligned * (weight * contrast)[:, None, None])
+        self.transfer.index_add_(0, own, transfer * (weight * contrast.square())[:, None])
         self.count.index_add_(0, own, weight)
         # Where particles of a class lie in its own frame: what all have in common is the template's.
         radians = torch.deg2rad(angle)
@@ -218,8 +222,9 @@ class Step:
         few = LEAST * len(self.rows) / len(self.count)
         spared = self.count < few
         spared[self._dull(few)] = True
-        label, angle = self.learner.best[self.rows], self.learner.angle[self.rows]
-        done = exchanged(self.comparer, self.learner.samples, self.rows, label, angle, self.worth, spared)
+        learner, rows = self.learner, self.rows
+        found = learner.best[rows], learner.angle[rows], learner.contrast[rows]
+        done = exchanged(self.comparer, learner.samples, rows, *found, self.worth, spared)
         self.learner.splits += len(done)
         return bool(done)
 

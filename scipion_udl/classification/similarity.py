@@ -21,8 +21,8 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
     out = []
     for one in samples:
         coefficients = comparer.transform.forward(one[None, None] * waves)
-        gain = bank(coefficients, torch.zeros(1, comparer.rings, device=one.device)).gain[0] / 2
-        out.append(gain / (power * power[len(out)]).sqrt().clamp(min=1e-12))
+        inner = bank(coefficients, torch.zeros(1, comparer.rings, device=one.device)).inner[0]
+        out.append(inner / (power * power[len(out)]).sqrt().clamp(min=1e-12))
     return torch.stack(out).cpu().numpy()
 
 

@@ -21,7 +21,8 @@ AT_ONCE = 0.1  # of the classes may be exchanged at a time
 class Split:
     """Two templates in place of one.
 
-    aligned: (n, rings, orders) particles in the class's frame, times their transfer; transfer: (n, rings), its square;
+    aligned: (n, rings, orders) particles in the class's frame, times their transfer and their contrast; transfer: (n,
+    rings), the square of both;
     prior: (rings,) one over the expected power of a template; weight: (orders,). ``gain``: nats, of the n particles
     together; ``templates``: (2, rings, orders).
     """
@@ -73,13 +74,15 @@ def exchanged(
     rows: torch.Tensor,
     label: torch.Tensor,
     angle: torch.Tensor,
+    contrast: torch.Tensor,
     worth: torch.Tensor,
     spared: torch.Tensor,
 ) -> list[tuple[int, int]]:
     """Split the classes of the comparer's bank that gain most by it, in place; returns (split, given up) of each.
 
-    rows: numbers of the samples; label, angle (len(rows),): their classes and pose angles, degrees; worth: (K,) nats
-    lost without a class; spared: (K,) bool, classes that are not split.
+    rows: numbers of the samples; label, angle, contrast (len(rows),): their classes, pose angles, degrees, and how
+    strongly they show what the class does; worth: (K,) nats lost without a class; spared: (K,) bool, classes that are
+    not split.
     """
     bank, splits = comparer.bank, {}
     prior = 1 / bank.signal
@@ -91,6 +94,8 @@ def exchanged(
         at = rows[own]
         aligned = comparer.aligned(samples, at, samples.centre[at].to(prior.device), angle[own].to(prior.device))
         transfer = samples.transfer[at, : comparer.rings].to(prior.device)
+        strength = contrast[own].to(prior.device)
+        aligned, transfer = aligned * strength[:, None, None], transfer * strength.square()[:, None]
         split = Split(aligned, transfer, prior, comparer.transform.weight)
         splits[k] = (split.gain * share, split.templates)
     templates, worth, done = bank.complex.clone(), worth.clone(), []

@@ -13,17 +13,29 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from scipion_udl.models.contrast import at_contrast, suited_contrast
+
 MOST_ANGLES = 1024  # more directions than any box has use for
 TILE = 1 << 18  # values of the correlations that are worked on at a time: they stay in the processor's cache
 
 
 class Compared(NamedTuple):
     """What n particles are to c classes: gain (n, c), the log likelihood (nats) of the best pose over that of noise
-    alone; place (n, c), number of that pose's shift; turn (n, c), its angle in steps of 360 / turns degrees."""
+    alone, at the contrast that suits the particle, contrast (n, c), 1 for that of the template; inner (n, c), their
+    inner product; place (n, c), number of that pose's shift; turn (n, c), its angle in steps of 360 / turns degrees."""
 
     gain: torch.Tensor
     place: torch.Tensor
     turn: torch.Tensor
+    contrast: torch.Tensor
+    inner: torch.Tensor
+
+    @classmethod
+    def of(cls, inner: torch.Tensor, expected: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> Compared:
+        """From the inner product of each particle with each template in the best pose, and its power as they see it,
+        all (n, c)."""
+        contrast = suited_contrast(inner, expected)
+        return cls(at_contrast(inner, expected, contrast), place, turn, contrast, inner)
 
 
 class ClassBank(nn.Module):
@@ -79,7 +91,7 @@ class ClassBank(nn.Module):
         step = max(1, TILE // (shifts * turns * count))
         found = [self._best(coefficients[start : start + step], kernel, turns, shifts) for start in range(0, n, step)]
         best, place, turn = (torch.cat(parts) for parts in zip(*found))
-        return Compared(2 * best - penalty, place, turn)
+        return Compared.of(best, penalty, place, turn)
 
     def each(self, coefficients: torch.Tensor, transfer: torch.Tensor, which: torch.Tensor) -> Compared:
         """Compare each particle with classes of its own.
@@ -92,7 +104,7 @@ class ClassBank(nn.Module):
         values = torch.fft.irfft(products, n=turns, norm="forward")
         best, place = values.flatten(2).max(-1)
         penalty = torch.einsum("nr,ncr->nc", transfer, self._powers()[which])
-        return Compared(2 * best - penalty, place // turns, place % turns)
+        return Compared.of(best, penalty, place // turns, place % turns)
 
     def _powers(self) -> torch.Tensor:
         """Power of the templates per ring (K, rings)."""

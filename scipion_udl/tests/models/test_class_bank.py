@@ -13,6 +13,7 @@ import torch
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.models import class_bank
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.models.contrast import CONTRAST
 from scipion_udl.tests.class_helpers import Grid, random_poses, seen
 
 VIEWS = 4
@@ -72,7 +73,8 @@ def test_the_view_angle_and_shift_that_were_planted_are_found(grid, bank):
 
 
 def test_the_gain_is_the_log_likelihood_ratio_worked_out_order_by_order(grid, bank):
-    """ln p(x | template seen through the transfer, in this pose) - ln p(x | noise), complex noise of variance 1."""
+    """ln p(x | template seen through the transfer, in this pose, at this contrast) - ln p(x | noise), complex noise of
+    variance 1, and what is known of contrasts before."""
     transfer = torch.linspace(1.2, 0.4, grid.rings)[None].repeat(3, 1)
     images = noisy(random_poses(3, 6), np.array([0, 1, 2]), 1.5)
     found, coefficients = compared(grid, bank, images, transfer)
@@ -83,9 +85,27 @@ def test_the_gain_is_the_log_likelihood_ratio_worked_out_order_by_order(grid, ba
             angle = float(found.turn[n, k]) * -360.0 / bank.turns()
             turned = bank.complex[k] * torch.polar(torch.ones(len(order)), np.radians(angle) * order)
             particle = raw[n, found.place[n, k]]
-            rest = particle - transfer[n][:, None] * turned
-            ratio = float(grid.power(particle) - grid.power(rest))
+            contrast = float(found.contrast[n, k])
+            rest = particle - contrast * transfer[n][:, None] * turned
+            ratio = float(grid.power(particle) - grid.power(rest)) - (contrast - 1) ** 2 / (2 * CONTRAST**2)
             assert float(found.gain[n, k]) == pytest.approx(ratio, rel=1e-3, abs=0.05)
+
+
+@pytest.mark.parametrize("contrast", [0.7, 1.4])
+def test_the_contrast_of_a_particle_is_found_and_no_matter_of_its_class(grid, bank, contrast):
+    """Beside each view stands a template that is mostly of another one, as faint or as strong as the particles are."""
+    weak = ClassBank(2 * VIEWS, grid.rings, grid.transform.orders, grid.sampling.angles)
+    other = 0.75 * bank.complex + 0.25 * bank.complex.roll(1, 0)
+    weak.set(torch.cat([bank.complex, contrast * other]))
+    views = np.arange(40) % VIEWS
+    images = contrast * seen(views, Poses.identity(40))
+    images = images + 0.3 * np.random.default_rng(3).normal(size=images.shape)
+    found, _ = compared(grid, weak, images)
+    assert (found.gain.argmax(1).numpy() == views).all()
+    assert found.contrast[range(40), views].numpy() == pytest.approx(contrast, abs=0.05)
+    expected = torch.stack([grid.power(t) for t in weak.complex])
+    at_one = 2 * found.inner - expected
+    assert (at_one.argmax(1).numpy() != views).mean() > 0.5  # at one contrast for all they would go to the others
 
 
 def test_no_other_pose_is_more_likely_than_the_one_that_is_given(grid, bank):
