@@ -112,6 +112,8 @@ class Hooks:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             if self.fails("vanish", path):
                 os.rename(path, f"{path}.away")
+            elif os.path.exists(f"{path}.away"):  # an unpacked copy lies elsewhere, where nobody else brings it back
+                os.rename(f"{path}.away", path)
         return self.preadv(descriptor, buffers, offset)
 
     # Splitting
