@@ -225,7 +225,7 @@ class Step:
         learner, rows = self.learner, self.rows
         found = learner.best[rows], learner.angle[rows], learner.contrast[rows]
         done = exchanged(self.comparer, learner.samples, rows, *found, self.worth, spared)
-        self.learner.splits += len(done)
+        learner.splits += len(done)
         return bool(done)
 
     def _dull(self, few: float) -> torch.Tensor:
