@@ -49,11 +49,11 @@ from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.check import check_table
 from scipion_udl.jobs.check_images import check_images
 from scipion_udl.jobs.findings import Findings
-from scipion_udl.jobs.join_classes import Earlier
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.results.joinable import NEEDED, Joinable, levels_of
+from scipion_udl.pipelines.joinable import NEEDED, Joinable, levels_of
+from scipion_udl.pipelines.joinable_classes import Earlier
 from scipion_udl.simulate.ctf import CtfSettings
 from scipion_udl.simulate.particles import Simulation
 from scipion_udl.simulate.phantoms import phantom

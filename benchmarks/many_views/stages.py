@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipion_udl.classification.fitting import learner_of, levels
 
 from benchmarks.alignment import replaced, timed
 from benchmarks.many_views.particles import count_of, write_classes
 from benchmarks.many_views.programs import Result
 from scipion_udl.classification.assignment import Sorted, sort_particles
-from scipion_udl.classification.fitting import learner_of, levels
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.pipelines.run import Run

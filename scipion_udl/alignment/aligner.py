@@ -42,7 +42,7 @@ AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned 
 
 
 @dataclass
-class AlignSettings:
+class AlignmentPlan:
     """How particles are aligned.
 
     max_shift: how far off centre particles lie, pixels of the input; seed; refine: False keeps the network's angles
@@ -58,7 +58,7 @@ class AlignSettings:
     bound: float | None = None
 
 
-def longest_shift(settings: AlignSettings, scale: float) -> float:
+def longest_shift(settings: AlignmentPlan, scale: float) -> float:
     """How far off centre a particle may lie, pixels of the input; scale: of these in a working pixel."""
     return shift_reach(settings.max_shift / scale) * scale if settings.bound is None else settings.bound
 
@@ -108,7 +108,7 @@ class Aligner:
         prepared: PreparedParticles,
         network: nn.Module | None,
         spectra: SpectraSettings | SpectrumImageSettings,
-        settings: AlignSettings,
+        settings: AlignmentPlan,
         log: Callable[[str], None],
     ) -> None:
         self.prepared, self.network, self.settings, self.log = prepared, network, settings, log

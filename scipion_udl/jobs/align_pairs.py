@@ -23,13 +23,13 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.overlap import OverlapCorrelation
 from scipion_udl.imaging.poses import Poses, compose, invert, wrap
+from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.results.run_results import write_json
 from scipion_udl.settings.commands import PairSettings
 from scipion_udl.validation.pose_errors import join, located_truth, pair_errors
 

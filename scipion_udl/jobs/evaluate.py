@@ -17,12 +17,12 @@ from scipion_udl.imaging.frc import CLAIM
 from scipion_udl.imaging.poses import Poses, invert, pose_errors
 from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of, read_image
+from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.report import evaluation_figures, figures
 from scipion_udl.results import evaluation_tables
-from scipion_udl.results.run_results import write_json
 from scipion_udl.settings.commands import EvaluateSettings
 from scipion_udl.settings.option import given
 from scipion_udl.validation.correntropy import correntropy
@@ -160,7 +160,7 @@ def _pairs_against_truth(job: _Evaluation, rows: np.ndarray, first: np.ndarray, 
     errors = {e: pose_errors(*turns, p).rotation for e, p in periods(symmetry).items()}
     job.rows.append(lambda part: evaluation_figures.draw_errors(part, errors, shift, "pairs"))
     names = job.source.names
-    evaluation_tables.write_csv(
+    write_csv(
         job.out.scratch("pairs.csv"),
         ["image", "next", *_error_labels(errors)],
         ([names[rows[k]], names[rows[k + 1]], *_error_texts(errors, shift, number)] for number, k in enumerate(first)),
@@ -180,7 +180,7 @@ def _write_errors(job: _Evaluation, rows: np.ndarray, errors: dict[str, np.ndarr
     source = job.source
     label = dialects.SCORE_LABEL[source.form]
     score = source.table.texts(label) if label in source.table else [""] * len(source)
-    evaluation_tables.write_csv(
+    write_csv(
         job.out.scratch("errors.csv"),
         ["image", *_error_labels(errors), "score"],
         ([source.names[row], *_error_texts(errors, shift, k), score[row]] for k, row in enumerate(rows)),
@@ -244,7 +244,7 @@ def _against_itself(job: _Evaluation, parts: Parts, weight: torch.Tensor) -> Non
             )
         )
         texts = ([f"{f:.6g}", f"{1 / f:.6g}", f"{value:.5f}"] for f, value in zip(frequency[1:], frc[1:]))
-        evaluation_tables.write_csv(job.out.scratch("frc.csv"), ["frequency", "resolution", "frc"], texts)
+        write_csv(job.out.scratch("frc.csv"), ["frequency", "resolution", "frc"], texts)
     job.figures |= found
     print(evaluation_tables.consistency_table(job.figures, len(source), job.unit, reaches_end))
 

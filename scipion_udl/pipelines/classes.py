@@ -1,7 +1,7 @@
 """A set of classes, each aligned by itself: what belongs to which class, and the way from one class to the next.
 
-One network serves all of them; a class is a part of the set that goes through :func:`jobs.align.align_set` as a set of
-one view does. Averages, halves, poses and what is claimed of them are each class's own.
+One network serves all of them; a class is a part of the set that goes through :func:`pipelines.align_set.align_set` as
+a set of one view does. Averages, halves, poses and what is claimed of them are each class's own.
 """
 
 from __future__ import annotations
@@ -74,3 +74,6 @@ def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
     if results[0].alike is None:
         return joined, None
     return joined, np.concatenate([result.alike for result in results])[back]
+
+
+STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}

@@ -12,6 +12,7 @@ from scipion_udl.imaging.frc import Claim
 from scipion_udl.particles.outliers import score_spread
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.run import Run
+from scipion_udl.validation.correntropy import particle_correntropy
 
 
 @dataclass
@@ -58,3 +59,10 @@ class Outcome:
             "shared_ring": alignment.shared,
             "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }
+
+
+def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
+    """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
+    if not (run.settings.correntropy or run.settings.authors_xmd):
+        return None
+    return particle_correntropy(run.particles, alignment.poses, averages.all)

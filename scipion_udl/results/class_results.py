@@ -7,14 +7,14 @@ import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.particles.polarity_words import contrast_of
-from scipion_udl.pipelines.classes import ClassResult, together
+from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
 from scipion_udl.results import run_results
 
-STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}
 COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
 
 
@@ -43,11 +43,11 @@ def write_classes(
     write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *zip(*facts))
     field = source.box * source.pixel_size
     rows = ([result.number, *row] for result in classes for row in run_results.frc_rows(result.frc, field))
-    run_results.write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)
-    run_results.write_csv(out.scratch("classes.csv"), list(listed), (_row(result, listed) for result in classes))
+    write_csv(out.scratch("frc.csv"), ["class", "frequency", "resolution", "frc"], rows)
+    write_csv(out.scratch("classes.csv"), list(listed), (_row(result, listed) for result in classes))
     _warn_of_classes(run, classes)
     figures = _summary(run, classes, training) | (more or {})
-    run_results.write_json(out.scratch("summary.json"), figures)
+    write_json(out.scratch("summary.json"), figures)
     entries = [(result.images, result.frc) for result in classes]
     run_results.write_class_report(run, figures, entries, alignment, history)
     return _text(run, figures, name)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 
+from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.validation.correntropy import UNRELATED
 from scipion_udl.validation.pose_errors import periods
 from scipion_udl.validation.reference_match import ReferenceMatch
@@ -160,11 +158,3 @@ def write_figures(path: str, result: dict[str, float], symmetry: int | None = No
         for key, value in result.items()
     )
     write_csv(path, ["figure", "value", "unit", "meaning"], rows)
-
-
-def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A CSV file of a header and rows of text."""
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.alignment.averages import Averages, apply_poses
+from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.constants import __version__
 from scipion_udl.imaging.poses import mirrored_first, pose_errors
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
 from scipion_udl.io.other_programs import image_warnings
+from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.models.checkpoint import ModelCard
-from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles.diameter import diameter_facts, diameter_words
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
-from scipion_udl.validation.correntropy import particle_correntropy
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -48,28 +43,6 @@ def summary(run: Run, **more: object) -> dict:
         "codes": run.codes,
         "notes": run.notes,
     }
-
-
-def write_json(path: str, content: dict) -> None:
-    """A dict as indented JSON."""
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(content, file, indent=1)
-
-
-def read_history(path: str) -> list[dict] | None:
-    """The rows of a training.csv, numbers as float; None where there is none."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{k: v if k == "stage" else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    except (OSError, ValueError):
-        return None
-
-
-def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
-    """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
-    if not (run.settings.correntropy or run.settings.authors_xmd):
-        return None
-    return particle_correntropy(run.particles, alignment.poses, averages.all)
 
 
 def write_alignment(
@@ -150,14 +123,6 @@ def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
 def frc_rows(frc: np.ndarray, field: float) -> list[list[str]]:
     """frequency (1/A), resolution (A) and FRC of each ring from 1; field: box x pixel size, A."""
     return [[f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc))]
-
-
-def write_csv(path: str, header: list[str], rows: Iterable[list]) -> None:
-    """A table with commas."""
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
@@ -273,62 +238,6 @@ def write_class_report(
 def count_warnings(warnings: list[str]) -> list[str]:
     """The line that reminds of warnings, which the log has told in full."""
     return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
-
-
-def write_training_figure(path: str, history: list[dict]) -> None:
-    """training.png: loss and, where it is known, true error over the epochs; nothing where there is no loss."""
-    from scipion_udl.report import figures  # matplotlib takes a second
-
-    with figures.style():
-        figure = figures.training_figure(history)
-        if figure is not None:
-            figure.savefig(path, dpi=150)
-
-
-def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
-    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
-    if not isinstance(network, PolarNetwork):
-        return
-    from scipion_udl.report import figures  # matplotlib takes a second
-
-    spectra = card.inputs()
-    templates = (network.template * network.radial_weight[..., None]).detach().cpu().numpy()
-    frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
-    with figures.style():
-        if network.views > 1:
-            names = [f"class {number}" for number in card.training["classes"]]
-            figures.templates_figure(templates, frequency, unit, names).savefig(path, dpi=150)
-        else:
-            figures.template_figure(templates, frequency, unit).savefig(path, dpi=150)
-
-
-def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
-    """The line on the true error of the epoch that is kept, and of the start; none where no truth was given."""
-    errors = {row["epoch"]: row["true_error"] for row in history if "true_error" in row}
-    if training["best_epoch"] not in errors:
-        return []
-    start = f", {errors[0]:.2f} at the start" if training["best_epoch"] and 0 in errors else ""
-    circle = "" if of_pairs else ", modulo 180"
-    return [f"True error          {errors[training['best_epoch']]:.2f} degrees (mean{circle}){start}"]
-
-
-def training_text(
-    training: dict, model: str, warnings: list[str], history: list[dict] | None = None, of_pairs: bool = False
-) -> str:
-    """The screen's summary of `train`; of_pairs: the network learned from pairs of images, over the full circle."""
-    state = "converged" if training["converged"] else "NOT converged"
-    number = training["best_epoch"]
-    best = f"number {number} was the best" if number else "none was better than the start"
-    what = "pairs of images" if of_pairs else "particles"
-    lines = [
-        "",
-        f"Model               {model}",
-        f"Method              {training['method'].upper()}, {training['particles']} {what}, seed {training['seed']}",
-        f"Epochs              {training['epochs']} ({state}; {best})",
-        f"Held-out loss       {training['validation']:.4f}",
-        *_true_errors(training, history or [], of_pairs),
-    ]
-    return "\n".join([*lines, *count_warnings(warnings)])
 
 
 def alignment_text(run: Run, outcome: Outcome, path: str) -> str:

@@ -6,7 +6,6 @@ decides when to stop and which epoch is kept. Several processes (distributed.py)
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -449,14 +448,3 @@ def _summary(training: _Training) -> dict:
         "lr": training.rate,
         **({"lowered": state.lowered} if state.lowered else {}),
     }
-
-
-def write_history(path: str, history: list[dict]) -> None:
-    """training.csv: one row an epoch, with all columns that occur."""
-    columns = ["epoch", "stage"]
-    columns += [key for row in history for key in row if key not in columns and not columns.append(key)]
-    columns = list(dict.fromkeys(columns))
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in history)

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.aligner import Aligner, AlignSettings
+from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.alignment.fit import CAUTION, Fit, measure_fit, picked_energy, with_fit
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.imaging.fourier import Band
@@ -100,7 +100,7 @@ def test_aligned_particles_fit_by_their_snr_times_the_pixels_of_their_box(tmp_pa
     data = simulate(tmp_path / "sim", 600, 48, energy / 48**2, max_shift=2.0)
     particles = PreparedParticles(open_particles(str(data / "particles.star")), CPU)
     start = KnownStart(read_truth(str(data / "truth.star"))[1], 8)
-    aligner = Aligner(particles, None, SpectraSettings.for_box(48), AlignSettings(3.0), lambda text: None)
+    aligner = Aligner(particles, None, SpectraSettings.for_box(48), AlignmentPlan(3.0), lambda text: None)
     fit = aligner.run(start=start).fit
     assert fit.energy == pytest.approx(energy, rel=0.25)  # aligned noise adds to it, the mask takes of it
     assert fit.like_picked_noise is (energy < picked_energy())

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.jobs.classify import NOISE, _settled
+from scipion_udl.classification.flags import NOISE
+from scipion_udl.pipelines.classify_set import _settled
 
 RUN = SimpleNamespace(particles=SimpleNamespace(mask_radius=10.0, scale=1.0, edge=4.0))
 

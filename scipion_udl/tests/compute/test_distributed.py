@@ -22,7 +22,7 @@ from scipion_udl.compute.distributed import Ranks, may_speak, share_statistics
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.jobs import align as pipeline
+from scipion_udl.pipelines import align_set, guide
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -111,7 +111,7 @@ import numpy as np
 import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner
-from scipion_udl.jobs import align as pipeline
+from scipion_udl.pipelines import align_set, guide
 from scipion_udl.compute.distributed import Ranks, share_statistics
 from scipion_udl.tests.compute.test_distributed import norm_network
 
@@ -165,7 +165,7 @@ with Ranks.from_environment() as ranks:
 particles, model, *options = sys.argv[2:]
 assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined", "--write-stack", *options]) == 0
 # Without a network, and the first average of a third of the particles only: the others are searched for.
-aligner.FIRST, pipeline.ENOUGH = 48, 1000
+aligner.FIRST, align_set.ENOUGH, guide.ENOUGH = 48, 1000, 1000
 assert cli.main(["align", particles, "-o", f"{folder}/searched", *options]) == 0
 """
 
@@ -272,7 +272,8 @@ def test_two_processes_find_the_poses_of_one(small, small_model, together, tmp_p
 
 def test_particles_that_are_searched_over_the_full_circle_are_shared_too(small, together, tmp_path, monkeypatch):
     monkeypatch.setattr(aligner, "FIRST", 48)
-    monkeypatch.setattr(pipeline, "ENOUGH", 1000)
+    monkeypatch.setattr(align_set, "ENOUGH", 1000)
+    monkeypatch.setattr(guide, "ENOUGH", 1000)
     assert run("align", small / "particles.star", "-o", tmp_path / "one", "--batch", 16) == 0
     _assert_same(tmp_path / "one", together[0] / "searched")
 

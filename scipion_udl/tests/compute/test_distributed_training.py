@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.engine_helpers import CPU, run, simulate, turn_errors
 from scipion_udl.tests.pair_helpers import save_learned
+from scipion_udl.training.history import read_history
 
 PAIRS = ["--network", "resnet"]
 NARROW = [*PAIRS, "--widths", "8,16", "--hidden", "16", "--input-size", "16"]

@@ -21,11 +21,11 @@ from scipion_udl.io.output.seal import opened, sealed
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
-from scipion_udl.jobs import classify as command
-from scipion_udl.jobs import join_classes as joining
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles.prepared import TIGHT, PreparedParticles
+from scipion_udl.pipelines import classify_set as pipeline
+from scipion_udl.pipelines import joinable_classes as joining
 
 BOX, PIXEL_SIZE, COUNT = 32, 6.0, 48
 QUICK = ("--no-refine", "--starts", 1)
@@ -241,7 +241,7 @@ def test_particles_that_join_classes_are_seen_within_the_disc_of_the_run(data, t
         seen.append((run.particles.clear_radius, run.particles.disc_radius))
         raise UdlError("far enough")
 
-    monkeypatch.setattr(command, "join_classes", aligned)
+    monkeypatch.setattr(pipeline, "join_classes", aligned)
     later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])
     assert classify(later, "--join", tmp_path / "old", "-o", tmp_path / "joined") == 1
     assert seen == [(clear or np.inf, TIGHT * 12 - 2 if clear else 12.0)]

@@ -16,8 +16,8 @@ from PIL import Image
 
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.report import figures
-from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.engine_helpers import CPU, run, simulate
+from scipion_udl.training.history import read_history
 
 EPOCHS = 5
 

@@ -19,9 +19,9 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.jobs import align as pipeline
 from scipion_udl.models.checkpoint import load_model, read_card
 from scipion_udl.models.polar import PolarNetwork, turn_spectra
+from scipion_udl.pipelines import align_classes as pipeline
 from scipion_udl.pipelines.run import Run
 from scipion_udl.tests.engine_helpers import (
     CPU,

@@ -15,10 +15,10 @@ from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
+from scipion_udl.training.history import read_history
 from scipion_udl.training.objectives import PairObjective
 from scipion_udl.training.step_memory import StepMemory
 from scipion_udl.training.trainer import TrainingSettings, train_network

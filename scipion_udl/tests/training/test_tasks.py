@@ -10,7 +10,6 @@ pytest.importorskip("torch")
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.tables import read_tables
 from scipion_udl.models.checkpoint import load_model, read_card
-from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.engine_helpers import (
     CPU,
     difference,
@@ -23,6 +22,7 @@ from scipion_udl.tests.engine_helpers import (
 )
 from scipion_udl.tests.pair_helpers import save_learned
 from scipion_udl.training import datasets
+from scipion_udl.training.history import read_history
 
 NARROW = ["--widths", "8,16", "--hidden", "16", "--input-size", "16"]
 

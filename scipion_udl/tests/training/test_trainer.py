@@ -12,10 +12,10 @@ import torch
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
-from scipion_udl.results.run_results import read_history
 from scipion_udl.tests.engine_helpers import turn_errors, turned_spectra
+from scipion_udl.training.history import read_history, write_history
 from scipion_udl.training.tasks import new_network
-from scipion_udl.training.trainer import TrainingSettings, train_network, write_history
+from scipion_udl.training.trainer import TrainingSettings, train_network
 
 SHAPE = SpectraSettings(r_min=2, r_max=13, angles=64)
 N = 160

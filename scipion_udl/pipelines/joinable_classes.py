@@ -1,49 +1,33 @@
-"""Particles that come later join the classes of an earlier run: each by itself, against templates and averages that
-stay."""
+"""What a classification leaves for particles that come later: joining_classes.json, beside its averages."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 
-from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
-from scipion_udl.alignment.averages import average_particles
-from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.classification.assignment import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES
-from scipion_udl.imaging.fourier import Band
-from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.polar_samples import PolarSampling
-from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.seal import check_files, data_digest, file_digest, opened, sealed
-from scipion_udl.io.stacks import StackReader
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
-from scipion_udl.particles.outliers import known_limit, outliers
-from scipion_udl.particles.prepared import DISC
-from scipion_udl.pipelines.classes import ClassResult
+from scipion_udl.particles.outliers import known_limit
+from scipion_udl.pipelines.classes import STACKS, ClassResult
+from scipion_udl.pipelines.joinable import contrast_facts, levels_of
 from scipion_udl.pipelines.run import Run
-from scipion_udl.results import run_results
-from scipion_udl.results.class_results import STACKS
-from scipion_udl.results.joinable import contrast_facts, levels_of, take_radius
-from scipion_udl.settings.commands import ClassifySettings
-from scipion_udl.settings.option import given
 
 REFERENCES = "references.mrcs"
 FOR_LATER = "joining_classes.json"
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)  # what it can come to
 _OF_JSON = ("summary.json", FOR_LATER)
 _ANEW = "classify the first particles anew"
-SWEEPS = 3  # rounds of each particle against the average of its class
 
 
 @dataclass
@@ -93,7 +77,7 @@ class Earlier:
             known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
             if ctf not in MODES or bool(levels) != (ctf != "none"):
                 raise ValueError("contrast transfer")
-            if not (float(facts.get("mask_radius", 1.0)) > 0 and _clear_radius(facts) > 0):
+            if not (float(facts.get("mask_radius", 1.0)) > 0 and clear_radius(facts) > 0):
                 raise ValueError("radius")
             if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
                 raise ValueError("other rings")
@@ -147,7 +131,7 @@ def _summary(folder: str) -> dict:
         raise UdlError(f"{path} is damaged, or is not of a classify run: {_ANEW}.") from None
 
 
-def _clear_radius(facts: dict) -> float:
+def clear_radius(facts: dict) -> float:
     """Where neighbours of the run's particles begin, pixels; infinity where none showed, or the run is of before."""
     return inf if facts.get("clear_radius") is None else float(facts["clear_radius"])
 
@@ -160,113 +144,6 @@ def files_of(folder: str) -> list[str]:
 
 def _stack(folder: str, name: str) -> np.ndarray:
     return StackReader(os.path.join(folder, name)).read()
-
-
-def check_joining(settings: ClassifySettings) -> None:
-    """Raises UdlError for options that do not go with --join."""
-    for name in ("model", "no_refine"):
-        if getattr(settings, name):
-            raise UdlError(f"--join takes templates and averages of the run: leave --{name.replace('_', '-')} out.")
-    if os.path.realpath(given(settings.join)) == os.path.realpath(settings.output):
-        raise UdlError(f"{settings.output} is the run to join, and would be replaced: give another folder with -o.")
-
-
-def check_fits(run: Run, earlier: Earlier) -> None:
-    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or are said to
-    be of another diameter; takes the diameter of the run."""
-    model, earlier_run = given(run.settings.model), given(run.settings.join)
-    read_card(model).check_fits(run.source.box, run.source.pixel_size, model)
-    box = earlier.references.shape[-1]
-    if run.source.box != box:
-        raise UdlError(
-            f"{run.settings.input} has images of {run.source.box} px, the averages of {earlier_run} are of {box} px: "
-            "bring the particles to that box first."
-        )
-    # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
-    facts = earlier.facts
-    take_radius(run, float(facts.get("mask_radius", DISC * box)), _clear_radius(facts), earlier_run)
-
-
-def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
-    """The particles of the run, sorted into the earlier classes, aligned to their averages; images and counts are those
-    of all so far. max_shift: working pixels."""
-    done = []
-    whole = len(run.source) + sum(one["particles"] for one in earlier.classes)
-    for k, before in enumerate(earlier.classes):
-        own = np.flatnonzero(found.label == k)
-        part = run.part(own, f"Class {k + 1}") if len(own) else None
-        alignment = _nothing() if part is None else _aligned(part, earlier, k, found.poses[own], max_shift)
-        images = {image: earlier.stacks[stack][k] for stack, image in STACKS.items()}
-        if part is not None:
-            images = _pooled(part, alignment, images, before)
-        alignment = replace(alignment, score=found.score[own])  # which compares particles of different classes
-        figures = {**before, **_counts(before, part, alignment), "particles_before": before["particles"]}
-        figures.pop("image", None), figures.pop("class", None)
-        figures["share"] = round(figures["particles"] / whole, 5)
-        done.append(ClassResult(k + 1, own, alignment, {**figures, "warnings": []}, images, earlier.frc[k], None))
-    return done
-
-
-def _counts(before: dict, part: Run | None, alignment: Alignment) -> dict:
-    """Counts and mean score of a class with the particles that have come."""
-    new = np.zeros(0, np.int64) if part is None else part.particles.usable
-    score, count = alignment.score[new], before["usable"] + len(new)
-    total = before["score_mean"] * before["usable"] + float(score.sum())
-    return {
-        "particles": before["particles"] + len(alignment.score),
-        "usable": count,
-        "ambiguous": before["ambiguous"] + int(alignment.ambiguous.sum()),
-        "outliers": before["outliers"] + int(alignment.outlier.sum()),
-        "score_mean": total / max(count, 1),
-    }
-
-
-def _nothing() -> Alignment:
-    none = np.zeros(0)
-    no = np.zeros(0, bool)
-    return Alignment(Poses(none, np.zeros((0, 2))), None, none.astype(np.int64), none, no, 0.0, False, none, no)
-
-
-def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float) -> Alignment:
-    """Each particle against the average of its class, from its angle."""
-    particles = part.particles
-    n, blank = len(particles), particles.statistics.blank
-    band = Band(particles.box, particles.k_max, particles.device)
-    refiner = Refiner(particles, band, max_shift, SEARCH_BAND)
-    level = tuple(np.array([value]) for value in earlier.level)  # the averages are of particles as they came
-    image = torch.from_numpy(earlier.references[k][None]).to(particles.device)
-    average = band.masked(band.crop(particles.whiten(image, *level))[0], particles.mask)
-    weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
-    reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
-    state = State.start(start.angle)
-    for number in range(1, SWEEPS + 1):
-        refiner.sweep(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
-    ParticleScores(refiner, [reference], np.zeros(n, np.int64)).measure(state, particles.usable)
-    for values in (state.angle, state.shift, state.score, state.log_odds):
-        values[blank] = 0
-    limit = earlier.score_limits[k]
-    away = outliers(state.score, particles.statistics.odd, limit)
-    half, unknown = np.zeros(n, np.int64), np.full(n, np.nan)
-    poses = Poses(wrap(state.angle), state.shift * particles.scale)
-    doubtful = (state.log_odds < AMBIGUOUS) & ~blank
-    return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, away, score_limit=limit)
-
-
-def _pooled(part: Run, alignment: Alignment, images: dict[str, np.ndarray], before: dict) -> dict[str, np.ndarray]:
-    """Averages of the new particles and the ones before; the weighted one stays that of the first."""
-    new = average_particles(part.particles, alignment.poses, None, alignment.half)
-    # The mean of the particles as they came is of those with an image alone.
-    usable, own = len(part.particles.usable), len(part.source)
-    pooled = {
-        "before": _mean(new.before, usable, images["before"], before["usable"]),
-        "after": _mean(new.all, own, images["after"], before["particles"]),
-    }
-    return images | pooled
-
-
-def _mean(one: np.ndarray, count: int, other: np.ndarray, others: int) -> np.ndarray:
-    """The mean (D, D) float32 of what two means of so many images are of."""
-    return ((one * count + other.astype(np.float64) * others) / max(count + others, 1)).astype(np.float32)
 
 
 def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult]) -> None:
@@ -290,13 +167,13 @@ def _write_facts(run: Run, facts: dict, known: Known) -> None:
     digests = {name: file_digest(path) for name, path in paths.items()}
     summary = data_digest(_summary(os.path.dirname(run.out.scratch(FOR_LATER))))
     whole = facts | known.packed() | {"files": digests, "summary": summary}
-    run_results.write_json(run.out.scratch(FOR_LATER), sealed(whole))
+    write_json(run.out.scratch(FOR_LATER), sealed(whole))
 
 
 def write_references(run: Run, earlier: Earlier) -> dict:
     """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
     Returns what summary.json says beside the rest."""
-    run_results.write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
+    write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
     run.notes.append(
         f"{len(run.source)} particles joined the classes of {run.settings.join}; averages are of all so far."
     )

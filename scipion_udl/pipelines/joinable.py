@@ -1,7 +1,7 @@
 """What an alignment leaves for particles that come later: joining.json, beside its averages.
 
-Particles that are joined to a run (join.py) are prepared just as its own were, so that their poses depend on the run
-and on nothing that comes with them: noise, mask, contrast transfer and background are the run's.
+Particles that are joined to a run (join_set.py) are prepared just as its own were, so that their poses depend on the
+run and on nothing that comes with them: noise, mask, contrast transfer and background are the run's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,118 @@
+"""A set of classes, each aligned by itself, several at a time."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from scipion_udl.alignment.aligner import AlignmentPlan
+from scipion_udl.alignment.given_poses import given_poses
+from scipion_udl.alignment.known_start import KnownStart
+from scipion_udl.alignment.mirror import AMBIGUOUS, decide_hands
+from scipion_udl.compute.threads import CLASSES, side_by_side
+from scipion_udl.errors import is_out_of_memory
+from scipion_udl.pipelines.align_set import align_set
+from scipion_udl.pipelines.classes import ClassResult
+from scipion_udl.pipelines.guide import Guide
+from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.run import Run
+
+
+def align_classes(
+    run: Run,
+    guide: Guide,
+    settings: AlignmentPlan,
+    classes: dict[int, np.ndarray],
+    start: KnownStart | None = None,
+) -> list[ClassResult]:
+    """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
+    by ascending number; of a team, all but the first process get none."""
+    work, done = _ClassWork(run, guide, settings, classes, start), []
+    order = list(work.order)
+    while order and (run.team.size > 1 or run.device.type != "cpu"):
+        done.append(work.alone(order.pop(0)))
+    given_up, finished = threading.Event(), sum(len(result.members) for result in done if result is not None)
+    most = min(CLASSES, max(len(order), 1))
+    for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
+        done.append(result)
+        finished += len(classes[number])
+        run.particles.report("alignment of the classes", finished, len(run.particles))
+    done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
+    done = [result for result in done if result is not None]
+    # What classes tell whose halves agree on nothing is of no account: junk, or noise.
+    if run.settle_contrast([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
+        return align_classes(run, guide, settings, classes, start)
+    return sorted(done, key=lambda result: result.number)
+
+
+class _ClassWork:
+    """The alignment of each of the ``classes`` of a run; arguments as of :func:`align_classes`. ``order``: their
+    numbers, as they are aligned; ``short``: of those for which memory was not enough beside others."""
+
+    def __init__(
+        self,
+        run: Run,
+        guide: Guide,
+        settings: AlignmentPlan,
+        classes: dict[int, np.ndarray],
+        start: KnownStart | None,
+    ) -> None:
+        self.run, self.guide, self.settings, self.classes, self.start = run, guide, settings, classes, start
+        # The largest class comes first: what takes longest is not left to the end.
+        self.order = sorted(classes, key=lambda number: (-len(classes[number]), number))
+        self.short: list[int] = []
+
+    def alone(self, number: int) -> ClassResult | None:
+        """A class while no other is aligned; None for all but the first process of a team."""
+        part = self._part(number)
+        outcome = part.within_memory(lambda: self._outcome(part, number))
+        self.run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
+        return None if outcome is None else ClassResult.of(number, self.classes[number], outcome)
+
+    def quietly(self, number: int, given_up: threading.Event) -> tuple[int, ClassResult | None]:
+        """(number, what came of the class) beside others; None where memory was not enough."""
+
+        def report(stage: str, done: int, total: int) -> None:
+            if given_up.is_set():
+                raise RuntimeError("given up")
+
+        part = self._part(number)
+        part.particles.report = report
+        try:
+            return number, ClassResult.of(number, self.classes[number], self._outcome(part, number))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self.short.append(number)
+        return number, None
+
+    def _part(self, number: int) -> Run:
+        own = self.classes[number]
+        place = f"{self.order.index(number) + 1} of {len(self.order)}"
+        self.run.say(f"Class {number} ({place}): {len(own)} particle{'' if len(own) == 1 else 's'}")
+        return self.run.part(own, f"Class {number}")
+
+    def _outcome(self, part: Run, number: int) -> Outcome | None:
+        first = None if self.start is None else self.start[self.classes[number]]
+        return align_set(part, self.guide.of(part, number), self.settings, start=first)
+
+
+def find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
+    """Decide which particles are to be mirrored before anything is aligned: as their poses say where these are the
+    start, or by their spectra, class by class; where the hands cannot be told apart nothing is, and the user is told.
+    """
+    particles = run.particles
+    if run.settings.start_poses and given_poses(run.source, True).mirror.any():
+        particles.mirrored = given_poses(run.source, True).mirror
+        return
+    flags, unclear = np.zeros(len(particles), bool), 0
+    for own in [np.arange(len(particles))] if classes is None else classes.values():
+        found = decide_hands(particles if classes is None else particles.part(own), run.settings.seed, run.say)
+        unclear += found is None
+        if found is not None:
+            flags[own] = found
+    if unclear:
+        run.warn(AMBIGUOUS if classes is None else f"{AMBIGUOUS[:-1]} in {unclear} of {len(classes)} classes.")
+    if flags.any():
+        particles.mirrored = flags

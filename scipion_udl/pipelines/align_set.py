@@ -1,0 +1,197 @@
+"""One view: its particles aligned, their averages, and what is to be made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from scipion_udl.alignment.aligner import Aligner, Alignment, AlignmentPlan, longest_shift
+from scipion_udl.alignment.averages import Averages, average_particles
+from scipion_udl.alignment.fit import with_fit
+from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
+from scipion_udl.alignment.known_start import KnownStart
+from scipion_udl.alignment.mirror import RING as HANDS
+from scipion_udl.alignment.mirror import ROUNDS, STILL, decide_again, share_mirrored
+from scipion_udl.alignment.onto_reference import inverted_warning
+from scipion_udl.constants import ENOUGH
+from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.imaging.frc import Claim, claim_resolution, image_frc
+from scipion_udl.imaging.poses import Poses, mirrored_first
+from scipion_udl.io.stacks import StackWriter
+from scipion_udl.particles.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
+from scipion_udl.pipelines.guide import Guide
+from scipion_udl.pipelines.outcome import Outcome, correntropies
+from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.option import given
+from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
+from scipion_udl.validation.heterogeneity import consider_views, image_warnings
+
+NO_SIGNAL_CODE = "no_signal"
+IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
+
+
+def align_set(
+    run: Run,
+    guide: Guide,
+    settings: AlignmentPlan,
+    reference: np.ndarray | None = None,
+    start: Poses | KnownStart | None = None,
+) -> Outcome | None:
+    """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
+    process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right; those of a
+    network of many views leave it at near views, which is no news to the user."""
+    particles = run.particles
+    if start is None and run.settings.start_poses:
+        start = given_poses(run.source, run.settings.mirror)
+    alignment, averages = _aligned(run, guide, settings, reference, start)
+    sorted_ = isinstance(start, KnownStart)
+    if start is not None and not sorted_:
+        _tell_of_start(run, start, alignment)
+    alike = correntropies(run, alignment, averages)
+    if not run.team.first:  # all that is left is small
+        return None
+    # Few particles of a class are no witness, however many of other classes the network has learned from.
+    alone = guide.network is None or run.settings.by_class
+    claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
+    longest = longest_shift(settings, particles.scale)
+    limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
+    if limited and claim.signal is False and not claim.picked:
+        claim = replace(claim, signal=None, note=NO_CLAIM)
+    if sorted_ and claim.signal is False and not claim.picked:
+        claim = _of_a_class(run, claim, alignment.shared)
+    if claim.signal is not None:
+        sure = share_of_sure(particles, alignment, averages, settings.max_shift)
+        claim = with_certainty(claim, sure, alignment.fit)
+    if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
+        run.warn(claim.note, NO_SIGNAL_CODE)
+    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.settings.by_class), limited)
+    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure)):
+        run.warn(warning)
+    for warning, code in warnings:
+        run.warn(warning, code)
+    if limited:
+        run.warn(TOO_SMALL.format(share=alignment.at_limit, limit=longest), TOO_SMALL_CODE)
+    return Outcome(run, alignment, averages, claim, frc, alike)
+
+
+def _of_a_class(run: Run, claim: Claim, shared: float) -> Claim:
+    """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
+    particles may not show more, and noise is told by other means (classification/assignment.py)."""
+    limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
+    note = (
+        f"No resolution is claimed: two halves of the class, aligned apart from each other, do not agree for sure on "
+        f"anything finer than {limit:.1f} A, up to which it was found. More particles in it would tell."
+    )
+    return replace(claim, signal=None, note=note)
+
+
+def _aligned(
+    run: Run, guide: Guide, settings: AlignmentPlan, reference: np.ndarray | None, start: Poses | KnownStart | None
+) -> tuple[Alignment, Averages]:
+    """The alignment and its averages; where some are mirrored, again until hardly any particle changes hands."""
+    particles = run.particles
+
+    def found() -> tuple[Aligner, Alignment]:
+        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say)
+        first = mirrored_first(start) if isinstance(start, Poses) else start
+        return aligner, aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
+
+    for number in range(ROUNDS + 1):
+        aligner, alignment = found()
+        if _takes_transfer_otherwise(run, alignment):
+            aligner, alignment = found()
+        if particles.mirrored is not None:
+            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
+        averages = averages_of(run, alignment)
+        if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
+            break
+        flags = decide_again(particles, alignment, averages, settings.max_shift, run.say)
+        if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
+            break
+        particles.mirrored = flags
+    if run.settings.mirror and len(particles.usable):
+        run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
+        run.say(run.notes[-1])
+    if aligner.inverted:
+        run.warn(inverted_warning(given(run.settings.reference)))
+    return alignment, averages
+
+
+def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
+    """Ask the particles that were aligned how their contrast transfer is to be taken; whether that is another way, and
+    they are to be aligned again. Classes are judged together, once all have been asked."""
+    particles, transfer = run.particles, run.transfer
+    if not transfer.asks_images:
+        return False
+    order = particles.usable[np.argsort(particles.ranks(run.settings.seed)[particles.usable], kind="stable")]
+    halves = alignment.half_poses is not None
+    poses = (alignment.half_poses if halves else alignment.poses)[order]
+    transfer.hear(run.heading, particles, order, poses, alignment.half[order] if halves else None)
+    return not run.settings.by_class and run.settle_contrast([run.heading])
+
+
+def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
+    """Say how far the poses of the input held: a note, or a warning where they did not."""
+    if len(run.particles.usable) < 2:
+        return
+    share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
+    if share > MANY:
+        run.warn(sentence)
+    elif sentence not in run.notes:  # with less memory, all is done again
+        run.say(sentence)
+        run.notes.append(sentence)
+
+
+def _as_it_is(run: Run) -> Alignment:
+    """A single particle has nothing to be aligned to, copies of one are aligned; constant images have no pose."""
+    if len(run.particles.usable) > 1:
+        run.warn("All particles are copies of one image, which lie alike as they are: they are left so.")
+    elif len(run.particles.usable):
+        run.warn("One particle has nothing to be aligned to: it is left as it is.")
+    else:
+        run.warn("All its images are constant: they are left as they are.")
+    n = len(run.source)
+    nothing = np.zeros(n)
+    return Alignment(
+        poses=Poses.identity(n),
+        half_poses=None,
+        half=nothing.astype(np.int64),
+        score=nothing,
+        ambiguous=nothing.astype(bool),
+        shared=0.0,
+        searched=False,
+        network_angle=np.full(n, np.nan),
+        outlier=run.particles.statistics.blank.copy(),
+    )
+
+
+def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
+    """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
+    settings, particles = run.settings, run.particles
+    poses = (alignment.poses, alignment.half_poses or alignment.poses)
+    if not settings.write_stack or settings.by_class:  # of classes, one of all particles is written at the end
+        return average_particles(particles, *poses, alignment.half, scale=scale)
+
+    def with_stack() -> Averages:
+        path = run.out.scratch("aligned.mrcs")
+        with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
+            return average_particles(particles, *poses, alignment.half, stack.write, scale)
+
+    return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
+
+
+def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[Claim, np.ndarray]:
+    """What may be said of the resolution, and the FRC of the halves per Fourier ring. enough: particles with an image
+    that there must be."""
+    source, particles = run.source, run.particles
+    radius = particles.disc_radius * particles.scale
+    mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
+    frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
+    if alignment.half_poses is None:
+        return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
+    if len(particles.usable) < enough:
+        return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
+    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+    return with_fit(claim, alignment.fit), frc

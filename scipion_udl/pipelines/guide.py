@@ -1,0 +1,112 @@
+"""What tells the angles of a run's particles: a network, loaded, continued or trained now, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from scipion_udl.constants import ENOUGH, MODEL
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.models.checkpoint import ModelCard, load_model
+from scipion_udl.models.polar import PolarNetwork, PolarView
+from scipion_udl.particles.resolution_limit import bounded
+from scipion_udl.pipelines.classes import that_teach
+from scipion_udl.pipelines.continued import check_began_with
+from scipion_udl.pipelines.run import Run
+from scipion_udl.pipelines.train_model import how_many, train_model, warn_of_training
+from scipion_udl.training.history import read_history
+from scipion_udl.training.trainer import TrainingResult, view_of
+
+Inputs = SpectraSettings | SpectrumImageSettings
+FIT = 256  # particles that choose among the views of a model, at most
+
+
+@dataclass
+class Guide:
+    """What tells the particles' angles: a network (None: every angle is searched) and its input; training: the summary
+    of the training in this run, history: its epochs, both None where there was none; classes: numbers of the classes
+    that it was trained on in this run."""
+
+    network: nn.Module | PolarView | None
+    inputs: Inputs
+    training: dict | None = None
+    history: list[dict] | None = None
+    classes: list[int] | None = None
+
+    @property
+    def view(self) -> int | None:
+        """Which view (from 0) of a network of several this is of, None for all of it."""
+        return self.network.number if isinstance(self.network, PolarView) else None
+
+    def of(self, run: Run, number: int | None = None) -> Guide:
+        """What tells the angles of the run's particles, all of one view or class. A network of several views gives the
+        one that it was trained on for class ``number`` in this run, or else the one that fits these particles best."""
+        if self.classes is not None:
+            known = number in self.classes
+            return replace(self, network=view_of(self.network, self.classes.index(number)) if known else None)
+        if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
+            return self
+        particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        if not len(particles.usable):  # nothing is asked of it
+            return replace(self, network=None)
+        subset = particles.subset(FIT, run.settings.seed)
+        spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
+        best = run.team.by_first(lambda: self.network.best_view(spectra))
+        run.say(f"View {best + 1} of the model's {self.network.views} fits best")
+        return replace(self, network=self.network.view(best))
+
+
+def guide_for(
+    run: Run, classes: dict[int, np.ndarray] | None, keep: Callable[[Run, TrainingResult, ModelCard], None]
+) -> Guide:
+    """A network that is loaded, continued, or trained now; none for a few particles without a model. keep: is given
+    what was trained, at once, so that a run that is stopped later goes on from there."""
+    settings, out = run.settings, run.out
+    if settings.start_poses:  # no network is trained, or asked
+        return Guide(None, SpectraSettings.for_box(run.particles.box))
+    if settings.model:
+        network, card = load_network(run, settings.model)
+        run.say(f"Model {settings.model} ({card.method.upper()}, version {card.made_by})")
+        return Guide(network, card.inputs())
+    teaching = None if classes is None else that_teach(run, classes)
+    usable = how_many(run, teaching)
+    if usable < ENOUGH:
+        if settings.no_refine:
+            raise UdlError(
+                f"--no-refine leaves the angles to the network, and {usable} particles are too few to train one (about "
+                f"{ENOUGH} are needed): give a --model, or leave --no-refine out."
+            )
+        if usable > 1:
+            run.warn(
+                f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
+                "real space alone, and no resolution is claimed."
+            )
+        return Guide(None, SpectraSettings.for_box(run.particles.box))
+    if settings.resume and run.team.by_first(lambda: out.has(MODEL)):
+        run.say("Going on with the model that was trained before")
+        network, card = load_network(run, out.final(MODEL))
+        check_began_with(run, card, out.final(MODEL))
+        warn_of_training(run, card.training)
+        history = run.team.by_first(lambda: read_history(out.final("training.csv")))
+        return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
+    result, card = train_model(run, None, teaching)
+    run.method = card.method
+    keep(run, result, card)
+    return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
+
+
+def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+    """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
+    network, card = load_model(path, run.device)
+    card.check_fits(run.source.box, run.source.pixel_size, path)
+    if card.network == "classes":
+        raise UdlError(f"{path} holds the classes of a whole set, not one view: use it with classify.")
+    if card.inputs() is None:
+        raise UdlError(f"{path} is a {card.network} network, which compares two images: use it with align-pairs.")
+    run.method = card.method
+    return network, card

@@ -1,0 +1,118 @@
+"""The course of the class network: which particles teach it, and its levels one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from scipion_udl.classification.em import LEVELS, Learner
+from scipion_udl.classification.initialisation import best_start
+from scipion_udl.classification.samples import gathered
+from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TEACH_A_CLASS, TEACH_AT_MOST
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.models.checkpoint import ModelCard, card_format
+from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.continued import BEGAN, began_with
+from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.option import given
+
+STARTS = 2  # where nothing is said
+EARLY = 60  # of each class: so many teach the first level
+
+
+def learner_of(run: Run, classes: int, reach: float) -> Learner:
+    """What teaches so many classes, with the polar samples of the particles that do. reach: how far off centre
+    particles lie along an axis, working pixels."""
+    particles, settings = run.particles, run.settings
+    rings = min(LEVELS[-1], particles.k_max)
+    # A larger disc than the box holds would leave no background.
+    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.window_radius / particles.box))
+    subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
+    samples = gathered(particles, sampling, subset)
+    return Learner(samples, sampling, reach, settings.seed, particles.report)
+
+
+def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
+    """The network after each of its levels, of more and more Fourier rings; the last is the result."""
+    everything = torch.arange(len(learner.samples))
+    run.say(f"{len(everything)} particles teach {classes} classes, in {learner.levels()} Fourier rings")
+    early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
+    bank = best_start(learner, classes, early, run.settings.starts or STARTS, run.say)
+    for number, rings in enumerate(learner.levels()):
+        bank = learner.widened(bank, rings)
+        gain = learner.level(bank, everything if number else early)
+        done, split = learner.history[-1], learner.splits
+        learner.splits = 0
+        run.say(
+            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
+            f"{done.changed:.1%} of the particles changed classes at last"
+        )
+        yield bank
+
+
+FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
+
+
+def warn_of_few(run: Run, training: dict) -> None:
+    """Warn where few particles have taught each class. training: of the network's card."""
+    teach, count = training["particles"], training["classes"]
+    if teach < FEW_TEACH * count:
+        run.warn(
+            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good ones "
+            "taken for noise. Ask for fewer classes, or let more teach."
+        )
+
+
+def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
+    """The card of a network that the run's particles have taught."""
+    last = learner.history[-1]
+    training: dict[str, Any] = {
+        "rounds": len(learner.history),
+        "particles": len(learner.samples),
+        "classes": run.settings.classes,
+    }
+    training |= {"seed": run.settings.seed, "input": os.path.basename(run.settings.input), BEGAN: began_with(run)}
+    return ModelCard(
+        method="judl",
+        network="classes",
+        config=bank.config,
+        spectra=vars(learner.sampling),
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        contrast=contrast_of(run.particles.statistics),
+        training=training | {"gain": last.gain, "changed": last.changed},
+        format=card_format("classes", bank.config),
+    )
+
+
+def shift_reach(run: Run) -> float:
+    """How far off centre particles lie along an axis, working pixels."""
+    wanted = run.settings.max_shift
+    if wanted is not None and wanted > run.source.box / 2:
+        raise UdlError(f"--max-shift {wanted:g} is more than half the box, {run.source.box / 2:g} px: give less.")
+    return (AUTOMATIC_SHIFT * run.source.box if wanted is None else wanted) / run.particles.scale
+
+
+def check_enough(run: Run) -> None:
+    """Raises UdlError where the run has too few particles for the classes that are asked for."""
+    count, usable = given(run.settings.classes), len(run.particles.usable)
+    if usable < LEAST_OF_A_CLASS * count:
+        raise UdlError(
+            f"{run.settings.input} has {usable} particles with an image, too few for {count} classes "
+            f"(at least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
+        )
+
+
+def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
+    """The class network taught on some of the run's particles, its card, and figures of each of its rounds."""
+    count = given(run.settings.classes)
+    learner = learner_of(run, count, shift_reach(run))
+    *_, bank = levels(run, learner, count)
+    card = card_of(run, bank, learner)
+    warn_of_few(run, card.training)
+    return bank, card, [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]

@@ -1,0 +1,59 @@
+"""Particles that come later are prepared as those of the run were that they come to."""
+
+from __future__ import annotations
+
+import torch
+
+from scipion_udl.alignment.ctf_mode import WORDS, words_of
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.particles.known import Known
+from scipion_udl.pipelines.run import Run
+
+
+def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit: float) -> None:
+    """The first look through particles that are to count beside others, as :meth:`Run.scan`. known: of those, by whose
+    they are. Raises UdlError where one is among them, by where it lies (before anything is read) or by its image."""
+    for whose, those in known.items():
+        those.refuse_places(run.source, whose)
+    run.scan(noise, loud_limit)
+    found = run.particles.statistics
+    for whose, those in known.items():
+        those.refuse_images(run.source, found.images, found.blank, whose)
+
+
+def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
+    """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels; share:
+    what part of its images was multiplied before. Where that run believed its table, the table of those that come is
+    believed. Raises UdlError where the table cannot say what is needed."""
+    asked = run.settings.ctf
+    if asked not in ("auto", mode):
+        how = "as its table says" if mode == "table" else mode
+        raise UdlError(f"--ctf {asked} is not what {run.settings.join} was aligned with, {how}: leave --ctf out.")
+    defocus = run.read_defocus()
+    if mode == "none":
+        if defocus is not None:
+            run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
+        return
+    if defocus is None:
+        raise UdlError(
+            f"{run.settings.join} was aligned with the contrast transfer of its particles, and {run.settings.input} "
+            "gives no defocus for them: give a table like the first, or align the first particles with --ctf none."
+        )
+    reason = "as in the run that the particles were joined to"
+    if mode == "table" and defocus.flipped is not None:
+        reason = "as the table says"
+    elif mode == "table":
+        mode = "flipped"  # as Xmipp does as a rule
+        run.warn(
+            f"{run.settings.input} does not say whether phases were flipped; the particles are taken as phase-flipped."
+        )
+    elif defocus.said and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
+        run.warn(
+            f"{run.settings.input} says otherwise than {run.settings.join} whether phases were flipped; the particles "
+            f"are taken as in that run ({WORDS[mode]})."
+        )
+    box = run.source.box
+    contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
+    run.particles.contrast = contrast
+    run.notes.append(f"Contrast transfer: {words_of(contrast)} ({reason}).")

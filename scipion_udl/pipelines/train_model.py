@@ -1,0 +1,147 @@
+"""Training on the particles of a run: what is learned from, the network, and its card."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import wrap
+from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
+from scipion_udl.models.heads import circular_mean
+from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.continued import BEGAN, began_with
+from scipion_udl.pipelines.run import Run
+from scipion_udl.training.tasks import Course, course
+from scipion_udl.training.trainer import (
+    TrainingResult,
+    TrainingSettings,
+    lowered_warning,
+    train_network,
+    view_of,
+)
+from scipion_udl.validation.pose_errors import join, located_truth
+
+CHECKPOINT = "checkpoint.safetensors"
+TOGETHER = 512  # inputs of which the true error is taken at a time
+
+
+def how_many(run: Run, classes: dict[int, np.ndarray] | None) -> int:
+    """How many particles with an image a training on these classes (None: on all particles) can learn from."""
+    if classes is None:
+        return len(run.particles.usable)
+    return sum(int((~run.particles.statistics.blank[own]).sum()) for own in classes.values())
+
+
+def train_model(
+    run: Run, start: str | None, classes: dict[int, np.ndarray] | None = None
+) -> tuple[TrainingResult, ModelCard]:
+    """Train on some of the run's particles: what came of it, and the card of the network.
+
+    start: a model file to go on from; classes: the particles (from 0) of each class to learn from, where every batch is
+    to be of one class. Of several processes all do the work.
+    """
+    settings = run.settings
+    known = None if start is None else load_model(start, run.device)
+    if known is not None:
+        known[1].check_fits(run.source.box, run.source.pixel_size, start)
+    usual = "judl" if settings.network == "polar" else "udl"
+    method = settings.method or (known[1].method if known else usual)
+    settings = settings.but(method=method)
+    plan = course(settings, run.particles, known, classes)
+    if plan.name == "resnet" and method == "judl" and known is None:
+        run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
+    began = began_with(run)
+    learning = TrainingSettings(
+        method,
+        settings.epochs,
+        settings.lr,
+        seed=settings.seed,
+        network=settings.network,
+        name=settings.recipe,
+        particles=began["particles"],
+    )
+    run.say(f"Training ({plan.name}, {method.upper()}) on {plan.words}")
+    result = train_network(
+        plan.samples,
+        plan.network,
+        learning,
+        started=known is not None,
+        checkpoint=run.out.final(CHECKPOINT),
+        report=run.epoch,
+        monitor=_true_error(run, plan),
+        warn=run.warn,
+        objective=plan.objective,
+        team=run.team,
+    )
+    _tell(run, result.summary)
+    card = ModelCard(
+        method=method,
+        network=plan.name,
+        config=result.network.config,
+        spectra=plan.inputs,
+        box=run.source.box,
+        pixel_size=run.source.pixel_size,
+        contrast=contrast_of(run.particles.statistics),
+        training={**result.summary, "input": os.path.basename(settings.input), BEGAN: began}
+        | ({"classes": plan.classes} if plan.classes else {}),
+        format=card_format(plan.name, result.network.config),
+    )
+    return result, card
+
+
+def _tell(run: Run, done: dict) -> None:
+    epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
+    best = f"number {done['best_epoch']} is the best" if done["best_epoch"] else "none is better than the start"
+    run.say(f"Trained for {epochs}: {best}")
+    warn_of_training(run, done)
+
+
+def warn_of_training(run: Run, done: dict) -> None:
+    """Warnings that come with a network, by what its card says of the training, in this run or before."""
+    if done.get("lowered"):
+        run.warn(lowered_warning(done["lowered"], done["lr"]))
+    epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
+    if not done["converged"]:
+        run.warn(f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue.")
+
+
+def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
+    """A monitor that logs the network's true error per epoch where a truth was given; it teaches nothing.
+
+    The error is what is left of the turns, in degrees, once a turn common to all (of a class) is taken off.
+    """
+    path = run.settings.truth
+    if not path:
+        return None
+    images, truth = located_truth(path)
+    inputs, locations = plan.samples.known, run.source.locations()
+    items = plan.items[: len(inputs)].reshape(len(inputs), -1)
+    found = [join([locations[item] for item in column], images) for column in items.T]
+    rows = found[0][0]
+    if not len(rows) or len(rows) != len(found[-1][0]):
+        raise UdlError(f"{path} names none of the particles of {run.settings.input}, or not both of each pair.")
+    angles = [truth.angle[true_rows] for _, true_rows in found]
+    # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
+    true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)
+    index = torch.from_numpy(rows)
+    view = torch.zeros(len(rows), dtype=torch.int64) if plan.samples.view is None else plan.samples.view[index]
+
+    def errors_of(network: nn.Module, number: int) -> np.ndarray:
+        mine = (view == number).nonzero()[:, 0]
+        seen, parts = view_of(network, number), index[mine].split(TOGETHER)
+        turns = torch.cat([plan.objective.turns(seen, inputs[part.to(inputs.device)]) for part in parts])
+        errors = wrap(turns.double().cpu().numpy() - true[mine.numpy()], period)
+        common = float(circular_mean(torch.from_numpy(errors), 0, period))
+        return np.abs(wrap(errors - common, period))
+
+    @torch.no_grad()
+    def monitor(network: nn.Module) -> dict:
+        errors = [errors_of(network, number) for number in view.unique().tolist()]
+        return {"true_error": float(np.concatenate(errors).mean())}
+
+    return monitor

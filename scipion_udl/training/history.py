@@ -1,0 +1,25 @@
+"""The course of a training, epoch by epoch: training.csv."""
+
+from __future__ import annotations
+
+import csv
+
+
+def write_history(path: str, history: list[dict]) -> None:
+    """training.csv: one row an epoch, with all columns that occur."""
+    columns = ["epoch", "stage"]
+    columns += [key for row in history for key in row if key not in columns and not columns.append(key)]
+    columns = list(dict.fromkeys(columns))
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in history)
+
+
+def read_history(path: str) -> list[dict] | None:
+    """The rows of a training.csv, numbers as float; None where there is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: v if k == "stage" else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError):
+        return None
