@@ -1,15 +1,15 @@
-"""STAR and XMD files as columns of text, read and written through emtable.
+"""STAR and XMD files as columns of text.
 
 Every value stays the text it was in the file, so that columns nobody asked about come back character for character;
-numbers are made from it by label, when somebody asks. emtable alone takes too few values for an error, too many for
-none, and a comment for a row: the text is put into one plain form, and counted, before it gets it.
+numbers are made from it by label, when somebody asks. Rows are taken apart here, once: emtable's reader takes too few
+values for an error, too many for none, and a comment for a row. Tables are written through emtable.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections import Counter
+from collections import Counter, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -29,8 +29,6 @@ UNKNOWN_NUMBERS = (-999.0, -9999.0)
 _UNKNOWN_WORDS = frozenset(("", "none", "null", "nan", "<na>", "n/a", "na", ".", "?"))
 _TOGETHER = 1 << 14  # rows that are texts at one time
 _LOOK = 1 << 16  # characters by which a file is known to be none of text
-# Stands, with a number, for a value that emtable would take apart or for the end of the table.
-_STAND_IN = "\x01"
 
 
 class Table:
@@ -174,7 +172,7 @@ class _Block:
 
     def add(self, path: str, number: int, line: str) -> None:
         """Take in one line. Raises UdlError where a second table begins."""
-        if line.split(None, 1)[0] == "loop_":
+        if line.startswith("loop_") and line.split(None, 1)[0] == "loop_":
             if self.loop or self.labels:
                 raise UdlError(f"{path}: line {number} begins a second table within data_{self.name}; split the file")
             self.loop = True
@@ -200,20 +198,19 @@ class _Block:
             if repeated:
                 raise UdlError(f"{path}: the table data_{self.name} has the label _{min(repeated)} twice; remove one")
             self.columns = {label: Growing() if self.used(label) else Unread() for label in self.labels}
-        if not self.rows:
-            return
-        stand_ins: list[str] = []
-        plain = _plain_form(path, self, stand_ins)
-        try:
-            reader = EmTable.Reader(plain, tableName=self.name, guessType=False)
-            columns = list(zip(*reader))
-        except ValueError as error:  # emtable makes the labels names of Python, which not all can be
-            raise UdlError(f"{path}: a label of the table data_{self.name} cannot be read: {error}") from None
-        for grown, column in zip(self.columns.values(), columns):
-            if stand_ins:
-                column = [stand_ins[int(v[1:])] if v[0] == _STAND_IN else v for v in column]
+            if self.rows:
+                self._check_labels(path)
+        rows = [_values(path, self, number, text) for number, text in self.rows] if self.loop else _pairs(path, self)
+        for grown, column in zip(self.columns.values(), zip(*rows)):
             grown.add(column)
         self.rows = []
+
+    def _check_labels(self, path: str) -> None:
+        """Raise UdlError where a label is no name in Python: what reads with emtable could not take it from us."""
+        try:
+            namedtuple("_Row", self.labels)
+        except ValueError as error:
+            raise UdlError(f"{path}: a label of the table data_{self.name} cannot be read: {error}") from None
 
 
 def read_tables(path: str, used: Callable[[str], bool] = lambda label: True) -> list[Table]:
@@ -287,34 +284,23 @@ def _to_table(path: str, block: _Block) -> Table:
     return table
 
 
-def _plain_form(path: str, block: _Block, stand_ins: list[str]) -> io.StringIO:
-    """The block as a loop that emtable takes as it is meant. Raises UdlError where values and labels do not match."""
-    lines = [f"data_{block.name}", "loop_", *(f"_{label}" for label in block.labels)]
-    if not block.loop:
-        values = [_VALUE.findall(text)[:1] for _, text in block.rows]
-        if not all(values):
-            raise UdlError(f"{path}: the label _{block.labels[values.index([])]} has no value")
-        lines.append(" ".join(_safe(value[0], stand_ins) for value in values))
-        return io.StringIO("\n".join(lines))
-    width = len(block.labels)
-    for number, text in block.rows:
-        values = _VALUE.findall(text) if "'" in text or '"' in text else text.split()
-        if len(values) != width:
-            raise UdlError(
-                f"{path}: line {number} has {len(values)} values for the {width} labels of data_{block.name}; "
-                "a value with spaces must be in quotes"
-            )
-        if text.startswith("data_") or "'" in text or '"' in text or _STAND_IN in text:
-            text = " ".join(_safe(value, stand_ins) for value in values)
-        lines.append(text)
-    return io.StringIO("\n".join(lines))
+def _values(path: str, block: _Block, number: int, text: str) -> list[str]:
+    """The values of a row of a loop, quotes included. Raises UdlError where they are not as many as the labels."""
+    values = _VALUE.findall(text) if "'" in text or '"' in text else text.split()
+    if len(values) != len(block.labels):
+        raise UdlError(
+            f"{path}: line {number} has {len(values)} values for the {len(block.labels)} labels of data_{block.name}; "
+            "a value with spaces must be in quotes"
+        )
+    return values
 
 
-def _safe(value: str, stand_ins: list[str]) -> str:
-    if not (value.startswith(("data_", _STAND_IN)) or "'" in value or '"' in value):
-        return value
-    stand_ins.append(value)
-    return f"{_STAND_IN}{len(stand_ins) - 1}"
+def _pairs(path: str, block: _Block) -> list[list[str]]:
+    """The one row of a block that is no loop: the value behind each label. Raises UdlError where one has none."""
+    values = [_VALUE.findall(text)[:1] for _, text in block.rows]
+    if not all(values):
+        raise UdlError(f"{path}: the label _{block.labels[values.index([])]} has no value")
+    return [[value[0] for value in values]] if values else []
 
 
 def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> None:
