@@ -21,6 +21,8 @@ ENGINE = [
     "matplotlib>=3.7",
     "pillow>=9",
     "tqdm>=4.60",
+    "filelock>=4",
+    "jinja2>=3.1",
 ]
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7", "pytest-xdist>=3.4"]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import socket
 import sys
-import time
+
+import filelock
 
 from scipion_udl.errors import UdlError
 
 NAME = ".udl-lock"
 PATIENCE = 20.0  # seconds: a program that was asked to end needs some to leave things in order
-_LOOK = 0.2
+_LOOK = 0.2  # seconds between two attempts
 WITHOUT = (
     "{folder} is on a disk that knows no locks: two runs into it at one time would spoil each other's results, and "
     "nothing keeps them apart."
 )
-_HELD = (errno.EWOULDBLOCK, errno.EACCES)  # anything else: this disk knows no locks, and all goes on without
 
 
 class FolderLock:
@@ -26,70 +24,52 @@ class FolderLock:
 
     def __init__(self, folder: str) -> None:
         self._folder, self._path = folder, os.path.join(folder, NAME)
-        self._file: int | None = None
-        self._known = True  # whether the disk knows locks
+        self._lock = filelock.FileLock(self._path, fallback_to_soft=False)
+        self._held = False
 
     def acquire(self) -> None:
         """Take it; where the folder cannot be written to, nothing is done, and where its disk knows no locks, the user
         is told. Raises UdlError where another program still has it after ``PATIENCE`` seconds."""
-        deadline = time.monotonic() + PATIENCE
-        while self._file is None:
-            try:
-                file = self._open()
-            except OSError:
-                return
-            held = self._holder(file)
-            if held is None and self._is_current(file):
-                self._file = file
-                os.ftruncate(file, 0)
-                os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
-                if not self._known:
-                    print(f"Warning: {WITHOUT.format(folder=self._folder)}", file=sys.stderr, flush=True)
-                return
-            os.close(file)
-            if held is not None and time.monotonic() > deadline:
-                raise UdlError(
-                    f"{self._folder} is being written to by another run ({held}): wait until that has ended, or end "
-                    "it, and run this again"
-                )
-            time.sleep(_LOOK)
-
-    def _open(self) -> int:
-        """The file of the lock. A link by its name gives way to a file: what is written goes nowhere else. Raises
-        OSError where there can be none."""
-        if os.path.islink(self._path):
-            os.remove(self._path)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        if os.fstat(file).st_nlink > 1:  # another name of a file of somebody's
-            os.close(file)
-            os.remove(self._path)
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        return file
-
-    def _holder(self, file: int) -> str | None:
-        """Who holds the lock of an open file, in words; None where this program does now."""
+        if self._held:
+            return
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _HELD:
-                return os.pread(file, 200, 0).decode(errors="replace") or "a process that is beginning"
-            self._known = False
-        return None
-
-    def _is_current(self, file: int) -> bool:
-        """Whether an open file still is the one in the folder: who had the lock before has removed it at its end."""
-        try:
-            return os.path.samestat(os.fstat(file), os.stat(self._path))
+            self._drop_links()
+            self._lock.acquire(timeout=PATIENCE, poll_interval=_LOOK)
+        except filelock.Timeout:
+            raise UdlError(
+                f"{self._folder} is being written to by another run ({self._holder()}): wait until that has ended, or "
+                "end it, and run this again"
+            ) from None
         except OSError:
-            return False
+            if not os.access(self._path, os.W_OK):
+                return
+            print(f"Warning: {WITHOUT.format(folder=self._folder)}", file=sys.stderr, flush=True)
+        self._held = True
+        file = os.open(self._path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        os.close(file)
+
+    def _drop_links(self) -> None:
+        """A link by the name of the lock, or another name of somebody's file, gives way: what is written goes nowhere
+        else. Raises OSError where it cannot be removed."""
+        if os.path.lexists(self._path) and (os.path.islink(self._path) or os.stat(self._path).st_nlink > 1):
+            os.remove(self._path)
+
+    def _holder(self) -> str:
+        """Who holds the lock, in words."""
+        try:
+            with open(self._path, "rb") as file:
+                return file.read(200).decode(errors="replace") or "a process that is beginning"
+        except OSError:
+            return "a process that is ending"
 
     def release(self) -> None:
         """Give it back and leave no file."""
-        if self._file is None:
+        if not self._held:
             return
         try:
             os.remove(self._path)
         except OSError:
             pass
-        os.close(self._file)
-        self._file = None
+        self._lock.release()
+        self._held = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scipion_udl.alignment import averages
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
+from scipion_udl.io.output import lock
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.particles import prepared
@@ -174,7 +176,9 @@ def test_the_second_time_it_ends_and_says_what_to_do(monkeypatch, tmp_path):
 
 def _let_go(out: OutputFolder) -> None:
     """Leave a folder as a killed process does: the system gives its lock back, and no more is done."""
-    os.close(out._lock._file)
+    for descriptor in os.listdir("/proc/self/fd"):
+        if os.path.realpath(f"/proc/self/fd/{descriptor}") == os.path.realpath(out.final(lock.NAME)):
+            fcntl.flock(int(descriptor), fcntl.LOCK_UN)
 
 
 def test_a_killed_run_that_replaces_another_does_not_take_its_model_for_its_own(tmp_path):

@@ -1,6 +1,7 @@
 """Output folders: nobody's results are lost, and no half file has a final name."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -228,7 +229,7 @@ def test_a_disk_without_locks_is_no_hindrance_and_told(tmp_path, monkeypatch, ca
     def fail(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     with OutputFolder(str(tmp_path / "out")) as out:
         write(out.scratch("a.star"))
     assert sorted(os.listdir(out.path)) == [".udl-files.json", "a.star"]
