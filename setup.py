@@ -16,6 +16,7 @@ VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "scipion_udl" / "constants
 ENGINE = [
     "torch>=2.2",
     "torch-ctf>=0.5",
+    "torch-grid-utils>=0.5",
     "scipy>=1.9",
     "safetensors>=0.4",
     "matplotlib>=3.7",

@@ -6,7 +6,7 @@ import numpy as np
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.report.data import ReportData
-from scipion_udl.report.words import duration, safe, section
+from scipion_udl.report.words import duration
 
 NAMES = {
     "seconds": "time",
@@ -48,9 +48,9 @@ def _value(key: str, value: object, unit: str) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if key == "diameter_from":
-        return safe(DIAMETER_FROM.get(str(value), value))
+        return str(DIAMETER_FROM.get(str(value), value))
     if key == "seconds":
-        return safe(duration(value))
+        return duration(value)
     if key in SHARES and isinstance(value, (int, float, np.floating)):
         return f"{100 * value:.1f}\u202f%"
     if isinstance(value, (float, np.floating)):
@@ -59,43 +59,34 @@ def _value(key: str, value: object, unit: str) -> str:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return (
             ", ".join(
-                f"{safe(k)} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit)
-                for k, v in items
+                f"{k} {_value(str(k), v, unit)}" if isinstance(value, dict) else _value("", v, unit) for k, v in items
             )
             or "none"
         )
     suffix = f" {unit}" if key == "resolution" else f" {UNITS[key]}" if key in UNITS else ""
-    return safe(f"{value}{suffix}")
+    return f"{value}{suffix}"
 
 
-def _table(title: str, values: dict, unit: str) -> str:
-    if not values:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{safe(NAMES.get(k, str(k).replace("_", " ")))}</th><td>{_value(k, v, unit)}</td></tr>'
-        for k, v in values.items()
-    )
-    return f"<div><h3>{safe(title)}</h3><table>{rows}</table></div>"
+def _rows(values: dict, unit: str) -> list[tuple[str, str]]:
+    """The rows of a table: names for people, and values as text."""
+    return [(NAMES.get(k, str(k).replace("_", " ")), _value(k, v, unit)) for k, v in values.items()]
 
 
-def numbers(data: ReportData) -> str:
-    """The section of the page with all figures of the run, and the files that lie beside it."""
+def numbers(data: ReportData) -> dict[str, list]:
+    """All figures of the run as rows (name, value); ``files``: what lies beside the page, as (names, what they are)."""
     s = data.summary
     listed = {k: v for k, v in s.items() if k not in NOT_LISTED}
     if not data.pixel_size_known:
         listed["pixel_size"] = None
-    left = _table("This run", listed, data.unit)
-    right = _table("Network alone, before refinement", s.get("network_only") or {}, data.unit)
-    right += _table("Training", s.get("training") or {}, data.unit)
-    right += _files(bool(data.training), bool(data.classes), data.sorted)
-    notes = "".join(f"<li>{safe(n)}</li>" for n in s.get("notes") or [])
-    body = f'<div class="tables">{left}<div>{right}</div></div>'
-    if notes:
-        body += f"<h3 style='margin-top:22px'>Notes</h3><ul>{notes}</ul>"
-    return section("Numbers", "As in summary.json beside this page.", body)
+    return {
+        "run": _rows(listed, data.unit),
+        "network": _rows(s.get("network_only") or {}, data.unit),
+        "training": _rows(s.get("training") or {}, data.unit),
+        "files": _files(bool(data.training), bool(data.classes), data.sorted),
+    }
 
 
-def _files(trained: bool, by_class: bool, sorted_: bool) -> str:
+def _files(trained: bool, by_class: bool, sorted_: bool) -> list[tuple[list[str], str]]:
     """What lies beside the page."""
     of_one = {
         "average.mrcs": "the average shown above",
@@ -116,8 +107,4 @@ def _files(trained: bool, by_class: bool, sorted_: bool) -> str:
     files |= of_classes if by_class else of_one
     if trained:
         files |= {"model.safetensors": "the trained network", "training.csv": "the training curve as numbers"}
-    rows = "".join(
-        f'<tr><th scope="row">{"<br>".join(f"<code>{name}</code>" for name in names.split())}</th><td>{what}</td></tr>'
-        for names, what in files.items()
-    )
-    return f"<div><h3>Files</h3><table>{rows}</table></div>"
+    return [(names.split(), what) for names, what in files.items()]

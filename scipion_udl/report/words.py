@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-import html
-
-
-def safe(value: object) -> str:
-    """Any value as text that is safe in a page."""
-    return html.escape(str(value), quote=True)
-
-
-def section(title: str, lead: str, body: str) -> str:
-    """A section of the page: body is HTML, title and lead are any text."""
-    return f'<section>\n<h2>{safe(title)}</h2>\n<p class="lead">{safe(lead)}</p>\n{body}\n</section>\n'
-
 
 def thousands(value: int) -> str:
     """An integer with thin spaces between thousands, as in 12 345."""
@@ -35,6 +23,7 @@ def duration(seconds: float) -> str:
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
-def small_units(time: str) -> str:
-    """A time with its units in small letters."""
-    return " ".join(f"<small>{word}</small>" if word.isalpha() else word for word in time.split())
+def by_unit(time: str) -> list[tuple[str, str]]:
+    """The numbers of a time, each with the unit behind it: [("3", "min"), ("05", "s")]."""
+    words = time.split()
+    return list(zip(words[::2], words[1::2]))
