@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch_grid_utils import fftfreq_grid
 
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii
@@ -208,8 +209,7 @@ def contrast_transfer(
     )
     values = torch.where(values[:, :1, :1] < 0, -values, values)
     if defocus.b_factor.any():
-        ky = torch.fft.fftfreq(box, pixel_size, device=device)
-        kx = torch.fft.rfftfreq(box, pixel_size, device=device)
-        square = ky[:, None] ** 2 + kx[None] ** 2
+        frequency = fftfreq_grid((box, box), rfft=True, spacing=pixel_size, device=torch.device(device))
+        square = frequency.square().sum(-1)
         values = values * torch.exp(-0.25 * column(defocus.b_factor)[:, None, None] * square)
     return values

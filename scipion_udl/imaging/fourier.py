@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as functional
+from torch_grid_utils import coordinate_grid, fftfreq_grid
 
 TOGETHER = 16  # images transformed at a time: their fine copies stay in the processor's cache
 
@@ -47,19 +48,27 @@ def mirrored(coefficients: torch.Tensor) -> torch.Tensor:
     return flipped.conj() if flipped.is_complex() else flipped
 
 
+@lru_cache(maxsize=8)
+def _distances(box: int, device: torch.device) -> torch.Tensor:
+    # coordinate_grid is made on the host and copied: once for a device, not for every batch
+    return coordinate_grid((box, box), center=(box // 2, box // 2), norm=True, device=device)
+
+
+def distances(box: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The distance of every pixel from the origin, pixel box//2, in pixels: (box, box), float32, not to be changed."""
+    return _distances(box, torch.device(device))
+
+
 def soft_disc(box: int, radius: float, edge: float, device: torch.device | str = "cpu") -> torch.Tensor:
     """A disc (box, box) about pixel box//2: 1 inside, falling as a raised cosine to 0 over ``edge`` pixels about
-    ``radius``."""
-    axis = torch.arange(box, device=device) - box // 2
-    r = (axis[:, None] ** 2 + axis[None] ** 2).sqrt()
-    return 0.5 + 0.5 * torch.cos(math.pi * ((r - radius + edge / 2) / edge).clamp(0, 1))
+    ``radius``, which is where it is 0.5."""
+    # torch_grid_utils.circle has another edge, outside of the radius and in steps of whole pixels: up to 0.5 away.
+    return 0.5 + 0.5 * torch.cos(math.pi * ((distances(box, device) - radius + edge / 2) / edge).clamp(0, 1))
 
 
 def radii(box: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The distance from the origin, in Fourier pixels, of every half-plane coefficient, (box, box//2 + 1)."""
-    ky = torch.fft.fftfreq(box, 1 / box, device=device)
-    kx = torch.arange(box // 2 + 1, device=device)
-    return (ky[:, None] ** 2 + kx[None] ** 2).sqrt()
+    return fftfreq_grid((box, box), rfft=True, spacing=1 / box, norm=True, device=torch.device(device))
 
 
 def bicubic_response(frequency: torch.Tensor) -> torch.Tensor:

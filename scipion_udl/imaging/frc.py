@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.imaging.fourier import Band, to_fourier, to_images
+from scipion_udl.imaging.fourier import Band, radii, to_fourier, to_images
 
 LEAST = 4
 SMOOTH = 2  # rings to either side, over which a weak agreement is averaged
@@ -66,8 +66,7 @@ def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarra
     counts in every ring; that filter alone would bring in what lies outside of the mask.
     """
     box = a.shape[-1]
-    ky = torch.fft.fftfreq(box, 1 / box, device=a.device)
-    ring = (ky[:, None] ** 2 + torch.arange(box // 2 + 1, device=a.device)[None] ** 2).sqrt().round().long()
+    ring = radii(box, a.device).round().long()
     weight = torch.ones_like(ring, dtype=torch.float64)
     weight[:, 0] = 0.5
     if box % 2 == 0:

@@ -77,7 +77,7 @@ class PolarSampling:
 
 
 @lru_cache(maxsize=4)
-def _disc(sampling: PolarSampling, device: torch.device | None = None) -> torch.Tensor:
+def _disc(sampling: PolarSampling, device: torch.device | str = "cpu") -> torch.Tensor:
     """The disc about the particle in the small box (small, small)."""
     small = sampling.small
     return soft_disc(small, sampling.mask * small, max(2.0, EDGE * small), device)

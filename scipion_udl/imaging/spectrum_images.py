@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.imaging.fourier import resize, soft_disc, to_images
+from scipion_udl.imaging.fourier import distances, resize, soft_disc, to_images
 from scipion_udl.imaging.polar_spectra import less_background, log_amplitude
 
 SCALINGS = ("rings", "published")
@@ -63,7 +63,7 @@ class SpectrumImageSettings:
 
     def inside(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """1 where a spectrum holds something, 0 elsewhere, (size, size)."""
-        radius = _radius(self.size, device)
+        radius = distances(self.size, device)
         innermost = 0 if self.scaling == "published" else 2
         return ((radius <= self.r_max) & (radius >= innermost)).float()
 
@@ -81,12 +81,6 @@ class SpectrumImageSettings:
         return functional.grid_sample(fine[:, None], grid, mode="bicubic", align_corners=False)
 
 
-def _radius(size: int, device: torch.device | str) -> torch.Tensor:
-    """The distance (size, size) of every pixel from pixel size//2."""
-    axis = torch.arange(size, device=device) - size // 2
-    return (axis[:, None] ** 2 + axis[None] ** 2).float().sqrt()
-
-
 def _to_unit(images: torch.Tensor) -> torch.Tensor:
     """Images (N, F, F) scaled to 0 to 1, each by its own extremes."""
     low, high = images.amin((-2, -1), keepdim=True), images.amax((-2, -1), keepdim=True)
@@ -95,7 +89,7 @@ def _to_unit(images: torch.Tensor) -> torch.Tensor:
 
 def _less_ring_means(images: torch.Tensor, reach: int) -> torch.Tensor:
     """Images (N, F, F) less the mean over each ring, 0 beyond ``reach`` pixels and in the innermost."""
-    ring = _radius(images.shape[-1], images.device).round().long().clamp(max=reach + 1)
+    ring = distances(images.shape[-1], images.device).round().long().clamp(max=reach + 1)
     count = torch.bincount(ring.flatten(), minlength=reach + 2).float()
     flat = images.flatten(1)
     sums = torch.zeros(len(images), reach + 2, device=images.device).index_add_(1, ring.flatten(), flat)

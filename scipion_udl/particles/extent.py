@@ -16,6 +16,7 @@ import torch.nn.functional as functional
 from scipy.optimize import nnls
 
 from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.imaging.fourier import distances
 from scipion_udl.particles.polarity import RadialProfile
 
 HELD = 0.99  # of the matter up to the gap: what lies farther out are the few that were picked far off centre
@@ -90,9 +91,7 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
 def matter_kernel(profile: RadialProfile, radius: float) -> torch.Tensor:
     """What a normalised image (D, D) is multiplied with and summed over to tell how much it shows of what all show on
     the mean: 1 on the mean of the particles of ``profile``, 0 where there is none. radius: of the particle, pixels."""
-    box, device = profile.box, profile.sums.device
-    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
-    distance = (axis[:, None] ** 2 + axis[None] ** 2).sqrt()
+    distance = distances(profile.box, profile.sums.device)
     mean = (profile.sums / profile.count.clamp(min=1)).float()
     image = mean[(distance / profile.width + 0.5).long().clamp(max=len(mean) - 1)] * (distance <= radius)
     return image / image.square().sum().clamp(min=1e-12)

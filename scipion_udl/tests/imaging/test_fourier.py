@@ -13,6 +13,7 @@ from scipion_udl.imaging.fourier import (
     Band,
     ShiftMaps,
     bicubic_response,
+    distances,
     radii,
     resize,
     soft_disc,
@@ -308,3 +309,21 @@ def test_blurring_with_all_weight_on_one_shift_is_that_shift(box):
     weights[list(maps.shifts).index(-3.0), list(maps.shifts).index(2.0)] = 1
     expected = band.shifted(image, torch.tensor([2.0, -3.0]))
     assert float((image * maps.blur(weights) - expected).abs().max()) < 1e-4 * float(image.abs().max())
+
+
+@pytest.mark.parametrize("box", [7, 8, 33, 64, 101])
+def test_grids_are_of_pixel_half_the_box_and_of_whole_fourier_pixels(box):
+    y, x = np.mgrid[:box, :box] - box // 2
+    assert np.allclose(distances(box).numpy(), np.hypot(x, y), rtol=1e-6)
+    ky = np.fft.fftfreq(box, 1 / box)
+    assert np.allclose(radii(box).numpy(), np.hypot(ky[:, None], np.arange(box // 2 + 1)), rtol=1e-6)
+
+
+def test_a_soft_disc_is_half_at_its_radius_and_flat_beyond_its_edge():
+    box, radius, edge = 65, 20.0, 6.0
+    disc = soft_disc(box, radius, edge)
+    r = distances(box)
+    assert disc[32, 32 + 20] == pytest.approx(0.5)
+    assert (disc[r <= radius - edge / 2] == 1).all()
+    assert (disc[r >= radius + edge / 2].abs() < 1e-6).all()
+    assert disc[32, 32 + 19] == pytest.approx(0.5 + 0.5 * np.cos(np.pi * (2 / 6)))
