@@ -17,9 +17,9 @@ def in_manifest(path: Path) -> bool:
         command, *words = line.split()
         if command == "include" and any(fnmatch(name, word) for word in words):
             return True
-        if command == "recursive-include" and name.startswith(f"{words[0]}/"):
-            if any(fnmatch(path.name, word) for word in words[1:]):
-                return True
+        below = command == "recursive-include" and name.startswith(f"{words[0]}/")
+        if below and any(fnmatch(path.name, word) for word in words[1:]):
+            return True
     return False
 
 
