@@ -24,6 +24,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacks)
 
 
+def in_one_sentence(error: BaseException, folder: str | None = None) -> str:
+    """What ends a program, for the user: the machine's limits by name, what no command foresaw as ours to mend.
+
+    folder: that the program writes into, for a full disk does not say which file it was.
+    """
+    if isinstance(error, UdlError):
+        return str(error)
+    if isinstance(error, (Ended, SystemExit)):  # as one of several processes that share a run is
+        return "ended by a signal (SIGTERM)"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    text = " ".join(str(error).split()) or "no further message"
+    if is_out_of_memory(error):
+        return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
+    if isinstance(error, OSError):
+        place = error.filename or f"a file in {folder or 'use'}"
+        return f"{place} cannot be read or written: {error.strerror or text}"
+    return (
+        f"unexpected {type(error).__name__}: {text}; please report it with the output of the same command with --debug"
+    )
+
+
 def no_file(path: str) -> str | None:
     """What is wrong with a path that is to be a file to read, as the beginning of a sentence; None where it is one."""
     if os.path.isfile(path):

@@ -25,6 +25,7 @@ from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.fourier import Band, mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
@@ -109,7 +110,7 @@ class Aligner:
         network: nn.Module | None,
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignmentPlan,
-        log: Callable[[str], None],
+        log: Say,
     ) -> None:
         self.prepared, self.network, self.settings, self.log = prepared, network, settings, log
         self.spectra = bounded(spectra, prepared.finest)

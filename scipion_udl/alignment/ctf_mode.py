@@ -17,6 +17,7 @@ import torch
 
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import Band, transform
@@ -71,7 +72,7 @@ class TransferChoice:
         defocus: Defocus | None,
         asked: str,
         fallback: str,
-        log: Callable[[str], None],
+        log: Say,
         warn: Callable[[str], None],
     ) -> None:
         self.prepared, self.log, self.warn = prepared, log, warn
@@ -97,7 +98,7 @@ class TransferChoice:
         """The sentence for log, summary and report; None where the input has no defocus."""
         if self.prepared.contrast is None:
             return None
-        return f"Contrast transfer: {words_of(self.prepared.contrast)} ({self.reason})."
+        return f"CTF: {words_of(self.prepared.contrast)} ({self.reason})."
 
     def hear(
         self, name: str, prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray | None = None
@@ -133,7 +134,7 @@ class TransferChoice:
         evidence = {mode: torch.cat([one[mode] for one in told]) for mode in told[0]}
         best = max(evidence, key=lambda mode: float(evidence[mode].sum()))
         mean = ", ".join(f"{_NAMES[mode]} {float(values.mean()):.2f}" for mode, values in evidence.items())
-        self.log(f"Contrast transfer, evidence a particle of {len(evidence[best])} (nats): {mean}")
+        self.log(f"CTF, log evidence a particle of {len(evidence[best])} (nats): {mean}", detail=True)
         own = next(iter(evidence))
         clear = best != own and is_clear(evidence[best] - evidence[own])
         if self.mode == "table":
@@ -266,7 +267,7 @@ def _in_register(prepared: PreparedParticles, band: Band, indices: np.ndarray, p
         level = (images * outside).sum((-2, -1), keepdim=True) / outside.sum().clamp(min=1e-6)
         return band.of_images((images - level) * mask)
 
-    return prepared.all(indices, "contrast transfer", posed)
+    return prepared.all(indices, "CTF", posed)
 
 
 def _evidence(

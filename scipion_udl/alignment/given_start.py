@@ -8,13 +8,12 @@ the given poses what that low-passed average knows, no more; particles leave pos
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.prepared import PreparedParticles
@@ -31,7 +30,7 @@ class GivenStart:
     average that particles were compared with last.
     """
 
-    def __init__(self, prepared: PreparedParticles, max_shift: float, log: Callable[[str], None]) -> None:
+    def __init__(self, prepared: PreparedParticles, max_shift: float, log: Say) -> None:
         self.prepared, self.log = prepared, log
         self.band = Band(prepared.box, prepared.within(RING), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
@@ -53,7 +52,7 @@ class GivenStart:
                 break
             self.reference = self._as_reference(sums)
         elsewhere = float((np.abs(wrap(state.angle[subset] - given[subset])) > FAR).mean())
-        self.log(f"From the given poses: the angle of {elsewhere:.1%} of {len(subset)} particles lies elsewhere")
+        self.log(f"Given poses checked over the full circle: {elsewhere:.1%} of {len(subset)} particles lie elsewhere")
         return None if far > LOST else state.angle[subset]
 
     def find(self, state: State, indices: np.ndarray) -> list[Sums]:

@@ -19,6 +19,7 @@ from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, SweepResult, register
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses, compose, wrap
 
@@ -57,9 +58,7 @@ class HalfRefinement:
     ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
-    def __init__(
-        self, refiner: Refiner, split: Split, local: bool, log: Callable[[str], None], centre: bool = False
-    ) -> None:
+    def __init__(self, refiner: Refiner, split: Split, local: bool, log: Say, centre: bool = False) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
         self.split, self.local, self.log, self.centre = split, local, log, centre
         self.judges: list[Reference] = []
@@ -105,12 +104,12 @@ class HalfRefinement:
             averages = [self.band.masked(mean, self.prepared.mask) for mean in means]
             references = self.references(averages)
             reach = int((references[0].ring_weight > 0).sum())
-            moved = f"angles moved by {result.turned:.3f} degrees"
+            moved = f"angles changed by {result.turned:.3f} degrees"
             if number > 1:  # the first round only finds the shifts
                 moved += f" and shifts by {result.moved * scale:.3f} px"
             self.log(
-                f"Halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, {move * scale:.2f} px); "
-                f"they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
+                f"Independent halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, "
+                f"{move * scale:.2f} px); they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
             )
             still = number > 1 and result.turned < STILL * turn and result.moved < STILL * move
             if self.prepared.team.agree(still):
@@ -136,12 +135,14 @@ class HalfRefinement:
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
         self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.mask)
-        self.log(f"A particle fits what both halves agree on by {self.fit.deviations:.1f} deviations of the noise")
+        self.log(
+            f"Particles fit what both halves agree on by {self.fit.deviations:.1f} sigma of the noise", detail=True
+        )
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         agree = self.prepared.team.agree
         if not agree(self._worthwhile(state, denoiser, total, usable)):
-            self.log("The average of all would not align them better than that of half of them: done")
+            self.log("The average of all particles would not align them better than that of either half: done")
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
@@ -176,8 +177,8 @@ class HalfRefinement:
         the expected errors of their poses."""
         turn, move = joint.expected_errors(result.sums[0].mean_transfer())
         self.log(
-            f"All together, round {number}: angles moved by {result.turned:.3f} degrees (median; expected error "
-            f"{turn:.2f}), {result.flipped:.1%} turned round"
+            f"All particles, round {number}: angles changed by {result.turned:.3f} degrees (median; expected error "
+            f"{turn:.2f}), {result.flipped:.1%} flipped by 180 degrees"
         )
         return (
             result.turned < STILL * turn
@@ -213,7 +214,7 @@ class HalfRefinement:
         for number in (1, 2):
             self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
         better = far[trial.score[far] > state.score[far]]
-        self.log(f"Last search of the full circle: {len(better)} of {len(usable)} particles fit better elsewhere")
+        self.log(f"Last full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")
         state.take(trial, better)
 
     def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
@@ -247,7 +248,8 @@ class HalfRefinement:
             poses.angle[members], poses.shift[members] = joined.angle, joined.shift
         self.log(
             f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
-            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's"
+            f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's",
+            detail=True,
         )
         angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (between.angle, between.shift))
         return [averages[0], self.band.shifted(turned_band(self.band, averages[1], angle), shift.float())[0]]

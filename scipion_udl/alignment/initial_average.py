@@ -6,7 +6,6 @@ the network's angles, and where they fail, all angles are weighed (exhaustive.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.exhaustive import CircleFit, CircleSolver
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, first_of_best
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.fourier import Band, ShiftMaps, transform
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.particles.prepared import PreparedParticles
@@ -55,7 +55,7 @@ class FirstAverage:
         k_max: int,
         max_shift: float,
         shared: int,
-        log: Callable[[str], None],
+        log: Say,
     ) -> None:
         self.prepared, self.max_shift, self.log = prepared, max_shift, log
         self.band = Band(prepared.box, min(FIRST_BAND, k_max), prepared.device)
@@ -65,12 +65,15 @@ class FirstAverage:
     def from_angles(self, subset: np.ndarray, angles: np.ndarray, search: bool = True) -> First:
         """The first average of particles whose angles (degrees, modulo 180) the network gave. search: check them."""
         first = First(self._solver(subset, angles).solve(log=self.log), angles)
+        self.log(f"First average made from {len(subset)} particles")
         for _ in range(3 if search else 0):
             better = self._searched(subset, first)
             if better is None:
                 break
             gain = better.start.likelihood - first.start.likelihood
-            self.log(f"Log likelihood a particle {first.start.likelihood:.2f} before, {gain:+.2f} by the search")
+            self.log(
+                f"Log likelihood a particle {first.start.likelihood:.2f} before, {gain:+.2f} by the search", detail=True
+            )
             if gain <= 0:
                 break
             first = better
@@ -158,7 +161,7 @@ class FirstAverage:
         there; where many do, all are weighed over the full circle. None where the angles hold."""
         found = self._search(subset, first.start)
         far = np.abs(wrap(found - first.angle, 180.0)) > FAR
-        self.log(f"Full-circle search: the angle of {far.mean():.1%} of {len(subset)} particles lies elsewhere")
+        self.log(f"Angles checked over the full circle: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
         if far.mean() <= FEW:
             return None
         if far.mean() > MANY:
@@ -176,8 +179,9 @@ class FirstAverage:
 
     def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
         self.log(
-            f"All angles weighed in {len(fit.history)} rounds: log likelihood a particle from {fit.history[0]:.2f} to "
-            f"{fit.likelihood:.2f}"
+            f"All angles weighted in {len(fit.history)} iterations: log likelihood a particle from "
+            f"{fit.history[0]:.2f} to {fit.likelihood:.2f}",
+            detail=True,
         )
         self.shared = min(CIRCLE_START, self.band.k_max)
         begin = self._as_start(fit)

@@ -15,7 +15,7 @@ of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.fourier import Band, ShiftMaps
 
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
@@ -229,7 +230,7 @@ class BranchSolver:
             return self
         return BranchSolver(self.band, self.maps, self.mask, self.particles[:count], self.power[:count])
 
-    def solve(self, singles: int = 2, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
+    def solve(self, singles: int = 2, rounds: int = 40, log: Say | None = None) -> Start:
         """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
         few = self.subset(FEW)
         starts = [few.run(few.spectral_start(few.symmetric_start()), TRIAL, "spectral signs")]
@@ -238,10 +239,10 @@ class BranchSolver:
         best = first_of_best(starts)
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
-            log(f"First average from {len(starts)} starts (log likelihood a particle: {told})")
+            log(f"First average from {len(starts)} starts (log likelihood a particle: {told})", detail=True)
         return self.settle(best, rounds, log)
 
-    def settle(self, best: Start, rounds: int = 40, log: Callable[[str], None] | None = None) -> Start:
+    def settle(self, best: Start, rounds: int = 40, log: Say | None = None) -> Start:
         """The best that is reached from a start with the particles centred on it."""
         fine = self.centred(best.average * self.band.spread(best.weight))
         starts = [
@@ -250,11 +251,11 @@ class BranchSolver:
         ]
         if log:
             told = ", ".join(f"{s.name} {s.likelihood:.2f}" for s in starts)
-            log(f"The same with shifts in quarters of a pixel ({told})")
+            log(f"The same with shifts in quarters of a pixel ({told})", detail=True)
         best = first_of_best(starts)
         local = fine.run(best.average * self.band.spread(best.weight), rounds, best.name, local=True)
         if log:
-            log(f"Weighing the half-turn difference place by place: {local.likelihood:.2f}")
+            log(f"With the 180-degree difference weighted pixel by pixel: {local.likelihood:.2f}", detail=True)
         if local.likelihood > best.likelihood:
             best = replace(local, local=True)
         return replace(best, average=fine.home(best.average))

@@ -15,7 +15,6 @@ what the halves share anyway, and nothing coarser than that is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,7 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.compute.log import Say
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles
@@ -48,16 +48,18 @@ class HandFit:
     power: float
 
 
-def decide_hands(particles: PreparedParticles, seed: int, log: Callable[[str], None]) -> np.ndarray | None:
+def decide_hands(particles: PreparedParticles, seed: int, log: Say) -> np.ndarray | None:
     """Which particles of one view are mirrored, (N,) bool, by their amplitude spectra, the fewer of the two hands; None
     where the hands cannot be told apart. Shared by the processes of a team, which all call it."""
-    subset, settings = particles.subset(LOOK, seed), _settings(particles)
+    subset, settings, stage = particles.subset(LOOK, seed), _settings(particles), "mirrored particles"
     if len(subset) < 2 * FEWEST:
-        log(f"{len(subset)} particles are too few to tell mirrored ones by")
+        log(f"{len(subset)} particles are too few to tell which are mirrored")
         return None
 
     def fitted() -> tuple[torch.Tensor, float]:
-        data = particles.all(subset, "hands", lambda part, values: torch.fft.rfft(settings.of(values, particles.box)))
+        data = particles.all(
+            subset, "mirrored particles", lambda part, values: torch.fft.rfft(settings.of(values, particles.box))
+        )
         fits = [fit_hands(half, seed) for half in (data[::2], data[1::2])]
         both, weight = joined(fits[0].template, fits[1].template, settings.angles)
         both = both * weight[:, None]
@@ -65,12 +67,12 @@ def decide_hands(particles: PreparedParticles, seed: int, log: Callable[[str], N
         return both.mean(0), float((flags[:, 0] == flags[:, 1]).float().mean())
 
     template, alike = particles.team.by_first(fitted)
-    log(f"Mirrored or not, by the spectra: two halves, each by itself, say the same of {alike:.1%} of the particles")
+    log(f"Mirrored or not, by their spectra: two independent halves agree on {alike:.1%} of the particles")
     if alike < SURE:
         return None
     mirrored = np.zeros(len(particles), bool)
     usable = particles.usable
-    for part, coefficients in particles.chunks(particles.own(usable), "hands"):
+    for part, coefficients in particles.chunks(particles.own(usable), stage):
         data = torch.fft.rfft(settings.of(coefficients, particles.box))
         mirrored[part] = _better_hand(data, template[None], settings.angles)[0][:, 0].cpu().numpy()
     particles.make_known([mirrored], usable)
@@ -157,7 +159,7 @@ AMBIGUOUS = (
 
 @torch.no_grad()
 def decide_again(
-    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float, log: Callable[[str], None]
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float, log: Say
 ) -> np.ndarray:
     """Which particles are mirrored, (N,) bool, judged in real space: each is looked for in both hands, over the full
     circle, against the average of the half that it is not in, up to the ring that the halves share. max_shift: pixels
@@ -171,14 +173,14 @@ def decide_again(
     for hand, flags in (("as they are", before), ("mirrored", ~before)):
         particles.mirrored = flags
         state = State.start(np.zeros(len(particles)))
-        refiner.search(state, references, 1 - half, f"both hands, {hand}", usable)
+        refiner.search(state, references, 1 - half, f"mirror images, {hand}", usable)
         for number in (1, 2):
-            refiner.sweep(state, references, 1 - half, f"both hands, {hand}, round {number}", usable)
+            refiner.sweep(state, references, 1 - half, f"mirror images, {hand}, round {number}", usable)
         scores.append(state.score)
     particles.mirrored = before
     changed = scores[1] > scores[0]
     share = changed[usable].mean()
-    log(f"Looked for in both hands: {share:.1%} of {len(usable)} particles fit better in the other one")
+    log(f"Compared as they are and mirrored: {share:.1%} of {len(usable)} particles fit better the other way")
     return before ^ changed
 
 

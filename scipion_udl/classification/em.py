@@ -104,6 +104,11 @@ class Learner:
         """Whether the level is one at which shifts are known well enough from the ones before."""
         return bank.config["rings"] > LEVELS[1]
 
+    def stage(self, bank: ClassBank) -> str:
+        """What the level of a bank is called."""
+        levels, rings = self.levels(), bank.config["rings"]
+        return f"learning classes, step {sum(one <= rings for one in levels)} of {len(levels)}"
+
     def level(
         self, bank: ClassBank, rows: torch.Tensor, rounds: int = ROUNDS, wide: int = WIDE, split_too: bool = True
     ) -> float:
@@ -115,7 +120,7 @@ class Learner:
         while number <= last:
             near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
             step = Step(comparer, self, rows, near)
-            changed = step.run(f"{bank.config['rings']} rings, round {number}")
+            changed = step.run(f"{self.stage(bank)}, round {number}")
             bank.set(step.templates(revive=True))
             bank.members = step.count.clone()
             self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))

@@ -7,12 +7,11 @@ its own, are judged by how well they explain all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from scipion_udl.classification.em import LEVELS, Learner
 from scipion_udl.classification.scoring import Comparer
+from scipion_udl.compute.log import Say
 from scipion_udl.models.class_bank import ClassBank
 
 POOL = 20  # particles a class that seeds are chosen from
@@ -43,9 +42,7 @@ def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.
     return bank
 
 
-def best_start(
-    learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Callable[[str], None]
-) -> ClassBank:
+def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Say) -> ClassBank:
     """Of several starts the bank, after rounds of the first level, that explains the particles ``rows`` best."""
     best, highest = None, -torch.inf
     for number in range(1, starts + 1):
@@ -53,7 +50,7 @@ def best_start(
         learner.samples.known[rows] = False
         bank = seeded(learner, classes, rows, generator)
         gain = learner.level(bank, rows, TRIAL, split_too=False)
-        log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds")
+        log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds", detail=True)
         if gain > highest:
             best, highest = bank, gain
     return best

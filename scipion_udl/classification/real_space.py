@@ -9,7 +9,6 @@ particles do not support (support.py) are given up.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +20,7 @@ from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
+from scipion_udl.compute.log import Say
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
@@ -56,7 +56,7 @@ class LikelyRounds:
         prepared: PreparedParticles,
         max_shift: float,
         seed: int,
-        log: Callable[[str], None],
+        log: Say,
         free: bool = True,
     ) -> None:
         self.free = free
@@ -75,10 +75,13 @@ class LikelyRounds:
         for number in range(1, ROUNDS + 1):
             after, tried = self.round(found, number)
             moved = float((after.label != found.label).mean())
-            words = f"{tried:.1%} of the particles try several classes, {moved:.1%} change theirs"
+            words = f"{moved:.1%} of the particles changed class"
             held, left = len(np.unique(found.label)), len(np.unique(after.label))
-            words += f"; {held - left} of {held} classes given up: noise costs more than they explain" * (left < held)
-            self.log(f"Real space, round {number}: {words}")
+            words += f"; {held - left} of {held} classes dropped, which explain less than their noise costs" * (
+                left < held
+            )
+            self.log(f"Particles compared with class averages, round {number}: {words}")
+            self.log(f"{tried:.1%} of the particles were compared with several classes", detail=True)
             found = after
             if moved < STILL:
                 break
@@ -102,7 +105,7 @@ class LikelyRounds:
                 self._try(tries, rows, places, references)
 
         for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
-            self.report(f"real space, round {number}", k * len(open_) // classes, len(open_))
+            self.report(f"comparison with class averages, round {number}", k * len(open_) // classes, len(open_))
         judged = self.prepared.typical if self.free and number >= JUDGED else None
         return _decided(found, tries, open_, judged), float(open_.any(1).mean())
 

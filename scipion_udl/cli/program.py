@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from scipion_udl.cli import printing
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.constants import SPEAKS_AS
-from scipion_udl.errors import KILLED, Ended, UdlError, is_out_of_memory
+from scipion_udl.errors import KILLED, Ended, in_one_sentence
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
 _NAMES = "scipion_udl.names"  # of the handler of characters that cannot be encoded
@@ -43,18 +43,13 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         with _ends_in_order():
             code = _run(args, argv)
-    except UdlError as error:
-        if args.debug:
-            raise
-        return _complain(args, str(error))
-    except Ended:
-        return _complain(args, f"ended by a signal (SIGTERM){_kept(args)}", KILLED)
-    except KeyboardInterrupt:
-        return _complain(args, f"interrupted{_kept(args)}", 130)
     except Exception as error:
         if args.debug:
             raise
-        return _complain(args, _in_words(error, args))
+        return _complain(args, _in_one_sentence(args, error))
+    except KeyboardInterrupt as error:
+        code = KILLED if isinstance(error, Ended) else 130
+        return _complain(args, f"{_in_one_sentence(args, error)}{_kept(args)}", code)
     return code
 
 
@@ -120,6 +115,10 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
     return args.run(args.settings.of(vars(args))) or 0  # a command that ends others tells their exit code
 
 
+def _in_one_sentence(args: argparse.Namespace, error: BaseException) -> str:
+    return in_one_sentence(error, getattr(args, "output", None))
+
+
 def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
     """One sentence on stderr, told by one of the processes that share a run; returns the exit code."""
     from scipion_udl.compute import launch
@@ -131,16 +130,3 @@ def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
             return code
     print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {text}", file=sys.stderr, flush=True)
     return code
-
-
-def _in_words(error: Exception, args: argparse.Namespace) -> str:
-    """One sentence on an error that no command foresaw: the machine's limits by name, the rest as ours to mend."""
-    text = " ".join(str(error).split()) or "no further message"
-    if is_out_of_memory(error):
-        return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
-    if isinstance(error, OSError):
-        place = error.filename or f"a file in {getattr(args, 'output', 'use')}"  # a full disk does not say which
-        return f"{place} cannot be read or written: {error.strerror or text}"
-    return (
-        f"unexpected {type(error).__name__}: {text}; please report it with the output of the same command with --debug"
-    )

@@ -420,6 +420,12 @@ class _NoFolder(OutputFolder):
     def _begin(self) -> None:
         """Nothing is written."""
 
+    def log(self, text: str) -> None:
+        """Nothing is said."""
+
+    def begin_log(self) -> None:
+        """Nothing is written."""
+
     def publish(self, *names: str) -> None:
         """Nothing was written."""
 

@@ -12,17 +12,22 @@ from tqdm import tqdm
 
 FILE = "progress.json"
 EVERY = 1.0  # seconds between two writes of the file, at least
+LONG = 60.0  # seconds that a stage goes on before the time left is told, and between two times that it is told
 
 
 class Progress:
     """One bar at a time: stages over particles, or epochs.
 
-    tell: given the text of progress.json now and then, None for nobody: what :meth:`Progress.facts` says, as JSON.
+    tell: given the text of progress.json now and then, None for nobody: what :meth:`Progress.facts` says, as JSON;
+    say: told a line on the time left of a stage that takes more than a minute, and again each time that it has halved,
+    or doubled.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None, say: Callable[[str], None] | None = None) -> None:
         self._bar: tqdm | None = None
         self._tell, self._started, self._told = tell, time.monotonic(), -math.inf
+        self._say = say
+        self._timers: dict[str, _Timer] = {}
         self._stage: dict = {}
         self._training: dict = {}
         self._lock = threading.RLock()  # several threads may have something to say
@@ -47,8 +52,9 @@ class Progress:
         self._note("training", row["epoch"], epochs, "epoch")
 
     def facts(self) -> dict:
-        """What progress.json says: stage, done, total, unit ("particle" or "epoch") of what goes on; epoch, epochs,
-        loss (held-out) and, where it is known, true_error (degrees) of the training so far; seconds since the start.
+        """What progress.json says: stage, done, total, unit ("particle" or "epoch") of what goes on, and left, about
+        how many seconds it takes still, once it has taken more than a minute; epoch, epochs, loss (held-out) and, where
+        it is known, true_error (degrees) of the training so far; seconds since the start.
         """
         return {**self._stage, **self._training, "seconds": round(time.monotonic() - self._started, 1)}
 
@@ -62,6 +68,16 @@ class Progress:
     def _note(self, stage: str, done: int, total: int, unit: str) -> None:
         self._stage = {"stage": stage, "done": int(done), "total": int(total), "unit": unit}
         now = time.monotonic()
+        timer = self._timers.get(stage)
+        if timer is None or timer.total != total or done < timer.done:
+            timer = self._timers[stage] = _Timer(total, done, now)
+        left = timer.left(done, now)
+        if left is not None:
+            self._stage["left"] = round(left)
+            if self._say is not None and timer.is_news(left, now):
+                self._say(f"{stage[:1].upper()}{stage[1:]}: {done / total:.0%} done, about {in_words(left)} left")
+        if done >= total:
+            del self._timers[stage]
         if self._tell is not None and now - self._told >= EVERY:
             self._told = now
             self._tell(json.dumps(self.facts()))
@@ -72,3 +88,36 @@ class Progress:
             # disable=None: no bar where stderr is no terminal
             self._bar = tqdm(total=total, desc=stage, unit=unit, disable=None, leave=False, dynamic_ncols=True)
             self._bar.desc = stage
+
+
+class _Timer:
+    """How long a stage of ``total`` particles or epochs takes still; start: when ``done`` of them were done, by any
+    clock of seconds."""
+
+    def __init__(self, total: int, done: int, start: float) -> None:
+        self.total, self.first, self.start = total, done, start
+        self.done = done
+        self._said: tuple[float, float] | None = None  # the time left that was told last, and when
+
+    def left(self, done: int, now: float) -> float | None:
+        """Seconds, by what it has taken so far; None within the first minute, and where it is done."""
+        self.done = done
+        if now - self.start < LONG or not self.first < done < self.total:
+            return None
+        return (now - self.start) * (self.total - done) / (done - self.first)
+
+    def is_news(self, left: float, now: float) -> bool:
+        """Whether the time left is to be told now."""
+        if self._said is not None:
+            before, when = self._said
+            if now - when < LONG or before / 2 < left < 2 * before:
+                return False
+        self._said = left, now
+        return True
+
+
+def in_words(seconds: float) -> str:
+    """About how long, for people."""
+    if seconds < 90:
+        return f"{max(10, 10 * round(seconds / 10))} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

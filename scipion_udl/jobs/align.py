@@ -63,7 +63,7 @@ def align(settings: commands.AlignSettings) -> None:
             else:
                 text = run.within_memory(lambda: write_classes(run, outcome, guide.training, guide.history))
         _end(run)
-        print(text)
+        run.log.result(text)
 
 
 def _check_start(run: Run) -> None:

@@ -65,8 +65,7 @@ def classify(settings: ClassifySettings) -> None:
             write_for_later(run, sampling, done.classes)
         else:
             write_joined(run, earlier)
-        run.progress.clear()
-        print(text)
+        run.log.result(text)
 
 
 def _checked(settings: ClassifySettings) -> ClassifySettings:

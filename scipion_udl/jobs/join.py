@@ -126,11 +126,10 @@ def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
 
 def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
     run, settings, out = outcome.run, outcome.run.settings, outcome.run.out
-    run.notes.append(
+    run.note(
         f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
         f"are of all {counts['particles']}."
     )
-    run.say(run.notes[-1])
     facts = {
         "joined_to": settings.join,
         "pooled_with": settings.pool,
@@ -148,5 +147,4 @@ def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, coun
         base, **counts, **known, model=model, batches=facts["batches"], key=key, files=files, joined_to=base.key
     )
     left.write(out.scratch(FILE))
-    run.progress.clear()
-    print(text)
+    run.log.result(text)

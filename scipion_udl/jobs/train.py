@@ -48,9 +48,8 @@ def train(settings: TrainSettings) -> None:
         write_json(out.scratch("summary.json"), summary)
         write_training_figure(out.scratch("training.png"), result.history)
         out.publish(MODEL, "training.csv", "summary.json")
-        run.progress.clear()
         of_pairs = card.network == "matching"
-        print(training_text(result.summary, out.final(MODEL), run.warnings, result.history, of_pairs))
+        run.log.result(training_text(result.summary, out.final(MODEL), run.warnings, result.history, of_pairs))
 
 
 def forget_earlier(out: OutputFolder) -> None:

@@ -29,10 +29,14 @@ def align_classes(
     """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
     by ascending number; of a team, all but the first process get none."""
     work, done = _ClassWork(run, guide, settings, classes, start), []
-    order = list(work.order)
+    order, finished = list(work.order), 0
+    run.say(f"Aligning {len(order)} classes, each by itself")
     while order and (run.team.size > 1 or run.device.type != "cpu"):
-        done.append(work.alone(order.pop(0)))
-    given_up, finished = threading.Event(), sum(len(result.members) for result in done if result is not None)
+        number = order.pop(0)
+        done.append(work.alone(number))
+        finished += len(classes[number])
+        run.particles.report("alignment of the classes", finished, len(run.particles))
+    given_up = threading.Event()
     most = min(CLASSES, max(len(order), 1))
     for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
         done.append(result)
@@ -90,7 +94,7 @@ class _ClassWork:
     def _part(self, number: int) -> Run:
         own = self.classes[number]
         place = f"{self.order.index(number) + 1} of {len(self.order)}"
-        self.run.say(f"Class {number} ({place}): {len(own)} particle{'' if len(own) == 1 else 's'}")
+        self.run.say(f"Class {number} ({place}): {len(own)} particle{'' if len(own) == 1 else 's'}", detail=True)
         return self.run.part(own, f"Class {number}")
 
     def _outcome(self, part: Run, number: int) -> Outcome | None:

@@ -112,8 +112,7 @@ def _aligned(
             break
         particles.mirrored = flags
     if run.settings.mirror and len(particles.usable):
-        run.notes.append(share_mirrored(alignment.poses.mirror, particles.usable))
-        run.say(run.notes[-1])
+        run.note(share_mirrored(alignment.poses.mirror, particles.usable))
     if aligner.inverted:
         run.warn(inverted_warning(given(run.settings.reference)))
     return alignment, averages
@@ -139,9 +138,8 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
     share, sentence = how_far_they_held(start, alignment.poses, run.particles.usable)
     if share > MANY:
         run.warn(sentence)
-    elif sentence not in run.notes:  # with less memory, all is done again
-        run.say(sentence)
-        run.notes.append(sentence)
+    else:
+        run.note(sentence)
 
 
 def _as_it_is(run: Run) -> Alignment:

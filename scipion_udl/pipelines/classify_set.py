@@ -242,8 +242,7 @@ def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
         run.warn(NONE_FOUND)
         return
     if not run.settings.model and len(flags) < asked:
-        run.say(SUPPORTED.format(found=len(flags), asked=asked))
-        run.notes.append(SUPPORTED.format(found=len(flags), asked=asked))
+        run.note(SUPPORTED.format(found=len(flags), asked=asked))
     usable = run.particles.usable
     for code, why in REASONS.items():
         which = flags == code

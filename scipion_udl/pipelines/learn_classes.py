@@ -40,7 +40,9 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
 def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
     """The network after each of its levels, of more and more Fourier rings; the last is the result."""
     everything = torch.arange(len(learner.samples))
-    run.say(f"{len(everything)} particles teach {classes} classes, in {learner.levels()} Fourier rings")
+    field, last = run.source.box * run.source.pixel_size, learner.levels()[-1]
+    run.say(f"Learning {classes} classes from {len(everything)} particles, up to {field / last:.1f} A")
+    run.say(f"In steps of {learner.levels()} Fourier pixels", detail=True)
     early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
     bank = best_start(learner, classes, early, run.settings.starts or STARTS, run.say)
     for number, rings in enumerate(learner.levels()):
@@ -48,10 +50,9 @@ def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
         gain = learner.level(bank, everything if number else early)
         done, split = learner.history[-1], learner.splits
         learner.splits = 0
-        run.say(
-            f"{rings} rings: log likelihood {gain:.1f} a particle, {split} classes split at the cost of others, "
-            f"{done.changed:.1%} of the particles changed classes at last"
-        )
+        changed = f"{done.changed:.1%} of the particles changed class in the last round"
+        run.say(f"Classes at {field / rings:.1f} A: {changed}")
+        run.say(f"Log likelihood {gain:.1f} a particle; classes split at the cost of others: {split}", detail=True)
         yield bank
 
 

@@ -56,4 +56,4 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     box = run.source.box
     contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
     run.particles.contrast = contrast
-    run.notes.append(f"Contrast transfer: {words_of(contrast)} ({reason}).")
+    run.notes.append(f"CTF: {words_of(contrast)} ({reason}).")

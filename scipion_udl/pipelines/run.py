@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -14,8 +14,10 @@ import torch
 from scipion_udl.alignment.ctf_mode import TransferChoice
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.log import Log
 from scipion_udl.compute.memory import Result, within_memory
 from scipion_udl.compute.progress import FILE, Progress
+from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.defocus import read_defocus
@@ -45,13 +47,15 @@ class Run:
     """
 
     def __init__(self, settings: RunSettings, out: OutputFolder, team: Ranks | None = None) -> None:
-        self.settings, self.out, self.started = settings, out, time.monotonic()
+        self.settings, self.out = settings, out
         self.team = team or Ranks()
         self.device = choose_device(settings.gpu, settings.threads, self.team.local_rank, self.team.local_size)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.device_words = self.team.words(describe(self.device))
-        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None)
+        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None, self.say)
+        self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, not self.team.first)
+        self.log.begin(shlex.join(["scipion-udl", *sys.argv[1:]]) + f"  (version {__version__})")
         self.warnings: list[str] = []
         self.codes: list[str] = []  # short names of the decisions that some of the warnings tell of
         self.notes: list[str] = []
@@ -59,13 +63,14 @@ class Run:
         self.defocus: Defocus | None = None  # that the table gives, likewise
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
-        self.say(f"Device: {self.device_words}")
+        self.log.say(f"Device: {self.device_words}", always=True)
         source = open_particles(settings.input, settings.pixel_size)
         for warning in source.warnings:
             self.warn(warning)
         source.optics = Optics(settings.voltage, settings.cs, settings.amplitude_contrast)
         self.source = source
         out.spare(source.files())
+        out.begin_log()
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
         report = self.progress.show if self.team.first else None
         self.given_radius = given_radius(
@@ -75,8 +80,7 @@ class Run:
         self.particles.ignores_ctf = settings.ctf == "none"
         note = limit_resolution(self.particles, settings.finest)
         if note:
-            self.say(note)
-            self.notes.append(note)
+            self.note(note)
 
     def part(self, indices: np.ndarray, name: str) -> Run:
         """The same command for the particles ``indices`` (from 0) alone, with warnings of its own; what it says is
@@ -90,14 +94,10 @@ class Run:
         other.warnings, other.codes, other.notes = [], [], []
         return other
 
-    def say(self, line: str) -> None:
-        """One line in the log."""
-        if not self.team.first:
-            return
-        self.progress.clear()
-        # In one piece: several threads may speak.
-        sys.stdout.write(f"[{time.monotonic() - self.started:7.1f} s] {self.heading}{line}\n")
-        sys.stdout.flush()
+    def say(self, line: str, detail: bool = False) -> None:
+        """One line in the log. detail: for run.log alone, where the user does not ask for more; what is said of a part
+        of the set always is."""
+        self.log.say(f"{self.heading}{line}", detail or bool(self.heading))
 
     def warn(self, sentence: str, code: str | None = None) -> None:
         """A warning: in the log now, in summary and report later. code: a short name of the decision that it tells."""
@@ -105,20 +105,27 @@ class Run:
             self.codes.append(code)
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
-            self.progress.clear()
-            print(f"Warning: {self.heading}{sentence}", file=sys.stderr, flush=True)
+            self.log.warn(f"{self.heading}{sentence}", bool(self.heading))
 
     def warn_of(self, sentence: str | None) -> None:
         """The same where there is something to warn of."""
         if sentence:
             self.warn(sentence)
 
+    def note(self, sentence: str) -> None:
+        """Something worth knowing: in the log now, in summary and report later."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            self.say(sentence)
+
     def epoch(self, row: dict, epochs: int) -> None:
         """The end of an epoch: on the bar, and now and then in the log."""
         self.progress.epoch(row, epochs)
         if row["epoch"] % LOG_EVERY == 0:
             error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
-            self.say(f"Epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}")
+            self.say(
+                f"Training, epoch {row['epoch']} of at most {epochs}: held-out loss {row['validation']:.4f}{error}"
+            )
 
     def within_memory(self, work: Callable[[], Result]) -> Result:
         """What ``work`` returns, done with fewer particles at a time where memory is short: see compute.memory."""
@@ -139,8 +146,7 @@ class Run:
             steepness(statistics.slope, statistics.std, self.source.box)[~statistics.blank], statistics.hot
         )
         if found:
-            self.say(f"{found}.")
-            self.notes.append(f"{found}.")
+            self.note(f"{found}.")
         odd = contrast_warning(statistics, self.settings.contrast)
         if odd:
             self.warn(odd)
@@ -166,8 +172,7 @@ class Run:
         nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
         defocus = read_defocus(self.source, self.warn)
         if defocus is not None and defocus.filled:
-            self.say(defocus.filled)
-            self.notes.append(defocus.filled)
+            self.note(defocus.filled)
         return defocus
 
     def settle_contrast(self, classes: Iterable[str]) -> bool:
@@ -190,5 +195,4 @@ class Run:
         """Say how the contrast transfer was taken: in the log now, in summary and report later."""
         note = self.transfer.note()
         if note:
-            self.say(note)
-            self.notes.append(note)
+            self.note(note)

@@ -65,7 +65,7 @@ def train_model(
         name=settings.recipe,
         particles=began["particles"],
     )
-    run.say(f"Training ({plan.name}, {method.upper()}) on {plan.words}")
+    run.say(f"Training the {plan.name} network ({method.upper()}) on {plan.words}")
     result = train_network(
         plan.samples,
         plan.network,

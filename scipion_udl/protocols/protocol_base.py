@@ -252,6 +252,8 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         lines = [f"{'Now' if self.isActive() else 'It stopped at'}: *{state.get('stage', '')}*"]
         if state.get("unit") == "particle" and state.get("total"):
             lines[0] += f", {state.get('done', 0)} of {state['total']} particles"
+        if state.get("left") and self.isActive():
+            lines[0] += f", about {max(1, round(state['left'] / 60))} min left"
         if state.get("epoch") is not None:
             text = f"Training: epoch {state['epoch']}"
             text += f" of at most {state['epochs']}" if state.get("epochs") else ""

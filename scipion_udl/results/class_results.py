@@ -71,7 +71,7 @@ def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
         which = ", ".join(map(str, warned[:10])) + (" and others" if len(warned) > 10 else "")
         run.warn(
             f"{len(warned)} of {len(classes)} classes came with warnings of their own (class {which}): see what is "
-            "said of each in the report or in summary.json."
+            "said of each in the report, in summary.json or in run.log."
         )
 
 

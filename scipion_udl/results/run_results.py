@@ -37,7 +37,7 @@ def summary(run: Run, **more: object) -> dict:
         **diameter_facts(run.particles),
         "device": run.device_words,
         "seed": settings.seed,
-        "seconds": round(time.monotonic() - run.started, 1),
+        "seconds": round(time.monotonic() - run.log.started, 1),
         **more,
         "warnings": run.warnings,
         "codes": run.codes,
@@ -110,9 +110,8 @@ def write_poses(
         for warning in image_warnings(source.stacks):
             run.warn(warning)
     note = names_note(source)
-    if note and note not in run.notes:
-        run.say(note)
-        run.notes.append(note)
+    if note:
+        run.note(note)
 
 
 def _write_frc(path: str, frc: np.ndarray, field: float) -> None:

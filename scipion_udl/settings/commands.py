@@ -34,6 +34,7 @@ from scipion_udl.settings.shared import (
     PixelSize,
     Resolution,
     Resume,
+    Said,
     Size,
     Threads,
 )
@@ -63,6 +64,7 @@ class RunSettings(
     Microscope,
     Input,
     Output,
+    Said,
     Device,
     Threads,
     Batch,
@@ -83,6 +85,7 @@ class TrainSettings(RunSettings):
     OFFERS: ClassVar[tuple[type[Settings], ...]] = (
         Input,
         Output,
+        Said,
         TrainingStart,
         ByClass,
         LearningAlone,
@@ -99,7 +102,20 @@ class AlignSettings(RunSettings):
     """Of `scipion-udl align`, which trains the polar network where it gets no model."""
 
     OFFERS: ClassVar[tuple[type[Settings], ...]] = (
-        *(Input, Output, ByClass, AlignmentStart, Written, Learning, Resume, Size, Resolution, Particle, Microscope),
+        *(
+            Input,
+            Output,
+            Said,
+            ByClass,
+            AlignmentStart,
+            Written,
+            Learning,
+            Resume,
+            Size,
+            Resolution,
+            Particle,
+            Microscope,
+        ),
         *COMPUTING,
     )
 
@@ -111,6 +127,7 @@ class ClassifySettings(RunSettings):
     OFFERS: ClassVar[tuple[type[Settings], ...]] = (
         Input,
         Output,
+        Said,
         Sorting,
         Size,
         SortedResolution,

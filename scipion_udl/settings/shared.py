@@ -43,6 +43,16 @@ class Threads(Settings):
 
 
 @dataclass(frozen=True)
+class Said(Settings):
+    """How much of what a run says is printed."""
+
+    quiet: bool = flag(
+        "print no more than the device, warnings, errors and the result; OUT/run.log has the rest", exclusive="said"
+    )
+    verbose: bool = flag("print all that OUT/run.log has, every round of every class", exclusive="said")
+
+
+@dataclass(frozen=True)
 class PixelSize(Settings):
     """How large a pixel is."""
 

@@ -16,7 +16,7 @@ from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.simulate.phantoms_3d import molecule
-from scipion_udl.tests.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import Told, prepared
 
 BOX, RINGS = 40, 12
 # Views of the boot that differ.
@@ -76,7 +76,7 @@ def learner_of(images: np.ndarray, folder: Path, seed: int = 1, reach: float = 3
 def taught(learner: Learner, classes: int, starts: int = 2) -> ClassBank:
     """Classes taught as `classify` teaches them: the best of several starts, then level by level."""
     every = torch.arange(len(learner.samples))
-    bank = best_start(learner, classes, every, starts, lambda line: None)
+    bank = best_start(learner, classes, every, starts, Told())
     for rings in learner.levels():
         bank = learner.widened(bank, rings)
         learner.level(bank, every)

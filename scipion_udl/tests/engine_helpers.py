@@ -141,3 +141,10 @@ def difference(a: Path, b: Path) -> tuple[float, float]:
     first, second = (np.array([poses[name] for name in one]) for poses in (one, other))
     errors = pose_errors(Poses(first[:, 0], first[:, 1:]), Poses(second[:, 0], second[:, 1:]))
     return float(np.abs(errors.rotation).max()), float(np.abs(errors.shift).max())
+
+
+class Told(list[str]):
+    """The lines that a method says, details too, in a list."""
+
+    def __call__(self, line: str, detail: bool = False) -> None:
+        self.append(line)

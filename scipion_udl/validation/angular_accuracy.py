@@ -77,7 +77,7 @@ def share_of_sure(particles: PreparedParticles, alignment: Alignment, averages: 
     angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
     poses = mirrored_first(alignment.poses)
     sure = []
-    for part, coefficients in particles.chunks(chosen, "certainty"):
+    for part, coefficients in particles.chunks(chosen, "angular accuracy"):
         images = band.crop(particles.through_transfer(part, coefficients))
         for number, orientations in enumerate(references):
             own = np.flatnonzero(alignment.half[part] != number)

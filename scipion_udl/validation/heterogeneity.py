@@ -143,7 +143,7 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
         return vectors(transform(coefficients, particles.box, angle, shift))
 
     chosen = particles.subset(len(particles), 0)
-    data = particles.all(chosen[~alignment.outlier[chosen]][:LOOK], "consistency", aligned)
+    data = particles.all(chosen[~alignment.outlier[chosen]][:LOOK], "heterogeneity", aligned)
     generator = torch.Generator().manual_seed(0)
     white = torch.randn(512, particles.box, particles.box, generator=generator).to(band.device)
     noise = vectors(white)

@@ -4,7 +4,7 @@ run reads (see :meth:`scipion_udl.io.output.folder.OutputFolder.spare`)."""
 from __future__ import annotations
 
 _MODEL = ("model.safetensors", "model.png", "training.csv", "training.png", "checkpoint.safetensors")
-_RUN = (*_MODEL, "summary.json", "progress.json")
+_RUN = (*_MODEL, "summary.json", "progress.json", "run.log")
 _IMAGES = ("average", "average_before", "average_weighted", "half1", "half2")
 _STACKS = ("averages", "averages_before", "averages_weighted", "aligned", "references")
 _ALIGNED = (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Iterable
 from types import TracebackType
 
-from scipion_udl.errors import UdlError
+from scipion_udl.errors import UdlError, in_one_sentence
 from scipion_udl.io.output import durable, lock
 from scipion_udl.io.output.file_names import WRITTEN
+from scipion_udl.io.output.log_file import NAME as LOG
+from scipion_udl.io.output.log_file import LogFile
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -45,6 +48,7 @@ class OutputFolder:
         self._old: list[str] = []  # of an earlier run, to be removed
         self._passing: set[str] = set()
         self._lock = lock.FolderLock(self.path)
+        self._log = LogFile(self.path)
 
     def __enter__(self) -> OutputFolder:
         self.check()
@@ -125,6 +129,16 @@ class OutputFolder:
                     f"{self.path}: give another folder for them"
                 )
 
+    def log(self, text: str) -> None:
+        """Add text to run.log, once :meth:`begin_log` was called; what comes before is kept until then."""
+        self._log.write(text)
+
+    def begin_log(self) -> None:
+        """Begin to write run.log, once the run has told what it reads (see :meth:`spare`). Raises UdlError where that
+        is one of the files it reads."""
+        self._keep_spared(LOG)
+        self._log.begin()
+
     def final(self, name: str) -> str:
         """The path of a finished file."""
         return os.path.join(self.path, name)
@@ -147,7 +161,7 @@ class OutputFolder:
         """
         if not names:
             return
-        new = [name for name in names if name not in self._published]
+        new = [name for name in (*names, *[LOG] * self._log.begun) if name not in self._published]
         self._published += new
         try:
             for name in names:
@@ -163,7 +177,10 @@ class OutputFolder:
             raise
         if self._old:
             for name in set(self._old) - set(names):
-                self._remove(name)
+                if name == LOG and self._log.begun:
+                    self._log.forget_earlier()
+                else:
+                    self._remove(name)
             self._old = []
             self._save_list()
 
@@ -214,12 +231,22 @@ class OutputFolder:
                 kind = OSError  # until all have their names
                 self.publish(*(n for n in list(self._pending) if os.path.exists(os.path.join(self.path, _SCRATCH, n))))
                 kind = None
+        except BaseException as failed:
+            error = failed
+            raise
         finally:
             try:
+                self._log_error(error)
                 self._clear(kind)
             except KeyboardInterrupt as interruption:  # asked to end when it was about to
                 self._clear(type(interruption))
                 raise
+
+    def _log_error(self, error: BaseException | None) -> None:
+        if error is not None:
+            if not isinstance(error, (UdlError, OSError, KeyboardInterrupt, SystemExit)):
+                self._log.write("".join(traceback.format_exception(error)))
+            self._log.write(f"Error: {in_one_sentence(error, self.path)}\n")
 
     def _clear(self, kind: type[BaseException] | None) -> None:
         """Remove what goes away with the run; kind: of the error that ends it, None where it ends well."""
@@ -227,6 +254,7 @@ class OutputFolder:
         if kind is None or issubclass(kind, Exception) or not self._holds_more():
             for name in self._passing:
                 _remove(self.final(name))
+        self._log.end(kind is None or (self.resume and not self._made))
         if self._begun:
             shutil.rmtree(os.path.join(self.path, _SCRATCH), ignore_errors=True)
         self._lock.release()
@@ -239,7 +267,7 @@ class OutputFolder:
 
     def _holds_more(self) -> bool:
         """Whether the folder holds anything but what goes away with the run."""
-        return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH, lock.NAME})
+        return bool(set(os.listdir(self.path)) - self._passing - {_SCRATCH, lock.NAME, LOG})
 
     def _listed(self, kind: str) -> list[str]:
         """The files that the folder's list names: "files" of the last run, "old" ones that it was to replace."""

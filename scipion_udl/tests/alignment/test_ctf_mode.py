@@ -79,7 +79,7 @@ def aligned(table, out, model, *more):
 
 
 def transfer(out):
-    (note,) = (note for note in summary(out)["notes"] if note.startswith("Contrast transfer"))
+    (note,) = (note for note in summary(out)["notes"] if note.startswith("CTF: "))
     return note
 
 
@@ -174,7 +174,7 @@ def test_what_is_asked_for_is_done(signed, of_signed, model, tmp_path):
 
 def test_without_defocus_it_is_as_with_ctf_none(flipped, model, tmp_path):
     bare = aligned(flipped / "particles.mrcs", tmp_path / "bare", model)
-    assert not [note for note in summary(bare)["notes"] if "Contrast transfer" in note]
+    assert not [note for note in summary(bare)["notes"] if "CTF: " in note]
     none = aligned(flipped / "particles.star", tmp_path / "none", model, "--ctf", "none")
     found, expected = (open_particles(str(out / "aligned.star")).poses() for out in (bare, none))
     assert np.abs(found.angle - expected.angle).max() < 1e-3

@@ -110,7 +110,7 @@ def alike(joined, aligned):
 
 
 def note(out):
-    (found,) = (text for text in summary(out)["notes"] if text.startswith("Contrast transfer"))
+    (found,) = (text for text in summary(out)["notes"] if text.startswith("CTF: "))
     return found
 
 

@@ -19,7 +19,7 @@ from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulate.particles import noise
 from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.tests.engine_helpers import prepared
+from scipion_udl.tests.engine_helpers import Told, prepared
 
 BOX, K_MAX, MAX_SHIFT, SHARED = 48, 20, 5.0, 10
 N = 60
@@ -34,8 +34,8 @@ def made(n: int = N, snr: float = 0.3, seed: int = 4) -> tuple[np.ndarray, Poses
     return images + rng.normal(size=images.shape).astype(np.float32), poses
 
 
-def finder(particles: PreparedParticles, told: list[str] | None = None) -> FirstAverage:
-    return FirstAverage(particles, K_MAX, MAX_SHIFT, SHARED, (lambda line: None) if told is None else told.append)
+def finder(particles: PreparedParticles, told: Told | None = None) -> FirstAverage:
+    return FirstAverage(particles, K_MAX, MAX_SHIFT, SHARED, Told() if told is None else told)
 
 
 def errors(found: np.ndarray, poses: Poses, period: float) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_a_few_wrong_angles_are_put_right_and_the_others_left_alone(hooks):
     angles = true.copy()
     wrong = np.array([7, 31])
     angles[wrong] = wrap(true[wrong] + 60.0, 180.0)
-    told: list[str] = []
+    told = Told()
     first = finder(particles, told).from_angles(np.arange(N), angles.copy())
     assert first.searched
     assert not first.circled

@@ -20,6 +20,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulate.phantoms_3d import molecule
 from scipion_udl.simulate.views import ViewSimulation
 from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
+from scipion_udl.tests.engine_helpers import Told
 
 EACH = 40  # particles of a view
 VIEWS = len(DIRECTIONS)
@@ -71,7 +72,7 @@ def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tm
     monkeypatch.setattr(em, "STILL", -1.0)
     learner = learner_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
     every = torch.arange(240)
-    bank = best_start(learner, 8, every, 1, lambda line: None)
+    bank = best_start(learner, 8, every, 1, Told())
     steps, finest = 0, 0
     for rings in learner.levels():
         bank, before = learner.widened(bank, rings), len(learner.history)

@@ -39,7 +39,7 @@ def test_a_run_tells_its_stages_and_epochs_and_leaves_no_trace(small, tmp_path, 
     epochs = [note for note in told if note["unit"] == "epoch"]
     assert [(note["epoch"], note["epochs"], note["done"], note["total"]) for note in epochs] == [(1, 2) * 2, (2, 2) * 2]
     assert all(0 < note["loss"] < 1.5 for note in epochs)
-    assert (told[-1]["stage"], told[-1]["done"], told[-1]["epoch"]) == ("consistency", 130, 2)
+    assert (told[-1]["stage"], told[-1]["done"], told[-1]["epoch"]) == ("heterogeneity", 130, 2)
 
 
 def test_a_run_that_is_stopped_leaves_it_where_there_is_something_to_go_on_from(small, tmp_path, monkeypatch):
@@ -88,3 +88,64 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_run(tmp_path):
         (tmp_path / "out" / FILE).mkdir()  # no file can take that name
         out.tell(FILE, "{}")
         assert (tmp_path / "out" / FILE).is_dir()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds, in a list, that pass when the test says so."""
+    seconds = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+def goes_on(clock, bar, total, each):
+    """Go through ``total`` particles of a stage, which take ``each`` seconds."""
+    for number in range(total):
+        clock[0] += each
+        bar.show("reading", number + 1, total)
+
+
+def test_a_stage_of_less_than_a_minute_tells_no_time(clock):
+    said, facts = [], []
+    bar = Progress(lambda text: facts.append(json.loads(text)), said.append)
+    goes_on(clock, bar, 59, 1.0)
+    assert not said
+    assert not any("left" in fact for fact in facts)
+
+
+def test_a_long_stage_tells_the_time_left_each_time_that_it_has_halved(clock):
+    said, facts = [], []
+    bar = Progress(lambda text: facts.append(json.loads(text)), said.append)
+    goes_on(clock, bar, 1600, 1.0)  # of which nobody knows more than the pace so far
+    assert said == [
+        "Reading: 4% done, about 26 minutes left",
+        "Reading: 52% done, about 13 minutes left",
+        "Reading: 76% done, about 6 minutes left",
+        "Reading: 88% done, about 3 minutes left",
+        "Reading: 94% done, about 2 minutes left",
+        "Reading: 98% done, about 40 seconds left",
+    ]
+    assert all(fact["left"] == 1600 - fact["done"] for fact in facts if "left" in fact)
+    assert "left" not in facts[30]
+    assert "left" in facts[100]
+
+
+def test_a_stage_that_slows_down_tells_the_longer_time_too(clock):
+    said = []
+    bar = Progress(None, said.append)
+    for number in range(200):
+        clock[0] += 1.0 if number < 100 else 10.0
+        bar.show("reading", number + 1, 1000)
+    assert said[0] == "Reading: 6% done, about 16 minutes left"
+    assert len(said) == 3
+    assert [int(line.split("about ")[1].split()[0]) > 16 for line in said] == [False, True, True]
+
+
+def test_a_stage_within_which_others_go_on_keeps_its_time(clock):
+    said = []
+    bar = Progress(None, said.append)
+    for number in range(10):
+        goes_on(clock, bar, 20, 1.0)
+        bar.show("alignment of the classes", number + 1, 10)
+    assert said[0] == "Alignment of the classes: 40% done, about 2 minutes left"
+    assert not any(line.startswith("Reading") for line in said)

@@ -123,7 +123,7 @@ def test_a_run_stopped_after_training_does_not_train_again(twin, tmp_path, monke
     capsys.readouterr()
     assert not (tmp_path / "out" / "aligned.star").exists()
     assert run(*words, "--continue") == 0
-    assert "Training (" not in capsys.readouterr().out
+    assert "Training the" not in capsys.readouterr().out
     assert_same_bytes(out, tmp_path / "out", TABLES)
 
 
