@@ -6,6 +6,8 @@ and may not be installed, is made when somebody asks for it. Nothing here import
 
 from __future__ import annotations
 
+from typing import Any
+
 from scipion_udl.constants import __version__
 
 __all__ = ["Plugin", "__version__"]
@@ -14,7 +16,7 @@ _logo = "udl_logo.png"
 _references = ["Chen2023", "Chen2022"]
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> Any:
     """``Plugin``, imported now. Raises AttributeError for any other name, ImportError without Scipion."""
     if name != "Plugin":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

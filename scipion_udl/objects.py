@@ -73,7 +73,7 @@ def card_in_words(card: dict) -> list[tuple[str, str]]:
     training = card.get("training") or {}
     across = card["box"] * card["pixel_size"] if card.get("box") and card.get("pixel_size") else 0
     epochs = f"{training.get('epochs', '?')}, number {training.get('best_epoch', '?')} was the best"
-    state = {True: "yes", False: "no: give it more epochs"}.get(training.get("converged"), "unknown")
+    state = {True: "yes", False: "no: give it more epochs"}.get(training.get("converged", ""), "unknown")
     method = {"judl": "JUDL (joint)", "udl": "UDL (pair-wise difference)"}.get(card.get("method", ""), "unknown")
     rows = [
         ("Network", network_in_words(card).partition(" ")[2]),
@@ -170,7 +170,7 @@ class UdlModel(EMObject):
 
     def getFiles(self) -> set[str]:
         """The files that belong to the object."""
-        return {self.getFileName()} | ({self.getPicture()} if self.getPicture() else set())
+        return {path for path in (self.getFileName(), self.getPicture()) if path}
 
     def getSummary(self) -> str:
         """One line on the model for people."""

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from typing import Any
 
 import pwem
 import pyworkflow as pw
@@ -105,7 +106,7 @@ class Plugin(pwem.Plugin):
         ]
 
     @classmethod
-    def defineBinaries(cls, env: object) -> None:
+    def defineBinaries(cls, env: Any) -> None:
         """Tell Scipion how to make the engine's own environment in UDL_HOME.
 
         It is made when the plugin is installed, unless the variables say that the engine is elsewhere.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pwem.constants as emcts
 from pwem.objects import Particle, SetOfAverages, SetOfClasses2D
@@ -108,7 +108,7 @@ class DiameterDialog(_CircleDialog):
         self._text = "The circle should hold the particle and keep neighbours out. " + self.told
         super()._createPreview(frame)
 
-    def showValues(self, var2set: object, radiusSlider: LabelSlider) -> None:
+    def showValues(self, var2set: Any, radiusSlider: LabelSlider) -> None:
         """The diameter in angstrom and in pixels."""
         pixels = 2 * self.getRadius(radiusSlider)
         var2set.set(f"{pixels * self.samplingRate:.0f} Å | {pixels:.0f} pix")

@@ -43,16 +43,19 @@ def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.
 
 
 def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Say) -> ClassBank:
-    """Of several starts the bank, after rounds of the first level, that explains the particles ``rows`` best."""
-    best, highest = None, -torch.inf
+    """Of one or more starts the bank, after rounds of the first level, that explains the particles ``rows`` best."""
+    best: ClassBank | None = None
+    highest = -torch.inf
     for number in range(1, starts + 1):
         generator = torch.Generator().manual_seed(1000 * learner.seed + number)
         learner.samples.known[rows] = False
         bank = seeded(learner, classes, rows, generator)
         gain = learner.level(bank, rows, TRIAL, split_too=False)
         log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds", detail=True)
-        if gain > highest:
+        if best is None or gain > highest:
             best, highest = bank, gain
+    if best is None:
+        raise ValueError("no start was asked for")
     return best
 
 

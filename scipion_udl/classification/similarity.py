@@ -18,7 +18,7 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
     seen = comparer.transform.mirrored(templates) if mirror else templates
     samples, waves = comparer.transform.backward(seen), comparer.transform.waves(comparer.grid)
     power = (templates.abs().square() * comparer.transform.weight).sum((-2, -1))
-    out = []
+    out: list[torch.Tensor] = []
     for one in samples:
         coefficients = comparer.transform.forward(one[None, None] * waves)
         inner = bank(coefficients, torch.zeros(1, comparer.rings, device=one.device)).inner[0]

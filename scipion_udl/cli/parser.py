@@ -65,8 +65,8 @@ def new_parser(prog: str, description: str, epilog: str) -> Parser:
 
 
 def add_command(
-    commands: argparse._SubParsersAction, name: str, text: str, more: str, settings: type[Settings]
-) -> argparse.ArgumentParser:
+    commands: argparse._SubParsersAction[Parser], name: str, text: str, more: str, settings: type[Settings]
+) -> Parser:
     """The parser of a command ``name`` with the options of its settings. text: what the command does, in a line; more:
     the rest of its description."""
     parser = commands.add_parser(

@@ -368,7 +368,7 @@ def share_statistics(network: nn.Module, team: Ranks) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.__dict__.pop("forward", None)
             if team.size > 1:
-                module.forward = partial(_shared_norm, module, team)
+                module.__dict__["forward"] = partial(_shared_norm, module, team)
 
 
 def _shared_norm(norm: nn.modules.batchnorm._BatchNorm, team: Ranks, values: torch.Tensor) -> torch.Tensor:
@@ -381,12 +381,13 @@ def _shared_norm(norm: nn.modules.batchnorm._BatchNorm, team: Ranks, values: tor
     mean = team.total_with_gradient(values.sum(others)) / count
     moved = values - mean.view(shape)
     variance = team.total_with_gradient(moved.square().sum(others)) / count
-    if norm.track_running_stats and norm.running_mean is not None:
+    seen, running_mean, running_var = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    if norm.track_running_stats and seen is not None and running_mean is not None and running_var is not None:
         with torch.no_grad():
-            norm.num_batches_tracked += 1
-            rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-            norm.running_mean.lerp_(mean.detach(), rate)
-            norm.running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), rate)
+            seen += 1
+            rate = 1 / float(seen) if norm.momentum is None else norm.momentum
+            running_mean.lerp_(mean.detach(), rate)
+            running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), rate)
     values = moved * (variance + norm.eps).rsqrt().view(shape)
     return values if norm.weight is None else values * norm.weight.view(shape) + norm.bias.view(shape)
 

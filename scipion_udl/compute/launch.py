@@ -80,12 +80,12 @@ def _wait(processes: list[subprocess.Popen]) -> int:
         codes = [process.poll() for process in processes]
         if any(codes):
             codes = [process.poll() for process in processes]
-            killed = next((rank for rank, code in enumerate(codes) if (code or 0) < 0), None)
-            if killed is None:
+            killed = [(rank, code) for rank, code in enumerate(codes) if code is not None and code < 0]
+            if not killed:
                 return max(code or 0 for code in codes)
+            rank, code = killed[0]
             print(
-                f"scipion-udl: process {killed + 1} of {len(codes)} was ended by signal {-codes[killed]} "
-                "(out of memory?)",
+                f"scipion-udl: process {rank + 1} of {len(codes)} was ended by signal {-code} (out of memory?)",
                 file=sys.stderr,
             )
             return 1

@@ -8,16 +8,29 @@ import numpy as np
 from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Boolean, Float, Integer
 
-from scipion_udl.convert.particle_input import parts
+from scipion_udl.convert.particle_input import class_parts
 from scipion_udl.convert.particles import Results, results_of
 from scipion_udl.convert.set_rows import ID, Column, append_items, copy_items, read_columns
+from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
 
 _CLASS_ID = "_classId"
 
 
-def read_classified(path: str, particles: str | None = None) -> tuple[Results, np.ndarray | None]:
+def read_classified(path: str, particles: str | None = None) -> tuple[Results, np.ndarray]:
+    """The engine's results, and the number of the class of each, int64 (N,).
+
+    path, particles: as :func:`scipion_udl.convert.particles.read_results` takes them. Raises UdlError as that, and
+    where the file tells no classes.
+    """
+    results, numbers = read_with_classes(path, particles)
+    if numbers is None:
+        raise UdlError(f"{path} does not say which class each particle is in")
+    return results, numbers
+
+
+def read_with_classes(path: str, particles: str | None = None) -> tuple[Results, np.ndarray | None]:
     """The engine's results, and the number of the class of each, int64 (N,); None where the file tells no classes.
 
     path, particles: as :func:`scipion_udl.convert.particles.read_results` takes them. Raises UdlError as that.
@@ -81,7 +94,7 @@ def add_classes(
 
     averages: number of a class -> its new representative. A class without results is left out.
     """
-    for part in parts(particles):
+    for part in class_parts(particles):
         own = results[np.isin(results.ids, read_columns(part.items, ())[ID])]
         if not len(own):
             continue
@@ -156,7 +169,7 @@ def append_sorted(
 ) -> None:
     """Add further items of ``particles`` to classes that :func:`add_sorted` has made, as that does it; what is said of
     the classes and their representatives are replaced. An item that is in its class already is left as it is."""
-    for part in parts(output):
+    for part in class_parts(output):
         own = results[numbers == part.number]
         own = own[~np.isin(own.ids, read_columns(part.items, ())[ID])]
         if len(own):

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
@@ -27,7 +27,7 @@ from scipion_udl.io.tables import Table
 # Sets what one kind of column says on the item of a row.
 Filler = Callable[[Particle, int], None]
 
-_PACKED = {".gz": gzip.open, ".bz2": bz2.open}
+_PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _CHUNK = 256
 
 # quantity: label of RELION, label of Xmipp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -20,22 +21,32 @@ class Part:
     items: SetOfParticles
 
 
+@dataclass
+class ClassPart(Part):
+    """The particles of one class."""
+
+    number: int
+
+
 def are_classes(particles: Particles) -> bool:
     """Whether the input is the classes of a 2D classification."""
     return isinstance(particles, SetOfClasses2D)
 
 
-def parts(particles: Particles) -> list[Part]:
+def parts(particles: Particles) -> Sequence[Part]:
     """The set itself, or its enabled classes that have particles, in the order of their numbers."""
-    if not are_classes(particles):
-        return [Part(None, particles)]
+    return class_parts(particles) if are_classes(particles) else [Part(None, particles)]
+
+
+def class_parts(particles: SetOfClasses2D) -> list[ClassPart]:
+    """The enabled classes of a set that have particles, in the order of their numbers."""
     found = []
     for class_item in particles.iterItems():  # fills one object again and again
         if class_item.isEnabled() and class_item.getSize():
             own = class_item.clone()
             particles._setItemMapperPath(own)
             own._mapper = None  # its connection is the set's, which may close it: a new one is made when needed
-            found.append(Part(own.getObjId(), own))
+            found.append(ClassPart(own.getObjId(), own))
     return found
 
 

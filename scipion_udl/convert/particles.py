@@ -183,7 +183,7 @@ def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[s
         handler = ImageHandler()
         for k, location in enumerate(zip(index, files)):
             handler.convert(location, (k + 1, stack))
-        index, files = range(1, len(files) + 1), [stack] * len(files)
+        index, files = list(range(1, len(files) + 1)), [stack] * len(files)
     path_of = {name: os.path.abspath(plain_name(name)) if absolute else plain_name(name) for name in set(files)}
     return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
 
@@ -261,7 +261,8 @@ def export_particles(particles: Particles, folder: str, star: bool = True, xmd: 
         ]
     _add_places(plain, columns)
     score, *flags = (np.array([value or 0 for value in columns[label]]) for label in (_SCORE, _AMBIGUOUS, _OUTLIER))
-    write_aligned(open_particles(plain), poses, score, flags[0] != 0, outlier=flags[1] != 0, **paths)
+    wanted = (paths.get("star"), paths.get("xmd"))
+    write_aligned(open_particles(plain), poses, score, flags[0] != 0, *wanted, outlier=flags[1] != 0)
     for path in paths.values():
         _finish_export(path, columns)
     os.remove(plain)

@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Callable
 
-from pwem.objects import Particle, SetOfParticles
+import numpy as np
+from pwem.objects import EMSet, Particle, SetOfParticles
 
 from scipion_udl.errors import UdlError
 
@@ -108,7 +109,7 @@ def _chosen(columns: dict[str, list], ids: Sequence[int] | None) -> dict[str, li
     return {label: [values[row] for row in rows] for label, values in columns.items()}
 
 
-def set_problem(items: object) -> str:
+def set_problem(items: EMSet) -> str:
     """What is wrong where the file of a set is gone, as a sentence; "" where it is there. Scipion would make an empty
     one in its place."""
     path = items.getFileName()
@@ -120,7 +121,7 @@ def set_problem(items: object) -> str:
     )
 
 
-def check_there(items: object) -> None:
+def check_there(items: EMSet) -> None:
     """Raise UdlError where the file of a set is gone."""
     problem = set_problem(items)
     if problem:
@@ -136,7 +137,7 @@ def count_items(items: SetOfParticles) -> int:
 def copy_items(
     sources: Sequence[SetOfParticles],
     output: SetOfParticles,
-    ids: Sequence[int],
+    ids: Sequence[int] | np.ndarray,
     columns: Sequence[Column] = (),
     without: Sequence[str] = (),
 ) -> None:
@@ -157,39 +158,46 @@ def copy_items(
             for column in columns:
                 column.set(item, row)
 
-    tables = [_Table.of(source) for source in sources]
-    if not all(tables):
+    tables = [table for table in map(_Table.of, sources) if table is not None]
+    if len(tables) < len(sources):
         logger.info("A set is not stored as expected: its items are copied one by one")
         for source in sources:
             output.copyItems(source, updateItemCallback=update, doClone=False)
         return
-    first = next((item for source in sources for item in _first_item(source, rows)), None)
+    of_each = zip(sources, tables)
+    first = next((item for source, table in of_each for item in _first_item(source, table, rows)), None)
     if first is None:
         return
     update(first)
     output.append(first)
     output.write(properties=False)  # commits, so that the file is free
     output.close()
-    _fill(_Table.of(output), tables, ids, columns, _constants(output))
+    _fill(_table_of(output), tables, ids, columns, _constants(output))
     output.load()
 
 
 def append_items(
-    source: SetOfParticles, output: SetOfParticles, ids: Sequence[int], columns: Sequence[Column] = ()
+    source: SetOfParticles, output: SetOfParticles, ids: Sequence[int] | np.ndarray, columns: Sequence[Column] = ()
 ) -> None:
     """Append the enabled items of ``source`` that ``ids`` names to an ``output`` that :func:`copy_items` filled with
     others of them: all or, where the program is stopped in between, none. columns: as there."""
-    table, target = _Table.of(source), _Table.of(output)
-    if table is None or target is None:
-        raise UdlError(f"{output.getFileName()} is not stored as Scipion does it: nothing can be added to it")
+    table, target = _table_of(source), _table_of(output)
     output.close()
     _fill(target, [table], ids, columns, _constants(output), keep=True)
     output.load()
 
 
-def _first_item(source: SetOfParticles, rows: dict[int, int]) -> Iterator[Particle]:
-    """The first enabled item of a set that is among ``rows``; none where there is none."""
-    first = _Table.of(source).first(sorted(rows))
+def _table_of(items: EMSet) -> _Table:
+    """The table of a set that is on the disk. Raises UdlError where it is not as Scipion's flat mapper writes it."""
+    table = _Table.of(items)
+    if table is None:
+        raise UdlError(f"{items.getFileName()} is not stored as Scipion does it: nothing can be added to it")
+    return table
+
+
+def _first_item(source: SetOfParticles, table: _Table, rows: dict[int, int]) -> Iterator[Particle]:
+    """The first enabled item of a set, with its table, that is among ``rows``; none where there is none."""
+    first = table.first(sorted(rows))
     if first is not None:
         yield from source.iterItems(where=f"id={first}", iterate=False)
 
@@ -202,7 +210,7 @@ def _constants(output: SetOfParticles) -> tuple[str, ...]:
 def _fill(
     target: _Table,
     sources: Sequence[_Table],
-    ids: Sequence[int],
+    ids: Sequence[int] | np.ndarray,
     columns: Sequence[Column],
     constants: Sequence[str],
     keep: bool = False,

@@ -47,7 +47,7 @@ class ContrastTransfer:
     @property
     def flipped(self) -> np.ndarray:
         """Which images' phases are taken to have been flipped, (N,) bool."""
-        if self.mode == "table":
+        if self.mode == "table" and self.defocus.flipped is not None:
             return self.defocus.flipped
         return np.full(len(self.defocus.known), self.mode == "flipped")
 
@@ -120,6 +120,8 @@ class ContrastTransfer:
     def _mean_square(self, device: torch.device | str) -> float:
         """The mean over the whole image of the squared level: what noise is left of an image that was multiplied."""
         box = self._whole.box
+        if box is None:
+            raise ValueError("images that were multiplied by their transfer need the box that they have")
         weight = torch.full((box, box // 2 + 1), 2.0, device=device)
         weight[:, 0] = 1
         return float((self._level(box, device).square() * weight).sum() / weight.sum())

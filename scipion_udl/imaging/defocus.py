@@ -28,10 +28,10 @@ class Defocus:
     voltage: np.ndarray
     cs: np.ndarray
     amplitude_contrast: np.ndarray
-    known: np.ndarray | None = None
+    known: np.ndarray = None  # type: ignore[assignment]  # an array once it is made, as premultiplied
     flipped: np.ndarray | None = None
     said: bool = False
-    premultiplied: np.ndarray | None = None
+    premultiplied: np.ndarray = None  # type: ignore[assignment]
     filled: str = ""
 
     def __post_init__(self) -> None:

@@ -78,7 +78,8 @@ def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarra
 
     images = [image.double() - _background(image, mask) for image in (a, b)]
     images = [image / image.std().clamp(min=1e-300) for image in images]  # units may be anything, 1e-20 too
-    power = rings(sum(to_fourier(image).abs() ** 2 for image in images)) / rings(torch.ones_like(weight)).clamp(min=0.5)
+    first, second = (to_fourier(image).abs() ** 2 for image in images)
+    power = rings(first + second) / rings(torch.ones_like(weight)).clamp(min=0.5)
     flatten = power.clamp(min=float(power.max()) * 1e-24 or 1e-300).rsqrt()[ring]
     flat = [to_images(to_fourier(image) * flatten, box) for image in images]
 

@@ -32,21 +32,23 @@ class Poses:
     """
 
     angle: np.ndarray
-    shift: np.ndarray | None = None
-    mirror: np.ndarray | None = None
+    shift: np.ndarray
+    mirror: np.ndarray
 
-    def __post_init__(self) -> None:
-        self.angle = wrap(np.atleast_1d(self.angle))
+    def __init__(
+        self, angle: np.ndarray | float, shift: np.ndarray | None = None, mirror: np.ndarray | None = None
+    ) -> None:
+        self.angle = wrap(np.atleast_1d(angle))
         n = len(self.angle)
-        self.shift = np.zeros((n, 2)) if self.shift is None else np.asarray(self.shift, np.float64).reshape(-1, 2)
-        self.mirror = np.zeros(n, bool) if self.mirror is None else np.atleast_1d(self.mirror).astype(bool)
+        self.shift = np.zeros((n, 2)) if shift is None else np.asarray(shift, np.float64).reshape(-1, 2)
+        self.mirror = np.zeros(n, bool) if mirror is None else np.atleast_1d(mirror).astype(bool)
         if not len(self.shift) == len(self.mirror) == n:
             raise ValueError(f"{n} angles, {len(self.shift)} shifts and {len(self.mirror)} mirror flags do not fit")
 
     def __len__(self) -> int:
         return len(self.angle)
 
-    def __getitem__(self, index: np.ndarray | slice) -> Poses:
+    def __getitem__(self, index: np.ndarray | slice | list[int]) -> Poses:
         """The poses of a slice, an index array or a mask."""
         return Poses(self.angle[index], self.shift[index], self.mirror[index])
 
@@ -170,4 +172,4 @@ def pose_errors(found: Poses, truth: Poses, period: float = 360.0) -> PoseErrors
     # With a period below 360 the centre may be the minority's: the common shift is that of the majority's side.
     near = np.abs(wrap(turn.angle - centre)) <= 90
     offset = np.median(turn.shift[near if near.mean() >= 0.5 else ~near], axis=0)
-    return PoseErrors(rotation, turn.shift - offset, Poses(centre, offset))
+    return PoseErrors(rotation, turn.shift - offset, Poses(np.array([centre]), offset))

@@ -94,7 +94,9 @@ def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
 
 def _own_fields(source: ParticleSource, names: list[str]) -> dict[str, np.ndarray]:
     """The fields of the .cs that was read, but its 2D alignment; paths and pixel size are those that are in use."""
-    fields = {name: source.cs[name] for name in source.cs.dtype.names if not name.startswith(ALIGNMENT)}
+    rows = source.cs
+    assert rows is not None and rows.dtype.names is not None  # it is asked of a cryoSPARC file alone
+    fields = {name: rows[name] for name in rows.dtype.names if not name.startswith(ALIGNMENT)}
     if names != source.names:
         files = [name.partition("@")[2] for name in names]
         files = [file[: -len(":mrcs")] if file.endswith(":mrcs") else file for file in files]
@@ -130,8 +132,8 @@ def _ctf_fields(defocus: Defocus) -> dict[str, np.ndarray]:
 def _classes(source: ParticleSource) -> np.ndarray:
     """Class numbers from 0, as cryoSPARC counts; 0 where the input has none."""
     table = source.table
-    label = next((k for k in ("rlnClassNumber", "ref") if table is not None and k in table), None)
-    numbers = np.ones(len(source)) if label is None else np.nan_to_num(table.known(label))
+    label = None if table is None else next((k for k in ("rlnClassNumber", "ref") if k in table), None)
+    numbers = np.ones(len(source)) if table is None or label is None else np.nan_to_num(table.known(label))
     return np.clip(numbers - 1, 0, 2**31).astype(np.uint32)
 
 

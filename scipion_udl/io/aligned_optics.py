@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,14 +11,26 @@ from scipion_udl.io import dialects
 from scipion_udl.io.particles import Optics, ParticleSource
 from scipion_udl.io.tables import Table, number, quote
 
-# label in RELION, label in Xmipp, name in messages, unit, value where unknown, option
+
+class Quantity(NamedTuple):
+    """A value of the microscope: its label in RELION and in Xmipp, its name in messages, its unit there, the usual
+    value, and the option that gives it."""
+
+    relion: str
+    xmipp: str
+    words: str
+    unit: str
+    usual: float
+    option: str
+
+
 MICROSCOPE = {
-    "voltage": ("rlnVoltage", "ctfVoltage", "voltage", " kV", 300.0, "--voltage"),
-    "cs": ("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
-    "amplitude_contrast": ("rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"),
+    "voltage": Quantity("rlnVoltage", "ctfVoltage", "voltage", " kV", 300.0, "--voltage"),
+    "cs": Quantity("rlnSphericalAberration", "ctfSphericalAberration", "spherical aberration", " mm", 2.7, "--cs"),
+    "amplitude_contrast": Quantity(
+        "rlnAmplitudeContrast", "ctfQ0", "amplitude contrast", "", 0.1, "--amplitude-contrast"
+    ),
 }
-
-
 _SIZES = ("rlnImagePixelSize", "rlnPixelSize")
 # What a value of the microscope may be: programs write 0, -1 and -999 for what they do not know.
 _POSSIBLE: dict[str, Callable[[float], bool]] = {
@@ -102,11 +115,11 @@ def complete_optics(table: Table, particles: Table, source: ParticleSource, warn
 def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
     """Fill in what the user said of the microscope where particles whose own rows tell it (XMD, STAR 3.0, some of 3.1)
     have a defocus and lack it: with that their CTF was computed."""
-    place = 1 if form == dialects.XMIPP else 0
-    if ("rlnDefocusU", "ctfDefocusU")[place] not in particles:
+    xmipp = form == dialects.XMIPP
+    if ("ctfDefocusU" if xmipp else "rlnDefocusU") not in particles:
         return
-    for key in MICROSCOPE:
-        label, given = MICROSCOPE[key][place], getattr(optics, key)
+    for key, quantity in MICROSCOPE.items():
+        label, given = quantity.xmipp if xmipp else quantity.relion, getattr(optics, key)
         if given is None or (form == dialects.RELION31 and label not in particles):  # then optics groups tell it
             continue
         texts = particles.texts(label) if label in particles else [""] * len(particles)
@@ -118,7 +131,7 @@ def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
 def _complete_microscope(table: Table, particles: Table, key: str, optics: Optics) -> bool:
     """Fill in a value of the microscope for the groups that have none: the particles' own, where their table has it,
     the user's, or the usual one. Returns whether one was filled in that the input does not have."""
-    label = MICROSCOPE[key][0]
+    label = MICROSCOPE[key].relion
     numbers = [number(text) for text in table.texts(label)] if label in table else [np.nan] * len(table)
     lacking = [row for row, value in enumerate(numbers) if not _POSSIBLE[key](value)]
     if not lacking:
@@ -138,14 +151,14 @@ def _complete_microscope(table: Table, particles: Table, key: str, optics: Optic
 
 def _value(optics: Optics, key: str) -> float:
     value = getattr(optics, key)
-    return MICROSCOPE[key][4] if value is None else float(value)
+    return MICROSCOPE[key].usual if value is None else float(value)
 
 
 def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> None:
-    unknown = [key for key in keys if getattr(optics, key) is None]
+    unknown = [MICROSCOPE[key] for key in keys if getattr(optics, key) is None]
     if unknown:
-        values = ", ".join(f"{MICROSCOPE[key][2]} {MICROSCOPE[key][4]:g}{MICROSCOPE[key][3]}" for key in unknown)
-        options = ", ".join(MICROSCOPE[key][5] for key in unknown)
+        values = ", ".join(f"{quantity.words} {quantity.usual:g}{quantity.unit}" for quantity in unknown)
+        options = ", ".join(quantity.option for quantity in unknown)
         warnings.append(
             f"Not in the input, so assumed in the STAR that is written: {values}; give {options} if they are others."
         )
@@ -158,14 +171,14 @@ def new_star(source: ParticleSource, warnings: list[str]) -> list[Table]:
     for xmipp, relion in dialects.XMIPP_TO_RELION.items():
         if xmipp in table:
             particles.set(relion, table.columns[xmipp])
-    known = [key for key in MICROSCOPE if MICROSCOPE[key][1] in table]
+    known = [quantity for quantity in MICROSCOPE.values() if quantity.xmipp in table]
     # One optics group for each set of microscope values that occurs.
-    per_particle = zip(*(table.texts(MICROSCOPE[key][1]) for key in known)) if known else [()] * len(source)
+    per_particle = zip(*(table.texts(quantity.xmipp) for quantity in known)) if known else [()] * len(source)
     groups: dict[tuple[str, ...], int] = {}
     particles.set("rlnOpticsGroup", [str(groups.setdefault(values, len(groups) + 1)) for values in per_particle])
     columns = {"rlnOpticsGroup": [str(number) for number in groups.values()]}
-    for place, key in enumerate(known):
-        columns[MICROSCOPE[key][0]] = [values[place] for values in groups]
+    for place, quantity in enumerate(known):
+        columns[quantity.relion] = [values[place] for values in groups]
     made = Table("optics", columns)
     complete_optics(made, particles, source, warnings)
     dialects.name_optics_groups(made)

@@ -55,13 +55,13 @@ def read_defocus(
     """
     if source.table is None:
         return None
-    values = {name: _column(source, name) for name in _LABELS}
-    if values["defocus_u"] is None:
+    columns = {name: _column(source, name) for name in _LABELS}
+    if columns["defocus_u"] is None:
         return None
-    if values["defocus_v"] is None:
-        values["defocus_v"] = values["defocus_u"]
-    n, filled = len(source), []
-    for name, column in values.items():
+    if columns["defocus_v"] is None:
+        columns["defocus_v"] = columns["defocus_u"]
+    n, values, filled = len(source), {}, []
+    for name, column in columns.items():
         # What all particles share takes the memory of one: millions of them have eight such columns.
         values[name] = np.broadcast_to(0.0 if name in _ZERO else np.nan, n) if column is None else column
         if name in _MICROSCOPE:
@@ -82,6 +82,8 @@ def read_defocus(
         if not own.all():
             values[name] = np.where(own, values[name], _STAND_IN.get(name, 0.0))
     flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
+    if premultiplied is None:
+        premultiplied = np.zeros(n, bool)
     said = flipped is not None
     if not said and source.form != dialects.XMIPP:
         flipped = np.zeros(n, bool)
@@ -175,6 +177,8 @@ def _column(source: ParticleSource, name: str) -> np.ndarray | None:
 
 def _values(source: ParticleSource, label: str) -> np.ndarray | None:
     """Numbers (N,) of the particles or of their optics groups, NaN where not known; None without such a column."""
+    if source.table is None:
+        return None
     if label in source.table:
         known = source.table.known(label)
         return np.broadcast_to(known[0], len(source)) if (known == known[0]).all() else known

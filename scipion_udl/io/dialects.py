@@ -196,9 +196,9 @@ def _detector_sizes(table: Table) -> np.ndarray | None:
 
 def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[str] | None) -> float | None:
     """The one size of all rows, of those that have one; sizes: angstrom (N,), NaN or not above 0 where unknown."""
-    known = np.zeros(0, bool) if sizes is None else sizes > 0
-    if not known.any():
+    if sizes is None or not (sizes > 0).any():
         return None
+    known = sizes > 0
     low, high = float(sizes[known].min()), float(sizes[known].max())
     if high - low > _SAME_SIZE * high:
         raise UdlError(
@@ -225,12 +225,13 @@ def has_3d_angles(table: Table) -> bool:
     return any(np.any(np.nan_to_num(table.known(label)) != 0) for label in labels if label in table)
 
 
-def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
-    """The in-plane poses that a table carries; pixel_size (angstrom) turns rlnOriginXAngst into pixels.
+def table_poses(table: Table, form: str, pixel_size: float | None) -> Poses | None:
+    """The in-plane poses that a table carries; pixel_size (angstrom) turns rlnOriginXAngst into pixels, None where
+    nobody knows it.
 
     None where it has no such columns, or placeholders alone; a row with a placeholder for its angle or shift has pose 0
     (:func:`without_pose` tells which). rlnIsFlip is not read: RELION leaves such an image as it is. Raises UdlError
-    where a value is no number.
+    where a value is no number, or where shifts are in angstrom and nobody knows the pixel size.
     """
     columns = _pose_columns(table, form)
     if columns is None:
@@ -242,7 +243,9 @@ def table_poses(table: Table, form: str, pixel_size: float) -> Poses | None:
     if form == XMIPP:
         return from_xmipp(psi, np.stack([x, y], -1), flip != 0)
     angstrom = "rlnOriginXAngst" in table or "rlnOriginYAngst" in table
-    return from_relion(psi, np.stack([x, y], -1) / (pixel_size if angstrom else 1.0))
+    if angstrom and pixel_size is None:
+        raise UdlError(f"{table.path} gives shifts in angstrom, but no pixel size: add one (rlnImagePixelSize)")
+    return from_relion(psi, np.stack([x, y], -1) / (pixel_size if angstrom and pixel_size else 1.0))
 
 
 def without_pose(table: Table, form: str) -> np.ndarray:

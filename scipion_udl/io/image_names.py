@@ -62,7 +62,7 @@ def locate(
     stack_of = np.full(len(number_of) + 1, -1, np.int64)  # the last one is that of names without a file
     readers: list[StackReader] = []
     renamed: list[tuple[str, str]] = []
-    for number, (file, row) in enumerate(zip(number_of, first_row)):
+    for place, (file, row) in enumerate(zip(number_of, first_row)):
         try:
             reader = StackReader(_resolve(path, file, row), complain)
             if "@" not in names[row] and reader.count > 1:
@@ -73,7 +73,7 @@ def locate(
         except UdlError as error:
             complain("files", str(error))
         else:
-            stack_of[number] = len(readers)
+            stack_of[place] = len(readers)
             readers.append(reader)
             if _without_format(file).rpartition(".")[2] != reader.path.rpartition(".")[2]:
                 renamed.append((file, reader.path))
@@ -106,8 +106,8 @@ def _resolve(table: str, file: str, row: int) -> str:
     while folder not in places[1:]:
         places.append(folder)
         folder = os.path.dirname(folder)
-    for name in (file, _other_ending(file)):
-        for place in places if name else ():
+    for name in filter(None, (file, _other_ending(file))):
+        for place in places:
             candidate = os.path.join(place, name)
             if os.path.isfile(candidate):
                 return name if place == places[0] else candidate

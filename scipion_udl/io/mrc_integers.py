@@ -34,7 +34,7 @@ def meant(
     if mode not in _HALF:
         return dtype, None
     reason = _reason(mode, header, dtype, low, high, first_image)
-    return (dtype, None) if reason is None else (np.dtype(_UNSIGNED[mode]).newbyteorder(dtype.byteorder), reason)
+    return (dtype, None) if reason is None else (_unsigned(mode, dtype), reason)
 
 
 def _reason(
@@ -55,12 +55,17 @@ def _reason(
     return _by_the_image(mode, dtype, first_image())
 
 
+def _unsigned(mode: int, dtype: np.dtype) -> np.dtype:
+    """The unsigned numbers of a mode, in the byte order of ``dtype``."""
+    return np.dtype(f"{dtype.str[0]}{np.dtype(_UNSIGNED[mode]).str[1:]}")
+
+
 def _by_the_image(mode: int, dtype: np.dtype, image: np.ndarray | None) -> str | None:
     """Neighbouring pixels differ little: where the sign is wrong they jump over the whole range."""
     if image is None:
         return None
-    unsigned = image.view(np.dtype(_UNSIGNED[mode]).newbyteorder(dtype.byteorder))
-    signed, unsigned = (np.abs(np.diff(one.astype(np.float64), axis=1)).mean() for one in (image, unsigned))
+    both = (image, image.view(_unsigned(mode, dtype)))
+    signed, unsigned = (np.abs(np.diff(one.astype(np.float64), axis=1)).mean() for one in both)
     return "its images are torn otherwise" if signed > _TORN * unsigned else None
 
 

@@ -30,16 +30,17 @@ def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
                 "floats (mode 2) for it, or take the aligned.mrcs of align --write-stack."
             )
     for mode in (BYTES, SHORTS):
-        concerned = [reader for reader in stacks if reader.mode == mode and reader.unsigned]
-        if concerned:
-            first = concerned[0]
-            found.append(unsigned_warning(first.path, len(concerned) - 1, mode, first.unsigned))
+        unsigned = [(reader.path, reader.unsigned) for reader in stacks if reader.mode == mode and reader.unsigned]
+        if unsigned:
+            first, reason = unsigned[0]
+            found.append(unsigned_warning(first, len(unsigned) - 1, mode, reason))
     return found
 
 
 def table_notes(source: ParticleSource) -> list[str]:
     """Sentences on what small programs of the field make of a STAR as it stands."""
-    table, notes = source.table, []
+    table = source.table
+    notes: list[str] = []
     if table is None or source.cs is not None or source.form == dialects.XMIPP:
         return notes
     if not table.numbered:

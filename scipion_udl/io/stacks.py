@@ -12,7 +12,9 @@ import io
 import os
 import warnings
 import weakref
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any, BinaryIO
 
 import mrcfile
 import numpy as np
@@ -27,7 +29,7 @@ from scipion_udl.io.unpacking import discard, unpack
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
+_PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 # Where the header says how long its extension is.
 _EXTENSION = slice(92, 96)
 _COMPLEX_MODES = (3, 4)
@@ -137,7 +139,7 @@ class StackReader:
 
     def _read_run(self, descriptor: int, first: int, last: int) -> np.ndarray:
         raw = np.empty((last - first, *self.shape), self._dtype)
-        view = memoryview(raw.reshape(-1).view(np.uint8))
+        view = raw.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
             item = first + done // self._image_bytes + 1
@@ -263,7 +265,7 @@ class StackWriter:
         self._written = 0
         self._sum = self._squares = 0.0
         self._low, self._high = np.inf, -np.inf
-        self._file = None
+        self._file: BinaryIO | None = None  # while it is open
 
     def __enter__(self) -> StackWriter:
         try:
@@ -294,7 +296,7 @@ class StackWriter:
         self._squares += float(np.einsum("i,i->", flat, flat, dtype=np.float64))
         self._low, self._high = min(self._low, float(flat.min())), max(self._high, float(flat.max()))
         try:
-            self._file.write(images.data)
+            self._opened.write(images.data)
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
 
@@ -310,19 +312,25 @@ class StackWriter:
             if kind is None:
                 self._complete()
         finally:
-            self._file.close()
+            self._opened.close()
             _remove_quietly(self._temporary)
 
     def _complete(self) -> None:
         if self._written != self.count:
             raise ValueError(f"{self.path}: {self._written} images were written, {self.count} announced")
         try:
-            self._file.seek(0)
-            self._file.write(self._final_header())
-            self._file.close()
+            self._opened.seek(0)
+            self._opened.write(self._final_header())
+            self._opened.close()
             durable.replace(self._temporary, self.path)
         except OSError as error:
             raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    @property
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError(f"{self.path} is not open: write to it within its `with`")
+        return self._file
 
     def _final_header(self) -> bytes:
         header, pixels = self._header.view(np.recarray), max(1, self.count * self.shape[0] * self.shape[1])
@@ -341,7 +349,7 @@ def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
     images = np.asarray(images)
     temporary = f"{path}.part"
     if images.ndim == 3:
-        with StackWriter(path, len(images), images.shape[1:], pixel_size) as out:
+        with StackWriter(path, len(images), (images.shape[1], images.shape[2]), pixel_size) as out:
             out.write(images)
         return
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter, namedtuple
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from emtable import Table as EmTable
@@ -39,9 +39,9 @@ class Table:
     without.
     """
 
-    def __init__(self, name: str = "", columns: dict[str, Sequence[str]] | None = None, path: str = "") -> None:
+    def __init__(self, name: str = "", columns: Mapping[str, Sequence[str]] | None = None, path: str = "") -> None:
         self.name = name
-        self.columns = columns or {}
+        self.columns: dict[str, Sequence[str]] = dict(columns or {})
         self.path = path
         self.numbered = True
 

@@ -39,7 +39,7 @@ class Column(Sequence):
             return NotImplemented
         return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # lists, too, have none
 
     def __add__(self, other: Sequence[str]) -> list[str]:
         return [*self, *other]
@@ -154,18 +154,18 @@ class Unread(Column):
     """N texts of a file that nobody asks for: they were counted as they went by, in place of :class:`Growing`."""
 
     def __init__(self, count: int = 0) -> None:
-        self.count = count
+        self._rows = count
 
     def add(self, texts: Sequence[str]) -> None:
         """The texts of the next rows."""
-        self.count += len(texts)
+        self._rows += len(texts)
 
     def column(self) -> Unread:
         """All of them."""
         return self
 
     def __len__(self) -> int:
-        return self.count
+        return self._rows
 
     def __getitem__(self, which: int | slice) -> str | list[str]:
         raise RuntimeError("a column was asked for that was not kept when its table was read")

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from scipion_udl.errors import UdlError
 
@@ -24,7 +24,7 @@ _guard = threading.Lock()
 _folders: dict[str, _Folder] = {}
 
 
-def unpack(path: str, opener: Callable[[str, str], BinaryIO], head: int, size: Callable[[str], int]) -> str:
+def unpack(path: str, opener: Callable[..., Any], head: int, size: Callable[[str], int]) -> str:
     """The path of a scratch file with what a packed file holds, as far as its header says.
 
     opener: of the packed file; head: bytes of the header; size: bytes that the whole file has by its header, of which

@@ -51,7 +51,7 @@ class ClassBank(nn.Module):
         super().__init__()
         if not 0 < orders <= angles <= MOST_ANGLES:
             raise ValueError(f"{orders} orders of {angles} angles")
-        self.config = {"classes": classes, "rings": rings, "orders": orders, "angles": angles}
+        self.config: dict[str, int] = {"classes": classes, "rings": rings, "orders": orders, "angles": angles}
         self.template = nn.Parameter(torch.zeros(classes, rings, orders, 2))
         # Particles of each class among those that taught, and the mean signal of a particle per ring over its noise.
         self.register_buffer("members", torch.zeros(classes))

@@ -9,6 +9,7 @@ it straight, so the network can tell them apart; unlike the amplitude spectrum i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -20,8 +21,13 @@ from scipion_udl.models.precision import low_precision
 
 _TOGETHER = 64  # images at a time where all are looked at
 GRID = 8  # places along a side at which features are compared
-PUBLISHED = {"channels": (32, 64, 128, 256), "squeeze": (128, 64), "hidden": (2000, 2000), "head": "degrees"}
-NARROW = {"channels": (16, 32, 64), "squeeze": (64, 32), "hidden": (128,), "head": "circular"}
+PUBLISHED: dict[str, Any] = {
+    "channels": (32, 64, 128, 256),
+    "squeeze": (128, 64),
+    "hidden": (2000, 2000),
+    "head": "degrees",
+}
+NARROW: dict[str, Any] = {"channels": (16, 32, 64), "squeeze": (64, 32), "hidden": (128,), "head": "circular"}
 
 
 def correlation_map(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -73,7 +79,7 @@ class MatchingNetwork(nn.Module):
         grid: int = GRID,
     ) -> None:
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "box": box,
             "channels": list(channels),
             "squeeze": list(squeeze),
@@ -125,7 +131,7 @@ class MatchingNetwork(nn.Module):
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D."""
-        box = self.config["box"]
+        box = int(self.config["box"])
         return self(working_images(first, box), working_images(second, box)) - self.bias
 
 

@@ -58,7 +58,7 @@ class PolarNetwork(nn.Module):
     def __init__(self, radii: int, angles: int, channels: int = 24, kernel: int = 9, views: int = 1) -> None:
         super().__init__()
         self.views = views
-        self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
+        self.config: dict[str, int] = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
         several: tuple[int, ...] = ()
         if views > 1:
             self.config["views"], several = views, (views,)
@@ -135,7 +135,7 @@ class FreeHeadNetwork(nn.Module):
 
     def __init__(self, radii: int, angles: int, channels: int = 48, kernel: int = 9) -> None:
         super().__init__()
-        self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
+        self.config: dict[str, int] = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
         self.features = nn.Sequential(
             _circular_convolution(radii, channels, kernel),
             nn.GELU(),

@@ -8,6 +8,7 @@ not tell an image from its half turn), positive where a positive pose angle turn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,7 +76,7 @@ class PairNetwork(nn.Module):
         head: str = "degrees",
     ) -> None:
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "size": size, "widths": list(widths), "hidden": list(hidden), "mask": list(mask), "head": head
         }  # fmt: skip
         left = size >> len(widths)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +76,7 @@ class Known:
 
 
 def _refuse(source: ParticleSource, again: np.ndarray, where: str) -> None:
-    rows: Iterable[int] = np.flatnonzero(again)
+    rows = np.flatnonzero(again)
     if not len(rows):
         return
     more = f" and {len(rows) - 1} more are" if len(rows) > 1 else " is"

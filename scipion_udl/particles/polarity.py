@@ -151,8 +151,8 @@ class RadialProfile:
     ) -> tuple[dict[str, np.ndarray], list[int]]:
         """(by the name of a CTF the profiles (rings, K) of K rings of density; how many of these supports hold);
         pixel_size, defocus, radius: as of :meth:`decide`."""
-        known = radius is not None and radius <= _WHOLE * self.box
-        extent = radius + _MARGIN * self.box if known else _EXTENT * self.box
+        whole = radius is None or radius > _WHOLE * self.box
+        extent = _EXTENT * self.box if radius is None or whole else radius + _MARGIN * self.box
         places = np.arange(0.0, max(extent / self.width, 2 * _STEP), _STEP)
         supports = sorted({max(2, round(part * len(places))) for part in _SUPPORTS})
         return self.seen_rings(places, pixel_size, defocus), supports
@@ -194,7 +194,8 @@ class RadialProfile:
             values = whitening @ values
             return values - np.multiply.outer(constant, constant @ values)
 
-        data, best = whiten(mean), {}
+        data = whiten(mean)
+        best: dict[int, tuple[float, int, float, str]] = {}
         for name, profile in profiles.items():
             columns = whiten(profile)
             norms = np.maximum(np.linalg.norm(columns, axis=0), 1e-9)

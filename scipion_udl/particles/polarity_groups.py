@@ -47,11 +47,11 @@ class GroupProfiles:
 
     def add(self, rows: np.ndarray, profiles: torch.Tensor) -> None:
         """Take in the profiles (n, rings) of the particles ``rows`` (n,), from 0."""
-        rows = torch.from_numpy(np.asarray(rows, np.int64)).to(profiles.device)
+        places = torch.from_numpy(np.asarray(rows, np.int64)).to(profiles.device)
         for kind, (of, _) in self._of.items():
-            self._counts[kind].index_add_(0, of[rows], torch.ones_like(profiles[:, 0]))
-            self._sums[kind].index_add_(0, of[rows], profiles)
-        self._held.add(rows.cpu().numpy(), profiles)
+            self._counts[kind].index_add_(0, of[places], torch.ones_like(profiles[:, 0]))
+            self._sums[kind].index_add_(0, of[places], profiles)
+        self._held.add(np.asarray(rows, np.int64), profiles)
 
     def add_up(self, team: Ranks) -> None:
         """Put the sums over the processes of a run in the place of this one's; collective."""
@@ -99,7 +99,7 @@ def _optics_groups(source: ParticleSource) -> tuple[np.ndarray, list[str]]:
     """The optics group of each particle, from 0, and what the groups are called."""
     optics = None if source.table is None else dialects.optics_table(source.tables)
     one = np.broadcast_to(np.int64(0), len(source)), ["1"]
-    if optics is None:
+    if source.table is None or optics is None:
         return one
     try:
         rows = dialects.optics_rows(source.table, optics)

@@ -58,7 +58,9 @@ class ShiftLimit:
         return (shift - centre).norm(dim=-1) >= self.radius - AT
 
     def _centres(self, base: torch.Tensor) -> torch.Tensor:
-        """R(-base) c, (n, 2)."""
+        """R(-base) c, (n, 2), where c is known."""
+        if self.centre is None:
+            raise ValueError("nobody knows yet where the average lies")
         radians = torch.deg2rad(base).to(self.centre.dtype)
         (x, y), cos, sin = self.centre, torch.cos(radians), torch.sin(radians)
         return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)

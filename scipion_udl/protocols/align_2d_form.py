@@ -55,7 +55,7 @@ _SCORE_THRESHOLD = Question(
 class Align2DForm(ParticleQuestions):
     """What 'udl - align 2D' asks, and the options and checks that follow from the answers."""
 
-    _label = None
+    _label: str | None = None
     _settings = AlignSettings
 
     # -- parameters ----------------------------------------------------------------------------------------------------

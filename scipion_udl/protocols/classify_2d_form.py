@@ -28,7 +28,7 @@ _PARTICLES = Question(
 class Classify2DForm(ParticleQuestions):
     """What 'udl - classify 2D' asks, and the options and checks that follow from the answers."""
 
-    _label = None
+    _label: str | None = None
     _settings = ClassifySettings
     _sortsViews = True
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pyworkflow.protocol import Form
 
 from scipion_udl.constants import DIAMETER_FROM
@@ -17,6 +20,11 @@ class DiameterQuestion:
     pixels, which forms show where a project has it."""
 
     _settings: type[Settings]
+    # What the protocol has: its input, and the answers of the form.
+    inputParticles: Any
+    diameter: Any
+    maskRadius: Any
+    _validateLength: Callable[..., list[str]]
 
     def _defineDiameterParam(self, form: Form) -> None:
         for name in SIZE:
@@ -41,6 +49,6 @@ class DiameterQuestion:
         """The diameter of the particles that was taken, and where it comes from."""
         if not summary.get("diameter"):
             return []
-        where = DIAMETER_FROM.get(summary.get("diameter_from"), DIAMETER_FROM["given"])
+        where = DIAMETER_FROM.get(summary.get("diameter_from", ""), DIAMETER_FROM["given"])
         size = f"*{summary['diameter']:.4g} Å* (mask radius {summary['mask_radius']:.3g} px)"
         return [f"Particle diameter: {size}, {where}."]

@@ -254,10 +254,11 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         where = f" in {len(aligned['classes'])} classes, each by itself" if aligned.get("classes") else ""
         text = f"{aligned.get('particles')} particles were aligned in 2D{where} by unsupervised difference learning "
         text += "[Chen2023]"
+        model = self.getModelFile()
         if self._fromAlignment():
             text += ": rotations by a search that began at the coarse average of an alignment that they had"
-        elif self.getModelFile():
-            card = read_card(self.getModelFile())
+        elif model:
+            card = read_card(model)
             where = "on them" if self._trains() else "before, on other particles,"
             text += f": rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
             text += method_in_words(card)

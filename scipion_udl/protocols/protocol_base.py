@@ -79,7 +79,7 @@ def _is_number(param: params.Param) -> bool:
 class ProtUdlBase(DiameterQuestion, EMProtocol):
     """Base of the protocols that run the engine on a set of particles."""
 
-    _label = None
+    _label: str | None = None
     _settings: type[Settings] = RunSettings  # of the engine's command that the protocol runs
     _sortsViews = False  # whether its models are of many views, sorted into classes
 

@@ -144,11 +144,11 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     def _mirrorSummary(classes: list[dict]) -> list[str]:
         """Which classes are mirror images of each other."""
         pairs = {tuple(sorted((one["class"], one["mirror_of"]))) for one in classes if one.get("mirror_of")}
-        pairs = sorted(pair for pair in pairs if pair[0] != pair[1])
-        if not pairs:
+        different = sorted(pair for pair in pairs if pair[0] != pair[1])
+        if not different:
             return []
-        shown = ", ".join(f"{first} and {second}" for first, second in pairs[:MOST_PAIRS])
-        more = f", and {len(pairs) - MOST_PAIRS} more pairs" if len(pairs) > MOST_PAIRS else ""
+        shown = ", ".join(f"{first} and {second}" for first, second in different[:MOST_PAIRS])
+        more = f", and {len(different) - MOST_PAIRS} more pairs" if len(different) > MOST_PAIRS else ""
         return [f"Classes that are mirror images of each other: {shown}{more}."]
 
     def _methods(self) -> list[str]:
@@ -157,8 +157,9 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             return []
         text = f"{facts.get('particles')} particles were sorted into {len(facts['classes'])} 2D classes by "
         text += "unsupervised difference learning [Chen2023]"
-        if self.getModelFile():
-            card = read_card(self.getModelFile())
+        model = self.getModelFile()
+        if model:
+            card = read_card(model)
             where = "on them" if self._trains() else "before, on other particles,"
             text += f": classes and rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
             text += method_in_words(card)

@@ -29,7 +29,7 @@ NO_PARTICLES = "*Input particles* has no particles: choose another set."
 class ParticleQuestions(ProtUdlBase):
     """Questions on the particles, and on the network that looks at them."""
 
-    _label = None
+    _label: str | None = None
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 

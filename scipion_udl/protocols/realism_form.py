@@ -14,7 +14,7 @@ _EFFECTS = ("neighbours", "junk", "ramp", "structural")  # options of the engine
 class RealismForm(ProtUdlBase):
     """Whether particles are as extraction leaves them, and how much so. applyCtf and addNoise are the form's."""
 
-    _label = None
+    _label: str | None = None
     _settings = SimulateSettings
 
     def _defineRealismParams(self, form: Form) -> None:

@@ -122,7 +122,7 @@ _DEFOCUS = tuple(
 class SimulateForm(RealismForm):
     """What 'udl - simulate particles' asks, and the options and checks that follow from the answers."""
 
-    _label = None
+    _label: str | None = None
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -272,8 +272,8 @@ class SimulateForm(RealismForm):
 
     def _moleculeBox(self) -> tuple[int, list[str]]:
         """The box of the particles, and sentences where there are no molecules to simulate or no such mixture."""
-        box, errors = self.box.get(), []
-        own_box = PHANTOM_BOX
+        box, own_box = self.box.get(), PHANTOM_BOX
+        errors: list[str] = []
         if self.molecule.get() == MAP:
             own_box, own_size, errors = self._mapOf("mapFile", "*Map file*")
             if not errors and not own_size and not self.pixelSize.get():

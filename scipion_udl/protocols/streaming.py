@@ -87,11 +87,12 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
     says what the engine is asked for, takes up each batch into its output, and gives what is known of all so far.
     """
 
-    _label = None
+    _label: str | None = None
     stepsExecutionMode = STEPS_PARALLEL
     # What a protocol says: the engine's subcommand, the table that it writes of a batch, what else of its files is
     # shown as the run's result, and the numbers in its summary that add up over the batches.
-    _subcommand, _table, _shown = "", "", ()
+    _subcommand, _table = "", ""
+    _shown: tuple[str, ...] = ()
     _adding = ("particles", "ambiguous", "outliers")
 
     def __init__(self, **kwargs: object) -> None:

@@ -49,7 +49,7 @@ def _value(key: str, value: object, unit: str) -> str:
         return "yes" if value else "no"
     if key == "diameter_from":
         return str(DIAMETER_FROM.get(str(value), value))
-    if key == "seconds":
+    if key == "seconds" and isinstance(value, (int, float)):
         return duration(value)
     if key in SHARES and isinstance(value, (int, float, np.floating)):
         return f"{100 * value:.1f}\u202f%"

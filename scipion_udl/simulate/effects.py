@@ -118,10 +118,12 @@ def usual_effects(settings: SimulateSettings) -> dict[str, Any]:
 
 def effects_of(settings: SimulateSettings) -> Effects | None:
     """The effects that the options ask for; None where none was given."""
-    given = {name: getattr(settings, name) for name in OPTIONS if getattr(settings, name) is not None}
-    if not given:
-        return None
-    return Effects(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {}
+    for name in OPTIONS:
+        value = getattr(settings, name)
+        if value is not None:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return Effects(**given) if given else None
 
 
 def given_options(settings: SimulateSettings, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:

@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
@@ -21,8 +22,8 @@ _NOT_THE_SET = {"output", "debug", "overwrite", "gpu", "threads", "batch"}
 _CTF = CtfSettings()
 # What says nothing without --photos, and what says nothing with it, as it is where it was not given. The command line
 # leaves it None until then, so that what was given shows.
-_OF_PHOTOS = {"part": None, "patches": 1, "flat": 10.0, "noise": "none", "share": 0.1}
-_OF_VIEWS = {
+_OF_PHOTOS: dict[str, Any] = {"part": None, "patches": 1, "flat": 10.0, "noise": "none", "share": 0.1}
+_OF_VIEWS: dict[str, Any] = {
     "clean": False,
     "ssnr": None,
     "pixel_sizes": None,
@@ -34,7 +35,13 @@ _OF_VIEWS = {
     "amplitude_contrast": _CTF.amplitude_contrast,
     "b_factor": _CTF.b_factor,
 }
-_OF_MANY_VIEWS = {"views": None, "volume": None, "noise_share": 0.0, "second": None, "second_share": 0.0}
+_OF_MANY_VIEWS: dict[str, Any] = {
+    "views": None,
+    "volume": None,
+    "noise_share": 0.0,
+    "second": None,
+    "second_share": 0.0,
+}
 _OF_A_SINGLE_VIEW = ("jitter", "direction")
 _SHIFT, _JITTER = 10.0, 5.0  # pixels; degrees, with --realistic
 # Files and folders, which a later call may name from elsewhere.

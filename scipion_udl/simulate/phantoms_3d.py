@@ -64,9 +64,9 @@ def _domain(
     return np.concatenate([np.column_stack([place + (inside * axes) @ matrix.T, width, lumps]), ground])
 
 
-def _rod(start: tuple, end: tuple, width: float, weight: float) -> np.ndarray:
+def _rod(begin: tuple, stop: tuple, width: float, weight: float) -> np.ndarray:
     """A straight rod, such as a helix, as a row of blobs with a faint beat along it."""
-    start, end = np.array(start), np.array(end)
+    start, end = np.array(begin), np.array(stop)
     n = max(2, int(np.ceil(np.linalg.norm(end - start) / (1.6 * width))) + 1)
     along = np.linspace(0, 1, n)
     beat = weight * (0.8 + 0.2 * np.cos(2 * np.pi * 3 * along))

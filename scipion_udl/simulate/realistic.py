@@ -25,7 +25,7 @@ from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.tables import Table
 from scipion_udl.simulate import junk
 from scipion_udl.simulate.background import hot_pixels, mean_power, ramp, structure
-from scipion_udl.simulate.ctf import transfer
+from scipion_udl.simulate.ctf import CtfSettings, transfer
 from scipion_udl.simulate.effects import Effects
 from scipion_udl.simulate.micrographs import Micrographs
 from scipion_udl.simulate.neighbours import add_at, diameter, reach_of, sites
@@ -101,7 +101,10 @@ class RealisticSimulation:
 
     @property
     def direction(self) -> np.ndarray:
-        """The direction that each particle of many views is seen from, unit vectors (N, 3); zeros for junk."""
+        """The direction that each particle of many views is seen from, unit vectors (N, 3); zeros for junk. Raises
+        ValueError for particles of one view."""
+        if not isinstance(self.base, ViewSimulation):
+            raise ValueError("particles of one view have no direction")
         return self.base.direction * (self.kind == GOOD)[:, None]
 
     # -- the microscope ------------------------------------------------------------------------------------------------
@@ -112,20 +115,21 @@ class RealisticSimulation:
             return None
         if m not in self._transfers:
             mics = self.micrographs
-            self._transfers[m] = self._made_transfer(mics.true[m], mics.estimated[m], mics.angle[m])
+            own = (mics.true[m], mics.estimated[m], mics.angle[m])
+            self._transfers[m] = self._made_transfer(self.base.ctf, *own)
             if len(self._transfers) > _KEPT:
                 self._transfers.popitem(last=False)
         return self._transfers[m]
 
-    def _made_transfer(self, true: np.ndarray, estimated: np.ndarray, angle: float) -> np.ndarray:
-        signed = replace(self.base.ctf, signed=True)
+    def _made_transfer(self, ctf: CtfSettings, true: np.ndarray, estimated: np.ndarray, angle: float) -> np.ndarray:
+        signed = replace(ctf, signed=True)
 
         def of(pair: np.ndarray) -> np.ndarray:
             u, v = np.asarray(pair)[:, None] * 1e-4
             return transfer(signed, u, self._side, self.base.pixel_size, v, np.array([angle]))[0]
 
         values = of(true)
-        return values if self.base.ctf.signed else values * np.where(of(estimated) < 0, -1, 1)
+        return values if ctf.signed else values * np.where(of(estimated) < 0, -1, 1)
 
     def _seen(self, field: np.ndarray, ctf: np.ndarray | None) -> np.ndarray:
         """The box in the middle of a field, after the CTF."""
@@ -141,7 +145,7 @@ class RealisticSimulation:
         ctf = None
         if self.base.ctf:
             middle = np.full(2, 1e4 * np.mean(self.base.ctf.defocus))
-            ctf = self._made_transfer(middle, middle, 0.0)
+            ctf = self._made_transfer(self.base.ctf, middle, middle, 0.0)
         variance = []
         for view in views:
             field = np.zeros((self._side, self._side))
@@ -241,7 +245,7 @@ class RealisticSimulation:
         share = self.effects.structural
         shape = (self.base.box, self.base.box)
         shot = self.base.add_noise(np.zeros((1, *shape), np.float32), np.array([k]))[0]
-        if not share:
+        if not share or ctf is None:  # the structure is what the CTF makes of the ice
             return shot
         ice = self._seen(structure(self._random(k, _ICE), ctf, self._side), None)
         return np.sqrt(1 - share) * shot + np.sqrt(share) * ice

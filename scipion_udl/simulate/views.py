@@ -99,7 +99,7 @@ class ViewSimulation(Simulation):
     direction (zeros). Raises UdlError for values that make no particles.
     """
 
-    template: Molecule
+    template: Molecule  # type: ignore[assignment]  # in place of a single view
     views: str = "random"
     noise_share: float = 0.0
     second: Molecule | None = None
@@ -193,6 +193,6 @@ class ViewSimulation(Simulation):
         images = np.zeros((len(shown), self.box, self.box), np.float32)
         for number, molecule in ((FIRST, self.template), (SECOND, self.second)):
             mine = shown == number
-            if mine.any():
+            if molecule is not None and mine.any():
                 images[mine] = molecule.project(directions[mine], poses[mine])
         return images

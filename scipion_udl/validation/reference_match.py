@@ -114,7 +114,7 @@ def _coarse(average: np.ndarray, reference: np.ndarray, radius: float) -> tuple[
         peak = int(np.argmax(np.abs(correlation)))
         if abs(correlation.flat[peak]) > best:
             y, x = np.unravel_index(peak, correlation.shape)
-            best, sign = abs(correlation.flat[peak]), float(np.sign(correlation.flat[peak]))
+            best, sign = float(abs(correlation.flat[peak])), float(np.sign(correlation.flat[peak]))
             place = np.array([angle, reach[x] * len(average) / box, reach[y] * len(average) / box])
     return place, sign or 1.0
 

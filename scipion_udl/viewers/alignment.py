@@ -50,7 +50,7 @@ class UdlAlign2DViewer(UdlProtocolViewer):
 
     _label = "results of align 2D"
     _targets = [ProtUdlAlign2D]
-    tables = (ALIGNED, ALIGNED_XMD)  # of poses; the first that is there
+    tables: tuple[str, ...] = (ALIGNED, ALIGNED_XMD)  # of poses; the first that is there
 
     def buttons(self) -> list[Button]:
         """The buttons, in the order of the form."""
@@ -164,16 +164,16 @@ class UdlAlign2DViewer(UdlProtocolViewer):
         """What the run found: in the STAR, or, where particles are mirrored, in the XMD, which can say that; of a run
         that takes particles as they come, in the folders of its batches until it ends."""
         folder = Path(self.protocol._getExtraPath())
-        done = [one for one in (folder, *sorted(folder.glob("batch_*"))) if self._table(one)]
+        places = (folder, *sorted(folder.glob("batch_*")))
+        done = [(table, str(one / PARTICLES)) for one in places for table in self._table(one)]
         if not done:
             self._path(self.tables[0])
-        parts = done[:1] if done[0] == folder else done
-        return AlignedParticles.read([(self._table(one), str(one / PARTICLES)) for one in parts])
+        return AlignedParticles.read(done[:1] if self._table(folder) else done)
 
-    def _table(self, folder: Path) -> str | None:
-        """The table of poses that a folder holds, with that of the particles beside it; None without."""
-        found = [folder / name for name in self.tables if (folder / name).exists()]
-        return str(found[0]) if found and (folder / PARTICLES).exists() else None
+    def _table(self, folder: Path) -> list[str]:
+        """The table of poses that a folder holds, where that of the particles lies beside it; else none."""
+        found = [str(folder / name) for name in self.tables if (folder / name).exists()]
+        return found[:1] if (folder / PARTICLES).exists() else []
 
     def _of_class(self, found: AlignedParticles, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` that are of the class that is looked at. Raises NothingToShow where there are none."""

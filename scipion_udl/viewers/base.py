@@ -85,7 +85,7 @@ class UdlProtocolViewer(EmProtocolViewer):
         """A file of the run's results. Raises NothingToShow where it is not there."""
         path = self.protocol._getExtraPath(name)
         if not os.path.exists(path):
-            progress = getattr(self.protocol, "_progressSummary", list)()
+            progress: list[str] = getattr(self.protocol, "_progressSummary", list)()
             state = f" {progress[0].replace('*', '')}" if progress else ""
             raise NothingToShow(f"The run has no such result, or not yet: there is no {path}.{state}")
         return path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Callable
+from functools import partial
+from typing import Any, Callable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,11 +32,11 @@ class ChoiceGallery(Gallery):
 
     def __init__(
         self,
-        *args: object,
+        *args: Any,
         sizes: Sequence[int],
         flagged: Sequence[bool],
         actions: dict[str, Callable[[np.ndarray], str]],
-        **options: object,
+        **options: Any,
     ) -> None:
         self.sizes, self.flagged = np.asarray(sizes, np.int64), np.asarray(flagged, bool)
         self.chosen, self.actions = ~self.flagged, actions
@@ -55,7 +56,7 @@ class ChoiceGallery(Gallery):
         self.count = self.figure.text(*self._place(3.4, upper + 0.1, 1, 1)[:2], "", fontsize=9)
         self.figure.text(*self._place(0.2, lower + 0.1, 1, 1)[:2], "A subset of those chosen:", fontsize=9)
         self.makers = [
-            self._button(name, 2.1 + 1.1 * k, lower, 1.0, lambda name=name: self.make(name))
+            self._button(name, 2.1 + 1.1 * k, lower, 1.0, partial(self.make, name))
             for k, name in enumerate(self.actions)
         ]
         left = 2.2 + 1.1 * len(self.actions)

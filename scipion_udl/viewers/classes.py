@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 from pwem.objects import SetOfClasses2D
@@ -43,7 +43,7 @@ def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project
     rows = read_classes(folder)
     stacks = {name: os.path.join(folder, file) for name, file in _STACKS.items()}
     readers = {name: StackReader(path) for name, path in stacks.items() if os.path.exists(path) or name == "aligned"}
-    options = {
+    options: dict[str, Any] = {
         "kinds": {name: reader.read for name, reader in readers.items()},
         "orders": _orders(rows),
         "caption": lambda k: _words(rows[k]),

@@ -18,7 +18,7 @@ class UdlClassify2DViewer(UdlAlign2DViewer):
 
     _label = "results of classify 2D"
     _targets = [ProtUdlClassify2D]
-    tables = (CLASSES_STAR,)
+    tables: tuple[str, ...] = (CLASSES_STAR,)
 
     def buttons(self) -> list[Button]:
         """The buttons, in the order of the form."""

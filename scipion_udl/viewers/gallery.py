@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ class Gallery:
         self,
         title: str,
         kinds: dict[str, Reader],
-        orders: dict[str, Sequence[int]],
+        orders: Mapping[str, Sequence[int] | np.ndarray],
         caption: Callable[[int], str],
         shape: tuple[int, int] = (3, 6),
         pixel_size: Optional[float] = None,

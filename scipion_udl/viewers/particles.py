@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scipion_udl.convert.classes import read_classified
+from scipion_udl.convert.classes import read_with_classes
 from scipion_udl.convert.particles import ITEM_ID, Results
 from scipion_udl.imaging.poses import to_matrices
 from scipion_udl.io.particles import ParticleSource, open_particles
@@ -35,7 +35,7 @@ class AlignedParticles:
         Reads no image. Raises UdlError where a file is missing, or holds no alignment.
         """
         sources = [open_particles(given) for _, given in parts]
-        found, numbers = zip(*(read_classified(table, given) for table, given in parts))
+        found, numbers = zip(*(read_with_classes(table, given) for table, given in parts))
         places = [_rows_of(source, results.ids) for source, results in zip(sources, found)]
         at = [np.stack([np.full(len(rows), part), rows], -1) for part, rows in enumerate(places)]
         classes = None if any(own is None for own in numbers) else np.concatenate(numbers)
