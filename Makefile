@@ -4,6 +4,7 @@
 # make neighbours   round trips with programs and plugins of the field, in environments of their own (2.5 GB, some minutes)
 # make test-scipion   the Scipion tests again, each class by Scipion's own runner
 # make lint   style, layout, types, and which module may import which
+# make docs   the documentation as a site in docs/_build/html; runs its gallery (some minutes), needs no network then
 # make clean  removes everything that make made, the demo's output too
 #
 # The only needs are make, a compiler and Python 3.11 with venv. The demo and the tests run the Scipion side and the
@@ -37,7 +38,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo gui test test-scipion neighbours plugins programs lint clean
+.PHONY: demo gui test test-scipion neighbours plugins programs lint docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -103,6 +104,16 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-logo importlinter.toml
 	$(BIN)/python tools/type_check.py
 
+# A warning is an error, and so is a script of the gallery that fails.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+$(VENV)/.docs: setup.py | $(READY)
+	$(PIP) install -e '.[engine,docs]'
+	@touch $@
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache demo_output
+	rm -rf docs/_build docs/examples docs/reference/commands docs/reference/modules
 	find scipion_udl -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,6 +29,15 @@ SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7", "pytest-xdist>=3.4"]
 # Pinned: what they find, and how ruff lays code out, changes from release to release.
 LINT = ["ruff==0.17.6", "mypy==2.4.1", "import-linter==2.17", "pre-commit==4.7.0"]
+# The site of docs/. Sphinx runs the gallery's scripts and reads the docstrings; grimp draws the architecture.
+DOCS = [
+    "sphinx>=8",
+    "myst-parser>=4",
+    "numpydoc>=1.8",
+    "sphinx-gallery>=0.18",
+    "pydata-sphinx-theme>=0.16",
+    "grimp>=3",
+]
 DEV = [*TEST, *LINT, "hypothesis>=6.90", "scikit-image>=0.20"]  # scikit-image for the photographs that it ships
 
 setup(
@@ -41,7 +50,7 @@ setup(
     license="GPL-3.0-or-later",
     python_requires=">=3.8",
     install_requires=["numpy>=1.22", "mrcfile>=1.4", "emtable>=0.0.13"],
-    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "dev": DEV},
+    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "docs": DOCS, "dev": DEV},
     packages=find_packages(include=["scipion_udl", "scipion_udl.*"]),
     include_package_data=True,
     entry_points={
