@@ -32,6 +32,13 @@ class Averages:
     corrected: np.ndarray | None = None
     sums: HalfSums | None = None
 
+    @property
+    def both(self) -> tuple[tuple[np.ndarray, np.ndarray], HalfSums]:
+        """The halves, and what they were made of. Raises ValueError where there are none."""
+        if self.halves is None or self.sums is None:
+            raise ValueError("these averages have no halves")
+        return self.halves, self.sums
+
 
 def apply_poses(
     images: torch.Tensor, fill: torch.Tensor, poses: Poses, transfer: torch.Tensor | None = None
@@ -41,8 +48,8 @@ def apply_poses(
     box, device = images.shape[-1], images.device
     if poses.mirror.any():  # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
         sign = np.where(poses.mirror, -1.0, 1.0)
-        turned = Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1))
-        turned = apply_poses(images, fill, turned, transfer)
+        first = Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1))
+        turned = apply_poses(images, fill, first, transfer)
         columns = (2 * (box // 2) - torch.arange(box, device=device)) % box
         which = torch.from_numpy(poses.mirror).to(device)
         return torch.where(which[:, None, None], turned[..., columns], turned)
@@ -119,11 +126,14 @@ class HalfSums:
         if power is not None:
             self.power = self.power + other.power
 
-    def images(self) -> list[np.ndarray | None]:
+    def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The means (D, D) float32 of the first half, the second, and of both with the mean transfer taken out (None
         where none is made use of), on the background."""
-        found = self.mean([0]), self.mean([1]), self.corrected()
-        return [i if i is None else (i + self.background).float().cpu().numpy() for i in found]
+        whole = self.corrected()
+        return self._image(self.mean([0])), self._image(self.mean([1])), None if whole is None else self._image(whole)
+
+    def _image(self, mean: torch.Tensor) -> np.ndarray:
+        return (mean + self.background).float().cpu().numpy()
 
     def corrected(self) -> torch.Tensor | None:
         """The mean of both halves, without its background, with the mean transfer taken out of it; None where no
@@ -177,10 +187,10 @@ def average_particles(
     counts = (max(int((~blank).sum()), 1), n)
     plain = [(prepared.team.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
     if half_poses is None:
-        return Averages(*plain, None)
+        return Averages(plain[0], plain[1], None)
     sums.over(prepared.team)
     first, second, corrected = sums.images()
-    return Averages(*plain, (first, second), corrected, sums)
+    return Averages(plain[0], plain[1], (first, second), corrected, sums)
 
 
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:

@@ -60,6 +60,8 @@ class GivenStart:
         by the processes of a team."""
         half = np.zeros(len(state.angle), np.int64)
         half[indices[1::2]] = 1
+        if self.reference is None:
+            raise ValueError("there is nothing to find angles against: call angles() first")
         both = [self.reference] * 2
         self.refiner.search(state, both, half, "full-circle search", indices)
         for number in (1, 2):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -28,7 +28,17 @@ from scipion_udl.imaging.fourier import Band, ShiftMaps
 
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
-Fit = TypeVar("Fit")  # a Start, or whatever has a likelihood
+
+
+class HasLikelihood(Protocol):
+    """What has a mean log likelihood of a particle: a Start, say."""
+
+    @property
+    def likelihood(self) -> float:
+        """Nats."""
+
+
+Fit = TypeVar("Fit", bound=HasLikelihood)
 STEP = 64  # particles at a time: bounds the memory of the shift maps
 
 
@@ -147,8 +157,8 @@ class BranchSolver:
             sums.append(Sums(total, self.power[members].double().sum(0), len(members)))
             evidence -= float((sums[-1].transfer * band.ring_sums(reference.abs().square())).sum())
         centre = (-drift / len(self.particles)).float()
-        for fold in sums:
-            fold.total = band.shifted(fold.total, centre)
+        for own in sums:
+            own.total = band.shifted(own.total, centre)
         return sums, evidence / len(self.particles), turned
 
     def _finish(self, sums: Sums, symmetric: bool) -> torch.Tensor:

@@ -168,7 +168,8 @@ def decide_again(
     refiner = Refiner(particles, band, max_shift / particles.scale, band.k_max)
     half = alignment.half
     references = _references(particles, averages, band)
-    before, usable = particles.mirrored, particles.usable
+    usable = particles.usable
+    before = np.zeros(len(particles), bool) if particles.mirrored is None else particles.mirrored
     scores = []
     for hand, flags in (("as they are", before), ("mirrored", ~before)):
         particles.mirrored = flags
@@ -188,7 +189,7 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     """The halves' averages, as particles are compared with them."""
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
-    images = torch.from_numpy(np.stack(averages.halves)).to(particles.device)
+    images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
     halves = [band.masked(half, particles.mask) for half in band.crop(particles.whiten(images, background, noise))]
     weight = Denoiser(band, halves).weight(1)
     return [Reference(band, half, weight) for half in halves]

@@ -64,7 +64,7 @@ class ParticleScores:
             white = torch.randn(len(part), prepared.box, prepared.box, generator=generator).to(band.device)
             coefficients = torch.fft.rfft2(torch.fft.ifftshift(white, dim=(-2, -1)), norm="ortho")
             seen, power = self._through_transfer(part, coefficients)
-            angle, shift = searcher.find(seen, reference), None
+            angle, shift = searcher.find(seen, reference), torch.zeros(len(part), 2, dtype=torch.float64)
             inside = band.crop(seen)
             loud = band.ring_totals(inside.abs().square())
             for _ in range(ROUNDS):

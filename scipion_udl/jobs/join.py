@@ -139,7 +139,7 @@ def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, coun
     }
     text = run_results.write_alignment(run, outcome, None, None, **facts)
     model = None if settings.model is None else os.path.relpath(settings.model, out.path)
-    key = key_of(outcome.averages.halves)
+    key = key_of(outcome.averages.both[0])
     found = run.particles.statistics
     known = earlier.known().and_those_of(Known.of(run.source, found.images, found.blank)).packed()
     files = files_of(run, settings.model)

@@ -186,7 +186,8 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     source, particles = run.source, run.particles
     radius = particles.disc_radius * particles.scale
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
-    frc = image_frc(*(torch.from_numpy(half) for half in averages.halves), mask)
+    first, second = (torch.from_numpy(half) for half in averages.both[0])
+    frc = image_frc(first, second, mask)
     if alignment.half_poses is None:
         return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
     if len(particles.usable) < enough:

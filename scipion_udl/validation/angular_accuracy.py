@@ -95,9 +95,9 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     """The halves' averages, weighted, in all orientations: they show a particle whose (relative) transfer is 1."""
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
-    images = torch.from_numpy(np.stack(averages.halves)).to(particles.device)
-    halves = band.crop(particles.whiten(images, background, noise))
-    halves = [band.masked(half, particles.mask) for half in halves]
+    images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
+    seen = band.crop(particles.whiten(images, background, noise))
+    halves = [band.masked(half, particles.mask) for half in seen]
     weight = band.spread(Denoiser(band, halves).weight(1))
     return [Orientations(band, half * weight, ANGLES) for half in halves]
 
