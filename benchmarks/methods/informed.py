@@ -43,7 +43,7 @@ def others(refiner: Refiner, sums: list[Sums]) -> list[Reference]:
     band, prepared = refiner.band, refiner.prepared
 
     def mean(one: Sums) -> torch.Tensor:
-        return band.masked(one.mean(band), prepared.mask)
+        return band.masked(one.mean(band), prepared.disc.mask)
 
     whole, halves = add_up(sums), [mean(half) for half in halves_of(sums)]
     denoiser = Denoiser(band, halves, half_turn_centre(refiner.maps, halves[0] + halves[1]), local=True)

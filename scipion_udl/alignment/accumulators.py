@@ -75,8 +75,8 @@ def posed_sums(
     for part, coefficients in prepared.chunks(indices, "given poses"):
         rows = torch.from_numpy(row[part])
         turn, move = (v[rows].to(band.device) for v in (angle, shift))
-        moved = band.of_images(transform(prepared.through_transfer(part, coefficients), band.box, turn, move))
-        transfer = prepared.transfer(part)
+        moved = band.of_images(transform(prepared.apply_ctf(part, coefficients), band.box, turn, move))
+        transfer = prepared.ctf(part)
         power = torch.ones(len(part), band.k_max + 1, device=band.device)
         power = power if transfer is None else band.ring_means(band.crop(transfer).square())
         owns = [(member[rows] == number).nonzero()[:, 0].to(band.device) for number in range(folds)]

@@ -31,6 +31,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import bounded
@@ -124,7 +125,7 @@ class Aligner:
         shared = spectra.r_max if network is not None else ALONE
         self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared, log)
         self.given = GivenStart(prepared, self.max_shift, log)
-        self.ranks = prepared.ranks(settings.seed)
+        self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
     def run(self, reference: np.ndarray | None = None, start: Poses | KnownStart | None = None) -> Alignment:
@@ -164,7 +165,7 @@ class Aligner:
                 self.given.find(state, rest)
                 ask = None
             averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
-            prepared.make_known([self.network_angle], usable)
+            prepared.reader.make_known([self.network_angle], usable)
             half_state = state.copy()
             # Where the start was near, a round that moves nothing is not done again.
             least = 1 if isinstance(start, KnownStart) else 2
@@ -259,9 +260,9 @@ class Aligner:
         share the work."""
         if self.network is None:
             return np.zeros(len(indices))
-        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), "network"):
+        for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), "network"):
             self._ask(part, coefficients)
-        self.prepared.make_known([self.network_angle], indices)
+        self.prepared.reader.make_known([self.network_angle], indices)
         return self.network_angle[indices]
 
     @torch.no_grad()
@@ -285,7 +286,9 @@ class Aligner:
         hands = [self.band_of(image)]
         if prepared.mirrored is not None:
             hands.append(mirrored(hands[0]))
-        targets = [Reference(band, band.masked(band.crop(hand), prepared.mask), joint.ring_weight) for hand in hands]
+        targets = [
+            Reference(band, band.masked(band.crop(hand), prepared.disc.mask), joint.ring_weight) for hand in hands
+        ]
         found = [onto_reference(refiner, joint, target) for target in targets]
         best = prepared.team.by_first(lambda: max(range(len(found)), key=lambda hand: found[hand][2]))
         between, self.inverted, _ = found[best]

@@ -170,7 +170,7 @@ def average_particles(
     background, noise = scale or (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
     before, total = torch.zeros(2, box, box, dtype=torch.float64, device=device)
     sums = HalfSums(prepared, background, noise)
-    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "averages"):
+    for part, images in prepared.reader.chunks(prepared.reader.own(np.arange(n)), "averages"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part])
         before += images[torch.from_numpy(~blank[part]).to(device)].double().sum(0)

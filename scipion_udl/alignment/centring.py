@@ -18,11 +18,11 @@ def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tenso
     """The centre of mass (2,), x and y in working pixels from the box's centre, of an average (band), (0, 0) where it
     shows none. What counts is what stands out of the ground beside the particle, to the side that the whole particle
     does, within the particle's disc; the disc is moved onto it."""
-    softened = average * torch.exp(-((band.radius * prepared.disc_radius / (FINE * band.box)) ** 2))
+    softened = average * torch.exp(-((band.radius * prepared.disc.radius / (FINE * band.box)) ** 2))
     centre = torch.zeros(2, device=band.device)
     axis = torch.arange(band.box, device=band.device) - band.box // 2
     for _ in range(ROUNDS):
-        image, mask = band.images(band.shifted(softened, -centre)), prepared.mask
+        image, mask = band.images(band.shifted(softened, -centre)), prepared.disc.mask
         level = (image * (1 - mask)).sum() / (1 - mask).sum().clamp(min=1e-6)
         density = (image - level) * mask
         density = (density * density.sum().sign()).clamp(min=0)
@@ -33,7 +33,7 @@ def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tenso
         centre = centre + step
         if float(step.norm()) < STILL:
             break
-    near = float(centre.norm()) < FAR * prepared.disc_radius
+    near = float(centre.norm()) < FAR * prepared.disc.radius
     return centre.double().cpu().numpy() if near else np.zeros(2)
 
 

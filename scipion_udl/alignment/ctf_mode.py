@@ -230,7 +230,7 @@ def mode_evidence(
     Rings inside of the first peak of the transfer are taken alike by all ways: there it hardly tells flipped from
     signed, and what the images have of it rests on more than defocus (high-pass filters, normalisation).
     """
-    contrast, mask = prepared.contrast, prepared.mask
+    contrast, mask = prepared.contrast, prepared.disc.mask
     band = Band(prepared.box, min(BAND, prepared.k_max), prepared.device)
     poses = mirrored_first(poses)
     particles = _in_register(prepared, band, indices, poses)
@@ -240,7 +240,7 @@ def mode_evidence(
     for part in np.array_split(np.arange(len(indices)), -(-len(indices) // STEP)):
         turn = np.where(over, -poses.angle, poses.angle)[part]
         values = signed.evaluate(indices[part], band.box, band.device, turn)
-        transfers[part] = band.crop(prepared.in_hand(indices[part], values))
+        transfers[part] = band.crop(prepared.apply_mirror(indices[part], values))
     members = [torch.from_numpy(np.flatnonzero(half == number)).to(band.device) for number in (0, 1)]
     own = torch.from_numpy(contrast.flipped[indices]).to(band.device)[:, None, None]
     flips = {"table": own, "contrary": ~own, "flipped": torch.ones_like(own), "signed": torch.zeros_like(own)}
@@ -257,7 +257,7 @@ def _in_register(prepared: PreparedParticles, band: Band, indices: np.ndarray, p
     """Particles ``indices`` (n,) with their poses applied, as bands, without what lies outside of the disc."""
     place = np.zeros(len(prepared), np.int64)
     place[indices] = np.arange(len(indices))
-    mask, outside = prepared.mask, 1 - prepared.mask
+    mask, outside = prepared.disc.mask, 1 - prepared.disc.mask
 
     def posed(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         rows = place[part]

@@ -7,7 +7,7 @@ import numpy as np
 from scipion_udl.alignment.refinement import FAR
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, pose_errors
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 
 MANY = 0.3  # share of the particles that lie elsewhere, above which the user is warned
 
@@ -29,7 +29,7 @@ def check_measure(poses: Poses, box: int, path: str) -> Poses:
     return poses
 
 
-def given_poses(source: ParticleSource, mirrored: bool) -> Poses:
+def given_poses(source: Source, mirrored: bool) -> Poses:
     """The poses (N,) of a set, to start from; mirrored: whether some may be mirrored.
 
     Raises UdlError where the set carries none, or projection directions, or mirrored ones that may not be.

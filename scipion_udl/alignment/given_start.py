@@ -69,6 +69,6 @@ class GivenStart:
         return found.sums
 
     def _as_reference(self, sums: list[Sums]) -> Reference:
-        band, mask = self.band, self.prepared.mask
+        band, mask = self.band, self.prepared.disc.mask
         first, second, whole = (band.masked(s.mean(band), mask) for s in (*sums, add_up(sums)))
         return Reference(band, whole, Denoiser(band, [first, second]).weight(2))

@@ -101,7 +101,7 @@ class HalfRefinement:
             means = [own.mean(self.band) for own in result.sums]
             if self.centre and number <= CENTRED:
                 means = self._centred(means, state)
-            averages = [self.band.masked(mean, self.prepared.mask) for mean in means]
+            averages = [self.band.masked(mean, self.prepared.disc.mask) for mean in means]
             references = self.references(averages)
             reach = int((references[0].ring_weight > 0).sum())
             moved = f"angles changed by {result.turned:.3f} degrees"
@@ -134,7 +134,7 @@ class HalfRefinement:
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
-        self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.mask)
+        self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.disc.mask)
         self.log(
             f"Particles fit what both halves agree on by {self.fit.deviations:.1f} sigma of the noise", detail=True
         )
@@ -236,7 +236,7 @@ class HalfRefinement:
         return [mean for mean, _ in found]
 
     def _means(self, sums: list[Sums]) -> list[torch.Tensor]:
-        return [self.band.masked(s.mean(self.band), self.prepared.mask) for s in sums]
+        return [self.band.masked(s.mean(self.band), self.prepared.disc.mask) for s in sums]
 
     def _into_one_frame(self, averages: list[torch.Tensor], states: list[State]) -> list[torch.Tensor]:
         """Both averages in the frame of the first; the poses of half 1 in ``states`` are brought along."""

@@ -87,13 +87,13 @@ class FirstAverage:
         solver = self._circle_solver(subset)
         band = self.circle_band
         if image is not None:
-            begin = band.masked(band.crop(image), self.prepared.mask)
+            begin = band.masked(band.crop(image), self.prepared.disc.mask)
             # A reference of the other contrast fits better inverted.
             begin = max(begin, -begin, key=lambda start: solver.run(start, 1).likelihood)
         else:
             low = band.radius <= CIRCLE_START
             fits = [
-                solver.run(band.masked(solver.particles[n] * low, self.prepared.mask), TRIAL)
+                solver.run(band.masked(solver.particles[n] * low, self.prepared.disc.mask), TRIAL)
                 for n in range(min(SINGLES, len(subset)))
             ]
             best = first_of_best(fits)
@@ -131,26 +131,26 @@ class FirstAverage:
         angle[subset] = angles
 
         def turned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-            those = self.prepared.through_transfer(part, coefficients)
+            those = self.prepared.apply_ctf(part, coefficients)
             return band.of_images(transform(those, band.box, torch.from_numpy(angle[part]).to(band.device)))
 
         particles = self.prepared.all(subset, "first average", turned)
         maps = ShiftMaps(band, shift_reach(self.max_shift))
-        return BranchSolver(band, maps, self.prepared.mask, particles, self._power(subset, band))
+        return BranchSolver(band, maps, self.prepared.disc.mask, particles, self._power(subset, band))
 
     def _circle_solver(self, subset: np.ndarray) -> CircleSolver:
         band = self.circle_band
         particles = self.prepared.all(
-            subset, "full circle", lambda part, values: band.crop(self.prepared.through_transfer(part, values))
+            subset, "full circle", lambda part, values: band.crop(self.prepared.apply_ctf(part, values))
         )
         maps = ShiftMaps(band, shift_reach(self.max_shift), band.box / (4 * band.k_max))
-        return CircleSolver(band, maps, self.prepared.mask, particles, self._power(subset, band))
+        return CircleSolver(band, maps, self.prepared.disc.mask, particles, self._power(subset, band))
 
     def _power(self, subset: np.ndarray, band: Band) -> torch.Tensor | None:
         """Squared transfers per ring of a band, (len(subset), k_max + 1); None where they are not known."""
         parts = []
-        for start in range(0, len(subset), self.prepared.chunk):
-            transfer = self.prepared.transfer(subset[start : start + self.prepared.chunk])
+        for start in range(0, len(subset), self.prepared.reader.chunk):
+            transfer = self.prepared.ctf(subset[start : start + self.prepared.reader.chunk])
             if transfer is None:
                 return None
             parts.append(band.ring_means(band.crop(transfer).square()))
@@ -175,7 +175,7 @@ class FirstAverage:
 
     def _weighed(self, solver: CircleSolver, start: torch.Tensor, rounds: int) -> CircleFit:
         """The rounds of a solver from a weighted average (band), with their progress told."""
-        return solver.run(start, rounds, lambda number, _: self.prepared.report("all angles", number, rounds))
+        return solver.run(start, rounds, lambda number, _: self.prepared.reader.report("all angles", number, rounds))
 
     def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
         self.log(

@@ -34,9 +34,9 @@ class KnownStart:
     ) -> tuple[First, list[torch.Tensor]]:
         """The first average of the particles ``subset`` (n,), and that (band) of each half; half: (n,) 0 or 1."""
         sums = posed_sums(prepared, band, subset, self.poses[subset], half, 2)
-        whole = band.masked(add_up(sums).mean(band), prepared.mask)
+        whole = band.masked(add_up(sums).mean(band), prepared.disc.mask)
         # Too few go nowhere by themselves: nothing will be claimed of them.
-        averages = [band.masked(s.mean(band), prepared.mask) if s.count > 1 else whole for s in sums]
+        averages = [band.masked(s.mean(band), prepared.disc.mask) if s.count > 1 else whole for s in sums]
         weight = Denoiser(band, averages).weight(2)
         start = Start(whole, weight, math.nan, torch.zeros(0), "network of many views", [])
         return First(start, self.poses.angle[subset]), averages

@@ -72,10 +72,10 @@ def decide_hands(particles: PreparedParticles, seed: int, log: Say) -> np.ndarra
         return None
     mirrored = np.zeros(len(particles), bool)
     usable = particles.usable
-    for part, coefficients in particles.chunks(particles.own(usable), stage):
+    for part, coefficients in particles.chunks(particles.reader.own(usable), stage):
         data = torch.fft.rfft(settings.of(coefficients, particles.box))
         mirrored[part] = _better_hand(data, template[None], settings.angles)[0][:, 0].cpu().numpy()
-    particles.make_known([mirrored], usable)
+    particles.reader.make_known([mirrored], usable)
     if mirrored[usable].mean() > 0.5:
         mirrored[usable] = ~mirrored[usable]
     return mirrored
@@ -190,6 +190,8 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
     images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
-    halves = [band.masked(half, particles.mask) for half in band.crop(particles.whiten(images, background, noise))]
+    halves = [
+        band.masked(half, particles.disc.mask) for half in band.crop(particles.whitening.of(images, background, noise))
+    ]
     weight = Denoiser(band, halves).weight(1)
     return [Reference(band, half, weight) for half in halves]

@@ -30,16 +30,16 @@ class ParticleScores:
     def __init__(self, refiner: Refiner, references: list[Reference], member: np.ndarray) -> None:
         self.refiner, self.references, self.member = refiner, references, member
         self.prepared, self.band = refiner.prepared, refiner.band
-        self.mask = self.prepared.mask
+        self.mask = self.prepared.disc.mask
         self._noise = self.band.ring_count * float(self.mask.square().mean())  # power per ring of noise in the disc
-        self._first = max(1, round(COARSE * self.prepared.box / self.prepared.disc_radius))
+        self._first = max(1, round(COARSE * self.prepared.box / self.prepared.disc.radius))
 
     @torch.no_grad()
     def measure(self, state: State, indices: np.ndarray, stage: str = "scores") -> None:
         """Write the scores, -1 to 1, of the particles ``indices`` where they lie into ``state``. Shared by the
         processes of a team."""
         device = self.band.device
-        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
+        for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             seen, power = self._through_transfer(part, coefficients)
             angle, shift = (torch.from_numpy(v[part]).to(device) for v in (state.angle, state.shift))
             for number, reference in enumerate(self.references):
@@ -49,7 +49,7 @@ class ParticleScores:
                 at = torch.from_numpy(own).to(device)
                 q = power if power is None else power[at]
                 state.score[part[own]] = self._scores(seen[at], q, angle[at], shift[at], reference).cpu().numpy()
-        self.prepared.make_known([state.score], indices)
+        self.prepared.reader.make_known([state.score], indices)
 
     @torch.no_grad()
     def of_noise(self, indices: np.ndarray, seed: int) -> np.ndarray:
@@ -59,8 +59,8 @@ class ParticleScores:
         reach = min(max(int((reference.ring_weight > 0).sum()), LEAST), self.refiner.coarse_band.k_max)
         searcher = Refiner(prepared, band, self.refiner.max_shift, reach, self.refiner.bound)
         generator, found = torch.Generator().manual_seed(seed), [np.zeros(0)]
-        for start in range(0, len(indices), prepared.chunk):
-            part = indices[start : start + prepared.chunk]
+        for start in range(0, len(indices), prepared.reader.chunk):
+            part = indices[start : start + prepared.reader.chunk]
             white = torch.randn(len(part), prepared.box, prepared.box, generator=generator).to(band.device)
             coefficients = torch.fft.rfft2(torch.fft.ifftshift(white, dim=(-2, -1)), norm="ortho")
             seen, power = self._through_transfer(part, coefficients)
@@ -78,7 +78,7 @@ class ParticleScores:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(coefficients (n, box, box//2 + 1) times the transfer of the particles ``part``, its square per ring (n,
         k_max + 1), None for 1)."""
-        transfer = self.prepared.transfer(part)
+        transfer = self.prepared.ctf(part)
         if transfer is None:
             return coefficients, None
         factor = self.prepared.contrast.factor(part, transfer, self.prepared.box)

@@ -183,7 +183,7 @@ class Refiner:
         transfer = [torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device) for _ in references]
         counts = [0] * len(references)
         changes, limits = [np.zeros((0, 3))], self._limits(state, references, member, indices)
-        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
+        for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
             particles, power, ring_power = self.through_transfer(part, coefficients)
@@ -207,7 +207,7 @@ class Refiner:
                 transfer[number] += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
                 counts[number] += len(own)
         team = self.prepared.team
-        self.prepared.make_known(list(vars(state).values()), indices)
+        self.prepared.reader.make_known(list(vars(state).values()), indices)
         change = team.gather(np.concatenate(changes))
         turned, moved, _ = np.median(change, axis=0) if len(change) else (0.0, 0.0, 0.0)
         sums = [Sums(b.total(), t, c).over(team) for b, t, c in zip(bins, transfer, counts)]
@@ -221,7 +221,7 @@ class Refiner:
         band = self.band
         particles = band.crop(coefficients)
         ring_power = band.ring_totals(particles.real.square() + particles.imag.square())
-        transfer = self.prepared.transfer(part)
+        transfer = self.prepared.ctf(part)
         if transfer is None:
             return particles, None, ring_power
         factor = band.crop(self.prepared.contrast.factor(part, transfer, band.box))
@@ -388,14 +388,14 @@ class Refiner:
         the processes of a team."""
         band = self.coarse_band
         coarse = [self._turned(reference) for reference in references]
-        for part, coefficients in self.prepared.chunks(self.prepared.own(indices), stage):
-            particles = band.crop(self.prepared.through_transfer(part, coefficients))
+        for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
+            particles = band.crop(self.prepared.apply_ctf(part, coefficients))
             for number, turned in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
                     those = particles[torch.from_numpy(own).to(band.device)]
                     state.angle[part[own]] = full_circle(those, *turned, self.coarse_maps).double().cpu().numpy()
-        self.prepared.make_known([state.angle], indices)
+        self.prepared.reader.make_known([state.angle], indices)
 
     def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
         """The angles (n,) degrees, float64, of such a search for coefficients (n, box, box//2 + 1), times their

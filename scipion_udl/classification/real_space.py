@@ -24,6 +24,7 @@ from scipion_udl.compute.log import Say
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.prepared import PreparedParticles
 
 RING = 32  # Fourier pixels: how fine averages are compared with
@@ -61,11 +62,12 @@ class LikelyRounds:
     ) -> None:
         self.free = free
         self.prepared, self.log = copy.copy(prepared), log
-        self.report, self.prepared.report = prepared.report, lambda stage, done, total: None  # classes go side by side
+        self.report = prepared.reader.report
+        self.prepared.reader = self.prepared.reader.silent()  # classes go side by side
         self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
         typical = prepared.typical
-        self.order = typical[np.argsort(prepared.ranks(seed)[typical], kind="stable")]
+        self.order = typical[np.argsort(ranks(prepared.source.names, seed)[typical], kind="stable")]
         self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
 
     def run(self, found: Sorted) -> Sorted:
@@ -111,7 +113,7 @@ class LikelyRounds:
 
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
         """For each fold an average that it is no part of."""
-        band, mask = self.band, self.prepared.mask
+        band, mask = self.band, self.prepared.disc.mask
         sums = posed_sums(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
         denoiser = Denoiser(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
         weight = denoiser.weight(share_of_others(FOLDS))
@@ -121,7 +123,7 @@ class LikelyRounds:
     def _cost(self, reference: Reference) -> float:
         """What the noise of an average costs the particles that made it, together, nats."""
         per_ring = self.band.ring_count.double() * reference.ring_weight.double()
-        return float(per_ring.sum() * self.prepared.mask.square().mean())
+        return float(per_ring.sum() * self.prepared.disc.mask.square().mean())
 
     def _try(self, tries: _Tries, rows: np.ndarray, places: np.ndarray, references: list[Reference]) -> None:
         """Compare the particles ``rows`` (ascending) with the class that is at ``places`` among their likely ones."""

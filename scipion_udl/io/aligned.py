@@ -27,7 +27,7 @@ from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.io.turned import turn_columns
 
 if TYPE_CHECKING:
-    from scipion_udl.io.particles import ParticleSource
+    from scipion_udl.io.source import Source
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Results:
 
 
 def write_aligned(
-    source: ParticleSource,
+    source: Source,
     poses: Poses,
     score: np.ndarray,
     ambiguous: np.ndarray,
@@ -85,7 +85,7 @@ def write_aligned(
     return list(dict.fromkeys(warnings))
 
 
-def names_note(source: ParticleSource) -> str | None:
+def names_note(source: Source) -> str | None:
     """A sentence where tables that are written name images in another way than the input does, None otherwise."""
     names = source.lasting_names()
     changed = next((old for old, new in zip(source.names, names) if old != new), None)
@@ -97,7 +97,7 @@ def names_note(source: ParticleSource) -> str | None:
     )
 
 
-def write_authors_xmd(source: ParticleSource, poses: Poses, correntropy: np.ndarray, path: str) -> None:
+def write_authors_xmd(source: Source, poses: Poses, correntropy: np.ndarray, path: str) -> None:
     """Write the XMD that the program of the method's authors writes, with nothing but _image, _shiftX, _shiftY,
     _anglePsi, _flip and _maxCC, to ``path``.
 
@@ -125,16 +125,14 @@ def _check(n: int, poses: Poses, scores: list[np.ndarray]) -> None:
         raise ValueError("poses and scores must be finite numbers")
 
 
-def _old_pose_warning(source: ParticleSource) -> list[str]:
+def _old_pose_warning(source: Source) -> list[str]:
     old = dialects.pose_labels(source.table) if source.table is not None else []
     if not old:
         return []
     return [f"The poses that {source.path} came with are left out of the new tables: {', '.join(old)}."]
 
 
-def _star_tables(
-    source: ParticleSource, results: _Results, aligned_stack: str | None, warnings: list[str]
-) -> list[Table]:
+def _star_tables(source: Source, results: _Results, aligned_stack: str | None, warnings: list[str]) -> list[Table]:
     mirrored = bool(results.poses.mirror.any())
     if mirrored and aligned_stack is None:
         raise UdlError(
@@ -181,7 +179,7 @@ def _star_tables(
     return tables
 
 
-def _set_names(table: Table, label: str, source: ParticleSource) -> None:
+def _set_names(table: Table, label: str, source: Source) -> None:
     names = source.lasting_names()
     if names != source.names:
         table.set(label, [quote(name) for name in names])
@@ -205,7 +203,7 @@ def _flags(values: np.ndarray) -> list[str]:
     return ["1" if value else "0" for value in values]
 
 
-def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) -> list[Table]:
+def _xmd_tables(source: Source, results: _Results, warnings: list[str]) -> list[Table]:
     if source.form == dialects.XMIPP:
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(source.table)]
@@ -227,7 +225,7 @@ def _xmd_tables(source: ParticleSource, results: _Results, warnings: list[str]) 
     return tables
 
 
-def _new_xmd(source: ParticleSource) -> Table:
+def _new_xmd(source: Source) -> Table:
     """Names, and the defocus and microscope columns of a STAR where it has them, under Xmipp's labels."""
     n = len(source)
     particles = Table("noname", {"itemId": [str(k + 1) for k in range(n)]})

@@ -16,12 +16,12 @@ from scipion_udl.io.cryosparc.read import ALIGNMENT
 from scipion_udl.io.cryosparc.rows import joined
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.output import durable
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 from scipion_udl.io.turned import turn_fields
 
 
 def write_aligned_cs(
-    source: ParticleSource, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
+    source: Source, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
 ) -> list[str]:
     """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
     fields that name the images and give their CTF.
@@ -55,7 +55,7 @@ def write_aligned_cs(
     return warnings
 
 
-def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:
+def _alignment_fields(source: Source, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:
     """alignments2D of unmirrored poses; what only cryoSPARC's own algorithm knows is 0, shares and weights are 1."""
     n = len(source)
     angle, shift = to_relion(poses)
@@ -74,7 +74,7 @@ def _alignment_fields(source: ParticleSource, poses: Poses, score: np.ndarray) -
     return {f"{ALIGNMENT}{name}": values for name, values in fields.items()}
 
 
-def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
+def _input_fields(source: Source) -> dict[str, np.ndarray]:
     names = source.lasting_names()
     if source.cs is not None:
         return _own_fields(source, names)
@@ -92,7 +92,7 @@ def _input_fields(source: ParticleSource) -> dict[str, np.ndarray]:
     return fields if defocus is None else {**fields, **_ctf_fields(defocus)}
 
 
-def _own_fields(source: ParticleSource, names: list[str]) -> dict[str, np.ndarray]:
+def _own_fields(source: Source, names: list[str]) -> dict[str, np.ndarray]:
     """The fields of the .cs that was read, but its 2D alignment; paths and pixel size are those that are in use."""
     rows = source.cs
     assert rows is not None and rows.dtype.names is not None  # it is asked of a cryoSPARC file alone
@@ -129,7 +129,7 @@ def _ctf_fields(defocus: Defocus) -> dict[str, np.ndarray]:
     }
 
 
-def _classes(source: ParticleSource) -> np.ndarray:
+def _classes(source: Source) -> np.ndarray:
     """Class numbers from 0, as cryoSPARC counts; 0 where the input has none."""
     table = source.table
     label = None if table is None else next((k for k in ("rlnClassNumber", "ref") if k in table), None)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scipion_udl.io import dialects
-from scipion_udl.io.particles import Optics, ParticleSource
+from scipion_udl.io.source import Optics, Source
 from scipion_udl.io.tables import Table, number, quote
 
 
@@ -41,7 +41,7 @@ _POSSIBLE: dict[str, Callable[[float], bool]] = {
 
 
 def set_pixel_size(
-    table: Table, labels: Sequence[str], source: ParticleSource, warnings: list[str], rows: np.ndarray | None = None
+    table: Table, labels: Sequence[str], source: Source, warnings: list[str], rows: np.ndarray | None = None
 ) -> None:
     """Put the pixel size that is in use into the columns ``labels`` where the table has them and says another: 0, -1,
     no number, a second value beside the first. rows: those that particles are of (None: all); of the others only values
@@ -63,11 +63,11 @@ def set_pixel_size(
         )
 
 
-def _same(size: float, source: ParticleSource) -> bool:
+def _same(size: float, source: Source) -> bool:
     return dialects.same_size(size, source.pixel_size)
 
 
-def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[str]) -> None:
+def set_pixel_size_30(particles: Table, source: Source, warnings: list[str]) -> None:
     """The pixel size in a 3.0 table, as RELION 3.0 says it: magnification and detector pixel, in micrometers."""
     set_pixel_size(particles, _SIZES, source, warnings)
     if not source.pixel_size_known:
@@ -88,7 +88,7 @@ def set_pixel_size_30(particles: Table, source: ParticleSource, warnings: list[s
     particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
 
 
-def complete_optics(table: Table, particles: Table, source: ParticleSource, warnings: list[str]) -> None:
+def complete_optics(table: Table, particles: Table, source: Source, warnings: list[str]) -> None:
     """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
     image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
     rows = np.unique(dialects.optics_rows(particles, table))
@@ -164,7 +164,7 @@ def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> N
         )
 
 
-def new_star(source: ParticleSource, warnings: list[str]) -> list[Table]:
+def new_star(source: Source, warnings: list[str]) -> list[Table]:
     """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
     particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
     table = source.table if source.table is not None else Table()

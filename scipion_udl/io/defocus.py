@@ -10,7 +10,7 @@ from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 
 # label in RELION, label in Xmipp, smallest and largest value that a microscope has, name in messages with its unit
 _LABELS = {
@@ -41,7 +41,7 @@ CTF_LABELS = (*(label for labels in _LABELS.values() for label in labels[:2]), _
 
 
 def read_defocus(
-    source: ParticleSource,
+    source: Source,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Defocus | None:
     """The contrast transfer that the table of ``source`` gives; None without a defocus, or where the microscope's
@@ -91,7 +91,7 @@ def read_defocus(
     return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
 
 
-def sampled_defocus(source: ParticleSource, rows: np.ndarray | None = None) -> Defocus | None:
+def sampled_defocus(source: Source, rows: np.ndarray | None = None) -> Defocus | None:
     """The defocus of at most 32 particles, the first of ``rows``, or spread over the table; None where the table does
     not give it, or gives what is no defocus (which who uses it for more than this will tell)."""
     if rows is None:
@@ -102,7 +102,7 @@ def sampled_defocus(source: ParticleSource, rows: np.ndarray | None = None) -> D
         return None
 
 
-def phase_flips(source: ParticleSource) -> np.ndarray | None:
+def phase_flips(source: Source) -> np.ndarray | None:
     """Which images' phases were flipped, (N,) bool, as the table says of their optics group or row; None where it does
     not say it."""
     return None if source.table is None else _flags(source, _FLIPPED)
@@ -120,7 +120,7 @@ def _filled(name: str, values: np.ndarray, given: float | None) -> tuple[np.ndar
 
 
 def _tell(
-    source: ParticleSource,
+    source: Source,
     defocused: np.ndarray,
     known: np.ndarray,
     lacking: list[str],
@@ -148,7 +148,7 @@ def _listed(words: list[str]) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
-def _flags(source: ParticleSource, label: str) -> np.ndarray | None:
+def _flags(source: Source, label: str) -> np.ndarray | None:
     """A yes or no for each particle (N,) bool, None where the table says it of none."""
     values = _values(source, label)
     if values is None or np.isnan(values).all():
@@ -156,7 +156,7 @@ def _flags(source: ParticleSource, label: str) -> np.ndarray | None:
     return np.nan_to_num(values) != 0
 
 
-def _column(source: ParticleSource, name: str) -> np.ndarray | None:
+def _column(source: Source, name: str) -> np.ndarray | None:
     """A column (N,), NaN where a value is not known. Raises UdlError for one that no microscope has."""
     relion, xmipp, low, high, words = _LABELS[name]
     label = xmipp if source.form == dialects.XMIPP else relion
@@ -175,7 +175,7 @@ def _column(source: ParticleSource, name: str) -> np.ndarray | None:
     return np.where(np.isnan(values), 0.0, values) if name in _ZERO and np.isnan(values).any() else values
 
 
-def _values(source: ParticleSource, label: str) -> np.ndarray | None:
+def _values(source: Source, label: str) -> np.ndarray | None:
     """Numbers (N,) of the particles or of their optics groups, NaN where not known; None without such a column."""
     if source.table is None:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scipion_udl.io import dialects
 from scipion_udl.io.mrc_integers import BYTES, SHORTS, unsigned_warning
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 from scipion_udl.io.stacks import StackReader
 
 HALF, UNSIGNED = 12, 6  # modes of MRC files
@@ -37,7 +37,7 @@ def image_warnings(stacks: Sequence[StackReader]) -> list[str]:
     return found
 
 
-def table_notes(source: ParticleSource) -> list[str]:
+def table_notes(source: Source) -> list[str]:
     """Sentences on what small programs of the field make of a STAR as it stands."""
     table = source.table
     notes: list[str] = []

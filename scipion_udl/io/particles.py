@@ -1,4 +1,4 @@
-"""Particles behind one face, whether a bare MRC stack or a STAR, XMD or cryoSPARC table names them.
+"""Particles in files, whether a bare MRC stack or a STAR, XMD or cryoSPARC table names them.
 
 :func:`open_particles` reads headers and tables only; images come by :meth:`ParticleSource.read`, chunk by chunk.
 """
@@ -9,7 +9,6 @@ import copy
 import glob
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from scipion_udl.io.image_names import (
     place_numbers,
     refuse_repeated,
 )
+from scipion_udl.io.source import Optics
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
@@ -38,17 +38,8 @@ _TABLES = (".star", ".xmd", ".cs")
 PLACEHOLDER = 1.0
 
 
-@dataclass
-class Optics:
-    """What the user says of the microscope: kV, mm, and a fraction; None where nothing is said."""
-
-    voltage: float | None = None
-    cs: float | None = None
-    amplitude_contrast: float | None = None
-
-
 class ParticleSource:
-    """N particles of one box and pixel size.
+    """N particles of one box and pixel size in files; see :class:`scipion_udl.io.source.Source`.
 
     box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
     names: N image names as outputs give them; path: of the input;
@@ -90,6 +81,11 @@ class ParticleSource:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    @property
+    def stack_names(self) -> list[str]:
+        """The files that :attr:`stack` counts."""
+        return [reader.path for reader in self.stacks]
 
     @property
     def numbers(self) -> np.ndarray:

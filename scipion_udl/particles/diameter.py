@@ -53,12 +53,12 @@ def given_radius(settings: Size, box: int, pixel_size: float, known: bool, path:
 
 def radius_in_use(particles: PreparedParticles) -> float:
     """The radius of the particle, pixels of the input; automatic ones are known after the scan."""
-    return particles.mask_radius * particles.scale
+    return particles.disc.mask_radius * particles.scale
 
 
 def known_clear_radius(particles: PreparedParticles) -> float | None:
     """At what distance from the centre neighbours begin, pixels of the input; None where none show."""
-    return particles.clear_radius if math.isfinite(particles.clear_radius) else None
+    return particles.disc.clear_radius if math.isfinite(particles.disc.clear_radius) else None
 
 
 def diameter_facts(particles: PreparedParticles) -> dict:
@@ -66,7 +66,7 @@ def diameter_facts(particles: PreparedParticles) -> dict:
     input), diameter_from (data, given, run or box, see DIAMETER_FROM)."""
     radius, source = radius_in_use(particles), particles.source
     diameter = round(2 * radius * source.pixel_size, 2) if source.pixel_size_known else None
-    return {"diameter": diameter, "mask_radius": round(radius, 2), "diameter_from": particles.radius_from}
+    return {"diameter": diameter, "mask_radius": round(radius, 2), "diameter_from": particles.disc.radius_from}
 
 
 def size_words(radius: float, pixel_size: float, known: bool) -> str:
@@ -80,4 +80,4 @@ def diameter_words(particles: PreparedParticles) -> str:
     """The diameter in use and where it comes from: '130 A (mask radius 43 px), found from the data'."""
     source = particles.source
     size = size_words(radius_in_use(particles), source.pixel_size, source.pixel_size_known)
-    return f"{size}, {DIAMETER_FROM[particles.radius_from]}"
+    return f"{size}, {DIAMETER_FROM[particles.disc.radius_from]}"

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 
 CHUNK = 256  # images compared at a time
 _TOGETHER = 1 << 18  # keys that are looked up at a time
 
 
-def originals(source: ParticleSource, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> np.ndarray:
+def originals(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> np.ndarray:
     """For each of N particles the index (from 0) of the first that is the same image, int64 (N,): its own where it is
     new. mean, std, blank: as of :func:`copies`."""
     found = np.arange(len(source))
@@ -21,9 +21,7 @@ def originals(source: ParticleSource, mean: np.ndarray, std: np.ndarray, blank: 
     return found
 
 
-def copies(
-    source: ParticleSource, mean: np.ndarray, std: np.ndarray, blank: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def copies(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The particles (M,), from 0, that are the same image as an earlier one of N, and the first that is (M,), int64.
 
     The same is what lies at the same place of the same file, whatever its name, and what is the same in every pixel;

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 
 NUMBER = 8  # bytes
 
@@ -28,7 +28,7 @@ def image_digests(images: np.ndarray) -> np.ndarray:
     return np.array([digest(image) for image in np.ascontiguousarray(images)], np.int64)
 
 
-def place_digests(source: ParticleSource) -> np.ndarray:
+def place_digests(source: Source) -> np.ndarray:
     """Numbers int64 (N,) of where particles lie: the file that a name leads to, links followed, and the item in it."""
     return np.array([digest(f"{item}@{file}".encode(errors="surrogateescape")) for file, item in source.locations()])
 
@@ -41,7 +41,7 @@ class Known:
     images: np.ndarray
 
     @classmethod
-    def of(cls, source: ParticleSource, images: np.ndarray, blank: np.ndarray) -> Known:
+    def of(cls, source: Source, images: np.ndarray, blank: np.ndarray) -> Known:
         """Of the particles of a source; images: :func:`image_digests` (N,), blank: which are constant (N,)."""
         return cls(np.unique(place_digests(source)), np.unique(images[~blank]))
 
@@ -65,17 +65,17 @@ class Known:
         """These and others."""
         return Known(np.union1d(self.places, other.places), np.union1d(self.images, other.images))
 
-    def refuse_places(self, source: ParticleSource, whose: str) -> None:
+    def refuse_places(self, source: Source, whose: str) -> None:
         """Raise UdlError where a particle lies where one of these does, under whatever name; it needs no image."""
         _refuse(source, np.isin(place_digests(source), self.places), f"among the particles of {whose} already")
 
-    def refuse_images(self, source: ParticleSource, images: np.ndarray, blank: np.ndarray, whose: str) -> None:
+    def refuse_images(self, source: Source, images: np.ndarray, blank: np.ndarray, whose: str) -> None:
         """Raise UdlError where a particle has the very image of one of these; arguments as of :meth:`of`."""
         again = np.isin(images, self.images) & ~blank
         _refuse(source, again, f"among the particles of {whose} already (the same image, from another file)")
 
 
-def _refuse(source: ParticleSource, again: np.ndarray, where: str) -> None:
+def _refuse(source: Source, again: np.ndarray, where: str) -> None:
     rows = np.flatnonzero(again)
     if not len(rows):
         return

@@ -17,7 +17,7 @@ from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 from scipion_udl.particles.polarity import BRIGHT, DARK, RadialProfile
 from scipion_udl.particles.polarity_mixture import HeldProfiles, both_polarities
 
@@ -32,13 +32,11 @@ class GroupProfiles:
     groups do not tell (polarity_mixture.py).
     """
 
-    def __init__(
-        self, source: ParticleSource, rings: int, chosen: np.ndarray, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, source: Source, rings: int, chosen: np.ndarray, device: torch.device | str = "cpu") -> None:
         self._source, self._held = source, HeldProfiles(chosen, rings, device)
-        groupings = {"stack": (source.stack, [os.path.basename(reader.path) for reader in source.stacks])}
-        if len({*groupings["stack"][1]}) < len(source.stacks):  # of one name in several folders
-            groupings["stack"] = (source.stack, [reader.path for reader in source.stacks])
+        groupings = {"stack": (source.stack, [os.path.basename(path) for path in source.stack_names])}
+        if len({*groupings["stack"][1]}) < len(source.stack_names):  # of one name in several folders
+            groupings["stack"] = (source.stack, source.stack_names)
         groupings["optics group"] = _optics_groups(source)
         several = {kind: found for kind, found in groupings.items() if len(found[1]) > 1}
         self._of = {kind: (torch.from_numpy(of).to(device), names) for kind, (of, names) in several.items()}
@@ -95,7 +93,7 @@ def _zeros(device: torch.device | str, *shape: int) -> torch.Tensor:
     return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
-def _optics_groups(source: ParticleSource) -> tuple[np.ndarray, list[str]]:
+def _optics_groups(source: Source) -> tuple[np.ndarray, list[str]]:
     """The optics group of each particle, from 0, and what the groups are called."""
     optics = None if source.table is None else dialects.optics_table(source.tables)
     one = np.broadcast_to(np.int64(0), len(source)), ["1"]

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
 from scipion_udl.io.defocus import sampled_defocus
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 from scipion_udl.particles.background import Background
+from scipion_udl.particles.disc import ParticleDisc
 from scipion_udl.particles.extent import LARGEST as DISC
 from scipion_udl.particles.extent import Extent, VarianceProfile, extent_of
 from scipion_udl.particles.known import image_digests
 from scipion_udl.particles.loudness import Loudness, loud_limit
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.polarity import Polarity, RadialProfile
 from scipion_udl.particles.polarity_groups import GroupProfiles
+from scipion_udl.particles.reader import ChunkReader
 
 PROFILE = 1024  # particles that tell how far they reach, at most
 LISTEN = 2048  # particles that the spectrum of the noise is measured on, at most
@@ -33,23 +34,13 @@ LOUDER = 3.0  # standard errors by which the background has to be louder than wh
 class RawParticles(Protocol):
     """The particles of a set as a look through it needs them; see :class:`.prepared.PreparedParticles`."""
 
-    source: ParticleSource
+    source: Source
     device: torch.device
-    team: Ranks
+    reader: ChunkReader
+    disc: ParticleDisc
     ignores_ctf: bool
-    radius_from: str
 
     def __len__(self) -> int: ...
-
-    def own(self, indices: np.ndarray) -> np.ndarray: ...  # noqa: D102
-
-    def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None: ...  # noqa: D102
-
-    def ranks(self, seed: int) -> np.ndarray: ...  # noqa: D102
-
-    def raw_chunks(  # noqa: D102
-        self, indices: np.ndarray, stage: str, look: Callable[[np.ndarray, np.ndarray], None] | None = None
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]: ...
 
 
 @dataclass
@@ -81,6 +72,13 @@ class Scan:
     opposite: str | None = None
     loud_limit: float = np.inf
 
+    def levels(self, rows: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """mean, slope and std of the images ``rows`` (n,), float32 on the device, as :meth:`Background.levelled` takes
+        them."""
+        found = (values[rows].astype(np.float32) for values in (self.mean, self.slope, self.std))
+        mean, slope, std = (torch.from_numpy(values).to(device) for values in found)
+        return mean, slope, std
+
     @property
     def loud(self) -> np.ndarray:
         """Which images are far louder than particles are, (N,) bool."""
@@ -98,8 +96,8 @@ def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, Radial
     box, device = prepared.source.box, prepared.device
     background, profile = Background(box, DISC * box, device), RadialProfile(box, device)
     variance = VarianceProfile(box, device)
-    chosen = np.sort(np.argsort(prepared.ranks(0), kind="stable")[:PROFILE])
-    for _, images in prepared.raw_chunks(chosen, "extent of the particles"):
+    chosen = np.sort(np.argsort(ranks(prepared.source.names, 0), kind="stable")[:PROFILE])
+    for _, images in prepared.reader.chunks(chosen, "extent of the particles"):
         levels = background.measure(images)
         normal, _ = background.levelled(images, levels.mean, levels.slope, levels.std)
         normal = normal[~levels.flat & (levels.peak <= LARGEST)]
@@ -112,7 +110,7 @@ def microscope(prepared: RawParticles) -> tuple[float | None, Defocus | None]:
     """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known, or
     not to be made use of."""
     source = prepared.source
-    rows = np.argsort(prepared.ranks(0), kind="stable")
+    rows = np.argsort(ranks(prepared.source.names, 0), kind="stable")
     defocus = None if prepared.ignores_ctf else sampled_defocus(source, rows)
     return source.pixel_size if source.pixel_size_known else None, defocus
 
@@ -173,21 +171,21 @@ def look_through(
     """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels; kernel:
     what tells how much of the particle an image shows, None where the set does not show it; limit: of the loudness,
     None for that of these particles."""
-    n, team = len(prepared), prepared.team
+    n, team = len(prepared), prepared.reader.team
     mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
     blank, matter, loudness = np.zeros(n, bool), np.full(n, np.nan), np.zeros(n)
     disc = Loudness(prepared.source.box, radius, prepared.device)
     meter = NoiseMeter(background, radius)
     profile = RadialProfile(prepared.source.box, prepared.device)
     listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
-    listen[np.argsort(prepared.ranks(0), kind="stable")[:LISTEN]] = True
+    listen[np.argsort(ranks(prepared.source.names, 0), kind="stable")[:LISTEN]] = True
     groups = GroupProfiles(prepared.source, len(profile.sums), listen, prepared.device)
     digests = np.zeros(n, np.int64)
 
     def look(part: np.ndarray, images: np.ndarray) -> None:
         digests[part] = image_digests(images)
 
-    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "reading", look):
+    for part, images in prepared.reader.chunks(prepared.reader.own(np.arange(n)), "reading", look):
         levels = background.measure(images)
         large = (levels.peak > LARGEST).nonzero()[:, 0]
         if len(large):
@@ -202,7 +200,7 @@ def look_through(
         if those.any():
             meter.add(normal[those])
             groups.add(part[those.cpu().numpy()], profile.add(normal[those]))
-    prepared.make_known([mean, slope, std, blank, hot, matter, loudness, digests], np.arange(n))
+    prepared.reader.make_known([mean, slope, std, blank, hot, matter, loudness, digests], np.arange(n))
     meter.sums = team.total(meter.sums)
     meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
     meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
@@ -211,7 +209,7 @@ def look_through(
     if blank.all() and given is None:
         raise UdlError(f"All {n} images of {prepared.source.path} are constant: there is nothing to align.")
     noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
-    known = radius if prepared.radius_from in ("given", "data") else None
+    known = radius if prepared.disc.radius_from in ("given", "data") else None
     model = (*microscope(prepared), known)
     opposite = groups.opposite(profile, *model) if given is None else None
     heard = max(meter.count, 1)
@@ -220,7 +218,7 @@ def look_through(
     return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, heard, digests, opposite, limit)
 
 
-def too_large(source: ParticleSource, item: int) -> str:
+def too_large(source: Source, item: int) -> str:
     """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
     return (
         f"item {item + 1}, {source.names[item]}, holds values beyond {LARGEST:g}, which no camera counts: leave it "

@@ -35,13 +35,13 @@ def align_classes(
         number = order.pop(0)
         done.append(work.alone(number))
         finished += len(classes[number])
-        run.particles.report("alignment of the classes", finished, len(run.particles))
+        run.particles.reader.report("alignment of the classes", finished, len(run.particles))
     given_up = threading.Event()
     most = min(CLASSES, max(len(order), 1))
     for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
         done.append(result)
         finished += len(classes[number])
-        run.particles.report("alignment of the classes", finished, len(run.particles))
+        run.particles.reader.report("alignment of the classes", finished, len(run.particles))
     done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
     done = [result for result in done if result is not None]
     # What classes tell whose halves agree on nothing is of no account: junk, or noise.
@@ -71,7 +71,7 @@ class _ClassWork:
         """A class while no other is aligned; None for all but the first process of a team."""
         part = self._part(number)
         outcome = part.within_memory(lambda: self._outcome(part, number))
-        self.run.particles.chunk = part.particles.chunk  # what was too much once is not tried again
+        self.run.particles.reader.chunk = part.particles.reader.chunk  # what was too much once is not tried again
         return None if outcome is None else ClassResult.of(number, self.classes[number], outcome)
 
     def quietly(self, number: int, given_up: threading.Event) -> tuple[int, ClassResult | None]:
@@ -82,7 +82,7 @@ class _ClassWork:
                 raise RuntimeError("given up")
 
         part = self._part(number)
-        part.particles.report = report
+        part.particles.reader.report = report
         try:
             return number, ClassResult.of(number, self.classes[number], self._outcome(part, number))
         except (MemoryError, RuntimeError) as error:

@@ -20,6 +20,7 @@ from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import Claim, claim_resolution, image_frc
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.io.stacks import StackWriter
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
@@ -124,7 +125,9 @@ def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
     particles, transfer = run.particles, run.transfer
     if not transfer.asks_images:
         return False
-    order = particles.usable[np.argsort(particles.ranks(run.settings.seed)[particles.usable], kind="stable")]
+    order = particles.usable[
+        np.argsort(ranks(particles.source.names, run.settings.seed)[particles.usable], kind="stable")
+    ]
     halves = alignment.half_poses is not None
     poses = (alignment.half_poses if halves else alignment.poses)[order]
     transfer.hear(run.heading, particles, order, poses, alignment.half[order] if halves else None)
@@ -184,7 +187,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     """What may be said of the resolution, and the FRC of the halves per Fourier ring. enough: particles with an image
     that there must be."""
     source, particles = run.source, run.particles
-    radius = particles.disc_radius * particles.scale
+    radius = particles.disc.radius * particles.scale
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
     first, second = (torch.from_numpy(half) for half in averages.both[0])
     frc = image_frc(first, second, mask)

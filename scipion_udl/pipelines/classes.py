@@ -12,7 +12,7 @@ import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import Source
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 
@@ -50,7 +50,7 @@ class ClassResult:
         return cls(number, own, alignment, figures, images, outcome.frc, outcome.alike)
 
 
-def members(source: ParticleSource) -> dict[int, np.ndarray]:
+def members(source: Source) -> dict[int, np.ndarray]:
     """The particles (numbers from 0) of each class, in order of class number. Raises UdlError without class numbers."""
     classes = source.classes()
     order = np.argsort(classes, kind="stable")

@@ -29,6 +29,7 @@ from scipion_udl.classification.similarity import by_similarity, correlations, m
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
 from scipion_udl.pipelines.align_classes import align_classes
 from scipion_udl.pipelines.align_set import averages_of, claim_of
@@ -133,8 +134,8 @@ def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndar
     picking makes of it, or on what lies outside of the particle. Adds to the figures what share of each class's signal
     lies inside."""
     flags, particles = flags.copy(), run.particles
-    radius = particles.mask_radius * particles.scale
-    beyond = radius + particles.edge * particles.scale / 2
+    radius = particles.disc.mask_radius * particles.scale
+    beyond = radius + particles.disc.edge * particles.scale / 2
     for k, one in enumerate(classes):
         halves = [one.images.pop(name, None) for name in ("first", "second")]
         found = Inside(None, False) if halves[0] is None else signal_inside(halves, radius, beyond)
@@ -164,7 +165,7 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken."""
     particles, label = run.particles, found.label[run.particles.usable]
     usable = particles.usable
-    order = np.argsort(particles.ranks(run.settings.seed)[usable], kind="stable")
+    order = np.argsort(ranks(particles.source.names, run.settings.seed)[usable], kind="stable")
     for number in np.flatnonzero(~flagged):
         own = usable[order[label[order] == number]]
         run.transfer.hear(str(number), particles, own, found.poses[own])

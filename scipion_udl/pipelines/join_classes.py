@@ -105,7 +105,7 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     refiner = Refiner(particles, band, max_shift, SEARCH_BAND)
     level = tuple(np.array([value]) for value in earlier.level)  # the averages are of particles as they came
     image = torch.from_numpy(earlier.references[k][None]).to(particles.device)
-    average = band.masked(band.crop(particles.whiten(image, *level))[0], particles.mask)
+    average = band.masked(band.crop(particles.whitening.of(image, *level))[0], particles.disc.mask)
     weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
     reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
     state = State.start(start.angle)

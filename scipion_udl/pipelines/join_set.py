@@ -24,6 +24,7 @@ from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.particles.name_order import halves_by_name
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.pipelines.align_set import claim_of
 from scipion_udl.pipelines.joinable import (
@@ -48,7 +49,7 @@ class Joiner:
     def __init__(self, aligner: Aligner, base: Joinable, folder: str) -> None:
         self.aligner, self.base, self.prepared, self.band = aligner, base, aligner.prepared, aligner.band
         self.refiner = Refiner(self.prepared, self.band, aligner.max_shift, SEARCH_BAND)
-        self.half = self.prepared.halves_by_name()
+        self.half = halves_by_name(self.prepared.source.names)
         halves = self._halves(folder)
         centre = half_turn_centre(self.refiner.maps, halves[0] + halves[1])
         denoiser = Denoiser(self.band, halves, centre, base.local)
@@ -132,8 +133,8 @@ class Joiner:
         base = self.base
         images = torch.from_numpy(np.stack([base.image(folder, name) for name in ("half1", "half2")]))
         level = np.full(2, base.background), np.full(2, base.noise_level)
-        halves = self.band.crop(self.prepared.whiten(images.to(self.prepared.device), *level))
-        return [self.band.masked(half, self.prepared.mask) for half in halves]
+        halves = self.band.crop(self.prepared.whitening.of(images.to(self.prepared.device), *level))
+        return [self.band.masked(half, self.prepared.disc.mask) for half in halves]
 
     def _judge(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
         weight = torch.tensor(self.base.score_weight, device=self.band.device)

@@ -189,7 +189,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     Joinable(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        mask_radius=particles.mask_radius * particles.scale,
+        mask_radius=particles.disc.mask_radius * particles.scale,
         clear_radius=known_clear_radius(particles),
         max_shift=max_shift,
         finest=particles.finest,
@@ -256,5 +256,5 @@ def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
         asked = "--mask-radius" if run.settings.diameter is None else "--diameter"
         own = size_words(radius, source.pixel_size, source.pixel_size_known)
         raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
-    run.particles.mask_radius, run.particles.radius_from = radius / run.particles.scale, "run"
-    run.particles.clear_radius = clear
+    run.particles.disc.mask_radius, run.particles.disc.radius_from = radius / run.particles.scale, "run"
+    run.particles.disc.clear_radius = clear

@@ -31,10 +31,10 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
     particles, settings = run.particles, run.settings
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
-    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.window_radius / particles.box))
+    sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
     subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return Learner(samples, sampling, reach, settings.seed, particles.report)
+    return Learner(samples, sampling, reach, settings.seed, particles.reader.report)
 
 
 def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:

@@ -23,7 +23,8 @@ from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.io.particles import Optics, open_particles
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.source import Optics, Source
 from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_words import contrast_warning
@@ -68,7 +69,7 @@ class Run:
         for warning in source.warnings:
             self.warn(warning)
         source.optics = Optics(settings.voltage, settings.cs, settings.amplitude_contrast)
-        self.source = source
+        self.source: Source = source
         out.spare(source.files())
         out.begin_log()
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
@@ -87,9 +88,10 @@ class Run:
         headed by ``name``."""
         other = copy.copy(self)
         other.particles = self.particles.part(indices)
-        other.particles.report = lambda stage, done, total: self.particles.report(f"{name}, {stage}", done, total)
+        report = self.particles.reader.report
+        other.particles.reader.report = lambda stage, done, total: report(f"{name}, {stage}", done, total)
         if self.transfer is not None:
-            other.particles.take_contrast(self.transfer.mode)
+            other._take_ctf(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
         other.warnings, other.codes, other.notes = [], [], []
         return other
@@ -129,7 +131,7 @@ class Run:
 
     def within_memory(self, work: Callable[[], Result]) -> Result:
         """What ``work`` returns, done with fewer particles at a time where memory is short: see compute.memory."""
-        return within_memory(self.particles, work, self.warn)
+        return within_memory(self.particles.reader, work, self.warn)
 
     def scan(self, noise: torch.Tensor | None = None, loud_limit: float | None = None) -> None:
         """The first look through the set, with its warnings; noise, loud_limit: see :meth:`PreparedParticles.scan`."""
@@ -188,8 +190,14 @@ class Run:
             return False
         changed, transfer.mode, transfer.reason = self.team.by_first(settle)
         transfer.asks_images = False
-        self.particles.take_contrast(transfer.mode)
+        self._take_ctf(transfer.mode)
         return changed
+
+    def _take_ctf(self, mode: str) -> None:
+        """Take the particles' contrast transfer, where it is known, in this mode from now on."""
+        contrast = self.particles.contrast
+        if contrast is not None and contrast.mode != mode:
+            self.particles.contrast = contrast.with_mode(mode)
 
     def note_contrast(self) -> None:
         """Say how the contrast transfer was taken: in the log now, in summary and report later."""

@@ -8,12 +8,12 @@ import torch
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output.data_files import write_csv, write_json
-from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
 from scipion_udl.results import run_results
+from scipion_udl.results.references import write_references
 
 COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
 
@@ -101,7 +101,7 @@ def _write_aligned_stack(run: Run, poses: Poses) -> None:
     particles, mean = run.particles, run.particles.statistics.mean
     path = run.out.scratch("aligned.mrcs")
     with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
-        for part, images in particles.raw_chunks(np.arange(len(particles)), "aligned stack"):
+        for part, images in particles.reader.chunks(np.arange(len(particles)), "aligned stack"):
             fill = torch.from_numpy(mean[part].astype(np.float32)).to(images.device)
             stack.write(apply_poses(images, fill, poses[part]).cpu().numpy())
 

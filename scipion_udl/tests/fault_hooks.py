@@ -24,7 +24,7 @@ from pathlib import Path
 
 from scipion_udl.compute.progress import Progress
 from scipion_udl.io.output import lock
-from scipion_udl.particles import prepared
+from scipion_udl.particles import reader
 
 PATIENCE = 300.0  # seconds: what takes longer hangs
 ASIDE = "aside"  # what the folder of the process that waits is called meanwhile, behind its name
@@ -65,7 +65,7 @@ class Hooks:
 
         Progress._note = note
         if self.branches is not None:  # a process that splits has one thread
-            prepared.ThreadPoolExecutor = _AtOnce
+            reader.ThreadPoolExecutor = _AtOnce
 
     def tell(self, line: str) -> None:
         """One line to whoever watches."""

@@ -14,6 +14,7 @@ import torch
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.models.matching import MatchingNetwork, working_images
+from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.training.datasets import IN_MEMORY, READ, Samples, TensorSamples
 from scipion_udl.training.losses import difference_loss
@@ -88,7 +89,7 @@ class PairSamples(Samples):
     def _read(self, pairs: np.ndarray) -> torch.Tensor:
         out = torch.empty(2 * len(pairs), self._box, self._box, device=self._particles.device)
         done = 0
-        for part, images in self._particles.raw_chunks(pairs.reshape(-1), "pairs"):
+        for part, images in self._particles.reader.chunks(pairs.reshape(-1), "pairs"):
             out[done : done + len(part)] = working_images(images, self._box)[:, 0]
             done += len(part)
         return out.view(len(pairs), 2, self._box, self._box)
@@ -113,7 +114,7 @@ def pair_items(particles: PreparedParticles, count: int, seed: int) -> np.ndarra
     pairs = pairs[~particles.statistics.blank[pairs].any(1)]
     if not len(pairs):
         raise UdlError(f"{particles.source.path} holds no pair of images of which neither is constant")
-    return pairs[np.argsort(particles.ranks(seed)[pairs[:, 0]], kind="stable")[:count]]
+    return pairs[np.argsort(ranks(particles.source.names, seed)[pairs[:, 0]], kind="stable")[:count]]
 
 
 def pair_samples(particles: PreparedParticles, pairs: np.ndarray, box: int) -> Samples:

@@ -78,7 +78,7 @@ def share_of_sure(particles: PreparedParticles, alignment: Alignment, averages: 
     poses = mirrored_first(alignment.poses)
     sure = []
     for part, coefficients in particles.chunks(chosen, "angular accuracy"):
-        images = band.crop(particles.through_transfer(part, coefficients))
+        images = band.crop(particles.apply_ctf(part, coefficients))
         for number, orientations in enumerate(references):
             own = np.flatnonzero(alignment.half[part] != number)
             for rows in np.split(own, range(STEP, len(own), STEP)):
@@ -96,8 +96,8 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
     images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
-    seen = band.crop(particles.whiten(images, background, noise))
-    halves = [band.masked(half, particles.mask) for half in seen]
+    seen = band.crop(particles.whitening.of(images, background, noise))
+    halves = [band.masked(half, particles.disc.mask) for half in seen]
     weight = band.spread(Denoiser(band, halves).weight(1))
     return [Orientations(band, half * weight, ANGLES) for half in halves]
 

@@ -65,14 +65,14 @@ def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.
     values = np.zeros(n)
     if n < 2:
         return values
-    weight = soft_disc(box, prepared.disc_radius * prepared.scale, max(4.0, 0.06 * box), device)
+    weight = soft_disc(box, prepared.disc.radius * prepared.scale, max(4.0, 0.06 * box), device)
     mean, blank = prepared.statistics.mean, prepared.statistics.blank
     whole = torch.from_numpy(np.asarray(average, np.float64)).to(device)
-    for part, images in prepared.raw_chunks(prepared.own(np.arange(n)), "correntropy"):
+    for part, images in prepared.reader.chunks(prepared.reader.own(np.arange(n)), "correntropy"):
         fill = torch.from_numpy(mean[part].astype(np.float32)).to(device)
         aligned = apply_poses(images, fill, poses[part]).double()
         others = whole + (whole - aligned) / (n - 1)
         values[part] = correntropy(aligned, others, weight).cpu().numpy()
-    prepared.make_known([values], np.arange(n))
+    prepared.reader.make_known([values], np.arange(n))
     values[blank] = 0
     return values

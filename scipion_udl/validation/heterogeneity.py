@@ -129,12 +129,12 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
     poses = mirrored_first(alignment.poses)
-    inside = band.disc.bool() & (band.ring >= min(round(COARSE * particles.box / particles.disc_radius), band.k_max))
+    inside = band.disc.bool() & (band.ring >= min(round(COARSE * particles.box / particles.disc.radius), band.k_max))
     root = band.weight.sqrt()[inside]
     ring = band.ring[inside].repeat(2)
 
     def vectors(images: torch.Tensor) -> torch.Tensor:
-        kept = band.of_images(images * particles.mask)[:, inside] * root
+        kept = band.of_images(images * particles.disc.mask)[:, inside] * root
         return torch.cat([kept.real, kept.imag], -1)
 
     def aligned(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,7 @@ def read_parts(
     (stage, done, total), warn where memory is not enough for the batch.
     """
     prepared = PreparedParticles(source, device, batch, report=report)
-    return within_memory(prepared, lambda: _one_pass(prepared, poses, weight, neighbours), warn)
+    return within_memory(prepared.reader, lambda: _one_pass(prepared, poses, weight, neighbours), warn)
 
 
 def _one_pass(prepared: PreparedParticles, poses: Poses, weight: torch.Tensor, neighbours: bool) -> Parts:
@@ -82,7 +82,7 @@ def _one_pass(prepared: PreparedParticles, poses: Poses, weight: torch.Tensor, n
     outside = (1 - weight).clamp(min=1e-6)  # a disc as large as the box leaves nothing: then the whole image counts
     outside = (outside / outside.sum()).float()
     alike, last = [], None
-    for rows, images in prepared.raw_chunks(np.arange(len(source)), "averages"):
+    for rows, images in prepared.reader.chunks(np.arange(len(source)), "averages"):
         aligned = apply_poses(images, (images * outside).sum((-2, -1)), poses[rows])
         sums.index_add_(0, torch.from_numpy(rows % PARTS).to(device), aligned.double())
         if neighbours:

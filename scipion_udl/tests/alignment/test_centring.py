@@ -33,7 +33,7 @@ def scene(tmp_path_factory):
     """Particles whose disc is known, and a band of their box."""
     noise = np.random.default_rng(0).normal(size=(20, BOX, BOX)).astype(np.float32)
     particles = prepared(tmp_path_factory.mktemp("scene"), noise)
-    particles.mask_radius, particles.radius_from = 0.4 * BOX, "given"
+    particles.disc.mask_radius, particles.disc.radius_from = 0.4 * BOX, "given"
     particles.scan()
     return particles, Band(BOX, 28)
 

@@ -164,8 +164,8 @@ def test_the_judge_of_a_particle_does_not_hold_its_fold(tmp_path, monkeypatch):
         assert first[0][fold].average is not averages[fold % 2]
         others = [sums for number, sums in enumerate(first[1]) if number != fold]
         mean = sum(sums.total for sums in others) / sum(sums.count for sums in others)
-        mean = halves.band.masked(mean, halves.prepared.mask)
-        own = halves.band.masked(first[1][fold].total / first[1][fold].count, halves.prepared.mask)
+        mean = halves.band.masked(mean, halves.prepared.disc.mask)
+        own = halves.band.masked(first[1][fold].total / first[1][fold].count, halves.prepared.disc.mask)
         judge = second[0][fold].average
         assert float((judge - mean).abs().max()) < 1e-3 * float(mean.abs().max())
         noise = own - mean  # of the fold's own noise the judge holds nothing

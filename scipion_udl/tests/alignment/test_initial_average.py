@@ -73,7 +73,7 @@ def test_the_first_average_shows_the_particle_in_one_of_its_two_ways_round(hooks
     band = search.band
     average = search.from_angles(np.arange(N), wrap(poses.angle, 180.0)).start.average
     both = torch.from_numpy(phantom("hook", BOX).sample(Poses([0.0, 180.0])))
-    shown = band.masked(band.of_images(both), particles.mask)
+    shown = band.masked(band.of_images(both), particles.disc.mask)
     norm = (band.dot(shown, shown) * band.dot(average, average)).sqrt()
     best = 0.0
     for x in np.arange(-4, 4.5, 0.5):
@@ -192,7 +192,7 @@ def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, circled):
     others = prepared(tmp_path, images)
     found = others.statistics
     # Background, noise and extent are those of the whole set; what is asked here is about the rest.
-    for name in ("_filter", "_background", "mask_radius", "clear_radius", "radius_from"):
+    for name in ("_whitening", "_background", "disc"):
         setattr(others, name, getattr(particles, name))
     known = particles.statistics
     for name in ("mean", "slope", "std"):

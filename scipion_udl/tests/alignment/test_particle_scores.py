@@ -39,10 +39,10 @@ def scene(folder, added: np.ndarray) -> tuple[ParticleScores, State]:
     images = noise + template
     images[1::2] += added
     particles = prepared(folder, images.astype(np.float32), 32)
-    particles.mask_radius, particles.radius_from = 0.3 * BOX, "given"
+    particles.disc.mask_radius, particles.disc.radius_from = 0.3 * BOX, "given"
     particles.scan()
     band = Band(BOX, 20)
-    reference = band.masked(band.of_images(torch.from_numpy(template).float()), particles.mask)
+    reference = band.masked(band.of_images(torch.from_numpy(template).float()), particles.disc.mask)
     references = [Reference(band, reference, torch.ones(21))]
     scores = ParticleScores(Refiner(particles, band, 4.0, 12), references, np.zeros(N, np.int64))
     state = State.start(np.zeros(N))
@@ -72,7 +72,7 @@ def test_noise_is_aligned_before_it_is_scored_and_depends_on_the_seed_alone(tmp_
     scores, _ = scene(tmp_path / "noise", np.zeros((BOX, BOX)))
     noise = scores.of_noise(np.arange(N), 0)
     assert noise.mean() > 2 * noise.std() > 0  # noise that lies anyhow scores 0 in the mean
-    scores.prepared.chunk = 20
+    scores.prepared.reader.chunk = 20
     np.testing.assert_allclose(np.sort(scores.of_noise(np.arange(N), 0)), np.sort(noise), atol=0.02)
     assert np.abs(scores.of_noise(np.arange(N), 1) - noise).max() > 0.05
     assert scores.of_noise(np.zeros(0, np.int64), 0).shape == (0,)

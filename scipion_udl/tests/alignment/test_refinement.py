@@ -41,7 +41,7 @@ def template_reference(refiner: Refiner, name: str = "hook", pose: Poses | None 
     """The phantom as the particles show it, noise-free; all rings count."""
     box = refiner.band.box
     image = torch.from_numpy(phantom(name, box).sample(pose or Poses.identity(1))[0])
-    band = refiner.band.masked(refiner.band.of_images(image), refiner.prepared.mask)
+    band = refiner.band.masked(refiner.band.of_images(image), refiner.prepared.disc.mask)
     return Reference(refiner.band, band, torch.ones(refiner.band.k_max + 1))
 
 
@@ -141,7 +141,7 @@ def test_the_sum_of_the_aligned_particles_shows_the_template(scene):
     result = refiner.sweep(state, [reference], member, "test", indices)
     assert [one.count for one in result.sums] == [N]
     band = refiner.band
-    mean = band.masked(result.sums[0].mean(band), refiner.prepared.mask)
+    mean = band.masked(result.sums[0].mean(band), refiner.prepared.disc.mask)
     norm = (band.dot(mean, mean) * reference.powers.sum()).sqrt()
     assert float(band.dot(mean, reference.average) / norm) > 0.97
 

@@ -23,7 +23,8 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.particles.prepared import TIGHT, PreparedParticles
+from scipion_udl.particles.disc import TIGHT
+from scipion_udl.particles.whitening import Whitening
 from scipion_udl.pipelines import classify_set as pipeline
 from scipion_udl.pipelines import joinable_classes as joining
 
@@ -238,7 +239,7 @@ def test_particles_that_join_classes_are_seen_within_the_disc_of_the_run(data, t
     seen = []
 
     def aligned(run, *_):
-        seen.append((run.particles.clear_radius, run.particles.disc_radius))
+        seen.append((run.particles.disc.clear_radius, run.particles.disc.radius))
         raise UdlError("far enough")
 
     monkeypatch.setattr(pipeline, "join_classes", aligned)
@@ -289,20 +290,20 @@ class Short:
     """Stands for the whitening of particles, which has memory for so many at a time."""
 
     def __init__(self, most: int) -> None:
-        self.whiten, self.most, self.seen = PreparedParticles._whitened, most, []
+        self.whiten, self.most, self.seen = Whitening.of_normal, most, []
 
-    def __call__(self, prepared: PreparedParticles, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, whitening: Whitening, images: torch.Tensor) -> torch.Tensor:
         self.seen.append(len(images))
         if len(images) > self.most:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
-        return self.whiten(prepared, images)
+        return self.whiten(whitening, images)
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Memory for 9 particles at a time."""
     short = Short(9)
-    monkeypatch.setattr(PreparedParticles, "_whitened", lambda *given: short(*given))
+    monkeypatch.setattr(Whitening, "of_normal", lambda *given: short(*given))
     return short
 
 

@@ -392,7 +392,7 @@ def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeyp
     align = aligner.Aligner.__init__
 
     def begin(self, particles, *arguments, **named):
-        discs.append((particles.mask, particles.disc_radius))
+        discs.append((particles.disc.mask, particles.disc.radius))
         align(self, particles, *arguments, **named)
 
     monkeypatch.setattr(aligner.Aligner, "__init__", begin)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scipion_udl.particles import name_order
+
 pytest.importorskip("torch")
 
 import torch
@@ -192,7 +194,7 @@ def test_a_subset_does_not_depend_on_the_order_of_the_items(particles, tmp_path)
 
 
 def test_the_ranks_halve_the_set_evenly(particles):
-    ranks = PreparedParticles(open_particles(str(particles / "particles.star")), CPU).ranks(0)
+    ranks = name_order.ranks(open_particles(str(particles / "particles.star")).names, 0)
     assert len(set(ranks.tolist())) == 300
     assert abs(int((ranks % np.uint64(2)).sum()) - 150) < 45
 
@@ -206,7 +208,7 @@ def test_stacks_of_one_name_in_two_folders_have_ranks_of_their_own(tmp_path):
     ranks = []
     for name, order in (("forward", rows), ("backward", rows[::-1])):
         (tmp_path / f"{name}.star").write_text("\n".join(["data_", "loop_", "_rlnImageName", *order, ""]))
-        ranks.append(PreparedParticles(open_particles(str(tmp_path / f"{name}.star")), CPU).ranks(0))
+        ranks.append(name_order.ranks(open_particles(str(tmp_path / f"{name}.star")).names, 0))
     assert len(set(ranks[0].tolist())) == 10
     assert np.array_equal(ranks[0], ranks[1][::-1])
 

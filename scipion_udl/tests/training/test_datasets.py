@@ -63,11 +63,11 @@ def test_parts_of_any_sizes_that_do_not_hold_all(particles, indices):
 def test_no_batch_comes_before_it_is_asked_for_and_none_stays(particles, indices, monkeypatch):
     """What is held at a time: a batch, the next chunk, and what was left of the last."""
     read, made = ParticleSamples(particles, indices, fine(particles)), []
-    whiten = particles._whitened
-    monkeypatch.setattr(particles, "_whitened", lambda images: (made.append(len(images)), whiten(images))[1])
+    whiten = particles.whitening.of_normal
+    monkeypatch.setattr(particles.whitening, "of_normal", lambda images: (made.append(len(images)), whiten(images))[1])
     parts = list(torch.arange(80).split(10))
     for number, _ in enumerate(read.batches(parts), 1):
-        assert sum(made) <= number * 10 + particles.chunk
+        assert sum(made) <= number * 10 + particles.reader.chunk
     assert sum(made) == 80
 
 

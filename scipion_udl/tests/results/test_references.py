@@ -7,9 +7,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from scipion_udl.io.references import write_references
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.results.references import write_references
 
 
 def test_every_class_has_a_row_that_can_be_used_from_any_folder(tmp_path, monkeypatch):

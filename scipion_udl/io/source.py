@@ -1,0 +1,210 @@
+"""What the engine needs of particles, wherever they lie: in files (io/particles.py), or in an array."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.poses import Poses
+
+if TYPE_CHECKING:
+    from scipion_udl.io.stacks import StackReader
+    from scipion_udl.io.tables import Table
+
+ARRAY = "array"  # what the images of an array are named after
+
+
+@dataclass
+class Optics:
+    """What the user says of the microscope: kV, mm, and a fraction; None where nothing is said."""
+
+    voltage: float | None = None
+    cs: float | None = None
+    amplitude_contrast: float | None = None
+
+
+class Source(Protocol):
+    """N particles of one box and pixel size.
+
+    path: what messages call them by; box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody
+    gave one and 1.0 stands in; names: N image names; numbers: their places (N,) in the input, from 1; table: its rows,
+    of all ``tables``, in the ``form`` of a program (io/dialects.py), None and [] where there is no table; cs: the rows
+    of a cryoSPARC file, None for others; optics: what the user says of the microscope; has_3d_angles: whether its poses
+    are projection directions; stacks: the files of images, [] of an array; stack: (N,) which of ``stack_names`` each
+    particle lies in, from 0; warnings: sentences for the user.
+    """
+
+    path: str
+    box: int
+    pixel_size: float
+    pixel_size_known: bool
+    names: Sequence[str]
+    table: Table | None
+    tables: list[Table]
+    form: str | None
+    cs: np.ndarray | None
+    optics: Optics
+    stacks: list[StackReader]
+    stack: np.ndarray
+    warnings: list[str]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def numbers(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def stack_names(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def has_3d_angles(self) -> bool: ...  # noqa: D102
+
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+
+        Raises UdlError naming the item (from 1) for an index past the end, NaN or inf.
+        """
+
+    def subset(self, indices: np.ndarray) -> Source:
+        """The particles ``indices`` (from 0), in that order, as a source of their own."""
+
+    def poses(self) -> Poses | None:
+        """The in-plane poses (N,) that come with the particles, None without."""
+
+    def classes(self) -> np.ndarray:
+        """The class number of each particle, int64 (N,). Raises UdlError where there is none."""
+
+    def missing_classes(self) -> str | None:
+        """The sentence on particles without a class among others that have one; None where all have one."""
+
+    def missing_poses(self) -> str | None:
+        """The sentence on particles without a pose among others that have one; None where all or none have one."""
+
+    def locations(self) -> list[tuple[str, int]]:
+        """Where each particle lies: (a name of the stack, item from 0)."""
+
+    def places(self, rows: slice | np.ndarray = ...) -> np.ndarray:
+        """A number for the place of each particle, or of those in ``rows``, int64 (N,): equal where two are one."""
+
+    def lasting_names(self) -> list[str]:
+        """The image names (N) for tables that are written elsewhere."""
+
+    def files(self) -> list[str]:
+        """Every file that this source may read."""
+
+
+class ArraySource:
+    """Particles in an array: a source without files.
+
+    images: (N, D, D), numpy or torch (on any device), of any real type; it is not copied, only what is read at a time
+    is. pixel_size: angstrom, None where it is not known; name: what they are named after, ``000001@array`` and so on.
+    Raises UdlError where the shape or the type is another.
+    """
+
+    def __init__(self, images: Any, pixel_size: float | None = None, name: str = ARRAY) -> None:
+        shape = tuple(int(n) for n in getattr(images, "shape", ()))
+        if len(shape) != 3 or shape[1] != shape[2] or not all(shape):
+            raise UdlError(
+                f"The images have the shape {shape}: give an array of N square images, (N, D, D), as numpy or torch "
+                "have it."
+            )
+        kind = str(images.dtype).replace("torch.", "")
+        if not kind.startswith(("float", "int", "uint", "bfloat")):
+            raise UdlError(f"The images are of the type {kind}: give whole or floating-point grey values.")
+        if pixel_size is not None and not (np.isfinite(pixel_size) and pixel_size > 0):
+            raise UdlError(f"the pixel size must be a number of angstrom above 0, not {pixel_size:g}")
+        self._images, self._rows = images, np.arange(shape[0])
+        self.path, self.box = name, shape[1]
+        self.pixel_size, self.pixel_size_known = (1.0, False) if pixel_size is None else (float(pixel_size), True)
+        self.names: Sequence[str] = [f"{k:06d}@{name}" for k in range(1, shape[0] + 1)]
+        self.table: Table | None = None
+        self.tables: list[Table] = []
+        self.form: str | None = None
+        self.cs: np.ndarray | None = None
+        self.optics, self.has_3d_angles = Optics(), False
+        self.stacks: list[StackReader] = []
+        self.stack_names = [name]
+        self.warnings: list[str] = []
+        if pixel_size is None:
+            self.warnings.append(
+                "No pixel size is given: 1 A is assumed, so no figure in angstrom is meant; give pixel_size."
+            )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def stack(self) -> np.ndarray:
+        """Which of ``stack_names`` each particle lies in, int32 (N,): the only one."""
+        return np.zeros(len(self), np.int32)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The places (N,) of the particles in the array, from 1."""
+        return self._rows + 1
+
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+
+        Raises UdlError naming the item (from 1) for an index past the end, NaN or inf.
+        """
+        indices = np.asarray(indices, np.int64).reshape(-1)
+        wrong = indices[(indices < 0) | (indices >= len(self))]
+        if len(wrong):
+            raise UdlError(f"{self.path} holds {len(self)} particles, there is no item {wrong[0] + 1}")
+        images = self._images[self._rows[indices]]
+        if not isinstance(images, np.ndarray):  # of torch
+            images = images.detach().cpu().float().numpy()
+        with np.errstate(over="ignore"):
+            images = np.ascontiguousarray(images, np.float32)
+        # A sum is NaN or inf where a pixel is, and needs no array of flags as large as the images.
+        bad = np.flatnonzero(~np.isfinite(images.sum((1, 2), dtype=np.float64)))
+        if len(bad):
+            what = "NaN" if np.isnan(images[bad[0]]).any() else "values that are infinite, or too large"
+            raise UdlError(f"Image {self.numbers[indices[bad[0]]]} of {self.path} (from 1) holds {what}: leave it out.")
+        return images
+
+    def subset(self, indices: np.ndarray) -> ArraySource:
+        """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same array."""
+        part = copy.copy(self)
+        part.warnings = []
+        part._rows = self._rows[indices]
+        part.names = [self.names[index] for index in indices]
+        return part
+
+    def poses(self) -> Poses | None:
+        """None: an array has images alone."""
+        return None
+
+    def classes(self) -> np.ndarray:
+        """Raises UdlError: an array has images alone."""
+        raise UdlError(f"{self.path} has no classes: give a table with a class number per particle, or no by_class.")
+
+    def missing_classes(self) -> str | None:
+        """None."""
+        return None
+
+    def missing_poses(self) -> str | None:
+        """None."""
+        return None
+
+    def locations(self) -> list[tuple[str, int]]:
+        """Where each particle lies: (the array's name, item from 0)."""
+        return [(self.path, int(row)) for row in self._rows]
+
+    def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """The place of each particle in the array, or of those in ``rows``, int64 (N,), from 0."""
+        return self._rows[rows].astype(np.int64)
+
+    def lasting_names(self) -> list[str]:
+        """The image names (N)."""
+        return list(self.names)
+
+    def files(self) -> list[str]:
+        """None."""
+        return []

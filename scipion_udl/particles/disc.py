@@ -1,0 +1,52 @@
+"""The disc that holds a particle: how far it reaches, by whom that is told, and where neighbours begin."""
+
+from __future__ import annotations
+
+import torch
+
+from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.particles.extent import LARGEST
+
+TIGHT = 0.97  # of the particle's radius: neighbours that begin earlier cut no more off it
+
+
+class ParticleDisc:
+    """The disc about the particles of a set, in their working box.
+
+    source_box, box: pixels of the input and of the working box; radius: of the particle, pixels of the input, None
+    where nobody says it. ``mask_radius``: the same in the working box; ``radius_from`` tells where it comes from (a key
+    of DIAMETER_FROM); ``clear_radius``: pixels of the input, from the centre, at which neighbours begin.
+    """
+
+    def __init__(self, source_box: int, box: int, device: torch.device, radius: float | None) -> None:
+        self.box, self.scale, self.device = box, source_box / box, device
+        self.mask_radius = (radius or LARGEST * source_box) / self.scale
+        self.radius_from = "given" if radius else "box"
+        self.clear_radius = float("inf")
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The soft disc about a particle in register, (box, box)."""
+        return soft_disc(self.box, self.radius, self.edge, self.device)
+
+    @property
+    def edge(self) -> float:
+        """Over how many pixels it falls off."""
+        return max(4.0, 0.06 * self.box)
+
+    @property
+    def radius(self) -> float:
+        """Of the disc about a particle in register: the particle's own, or less, so that its soft edge ends where
+        neighbours begin."""
+        return min(self.mask_radius, self._free_radius)
+
+    @property
+    def window_radius(self) -> float:
+        """Of the disc that particles are seen through before they are centred: nearly the whole box, or as much as the
+        user gave, but free of neighbours."""
+        told = self.radius_from in ("given", "run")
+        return min(self.mask_radius if told else LARGEST * self.box, self._free_radius)
+
+    @property
+    def _free_radius(self) -> float:
+        return max(TIGHT * self.mask_radius, self.clear_radius / self.scale) - self.edge / 2

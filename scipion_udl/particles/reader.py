@@ -1,0 +1,101 @@
+"""Images read chunk by chunk, one chunk ahead of what is done with them; several processes share a pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from scipion_udl.compute.device import Upload
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.io.source import Source
+
+CHUNK = 64
+GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
+Report = Callable[[str, int, int], None]
+
+
+class ChunkReader:
+    """Reads the particles of a source onto a device.
+
+    chunk: particles at a time, None for what suits the device; no result depends on it. report: told (stage, done,
+    total) after each chunk. team: the processes that share passes over all particles, None for this one alone.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        device: torch.device,
+        chunk: int | None = None,
+        report: Report | None = None,
+        team: Ranks | None = None,
+    ) -> None:
+        self.source, self.device, self.team = source, device, team or Ranks()
+        self.chunk = chunk or _automatic_chunk(source.box, device)
+        self.report = report or _nothing
+        self._upload = Upload(device)
+
+    def of(self, source: Source) -> ChunkReader:
+        """One that reads another source in the same way."""
+        other = copy.copy(self)
+        other.source = source
+        return other
+
+    def silent(self) -> ChunkReader:
+        """One that reads the same, and reports nothing."""
+        other = copy.copy(self)
+        other.report = _nothing
+        return other
+
+    def chunks(
+        self, indices: np.ndarray, stage: str, look: Callable[[np.ndarray, np.ndarray], None] | None = None
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(indices, images (n, D, D) float32 on the device) over ``indices`` (from 0) in their order. look: called by
+        the reader with the indices and images, float32, as they come from the source."""
+        parts = self.parts(indices)
+        done = 0
+        with ThreadPoolExecutor(1) as reader:
+            ahead = [reader.submit(self._read, part, look) for part in parts[:1]]
+            for number, part in enumerate(parts, 1):
+                images = self._upload.finish(*ahead.pop().result())
+                ahead += [reader.submit(self._read, following, look) for following in parts[number : number + 1]]
+                yield part, images
+                done += len(part)
+                self.report(stage, done, len(indices))
+
+    def parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """``indices`` (n,) in pieces of at most a chunk."""
+        return [indices[i : i + self.chunk] for i in range(0, len(indices), self.chunk)]
+
+    def own(self, indices: np.ndarray) -> np.ndarray:
+        """This process's part of the particles ``indices`` of a pass; all of them where it works alone."""
+        return self.team.share(indices, self._unit)
+
+    def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None:
+        """Bring the rows that every process has written in a pass over its part of ``indices`` together, in place;
+        arrays: (N, ...), a row a particle. Collective."""
+        self.team.gather_rows(arrays, indices, self._unit)
+
+    @property
+    def _unit(self) -> int:
+        return min(self.chunk, CHUNK)
+
+    def _read(
+        self, part: np.ndarray, look: Callable[[np.ndarray, np.ndarray], None] | None
+    ) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        images = self.source.read(part)
+        if look is not None:
+            look(part, images)
+        return self._upload.begin(images)
+
+
+def _nothing(stage: str, done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+def _automatic_chunk(box: int, device: torch.device) -> int:
+    """Particles of ``box`` pixels to hold at a time."""
+    return CHUNK if device.type == "cpu" else max(CHUNK, min(GPU_CHUNK, GPU_PIXELS // box**2))

@@ -1,0 +1,41 @@
+"""The filter that makes the noise of particles white, in their working box."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scipion_udl.imaging.fourier import radii, resize, to_fourier
+
+
+class Whitening:
+    """Images of one box as coefficients of a working box in which the noise is white.
+
+    noise: power per ring (source_box//2 + 1,) of what is to be made white; box: of the working box, pixels.
+    """
+
+    def __init__(self, noise: torch.Tensor, source_box: int, box: int, device: torch.device) -> None:
+        self.source_box, self.box, self.device = source_box, box, device
+        ring = radii(source_box, device).round().long().clamp(max=source_box // 2)
+        self._filter = _whitening(noise)[ring]
+
+    def of_normal(self, images: torch.Tensor) -> torch.Tensor:
+        """Coefficients (n, box, box//2 + 1) of images (n, D, D) whose background is 0 and its noise of deviation 1."""
+        return resize(to_fourier(images) * self._filter, self.source_box, self.box)
+
+    def of(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
+        """The same of images with this background, (n,) each: of averages, say."""
+        return self.of_normal((images - self._column(mean)) / self._column(std))
+
+    def _column(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)[:, None, None]
+
+
+def _whitening(noise: torch.Tensor) -> torch.Tensor:
+    """The filter per ring that makes the noise white: 1 / sqrt of its smoothed power, at most 100 times its least."""
+    # The mean and a ramp were taken off where the noise is measured: what rings 0 and 1 hold is too little.
+    first = torch.maximum(noise[1:2], noise[2:3] * (noise[2:3] / noise[3:4].clamp(min=1e-12)).clamp(1, 2))
+    padded = torch.cat([first, first, first, noise[2:], noise[-1:]])
+    smooth = padded.unfold(0, 3, 1).mean(-1)
+    floor = 1e-4 * smooth.max()
+    return smooth.clamp(min=float(floor) or 1e-12).rsqrt()
