@@ -27,9 +27,9 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.jobs.simulate import write_simulation
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import BlobTemplate, phantom
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import BlobTemplate, phantom
 from scipion_udl.validation.pose_errors import join, located_truth
 
 HERE = Path(__file__).resolve().parent

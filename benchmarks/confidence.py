@@ -30,7 +30,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.io.truth import read_truth, truth_table
-from scipion_udl.simulate.particles import chunks, noise
+from scipion_udl.simulation.particles import chunks, noise
 
 ALLOWED = 1.05
 MIXED_SNRS = ("0.1", "0.03", "0.01")

@@ -54,9 +54,9 @@ from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.pipelines.joinable import NEEDED, Joinable, levels_of
 from scipion_udl.pipelines.joinable_classes import Earlier
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import phantom
 
 SECONDS = 10  # of CPU that one input may take: a stall of the machine is not the reader's
 MEMORY_GB = 2.0  # that the process may come to

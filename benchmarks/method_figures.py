@@ -38,7 +38,7 @@ from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.report import figures
 from scipion_udl.report.figures import AMBER, BLUE, MUTED, RED, TEAL
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.training.losses import reconstruction_loss
 
 CPU = torch.device("cpu")

@@ -28,7 +28,7 @@ from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
-from scipion_udl.simulate.molecules import view_matrices
+from scipion_udl.simulation.molecules import view_matrices
 
 ROUNDS = 40  # of the means of views
 SMOOTH = 0.012  # of the box: deviation of the Gaussian

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from scipion_udl.io.tables import read_tables
-from scipion_udl.simulate.photos import NOISES
+from scipion_udl.simulation.photos import NOISES
 
 HERE = Path(__file__).resolve().parent
 LIMIT = 30.0  # degrees: the mean error that must be reached

@@ -19,7 +19,7 @@ from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.particles.prepared import DISC
-from scipion_udl.simulate.templates import ImageTemplate
+from scipion_udl.simulation.templates import ImageTemplate
 from scipion_udl.validation.pose_errors import join, located_truth
 
 CLOSE = 5.0  # degrees

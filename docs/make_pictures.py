@@ -26,8 +26,8 @@ from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.report import figures
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D, molecule
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -74,7 +74,7 @@ PHANTOM_MOLECULES = {
 }
 
 # Grey values of simulated particles; degrees of jitter beyond which views are those of no class; what a pick that shows
-# no particle shows, as truth.star has it; and of each effect how much a realistic set has (see simulate/effects.py).
+# no particle shows, as truth.star has it; and of each effect how much a realistic set has (see simulation/effects.py).
 NORMALISED, RAW = INTENSITIES = ("normalised", "raw")
 MOST_JITTER = 45.0
 EMPTY, BLOB, CARBON, TOUCHING = JUNK_KINDS = ("empty", "blob", "carbon", "touching")

@@ -16,9 +16,9 @@ from scipion_udl.io import dialects
 from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import read_truth, read_views
-from scipion_udl.simulate.map_molecules import MapMolecule
-from scipion_udl.simulate.molecules import BlobMolecule
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
+from scipion_udl.simulation.map_molecules import MapMolecule
+from scipion_udl.simulation.molecules import BlobMolecule
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D, molecule
 
 MOLECULES = ("boot", "crane", "saddle")  # the last was set aside: nothing was tried out on it
 SNRS = ("1", "0.1", "0.05")

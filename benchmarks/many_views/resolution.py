@@ -12,7 +12,7 @@ from benchmarks.many_views.spread import Classes, axis_of
 from benchmarks.scores import TRUE_LEVEL, falls_to, true_frc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.molecules import BlobMolecule
+from scipion_udl.simulation.molecules import BlobMolecule
 from scipion_udl.validation.reference_match import match_reference
 
 

@@ -17,7 +17,7 @@ from benchmarks.many_views.particles import Truth
 from scipion_udl.imaging.poses import Poses, compose, invert, rotations, wrap
 from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
-from scipion_udl.simulate.molecules import view_matrices
+from scipion_udl.simulation.molecules import view_matrices
 
 LEAST = 5  # members of a class that counts
 NEAR = 20.0  # degrees off the axis of its class: of the particles whose poses are judged

@@ -24,7 +24,7 @@ from scipy import fft
 
 from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
 from scipion_udl.imaging.poses import Poses, rotations, to_matrices
-from scipion_udl.simulate.templates import fourier_resize, grid
+from scipion_udl.simulation.templates import fourier_resize, grid
 
 _LOW_PASS = 0.05  # per pixel of the input, on the first reference
 _MASK = 0.42  # radius in parts of the box

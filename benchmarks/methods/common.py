@@ -17,7 +17,7 @@ from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import read_truth, truth_table
-from scipion_udl.simulate.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, transfer
 
 # Particles that are held at a time.
 CHUNK = 64

@@ -30,7 +30,7 @@ from scipy import fft, ndimage
 from benchmarks.methods.common import Ctf, arguments, chunks, read_particles, write_poses
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_image
-from scipion_udl.simulate.templates import fourier_resize, grid
+from scipion_udl.simulation.templates import fourier_resize, grid
 
 # Angles of the fine set over half a turn (the other half is its complex conjugate), and how many of them on either side
 # the windowed sinc reads.

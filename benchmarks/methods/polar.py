@@ -15,7 +15,7 @@ from scipy import fft, ndimage
 
 from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
 from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.simulate.templates import grid
+from scipion_udl.simulation.templates import grid
 
 _ANGLES = 360  # over 180 degrees
 _BAND = (2 / 128, 26 / 128)  # per pixel

@@ -13,7 +13,7 @@ from scipy import fft
 from benchmarks.noise_windows.picks import REACH
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 ANGLES = 90  # orientations of the template that an average is compared with
 LOW_PASS = 8  # box / LOW_PASS is the Fourier ring up to which they are compared

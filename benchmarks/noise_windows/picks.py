@@ -19,9 +19,9 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
-from scipion_udl.simulate.background import mean_power
-from scipion_udl.simulate.ctf import CtfSettings, transfer
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.background import mean_power
+from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.phantoms import phantom
 
 WHITE, CTF, STACK = "white", "ctf", "stack"
 KINDS = (WHITE, CTF, STACK)

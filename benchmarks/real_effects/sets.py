@@ -21,10 +21,10 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import read_map
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.simulate.effects import REALISTIC
-from scipion_udl.simulate.map_molecules import MapMolecule
-from scipion_udl.simulate.neighbours import diameter
-from scipion_udl.simulate.views import uniform_directions
+from scipion_udl.simulation.effects import REALISTIC
+from scipion_udl.simulation.map_molecules import MapMolecule
+from scipion_udl.simulation.neighbours import diameter
+from scipion_udl.simulation.views import uniform_directions
 from scipion_udl.validation.pose_errors import located_truth
 
 CLASSIFY, ALIGN = "classify", "align"

@@ -16,7 +16,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 ANGLES = np.arange(ORIENTATIONS) * 360 / ORIENTATIONS
 

@@ -26,7 +26,7 @@ from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_views
-from scipion_udl.simulate.ctf import transfer
+from scipion_udl.simulation.ctf import transfer
 
 
 def kind(task, count=24, seed=1):

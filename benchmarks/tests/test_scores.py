@@ -12,7 +12,7 @@ from benchmarks.methods import METHODS
 from benchmarks.scores import correlation, falls_to, joined, moved_template, pose_figures, true_frc
 from scipion_udl.imaging.poses import Poses, compose, pose_errors
 from scipion_udl.io.particles import open_particles
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 FRAME = Poses([77.0], [[3.3, -2.1]])
 

@@ -15,7 +15,7 @@ from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.io.truth import add_views, truth_table
-from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulation.phantoms_3d import molecule
 
 BOX = 64
 TILTS = (10.0, -10.0)  # degrees, of the members of a class about the z and the x axis

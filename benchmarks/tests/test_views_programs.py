@@ -22,7 +22,7 @@ from scipion_udl import cli
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import dialects
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulation.phantoms_3d import molecule
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [f"--{name}" for name in programs.RELION_FLAGS]

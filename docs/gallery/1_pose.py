@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from scipion_udl.imaging.fourier import to_fourier, transform
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 box = 96
 image = torch.from_numpy(phantom("hook", box).image())

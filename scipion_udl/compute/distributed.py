@@ -28,6 +28,7 @@ from torch import nn
 
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.output.no_folder import NoFolder
 
 _MEET = timedelta(minutes=10)  # until all processes must have started
 _LEVELS = 64  # more than blocks ever lie in each other
@@ -134,7 +135,7 @@ class Ranks:
 
     def folder(self, out: OutputFolder) -> OutputFolder:
         """``out`` for the first rank; for others one that touches nothing."""
-        return out if self.first else _NoFolder(out.path)
+        return out if self.first else NoFolder(out.path)
 
     def has_the_word(self) -> bool:
         """Whether this process is the first to tell of an error: one that all ranks come upon is told once."""
@@ -407,33 +408,6 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return context.ranks.total(gradient), None
-
-
-class _NoFolder(OutputFolder):
-    """The output folder of a rank that writes nothing."""
-
-    def __enter__(self) -> OutputFolder:
-        return self
-
-    def spare(self, paths: Iterable[str | None]) -> None:
-        """Nothing is overwritten."""
-
-    def _begin(self) -> None:
-        """Nothing is written."""
-
-    def log(self, text: str) -> None:
-        """Nothing is said."""
-
-    def begin_log(self) -> None:
-        """Nothing is written."""
-
-    def publish(self, *names: str) -> None:
-        """Nothing was written."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -20,10 +20,17 @@ class Progress:
 
     tell: given the text of progress.json now and then, None for nobody: what :meth:`Progress.facts` says, as JSON;
     say: told a line on the time left of a stage that takes more than a minute, and again each time that it has halved,
-    or doubled.
+    or doubled; shown: whether there is a bar, where a person looks at it.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        tell: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None,
+        shown: bool = True,
+    ) -> None:
+        # None: no bar where stderr is no terminal
+        self._hidden = None if shown else True
         self._bar: tqdm | None = None
         self._tell, self._started, self._told = tell, time.monotonic(), -math.inf
         self._say = say
@@ -85,8 +92,8 @@ class Progress:
     def _start(self, stage: str, total: int, unit: str) -> None:
         if self._bar is None or self._bar.desc != stage or self._bar.total != total:
             self.clear()
-            # disable=None: no bar where stderr is no terminal
-            self._bar = tqdm(total=total, desc=stage, unit=unit, disable=None, leave=False, dynamic_ncols=True)
+            hidden = self._hidden
+            self._bar = tqdm(total=total, desc=stage, unit=unit, disable=hidden, leave=False, dynamic_ncols=True)
             self._bar.desc = stage
 
 

@@ -50,13 +50,15 @@ class Source(Protocol):
     cs: np.ndarray | None
     optics: Optics
     stacks: list[StackReader]
-    stack: np.ndarray
     warnings: list[str]
 
     def __len__(self) -> int: ...
 
     @property
     def numbers(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def stack(self) -> np.ndarray: ...  # noqa: D102
 
     @property
     def stack_names(self) -> list[str]: ...  # noqa: D102

@@ -1,7 +1,7 @@
 """truth.star: the pose that takes each simulated particle to its template.
 
 Of particles of many views the template is the canonical projection from each particle's direction, and the table holds
-that direction, too, and the molecule (:mod:`scipion_udl.simulate.molecules`).
+that direction, too, and the molecule (:mod:`scipion_udl.simulation.molecules`).
 """
 
 from __future__ import annotations

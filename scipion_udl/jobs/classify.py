@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from scipion_udl.classification.scoring import seen_up_to
 from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.data_files import write_csv
@@ -18,7 +17,15 @@ from scipion_udl.pipelines.classify_set import classify_like, classify_set
 from scipion_udl.pipelines.continued import check_began_with
 from scipion_udl.pipelines.join_classes import check_fits, check_joining
 from scipion_udl.pipelines.joinable_classes import Earlier, files_of, write_for_later, write_joined, write_references
-from scipion_udl.pipelines.learn_classes import check_enough, learn_classes, shift_reach, warn_of_few
+from scipion_udl.pipelines.learn_classes import (
+    CLASSES,
+    check_enough,
+    checked_classes,
+    learn_classes,
+    sampling_of,
+    shift_reach,
+    warn_of_few,
+)
 from scipion_udl.pipelines.prepared_like import scan_new, use_contrast_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
@@ -26,7 +33,6 @@ from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 from scipion_udl.training.history import read_history
 
-CLASSES = 50  # where nothing is said
 OWN = ("share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
 
 
@@ -44,7 +50,7 @@ def classify(settings: ClassifySettings) -> None:
         _check(run, earlier)
         _look_through(run, earlier)
         bank, card, history = run.within_memory(lambda: _network(run))
-        sampling = card.inputs()
+        sampling = sampling_of(card)
         if earlier is None:
             more, done = {}, classify_set(run, bank, sampling)
         else:
@@ -115,10 +121,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     kept = settings.resume and out.has(MODEL)
     path = settings.model or (out.final(MODEL) if kept else None)
     if path:
-        bank, card = load_model(path, run.device)
-        if not isinstance(bank, ClassBank):
-            raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
-        card.check_fits(run.source.box, run.source.pixel_size, path)
+        bank, card = checked_classes(run, *load_model(path, run.device), path)
         history = None
         if not settings.model:
             check_began_with(run, card, path)
@@ -126,8 +129,7 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
             history = read_history(out.final("training.csv"))
         out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
         run.say(f"{bank.config['classes']} classes of {path}")
-        rings = run.particles.within(bank.config["rings"])  # --finest
-        return seen_up_to(bank, card.inputs(), rings), card, history
+        return bank, card, history
     check_enough(run)
     out.start_anew(MODEL)
     bank, card, rows = learn_classes(run)

@@ -19,17 +19,17 @@ from scipion_udl.jobs.simulate_views import DEFAULT_PHANTOM as VIEWS_PHANTOM
 from scipion_udl.jobs.simulate_views import mixture, prepare_views, shift_of, symmetries, write_molecules
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
-from scipion_udl.simulate.centers import each_center
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.effects import effects_of
-from scipion_udl.simulate.parameters import settled, write_parameters
-from scipion_udl.simulate.particles import Simulation, chunks
-from scipion_udl.simulate.phantoms import BlobTemplate, phantom
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
-from scipion_udl.simulate.realistic import RealisticSimulation
-from scipion_udl.simulate.ssnr import SsnrChange
-from scipion_udl.simulate.templates import ImageTemplate
-from scipion_udl.simulate.views import ViewSimulation
+from scipion_udl.simulation.centers import each_center
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.effects import effects_of
+from scipion_udl.simulation.parameters import settled, write_parameters
+from scipion_udl.simulation.particles import Simulation, chunks
+from scipion_udl.simulation.phantoms import BlobTemplate, phantom
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D
+from scipion_udl.simulation.realistic import RealisticSimulation
+from scipion_udl.simulation.ssnr import SsnrChange
+from scipion_udl.simulation.templates import ImageTemplate
+from scipion_udl.simulation.views import ViewSimulation
 
 _DEFAULT_PHANTOM = "hook"
 _DEFAULT_COUNT = 1000
@@ -55,13 +55,13 @@ def simulate(settings: SimulateSettings) -> None:
     if settings.centers:
         _simulate_centers(settings)
     else:
-        print(_simulate_one(settings, *_prepare(settings)))
+        print(_simulate_one(settings, *prepare(settings)))
 
 
 def _simulate_centers(settings: SimulateSettings) -> None:
     """A sub-folder of its own for each template of a folder, and the parameters of them all beside."""
     # All that is wrong shows before the first particle is made.
-    prepared = [(one, *_prepare(one)) for one in each_center(settings)]
+    prepared = [(one, *prepare(one)) for one in each_center(settings)]
     for one, _, _ in prepared:
         _folder(one).check()
     _refuse_others(settings.output, [one.output for one, _, _ in prepared])
@@ -91,15 +91,17 @@ def _refuse_others(output: str, own: list[str]) -> None:
             raise UdlError(f"{path} is a set of an earlier run that has no template now: remove it first")
 
 
-def _prepare(settings: SimulateSettings) -> tuple[Simulation | RealisticSimulation, str]:
+def prepare(
+    settings: SimulateSettings, image: ImageTemplate | None = None
+) -> tuple[Simulation | RealisticSimulation, str]:
     """The simulation of one template or of many views, with what real particles have if asked for, and what it shows in
-    words."""
-    simulation, what = _prepare_shown(settings)
+    words. image: the template, in place of the one that the settings name."""
+    simulation, what = _prepare_shown(settings, image)
     effects = effects_of(settings)
     return (RealisticSimulation(simulation, effects) if effects else simulation), what
 
 
-def _prepare_shown(settings: SimulateSettings) -> tuple[Simulation, str]:
+def _prepare_shown(settings: SimulateSettings, image: ImageTemplate | None) -> tuple[Simulation, str]:
     ctf = None
     if not settings.no_ctf:
         least, most = given(settings.defocus)
@@ -114,7 +116,10 @@ def _prepare_shown(settings: SimulateSettings) -> tuple[Simulation, str]:
     ssnr = SsnrChange(*settings.ssnr) if settings.ssnr else None
     if settings.views:
         return prepare_views(settings, ctf=ctf, ssnr=ssnr)
-    template, pixel_size, what = _template(settings)
+    if image is None:
+        template, pixel_size, what = _template(settings)
+    else:
+        template, pixel_size, what = image, settings.pixel_size or _DEFAULT_PIXEL_SIZE, "an image"
     simulation = Simulation(
         template,
         given(settings.count),

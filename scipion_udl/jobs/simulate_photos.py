@@ -16,9 +16,9 @@ from scipion_udl.io.truth import truth_table
 from scipion_udl.jobs.simulate import particle_tables
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.parameters import settled, write_parameters
-from scipion_udl.simulate.photos import Noise, PhotoPairs, find_photographs
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.parameters import settled, write_parameters
+from scipion_udl.simulation.photos import Noise, PhotoPairs, find_photographs
 
 _DEFAULT_BOX = 128
 

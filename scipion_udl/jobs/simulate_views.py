@@ -12,10 +12,10 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
-from scipion_udl.simulate.map_molecules import MapMolecule, face_mean
-from scipion_udl.simulate.phantoms import PHANTOMS
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
-from scipion_udl.simulate.views import NOISE, SECOND, Molecule, ViewSimulation
+from scipion_udl.simulation.map_molecules import MapMolecule, face_mean
+from scipion_udl.simulation.phantoms import PHANTOMS
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D, molecule
+from scipion_udl.simulation.views import NOISE, SECOND, Molecule, ViewSimulation
 
 DEFAULT_PHANTOM = "boot"
 _DEFAULT_BOX = 128

@@ -6,14 +6,11 @@ import os
 from contextlib import suppress
 
 from scipion_udl.compute.distributed import Ranks
-from scipion_udl.constants import ENOUGH, MODEL
-from scipion_udl.errors import UdlError
+from scipion_udl.constants import MODEL
 from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.pipelines.classes import LEARNS, that_teach
-from scipion_udl.pipelines.classes import members as class_members
 from scipion_udl.pipelines.run import Run, given_files
-from scipion_udl.pipelines.train_model import CHECKPOINT, how_many, train_model
+from scipion_udl.pipelines.train_model import CHECKPOINT, learned_from, train_model
 from scipion_udl.results import run_results
 from scipion_udl.results.model_results import training_text, write_model, write_training_figure
 from scipion_udl.settings.commands import TrainSettings
@@ -29,17 +26,11 @@ def train(settings: TrainSettings) -> None:
     with Ranks.from_environment() as team, team.folder(folder) as out:
         run = Run(settings, out, team)
         team.by_first(lambda: forget_earlier(out))
-        classes = class_members(run.source) if settings.by_class else None
-        run.warn_of(run.source.missing_classes() if settings.by_class else None)
+        if settings.by_class:
+            run.source.classes()  # before anything is read: there may be none
+            run.warn_of(run.source.missing_classes())
         run.scan()
-        if classes is not None:
-            classes = that_teach(run, classes)
-        usable = how_many(run, classes)
-        if usable < ENOUGH:
-            where = "" if classes is None else f" in classes of at least {LEARNS}"
-            raise UdlError(
-                f"{settings.input} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
-            )
+        classes = learned_from(run)
         result, card = run.within_memory(lambda: train_model(run, settings.model, classes))
         write_model(run, result, card)
         if not team.first:

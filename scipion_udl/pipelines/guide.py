@@ -30,13 +30,14 @@ FIT = 256  # particles that choose among the views of a model, at most
 class Guide:
     """What tells the particles' angles: a network (None: every angle is searched) and its input; training: the summary
     of the training in this run, history: its epochs, both None where there was none; classes: numbers of the classes
-    that it was trained on in this run."""
+    that it was trained on in this run; card: of the network, None without one."""
 
     network: nn.Module | PolarView | None
     inputs: Inputs
     training: dict | None = None
     history: list[dict] | None = None
     classes: list[int] | None = None
+    card: ModelCard | None = None
 
     @property
     def view(self) -> int | None:
@@ -62,17 +63,24 @@ class Guide:
 
 
 def guide_for(
-    run: Run, classes: dict[int, np.ndarray] | None, keep: Callable[[Run, TrainingResult, ModelCard], None]
+    run: Run,
+    classes: dict[int, np.ndarray] | None,
+    keep: Callable[[Run, TrainingResult, ModelCard], None] | None = None,
+    model: tuple[nn.Module, ModelCard] | None = None,
 ) -> Guide:
-    """A network that is loaded, continued, or trained now; none for a few particles without a model. keep: is given
-    what was trained, at once, so that a run that is stopped later goes on from there."""
+    """A network that is given, loaded, continued, or trained now; none for a few particles without a model.
+
+    keep: is given what was trained, at once, so that a run that is stopped later goes on from there; model: network and
+    card, in place of the model file of the settings.
+    """
     settings, out = run.settings, run.out
     if settings.start_poses:  # no network is trained, or asked
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if settings.model:
-        network, card = load_network(run, settings.model)
-        run.say(f"Model {settings.model} ({card.method.upper()}, version {card.made_by})")
-        return Guide(network, card.inputs())
+    if settings.model or model:
+        name = settings.model or "that was given"
+        network, card = load_network(run, name) if model is None else checked_network(run, *model, name)
+        run.say(f"Model {name} ({card.method.upper()}, version {card.made_by})")
+        return Guide(network, card.inputs(), card=card)
     teaching = None if classes is None else that_teach(run, classes)
     usable = how_many(run, teaching)
     if usable < ENOUGH:
@@ -93,16 +101,21 @@ def guide_for(
         check_began_with(run, card, out.final(MODEL))
         warn_of_training(run, card.training)
         history = run.team.by_first(lambda: read_history(out.final("training.csv")))
-        return Guide(network, card.inputs(), card.training, history, card.training.get("classes"))
+        return Guide(network, card.inputs(), card.training, history, card.training.get("classes"), card)
     result, card = train_model(run, None, teaching)
     run.method = card.method
-    keep(run, result, card)
-    return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"))
+    if keep is not None:
+        keep(run, result, card)
+    return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"), card)
 
 
 def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
     """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
-    network, card = load_model(path, run.device)
+    return checked_network(run, *load_model(path, run.device), path)
+
+
+def checked_network(run: Run, network: nn.Module, card: ModelCard, path: str) -> tuple[nn.Module, ModelCard]:
+    """The same of a network and its card, which messages call ``path``."""
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.network == "classes":
         raise UdlError(f"{path} holds the classes of a whole set, not one view: use it with classify.")

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from scipion_udl.classification.em import LEVELS, Learner
 from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.samples import gathered
+from scipion_udl.classification.scoring import seen_up_to
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
@@ -21,7 +23,7 @@ from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
 
-STARTS = 2  # where nothing is said
+CLASSES, STARTS = 50, 2  # where nothing is said
 EARLY = 60  # of each class: so many teach the first level
 
 
@@ -117,3 +119,20 @@ def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
     card = card_of(run, bank, learner)
     warn_of_few(run, card.training)
     return bank, card, [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
+
+
+def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tuple[ClassBank, ModelCard]:
+    """A class network, as far as the run's particles are compared, and its card. Raises UdlError where it is none, or
+    does not fit the particles; messages call it ``path``."""
+    if not isinstance(bank, ClassBank):
+        raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
+    card.check_fits(run.source.box, run.source.pixel_size, path)
+    rings = run.particles.within(bank.config["rings"])  # --finest
+    return seen_up_to(bank, sampling_of(card), rings), card
+
+
+def sampling_of(card: ModelCard) -> PolarSampling:
+    """How the input of a class network is sampled, by its card."""
+    sampling = card.inputs()
+    assert isinstance(sampling, PolarSampling), "it is the card of a class network"
+    return sampling

@@ -29,6 +29,7 @@ from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_words import contrast_warning
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.particles.reader import Report
 from scipion_udl.particles.resolution_limit import limit_resolution
 from scipion_udl.settings.commands import RunSettings
 
@@ -44,20 +45,30 @@ def given_files(settings: RunSettings) -> list[str]:
 class Run:
     """What one command works with: particles, device, output folder, what it has to say.
 
-    team: the processes that share the run, None for this one alone; all but the first are silent.
+    team: the processes that share the run, None for this one alone; all but the first are silent. source: the particles
+    where they are not in the file that the settings name. A run without a folder (:class:`NoFolder`) says nothing.
     """
 
-    def __init__(self, settings: RunSettings, out: OutputFolder, team: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        out: OutputFolder,
+        team: Ranks | None = None,
+        source: Source | None = None,
+        report: Report | None = None,
+    ) -> None:
         self.settings, self.out = settings, out
         self.team = team or Ranks()
         self.device = choose_device(settings.gpu, settings.threads, self.team.local_rank, self.team.local_size)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.device_words = self.team.words(describe(self.device))
-        self.progress = Progress(partial(out.tell, FILE) if self.team.first else None, self.say)
-        self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, not self.team.first)
+        silent = not (self.team.first and out.path)
+        self.progress = Progress(None if silent else partial(out.tell, FILE), self.say, bool(out.path))
+        self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, silent)
         self.log.begin(shlex.join(["scipion-udl", *sys.argv[1:]]) + f"  (version {__version__})")
         self.warnings: list[str] = []
+        self.told: list[tuple[str, str]] = []  # the code, or "", and the sentence of each warning
         self.codes: list[str] = []  # short names of the decisions that some of the warnings tell of
         self.notes: list[str] = []
         self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
@@ -65,7 +76,7 @@ class Run:
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
         self.log.say(f"Device: {self.device_words}", always=True)
-        source = open_particles(settings.input, settings.pixel_size)
+        source = open_particles(settings.input, settings.pixel_size) if source is None else source
         for warning in source.warnings:
             self.warn(warning)
         source.optics = Optics(settings.voltage, settings.cs, settings.amplitude_contrast)
@@ -73,7 +84,7 @@ class Run:
         out.spare(source.files())
         out.begin_log()
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
-        report = self.progress.show if self.team.first else None
+        report = report or (None if silent else self.progress.show)
         self.given_radius = given_radius(
             settings, source.box, source.pixel_size, source.pixel_size_known, settings.input
         )
@@ -93,7 +104,7 @@ class Run:
         if self.transfer is not None:
             other._take_ctf(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
-        other.warnings, other.codes, other.notes = [], [], []
+        other.warnings, other.codes, other.notes, other.told = [], [], [], []
         return other
 
     def say(self, line: str, detail: bool = False) -> None:
@@ -107,6 +118,7 @@ class Run:
             self.codes.append(code)
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
+            self.told.append((code or "", sentence))
             self.log.warn(f"{self.heading}{sentence}", bool(self.heading))
 
     def warn_of(self, sentence: str | None) -> None:

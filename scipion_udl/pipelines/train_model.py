@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.pipelines.classes import LEARNS, members, that_teach
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.training.tasks import Course, course
@@ -37,18 +39,34 @@ def how_many(run: Run, classes: dict[int, np.ndarray] | None) -> int:
     return sum(int((~run.particles.statistics.blank[own]).sum()) for own in classes.values())
 
 
+def learned_from(run: Run) -> dict[int, np.ndarray] | None:
+    """The classes to learn from, by number, once the particles were looked through; None without --by-class. Raises
+    UdlError where there are too few particles."""
+    classes = that_teach(run, members(run.source)) if run.settings.by_class else None
+    usable = how_many(run, classes)
+    if usable < ENOUGH:
+        where = "" if classes is None else f" in classes of at least {LEARNS}"
+        raise UdlError(
+            f"{run.source.path} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
+        )
+    return classes
+
+
 def train_model(
-    run: Run, start: str | None, classes: dict[int, np.ndarray] | None = None
+    run: Run,
+    start: str | tuple[nn.Module, ModelCard] | None,
+    classes: dict[int, np.ndarray] | None = None,
 ) -> tuple[TrainingResult, ModelCard]:
     """Train on some of the run's particles: what came of it, and the card of the network.
 
-    start: a model file to go on from; classes: the particles (from 0) of each class to learn from, where every batch is
-    to be of one class. Of several processes all do the work.
+    start: a model to go on from, its file or network and card; classes: the particles (from 0) of each class to learn
+    from, where every batch is to be of one class. Of several processes all do the work.
     """
     settings = run.settings
-    known = None if start is None else load_model(start, run.device)
+    known = load_model(start, run.device) if isinstance(start, str) else start
     if known is not None:
-        known[1].check_fits(run.source.box, run.source.pixel_size, start)
+        name = start if isinstance(start, str) else "the model that was given"
+        known[1].check_fits(run.source.box, run.source.pixel_size, name)
     usual = "judl" if settings.network == "polar" else "udl"
     method = settings.method or (known[1].method if known else usual)
     settings = settings.but(method=method)
@@ -71,7 +89,7 @@ def train_model(
         plan.network,
         learning,
         started=known is not None,
-        checkpoint=run.out.final(CHECKPOINT),
+        checkpoint=run.out.final(CHECKPOINT) if run.out.path else None,
         report=run.epoch,
         monitor=_true_error(run, plan),
         warn=run.warn,

@@ -15,7 +15,7 @@ from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulation.phantoms_3d import molecule
 from scipion_udl.tests.engine_helpers import Told, prepared
 
 BOX, RINGS = 40, 12

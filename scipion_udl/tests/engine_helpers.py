@@ -19,9 +19,9 @@ from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.validation.reference_match import transform
 
 PIXEL_SIZE = 3.0

@@ -15,7 +15,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE
 from scipion_udl.training.datasets import TensorSamples
 from scipion_udl.training.objectives import PairObjective

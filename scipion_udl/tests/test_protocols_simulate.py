@@ -18,8 +18,8 @@ from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.truth import read_truth, read_views
 from scipion_udl.protocols import ProtUdlSimulate
 from scipion_udl.protocols.simulate_form import MAP, MOLECULES
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.phantoms_3d import molecule
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.phantoms_3d import molecule
 from scipion_udl.tests.scipion_helpers import correlation, view
 from scipion_udl.validation.pose_errors import join, located_truth
 

@@ -10,7 +10,7 @@ import torch
 
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.imaging.fourier import Band
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX = 48
 BAND = Band(BOX, 20)

@@ -12,7 +12,7 @@ import torch
 from scipion_udl.alignment.averages import apply_poses, average_particles, weighted_average
 from scipion_udl.imaging.fourier import radii, to_fourier
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import correlation, prepared
 
 N = 30

@@ -12,7 +12,7 @@ import torch
 from scipion_udl.alignment.ctf_mode import is_clear
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, write_tables
-from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.tests.engine_helpers import difference, errors_to_truth, run, simulate, summary
 
 COUNT, BOX, SNR = 192, 64, 0.2

@@ -16,7 +16,7 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.simulate.ctf import CtfSettings
+from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, errors_to_truth, run, simulate, summary
 
 COUNT, BOX, SNR = 128, 64, 0.1

@@ -13,7 +13,7 @@ from scipion_udl.alignment.exhaustive import ANGLES, FOLDS, CircleFit, CircleSol
 from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
 from scipion_udl.imaging.frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, K_MAX, REACH = 64, 16, 8
 TRANSFERRED = slice(3, 13)  # rings of the phantoms that stand out of the noise of a hundred particles

@@ -17,8 +17,8 @@ from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.particles import noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import Told, prepared
 
 BOX, K_MAX, MAX_SHIFT, SHARED = 48, 20, 5.0, 10

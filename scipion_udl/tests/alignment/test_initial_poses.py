@@ -14,7 +14,7 @@ import torch
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, expectation, first_of_best
 from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, N = 48, 160
 REACH = 8

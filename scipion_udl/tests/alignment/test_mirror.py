@@ -18,7 +18,7 @@ from scipion_udl.imaging.poses import Poses, compose, mirrored_first, pose_error
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.truth import read_truth
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     Told,

@@ -20,7 +20,7 @@ from scipion_udl.alignment.refinement import (
 )
 from scipion_udl.imaging.fourier import Band, ShiftMaps, to_fourier, transform
 from scipion_udl.imaging.poses import Poses, compose, pose_errors, wrap
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import prepared
 
 N = 24

@@ -13,7 +13,7 @@ from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.refinement import Matched, Reference, Refiner
 from scipion_udl.imaging.fourier import Band, soft_disc
 from scipion_udl.imaging.poses import Poses, wrap
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOXES = [63, 64]
 

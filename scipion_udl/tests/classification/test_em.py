@@ -17,8 +17,8 @@ from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.scoring import Comparer
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.simulate.phantoms_3d import molecule
-from scipion_udl.simulate.views import ViewSimulation
+from scipion_udl.simulation.phantoms_3d import molecule
+from scipion_udl.simulation.views import ViewSimulation
 from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
 from scipion_udl.tests.engine_helpers import Told
 

@@ -16,7 +16,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.models.checkpoint import load_model, opened_tensors, read_card, save_model, write_tensors
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 LATIN = os.fsdecode(b"caf\xe9")  # a name in Latin-1
 COMPUTE = ("--gpu", "none", "--threads", "1")

@@ -14,7 +14,7 @@ import torch
 from scipion_udl.imaging.ctf import ContrastTransfer, contrast_transfer
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, PIXEL = 64, 2.0
 

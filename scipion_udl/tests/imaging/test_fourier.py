@@ -22,7 +22,7 @@ from scipion_udl.imaging.fourier import (
     transform,
 )
 from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.imaging.test_poses import apply
 
 BOXES = [48, 49]

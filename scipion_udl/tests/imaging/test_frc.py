@@ -19,7 +19,7 @@ from scipion_udl.imaging.frc import (
     of_more,
     ring_correlation,
 )
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, PIXEL = 64, 2.0
 MASK = soft_disc(BOX, 0.42 * BOX, 4)

@@ -18,7 +18,7 @@ from scipion_udl.imaging.orientations import (
     turned_band,
 )
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 
 @pytest.fixture(params=[63, 64])

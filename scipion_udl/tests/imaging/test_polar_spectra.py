@@ -15,7 +15,7 @@ from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings, polar_log_spectra
 from scipion_udl.imaging.poses import Poses, invert
 from scipion_udl.models.polar import turn_spectra
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOXES = [48, 49, 64, 128]
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from scipion_udl.imaging import poses as convention
 from scipion_udl.imaging.poses import Poses, compose, from_matrices, invert, pose_errors, to_matrices, wrap
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 
 @pytest.fixture

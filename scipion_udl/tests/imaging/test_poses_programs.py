@@ -13,7 +13,7 @@ from scipion_udl.imaging.poses import Poses, to_matrices, to_xmipp
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.program_helpers import HAS_RELION, relion_aligned, worst_correlation, xmipp_aligned
 
 PIXEL_SIZE = 1.7

@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipion_udl.imaging.fourier import radii, to_fourier
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.imaging.spectrum_images import OVERSAMPLING, SpectrumImageSettings
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 RINGS = SpectrumImageSettings()
 PUBLISHED = SpectrumImageSettings.published(64)

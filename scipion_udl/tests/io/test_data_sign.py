@@ -11,7 +11,7 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, COUNT = 32, 40
 SIGNS = np.where(np.arange(COUNT) % 2, -1.0, 1.0)

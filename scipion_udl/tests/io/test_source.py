@@ -14,7 +14,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.source import ArraySource
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.particles import noise
+from scipion_udl.simulation.particles import noise
 from scipion_udl.tests.engine_helpers import CPU
 
 

@@ -16,7 +16,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import read_card
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     correlation,

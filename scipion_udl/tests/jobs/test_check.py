@@ -12,8 +12,8 @@ import pytest
 
 from scipion_udl import cli
 from scipion_udl.io.stacks import StackWriter, write_stack
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, PIXEL = 48, 2.0
 LABELS = ("rlnImageName", "rlnImagePixelSize")

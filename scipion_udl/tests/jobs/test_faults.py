@@ -16,8 +16,8 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables
 from scipion_udl.jobs import align as pipeline
-from scipion_udl.simulate.particles import noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, image, run, simulate
 
 N = 40

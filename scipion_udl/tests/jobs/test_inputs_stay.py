@@ -15,8 +15,8 @@ from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output import lock
 from scipion_udl.io.output.file_names import WRITTEN
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.simulate.particles import noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import run, simulate
 
 BOX, N = 32, 12

@@ -7,7 +7,7 @@ import pytest
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import correlation, image, named_poses, run, simulate, summary
 
 COUNT, BOX = 24, 32

@@ -11,7 +11,7 @@ from PIL import Image
 from scipion_udl import cli
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.validation.pose_errors import join, located_truth
 
 BOX = 32

@@ -6,7 +6,7 @@ import torch
 
 from scipion_udl.particles.extent import LARGEST, VarianceProfile, _is_likely, extent_of
 from scipion_udl.particles.polarity import RadialProfile
-from scipion_udl.simulate.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, transfer
 
 BOX, PIXEL = 64, 3.0
 AXIS = np.arange(BOX) - BOX // 2

@@ -8,7 +8,7 @@ import torch
 
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.particles.loudness import Loudness, loud_limit
-from scipion_udl.simulate.junk import blob
+from scipion_udl.simulation.junk import blob
 from scipion_udl.tests.engine_helpers import prepared, simulate
 
 BOX, RADIUS = 64, 18.0

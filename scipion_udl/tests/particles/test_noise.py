@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.simulate.particles import noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, run
 
 

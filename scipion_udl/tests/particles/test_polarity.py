@@ -22,9 +22,9 @@ from scipion_udl.particles.polarity import (
     RadialProfile,
     mean_ctfs,
 )
-from scipion_udl.simulate.ctf import CtfSettings, transfer
-from scipion_udl.simulate.particles import Simulation, noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.particles import Simulation, noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, prepared, simulate
 
 BOX, OUTER, INNER = 64, 22, 15

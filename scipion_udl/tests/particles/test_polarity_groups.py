@@ -12,7 +12,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX = 32
 

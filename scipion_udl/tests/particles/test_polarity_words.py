@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.particles.polarity_words import contrast_of, contrast_warning
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     prepared,

@@ -16,8 +16,8 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.simulate.particles import noise
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.particles import noise
+from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     CPU,
     PIXEL_SIZE,

@@ -15,7 +15,7 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.simulate.phantoms import phantom
+from scipion_udl.simulation.phantoms import phantom
 
 BOX, PIXEL, COUNT = 64, 1.5, 4
 POSES = Poses([35.0, -152.0, 80.0, 180.0], [[4.0, -2.5], [-1.25, 5.0], [0.0, 3.0], [2.0, 2.0]])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scipion_udl.simulate.effects import Effects
-from scipion_udl.simulate.micrographs import Micrographs
+from scipion_udl.simulation.effects import Effects
+from scipion_udl.simulation.micrographs import Micrographs
 
 
 def micrographs(count=3000, box=64, seed=1, **options):

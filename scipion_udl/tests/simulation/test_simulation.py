@@ -10,10 +10,10 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.simulate import write_simulation
-from scipion_udl.simulate.ctf import CtfSettings, transfer
-from scipion_udl.simulate.particles import Simulation, chunks, noise
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.templates import ImageTemplate
+from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.particles import Simulation, chunks, noise
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.templates import ImageTemplate
 
 
 def simulation(count=40, snr=0.1, box=32, **options):

@@ -13,9 +13,9 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.simulate.map_molecules import MapMolecule
-from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D, molecule
+from scipion_udl.simulation.map_molecules import MapMolecule
+from scipion_udl.simulation.molecules import BlobMolecule, view_matrices
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D, molecule
 
 ASYMMETRIC = [name for name, (_, symmetry, _) in PHANTOMS_3D.items() if symmetry == "C1"]
 

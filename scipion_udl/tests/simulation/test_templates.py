@@ -5,8 +5,8 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.templates import ImageTemplate, fourier_resize, grid
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.templates import ImageTemplate, fourier_resize, grid
 
 
 def fourier_sum(image, points):

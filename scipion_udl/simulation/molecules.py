@@ -20,7 +20,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.simulate.phantoms import blob_images, widened
+from scipion_udl.simulation.phantoms import blob_images, widened
 
 
 def view_matrices(directions: np.ndarray) -> np.ndarray:

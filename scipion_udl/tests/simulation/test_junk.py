@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scipion_udl.simulate.junk import blob, carbon_film, touching_places
+from scipion_udl.simulation.junk import blob, carbon_film, touching_places
 
 
 def test_touching_molecules_overlap_but_are_two():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scipion_udl.simulate.neighbours import add_at, diameter, sites
+from scipion_udl.simulation.neighbours import add_at, diameter, sites
 
 
 def test_the_diameter_of_a_disc():

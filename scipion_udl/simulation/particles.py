@@ -12,10 +12,10 @@ from scipy import fft
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
-from scipion_udl.simulate.ctf import CtfSettings, transfer
-from scipion_udl.simulate.phantoms import BlobTemplate
-from scipion_udl.simulate.ssnr import SsnrChange
-from scipion_udl.simulate.templates import ImageTemplate
+from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.phantoms import BlobTemplate
+from scipion_udl.simulation.ssnr import SsnrChange
+from scipion_udl.simulation.templates import ImageTemplate
 
 
 @dataclass

@@ -23,14 +23,14 @@ from scipy import fft
 from scipion_udl.constants import BLOB, CARBON, EMPTY, TOUCHING
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.tables import Table
-from scipion_udl.simulate import junk
-from scipion_udl.simulate.background import hot_pixels, mean_power, ramp, structure
-from scipion_udl.simulate.ctf import CtfSettings, transfer
-from scipion_udl.simulate.effects import Effects
-from scipion_udl.simulate.micrographs import Micrographs
-from scipion_udl.simulate.neighbours import add_at, diameter, reach_of, sites
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.views import NOISE, ViewSimulation
+from scipion_udl.simulation import junk
+from scipion_udl.simulation.background import hot_pixels, mean_power, ramp, structure
+from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.effects import Effects
+from scipion_udl.simulation.micrographs import Micrographs
+from scipion_udl.simulation.neighbours import add_at, diameter, reach_of, sites
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.views import NOISE, ViewSimulation
 
 GOOD = "none"  # of a particle that is no junk, in truth.star
 # What random numbers are for (see micrographs.py for 10 to 12).

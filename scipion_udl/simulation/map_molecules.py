@@ -1,4 +1,4 @@
-"""Molecules (see :mod:`scipion_udl.simulate.molecules`) that are given as maps."""
+"""Molecules (see :mod:`scipion_udl.simulation.molecules`) that are given as maps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from scipy import fft, ndimage
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
-from scipion_udl.simulate.molecules import view_matrices
-from scipion_udl.simulate.templates import fourier_resize, round_window
+from scipion_udl.simulation.molecules import view_matrices
+from scipion_udl.simulation.templates import fourier_resize, round_window
 
 # How much finer than its own the frequencies of a map are sampled before splines read between the samples.
 _OVERSAMPLING = 2
@@ -25,7 +25,7 @@ class MapMolecule:
     shrink). The mean of its faces is taken away, what lies outside the inscribed sphere is faded out, and frequencies
     beyond 0.5 per pixel are left out. Between the samples of the transform, oversampled twice, cubic splines are read:
     for a molecule of half the box the error is 0.05 % of a projection's deviation (2 % where reading is linear), and
-    more where it reaches the edge (tests/simulate/test_molecules.py). Raises UdlError for a constant map, or a box
+    more where it reaches the edge (tests/simulation/test_molecules.py). Raises UdlError for a constant map, or a box
     below 8.
     """
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from scipion_udl.errors import UdlError
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import Simulation
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.ssnr import SsnrChange
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import Simulation
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.ssnr import SsnrChange
 
 PIXEL_SIZE = 3.0
 COUNT = 150

@@ -11,7 +11,7 @@ from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables
 from scipion_udl.io.truth import read_truth
-from scipion_udl.simulate.photos import Noise, PhotoPairs, find_photographs
+from scipion_udl.simulation.photos import Noise, PhotoPairs, find_photographs
 
 BOX = 32
 skimage_data = pytest.importorskip("skimage.data")

@@ -1,7 +1,7 @@
 """Phantoms in three dimensions: protein-like molecules made by formula, to be looked at from every side.
 
 A phantom is a sum of round Gaussian blobs in space, so that its projection from any direction is the same number of
-blobs in a plane, exactly (:class:`scipion_udl.simulate.molecules.BlobMolecule`). Lengths are in parts of the box:
+blobs in a plane, exactly (:class:`scipion_udl.simulation.molecules.BlobMolecule`). Lengths are in parts of the box:
 at 128 pixels of 2 A the lumps are of 4 to 20 A, and the molecules about 150 A long. The centre of mass is the origin.
 Nothing is random.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from scipion_udl.constants import PHANTOM_MOLECULES
 from scipion_udl.errors import UdlError
-from scipion_udl.simulate.molecules import BlobMolecule
+from scipion_udl.simulation.molecules import BlobMolecule
 
 # Steps of a sequence that fills five dimensions evenly without a pattern: powers of 1/g, with g^6 = g + 1.
 _STEPS = 1.1347241384015194 ** -np.arange(1.0, 6.0)

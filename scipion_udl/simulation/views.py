@@ -1,7 +1,7 @@
 """Particles of many views: molecules in three dimensions, seen from random directions, among noise and one another.
 
 Each particle is the projection of its molecule from a direction of its own, turned in its plane and shifted. What a
-direction and a pose mean stands in :mod:`scipion_udl.simulate.molecules`.
+direction and a pose mean stands in :mod:`scipion_udl.simulation.molecules`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from scipion_udl.constants import MOST_JITTER
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose
-from scipion_udl.simulate.map_molecules import MapMolecule
-from scipion_udl.simulate.molecules import BlobMolecule, view_matrices
-from scipion_udl.simulate.particles import Simulation
+from scipion_udl.simulation.map_molecules import MapMolecule
+from scipion_udl.simulation.molecules import BlobMolecule, view_matrices
+from scipion_udl.simulation.particles import Simulation
 
 WAYS = ("random", "uneven", "single")
 # Classes of particles in truth.star.
@@ -24,7 +24,7 @@ NOISE, FIRST, SECOND = 0, 1, 2
 # it: the standard deviation along either axis across it, in degrees.
 PREFERRED_SHARES = (0.4, 0.25, 0.15)
 SPREAD = 8.0
-# What random numbers are for, beside the poses (0), the noise (1 and 2) of simulate/particles.py.
+# What random numbers are for, beside the poses (0), the noise (1 and 2) of simulation/particles.py.
 _DRAW, _PREFER = 3, 4
 
 Molecule = BlobMolecule | MapMolecule

@@ -24,7 +24,7 @@ _STEPS = np.array([0.7548776662466927, 0.5698402909980532, 0.6180339887498949])
 
 
 class BlobTemplate:
-    """A template (see :mod:`scipion_udl.simulate.templates`) of K Gaussian blobs.
+    """A template (see :mod:`scipion_udl.simulation.templates`) of K Gaussian blobs.
 
     blobs: (K, 4) float64: x, y, width (standard deviation), all in parts of the box from its origin, and weight, the
     height of the blob.

@@ -55,7 +55,7 @@ class ImageTemplate:
     tell its angle), and frequencies beyond the circle that every orientation can hold are left out, so that each
     particle is a band-limited image. Between the pixels, cubic splines on a four times oversampled (zero-padded
     spectrum) copy are read: against the exact Fourier sum the error is below 1e-3 of the image's deviation for
-    white noise, the hardest image there is, and below 1e-4 for class averages (tests/simulate/test_templates.py).
+    white noise, the hardest image there is, and below 1e-4 for class averages (tests/simulation/test_templates.py).
     Raises UdlError for a constant image or a box below 8.
     """
 

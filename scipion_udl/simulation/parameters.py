@@ -13,9 +13,9 @@ from typing import Any
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.settings.commands import SimulateSettings
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.effects import given_options, usual_effects
-from scipion_udl.simulate.phantoms_3d import PHANTOMS_3D
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.effects import given_options, usual_effects
+from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D
 
 # What tells where or how quickly a simulation is made, not what it is.
 _NOT_THE_SET = {"output", "debug", "overwrite", "gpu", "threads", "batch"}

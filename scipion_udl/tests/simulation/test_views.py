@@ -14,11 +14,11 @@ from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_truth, read_views
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.particles import chunks
-from scipion_udl.simulate.phantoms_3d import molecule
-from scipion_udl.simulate.templates import ImageTemplate
-from scipion_udl.simulate.views import (
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.particles import chunks
+from scipion_udl.simulation.phantoms_3d import molecule
+from scipion_udl.simulation.templates import ImageTemplate
+from scipion_udl.simulation.views import (
     PREFERRED_SHARES,
     SPREAD,
     ViewSimulation,

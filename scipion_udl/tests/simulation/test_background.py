@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scipion_udl.simulate.background import hot_pixels, mean_power, ramp, structure
-from scipion_udl.simulate.ctf import CtfSettings, transfer
+from scipion_udl.simulation.background import hot_pixels, mean_power, ramp, structure
+from scipion_udl.simulation.ctf import CtfSettings, transfer
 
 SIDE, PIXEL_SIZE = 64, 4.0
 WAVELENGTH = 0.0196875  # angstrom, of electrons at 300 kV

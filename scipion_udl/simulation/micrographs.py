@@ -10,7 +10,7 @@ import numpy as np
 
 from scipion_udl.constants import RAW
 from scipion_udl.io.tables import Table
-from scipion_udl.simulate.effects import Effects
+from scipion_udl.simulation.effects import Effects
 
 # Pixels of a side, where the boxes of the particles find room in it.
 SIDE = 4096

@@ -15,14 +15,14 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables
 from scipion_udl.io.truth import read_truth, read_views
-from scipion_udl.simulate.ctf import CtfSettings
-from scipion_udl.simulate.effects import OPTIONS, REALISTIC, Effects
-from scipion_udl.simulate.particles import Simulation, chunks
-from scipion_udl.simulate.phantoms import phantom
-from scipion_udl.simulate.phantoms_3d import molecule
-from scipion_udl.simulate.realistic import RealisticSimulation
-from scipion_udl.simulate.templates import ImageTemplate
-from scipion_udl.simulate.views import ViewSimulation
+from scipion_udl.simulation.ctf import CtfSettings
+from scipion_udl.simulation.effects import OPTIONS, REALISTIC, Effects
+from scipion_udl.simulation.particles import Simulation, chunks
+from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.simulation.phantoms_3d import molecule
+from scipion_udl.simulation.realistic import RealisticSimulation
+from scipion_udl.simulation.templates import ImageTemplate
+from scipion_udl.simulation.views import ViewSimulation
 
 BOX = 32
 ALL = {name: getattr(REALISTIC, name) for name in OPTIONS} | {"per_micrograph": 6}

@@ -5,7 +5,7 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose, to_matrices
-from scipion_udl.simulate.phantoms import PHANTOMS, BlobTemplate, phantom
+from scipion_udl.simulation.phantoms import PHANTOMS, BlobTemplate, phantom
 
 ASYMMETRIC = ["hook", "clamp", "hammer", "pebble", "anchor"]
 

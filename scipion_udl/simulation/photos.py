@@ -19,7 +19,7 @@ from scipy import ndimage
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_picture
-from scipion_udl.simulate.templates import grid
+from scipion_udl.simulation.templates import grid
 
 PARTS = ("train2017", "val2017")  # the folders of MS-COCO
 NOISES = ("none", "gaussian", "salt-pepper")

@@ -1,0 +1,43 @@
+"""In place of an output folder: nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+
+from scipion_udl.io.output.folder import OutputFolder
+
+
+class NoFolder(OutputFolder):
+    """The output folder of who writes nothing: of all but the first of several processes, which know its ``path``, and
+    of a run in memory, whose path is empty."""
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__(path)
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def has(self, name: str) -> bool:
+        """Whether the folder has a file; in memory there is none."""
+        return bool(self.path) and super().has(name)
+
+    def spare(self, paths: Iterable[str | None]) -> None:
+        """Nothing is overwritten."""
+
+    def _begin(self) -> None:
+        """Nothing is written."""
+
+    def log(self, text: str) -> None:
+        """Nothing is said."""
+
+    def begin_log(self) -> None:
+        """Nothing is written."""
+
+    def publish(self, *names: str) -> None:
+        """Nothing was written."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

@@ -1,0 +1,113 @@
+"""The particles of a run aligned, as one set or class by class: from the first look to what is to be made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from scipion_udl.alignment.aligner import AlignmentPlan
+from scipion_udl.alignment.given_poses import given_poses
+from scipion_udl.constants import AUTOMATIC_SHIFT
+from scipion_udl.errors import UdlError
+from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.pipelines.align_classes import align_classes, find_mirrored
+from scipion_udl.pipelines.align_set import align_set
+from scipion_udl.pipelines.classes import ClassResult, members
+from scipion_udl.pipelines.guide import Guide, guide_for
+from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.run import Run
+from scipion_udl.training.trainer import TrainingResult
+
+
+@dataclass
+class AlignedParticles:
+    """What came of aligning the particles of a run.
+
+    guide: what told their angles, ``own``: of the one view; plan: how they were aligned; outcome: of the one view, None
+    for classes, and on all but the first of several processes; classes: by ascending number, None for one view.
+    """
+
+    guide: Guide
+    own: Guide
+    plan: AlignmentPlan
+    outcome: Outcome | None
+    classes: list[ClassResult] | None
+
+
+def align_particles(
+    run: Run,
+    reference: np.ndarray | None = None,
+    keep: Callable[[Run, TrainingResult, ModelCard], None] | None = None,
+    model: tuple[nn.Module, ModelCard] | None = None,
+) -> AlignedParticles:
+    """Look through the run's particles, train on them where there is no model, and align them.
+
+    reference: (D, D), to bring the average onto; keep: is given what was trained, at once; model: network and card, in
+    place of the model that the settings name. Raises UdlError for settings that do not fit the particles or each other.
+    """
+    settings = run.settings
+    classes = members(run.source) if settings.by_class else None
+    run.warn_of(run.source.missing_classes() if settings.by_class else None)
+    if reference is not None:
+        check_reference(run, reference)
+    _check_start(run)
+    plan = AlignmentPlan(_max_shift(run), settings.seed, not settings.no_refine, bound=settings.max_shift)
+    run.scan()
+    run.use_contrast()
+    if settings.mirror:
+        run.within_memory(lambda: find_mirrored(run, classes))
+    guide = own = run.within_memory(lambda: guide_for(run, classes, keep, model))
+    outcome, results = None, None
+    if classes is None:
+        own = run.within_memory(lambda: guide.of(run))
+        outcome = run.within_memory(lambda: align_set(run, own, plan, reference))
+    else:
+        results = align_classes(run, guide, plan, classes)
+    run.note_contrast()
+    return AlignedParticles(guide, own, plan, outcome, results)
+
+
+def check_reference(run: Run, image: np.ndarray) -> None:
+    """Raises UdlError where an image is no reference for the run's particles."""
+    name = run.settings.reference or "that was given"
+    if run.settings.by_class:
+        raise UdlError("--reference is one image, but --by-class makes an average a class: leave out one of them.")
+    if image.shape[-1] != run.source.box:
+        raise UdlError(
+            f"The reference {name} has {image.shape[-1]} px, the particles have {run.source.box}: give one of the same "
+            "box and pixel size."
+        )
+    if image.min() == image.max():
+        raise UdlError(f"The reference {name} is a constant image: give one that shows the particle.")
+
+
+def _check_start(run: Run) -> None:
+    """Raises UdlError where the run cannot start from the poses of the input, but is to, or where the error of a
+    training is asked for, and none takes place."""
+    untrained = next((name for name in ("model", "start_poses") if getattr(run.settings, name)), None)
+    if run.settings.truth and untrained:
+        raise UdlError(
+            f"--truth shows the error of a network that is trained, and with --{untrained.replace('_', '-')} none is: "
+            "leave --truth out, and compare the poses afterwards with `scipion-udl evaluate --truth`."
+        )
+    if not run.settings.start_poses:
+        return
+    given_poses(run.source, run.settings.mirror)
+    run.warn_of(run.source.missing_poses())
+    if run.settings.no_refine:
+        raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
+    if run.settings.model:
+        run.warn(f"With --start-poses no network is asked: {run.settings.model} is not used.")
+
+
+def _max_shift(run: Run) -> float:
+    wanted, box = run.settings.max_shift, run.source.box
+    if wanted is not None and wanted > box / 2:
+        raise UdlError(
+            f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
+            f"a particle may lie, or nothing for an automatic limit."
+        )
+    return AUTOMATIC_SHIFT * box if wanted is None else float(wanted)

@@ -1,0 +1,63 @@
+"""Options as keywords of a function, by the names and with the ranges and defaults of the command line."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Collection, Mapping, TypeVar
+
+from scipion_udl.settings.option import Option, Settings
+from scipion_udl.values import BadValue
+
+_Settings = TypeVar("_Settings", bound=Settings)
+# What is of files and of the screen, which a function does not write.
+_OF_COMMANDS = ("debug", "output", "overwrite", "resume", "quiet", "verbose")
+
+
+def keywords_of(kind: type[Settings], without: Collection[str] = ()) -> list[Option]:
+    """The options of a command that a function may have as keywords: all but those of files and of the screen, and
+    those ``without`` which it does."""
+    return [one for one in kind.options() if one.name not in (*_OF_COMMANDS, *without)]
+
+
+def settings_of(
+    function: str, kind: type[_Settings], keywords: Mapping[str, Any], without: Collection[str] = (), **own: Any
+) -> _Settings:
+    """The settings of a command from the keywords of a function; own: what the function has settled itself.
+
+    Raises TypeError, naming the nearest keyword, for one that there is not, and ValueError for a value that the option
+    does not take.
+    """
+    known = {one.name: one for one in keywords_of(kind, without)}
+    for name in keywords:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, *own], 1, 0.5)
+            hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
+            raise TypeError(f"{function}() has no option {name}{hint}")
+    values = {name: _checked(function, known[name], value) for name, value in keywords.items()}
+    return kind.of({**values, **own})
+
+
+def _checked(function: str, option: Option, value: Any) -> Any:
+    """A value as the command line would take it. Raises ValueError where it would not."""
+    if value is None:
+        return option.default
+    try:
+        if option.is_flag:
+            if not isinstance(value, bool):
+                raise BadValue(f"{value!r} is neither True nor False")
+            return value
+        if option.choices:
+            if value not in option.choices:
+                raise BadValue(f"{value!r} is none of {', '.join(map(repr, option.choices))}")
+            return value
+        if option.count is not None and not isinstance(value, str):
+            return [_taken(option, one) for one in value]
+        return _taken(option, value)
+    except (BadValue, TypeError) as error:
+        raise ValueError(f"{function}(): {option.name}: {error}") from None
+
+
+def _taken(option: Option, value: Any) -> Any:
+    if option.take is None or isinstance(value, (tuple, list)):
+        return value
+    return option.take(value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value))
