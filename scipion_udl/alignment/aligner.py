@@ -42,6 +42,8 @@ SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of 
 NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
 
+Asked = Callable[[np.ndarray, torch.Tensor], None]  # told the numbers of particles and their coefficients
+
 
 @dataclass
 class AlignmentPlan:
@@ -155,7 +157,7 @@ class Aligner:
             if unknown:
                 averages = [centred(prepared, self.band, a)[0] for a in averages]
             state.angle[subset] = first.angle
-            ask = self._asked(state, subset)
+            ask: Asked | None = self._asked(state, subset)
             if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
                 ask = None
@@ -232,7 +234,7 @@ class Aligner:
     def _first_from(self, start: Poses, subset: np.ndarray) -> First:
         """The first average from poses (N,) that are about right; of a team, the first process finds it."""
 
-        def find() -> tuple[First, int, Reference]:
+        def find() -> tuple[First, int, Reference | None]:
             angles = self.given.angles(subset, start[subset])
             if angles is None:
                 return self.first.from_nothing(subset, None), self.first.shared, self.given.reference
@@ -242,7 +244,7 @@ class Aligner:
         first, self.first.shared, self.given.reference = self.prepared.team.by_first(find)
         return first
 
-    def _asked(self, state: State, known: np.ndarray) -> Callable[[np.ndarray, torch.Tensor], None]:
+    def _asked(self, state: State, known: np.ndarray) -> Asked:
         """Asks the network for the angles of a chunk's particles, but for those that are known, when they come by."""
         is_known = np.zeros(len(state.angle), bool)
         is_known[known] = True
@@ -297,7 +299,7 @@ class Aligner:
             poses.angle, poses.shift = joined.angle, joined.shift
             if best == 1:  # the average fits the mirror image of the reference: all particles change hands
                 poses.angle, poses.shift = -poses.angle, poses.shift * np.array([-1.0, 1.0])
-        if best == 1:
+        if best == 1 and prepared.mirrored is not None:
             prepared.mirrored = ~prepared.mirrored
 
     def band_of(self, image: np.ndarray) -> torch.Tensor:

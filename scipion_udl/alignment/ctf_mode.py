@@ -112,6 +112,8 @@ class TransferChoice:
         """
         if not self.asks_images:
             return
+        if prepared.contrast is None:
+            raise ValueError("particles without a CTF cannot tell how it is to be taken")
         asked = np.flatnonzero(prepared.counted[indices] & _can_tell(prepared.contrast)[indices])
         asked = asked[: max(EACH, TOTAL * len(indices) // max(len(self.prepared), 1))]
         half = np.arange(len(asked)) % 2 if half is None else half[asked]
@@ -231,6 +233,8 @@ def mode_evidence(
     signed, and what the images have of it rests on more than defocus (high-pass filters, normalisation).
     """
     contrast, mask = prepared.contrast, prepared.disc.mask
+    if contrast is None:
+        raise ValueError("particles without a CTF are evidence of no way to take it")
     band = Band(prepared.box, min(BAND, prepared.k_max), prepared.device)
     poses = mirrored_first(poses)
     particles = _in_register(prepared, band, indices, poses)

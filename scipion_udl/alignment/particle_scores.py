@@ -78,10 +78,10 @@ class ParticleScores:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(coefficients (n, box, box//2 + 1) times the transfer of the particles ``part``, its square per ring (n,
         k_max + 1), None for 1)."""
-        transfer = self.prepared.ctf(part)
-        if transfer is None:
+        found = self.prepared.ctf_and_factor(part)
+        if found is None:
             return coefficients, None
-        factor = self.prepared.contrast.factor(part, transfer, self.prepared.box)
+        transfer, factor = found
         return coefficients * factor, self.band.ring_means(self.band.crop(transfer).square())
 
     def _scores(

@@ -221,10 +221,10 @@ class Refiner:
         band = self.band
         particles = band.crop(coefficients)
         ring_power = band.ring_totals(particles.real.square() + particles.imag.square())
-        transfer = self.prepared.ctf(part)
-        if transfer is None:
+        found = self.prepared.ctf_and_factor(part)
+        if found is None:
             return particles, None, ring_power
-        factor = band.crop(self.prepared.contrast.factor(part, transfer, band.box))
+        transfer, factor = found[0], band.crop(found[1])
         return particles * factor, band.ring_means(band.crop(transfer).square()), ring_power
 
     def match(
@@ -271,7 +271,7 @@ class Refiner:
             images = arbiter.orientations.at(place)
         inner, expected = _inner(centred, images), _strength(arbiter, power)
         score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
-        if arbiter.difference is not None:
+        if arbiter.differences is not None:
             odds = 2 * _inner(centred, arbiter.differences.at(place))
         new = base + delta
         bins, beyond = reference.orientations.nearest(new)

@@ -42,17 +42,17 @@ class Progress:
     def show(self, stage: str, done: int, total: int) -> None:
         """``done`` of ``total`` particles of a stage."""
         with self._lock:
-            self._start(stage, total, "particle")
-            self._bar.update(done - self._bar.n)
+            bar = self._start(stage, total, "particle")
+            bar.update(done - bar.n)
             self._note(stage, done, total, "particle")
             if done >= total:
                 self.clear()
 
     def epoch(self, row: dict, epochs: int) -> None:
         """The end of an epoch, with its figures."""
-        self._start("training", epochs, "epoch")
-        self._bar.set_postfix_str(f"loss {row['validation']:.4f}", refresh=False)
-        self._bar.update(row["epoch"] - self._bar.n)
+        bar = self._start("training", epochs, "epoch")
+        bar.set_postfix_str(f"loss {row['validation']:.4f}", refresh=False)
+        bar.update(row["epoch"] - bar.n)
         self._training = {"epoch": row["epoch"], "epochs": epochs, "loss": row["validation"]}
         if "true_error" in row:
             self._training["true_error"] = row["true_error"]
@@ -89,12 +89,13 @@ class Progress:
             self._told = now
             self._tell(json.dumps(self.facts()))
 
-    def _start(self, stage: str, total: int, unit: str) -> None:
+    def _start(self, stage: str, total: int, unit: str) -> tqdm:
         if self._bar is None or self._bar.desc != stage or self._bar.total != total:
             self.clear()
             hidden = self._hidden
             self._bar = tqdm(total=total, desc=stage, unit=unit, disable=hidden, leave=False, dynamic_ncols=True)
             self._bar.desc = stage
+        return self._bar
 
 
 class _Timer:

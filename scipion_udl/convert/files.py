@@ -21,6 +21,7 @@ from scipion_udl.convert.particles import transform_matrices
 from scipion_udl.io import dialects
 from scipion_udl.io.defocus import phase_flips
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.io.source import table_of
 from scipion_udl.io.stacks import StackReader, StackWriter
 from scipion_udl.io.tables import Table
 
@@ -242,7 +243,8 @@ def _defocus(source: ParticleSource) -> Filler | None:
     lacking = np.isnan(u) | np.isnan(v)  # 0 is a defocus that nobody takes for one
     u, v, angle = (np.where(lacking, 0.0, np.nan_to_num(values)) for values in (u, v, angle))
     label = "rlnPhaseShift"
-    phase = np.nan_to_num(source.table.known(label)) if label in source.table else None
+    table = table_of(source)
+    phase = np.nan_to_num(table.known(label)) if label in table else None
 
     def fill(particle: Particle, row: int) -> None:
         ctf = CTFModel()
@@ -259,10 +261,9 @@ def _alignment(source: ParticleSource) -> Filler | None:
     if poses is None:
         return None
     matrices = transform_matrices(poses)
-    label = dialects.SCORE_LABEL[source.form]
-    score = source.table.known(label) if label in source.table else None
-    flag = dialects.AMBIGUOUS_LABEL
-    ambiguous = np.nan_to_num(source.table.known(flag)) != 0 if flag in source.table else None
+    table, label, flag = table_of(source), dialects.SCORE_LABEL[source.form], dialects.AMBIGUOUS_LABEL
+    score = table.known(label) if label in table else None
+    ambiguous = np.nan_to_num(table.known(flag)) != 0 if flag in table else None
 
     def fill(particle: Particle, row: int) -> None:
         particle.setTransform(Transform(matrix=matrices[row]))

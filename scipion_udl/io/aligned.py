@@ -23,6 +23,7 @@ from scipion_udl.io.aligned_optics import (
     set_pixel_size,
     set_pixel_size_30,
 )
+from scipion_udl.io.source import table_of
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.io.turned import turn_columns
 
@@ -141,7 +142,7 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
         )
     if source.form in (dialects.RELION30, dialects.RELION31):
         tables = [table.copy() for table in source.tables]
-        particles = tables[source.tables.index(source.table)]
+        particles = tables[source.tables.index(table_of(source))]
         _set_names(particles, "rlnImageName", source)
     else:
         tables = new_star(source, warnings)
@@ -151,9 +152,9 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
         fill_microscope(particles, source.form, source.optics)
     if source.form == dialects.RELION30:
         set_pixel_size_30(particles, source, warnings)
-    elif source.form == dialects.RELION31:
+    elif source.form == dialects.RELION31 and optics_table is not None:
         complete_optics(optics_table, particles, source, warnings)
-    if source.cs is not None:
+    if source.cs is not None and optics_table is not None:
         dialects.name_optics_groups(optics_table)  # made here, not the user's
     particles.drop(dialects.pose_labels(particles))
     poses = results.poses
@@ -206,7 +207,7 @@ def _flags(values: np.ndarray) -> list[str]:
 def _xmd_tables(source: Source, results: _Results, warnings: list[str]) -> list[Table]:
     if source.form == dialects.XMIPP:
         tables = [table.copy() for table in source.tables]
-        particles = tables[source.tables.index(source.table)]
+        particles = tables[source.tables.index(table_of(source))]
         particles.drop(dialects.pose_labels(particles))
         _set_names(particles, "image", source)
     else:
@@ -237,7 +238,7 @@ def _new_xmd(source: Source) -> Table:
         if relion in source.table:
             particles.set(xmipp, source.table.columns[relion])
     optics = dialects.optics_table(source.tables)
-    rows = dialects.optics_rows(source.table, optics) if optics is not None else None
+    rows = np.zeros(0, int) if optics is None else dialects.optics_rows(source.table, optics)
     for label, xmipp, *_ in MICROSCOPE.values():
         if optics is not None and label in optics:
             particles.set(xmipp, [optics.columns[label][row] for row in rows])

@@ -27,7 +27,7 @@ from scipion_udl.io.image_names import (
     place_numbers,
     refuse_repeated,
 )
-from scipion_udl.io.source import Optics
+from scipion_udl.io.source import Optics, table_of
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
@@ -65,7 +65,7 @@ class ParticleSource:
         self.names: Sequence[str] = []
         self.tables: list[Table] = []
         self.table: Table | None = None
-        self.form: str | None = None
+        self.form = ""
         self.cs: np.ndarray | None = None
         self.sign: np.ndarray | None = None
         self.optics = Optics()
@@ -194,7 +194,7 @@ class ParticleSource:
 
     def missing_classes(self) -> str | None:
         """The sentence on particles whose table has a placeholder in place of their class; None where all have one."""
-        rows = [] if self.table is None else dialects.without_class(self.table, self.form)
+        rows = np.zeros(0, int) if self.table is None else dialects.without_class(self.table, self.form)
         if not len(rows):
             return None
         return (
@@ -205,7 +205,7 @@ class ParticleSource:
     def missing_poses(self) -> str | None:
         """The sentence on particles whose table has a placeholder in place of their pose; None where all have one, and
         where the table has none at all."""
-        rows = [] if self.table is None else dialects.without_pose(self.table, self.form)
+        rows = np.zeros(0, int) if self.table is None else dialects.without_pose(self.table, self.form)
         if not 0 < len(rows) < len(self):
             return None
         return (
@@ -322,17 +322,17 @@ def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSour
     source.sign = None if found is None else signs(found)
     if source.sign is not None:
         source.warnings.append(sign_warning(path, source.sign))
-    if form == dialects.RELION31:
-        _check_image_size(source, optics)
+    if form == dialects.RELION31 and optics is not None:
+        _check_image_size(source, table, optics)
     if "enabled" in table and (table.known("enabled") < 0).any():
         count = int((table.known("enabled") < 0).sum())
         source.warnings.append(f"{count} particles of {path} are marked as disabled; they are treated as all others.")
     return source, from_table
 
 
-def _check_image_size(source: ParticleSource, optics: Table) -> None:
+def _check_image_size(source: ParticleSource, table: Table, optics: Table) -> None:
     if "rlnImageSize" in optics:
-        used = np.unique(dialects.optics_rows(source.table, optics))
+        used = np.unique(dialects.optics_rows(table, optics))
         size = optics.known("rlnImageSize")[used[0]]
         if size > 0 and size != source.box:
             source.warnings.append(
@@ -380,7 +380,7 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
     header = headers[0]
     micrograph = None
     if source.form in (dialects.RELION30, dialects.RELION31):
-        micrograph = dialects.micrograph_pixel_size(source.table, dialects.optics_table(source.tables))
+        micrograph = dialects.micrograph_pixel_size(table_of(source), dialects.optics_table(source.tables))
     source.pixel_size_known = True
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
         complain(

@@ -33,9 +33,9 @@ class Source(Protocol):
 
     path: what messages call them by; box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody
     gave one and 1.0 stands in; names: N image names; numbers: their places (N,) in the input, from 1; table: its rows,
-    of all ``tables``, in the ``form`` of a program (io/dialects.py), None and [] where there is no table; cs: the rows
-    of a cryoSPARC file, None for others; optics: what the user says of the microscope; has_3d_angles: whether its poses
-    are projection directions; stacks: the files of images, [] of an array; stack: (N,) which of ``stack_names`` each
+    of all ``tables``, in the ``form`` of a program (io/dialects.py), None, [] and "" without; cs: the rows of a
+    cryoSPARC file, None for others; optics: what the user says of the microscope; has_3d_angles: whether its poses are
+    projection directions; stacks: the files of images, [] of an array; stack: (N,) which of ``stack_names`` each
     particle lies in, from 0; warnings: sentences for the user.
     """
 
@@ -46,7 +46,7 @@ class Source(Protocol):
     names: Sequence[str]
     table: Table | None
     tables: list[Table]
-    form: str | None
+    form: str
     cs: np.ndarray | None
     optics: Optics
     stacks: list[StackReader]
@@ -100,6 +100,13 @@ class Source(Protocol):
         """Every file that this source may read."""
 
 
+def table_of(source: Source) -> Table:
+    """The table of a source that has one. Raises ValueError without."""
+    if source.table is None:
+        raise ValueError(f"{source.path} has no table")
+    return source.table
+
+
 class ArraySource:
     """Particles in an array: a source without files.
 
@@ -126,7 +133,7 @@ class ArraySource:
         self.names: Sequence[str] = [f"{k:06d}@{name}" for k in range(1, shape[0] + 1)]
         self.table: Table | None = None
         self.tables: list[Table] = []
-        self.form: str | None = None
+        self.form = ""
         self.cs: np.ndarray | None = None
         self.optics, self.has_3d_angles = Optics(), False
         self.stacks: list[StackReader] = []

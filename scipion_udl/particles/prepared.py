@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -120,16 +121,14 @@ class PreparedParticles:
     @property
     def statistics(self) -> Scan:
         """The result of :meth:`scan`."""
-        if self._scan is None:
-            self.scan()
-        return self._scan
+        return self.scan() if self._scan is None else self._scan
 
     @property
     def whitening(self) -> Whitening:
         """What makes the noise of the set white; see :meth:`scan`."""
         if self._whitening is None:
             self.scan()
-        return self._whitening
+        return cast(Whitening, self._whitening)
 
     @property
     def usable(self) -> np.ndarray:
@@ -184,11 +183,10 @@ class PreparedParticles:
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
         """What ``keep`` makes of (indices, coefficients) of each chunk, in one tensor: for bounded subsets."""
-        out = None
-        start = 0
+        out, start = torch.empty(0), 0
         for part, coefficients in self.chunks(indices, stage):
             kept = keep(part, coefficients)
-            if out is None:  # filled in place: stacking at the end would need the memory twice
+            if not start:  # filled in place: stacking at the end would need the memory twice
                 out = kept.new_empty(len(indices), *kept.shape[1:])
             out[start : start + len(part)] = kept
             start += len(part)
@@ -209,7 +207,13 @@ class PreparedParticles:
 
     def apply_ctf(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, box, box//2 + 1) of particles, each times its contrast transfer where that is known."""
+        found = self.ctf_and_factor(indices)
+        return coefficients if found is None else coefficients * found[1]
+
+    def ctf_and_factor(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The contrast transfer of particles, as of :meth:`ctf`, and what their coefficients are multiplied by (see
+        :meth:`.ContrastTransfer.factor`), both (n, box, box//2 + 1); None where it is not known."""
         transfer = self.ctf(indices)
-        if transfer is None:
-            return coefficients
-        return coefficients * self.contrast.factor(indices, transfer, self.box)
+        if transfer is None or self.contrast is None:
+            return None
+        return transfer, self.contrast.factor(indices, transfer, self.box)

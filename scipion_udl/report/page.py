@@ -166,7 +166,7 @@ def _frame(
 
 def _averages(data: ReportData) -> dict[str, dict]:
     """The plain means before and after, where there are no classes."""
-    if data.classes:
+    if data.classes or data.average_before is None or data.average_after is None:
         return {}
     return {
         "before": _frame(data.average_before, data, "Before alignment", bar=True),
@@ -179,7 +179,8 @@ def _diameter(data: ReportData) -> dict[str, object] | None:
     radius = data.summary.get("mask_radius")
     if radius is None:
         return None
-    shown = [(data.average_before, "Before alignment", ""), (data.average_after, "Aligned", "")]
+    averages = ((data.average_before, "Before alignment"), (data.average_after, "Aligned"))
+    shown = [(image, title, "") for image, title in averages if image is not None]
     if data.classes:  # the first is the largest
         entry = data.classes[0]
         shown = [

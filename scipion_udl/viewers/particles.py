@@ -12,6 +12,7 @@ from scipion_udl.convert.classes import read_with_classes
 from scipion_udl.convert.particles import ITEM_ID, Results
 from scipion_udl.imaging.poses import to_matrices
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.io.source import table_of
 
 
 @dataclass
@@ -66,7 +67,7 @@ class AlignedParticles:
 
 def _rows_of(source: ParticleSource, ids: np.ndarray) -> np.ndarray:
     """The rows (n,) of the items with these ids (n,) in the table of a source."""
-    known = source.table.numbers(ITEM_ID).astype(np.int64)
+    known = table_of(source).numbers(ITEM_ID).astype(np.int64)
     order = np.argsort(known)
     return order[np.searchsorted(known, ids, sorter=order)]
 
