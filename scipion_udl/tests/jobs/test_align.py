@@ -123,7 +123,7 @@ def test_scores_are_correlations_and_no_asymmetric_particle_is_ambiguous(both):
 def test_all_files_get_their_final_names_and_nothing_else_is_left(both):
     _, out = both
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-    assert names == RESULTS | {"aligned.mrcs", "model.safetensors", "model.png", "training.csv"}
+    assert names == RESULTS | {"aligned.mrcs", "model.safetensors", "model.png", "training.csv", "run.log"}
     assert not (out / ".unfinished").exists()
 
 

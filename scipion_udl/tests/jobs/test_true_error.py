@@ -46,7 +46,7 @@ def trained(particles, tmp_path_factory):
 def test_the_true_error_is_logged_told_and_drawn(trained):
     out, history, text = trained
     last = f"{history[-1]['true_error']:.2f} degrees"
-    assert re.search(rf"Epoch {EPOCHS} of at most {EPOCHS}: held-out loss [\d.]+, true error {last}", text)
+    assert re.search(rf"epoch {EPOCHS} of at most {EPOCHS}: held-out loss [\d.]+, true error {last}", text)
     assert re.search(r"True error +[\d.]+ degrees \(mean, modulo 180\)", text)
     picture = np.asarray(Image.open(out / "training.png").convert("RGB")).astype(int)
     red = tuple(int(figures.RED[k : k + 2], 16) for k in (1, 3, 5))
