@@ -11,6 +11,7 @@ from pyworkflow.object import Boolean, Float, Integer, String
 
 from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
+from scipion_udl.settings.networks import PAIRS, ROWS
 
 # By how much the field of view (box times pixel size) of particles may differ from the model's, as in the engine.
 FIELD_TOLERANCE = 0.02
@@ -39,24 +40,16 @@ def read_card(path: str) -> dict:
         raise UdlError(f"{path} is no safetensors file; give a model.safetensors that udl trained") from None
 
 
-# The networks of model cards, in words for a text on methods.
-NETWORKS = {
-    "polar": "an equivariant network of polar spectra",
-    "polar-free": "a network of polar spectra",
-    "resnet": "a siamese residual network of pairs of spectra",
-    "matching": "a feature matching network of pairs of images",
-    "classes": "a network of learned templates, one for each class",
-}
 _RECIPES = {
     "paper-synthetic": " with the published settings for synthetic particles",
     "paper-real": " with the published settings for real particles",
 }
-_PAIRS = "matching"  # the one that knows nothing of single particles
 
 
 def network_in_words(card: dict) -> str:
     """What kind of network a card is of: "a siamese residual network of pairs of spectra"."""
-    return NETWORKS.get(card.get("network", ""), "a network")
+    row = ROWS.get(card.get("network", ""))
+    return "a network" if row is None else row.words
 
 
 def method_in_words(card: dict) -> str:
@@ -64,7 +57,8 @@ def method_in_words(card: dict) -> str:
     recipe = _RECIPES.get((card.get("training") or {}).get("recipe") or "", "")
     if card.get("method") != "judl":
         return f"unsupervised difference learning (UDL) [Chen2022]{recipe}"
-    by_design = ", by its joint term alone, since differences hold by design" if card.get("network") == "polar" else ""
+    row = ROWS.get(card.get("network", ""))
+    by_design = ", by its joint term alone, since differences hold by design" if row and row.by_design else ""
     return f"joint unsupervised difference learning (JUDL) [Chen2023]{by_design}{recipe}"
 
 
@@ -140,7 +134,8 @@ class UdlModel(EMObject):
 
     def isForPairs(self) -> bool:
         """Whether it compares two photographs, so that it has nothing to say of single particles."""
-        return self.getNetwork() == _PAIRS
+        row = ROWS.get(self.getNetwork())
+        return row is not None and row.sees == PAIRS
 
     def isOfClasses(self) -> bool:
         """Whether it holds the classes of a whole set of many views."""

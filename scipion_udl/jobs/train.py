@@ -14,6 +14,7 @@ from scipion_udl.pipelines.train_model import CHECKPOINT, learned_from, train_mo
 from scipion_udl.results import run_results
 from scipion_udl.results.model_results import training_text, write_model, write_training_figure
 from scipion_udl.settings.commands import TrainSettings
+from scipion_udl.settings.networks import PAIRS, ROWS
 
 
 def train(settings: TrainSettings) -> None:
@@ -39,7 +40,7 @@ def train(settings: TrainSettings) -> None:
         write_json(out.scratch("summary.json"), summary)
         write_training_figure(out.scratch("training.png"), result.history)
         out.publish(MODEL, "training.csv", "summary.json")
-        of_pairs = card.network == "matching"
+        of_pairs = ROWS[card.network].sees == PAIRS
         run.log.result(training_text(result.summary, out.final(MODEL), run.warnings, result.history, of_pairs))
 
 

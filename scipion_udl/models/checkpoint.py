@@ -23,19 +23,10 @@ from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.io.output import durable
-from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.models.matching import MatchingNetwork
-from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
-from scipion_udl.models.resnet import PairNetwork
+from scipion_udl.models.registry import inputs_of, network_class
+from scipion_udl.settings.networks import ROWS
 
 CARD_FORMAT = 3  # 3: networks of classes, 2: of several views; all others are written as 1, which older versions read
-NETWORKS = {
-    "polar": PolarNetwork,
-    "polar-free": FreeHeadNetwork,
-    "resnet": PairNetwork,
-    "matching": MatchingNetwork,
-    "classes": ClassBank,
-}
 _NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
 _CHANGED = "The card of the model {path} was changed or is damaged: give the file as it was written."
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
@@ -46,10 +37,10 @@ FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the mode
 class ModelCard:
     """What a model is and what it was trained on.
 
-    method: judl or udl; network: a key of NETWORKS; config: its arguments; spectra: the arguments of what prepares its
-    input (see :meth:`inputs`); box (pixels), pixel_size (A): of the training particles; contrast: "bright" or "dark"
-    particles, "unknown"; training: epochs, particles, seed, converged and final figures; made_by: the version that
-    wrote it.
+    method: judl or udl; network: a name of settings/networks.py; config: its arguments; spectra: the arguments of what
+    prepares its input (see :meth:`inputs`); box (pixels), pixel_size (A): of the training particles; contrast: "bright"
+    or "dark" particles, "unknown"; training: epochs, particles, seed, converged and final figures; made_by: the version
+    that wrote it.
     """
 
     method: str
@@ -65,10 +56,8 @@ class ModelCard:
 
     def inputs(self) -> SpectraSettings | SpectrumImageSettings | PolarSampling | None:
         """What makes the network's input of a particle; None for the matching network, which sees pairs of images."""
-        if self.network == "matching":
-            return None
-        kind = {"resnet": SpectrumImageSettings, "classes": PolarSampling}.get(self.network, SpectraSettings)
-        return kind(**self.spectra)
+        kind = inputs_of(self.network)
+        return None if kind is None else kind(**self.spectra)
 
     def check_fits(self, box: int, pixel_size: float, path: str) -> None:
         """Raises UdlError where the field of view, box x pixel size, is not that of the training particles.
@@ -85,10 +74,8 @@ class ModelCard:
 
 
 def card_format(network: str, config: dict) -> int:
-    """The format of the card of a network (a key of NETWORKS) with these arguments."""
-    if network == "classes":
-        return 3
-    return 2 if config.get("views", 1) > 1 else 1
+    """The format of the card of a network (a name of settings/networks.py) with these arguments."""
+    return 2 if config.get("views", 1) > 1 else ROWS[network].format
 
 
 def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
@@ -198,7 +185,9 @@ def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
     if card.config.get("box", 0) > LARGEST_BOX:  # of a matching network: no weight depends on it
         raise ValueError(f"a box of {card.config['box']} pixels")
     with torch.device("meta"):
-        wanted = {name: list(value.shape) for name, value in NETWORKS[card.network](**card.config).state_dict().items()}
+        wanted = {
+            name: list(value.shape) for name, value in network_class(card.network)(**card.config).state_dict().items()
+        }
     if wanted != shapes:
         raise ValueError("other shapes")
 
@@ -210,7 +199,7 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
         with opened_tensors(path) as file:
             _check_shapes(card, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        network = NETWORKS[card.network](**card.config)
+        network = network_class(card.network)(**card.config)
         kinds = {name: value.dtype for name, value in network.state_dict().items()}
         if any(state[name].dtype != kind for name, kind in kinds.items()):  # they would be rounded, or overflow
             raise ValueError("other numbers")

@@ -18,6 +18,7 @@ from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import LEARNS, members, that_teach
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.networks import ROWS, methods
 from scipion_udl.training.tasks import Course, course
 from scipion_udl.training.trainer import (
     TrainingResult,
@@ -67,11 +68,11 @@ def train_model(
     if known is not None:
         name = start if isinstance(start, str) else "the model that was given"
         known[1].check_fits(run.source.box, run.source.pixel_size, name)
-    usual = "judl" if settings.network == "polar" else "udl"
+    usual = methods(settings.network)[0]
     method = settings.method or (known[1].method if known else usual)
     settings = settings.but(method=method)
     plan = course(settings, run.particles, known, classes)
-    if plan.name == "resnet" and method == "judl" and known is None:
+    if ROWS[plan.name].judl_after_udl and method == "judl" and known is None:
         run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
     began = began_with(run)
     learning = TrainingSettings(

@@ -339,7 +339,8 @@ class Evaluation:
     Attributes
     ----------
     figures : dict of float
-        By the names of evaluation.csv: ``rotation_mean`` (degrees), ``shift_mean`` (pixels) and so on.
+        By the names of evaluation.csv: ``rotation_mean``, ``rotation_mean_180`` (degrees), ``shift_rms`` (pixels)
+        and so on.
     rotation : (N,) float array
         The error of each angle, degrees.
     shift : (N, 2) float array

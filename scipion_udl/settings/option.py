@@ -25,10 +25,11 @@ class Question:
 
     name: of the parameter, which saved projects hold, so it never changes. label: without the unit. kind: "whole",
     "number", "yes" (or no), "choice", "text", "file", "object" or "label"; "" for that of the option it asks for.
-    choices: labels of a choice; answers: what each of them is to the program, None for what is left out; "" for the
-    option's choices. limits: the range that the form holds the answer to, None where it is checked elsewhere.
-    inverted: whether Yes leaves the option out. of: the classes of Scipion that an object may have, with commas;
-    object_condition: what else it must fulfil. condition: when it is shown, in Scipion's words.
+    choices: labels of a choice, answers: what each of them is to the program, None for what is left out, either as a
+    tuple or as what gives it; () for the option's choices. limits: the range that the form holds the answer to, None
+    where it is checked elsewhere. inverted: whether Yes leaves the option out. of: the classes of Scipion that an
+    object may have, with commas; object_condition: what else it must fulfil. condition: when it is shown, in Scipion's
+    words.
     """
 
     name: str
@@ -36,8 +37,8 @@ class Question:
     help: str = ""
     kind: str = ""
     default: Any = None
-    choices: tuple[str, ...] = ()
-    answers: tuple[Any, ...] = ()
+    choices: Any = ()
+    answers: Any = ()
     unit: str = ""
     limits: Number | Whole | None = None
     inverted: bool = False
@@ -65,16 +66,17 @@ class Option:
     name: of the field; flags: as written on the command line, () for an argument that goes by its place; aliases: older
     flags that still work and are not shown. take: makes the value of a text, None for a text that stays as it is.
     is_flag: present or not. exclusive: options of one such name exclude each other. question: None where no form asks;
-    said: what forms call it in sentences, None for the label of its question, "" where they have no name for it.
+    said: what forms call it in sentences, None for the label of its question, "" where they have no name for it. help
+    and choices may be functions that give them: a network that was registered is among the choices from then on.
     """
 
     name: str
-    help: str
+    help: Any
     default: Any = None
     flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     take: Callable[[str], Any] | None = None
-    choices: tuple[str, ...] = ()
+    choices: Any = ()
     metavar: str | tuple[str, ...] | None = None
     count: int | str | None = None
     is_flag: bool = False
@@ -144,7 +146,7 @@ class Group:
     description: str | None = None
 
 
-def option(help: str, default: Any = None, question: Question | None = None, **more: Any) -> Any:
+def option(help: str | Callable[[], str], default: Any = None, question: Question | None = None, **more: Any) -> Any:
     """A field of a family; more: of :class:`Option`. Its flag is its name unless ``flags`` says otherwise."""
     return field(default=default, metadata={"option": Option("", help, default, question=question, **more)})
 
@@ -238,14 +240,19 @@ _COMMON = {one.name for one in dataclasses.fields(Settings)}
 
 def _named(told: Option, name: str) -> Option:
     flags = () if told.by_place else told.flags or (f"--{name.replace('_', '-')}",)
+    told = dataclasses.replace(told, name=name, flags=flags, help=_now(told.help), choices=_now(told.choices))
     question = told.question
-    if question is not None:
-        question = _completed(question, told)
-    return dataclasses.replace(told, name=name, flags=flags, question=question)
+    return told if question is None else dataclasses.replace(told, question=_completed(question, told))
+
+
+def _now(value: Any) -> Any:
+    """A value, or what a function that gives it says now."""
+    return value() if callable(value) else value
 
 
 def _completed(question: Question, asked: Option) -> Question:
     """A question with what follows from its option: kind, unit, and the answers of a choice."""
+    question = question.but(choices=_now(question.choices), answers=_now(question.answers))
     kind = question.kind
     if not kind:
         kind = "choice" if question.choices else "yes" if asked.is_flag else "text"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scipion_udl import values as take
+from scipion_udl.settings import networks
 from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, option, variant
 from scipion_udl.settings.shared import Learning
 
@@ -62,7 +63,7 @@ class LearningAlone(Learning):
 
 
 # What the form knows of these: whether the pair network is trained, and whether it is a new one.
-RESNET, JUDL = 1, 0
+RESNET, JUDL = networks.form_answers().index("resnet"), 0
 OF_RESNET = f"network == {RESNET}"
 OF_NEW_RESNET = f"network == {RESNET} and inputModel is None"  # a model to start from keeps its shape
 
@@ -74,8 +75,7 @@ class Network(Settings):
     GROUP: ClassVar[Group | None] = Group("network")
 
     network: str = option(
-        "polar: reads polar spectra, in seconds (default); resnet: the published network of pairs of spectra; "
-        "matching: of pairs of photographs (items 2k-1 and 2k), for align-pairs",
+        networks.help_text,
         "polar",
         Question(
             "network",
@@ -85,11 +85,10 @@ class Network(Settings):
             "needs more particles and far more time. Both give the rotation modulo 180 degrees; the rest is found "
             "against the average.",
             default=0,
-            # The matching network is not among them: it compares photographs, and nothing in a project is one.
-            choices=("Polar network", "Pair network of the paper (resnet)"),
-            answers=("polar", "resnet"),
+            choices=networks.form_labels,
+            answers=networks.form_answers,
         ),
-        choices=("polar", "resnet", "matching"),
+        choices=networks.choices,
     )
     recipe: str | None = option(
         "resnet and matching: size and training exactly as published, for a GPU (default: a narrow network)",

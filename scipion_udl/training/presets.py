@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from scipion_udl.settings.networks import offered, trained_by
+
 PAPER = ("paper-synthetic", "paper-real")
 JOINT = ("mean", "autoencoder")
 
@@ -41,20 +43,6 @@ class Recipe:
     clip: float = 10.0
 
 
-# UDL stands at chance for some epochs before it finds the turn, so that a rest there is no convergence; and without
-# fresh noise in every copy it learns each particle's own noise, which turns with the particle as well.
-_OWN = {
-    ("polar", "judl"): Recipe(epochs=60, lr=1e-3, batch=128, patience=6),
-    ("polar", "udl"): Recipe(
-        epochs=120, lr=2e-3, batch=64, patience=12, learned=0.5, noise=1.0, reach=34.0, growth=4.0
-    ),
-    ("resnet", "udl"): Recipe(epochs=60, lr=2e-3, batch=64, patience=10, learned=0.5, noise=1.0, rounds=3),
-    # No fresh noise here: the mean of the others, which has no noise in common with a particle, keeps it honest.
-    ("resnet", "judl"): Recipe(epochs=30, lr=3e-4, batch=64, patience=8),
-    ("matching", "udl"): Recipe(
-        epochs=30, lr=1e-3, batch=32, patience=10, learned=0.5, particles=8192, decay=(1000, 0.5)
-    ),
-}
 # Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940, as their program has it; it trains all epochs.
 _PUBLISHED = Recipe(
     epochs=100,
@@ -73,12 +61,13 @@ _PAPER = {"paper-synthetic": _PUBLISHED, "paper-real": replace(_PUBLISHED, lr=1e
 
 
 def recipe_of(network: str, method: str, name: str | None = None) -> Recipe:
-    """The recipe for a network (polar, resnet, matching) and method (judl, udl); name: one of PAPER, None for ours.
+    """The recipe for a network, by its word of --network, and method (judl, udl); name: one of PAPER, None for ours.
 
     Raises ValueError where there is none.
     """
-    if name is not None and network == "polar":
-        raise ValueError("the published recipes are of the published networks: give --network resnet or matching")
-    if (network, method) not in _OWN:
-        raise ValueError(f"the {network} network is trained by --method udl only")
-    return _OWN[network, method] if name is None else _PAPER[name]
+    rows = offered()
+    if name is not None and not any(row.published for row in rows[network]):
+        published = " or ".join(word for word, those in rows.items() if those[0].published)
+        raise ValueError(f"the published recipes are of the published networks: give --network {published}")
+    row = trained_by(network, method)
+    return Recipe(**row.presets[method]) if name is None else _PAPER[name]

@@ -19,7 +19,8 @@ from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
-from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
+from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.registry import named, network_class
 from scipion_udl.models.resnet import (
     NARROW_HIDDEN,
     NARROW_MASK,
@@ -32,10 +33,11 @@ from scipion_udl.models.resnet import (
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import bounded
 from scipion_udl.settings.commands import RunSettings
+from scipion_udl.settings.networks import IMAGES, PAIRS, ROWS, SPECTRA, NetworkRow, trained_by
 from scipion_udl.settings.option import given
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
-from scipion_udl.training.natural_images import MatchingObjective, pair_items, pair_samples, working_box
-from scipion_udl.training.objectives import Objective, PairObjective, PolarObjective
+from scipion_udl.training.natural_images import pair_items, pair_samples, working_box
+from scipion_udl.training.objectives import Objective
 from scipion_udl.training.presets import PAPER, Recipe, recipe_of
 from scipion_udl.training.template_init import reliable_radii
 
@@ -90,17 +92,16 @@ def course(
     if known is not None:
         _check_start(settings, known[1])
     torch.manual_seed(settings.seed)  # the first weights, too, come from the seed alone
+    row = trained_by(settings.network, given(settings.method))
     if classes is not None:
         if settings.network != "polar":
             raise UdlError(f"--by-class trains the polar network, not {settings.network}: leave --network out.")
-        return _polar_by_class(settings, recipe, particles, known, classes)
-    return {"polar": _polar, "resnet": _resnet, "matching": _matching}[settings.network](
-        settings, recipe, particles, known
-    )
+        return _polar_by_class(settings, row, recipe, particles, known, classes)
+    return {SPECTRA: _polar, IMAGES: _resnet, PAIRS: _matching}[row.sees](settings, row, recipe, particles, known)
 
 
 def _check_start(settings: RunSettings, card: ModelCard) -> None:
-    kind = card.network.partition("-")[0]
+    kind = ROWS[card.network].word or card.network
     if kind != settings.network:
         raise UdlError(f"{settings.model} is a {kind} network: train it on with --network {kind}.")
     views = card.config.get("views", 1)
@@ -108,7 +109,7 @@ def _check_start(settings: RunSettings, card: ModelCard) -> None:
         raise UdlError(
             f"{settings.model} is a network of {views} classes: train it on with --by-class, on the same ones."
         )
-    if card.method != settings.method and not (kind == "resnet" and settings.method == "judl"):
+    if card.method != settings.method and not (ROWS[card.network].judl_after_udl and settings.method == "judl"):
         raise UdlError(f"{settings.model} is a {card.method} model: train it on with --method {card.method}.")
     given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(settings, name)]
     if given:
@@ -119,7 +120,11 @@ def _check_start(settings: RunSettings, card: ModelCard) -> None:
 
 
 def _polar(
-    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings,
+    row: NetworkRow,
+    recipe: Recipe,
+    particles: PreparedParticles,
+    known: tuple[nn.Module, ModelCard] | None,
 ) -> Course:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
@@ -131,14 +136,16 @@ def _polar(
         spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], settings.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
     torch.manual_seed(settings.seed)
-    name, network = new_network(given(settings.method), spectra)
-    objective = PolarObjective(given(settings.method), recipe)
+    network = new_network(row, spectra)
+    objective = named(row.objective)(given(settings.method), recipe)
     words = _words(len(subset), particles, particles.within(spectra.r_max))
-    return Course(name, known[0] if known else network, objective, TensorSamples(data), subset, asdict(spectra), words)
+    network = known[0] if known else network
+    return Course(row.name, network, objective, TensorSamples(data), subset, asdict(spectra), words)
 
 
 def _polar_by_class(
     settings: RunSettings,
+    row: NetworkRow,
     recipe: Recipe,
     particles: PreparedParticles,
     known: tuple[nn.Module, ModelCard] | None,
@@ -163,24 +170,27 @@ def _polar_by_class(
         )
         looks = [look[:, : spectra.radii] for look in looks]
     torch.manual_seed(settings.seed)
-    name, network = new_network(given(settings.method), spectra, len(numbers))
+    network = new_network(row, spectra, len(numbers))
     samples = ViewSamples(looks, HELD_OUT, HELD_AT_MOST)
     items = np.concatenate(chosen)[samples.order.numpy()]
-    objective = PolarObjective(given(settings.method), recipe)
+    objective = named(row.objective)(given(settings.method), recipe)
     words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
     network = known[0] if known else network
-    return Course(name, network, objective, samples, items, asdict(spectra), words, numbers)
+    return Course(row.name, network, objective, samples, items, asdict(spectra), words, numbers)
 
 
-def new_network(method: str, settings: SpectraSettings, views: int = 1) -> tuple[str, nn.Module]:
-    """(name in model files, network) of polar spectra, by method."""
-    if method == "judl":
-        return "polar", PolarNetwork(settings.radii, settings.angles, views=views)
-    return "polar-free", FreeHeadNetwork(settings.radii, settings.angles)
+def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> nn.Module:
+    """A network of polar spectra, of several views where it knows of views."""
+    several = {"views": views} if row.views else {}
+    return network_class(row.name)(radii=settings.radii, angles=settings.angles, **several)
 
 
 def _resnet(
-    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings,
+    row: NetworkRow,
+    recipe: Recipe,
+    particles: PreparedParticles,
+    known: tuple[nn.Module, ModelCard] | None,
 ) -> Course:
     published = settings.recipe in PAPER
     if known:
@@ -195,9 +205,9 @@ def _resnet(
         )
     subset = particles.subset(recipe.particles, settings.seed)
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
-    objective = PairObjective(given(settings.method), recipe, spectra)
+    objective = named(row.objective)(given(settings.method), recipe, spectra)
     words = _words(len(subset), particles, min(spectra.r_max, particles.box // 2))
-    return Course("resnet", network, objective, samples, subset, asdict(spectra), words)
+    return Course(row.name, network, objective, samples, subset, asdict(spectra), words)
 
 
 def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairNetwork, SpectrumImageSettings]:
@@ -220,7 +230,11 @@ def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairN
 
 
 def _matching(
-    settings: RunSettings, recipe: Recipe, particles: PreparedParticles, known: tuple[nn.Module, ModelCard] | None
+    settings: RunSettings,
+    row: NetworkRow,
+    recipe: Recipe,
+    particles: PreparedParticles,
+    known: tuple[nn.Module, ModelCard] | None,
 ) -> Course:
     _refuse(settings, "joint", "widths", "hidden", "finest")
     if settings.head == "difference":
@@ -234,9 +248,9 @@ def _matching(
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
     pairs = pair_items(particles, recipe.particles, settings.seed)
     samples = pair_samples(particles, pairs, network.config["box"])
-    objective = MatchingObjective(given(settings.method), recipe)
+    objective = named(row.objective)(given(settings.method), recipe)
     words = f"{len(pairs)} pairs of images, {network.config['box']} px"
-    return Course("matching", network, objective, samples, pairs, {}, words)
+    return Course(row.name, network, objective, samples, pairs, {}, words)
 
 
 def _refuse(settings: RunSettings, *names: str) -> None:

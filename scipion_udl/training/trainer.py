@@ -115,7 +115,7 @@ def train_network(
     resumed = team.by_first(lambda: bool(checkpoint) and os.path.exists(checkpoint))
     if resumed:
         training.resume(checkpoint)
-    elif settings.network == "polar" and settings.method == "judl" and not started:
+    elif isinstance(network, PolarNetwork) and settings.method == "judl" and not started:
         training.state.history.extend(training.fit_templates())
     training.begin(monitor, resumed)
     state = training.state

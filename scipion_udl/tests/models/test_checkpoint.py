@@ -18,7 +18,6 @@ from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.models.checkpoint import (
     CARD_FORMAT,
-    NETWORKS,
     ModelCard,
     card_format,
     check_answers,
@@ -27,6 +26,8 @@ from scipion_udl.models.checkpoint import (
     save_model,
 )
 from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.registry import network_class
+from scipion_udl.settings.networks import ROWS
 from scipion_udl.tests.engine_helpers import CPU, turned_spectra
 
 SIZE = 16
@@ -70,10 +71,10 @@ def card_of(name: str, network: torch.nn.Module) -> ModelCard:
     )
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=ROWS)
 def network(request):
     torch.manual_seed(2)
-    network = NETWORKS[request.param](**SHAPES[request.param][0])
+    network = network_class(request.param)(**SHAPES[request.param][0])
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return request.param, network.eval()

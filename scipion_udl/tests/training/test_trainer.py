@@ -12,6 +12,7 @@ import torch
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.settings.networks import trained_by
 from scipion_udl.tests.engine_helpers import turn_errors, turned_spectra
 from scipion_udl.training.history import read_history, write_history
 from scipion_udl.training.tasks import new_network
@@ -27,7 +28,7 @@ def train(spectra, method="judl", network=None, report=None, started=False, moni
     settings = TrainingSettings(method, **{"batch": 64, "seed": 5, **options})
     if network is None:
         torch.manual_seed(settings.seed)
-        _, network = new_network(method, SHAPE)
+        network = new_network(trained_by("polar", method), SHAPE)
     rows = []
 
     def tell(row, epochs):
