@@ -76,6 +76,11 @@ class Inside:
     share: float | None
     outside: bool
 
+    @property
+    def registered_beside(self) -> bool:
+        """Whether the average was brought into register on what lies beside the particle: most of its signal does."""
+        return self.outside and self.share is not None and self.share < LEAST_INSIDE
+
 
 def signal_inside(halves: tuple[np.ndarray, np.ndarray], radius: float, beyond: float) -> Inside:
     """Where the signal of an average lies: what two halves (D, D) have in common once their rotational averages are

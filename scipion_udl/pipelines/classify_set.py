@@ -13,7 +13,6 @@ from scipion_udl.classification.assignment import Sorted, like_noise, sort_parti
 from scipion_udl.classification.flags import (
     CONTAMINATION,
     EMPTY,
-    LEAST_INSIDE,
     NOISE,
     OUTSIDE,
     REASONS,
@@ -144,7 +143,7 @@ def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndar
             flags[k] = flags[k] or NOISE
         elif flags[k] == NOISE and one.figures["signal_found"] is True:
             flags[k] = ""
-        if not flags[k] and found.outside and found.share < LEAST_INSIDE:
+        if not flags[k] and found.registered_beside:
             flags[k] = OUTSIDE
         if flags[k]:
             one.figures["resolution"] = None

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
-from scipion_udl.alignment.fit import CAUTION, Fit, measure_fit, picked_energy, with_fit
+from scipion_udl.alignment.fit import Fit, measure_fit, picked_energy, with_fit
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.frc import Claim
@@ -69,7 +69,8 @@ def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
     for fit, stands in (
         (Fit(limit + 1, 0.1), True),
         (Fit(limit - 0.1, 0.0), False),
-        (Fit(limit + 1, 1.1 / CAUTION), False),  # it might be by chance
+        (Fit(limit + 1, 0.45), True),
+        (Fit(limit + 1, 0.55), False),  # less than two standard deviations: it might be by chance
         (Fit(20.0, 0.1), False),
     ):
         found = with_fit(claim, fit)
@@ -81,7 +82,7 @@ def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
     assert with_fit(claim, None) == claim  # nobody asked
     apart = Claim(False, None, "they do not agree")
     assert with_fit(apart, Fit(limit - 1, 0.1)).picked  # each holds too little
-    assert not with_fit(apart, Fit(limit - 1, 1.1 / CAUTION)).picked  # there are too few
+    assert not with_fit(apart, Fit(limit - 1, 0.55)).picked  # there are too few
     nothing = Claim(None, None, "too few")
     assert with_fit(nothing, Fit(0.0, 1.0)) == nothing
 

@@ -81,6 +81,14 @@ def test_the_posterior_peaks_at_the_shift_and_the_side_of_the_particle(turned):
     assert (column - REACH, row - REACH) == (3, -5)
 
 
+def test_where_the_reference_shows_nothing_either_side_is_as_likely_and_shifts_are_as_expected():
+    images, _ = made("hook", 0.3, 5)
+    solver = solver_of(images)
+    _, posterior = expectation(solver.maps, solver.particles, torch.zeros_like(solver.particles[0]))
+    expected = torch.softmax(solver.maps.prior.flatten(), 0).view(solver.maps.prior.shape) / 2
+    assert torch.allclose(posterior, expected.expand_as(posterior), atol=1e-7)
+
+
 def test_the_evidence_is_larger_for_the_image_that_is_there():
     images, _ = made("hook", 0.3, 20)
     solver = solver_of(images)

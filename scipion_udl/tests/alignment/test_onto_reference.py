@@ -7,6 +7,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from types import SimpleNamespace
+
+import torch
+
+from scipion_udl.alignment import onto_reference as onto_reference_module
+from scipion_udl.alignment.refinement import Reference
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.tests.engine_helpers import (
@@ -18,6 +26,27 @@ from scipion_udl.tests.engine_helpers import (
     summary,
 )
 from scipion_udl.validation.reference_match import transform
+
+
+@pytest.mark.parametrize(
+    ("as_it_is", "other_way", "inverted"), [(0.5, 0.55, False), (0.5, 0.65, True), (0.9, 0.5, False)]
+)
+def test_a_reference_is_inverted_only_where_it_fits_clearly_better_so(monkeypatch, as_it_is, other_way, inverted):
+    """Where nothing tells the contrast, as of a reference that the average hardly looks like, it is taken as it is."""
+    band = Band(16, 6)
+    image = band.of_images(torch.randn(16, 16, generator=torch.Generator().manual_seed(1)))
+    average = Reference(band, image, torch.ones(7))
+    alike = iter([as_it_is, other_way])
+    monkeypatch.setattr(onto_reference_module, "likeness", lambda *images: next(alike))
+    monkeypatch.setattr(
+        onto_reference_module,
+        "register",
+        lambda refiner, moving, fixed: Poses([0.0 if fixed.average is image else 90.0]),
+    )
+    refiner = SimpleNamespace(prepared=SimpleNamespace(team=Ranks()))
+    pose, turned_over, found = onto_reference_module.onto_reference(refiner, average, average)
+    assert (turned_over, found) == (inverted, other_way if inverted else as_it_is)
+    assert pose.angle[0] == (90.0 if inverted else 0.0)
 
 
 @pytest.mark.parametrize("with_model", [True, False])

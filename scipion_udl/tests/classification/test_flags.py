@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scipion_udl.classification.flags import LEAST_MATTER, mostly, signal_inside, without_particle
+from scipion_udl.classification.flags import LEAST_MATTER, Inside, mostly, signal_inside, without_particle
 from scipion_udl.particles.extent import matter_kernel
 from scipion_udl.particles.polarity import RadialProfile
 
@@ -89,3 +89,16 @@ def test_a_class_is_of_what_most_of_its_images_are():
     label, loud = np.repeat(np.arange(3), [4, 5, 2]), np.zeros(11, bool)
     loud[[0, 1, 4, 5, 6]] = True
     assert mostly(label, loud, 4).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("found", "beside"),
+    [
+        (Inside(0.45, True), True),
+        (Inside(0.55, True), False),
+        (Inside(0.45, False), False),  # what lies outside may be noise
+        (Inside(None, False), False),
+    ],
+)
+def test_a_class_is_registered_beside_the_particle_where_most_of_its_signal_lies_there(found, beside):
+    assert found.registered_beside is beside

@@ -52,6 +52,13 @@ def test_where_particles_score_hardly_better_than_noise_few_of_them_are_flagged(
     assert found[100:].mean() < 0.03
 
 
+def test_particles_that_score_little_more_than_noise_are_not_flagged_for_that():
+    """A quarter of them lies below what hardly any noise scores; hardly any lies where no particle does."""
+    noise = np.random.default_rng(5).normal(0.15, 0.03, 400)
+    found = [flags(np.random.default_rng(seed).normal(0.24, 0.03, 1000), noise).mean() for seed in range(10)]
+    assert np.mean(found) < 0.02
+
+
 def test_noise_alone_has_no_outliers():
     for seed in range(5):
         assert not flags(of_noise(400, seed), of_noise()).any()

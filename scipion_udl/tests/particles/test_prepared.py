@@ -159,6 +159,13 @@ def test_constant_images_do_not_change_what_the_others_are(tmp_path):
     assert torch.allclose(coefficients_of(prepared(tmp_path, more))[:30], expected, atol=1e-4)
 
 
+def test_an_image_counts_once_where_halves_are_compared_and_a_constant_one_never(tmp_path):
+    images = noise(12, 32)
+    images[7], images[9] = images[2], 0.0
+    counted = prepared(tmp_path, images).counted
+    assert np.flatnonzero(~counted).tolist() == [7, 9]
+
+
 def test_nothing_but_constant_images_is_an_error(tmp_path):
     with pytest.raises(UdlError, match=r"All 4 images of .*images.mrcs are constant"):
         prepared(tmp_path, np.ones((4, 32, 32))).scan()

@@ -160,6 +160,16 @@ def test_angles_that_are_wrong_are_noticed_though_nobody_knows_the_right_ones(tm
     assert bool(certainty_warnings(sure)) == (wrong > 0)
 
 
+def test_noise_is_not_sure_of_angles_by_an_average_that_it_is_part_of(tmp_path):
+    """A few images of noise fit the average that they make at any angles that they were given."""
+    rng = np.random.default_rng(6)
+    given = Poses(rng.uniform(-180, 180, 24), rng.uniform(-3, 3, (24, 2)))
+    particles = prepared(tmp_path, rng.normal(size=(24, 48, 48)))
+    alignment = known(given)
+    sure = share_of_sure(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
+    assert sure < 0.35  # 11 % of all angles lie as near
+
+
 def test_particles_too_weak_to_be_sure_of_are_told_from_the_strong(tmp_path):
     """The poses are the true ones, and yet no particle could tell."""
     rng = np.random.default_rng(5)
