@@ -16,6 +16,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 # Scripts of the gallery run here, and the command line programs that they start: one after the other, in this checkout.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: threads that wait sleep
 os.environ["TQDM_DISABLE"] = "1"  # no progress bars in pages
 
 from site_pages import architecture, commands, modules, outside  # noqa: E402

@@ -37,7 +37,7 @@ _ABOUT = {
     "report": "report.html",
     "pipelines": "methods put together",
     "classification": "2D classification",
-    "simulate": "synthetic particles",
+    "simulation": "synthetic particles",
     "validation": "what it is worth",
     "alignment": "poses and averages",
     "training": "what networks learn",

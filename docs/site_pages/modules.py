@@ -17,7 +17,7 @@ FOLDERS = {
     "alignment": "Initial poses, half sets, refinement, averages, CTF mode, mirror images.",
     "classification": "2D classification.",
     "validation": "What an alignment is worth.",
-    "simulate": "Synthetic particles with known poses.",
+    "simulation": "Synthetic particles with known poses.",
     "settings": "Every option, once.",
 }
 
@@ -32,7 +32,7 @@ def write(folder: Path) -> None:
     _save(
         folder / "index.md",
         "# The modules of the engine\n\nFor those who change the program, or need a piece of it: from the ground up. "
-        "Names may change from version to version.\n\n"
+        "Names may change from version to version; those of the [Python interface](../api.md) stay.\n\n"
         f"| folder | |\n| --- | --- |\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n",
     )
 
