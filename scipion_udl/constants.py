@@ -73,6 +73,8 @@ PHANTOM_MOLECULES = {
     "tetramer": ("D2", "four equal subunits, two-fold about x, y and z"),
 }
 
+MEDIAN_DEVIATION = 1.4826  # standard deviations of a normal distribution in a median absolute one
+
 # Grey values of simulated particles; degrees of jitter beyond which views are those of no class; what a pick that shows
 # no particle shows, as truth.star has it; and of each effect how much a realistic set has (see simulation/effects.py).
 NORMALISED, RAW = INTENSITIES = ("normalised", "raw")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.alignment.initial_poses import Solver
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.fourier import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
@@ -39,12 +40,8 @@ class CircleFit:
     history: list[float]
 
 
-class CircleSolver:
-    """Expectation maximisation over angle, shift and branch of particles that are not turned.
-
-    band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), times their transfer;
-    power: its square per ring (N, k_max + 1), None for 1.
-    """
+class CircleSolver(Solver):
+    """Expectation maximisation over angle, shift and branch of particles that are not turned."""
 
     def __init__(
         self,
@@ -54,8 +51,7 @@ class CircleSolver:
         particles: torch.Tensor,
         power: torch.Tensor | None = None,
     ) -> None:
-        self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
-        self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
+        super().__init__(band, maps, mask, particles, power)
         self.folds = min(FOLDS, len(particles))
         self.fold = torch.arange(len(particles), device=band.device) % self.folds
         # Log odds and posteriors of all angles and shifts of STEP particles, written over and over.

@@ -21,7 +21,7 @@ from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, Sta
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.compute.log import Say
 from scipion_udl.imaging.orientations import turned_band
-from scipion_udl.imaging.poses import Poses, compose, wrap
+from scipion_udl.imaging.poses import Poses, compose
 
 STILL = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
@@ -205,17 +205,20 @@ class HalfRefinement:
 
     def _look_again(self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
-        trial = state.copy()
         # A team's processes need not find the very same weights; what they do together must be the same.
         reach = self.prepared.team.by_first(lambda: int((joint.ring_weight > 0).sum()))
         searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8), self.refiner.bound)
-        searcher.search(trial, arbiters, self.split.fold, "last search", usable)
-        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > FAR]
-        for number in (1, 2):
-            self.refiner.sweep(trial, [joint] * FOLDS, self.split.fold, f"elsewhere, {number}", far, judge=arbiters)
-        better = far[trial.score[far] > state.score[far]]
-        self.log(f"Last full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")
-        state.take(trial, better)
+        fold = self.split.fold
+
+        def search(trial: State) -> None:
+            searcher.search(trial, arbiters, fold, "last search", usable)
+
+        def settle(trial: State, far: np.ndarray) -> None:
+            for number in (1, 2):
+                self.refiner.sweep(trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, judge=arbiters)
+
+        better = state.take_better(usable, FAR, search, settle)
+        self.log(f"Last full-circle search: {better} of {len(usable)} particles fit better elsewhere")
 
     def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
         """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""

@@ -89,8 +89,8 @@ def first_of_best(starts: Sequence[Fit]) -> Fit:
     return next(start for start in starts if start.likelihood >= best - slight(best))
 
 
-class BranchSolver:
-    """Finds shifts and the 180 degree branch of particles turned by the network.
+class Solver:
+    """What finds poses of some particles, all of them in memory.
 
     band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), bounded in number, times
     their contrast transfer where that is known; power: its square per ring (N, k_max + 1), None for 1.
@@ -106,6 +106,20 @@ class BranchSolver:
     ) -> None:
         self.band, self.maps, self.mask, self.particles = band, maps, mask, particles
         self.power = torch.ones(len(particles), band.k_max + 1, device=band.device) if power is None else power
+
+
+class BranchSolver(Solver):
+    """Finds shifts and the 180 degree branch of particles turned by the network."""
+
+    def __init__(
+        self,
+        band: Band,
+        maps: ShiftMaps,
+        mask: torch.Tensor,
+        particles: torch.Tensor,
+        power: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(band, maps, mask, particles, power)
         self.is_centred = False
         self.origin = torch.zeros(2, device=band.device)  # where the frame of the solver this one was centred from lies
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))

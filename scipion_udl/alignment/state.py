@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from scipion_udl.imaging.poses import wrap
 
 
 @dataclass
@@ -31,6 +34,27 @@ class State:
     def copy(self) -> State:
         """An independent copy."""
         return State(*(v.copy() for v in (self.angle, self.shift, self.score, self.log_odds, self.limited)))
+
+    def take_better(
+        self,
+        usable: np.ndarray,
+        step: float,
+        search: Callable[[State], None],
+        settle: Callable[[State, np.ndarray], None],
+    ) -> int:
+        """Look elsewhere for the particles ``usable`` (indices from 0), and take over those that fit better there; how
+        many did.
+
+        search: gives all of them other angles, in a copy; settle: finds the poses of those that it turned by more than
+        ``step`` degrees.
+        """
+        trial = self.copy()
+        search(trial)
+        far = usable[np.abs(wrap(trial.angle[usable] - self.angle[usable])) > step]
+        settle(trial, far)
+        better = far[trial.score[far] > self.score[far]]
+        self.take(trial, better)
+        return len(better)
 
     def take(self, other: State, which: np.ndarray) -> None:
         """The particles ``which`` (indices from 0) as they are in another state."""

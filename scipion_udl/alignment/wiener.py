@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as functional
 
+from scipion_udl.imaging.blur import gaussian_blur
 from scipion_udl.imaging.fourier import Band, ShiftMaps, soft_disc
 from scipion_udl.imaging.frc import frc_weights, of_more, over_rings, ring_correlation
 
@@ -78,7 +78,7 @@ class Denoiser:
         band = self.band
         image, beside = band.images(part), band.images(noise)
         sigma = max(1.0, LOCAL * band.box)
-        power = _smooth(image.square(), sigma).clamp(min=1e-30)
+        power = gaussian_blur(image.square(), sigma).clamp(min=1e-30)
         level = beside.square()[soft_disc(band.box, 0.4 * band.box, 1.0, band.device) > 0.5].mean()
         return band.of_images(image * (1 - CAUTION * level / power).clamp(min=0))
 
@@ -89,11 +89,3 @@ def _even(band: torch.Tensor) -> torch.Tensor:
 
 def _odd(band: torch.Tensor) -> torch.Tensor:
     return 1j * band.imag
-
-
-def _smooth(values: torch.Tensor, sigma: float) -> torch.Tensor:
-    reach = math.ceil(3 * sigma)
-    window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / sigma) ** 2)
-    window = window / window.sum()
-    values = functional.conv2d(values[None, None], window[None, None, :, None], padding=(reach, 0))
-    return functional.conv2d(values, window[None, None, None, :], padding=(0, reach))[0, 0]

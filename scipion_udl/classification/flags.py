@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+
+from scipion_udl.imaging.blur import gaussian_blur
 
 NOISE, EMPTY, CONTAMINATION, OUTSIDE = "noise", "no_particle", "contamination", "outside"
 SENTENCES = {
@@ -113,12 +114,6 @@ def signal_inside(halves: tuple[np.ndarray, np.ndarray], radius: float, beyond: 
 
 def _azimuthal(image: np.ndarray, ring: np.ndarray, sigma: float) -> np.ndarray:
     """An image (D, D), smoothed, less its rotational average."""
-    reach = int(np.ceil(3 * sigma))
-    window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    window = (window / window.sum()).double()
-    values = torch.from_numpy(np.asarray(image, np.float64))[None, None]
-    values = functional.pad(values, (reach,) * 4, mode="replicate")
-    values = functional.conv2d(values, window[None, None, :, None])
-    smooth = functional.conv2d(values, window[None, None, None, :])[0, 0].numpy()
+    smooth = gaussian_blur(torch.from_numpy(np.asarray(image, np.float64)), sigma, "nearest").numpy()
     mean = np.bincount(ring.ravel(), smooth.ravel()) / np.maximum(np.bincount(ring.ravel()), 1)
     return smooth - mean[ring]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from scipion_udl.constants import MEDIAN_DEVIATION
 from scipion_udl.imaging.fourier import soft_disc
 
 BLOCKS = 16  # along a side: large enough that noise averages out, small against a neighbour
@@ -129,7 +130,7 @@ class Background:
             normal = normal + slight * torch.eye(3, dtype=torch.float64, device=means.device)
             found = torch.linalg.solve(normal, (weight * means) @ plane)
             left = (means - found @ plane.T).abs()
-            scale = 1.4826 * left.median(-1, keepdim=True).values
+            scale = MEDIAN_DEVIATION * left.median(-1, keepdim=True).values
             weight = (1 - (left / (TUKEY * scale).clamp(min=1e-30)).clamp(max=1).square()).square()
             weight = weight.clamp(min=1e-3) * share
         return found.float()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from scipion_udl.constants import MEDIAN_DEVIATION
 from scipion_udl.particles.outliers import how_many_beyond
 
 SMOOTH = 1 / 3  # of the disc's radius: standard deviation of the Gaussian that images are smoothed with
 HARDLY_ANY = 0.0005  # of the particles are louder than the limit at most, by their distribution
-MEDIAN_DEVIATION = 1.4826  # standard deviations of a normal distribution in a median absolute one
 FEWEST = 32  # particles that tell how loud particles are
 
 

@@ -119,14 +119,13 @@ class Joiner:
 
     def _look_elsewhere(self, state: State, usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere than where the network put them."""
-        trial = state.copy()
-        self.refiner.search(trial, self.own, self.half, "full-circle search", usable)
+
+        def search(trial: State) -> None:
+            self.refiner.search(trial, self.own, self.half, "full-circle search", usable)
+
         step = SEARCH_STEP / self.refiner.coarse_band.k_max
-        far = usable[np.abs(wrap(trial.angle[usable] - state.angle[usable])) > step]
-        self._sweep(trial, far, "elsewhere")
-        better = far[trial.score[far] > state.score[far]]
-        self.aligner.log(f"Full-circle search: {len(better)} of {len(usable)} particles fit better elsewhere")
-        state.take(trial, better)
+        better = state.take_better(usable, step, search, lambda trial, far: self._sweep(trial, far, "elsewhere"))
+        self.aligner.log(f"Full-circle search: {better} of {len(usable)} particles fit better elsewhere")
 
     def _halves(self, folder: str) -> list[torch.Tensor]:
         """The run's half averages as particles are seen, bands: of its noise and background, masked."""
