@@ -126,7 +126,7 @@ def test_minus_one_is_automatic(few, tmp_path, capsys):
     assert run("train", few / "particles.star", "-o", tmp_path / "out", "--diameter", -1) == 1  # too few to train on
     assert ", as given" not in capsys.readouterr().out
     source = open_particles(str(few / "particles.star"))
-    assert PreparedParticles(source, CPU).mask_radius == pytest.approx(DISC * BOX)
+    assert PreparedParticles(source, CPU).disc.mask_radius == pytest.approx(DISC * BOX)
 
 
 @pytest.mark.parametrize("command", ["train", "align", "classify", "check", "evaluate"])
