@@ -18,8 +18,8 @@ from scipion_udl.alignment.aligner import SEARCH_BAND
 from scipion_udl.alignment.half_sets import Split
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ContrastTransfer
-from scipion_udl.imaging.fourier import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.particles.prepared import PreparedParticles

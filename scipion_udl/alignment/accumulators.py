@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from scipion_udl.compute.distributed import Ranks
-from scipion_udl.imaging.fourier import Band, transform
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
 

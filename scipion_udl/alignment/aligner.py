@@ -26,7 +26,8 @@ from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 from scipion_udl.compute.log import Say
-from scipion_udl.imaging.fourier import Band, mirrored, resize, to_fourier
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.particles.prepared import PreparedParticles
 
 FINE = 2.0  # periods in the radius of the disc: what is finer is damped, for it is noise first

@@ -18,9 +18,10 @@ import torch
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.compute.log import Say
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.defocus import Defocus
-from scipion_udl.imaging.fourier import Band, transform
+from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.particles.prepared import PreparedParticles
 

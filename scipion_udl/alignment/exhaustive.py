@@ -16,7 +16,7 @@ import torch
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.initial_poses import Solver
 from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
 
 STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy import special
 
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import Claim
 
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by

@@ -14,7 +14,7 @@ from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.compute.log import Say
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.prepared import PreparedParticles
 

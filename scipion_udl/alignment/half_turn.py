@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks
+from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.frc import frc_weights, over_rings, ring_correlation
 
 EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves' differences must exceed

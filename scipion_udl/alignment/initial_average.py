@@ -16,7 +16,8 @@ from scipion_udl.alignment.exhaustive import CircleFit, CircleSolver
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, first_of_best
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
 from scipion_udl.compute.log import Say
-from scipion_udl.imaging.fourier import Band, ShiftMaps, transform
+from scipion_udl.imaging.band import Band, ShiftMaps
+from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.particles.prepared import PreparedParticles
 

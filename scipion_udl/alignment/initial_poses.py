@@ -24,7 +24,7 @@ import torch
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.compute.log import Say
-from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.band import Band, ShiftMaps
 
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged

@@ -12,7 +12,7 @@ from scipion_udl.alignment.accumulators import add_up, posed_sums
 from scipion_udl.alignment.initial_average import First
 from scipion_udl.alignment.initial_poses import Start
 from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
 

@@ -25,7 +25,7 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.compute.log import Say
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles
 from scipion_udl.particles.prepared import PreparedParticles

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.refinement import Reference, Refiner, register
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses
 

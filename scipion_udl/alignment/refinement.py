@@ -20,7 +20,7 @@ import torch
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.state import State
 from scipion_udl.constants import shift_reach
-from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks
+from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.orientations import AngleBins, Orientations, ring_normals, turned_band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.models.contrast import with_contrast

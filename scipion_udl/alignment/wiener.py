@@ -12,8 +12,9 @@ import math
 
 import torch
 
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.blur import gaussian_blur
-from scipion_udl.imaging.fourier import Band, ShiftMaps, soft_disc
+from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import frc_weights, of_more, over_rings, ring_correlation
 
 NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold

@@ -22,7 +22,7 @@ from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.log import Say
 from scipion_udl.compute.threads import CLASSES, side_by_side
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.prepared import PreparedParticles

@@ -9,9 +9,21 @@ import torch.nn.functional as functional
 
 
 def gaussian_blur(image: torch.Tensor, sigma: float, beyond: str = "zero") -> torch.Tensor:
-    """An image (D, D) smoothed by a Gaussian of ``sigma`` pixels, cut at three of them, in its own precision.
+    """An image smoothed by a Gaussian that is cut at three standard deviations, in the precision of the image.
 
-    beyond: what lies outside of the image, "zero" or its nearest pixel ("nearest").
+    Parameters
+    ----------
+    image : (D, D) tensor
+        The image.
+    sigma : float
+        Standard deviation of the Gaussian, pixels.
+    beyond : str, optional
+        What lies outside of the image: "zero", or its nearest pixel ("nearest").
+
+    Returns
+    -------
+    (D, D) tensor
+        The smoothed image.
     """
     reach = math.ceil(3 * sigma)
     window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=image.device) / sigma) ** 2)

@@ -74,6 +74,22 @@ class ContrastTransfer:
         over the others. The sign is positive at the lowest frequencies. A particle whose defocus is not known has the
         transfer 1; where phases were not flipped, only up to the ring in which the mean transfer peaks: beyond it
         nobody knows its sign.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Which particles, from 0.
+        box : int
+            Side of the box, pixels.
+        device : torch.device or str, optional
+            Where the result lies.
+        turn : (n,) array, optional
+            Pose angles, degrees, of particles that were rotated.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) float32 tensor
+            The relative CTF of each.
         """
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
@@ -88,7 +104,24 @@ class ContrastTransfer:
     def absolute(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
     ) -> torch.Tensor:
-        """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies."""
+        """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Which particles, from 0.
+        box : int
+            Side of the box, pixels.
+        device : torch.device or str, optional
+            Where the result lies.
+        turn : (n,) array, optional
+            Pose angles, degrees, of particles that were rotated.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) float32 tensor
+            The CTF of each; its absolute value where phases were flipped.
+        """
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
         defocus = self.defocus.rows(indices)
@@ -107,6 +140,22 @@ class ContrastTransfer:
         Those already hold transfer times signal, and noise that passed the transfer, too. Divided by the level they are
         just what the others are once multiplied. Where the noise of the whole set was made white, that has been done
         to them; ``raw`` says that it was not.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Which particles, from 0.
+        transfer : (n, box, box//2 + 1) tensor
+            Their CTF, of :meth:`evaluate`.
+        box : int
+            Side of the box, pixels.
+        raw : bool, optional
+            Whether the noise of the set was not made white.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) tensor
+            The factors.
         """
         share = self.share
         if not share:
@@ -128,7 +177,20 @@ class ContrastTransfer:
 
     def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
         """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles of
-        the whole set, the same whatever their order."""
+        the whole set, the same whatever their order.
+
+        Parameters
+        ----------
+        box : int
+            Side of the box, pixels.
+        device : torch.device or str, optional
+            Where the result lies.
+
+        Returns
+        -------
+        (box//2 + 1,) float64 tensor
+            The level of each Fourier ring.
+        """
         if self._whole is not self:
             return self._whole.level(box, device)
         if box not in self._levels:
@@ -144,7 +206,20 @@ class ContrastTransfer:
         return self._levels[box].to(device)
 
     def peak(self, box: int, device: torch.device | str = "cpu") -> int:
-        """The ring of the first peak of the mean transfer: up to it all particles show the same sign."""
+        """The ring of the first peak of the mean transfer: up to it all particles show the same sign.
+
+        Parameters
+        ----------
+        box : int
+            Side of the box, pixels.
+        device : torch.device or str, optional
+            Where the result lies.
+
+        Returns
+        -------
+        int
+            The ring, Fourier pixels.
+        """
         level = self.level(box, device)
         return int((level > PEAK * level.max()).nonzero()[0])
 
@@ -154,11 +229,33 @@ class ContrastTransfer:
         return level[_rings(box, device).clamp(max=box // 2)].float()
 
     def subset(self, indices: np.ndarray) -> ContrastTransfer:
-        """The transfer of the particles ``indices`` alone, relative to the same level."""
+        """The transfer of the particles ``indices`` alone, relative to the same level.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Which particles, from 0.
+
+        Returns
+        -------
+        ContrastTransfer
+            That of these.
+        """
         return self._like(self.defocus.rows(indices), self.mode)
 
     def with_mode(self, mode: str) -> ContrastTransfer:
-        """The same particles, their images taken another way."""
+        """The same particles, their images taken another way.
+
+        Parameters
+        ----------
+        mode : str
+            A mode of this class.
+
+        Returns
+        -------
+        ContrastTransfer
+            Of the same particles.
+        """
         return self._like(self.defocus, mode)
 
     def _like(self, defocus: Defocus, mode: str) -> ContrastTransfer:
@@ -182,6 +279,22 @@ def contrast_transfer(
 
     pixel_size: angstrom. The phase is that of the weak-phase approximation with amplitude contrast as RELION and
     CTFFIND write it; the defocus angle counts from x towards y (down), in degrees.
+
+    Parameters
+    ----------
+    defocus : Defocus
+        Of N particles.
+    box : int
+        Side of the box, pixels.
+    pixel_size : float
+        Angstrom.
+    device : torch.device or str, optional
+        Where the result lies.
+
+    Returns
+    -------
+    (N, box, box//2 + 1) float32 tensor
+        The signed CTF of each.
     """
     from torch_ctf import calculate_ctf_2d
 

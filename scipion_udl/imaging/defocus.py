@@ -40,6 +40,17 @@ class Defocus:
         self.premultiplied = np.zeros(n, bool) if self.premultiplied is None else self.premultiplied
 
     def rows(self, indices: np.ndarray | slice) -> Defocus:
-        """That of some particles (from 0), in that order."""
+        """That of some particles (from 0), in that order.
+
+        Parameters
+        ----------
+        indices : (n,) int array or slice
+            Which particles, from 0.
+
+        Returns
+        -------
+        Defocus
+            Of these.
+        """
         columns = {name: value[indices] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         return Defocus(**{**vars(self), **columns})

@@ -8,16 +8,35 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.imaging.fourier import Band, radii, to_fourier, to_images
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import radii, to_fourier, to_images
 
 LEAST = 4
 SMOOTH = 2  # rings to either side, over which a weak agreement is averaged
 CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
+_NO_SIGNAL = (
+    "No common signal was found: two halves of the set, aligned apart from each other, do not agree on anything finer "
+    "than their common start ({limit:.1f} A). They may be noise, several views mixed, or too few for their noise; no "
+    "resolution is claimed, and neither poses nor average are to be relied on."
+)
 CAUTION = {3: 1.5, 1: 0.5}  # rings to either side that the FRC is averaged over: standard deviations taken off
 
 
 def ring_correlation(band: Band, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Fourier ring correlation per ring (k_max + 1,), float64, of two bands; ring 0 is 0."""
+    """Fourier ring correlation per ring (k_max + 1,), float64, of two bands; ring 0 is 0.
+
+    Parameters
+    ----------
+    band : Band
+        That of both.
+    a, b : (2 k_max + 1, k_max + 1) complex tensors
+        Two images as coefficients of the band.
+
+    Returns
+    -------
+    (k_max + 1,) float64 tensor
+        From -1 to 1.
+    """
     cross = band.ring_sums(a.real * b.real + a.imag * b.imag)
     power = band.ring_sums(a.abs().pow(2)) * band.ring_sums(b.abs().pow(2))
     return cross / power.sqrt().clamp(min=1e-30)
@@ -27,6 +46,18 @@ def of_more(frc: torch.Tensor, factor: float) -> torch.Tensor:
     """What the FRC of two halves would be if each had ``factor`` times as many particles (same shape).
 
     With 2, the share of signal in the average of both halves: its Wiener weight.
+
+    Parameters
+    ----------
+    frc : tensor
+        The FRC of halves.
+    factor : float
+        How many times as many particles.
+
+    Returns
+    -------
+    tensor of that shape
+        From 0 to 1.
     """
     f = frc.clamp(0, 1)
     return factor * f / (1 + (factor - 1) * f)
@@ -34,7 +65,20 @@ def of_more(frc: torch.Tensor, factor: float) -> torch.Tensor:
 
 def over_rings(agreement: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     """Agreement per ring (k_max + 1,) averaged over SMOOTH rings to either side, each by its ``count`` of
-    coefficients."""
+    coefficients.
+
+    Parameters
+    ----------
+    agreement : (k_max + 1,) tensor
+        A value for each ring.
+    count : (k_max + 1,) tensor
+        Coefficients of each ring.
+
+    Returns
+    -------
+    (k_max + 1,) tensor
+        The averages.
+    """
 
     def around(values: torch.Tensor) -> torch.Tensor:
         return functional.pad(values, (SMOOTH, SMOOTH)).unfold(0, 2 * SMOOTH + 1, 1).sum(-1)
@@ -45,7 +89,20 @@ def over_rings(agreement: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
 def frc_weights(frc: torch.Tensor, floor: float = 0.1) -> torch.Tensor:
     """Wiener weights per ring of an average, of the FRC that it would have with another one like it: smoothed over
     three rings; 0 from where it first falls below ``floor``. The innermost LEAST rings always count a little, so
-    that there is something to align to."""
+    that there is something to align to.
+
+    Parameters
+    ----------
+    frc : (rings,) tensor
+        The FRC.
+    floor : float, optional
+        Below which nothing counts any more.
+
+    Returns
+    -------
+    (rings,) tensor
+        From 0 to 1.
+    """
     f = frc.clone()
     f[0] = f[1]
     smooth = functional.avg_pool1d(functional.pad(f[None, None], (1, 1), mode="replicate"), 3, 1)[0, 0].clamp(0, 1)
@@ -64,6 +121,18 @@ def image_frc(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> np.ndarra
     rings: where the power falls steeply (low-passed images), strong rings that agree show in weak ones far away. So the
     FRC is taken of the images as they are and once more with all rings brought to one power, and the lower of the two
     counts in every ring; that filter alone would bring in what lies outside of the mask.
+
+    Parameters
+    ----------
+    a, b : (D, D) tensors
+        Two images.
+    mask : (D, D) tensor
+        From 0 to 1.
+
+    Returns
+    -------
+    (D//2,) float64 array
+        The FRC of each ring.
     """
     box = a.shape[-1]
     ring = radii(box, a.device).round().long()
@@ -114,7 +183,22 @@ class Claim:
 
 def independent_coefficients(rings: np.ndarray, box: int, mask_radius: float) -> np.ndarray:
     """How many coefficients of each Fourier ring (pixels) are independent in images masked to a disc of
-    ``mask_radius`` pixels, float64: those of half the ring, times the disc's share of the box."""
+    ``mask_radius`` pixels, float64: those of half the ring, times the disc's share of the box.
+
+    Parameters
+    ----------
+    rings : (n,) array
+        Radii of rings, Fourier pixels.
+    box : int
+        Side of the box, pixels.
+    mask_radius : float
+        Pixels.
+
+    Returns
+    -------
+    (n,) float64 array
+        How many of each ring, 1 at least.
+    """
     return np.maximum(np.pi * rings * (np.pi * mask_radius**2 / box**2), 1.0)
 
 
@@ -125,6 +209,18 @@ def cautious_frc(frc: np.ndarray, independent: np.ndarray) -> np.ndarray:
     falls below a threshold is left to chance: that alone made 5 of 34 claims more than 5 % too good, and others 18 %
     too poor. Averages over neighbouring rings jitter less, and taking off some of what is left errs to the safe side:
     the lower counts of CAUTION's averages, a wide one, and a narrow one for curves that fall steeply or dip.
+
+    Parameters
+    ----------
+    frc : (rings,) array
+        The FRC.
+    independent : (rings,) array
+        Independent coefficients of each ring.
+
+    Returns
+    -------
+    (rings,) float64 array
+        The FRC less its scatter.
     """
     lowest = np.full(len(frc), np.inf)
     for reach, deviations in CAUTION.items():
@@ -148,6 +244,26 @@ def claim_resolution(
     of independent coefficients in the masked area counted. The resolution is where the cautious FRC of the rings beyond
     the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than the ring ``finest``, beyond which nothing
     was compared (None: no limit); that they agree there too is all the better.
+
+    Parameters
+    ----------
+    frc : (rings,) array
+        Of halves that were refined apart.
+    box : int
+        Side of the box, pixels.
+    pixel_size : float
+        Angstrom.
+    shared : float
+        The ring up to which the halves had a common start, Fourier pixels.
+    mask_radius : float
+        Pixels.
+    finest : int, optional
+        The ring beyond which nothing was compared, Fourier pixels.
+
+    Returns
+    -------
+    Claim
+        The resolution, or why none is claimed.
     """
     first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
     beyond = np.asarray(frc, np.float64)[first:]
@@ -160,14 +276,7 @@ def claim_resolution(
     score = float((beyond[near] * independent[near]).sum() / np.sqrt(independent[near].sum()))
     limit = box * pixel_size / max(shared, 1e-9)
     if score < 4 or beyond[near].mean() < CLAIM:
-        return Claim(
-            False,
-            None,
-            "No common signal was found: two halves of the set, aligned apart from each other, do not agree "
-            f"on anything finer than their common start ({limit:.1f} A). They may be noise, several views "
-            "mixed, or too few for their noise; no resolution is claimed, and neither poses nor average are to be "
-            "relied on.",
-        )
+        return Claim(False, None, _NO_SIGNAL.format(limit=limit))
     ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)
     what = "The FRC of two halves aligned apart from each other, averaged over neighbouring rings less its scatter,"
     start = f"their common start was low-passed at {limit:.1f} A."

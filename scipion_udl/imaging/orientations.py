@@ -14,7 +14,8 @@ from functools import cached_property, partial
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.imaging.fourier import Band, bicubic_response, soft_disc, to_images, transform
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import bicubic_response, soft_disc, to_images, transform
 
 OVERSAMPLING = 6  # of the spectrum that orientations are read from, by zero padding of the masked average
 STEP = 64  # orientations or images at a time
@@ -22,7 +23,18 @@ STEP = 64  # orientations or images at a time
 
 def orientation_count(k_max: int) -> int:
     """Orientations over 180 degrees for a band of ``k_max`` Fourier pixels: half a step moves no coefficient of it by
-    more than a third of its wavelength over 2 pi at the rim of the particle."""
+    more than a third of its wavelength over 2 pi at the rim of the particle.
+
+    Parameters
+    ----------
+    k_max : int
+        Fourier pixels.
+
+    Returns
+    -------
+    int
+        How many, 64 at least.
+    """
     return max(64, round(4.5 * k_max))
 
 
@@ -41,11 +53,33 @@ class Orientations:
         self._slopes = _Turns(band, self.count, partial(_fine_slope, band, image))
 
     def at(self, place: torch.Tensor) -> torch.Tensor:
-        """The orientations ``place`` (n,), (n, band) complex."""
+        """The orientations ``place`` (n,), (n, band) complex.
+
+        Parameters
+        ----------
+        place : (n,) int tensor
+            Which orientations.
+
+        Returns
+        -------
+        (n, 2 k_max + 1, k_max + 1) complex tensor
+            Their bands.
+        """
         return self._images.at(place)
 
     def slopes_at(self, place: torch.Tensor) -> torch.Tensor:
-        """The change of the orientations ``place`` (n,) per degree of the pose angle, (n, band)."""
+        """The change of the orientations ``place`` (n,) per degree of the pose angle, (n, band).
+
+        Parameters
+        ----------
+        place : (n,) int tensor
+            Which orientations.
+
+        Returns
+        -------
+        (n, 2 k_max + 1, k_max + 1) complex tensor
+            Their slopes, per degree.
+        """
         return self._slopes.at(place)
 
     @property
@@ -60,7 +94,18 @@ class Orientations:
 
     def nearest(self, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(index of the nearest orientation (n,), whether the particle is to be turned by 180 degrees first (n,)) of
-        pose angles (n,) in degrees."""
+        pose angles (n,) in degrees.
+
+        Parameters
+        ----------
+        angle : (n,) tensor
+            Pose angles, degrees.
+
+        Returns
+        -------
+        tuple of (n,) tensors
+            The index of the nearest orientation, and whether half a turn comes first.
+        """
         place = torch.round(angle / self.step).long() % (2 * self.count)
         return place % self.count, place >= self.count
 
@@ -116,13 +161,27 @@ class AngleBins:
         self.filled = torch.zeros(count, dtype=torch.bool, device=band.device)
 
     def add(self, place: torch.Tensor, particles: torch.Tensor) -> None:
-        """Add particles (n, band), centred, not turned, to the bins ``place`` (n,)."""
+        """Add particles (n, band), centred, not turned, to the bins ``place`` (n,).
+
+        Parameters
+        ----------
+        place : (n,) int tensor
+            The bin of each particle.
+        particles : (n, 2 k_max + 1, k_max + 1) complex tensor
+            Their bands.
+        """
         self._sums[place[~self.filled[place]]] = 0  # memory that no particle comes to is never touched
         self.filled[place] = True
         self._sums.index_add_(0, place, particles)
 
     def total(self) -> torch.Tensor:
-        """The sum of all particles, each turned by the angle of its bin (band)."""
+        """The sum of all particles, each turned by the angle of its bin (band).
+
+        Returns
+        -------
+        (2 k_max + 1, k_max + 1) complex tensor
+            The band of the sum.
+        """
         band = self.band
         total = torch.zeros_like(self._sums[0])
         if not self.filled.any():  # a fold of a handful of particles may be empty
@@ -144,7 +203,22 @@ class AngleBins:
 
 
 def turned_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """An image (band), well inside its box, with poses of ``angles`` (n,) degrees applied, (n, band)."""
+    """An image (band), well inside its box, with poses of ``angles`` (n,) degrees applied, (n, band).
+
+    Parameters
+    ----------
+    band : Band
+        That of the image.
+    image : (2 k_max + 1, k_max + 1) complex tensor
+        Its coefficients.
+    angles : (n,) tensor
+        Degrees, clockwise with row 0 on top.
+
+    Returns
+    -------
+    (n, 2 k_max + 1, k_max + 1) complex tensor
+        The rotated images.
+    """
     return _turned(band, _fine_spectrum(band, image), -angles)
 
 
@@ -237,6 +311,18 @@ def ring_normals(band: Band, image: torch.Tensor) -> torch.Tensor:
 
     Entry j, k is the inner product of the image's changes per pixel in x, per pixel in y and per degree of turn, over
     the half plane.
+
+    Parameters
+    ----------
+    band : Band
+        That of the image.
+    image : (2 k_max + 1, k_max + 1) complex tensor
+        Its coefficients.
+
+    Returns
+    -------
+    (k_max + 1, 3, 3) float32 tensor
+        A matrix for each ring.
     """
     moved = [-1j * (2 * math.pi / band.box) * k * image for k in (band.kx[None, :], band.ky[:, None])]
     tangents = [*moved, -_slope(band, image)]

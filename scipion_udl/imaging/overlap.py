@@ -34,7 +34,18 @@ class OverlapCorrelation:
 
     def maps(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """(N, S, S) in [-1, 1]: the correlation of ``first`` with ``second`` moved by t, images (N, box, box); rows are
-        t_y, columns t_x from -steps to steps; -1 where t is longer than the reach."""
+        t_y, columns t_x from -steps to steps; -1 where t is longer than the reach.
+
+        Parameters
+        ----------
+        first, second : (N, box, box) tensors
+            Pairs of images.
+
+        Returns
+        -------
+        (N, S, S) tensor
+            From -1 to 1, rows for y, columns for x.
+        """
         first, second = self._normal(first), self._normal(second)
         a, aa, b, bb = (self._spectrum(image * self.mask) for image in (first, first**2, second, second**2))
         sum_a, sum_b = self._sums(a, self._window), self._sums(self._window, b)
@@ -48,7 +59,18 @@ class OverlapCorrelation:
 
     def best(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (N, 2) x, y in pixels that brings ``second`` onto ``first``, correlation there (N,)): the highest
-        whole-pixel shift, and the top of the parabolas through it and its neighbours."""
+        whole-pixel shift, and the top of the parabolas through it and its neighbours.
+
+        Parameters
+        ----------
+        first, second : (N, box, box) tensors
+            Pairs of images.
+
+        Returns
+        -------
+        tuple of tensors
+            Shifts (N, 2), x and y in pixels, and correlations (N,).
+        """
         maps = self.maps(first, second)
         side = maps.shape[-1]
         peak = maps.flatten(1).argmax(1)

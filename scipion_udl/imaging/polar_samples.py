@@ -14,7 +14,8 @@ from functools import lru_cache
 
 import torch
 
-from scipion_udl.imaging.fourier import Band, resize, soft_disc, to_images
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import resize, soft_disc, to_images
 from scipion_udl.imaging.polar_spectra import less_background
 
 # Particles that are worked on at a time, always: how numbers are rounded depends on it, and from the last digit on the
@@ -54,6 +55,18 @@ class PolarSampling:
         transfer: what images are to be multiplied by for their CTF, in the small box (N, small, small//2 + 1), None for
         nothing. Where it is negative, phases are flipped before the disc cuts the particle out: the fringes of the
         particle come back into it, and those of its neighbours leave it.
+
+        Parameters
+        ----------
+        coefficients : (N, box, box//2 + 1) complex tensor
+            Of whitened particles.
+        transfer : (N, small, small//2 + 1) tensor, optional
+            Their CTF in the small box.
+
+        Returns
+        -------
+        (N, rings, angles) complex64 tensor
+            The samples.
         """
         cropped, n = resize(coefficients, self.box, self.small), len(coefficients)
         if transfer is not None:
@@ -71,7 +84,18 @@ class PolarSampling:
         return torch.complex(real, imaginary).view(-1, self.rings, self.angles)
 
     def of_rings(self, values: torch.Tensor) -> torch.Tensor:
-        """Means over rings (N, rings) of real values (N, small, small//2 + 1) over the half plane of the small box."""
+        """Means over rings (N, rings) of real values (N, small, small//2 + 1) over the half plane of the small box.
+
+        Parameters
+        ----------
+        values : (N, small, small//2 + 1) tensor
+            Real values.
+
+        Returns
+        -------
+        (N, rings) tensor
+            The mean of each ring.
+        """
         band = Band(self.small, self.rings, values.device)
         return band.ring_means(band.crop(values))[:, 1:]
 
@@ -128,29 +152,86 @@ class AngularTransform:
         self._kx, self._ky = (radius[:, None] * f for f in (theta.cos(), theta.sin()))
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Coefficients (..., rings, orders) of samples (..., rings, angles)."""
+        """Coefficients (..., rings, orders) of samples (..., rings, angles).
+
+        Parameters
+        ----------
+        samples : (..., rings, angles) complex tensor
+            Samples over half a circle.
+
+        Returns
+        -------
+        (..., rings, orders) complex tensor
+            The coefficients.
+        """
         out = samples.real @ self._from_real + samples.imag @ self._from_imaginary
         return torch.view_as_complex(out.unflatten(-1, (self.orders, 2))) * self.root[:, None]
 
     def backward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Samples (..., rings, angles) of coefficients (..., rings, orders)."""
+        """Samples (..., rings, angles) of coefficients (..., rings, orders).
+
+        Parameters
+        ----------
+        coefficients : (..., rings, orders) complex tensor
+            Coefficients.
+
+        Returns
+        -------
+        (..., rings, angles) complex tensor
+            The samples.
+        """
         c = coefficients / self.root[:, None]
         mirror = c[..., 1:].conj() * self._sign[1:]
         return c @ self._back + mirror @ self._back[1:].conj()
 
     def waves(self, shift: torch.Tensor) -> torch.Tensor:
         """What samples are multiplied with to move a particle by ``shift`` (..., 2), x and y in working pixels,
-        (..., rings, angles)."""
+        (..., rings, angles).
+
+        Parameters
+        ----------
+        shift : (..., 2) tensor
+            x and y, working pixels.
+
+        Returns
+        -------
+        (..., rings, angles) complex tensor
+            The factors.
+        """
         phase = shift[..., 0, None, None] * self._kx + shift[..., 1, None, None] * self._ky
         phase = phase * (-2 * math.pi / self.sampling.box)
         return torch.polar(torch.ones_like(phase), phase)
 
     def turned(self, coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-        """Coefficients (N, rings, orders) of particles with pose angles (N,), degrees, applied."""
+        """Coefficients (N, rings, orders) of particles with pose angles (N,), degrees, applied.
+
+        Parameters
+        ----------
+        coefficients : (N, rings, orders) complex tensor
+            Of N particles.
+        angle : (N,) tensor
+            Pose angles, degrees.
+
+        Returns
+        -------
+        (N, rings, orders) complex tensor
+            Of the rotated particles.
+        """
         phase = torch.deg2rad(angle)[:, None] * -self._order
         return coefficients * torch.polar(torch.ones_like(phase), phase)[:, None]
 
     def mirrored(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the mirror image (x becomes -x) of what (..., rings, orders) are those of."""
+        """Coefficients of the mirror image (x becomes -x) of what (..., rings, orders) are those of.
+
+        Parameters
+        ----------
+        coefficients : (..., rings, orders) complex tensor
+            Coefficients.
+
+        Returns
+        -------
+        (..., rings, orders) complex tensor
+            Of the mirrored particles.
+        """
         # The angle t becomes 180 - t, and the samples there are the conjugates of those at -t.
         return coefficients.conj()

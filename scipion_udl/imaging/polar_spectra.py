@@ -32,12 +32,36 @@ class SpectraSettings:
 
     @classmethod
     def for_box(cls, box: int) -> SpectraSettings:
-        """Settings for particles in a working box of ``box`` pixels: 64 px, or less for smaller particles."""
+        """Settings for particles in a working box of ``box`` pixels: 64 px, or less for smaller particles.
+
+        Parameters
+        ----------
+        box : int
+            Side of the box, pixels.
+
+        Returns
+        -------
+        SpectraSettings
+            The settings.
+        """
         small = min(64, box - box % 2)
         return cls(box=small, r_max=max(cls.r_min, min(20, round(0.3 * small))))
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
-        """See :func:`polar_log_spectra`."""
+        """See :func:`polar_log_spectra`.
+
+        Parameters
+        ----------
+        coefficients : (N, box, box//2 + 1) complex tensor
+            Of whitened particles.
+        box : int
+            Side of the box, pixels.
+
+        Returns
+        -------
+        (N, radii, angles) float32 tensor
+            The polar spectra.
+        """
         return polar_log_spectra(coefficients, box, self)
 
 
@@ -48,6 +72,20 @@ def polar_log_spectra(coefficients: torch.Tensor, box: int, settings: SpectraSet
     the amplitude in units of the noise; its mean over the directions is taken off per radius, so that what is left does
     not know the particle's contrast transfer function but through its signal. After Chen, Feng, Shen 2023 (log
     amplitude), sampled on a polar grid with the spectrum oversampled twice by zero padding.
+
+    Parameters
+    ----------
+    coefficients : (N, box, box//2 + 1) complex tensor
+        Of whitened particles.
+    box : int
+        Side of the box, pixels.
+    settings : SpectraSettings
+        How they are sampled.
+
+    Returns
+    -------
+    (N, radii, angles) float32 tensor
+        The polar spectra.
     """
     amplitude = log_amplitude(coefficients, box, settings.box, settings.mask)
     grid = _polar_grid(settings, amplitude.device).expand(len(amplitude), -1, -1, -1)
@@ -60,6 +98,22 @@ def log_amplitude(coefficients: torch.Tensor, box: int, small: int, mask: float)
 
     The particles are brought to the box ``small`` and masked with a disc of radius ``mask``, a part of it; the spectrum
     is oversampled twice, its origin at pixel ``small``.
+
+    Parameters
+    ----------
+    coefficients : (N, box, box//2 + 1) complex tensor
+        Of whitened particles.
+    box : int
+        Side of the box, pixels.
+    small : int
+        Side of the smaller box, pixels.
+    mask : float
+        Radius of the disc as a part of the box.
+
+    Returns
+    -------
+    (N, 2 small, 2 small) tensor
+        The origin at pixel ``small``.
     """
     images = to_images(resize(coefficients, box, small), small)
     disc = soft_disc(small, mask * small, 0.08 * small, images.device)
@@ -70,7 +124,20 @@ def log_amplitude(coefficients: torch.Tensor, box: int, small: int, mask: float)
 
 
 def less_background(images: torch.Tensor, disc: torch.Tensor) -> torch.Tensor:
-    """Images (N, D, D) less the mean of each outside of the disc (D, D)."""
+    """Images (N, D, D) less the mean of each outside of the disc (D, D).
+
+    Parameters
+    ----------
+    images : (N, D, D) tensor
+        Images.
+    disc : (D, D) tensor
+        1 within the particle, 0 outside.
+
+    Returns
+    -------
+    (N, D, D) tensor
+        The same, with a mean of 0 outside of the disc.
+    """
     outside = 1 - disc
     return images - (images * outside).sum((-2, -1), keepdim=True) / outside.sum()
 

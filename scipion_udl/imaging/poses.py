@@ -18,7 +18,20 @@ import numpy as np
 
 
 def wrap(angle: np.ndarray | float, period: float = 360.0) -> np.ndarray:
-    """Angles (degrees, any shape) brought into (-period/2, period/2], float64."""
+    """Angles (degrees, any shape) brought into (-period/2, period/2], float64.
+
+    Parameters
+    ----------
+    angle : float or array of any shape
+        Degrees.
+    period : float, optional
+        Degrees.
+
+    Returns
+    -------
+    float64 array of that shape
+        Degrees.
+    """
     angle = np.asarray(angle, dtype=np.float64)
     return period / 2 - np.mod(period / 2 - angle, period)
 
@@ -54,18 +67,51 @@ class Poses:
 
     @classmethod
     def identity(cls, n: int) -> Poses:
-        """N poses that leave a particle as it is."""
+        """N poses that leave a particle as it is.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+
+        Returns
+        -------
+        Poses
+            Angle 0, no shift, no mirror.
+        """
         return cls(np.zeros(n))
 
 
 def rotations(angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices R, (..., 2, 2), of angles (...,) in degrees."""
+    """Rotation matrices R, (..., 2, 2), of angles (...,) in degrees.
+
+    Parameters
+    ----------
+    angle : (...) array
+        Degrees.
+
+    Returns
+    -------
+    (..., 2, 2) float64 array
+        The matrices.
+    """
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
 def to_matrices(poses: Poses) -> np.ndarray:
-    """The matrices A = [M R | t], (N, 3, 3): what a Scipion Transform holds (its third row and column added)."""
+    """The matrices A = [M R | t], (N, 3, 3): what a Scipion Transform holds (its third row and column added).
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them.
+
+    Returns
+    -------
+    (N, 3, 3) float64 array
+        Shifts in pixels.
+    """
     matrices = np.tile(np.eye(3), (len(poses), 1, 1))
     matrices[:, :2, :2] = rotations(poses.angle)
     matrices[poses.mirror, 0, :2] *= -1
@@ -74,7 +120,18 @@ def to_matrices(poses: Poses) -> np.ndarray:
 
 
 def from_matrices(matrices: np.ndarray) -> Poses:
-    """Poses of matrices (N, 3, 3); the inverse of :func:`to_matrices`. A negative determinant means mirrored."""
+    """Poses of matrices (N, 3, 3); the inverse of :func:`to_matrices`. A negative determinant means mirrored.
+
+    Parameters
+    ----------
+    matrices : (N, 3, 3) array
+        Shifts in pixels.
+
+    Returns
+    -------
+    Poses
+        N of them.
+    """
     m = np.array(matrices, np.float64).reshape(-1, 3, 3)
     mirror = np.linalg.det(m[:, :2, :2]) < 0
     m[mirror, 0, :2] *= -1
@@ -85,18 +142,53 @@ def from_matrices(matrices: np.ndarray) -> Poses:
 
 
 def compose(second: Poses, first: Poses) -> Poses:
-    """The pose that applies ``first`` and then ``second`` (either may hold one pose for all)."""
+    """The pose that applies ``first`` and then ``second`` (either may hold one pose for all).
+
+    Parameters
+    ----------
+    second : Poses
+        Applied last.
+    first : Poses
+        Applied first.
+
+    Returns
+    -------
+    Poses
+        As many as the longer of both.
+    """
     return from_matrices(to_matrices(second) @ to_matrices(first))
 
 
 def invert(poses: Poses) -> Poses:
-    """The poses that undo the given ones."""
+    """The poses that undo the given ones.
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them.
+
+    Returns
+    -------
+    Poses
+        N of them.
+    """
     return from_matrices(np.linalg.inv(to_matrices(poses)))
 
 
 def mirrored_first(poses: Poses) -> Poses:
     """Unmirrored poses of particles that were mirrored before, those that ``poses`` mirror: M R p + t = R^-1 (M p) + t.
-    Applied to unmirrored poses and flags, the inverse is the same change of the angle's sign."""
+    Applied to unmirrored poses and flags, the inverse is the same change of the angle's sign.
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them.
+
+    Returns
+    -------
+    Poses
+        N of them, none mirrored.
+    """
     return Poses(np.where(poses.mirror, -poses.angle, poses.angle), poses.shift)
 
 
@@ -107,8 +199,22 @@ def to_relion(poses: Poses) -> tuple[np.ndarray, np.ndarray]:
     """RELION's (rlnAnglePsi in degrees (N,), rlnOrigin x, y in pixels (N, 2)): psi = angle, origin = R^T t.
 
     RELION shifts first and rotates afterwards (measured with relion_stack_create 3.1.3). In RELION 3.1 and later the
-    origin is written times the pixel size as rlnOriginXAngst, rlnOriginYAngst. Raises ValueError for mirrored poses,
-    which RELION's 2D alignment cannot express.
+    origin is written times the pixel size as rlnOriginXAngst, rlnOriginYAngst.
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them, none mirrored.
+
+    Returns
+    -------
+    tuple of arrays
+        psi (N,), degrees, and origin (N, 2), pixels.
+
+    Raises
+    ------
+    ValueError
+        For mirrored poses, which RELION's 2D alignment cannot express.
     """
     if poses.mirror.any():
         raise ValueError("RELION has no mirrored 2D alignment")
@@ -116,18 +222,57 @@ def to_relion(poses: Poses) -> tuple[np.ndarray, np.ndarray]:
 
 
 def from_relion(psi: np.ndarray, origin: np.ndarray) -> Poses:
-    """Poses of rlnAnglePsi (degrees, (N,)) and rlnOrigin (x, y in pixels, (N, 2)): angle = psi, t = R origin."""
+    """Poses of rlnAnglePsi (degrees, (N,)) and rlnOrigin (x, y in pixels, (N, 2)): angle = psi, t = R origin.
+
+    Parameters
+    ----------
+    psi : (N,) array
+        Degrees.
+    origin : (N, 2) array
+        x and y, pixels.
+
+    Returns
+    -------
+    Poses
+        N of them.
+    """
     psi = np.asarray(psi, np.float64)
     return Poses(psi, np.einsum("nij,nj->ni", rotations(psi), np.asarray(origin, np.float64).reshape(-1, 2)))
 
 
 def to_xmipp(poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Xmipp's (anglePsi in degrees (N,), shiftX and shiftY in pixels (N, 2), flip (N,)): psi = -angle, shift = t."""
+    """Xmipp's (anglePsi in degrees (N,), shiftX and shiftY in pixels (N, 2), flip (N,)): psi = -angle, shift = t.
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them.
+
+    Returns
+    -------
+    tuple of arrays
+        psi (N,), degrees, shift (N, 2), pixels, and flip (N,).
+    """
     return wrap(-poses.angle), poses.shift.copy(), poses.mirror.copy()
 
 
 def from_xmipp(psi: np.ndarray, shift: np.ndarray, flip: np.ndarray | None = None) -> Poses:
-    """Poses of Xmipp's anglePsi (degrees), shiftX, shiftY (pixels) and flip; the inverse of :func:`to_xmipp`."""
+    """Poses of Xmipp's anglePsi (degrees), shiftX, shiftY (pixels) and flip; the inverse of :func:`to_xmipp`.
+
+    Parameters
+    ----------
+    psi : (N,) array
+        Degrees.
+    shift : (N, 2) array
+        x and y, pixels.
+    flip : (N,) bool array, optional
+        Which are mirrored.
+
+    Returns
+    -------
+    Poses
+        N of them.
+    """
     return Poses(-np.asarray(psi, np.float64), shift, flip)
 
 
@@ -161,6 +306,18 @@ def pose_errors(found: Poses, truth: Poses, period: float = 360.0) -> PoseErrors
     The common transform G is defined by found = G truth; period is 360, or 180 (360/n) for two-fold (n-fold) views.
     Its turn is the median of all turns, so that a minority of wrong particles does not move it. Mirrored truths or
     results are compared as the matrices they are.
+
+    Parameters
+    ----------
+    found, truth : Poses
+        N of each, in the same order.
+    period : float, optional
+        Degrees, 360 / n for an n-fold view.
+
+    Returns
+    -------
+    PoseErrors
+        Degrees and pixels.
     """
     turn = from_matrices(to_matrices(found) @ np.linalg.inv(to_matrices(truth)))
     # Where most are right, the centre is found on the finer circle first: two equal heaps 180 apart have no mean.

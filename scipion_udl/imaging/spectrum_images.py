@@ -34,16 +34,53 @@ class SpectrumImageSettings:
 
     @classmethod
     def published(cls, size: int = 128) -> SpectrumImageSettings:
-        """As Chen, Feng, Shen (J. Struct. Biol. 215, 2023, 107940) have it."""
+        """As Chen, Feng, Shen (J. Struct. Biol. 215, 2023, 107940) have it.
+
+        Parameters
+        ----------
+        size : int, optional
+            Side of the spectrum, Fourier pixels.
+
+        Returns
+        -------
+        SpectrumImageSettings
+            The settings.
+        """
         return cls(box=size, size=size, r_max=size // 2 - 1, scaling="published")
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
-        """Spectra (N, 1, size, size), float32, of whitened coefficients (N, box, box//2 + 1) of a box."""
+        """Spectra (N, 1, size, size), float32, of whitened coefficients (N, box, box//2 + 1) of a box.
+
+        Parameters
+        ----------
+        coefficients : (N, box, box//2 + 1) complex tensor
+            Of whitened particles.
+        box : int
+            Side of the box, pixels.
+
+        Returns
+        -------
+        (N, 1, size, size) float32 tensor
+            The spectra.
+        """
         return self.turned(self.fine(coefficients, box))
 
     def fine(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
         """The same, sampled OVERSAMPLING times as finely, (N, F, F), the origin at pixel F//2, so that they can be
-        turned."""
+        turned.
+
+        Parameters
+        ----------
+        coefficients : (N, box, box//2 + 1) complex tensor
+            Of whitened particles.
+        box : int
+            Side of the box, pixels.
+
+        Returns
+        -------
+        (N, F, F) tensor
+            The fine spectra.
+        """
         if self.scaling == "published":
             return self._published(coefficients, box)
         inner = slice(self.box - self.size, self.box + self.size)
@@ -62,14 +99,38 @@ class SpectrumImageSettings:
         return _to_unit(torch.fft.fftshift(amplitude, dim=(-2, -1))) * disc
 
     def inside(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """1 where a spectrum holds something, 0 elsewhere, (size, size)."""
+        """1 where a spectrum holds something, 0 elsewhere, (size, size).
+
+        Parameters
+        ----------
+        device : torch.device or str, optional
+            Where the result lies.
+
+        Returns
+        -------
+        (size, size) float32 tensor
+            0 or 1.
+        """
         radius = distances(self.size, device)
         innermost = 0 if self.scaling == "published" else 2
         return ((radius <= self.r_max) & (radius >= innermost)).float()
 
     def turned(self, fine: torch.Tensor, angle: torch.Tensor | None = None) -> torch.Tensor:
         """Spectra (N, 1, size, size) of fine ones (N, F, F), as if each particle had been turned by the pose angle
-        (N,), degrees (None: 0)."""
+        (N,), degrees (None: 0).
+
+        Parameters
+        ----------
+        fine : (N, F, F) tensor
+            Fine spectra, of :meth:`fine`.
+        angle : (N,) tensor, optional
+            Pose angles, degrees.
+
+        Returns
+        -------
+        (N, 1, size, size) tensor
+            The spectra.
+        """
         count, length = len(fine), fine.shape[-1]
         radians = torch.deg2rad(torch.zeros(count, device=fine.device) if angle is None else angle.float())
         cos, sin, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.imaging.fourier import ShiftMaps
+from scipion_udl.imaging.band import ShiftMaps
 
 MANY = 0.02  # of the particles at the limit: more than lie there where they are in register
 # Noise has its highest correlation near the rim that often: share times the radius in working pixels, measured at 4 and

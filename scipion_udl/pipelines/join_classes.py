@@ -16,7 +16,7 @@ from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.models.checkpoint import read_card

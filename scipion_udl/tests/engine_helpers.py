@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles

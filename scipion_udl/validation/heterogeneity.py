@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.imaging.fourier import Band, transform
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.poses import mirrored_first
 from scipion_udl.particles.prepared import PreparedParticles

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.accumulators import Sums
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.simulation.phantoms import phantom
 
 BOX = 48

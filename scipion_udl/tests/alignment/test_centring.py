@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.centring import centre_of_mass, centred
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import prepared

@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.exhaustive import ANGLES, FOLDS, CircleFit, CircleSolver
-from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
+from scipion_udl.imaging.band import Band, ShiftMaps, peaks
+from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.simulation.phantoms import phantom

@@ -12,7 +12,7 @@ import torch
 from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.alignment.fit import Fit, measure_fit, picked_energy, with_fit
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles

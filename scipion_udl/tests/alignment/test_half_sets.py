@@ -11,7 +11,7 @@ import torch
 
 from scipion_udl.alignment.half_sets import FOLDS, HalfRefinement, Split
 from scipion_udl.alignment.refinement import Refiner, State
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors, wrap
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import Told, prepared

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
-from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.tests.engine_helpers import phantom_band
 
 BOX = 64

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, expectation, first_of_best
-from scipion_udl.imaging.fourier import Band, ShiftMaps, peaks, soft_disc
+from scipion_udl.imaging.band import Band, ShiftMaps, peaks
+from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms import phantom
 

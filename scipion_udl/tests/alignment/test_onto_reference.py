@@ -14,7 +14,7 @@ import torch
 from scipion_udl.alignment import onto_reference as onto_reference_module
 from scipion_udl.alignment.refinement import Reference
 from scipion_udl.compute.distributed import Ranks
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.tests.engine_helpers import (

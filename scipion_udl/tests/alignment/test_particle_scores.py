@@ -11,7 +11,7 @@ import torch
 
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import Reference, Refiner, State
-from scipion_udl.imaging.fourier import Band
+from scipion_udl.imaging.band import Band
 from scipion_udl.particles.outliers import score_limit
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import prepared

@@ -18,7 +18,8 @@ from scipion_udl.alignment.refinement import (
     register,
     shift_reach,
 )
-from scipion_udl.imaging.fourier import Band, ShiftMaps, to_fourier, transform
+from scipion_udl.imaging.band import Band, ShiftMaps
+from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.poses import Poses, compose, pose_errors, wrap
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import prepared

@@ -11,7 +11,8 @@ import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.refinement import Matched, Reference, Refiner
-from scipion_udl.imaging.fourier import Band, soft_disc
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.simulation.phantoms import phantom
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
-from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.tests.engine_helpers import phantom_band
 
 BOX = 64

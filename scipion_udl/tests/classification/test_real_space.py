@@ -13,7 +13,8 @@ from scipion_udl.alignment.accumulators import add_up, posed_sums
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.real_space import SURE, LikelyRounds
-from scipion_udl.imaging.fourier import Band, to_images
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import to_images
 from scipion_udl.imaging.poses import Poses, invert, pose_errors
 from scipion_udl.tests.class_helpers import BOX, away, random_poses, seen
 from scipion_udl.tests.engine_helpers import Told, prepared

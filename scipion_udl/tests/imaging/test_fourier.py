@@ -9,9 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.fourier import (
-    Band,
-    ShiftMaps,
     bicubic_response,
     distances,
     radii,

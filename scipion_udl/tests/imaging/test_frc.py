@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.imaging.fourier import Band, radii, soft_disc, to_fourier, to_images
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier, to_images
 from scipion_udl.imaging.frc import (
     CLAIM,
     LEAST,

@@ -9,7 +9,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.imaging.fourier import Band, to_fourier, transform
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.orientations import (
     AngleBins,
     Orientations,

@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.imaging.fourier import Band, soft_disc, to_fourier
+from scipion_udl.imaging.band import Band
+from scipion_udl.imaging.fourier import soft_disc, to_fourier
 from scipion_udl.imaging.polar_samples import EDGE, AngularTransform, PolarSampling
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.tests.class_helpers import Grid, away, random_poses, seen

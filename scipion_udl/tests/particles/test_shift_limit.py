@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scipion_udl.constants import automatic_shift
-from scipion_udl.imaging.fourier import Band, ShiftMaps
+from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.particles.shift_limit import ShiftLimit, centre_of, is_too_small

@@ -1,0 +1,133 @@
+"""Public functions whose docstring is not yet in NumPy form: python tools/docstrings.py [FOLDER ...] [--update]
+
+A public function or method of the engine names each of its parameters under Parameters, says what it gives under
+Returns (or Yields), and tells under Raises of a UdlError that it raises itself. Those that are not yet so are counted
+in tools/docstrings.txt, by folder. Their sum may only fall, and a folder that is done stays so. --update writes the counts
+anew, and refuses to raise them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "scipion_udl"
+KNOWN = ROOT / "tools" / "docstrings.txt"
+# The Scipion side, whose methods have the names and parameters that Scipion gives them.
+OTHERS = {"convert", "protocols", "templates", "tests", "viewers"}
+OTHER_MODULES = {"__init__.py", "bibtex.py", "engine_env.py", "objects.py", "plugin.py", "wizards.py"}
+Function = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """The modules of the engine, each with the folder that it is counted in."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        first = path.relative_to(PACKAGE).parts[0]
+        if first not in OTHERS and first not in OTHER_MODULES and path.name != "__init__.py":
+            yield first, path
+
+
+def public(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Public functions and methods, without properties and what overrides the methods of tuples or of Python."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, node
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef) and not part.name.startswith("_") and not _is_value(part):
+                    yield f"{node.name}.{part.name}", part
+
+
+def _is_value(node: ast.FunctionDef) -> bool:
+    """Whether it is a property, which is described as a value is."""
+    names = {getattr(one, "id", getattr(one, "attr", "")) for one in node.decorator_list}
+    return bool(names & {"property", "cached_property", "setter", "overload"})
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of a docstring in NumPy form, by their headings."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", inspect.cleandoc(text) + "\n", flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def lacking(node: ast.FunctionDef) -> list[str]:
+    """What the docstring of a function lacks."""
+    told = sections(ast.get_docstring(node) or "")
+    arguments = node.args
+    every = [*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg]
+    names = [one.arg for one in every if one is not None and one.arg not in ("self", "cls") and one.arg[0] != "_"]
+    headed = re.findall(r"^(\*{0,2}\w.*?)(?: :.*)?$", told.get("Parameters", ""), re.M)
+    described = {name.strip().lstrip("*") for line in headed for name in line.split(",")}
+    missing = [name for name in names if name not in described]
+    if _gives(node) and not told.keys() & {"Returns", "Yields"}:
+        missing.append("Returns")
+    if _raises(node) and "UdlError" not in told.get("Raises", ""):
+        missing.append("Raises")
+    return missing
+
+
+def _gives(node: ast.FunctionDef) -> bool:
+    returned = node.returns
+    return returned is not None and not (isinstance(returned, ast.Constant) and returned.value is None)
+
+
+def _raises(node: ast.FunctionDef) -> bool:
+    """Whether it raises a UdlError itself."""
+    errors = (one.exc for one in ast.walk(node) if isinstance(one, ast.Raise))
+    return any(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "UdlError" for one in errors)
+
+
+def to_do() -> dict[str, list[str]]:
+    """The functions that are not yet done, by folder, each with what it lacks."""
+    found: dict[str, list[str]] = {}
+    for folder, path in modules():
+        listed = found.setdefault(folder, [])
+        for name, node in public(ast.parse(path.read_text(encoding="utf-8"))):
+            missing = lacking(node)
+            if missing:
+                listed.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name} lacks {', '.join(missing)}")
+    return found
+
+
+def known() -> dict[str, int]:
+    """The counts of KNOWN."""
+    lines = KNOWN.read_text(encoding="utf-8").splitlines() if KNOWN.exists() else []
+    pairs = (line.split() for line in lines if line and not line.startswith("#"))
+    return {folder: int(count) for count, folder in pairs}
+
+
+def wrong(found: dict[str, list[str]], before: dict[str, int]) -> list[str]:
+    """What may not be: functions in folders that were done, or more of them altogether than before."""
+    counts = {folder: len(listed) for folder, listed in found.items()}
+    told = [line for folder, listed in found.items() if before.get(folder) == 0 for line in listed]
+    if sum(counts.values()) > sum(before.values()):
+        more = [line for folder, listed in found.items() if len(listed) > before.get(folder, 0) for line in listed]
+        told += [f"{sum(counts.values())} functions are not in NumPy form, {sum(before.values())} are known:", *more]
+    return list(dict.fromkeys(told))
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit code."""
+    found, before = to_do(), known()
+    folders = [word for word in words if not word.startswith("-")]
+    for folder in folders:
+        print("\n".join(found[folder]) or f"{folder} is done")
+    told = wrong(found, before) if before else []
+    if told:
+        print("\n".join(told))
+        return 1
+    total = sum(map(len, found.values()))
+    if "--update" in words:
+        rows = "".join(f"{len(listed)} {folder}\n" for folder, listed in sorted(found.items()))
+        KNOWN.write_text(f"# Public functions not yet in NumPy form, by folder: see tools/docstrings.py\n{rows}")
+    print(f"Docstrings: {total} functions are not yet in NumPy form, {sum(before.values())} are known.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
