@@ -2,8 +2,8 @@
 
 A public function or method of the engine names each of its parameters under Parameters, says what it gives under
 Returns (or Yields), and tells under Raises of a UdlError that it raises itself. Those that are not yet so are counted
-in tools/docstrings.txt, by folder. Their sum may only fall, and a folder that is done stays so. --update writes the counts
-anew, and refuses to raise them.
+in tools/docstrings.txt, by folder. Their sum may only fall, and a folder that is done stays so. --update writes the
+counts anew, and refuses to raise them.
 """
 
 from __future__ import annotations
