@@ -62,6 +62,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "capture_repr": (),  # what a script prints, not what its last line returns
     "show_memory": False,
     "write_computation_times": False,
     "reset_modules": ("matplotlib",),

@@ -18,6 +18,7 @@ FOLDERS = {
     "classification": "2D classification.",
     "validation": "What an alignment is worth.",
     "simulation": "Synthetic particles with known poses.",
+    "pipelines": "Methods put together: a run, its classes, what came of it.",
     "settings": "Every option, once.",
 }
 
