@@ -25,7 +25,6 @@ from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
-from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -104,7 +103,7 @@ class Aligner:
     """Aligns the particles of a set with a trained network, or without one.
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
-    spectra: how its input is sampled; log: told one line a stage. ``inverted``, once run: whether a reference had the
+    spectra: how its input is sampled. ``inverted``, once run: whether a reference had the
     other contrast.
     """
 
@@ -114,9 +113,8 @@ class Aligner:
         network: nn.Module | None,
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignmentPlan,
-        log: Say,
     ) -> None:
-        self.prepared, self.network, self.settings, self.log = prepared, network, settings, log
+        self.prepared, self.network, self.settings = prepared, network, settings
         self.spectra = bounded(spectra, prepared.finest)
         self.inverted = False
         box, device = prepared.box, prepared.device
@@ -126,8 +124,8 @@ class Aligner:
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
         shared = spectra.r_max if network is not None else ALONE
-        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared, log)
-        self.given = GivenStart(prepared, self.max_shift, log)
+        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared)
+        self.given = GivenStart(prepared, self.max_shift)
         self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
 
@@ -150,7 +148,7 @@ class Aligner:
             centre = reference is None and start is None
             # A limit of shifts is about where the average lies from the start.
             unknown = centre and self.bound is None
-            halves = HalfRefinement(refiner, split, first.start.local, self.log, unknown)
+            halves = HalfRefinement(refiner, split, first.start.local, unknown)
             # Which angles of ``first`` are renewed on the way is for all to know.
             both = split.half[subset]
             first, averages = team.by_first(lambda: (first, known or self.first.halves(first, subset, both)))

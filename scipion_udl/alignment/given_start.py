@@ -13,7 +13,6 @@ import numpy as np
 from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.prepared import PreparedParticles
@@ -26,12 +25,12 @@ SETTLED, LOST = 0.05, 0.5  # shares of particles that a search puts elsewhere: i
 class GivenStart:
     """Angles of particles from poses that are about right.
 
-    prepared: the particles; max_shift: working pixels; log: told one line. ``reference``, once made: the low-passed
+    prepared: the particles; max_shift: working pixels. ``reference``, once made: the low-passed
     average that particles were compared with last.
     """
 
-    def __init__(self, prepared: PreparedParticles, max_shift: float, log: Say) -> None:
-        self.prepared, self.log = prepared, log
+    def __init__(self, prepared: PreparedParticles, max_shift: float) -> None:
+        self.prepared = prepared
         self.band = Band(prepared.box, prepared.within(RING), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
         self.reference: Reference | None = None
@@ -52,7 +51,9 @@ class GivenStart:
                 break
             self.reference = self._as_reference(sums)
         elsewhere = float((np.abs(wrap(state.angle[subset] - given[subset])) > FAR).mean())
-        self.log(f"Given poses checked over the full circle: {elsewhere:.1%} of {len(subset)} particles lie elsewhere")
+        self.prepared.say(
+            f"Given poses checked over the full circle: {elsewhere:.1%} of {len(subset)} particles lie elsewhere"
+        )
         return None if far > LOST else state.angle[subset]
 
     def find(self, state: State, indices: np.ndarray) -> list[Sums]:

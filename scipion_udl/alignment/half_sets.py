@@ -19,7 +19,6 @@ from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, SweepResult, register
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
-from scipion_udl.compute.log import Say
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses, compose
 
@@ -52,15 +51,15 @@ class HalfRefinement:
     """Sweeps of two halves, then of all particles together.
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
-    place (wiener.py); log: told one line a round; centre: whether averages are moved to the centre of their box on the
+    place (wiener.py); centre: whether averages are moved to the centre of their box on the
     way, where nobody has given their frame. ``judges``: averages in the frame of :meth:`together` that particles can be
     compared with, ``judged``: (N,) which of them, for none is part of its own; both known after it;
     ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
-    def __init__(self, refiner: Refiner, split: Split, local: bool, log: Say, centre: bool = False) -> None:
+    def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
-        self.split, self.local, self.log, self.centre = split, local, log, centre
+        self.split, self.local, self.centre = split, local, centre
         self.judges: list[Reference] = []
         self.judged = 1 - split.half
         self.fit: Fit | None = None
@@ -107,7 +106,7 @@ class HalfRefinement:
             moved = f"angles changed by {result.turned:.3f} degrees"
             if number > 1:  # the first round only finds the shifts
                 moved += f" and shifts by {result.moved * scale:.3f} px"
-            self.log(
+            self.prepared.say(
                 f"Independent halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, "
                 f"{move * scale:.2f} px); they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
             )
@@ -135,14 +134,14 @@ class HalfRefinement:
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
         self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.disc.mask)
-        self.log(
+        self.prepared.say(
             f"Particles fit what both halves agree on by {self.fit.deviations:.1f} sigma of the noise", detail=True
         )
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         agree = self.prepared.team.agree
         if not agree(self._worthwhile(state, denoiser, total, usable)):
-            self.log("The average of all particles would not align them better than that of either half: done")
+            self.prepared.say("The average of all particles would not align them better than that of either half: done")
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
@@ -176,7 +175,7 @@ class HalfRefinement:
         """Say what round ``number`` of all together came to; whether it moved the ``count`` particles hardly more than
         the expected errors of their poses."""
         turn, move = joint.expected_errors(result.sums[0].mean_transfer())
-        self.log(
+        self.prepared.say(
             f"All particles, round {number}: angles changed by {result.turned:.3f} degrees (median; expected error "
             f"{turn:.2f}), {result.flipped:.1%} flipped by 180 degrees"
         )
@@ -218,7 +217,7 @@ class HalfRefinement:
                 self.refiner.sweep(trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, judge=arbiters)
 
         better = state.take_better(usable, FAR, search, settle)
-        self.log(f"Last full-circle search: {better} of {len(usable)} particles fit better elsewhere")
+        self.prepared.say(f"Last full-circle search: {better} of {len(usable)} particles fit better elsewhere")
 
     def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
         """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""
@@ -249,7 +248,7 @@ class HalfRefinement:
         for poses in states:
             joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
             poses.angle[members], poses.shift[members] = joined.angle, joined.shift
-        self.log(
+        self.prepared.say(
             f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
             f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's",
             detail=True,

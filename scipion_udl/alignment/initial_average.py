@@ -15,7 +15,6 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.exhaustive import CircleFit, CircleSolver
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, first_of_best
 from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
-from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import wrap
@@ -47,7 +46,7 @@ class FirstAverage:
     """Finds first averages of particles of a set.
 
     prepared: the particles; k_max: of the final band, Fourier pixels; max_shift: working pixels; shared: the ring up to
-    which the halves may have a start in common, Fourier pixels; log: told one line a stage.
+    which the halves may have a start in common, Fourier pixels.
     """
 
     def __init__(
@@ -56,23 +55,22 @@ class FirstAverage:
         k_max: int,
         max_shift: float,
         shared: int,
-        log: Say,
     ) -> None:
-        self.prepared, self.max_shift, self.log = prepared, max_shift, log
+        self.prepared, self.max_shift = prepared, max_shift
         self.band = Band(prepared.box, min(FIRST_BAND, k_max), prepared.device)
         self.circle_band = Band(prepared.box, min(CIRCLE_BAND, k_max), prepared.device)
         self.shared = min(shared, self.band.k_max)
 
     def from_angles(self, subset: np.ndarray, angles: np.ndarray, search: bool = True) -> First:
         """The first average of particles whose angles (degrees, modulo 180) the network gave. search: check them."""
-        first = First(self._solver(subset, angles).solve(log=self.log), angles)
-        self.log(f"First average made from {len(subset)} particles")
+        first = First(self._solver(subset, angles).solve(log=self.prepared.say), angles)
+        self.prepared.say(f"First average made from {len(subset)} particles")
         for _ in range(3 if search else 0):
             better = self._searched(subset, first)
             if better is None:
                 break
             gain = better.start.likelihood - first.start.likelihood
-            self.log(
+            self.prepared.say(
                 f"Log likelihood a particle {first.start.likelihood:.2f} before, {gain:+.2f} by the search", detail=True
             )
             if gain <= 0:
@@ -162,7 +160,9 @@ class FirstAverage:
         there; where many do, all are weighed over the full circle. None where the angles hold."""
         found = self._search(subset, first.start)
         far = np.abs(wrap(found - first.angle, 180.0)) > FAR
-        self.log(f"Angles checked over the full circle: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
+        self.prepared.say(
+            f"Angles checked over the full circle: {far.mean():.1%} of {len(subset)} particles lie elsewhere"
+        )
         if far.mean() <= FEW:
             return None
         if far.mean() > MANY:
@@ -172,14 +172,16 @@ class FirstAverage:
             return self._after_circle(subset, self._weighed(solver, start, CIRCLE_ROUNDS))
         angle = first.angle.copy()
         angle[far] = self._refined(subset[far], found[far], first.start, self.shared)
-        return First(self._solver(subset, angle).settle(first.start, log=self.log), angle, True, first.circled)
+        return First(self._solver(subset, angle).settle(first.start, log=self.prepared.say), angle, True, first.circled)
 
     def _weighed(self, solver: CircleSolver, start: torch.Tensor, rounds: int) -> CircleFit:
         """The rounds of a solver from a weighted average (band), with their progress told."""
-        return solver.run(start, rounds, lambda number, _: self.prepared.reader.report("all angles", number, rounds))
+        return solver.run(
+            start, rounds, lambda number, _: self.prepared.reader.context.report("all angles", number, rounds)
+        )
 
     def _after_circle(self, subset: np.ndarray, fit: CircleFit) -> First:
-        self.log(
+        self.prepared.say(
             f"All angles weighted in {len(fit.history)} iterations: log likelihood a particle from "
             f"{fit.history[0]:.2f} to {fit.likelihood:.2f}",
             detail=True,
@@ -187,7 +189,7 @@ class FirstAverage:
         self.shared = min(CIRCLE_START, self.band.k_max)
         begin = self._as_start(fit)
         angle = self._refined(subset, fit.angle.double().cpu().numpy(), begin)
-        return First(self._solver(subset, angle).settle(begin, log=self.log), angle, True, True)
+        return First(self._solver(subset, angle).settle(begin, log=self.prepared.say), angle, True, True)
 
     def _as_start(self, fit: CircleFit) -> Start:
         weight = functional.pad(fit.weight, (0, self.band.k_max + 1 - len(fit.weight)))

@@ -24,7 +24,6 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.models.polar import refine_angles
@@ -48,12 +47,12 @@ class HandFit:
     power: float
 
 
-def decide_hands(particles: PreparedParticles, seed: int, log: Say) -> np.ndarray | None:
+def decide_hands(particles: PreparedParticles, seed: int) -> np.ndarray | None:
     """Which particles of one view are mirrored, (N,) bool, by their amplitude spectra, the fewer of the two hands; None
     where the hands cannot be told apart. Shared by the processes of a team, which all call it."""
     subset, settings, stage = particles.subset(LOOK, seed), _settings(particles), "mirrored particles"
     if len(subset) < 2 * FEWEST:
-        log(f"{len(subset)} particles are too few to tell which are mirrored")
+        particles.say(f"{len(subset)} particles are too few to tell which are mirrored")
         return None
 
     def fitted() -> tuple[torch.Tensor, float]:
@@ -67,7 +66,7 @@ def decide_hands(particles: PreparedParticles, seed: int, log: Say) -> np.ndarra
         return both.mean(0), float((flags[:, 0] == flags[:, 1]).float().mean())
 
     template, alike = particles.team.by_first(fitted)
-    log(f"Mirrored or not, by their spectra: two independent halves agree on {alike:.1%} of the particles")
+    particles.say(f"Mirrored or not, by their spectra: two independent halves agree on {alike:.1%} of the particles")
     if alike < SURE:
         return None
     mirrored = np.zeros(len(particles), bool)
@@ -159,7 +158,7 @@ AMBIGUOUS = (
 
 @torch.no_grad()
 def decide_again(
-    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float, log: Say
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
 ) -> np.ndarray:
     """Which particles are mirrored, (N,) bool, judged in real space: each is looked for in both hands, over the full
     circle, against the average of the half that it is not in, up to the ring that the halves share. max_shift: pixels
@@ -181,7 +180,7 @@ def decide_again(
     particles.mirrored = before
     changed = scores[1] > scores[0]
     share = changed[usable].mean()
-    log(f"Compared as they are and mirrored: {share:.1%} of {len(usable)} particles fit better the other way")
+    particles.say(f"Compared as they are and mirrored: {share:.1%} of {len(usable)} particles fit better the other way")
     return before ^ changed
 
 

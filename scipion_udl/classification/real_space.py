@@ -20,7 +20,6 @@ from scipion_udl.alignment.refinement import Reference, Refiner
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
-from scipion_udl.compute.log import Say
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
@@ -49,21 +48,20 @@ class _Tries:
 
 
 class LikelyRounds:
-    """prepared: the particles; max_shift: working pixels; seed: which particles make the averages; log: told a line a
-    round; free: whether classes that the particles do not support are given up, or all are to stay."""
+    """prepared: the particles; max_shift: working pixels; seed: which particles make the averages; free:
+    whether classes that the particles do not support are given up, or all are to stay."""
 
     def __init__(
         self,
         prepared: PreparedParticles,
         max_shift: float,
         seed: int,
-        log: Say,
         free: bool = True,
     ) -> None:
         self.free = free
-        self.prepared, self.log = copy.copy(prepared), log
-        self.report = prepared.reader.report
-        self.prepared.reader = self.prepared.reader.silent()  # classes go side by side
+        self.prepared = copy.copy(prepared)
+        self.report = prepared.reader.context.report
+        self.prepared.reader = prepared.reader.told_to(lambda *facts: None)  # classes go side by side
         self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
         typical = prepared.typical
@@ -82,8 +80,8 @@ class LikelyRounds:
             words += f"; {held - left} of {held} classes dropped, which explain less than their noise costs" * (
                 left < held
             )
-            self.log(f"Particles compared with class averages, round {number}: {words}")
-            self.log(f"{tried:.1%} of the particles were compared with several classes", detail=True)
+            self.prepared.say(f"Particles compared with class averages, round {number}: {words}")
+            self.prepared.say(f"{tried:.1%} of the particles were compared with several classes", detail=True)
             found = after
             if moved < STILL:
                 break

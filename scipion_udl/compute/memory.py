@@ -18,7 +18,9 @@ class InChunks(Protocol):
 
     chunk: int
     device: torch.device
-    team: Ranks
+
+    @property
+    def team(self) -> Ranks: ...  # noqa: D102
 
 
 def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], None]) -> Result:

@@ -70,7 +70,7 @@ def join(settings: commands.AlignSettings) -> None:
         use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
         network, inputs = _network(run, base)
         max_shift = base.max_shift if settings.max_shift is None else float(settings.max_shift)
-        aligner = Aligner(run.particles, network, inputs, AlignmentPlan(max_shift, settings.seed), run.say)
+        aligner = Aligner(run.particles, network, inputs, AlignmentPlan(max_shift, settings.seed))
         alignment = run.within_memory(lambda: Joiner(aligner, base, first).run())
         averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
         if not team.first:

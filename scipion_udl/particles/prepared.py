@@ -16,7 +16,9 @@ from typing import cast
 import numpy as np
 import torch
 
+from scipion_udl.compute.context import Context
 from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.log import Say
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer
@@ -27,7 +29,7 @@ from scipion_udl.particles.disc import ParticleDisc
 from scipion_udl.particles.duplicates import originals
 from scipion_udl.particles.extent import matter_kernel
 from scipion_udl.particles.name_order import ranks
-from scipion_udl.particles.reader import ChunkReader, Report
+from scipion_udl.particles.reader import ChunkReader
 from scipion_udl.particles.scan import DISC, Scan, find_extent, look_through
 from scipion_udl.particles.whitening import Whitening
 
@@ -38,9 +40,9 @@ class PreparedParticles:
     """The particles of a source, prepared on a device.
 
     source: where they come from; device; chunk: particles at a time; mask_radius: of the disc that holds the particle,
-    pixels of the source (None: what the particles themselves tell, see :mod:`.extent`). Progress is told to ``report``
-    (stage, done, total). ``team``: the processes that share the passes over all particles (None: this one alone); then
-    :meth:`scan` and ``originals`` are collective. Raises UdlError for a box below SMALLEST_BOX.
+    pixels of the source (None: what the particles themselves tell, see :mod:`.extent`); context: who is told of passes
+    over all particles, and shares them (None: nobody): among several processes, :meth:`scan` and ``originals`` are
+    collective. Raises UdlError for a box below SMALLEST_BOX.
 
     ``box`` is the working box, ``scale`` the pixels of the source in a pixel of it. ``reader``: reads them as they are,
     ``disc``: about the particle, ``whitening``: of their noise, once they were scanned. ``contrast``: their contrast
@@ -55,13 +57,12 @@ class PreparedParticles:
         device: torch.device,
         chunk: int | None = None,
         mask_radius: float | None = None,
-        report: Report | None = None,
-        team: Ranks | None = None,
+        context: Context | None = None,
     ) -> None:
         if source.box < SMALLEST_BOX:
             raise UdlError(f"{source.path}: a box of {source.box} px is too small; {SMALLEST_BOX} or more are needed.")
         self.source, self.device = source, device
-        self.reader = ChunkReader(source, device, chunk, report, team)
+        self.reader = ChunkReader(source, device, chunk, context)
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
         self.disc = ParticleDisc(source.box, self.box, device, mask_radius)
@@ -79,6 +80,11 @@ class PreparedParticles:
     def team(self) -> Ranks:
         """The processes that share passes over all particles."""
         return self.reader.team
+
+    @property
+    def say(self) -> Say:
+        """Told a line of what is found in them."""
+        return self.reader.context.say
 
     def part(self, indices: np.ndarray) -> PreparedParticles:
         """The particles ``indices`` (from 0) as a set of their own: of the same files, with the noise and all else that

@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from scipion_udl.compute.context import Context, Report
 from scipion_udl.compute.device import Upload
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.io.source import Source
 
 CHUNK = 64
 GPU_CHUNK, GPU_PIXELS = 512, 2**25  # a GPU is kept busy by more at a time; particles and pixels at most
-Report = Callable[[str, int, int], None]
 
 
 class ChunkReader:
     """Reads the particles of a source onto a device.
 
-    chunk: particles at a time, None for what suits the device; no result depends on it. report: told (stage, done,
-    total) after each chunk. team: the processes that share passes over all particles, None for this one alone.
+    chunk: particles at a time, None for what suits the device; no result depends on it. context: who shares passes over
+    all particles and is told of them, None for nobody.
     """
 
     def __init__(
@@ -30,12 +31,10 @@ class ChunkReader:
         source: Source,
         device: torch.device,
         chunk: int | None = None,
-        report: Report | None = None,
-        team: Ranks | None = None,
+        context: Context | None = None,
     ) -> None:
-        self.source, self.device, self.team = source, device, team or Ranks()
+        self.source, self.device, self.context = source, device, context or Context()
         self.chunk = chunk or _automatic_chunk(source.box, device)
-        self.report = report or _nothing
         self._upload = Upload(device)
 
     def of(self, source: Source) -> ChunkReader:
@@ -44,10 +43,15 @@ class ChunkReader:
         other.source = source
         return other
 
-    def silent(self) -> ChunkReader:
-        """One that reads the same, and reports nothing."""
+    @property
+    def team(self) -> Ranks:
+        """The processes that share passes over all particles."""
+        return self.context.team
+
+    def told_to(self, report: Report) -> ChunkReader:
+        """One that reads the same, and reports to somebody else."""
         other = copy.copy(self)
-        other.report = _nothing
+        other.context = replace(self.context, report=report)
         return other
 
     def chunks(
@@ -64,7 +68,7 @@ class ChunkReader:
                 ahead += [reader.submit(self._read, following, look) for following in parts[number : number + 1]]
                 yield part, images
                 done += len(part)
-                self.report(stage, done, len(indices))
+                self.context.report(stage, done, len(indices))
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """``indices`` (n,) in pieces of at most a chunk."""
@@ -90,10 +94,6 @@ class ChunkReader:
         if look is not None:
             look(part, images)
         return self._upload.begin(images)
-
-
-def _nothing(stage: str, done: int, total: int) -> None:
-    """Reports to nobody."""
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:

@@ -35,13 +35,13 @@ def align_classes(
         number = order.pop(0)
         done.append(work.alone(number))
         finished += len(classes[number])
-        run.particles.reader.report("alignment of the classes", finished, len(run.particles))
+        run.particles.reader.context.report("alignment of the classes", finished, len(run.particles))
     given_up = threading.Event()
     most = min(CLASSES, max(len(order), 1))
     for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
         done.append(result)
         finished += len(classes[number])
-        run.particles.reader.report("alignment of the classes", finished, len(run.particles))
+        run.particles.reader.context.report("alignment of the classes", finished, len(run.particles))
     done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
     done = [result for result in done if result is not None]
     # What classes tell whose halves agree on nothing is of no account: junk, or noise.
@@ -82,7 +82,7 @@ class _ClassWork:
                 raise RuntimeError("given up")
 
         part = self._part(number)
-        part.particles.reader.report = report
+        part.particles.reader = part.particles.reader.told_to(report)
         try:
             return number, ClassResult.of(number, self.classes[number], self._outcome(part, number))
         except (MemoryError, RuntimeError) as error:
@@ -112,7 +112,7 @@ def find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
         return
     flags, unclear = np.zeros(len(particles), bool), 0
     for own in [np.arange(len(particles))] if classes is None else classes.values():
-        found = decide_hands(particles if classes is None else particles.part(own), run.settings.seed, run.say)
+        found = decide_hands(particles if classes is None else particles.part(own), run.settings.seed)
         unclear += found is None
         if found is not None:
             flags[own] = found

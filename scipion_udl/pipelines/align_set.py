@@ -95,7 +95,7 @@ def _aligned(
     particles = run.particles
 
     def found() -> tuple[Aligner, Alignment]:
-        aligner = Aligner(particles, guide.network, guide.inputs, settings, run.say)
+        aligner = Aligner(particles, guide.network, guide.inputs, settings)
         first = mirrored_first(start) if isinstance(start, Poses) else start
         return aligner, aligner.run(reference, first) if particles.counted.sum() > 1 else _as_it_is(run)
 
@@ -108,7 +108,7 @@ def _aligned(
         averages = averages_of(run, alignment)
         if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
             break
-        flags = decide_again(particles, alignment, averages, settings.max_shift, run.say)
+        flags = decide_again(particles, alignment, averages, settings.max_shift)
         if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
             break
         particles.mirrored = flags

@@ -261,5 +261,5 @@ HALVES = (
 
 
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
-    given = (shift_reach(run), run.settings.seed, run.say, not run.settings.model)
+    given = (shift_reach(run), run.settings.seed, not run.settings.model)
     return run.within_memory(lambda: LikelyRounds(run.particles, *given).run(found))

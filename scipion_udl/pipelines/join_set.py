@@ -125,7 +125,7 @@ class Joiner:
 
         step = SEARCH_STEP / self.refiner.coarse_band.k_max
         better = state.take_better(usable, step, search, lambda trial, far: self._sweep(trial, far, "elsewhere"))
-        self.aligner.log(f"Full-circle search: {better} of {len(usable)} particles fit better elsewhere")
+        self.prepared.say(f"Full-circle search: {better} of {len(usable)} particles fit better elsewhere")
 
     def _halves(self, folder: str) -> list[torch.Tensor]:
         """The run's half averages as particles are seen, bands: of its noise and background, masked."""

@@ -36,7 +36,7 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
     subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return Learner(samples, sampling, reach, settings.seed, particles.reader.report)
+    return Learner(samples, sampling, reach, settings.seed, particles.reader.context.report)
 
 
 def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.ctf_mode import TransferChoice
+from scipion_udl.compute.context import Context, Report, nobody
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.compute.log import Log
@@ -29,7 +30,6 @@ from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_words import contrast_warning
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.particles.reader import Report
 from scipion_udl.particles.resolution_limit import limit_resolution
 from scipion_udl.settings.commands import RunSettings
 
@@ -84,11 +84,12 @@ class Run:
         out.spare(source.files())
         out.begin_log()
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
-        report = report or (None if silent else self.progress.show)
+        report = report or (nobody if silent else self.progress.show)
+        context = Context(self.team, report, self.say)
         self.given_radius = given_radius(
             settings, source.box, source.pixel_size, source.pixel_size_known, settings.input
         )
-        self.particles = PreparedParticles(source, self.device, settings.batch, self.given_radius, report, self.team)
+        self.particles = PreparedParticles(source, self.device, settings.batch, self.given_radius, context)
         self.particles.ignores_ctf = settings.ctf == "none"
         note = limit_resolution(self.particles, settings.finest)
         if note:
@@ -99,8 +100,10 @@ class Run:
         headed by ``name``."""
         other = copy.copy(self)
         other.particles = self.particles.part(indices)
-        report = self.particles.reader.report
-        other.particles.reader.report = lambda stage, done, total: report(f"{name}, {stage}", done, total)
+        report = self.particles.reader.context.report
+        other.particles.reader.context = Context(
+            self.team, lambda stage, done, total: report(f"{name}, {stage}", done, total), other.say
+        )
         if self.transfer is not None:
             other._take_ctf(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "

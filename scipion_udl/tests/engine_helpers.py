@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scipion_udl import cli
+from scipion_udl.compute.context import Context
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
 from scipion_udl.io.output.folder import OutputFolder
@@ -86,11 +87,12 @@ def image(path: Path) -> np.ndarray:
     return StackReader(str(path)).read()[0]
 
 
-def prepared(folder: Path, images: np.ndarray, chunk: int | None = None) -> PreparedParticles:
-    """Images (n, D, D) as the alignment sees them, on the CPU."""
+def prepared(folder: Path, images: np.ndarray, chunk: int | None = None, told: Told | None = None) -> PreparedParticles:
+    """Images (n, D, D) as the alignment sees them, on the CPU; told: what is said of them."""
     path = folder / "images.mrcs"
     write_stack(str(path), np.asarray(images, np.float32), PIXEL_SIZE)
-    return PreparedParticles(open_particles(str(path)), CPU, chunk)
+    context = Context() if told is None else Context(say=told)
+    return PreparedParticles(open_particles(str(path)), CPU, chunk, context=context)
 
 
 def smooth_template(radii: int = 12, angles: int = 64, seed: int = 0) -> torch.Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.compute.context import Context, nobody
 from scipion_udl.compute.memory import within_memory
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses
@@ -72,7 +73,7 @@ def read_parts(
     image outside of the disc. batch: particles at a time; neighbours: compare each with the next, too; report is told
     (stage, done, total), warn where memory is not enough for the batch.
     """
-    prepared = PreparedParticles(source, device, batch, report=report)
+    prepared = PreparedParticles(source, device, batch, context=Context(report=report or nobody))
     return within_memory(prepared.reader, lambda: _one_pass(prepared, poses, weight, neighbours), warn)
 
 

@@ -18,7 +18,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.tests.engine_helpers import CPU, Told, phantom_band, simulate
+from scipion_udl.tests.engine_helpers import CPU, phantom_band, simulate
 from scipion_udl.validation.angular_accuracy import with_certainty
 
 
@@ -101,7 +101,7 @@ def test_aligned_particles_fit_by_their_snr_times_the_pixels_of_their_box(tmp_pa
     data = simulate(tmp_path / "sim", 600, 48, energy / 48**2, max_shift=2.0)
     particles = PreparedParticles(open_particles(str(data / "particles.star")), CPU)
     start = KnownStart(read_truth(str(data / "truth.star"))[1], 8)
-    aligner = Aligner(particles, None, SpectraSettings.for_box(48), AlignmentPlan(3.0), Told())
+    aligner = Aligner(particles, None, SpectraSettings.for_box(48), AlignmentPlan(3.0))
     fit = aligner.run(start=start).fit
     assert fit.energy == pytest.approx(energy, rel=0.25)  # aligned noise adds to it, the mask takes of it
     assert fit.like_picked_noise is (energy < picked_energy())

@@ -14,7 +14,7 @@ from scipion_udl.alignment.refinement import Refiner, State
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors, wrap
 from scipion_udl.simulation.phantoms import phantom
-from scipion_udl.tests.engine_helpers import Told, prepared
+from scipion_udl.tests.engine_helpers import prepared
 
 BOX, N = 64, 90
 FRAME = Poses([3.0], [[0.8, -0.6]])
@@ -36,7 +36,7 @@ def halves_of(folder, images: np.ndarray, order: np.ndarray | None = None, chunk
     particles.scan()
     refiner = Refiner(particles, Band(BOX, 28), 4.0, 12)
     split = Split.of(np.arange(len(images)) if order is None else order, len(images))
-    return HalfRefinement(refiner, split, False, Told())
+    return HalfRefinement(refiner, split, False)
 
 
 def begin(band: Band, pose: Poses | None = None) -> torch.Tensor:

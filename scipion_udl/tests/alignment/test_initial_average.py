@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scipion_udl.compute.context import Context
+
 pytest.importorskip("torch")
 
 import torch
@@ -34,8 +36,8 @@ def made(n: int = N, snr: float = 0.3, seed: int = 4) -> tuple[np.ndarray, Poses
     return images + rng.normal(size=images.shape).astype(np.float32), poses
 
 
-def finder(particles: PreparedParticles, told: Told | None = None) -> FirstAverage:
-    return FirstAverage(particles, K_MAX, MAX_SHIFT, SHARED, Told() if told is None else told)
+def finder(particles: PreparedParticles) -> FirstAverage:
+    return FirstAverage(particles, K_MAX, MAX_SHIFT, SHARED)
 
 
 def errors(found: np.ndarray, poses: Poses, period: float) -> np.ndarray:
@@ -90,7 +92,8 @@ def test_a_few_wrong_angles_are_put_right_and_the_others_left_alone(hooks):
     wrong = np.array([7, 31])
     angles[wrong] = wrap(true[wrong] + 60.0, 180.0)
     told = Told()
-    first = finder(particles, told).from_angles(np.arange(N), angles.copy())
+    particles.reader.context = Context(say=told)
+    first = finder(particles).from_angles(np.arange(N), angles.copy())
     assert first.searched
     assert not first.circled
     others = np.setdiff1d(np.arange(N), wrong)

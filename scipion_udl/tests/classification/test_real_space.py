@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scipion_udl.compute.context import Context
+
 pytest.importorskip("torch")
 
 import torch
@@ -55,7 +57,8 @@ def test_particles_that_the_network_is_not_sure_of_go_to_the_class_that_they_sho
     view, wrong = truth[0], np.arange(10)
     network = found_by_network(truth, wrong, 5.0)
     lines = Told()
-    after = LikelyRounds(particles, 4.0, 1, lines).run(network)
+    particles.reader.context = Context(say=lines)
+    after = LikelyRounds(particles, 4.0, 1).run(network)
     assert (after.label == view).all()
     assert "100.0% of the particles were compared with several classes" in lines[1]
     # They have the pose that the network found in their new class: finer ones are for halves to find apart.
@@ -66,7 +69,7 @@ def test_particles_that_the_network_is_not_sure_of_go_to_the_class_that_they_sho
 
 def test_poses_become_better_within_a_round(particles, truth):
     network = found_by_network(truth, np.arange(0), 5.0)
-    after, _ = LikelyRounds(particles, 4.0, 1, Told()).round(network, 1)
+    after, _ = LikelyRounds(particles, 4.0, 1).round(network, 1)
     first = truth[0] == 0  # classes have frames of their own
     before, later = (pose_errors(one.poses[first], truth[1][first]) for one in (network, after))
     assert np.abs(later.rotation).mean() < 0.6 * np.abs(before.rotation).mean()
@@ -75,7 +78,7 @@ def test_poses_become_better_within_a_round(particles, truth):
 
 def test_particles_that_the_network_is_sure_of_stay(particles, truth):
     network = found_by_network(truth, np.arange(10), SURE + 1)
-    after = LikelyRounds(particles, 4.0, 1, Told()).run(network)
+    after = LikelyRounds(particles, 4.0, 1).run(network)
     np.testing.assert_array_equal(after.label, network.label)
 
 
@@ -93,21 +96,22 @@ def one_view_twice(truth: tuple[np.ndarray, Poses]) -> Sorted:
 
 def test_of_two_classes_that_show_one_view_one_is_given_up(particles, truth):
     lines = Told()
-    after = LikelyRounds(particles, 4.0, 1, lines).run(one_view_twice(truth))
+    particles.reader.context = Context(say=lines)
+    after = LikelyRounds(particles, 4.0, 1).run(one_view_twice(truth))
     assert len(np.unique(after.label)) == 2
     assert all(len(np.unique(after.label[truth[0] == view])) == 1 for view in (0, 1))
     assert any("1 of 3 classes dropped" in line for line in lines)
 
 
 def test_classes_of_a_model_that_was_given_all_stay(particles, truth):
-    after = LikelyRounds(particles, 4.0, 1, Told(), free=False).run(one_view_twice(truth))
+    after = LikelyRounds(particles, 4.0, 1, free=False).run(one_view_twice(truth))
     assert len(np.unique(after.label)) == 3
 
 
 def test_a_rare_view_keeps_its_class(particles, truth):
     few = np.sort(np.concatenate([np.flatnonzero(truth[0] == 0), np.flatnonzero(truth[0] == 1)[:8]]))
     part, own = particles.part(few), (truth[0][few], truth[1][few])
-    after = LikelyRounds(part, 4.0, 1, Told()).run(found_by_network(own, np.arange(0), 5.0))
+    after = LikelyRounds(part, 4.0, 1).run(found_by_network(own, np.arange(0), 5.0))
     assert (after.label == own[0]).all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scipion_udl.compute.context import Context
 from scipion_udl.particles import name_order
 
 pytest.importorskip("torch")
@@ -121,7 +122,7 @@ def test_progress_is_told_up_to_the_end(tmp_path):
     prepared(tmp_path, noise(20, 32))
     told = []
     source = open_particles(str(tmp_path / "images.mrcs"))
-    PreparedParticles(source, CPU, 8, report=lambda *facts: told.append(facts)).scan()
+    PreparedParticles(source, CPU, 8, context=Context(report=lambda *facts: told.append(facts))).scan()
     stages = ("extent of the particles", "reading")
     assert told == [(stage, done, 20) for stage in stages for done in (8, 16, 20)]
 
