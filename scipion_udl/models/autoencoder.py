@@ -29,5 +29,16 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up[:-1])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The images as they come out of the code, (N, 1, S, S)."""
+        """The images as they come out of the code, (N, 1, S, S).
+
+        Parameters
+        ----------
+        images : (N, 1, S, S) tensor
+            Images.
+
+        Returns
+        -------
+        (N, 1, S, S) tensor
+            What the code keeps of them.
+        """
         return self.decoder(self.encoder(images))

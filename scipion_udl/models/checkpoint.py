@@ -55,14 +55,34 @@ class ModelCard:
     format: int = 1
 
     def inputs(self) -> SpectraSettings | SpectrumImageSettings | PolarSampling | None:
-        """What makes the network's input of a particle; None for the matching network, which sees pairs of images."""
+        """What makes the network's input of a particle; None for the matching network, which sees pairs of images.
+
+        Returns
+        -------
+        object or None
+            Settings whose ``of`` makes the input.
+        """
         kind = inputs_of(self.network)
         return None if kind is None else kind(**self.spectra)
 
     def check_fits(self, box: int, pixel_size: float, path: str) -> None:
-        """Raises UdlError where the field of view, box x pixel size, is not that of the training particles.
+        """Check that the field of view, box x pixel size, is that of the training particles.
 
         The network reads frequencies in units of 1/(box x pixel size), so a set that was only binned still fits.
+
+        Parameters
+        ----------
+        box : int
+            Side of the box, pixels.
+        pixel_size : float
+            Angstrom.
+        path : str
+            The model's file, for the message.
+
+        Raises
+        ------
+        UdlError
+            Where it is not; the sentence names both fields.
         """
         mine, theirs = self.box * self.pixel_size, box * pixel_size
         if abs(mine - theirs) > FIELD_TOLERANCE * mine:
@@ -74,12 +94,35 @@ class ModelCard:
 
 
 def card_format(network: str, config: dict) -> int:
-    """The format of the card of a network (a name of settings/networks.py) with these arguments."""
+    """The format of the card of a network (a name of settings/networks.py) with these arguments.
+
+    Parameters
+    ----------
+    network : str
+        A name of settings/networks.py.
+    config : dict
+        The arguments of the network.
+
+    Returns
+    -------
+    int
+        The format, see CARD_FORMAT.
+    """
     return 2 if config.get("views", 1) > 1 else ROWS[network].format
 
 
 def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
-    """Writes weights and card to ``path`` (complete or not at all)."""
+    """Writes weights and card to ``path`` (complete or not at all).
+
+    Parameters
+    ----------
+    path : str
+        The file, which is replaced where it is there.
+    network : torch.nn.Module
+        The network.
+    card : ModelCard
+        Its card.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     # One entry only: the order of several is not the same from file to file.
     write_tensors(path, tensors, {"udl": json.dumps(asdict(card))})
@@ -87,7 +130,22 @@ def save_model(path: str, network: torch.nn.Module, card: ModelCard) -> None:
 
 def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """A safetensors file, complete or not at all, with the permissions of any other file (save_file shuts out the
-    group). Raises UdlError where it cannot be written."""
+    group).
+
+    Parameters
+    ----------
+    path : str
+        The file, which is replaced where it is there.
+    tensors : dict of tensors
+        By name.
+    metadata : dict of str
+        Of the file.
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be written.
+    """
     partial = f"{path}.part"
     try:
         with open(durable.new(partial), "wb") as file:
@@ -102,7 +160,20 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
 @contextmanager
 def opened_tensors(path: str, device: str = "cpu") -> Iterator[safe_open]:
     """A safetensors file open for reading, whatever its name: safe_open takes names of UTF-8 alone. Raises what it
-    raises."""
+    raises.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    device : str, optional
+        Where tensors are read to.
+
+    Returns
+    -------
+    context manager
+        Of the open file.
+    """
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -114,7 +185,23 @@ def opened_tensors(path: str, device: str = "cpu") -> Iterator[safe_open]:
 
 
 def read_card(path: str) -> ModelCard:
-    """The card of a model file. Raises UdlError for a file that is missing, cut, or no model of this program."""
+    """The card of a model file.
+
+    Parameters
+    ----------
+    path : str
+        The model's file.
+
+    Returns
+    -------
+    ModelCard
+        The card.
+
+    Raises
+    ------
+    UdlError
+        For a file that is missing, cut, or no model of this program.
+    """
     if no_file(path):
         missing = f"There is no model file {path}" if not os.path.exists(path) else no_file(path)
         raise UdlError(f"{missing}: give the model.safetensors of a training run.")
@@ -193,7 +280,25 @@ def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
 
 
 def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelCard]:
-    """(network in evaluation mode on ``device``, card) of a model file. Raises UdlError as :func:`read_card` does."""
+    """(network in evaluation mode on ``device``, card) of a model file.
+
+    Parameters
+    ----------
+    path : str
+        The model's file.
+    device : torch.device
+        Where the network computes.
+
+    Returns
+    -------
+    tuple
+        The network, in evaluation mode, and its card.
+
+    Raises
+    ------
+    UdlError
+        Where :func:`read_card` raises it, or the weights are not those of the card.
+    """
     card = read_card(path)
     try:
         with opened_tensors(path) as file:
@@ -213,8 +318,23 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
 
 
 def check_answers(answers: torch.Tensor) -> torch.Tensor:
-    """The answers of a network as they are. Raises UdlError where one is no finite number: weights that are finite can
-    still come to more than float32 holds."""
+    """The answers of a network as they are.
+
+    Parameters
+    ----------
+    answers : tensor
+        What a network has answered.
+
+    Returns
+    -------
+    tensor
+        The same.
+
+    Raises
+    ------
+    UdlError
+        Where one is no finite number: weights that are finite can still come to more than float32 holds.
+    """
     if not bool(torch.isfinite(answers).all()):
         raise UdlError("What the model's network answers are no numbers: its weights are damaged; train a model anew.")
     return answers

@@ -33,7 +33,20 @@ class Compared(NamedTuple):
     @classmethod
     def of(cls, inner: torch.Tensor, expected: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> Compared:
         """From the inner product of each particle with each template in the best pose, and its power as they see it,
-        all (n, c)."""
+        all (n, c).
+
+        Parameters
+        ----------
+        inner, expected : (n, c) tensors
+            Inner products and powers.
+        place, turn : (n, c) int tensors
+            The shift and the orientation of the best pose.
+
+        Returns
+        -------
+        Compared
+            The same, with the contrast and the log likelihood.
+        """
         contrast = suited_contrast(inner, expected)
         return cls(at_contrast(inner, expected, contrast), place, turn, contrast, inner)
 
@@ -63,18 +76,43 @@ class ClassBank(nn.Module):
         return torch.view_as_complex(self.template.detach())
 
     def set(self, templates: torch.Tensor) -> None:
-        """Put complex templates (K, rings, orders) in their place."""
+        """Put complex templates (K, rings, orders) in their place.
+
+        Parameters
+        ----------
+        templates : (K, rings, orders) complex tensor
+            One for each class.
+        """
         self.template.data = torch.view_as_real(templates.to(torch.complex64)).contiguous()
 
     def limited(self, rings: int, orders: int) -> ClassBank:
-        """The same templates seen up to a Fourier ring, in their lowest angular orders."""
+        """The same templates seen up to a Fourier ring, in their lowest angular orders.
+
+        Parameters
+        ----------
+        rings : int
+            Fourier rings.
+        orders : int
+            Angular orders.
+
+        Returns
+        -------
+        ClassBank
+            A bank of that size.
+        """
         few = ClassBank(**self.config | {"rings": rings, "orders": orders}).to(self.template.device)
         few.set(self.complex[:, :rings, :orders])
         few.members, few.signal = self.members.clone(), self.signal[:rings].clone()
         return few
 
     def turns(self) -> int:
-        """Orientations that are looked at over the full circle."""
+        """Orientations that are looked at over the full circle.
+
+        Returns
+        -------
+        int
+            How many.
+        """
         return 2 * self.config["angles"] if self.config["rings"] > 10 else self.config["angles"]
 
     def forward(self, coefficients: torch.Tensor, transfer: torch.Tensor) -> Compared:
@@ -82,6 +120,18 @@ class ClassBank(nn.Module):
 
         coefficients: (n, shifts, rings, orders) of the particles times their transfer, at every shift; transfer:
         (n, rings), its square.
+
+        Parameters
+        ----------
+        coefficients : (n, shifts, rings, orders) complex tensor
+            Of the particles times their CTF, at every shift.
+        transfer : (n, rings) tensor
+            The square of the CTF.
+
+        Returns
+        -------
+        Compared
+            Of n particles and all classes.
         """
         templates = self.complex
         n, shifts = coefficients.shape[:2]
@@ -98,6 +148,20 @@ class ClassBank(nn.Module):
 
         which: (n, c), numbers of the classes; coefficients: (n, c, shifts, rings, orders), at shifts that differ from
         class to class; transfer: as before.
+
+        Parameters
+        ----------
+        coefficients : (n, c, shifts, rings, orders) complex tensor
+            As before, at the shifts of each class.
+        transfer : (n, rings) tensor
+            The square of the CTF.
+        which : (n, c) int tensor
+            The classes of each particle.
+
+        Returns
+        -------
+        Compared
+            Of n particles and c classes each.
         """
         kernel, turns = self.complex.conj().resolve_conj()[which], self.turns()
         products = torch.einsum("ncsro,ncro->ncso", coefficients, kernel)

@@ -14,7 +14,22 @@ STEADY = 0.02  # how fast the middle of the circle that angles are counted about
 
 
 def circular_mean(degrees: torch.Tensor, dim: int, period: float) -> torch.Tensor:
-    """The mean of angles that count modulo ``period`` degrees along a dimension, within half a period of 0."""
+    """The mean of angles that count modulo ``period`` degrees along a dimension, within half a period of 0.
+
+    Parameters
+    ----------
+    degrees : tensor
+        Angles.
+    dim : int
+        The dimension.
+    period : float
+        Degrees.
+
+    Returns
+    -------
+    tensor
+        Degrees, without that dimension.
+    """
     phase = degrees * (2 * torch.pi / period)
     return torch.atan2(phase.sin().mean(dim), phase.cos().mean(dim)) * (period / (2 * torch.pi))
 
@@ -52,7 +67,18 @@ class AngleHead(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Angles (N,) in degrees of features (N, F); the circular head's lie within half a period of 0."""
+        """Angles (N,) in degrees of features (N, F); the circular head's lie within half a period of 0.
+
+        Parameters
+        ----------
+        features : (N, F) tensor
+            Features.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         out = self.layers(features)
         if self.head == "degrees":
             return out[:, 0]

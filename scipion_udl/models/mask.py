@@ -25,5 +25,16 @@ class MaskModule(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Weights (N, 1, S, S), 0 to 1, of images (N, 1, S, S)."""
+        """Weights (N, 1, S, S), 0 to 1, of images (N, 1, S, S).
+
+        Parameters
+        ----------
+        images : (N, 1, S, S) tensor
+            Images.
+
+        Returns
+        -------
+        (N, 1, S, S) tensor
+            From 0 to 1.
+        """
         return self.layers(images)

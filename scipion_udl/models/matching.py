@@ -36,6 +36,16 @@ def correlation_map(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     first, second: features (N, C, G, G). Entry [n, k, i, j] is the cosine of the feature vectors of ``first`` at place
     k = row * G + column and of ``second`` at (i, j); negative ones are 0, and what is left is scaled to unit length
     over k, so that a place that fits many others counts for little (Rocco et al. 2017).
+
+    Parameters
+    ----------
+    first, second : (N, C, G, G) tensors
+        Features of both images.
+
+    Returns
+    -------
+    (N, G * G, G, G) tensor
+        From 0 to 1.
     """
     n, _, rows, columns = first.shape
     a = functional.normalize(first.flatten(2), dim=1)
@@ -45,7 +55,20 @@ def correlation_map(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def working_images(images: torch.Tensor, box: int) -> torch.Tensor:
-    """What the network gets of images (N, D, D): Fourier cropped to its box, (N, 1, box, box), grey values kept."""
+    """What the network gets of images (N, D, D): Fourier cropped to its box, (N, 1, box, box), grey values kept.
+
+    Parameters
+    ----------
+    images : (N, D, D) tensor
+        Images.
+    box : int
+        Side of the box, pixels.
+
+    Returns
+    -------
+    (N, 1, box, box) tensor
+        The input.
+    """
     size = images.shape[-1]
     if size == box:
         return images[:, None]
@@ -98,7 +121,18 @@ class MatchingNetwork(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
 
     def describe(self, images: torch.Tensor) -> torch.Tensor:
-        """Features (N, C, grid, grid) of images (N, 1, box, box)."""
+        """Features (N, C, grid, grid) of images (N, 1, box, box).
+
+        Parameters
+        ----------
+        images : (N, 1, box, box) tensor
+            Images.
+
+        Returns
+        -------
+        (N, C, grid, grid) tensor
+            Their features.
+        """
         weight = self.disc / self.disc.sum()
         images = images - (images * weight).sum((-2, -1), keepdim=True)
         deviation = (images.square() * weight).sum((-2, -1), keepdim=True).sqrt()
@@ -106,11 +140,33 @@ class MatchingNetwork(nn.Module):
             return self.features(images * self.disc / deviation.clamp(min=1e-6)).float()
 
     def compare(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Angles (N,) in degrees from features (N, C, grid, grid) of both images."""
+        """Angles (N,) in degrees from features (N, C, grid, grid) of both images.
+
+        Parameters
+        ----------
+        first, second : (N, C, grid, grid) tensors
+            Features of both images.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         return self.head(self.squeeze(torch.cat([correlation_map(first, second), correlation_map(second, first)], 1)))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """g(first, second), (N,) degrees, of images (N, 1, box, box)."""
+        """g(first, second), (N,) degrees, of images (N, 1, box, box).
+
+        Parameters
+        ----------
+        first, second : (N, 1, box, box) tensors
+            Both images.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         both = self.describe(torch.cat([first, second]))
         return self.compare(*both.chunk(2))
 
@@ -120,6 +176,11 @@ class MatchingNetwork(nn.Module):
 
         One of the two is turned by known amounts all around the circle. A free output in degrees has to jump by 360
         somewhere, and answers nonsense there: were that at the same turn, unturned copies would tell nothing else.
+
+        Parameters
+        ----------
+        images : (N, 1, box, box) tensor
+            Images.
         """
         box, off = images.shape[-1], []
         for part in images.split(_TOGETHER):
@@ -130,7 +191,18 @@ class MatchingNetwork(nn.Module):
         self.bias.copy_(circular_mean(torch.cat(off).double(), 0, self.period))
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D."""
+        """The pose angles (N,), degrees, that bring ``second`` onto ``first``, images (N, D, D) of any box D.
+
+        Parameters
+        ----------
+        first, second : (N, D, D) tensors
+            Both images.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees, clockwise with row 0 on top.
+        """
         box = int(self.config["box"])
         return self(working_images(first, box), working_images(second, box)) - self.bias
 

@@ -20,6 +20,18 @@ def refine_angles(logits: torch.Tensor, window: float = 2.5) -> torch.Tensor:
 
     The logits are interpolated (zero padding along the angle); the answer is their soft maximum within ``window`` bins
     of the highest point, so that it is differentiable and a far second peak does not pull on it.
+
+    Parameters
+    ----------
+    logits : (N, angles) tensor
+        A value for each direction over 180 degrees.
+    window : float, optional
+        Bins.
+
+    Returns
+    -------
+    (N,) tensor
+        Degrees, modulo 180.
     """
     bins = logits.shape[-1]
     fine = torch.fft.irfft(torch.fft.rfft(logits), n=bins * FINE) * FINE
@@ -32,7 +44,20 @@ def refine_angles(logits: torch.Tensor, window: float = 2.5) -> torch.Tensor:
 
 
 def turn_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Spectra (N, radii, angles) as if each particle had been turned by ``angle`` (N,) degrees: a Fourier shift."""
+    """Spectra (N, radii, angles) as if each particle had been turned by ``angle`` (N,) degrees: a Fourier shift.
+
+    Parameters
+    ----------
+    spectra : (N, radii, angles) tensor
+        Polar spectra.
+    angle : (N,) tensor
+        Degrees.
+
+    Returns
+    -------
+    (N, radii, angles) tensor
+        The rotated spectra.
+    """
     bins = spectra.shape[-1]
     order = torch.arange(bins // 2 + 1, device=spectra.device)
     phase = angle.to(spectra.dtype)[:, None] * order * (-2 * math.pi / 180)
@@ -75,7 +100,20 @@ class PolarNetwork(nn.Module):
         self.residual = nn.Sequential(first, nn.GELU(), second, nn.GELU(), last)
 
     def of_view(self, name: str, view: int | None) -> torch.Tensor:
-        """The template, radial_weight or agreement of a view; of a network of several one must be named."""
+        """The template, radial_weight or agreement of a view; of a network of several one must be named.
+
+        Parameters
+        ----------
+        name : str
+            Which of the three.
+        view : int or None
+            The view, from 0.
+
+        Returns
+        -------
+        tensor
+            Of that view.
+        """
         values = getattr(self, name)
         if self.views == 1:
             return values
@@ -84,23 +122,71 @@ class PolarNetwork(nn.Module):
         return values[view]
 
     def forward(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
-        """Logits (N, angles): how well the template, turned by each bin, explains each of the spectra."""
+        """Logits (N, angles): how well the template, turned by each bin, explains each of the spectra.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+        view : int, optional
+            The view, from 0, of a network of several.
+
+        Returns
+        -------
+        (N, angles) tensor
+            The logits.
+        """
         template = self.of_view("template", view) * self.of_view("radial_weight", view)[:, None]
         product = torch.einsum("nrm,rm->nm", torch.fft.rfft(spectra), torch.fft.rfft(template).conj())
         return torch.fft.irfft(product, n=spectra.shape[-1]) + self.residual(spectra)[:, 0]
 
     def turns(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
-        """Turn (N,) in degrees, modulo 180."""
+        """Turn (N,) in degrees, modulo 180.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+        view : int, optional
+            The view, from 0, of a network of several.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         return refine_angles(self(spectra, view))
 
     def view(self, number: int) -> PolarView:
-        """View ``number`` (from 0) alone."""
+        """View ``number`` (from 0) alone.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+
+        Returns
+        -------
+        PolarView
+            A network of that view, with the same weights.
+        """
         return PolarView(self, number)
 
     @torch.no_grad()
     def best_view(self, spectra: torch.Tensor) -> int:
         """The view (from 0) whose template fits spectra (N, radii, angles) of one view best: by their likelihood, each
-        particle as strong and turned as suits it."""
+        particle as strong and turned as suits it.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+
+        Returns
+        -------
+        int
+            The view.
+        """
         data, fits = torch.fft.rfft(spectra), []
         for number in range(self.views):
             template = self.of_view("template", number) * self.of_view("radial_weight", number)[:, None]
@@ -122,7 +208,18 @@ class PolarView:
         return self.network.of_view("agreement", self.number)
 
     def turns(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Turn (N,) in degrees, modulo 180."""
+        """Turn (N,) in degrees, modulo 180.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         return self.network.turns(spectra, self.number)
 
 
@@ -147,10 +244,32 @@ class FreeHeadNetwork(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(channels * (angles // 4), 128), nn.GELU(), nn.Linear(128, 2))
 
     def forward(self, spectra: torch.Tensor) -> torch.Tensor:
-        """(N, 2): cosine and sine of twice the turn, not normalised."""
+        """(N, 2): cosine and sine of twice the turn, not normalised.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+
+        Returns
+        -------
+        (N, 2) tensor
+            Cosine and sine.
+        """
         return self.head(self.features(spectra))
 
     def turns(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Turn (N,) in degrees, modulo 180."""
+        """Turn (N,) in degrees, modulo 180.
+
+        Parameters
+        ----------
+        spectra : (N, radii, angles) tensor
+            Polar spectra.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         out = self(spectra)
         return torch.rad2deg(torch.atan2(out[:, 1], out[:, 0])) / 2

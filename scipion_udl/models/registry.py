@@ -21,17 +21,59 @@ INPUTS: dict[str, type | None] = {
 
 
 def network_class(name: str) -> type[nn.Module]:
-    """The class of the network of a card. Raises KeyError for a name that there is not."""
+    """The class of the network of a card.
+
+    Parameters
+    ----------
+    name : str
+        A name of settings/networks.py.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    KeyError
+        For a name that there is not.
+    """
     return named(ROWS[name].network)
 
 
 def inputs_of(name: str) -> type | None:
-    """The class of the settings that make the network's input; None for one that sees pairs of images. Raises KeyError
-    for a name that there is not."""
+    """The class of the settings that make the network's input; None for one that sees pairs of images.
+
+    Parameters
+    ----------
+    name : str
+        A name of settings/networks.py.
+
+    Returns
+    -------
+    type or None
+        The class.
+
+    Raises
+    ------
+    KeyError
+        For a name that there is not.
+    """
     return INPUTS[ROWS[name].sees]
 
 
 def named(place: str) -> Any:
-    """What a text "module:name" names."""
+    """What a text "module:name" names.
+
+    Parameters
+    ----------
+    place : str
+        "module:name".
+
+    Returns
+    -------
+    object
+        What it names.
+    """
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)

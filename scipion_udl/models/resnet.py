@@ -48,7 +48,18 @@ class Bottleneck(nn.Module):
         self.short = nn.Sequential(nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """The block's output."""
+        """The block's output.
+
+        Parameters
+        ----------
+        maps : (N, before, S, S) tensor
+            The block's input.
+
+        Returns
+        -------
+        (N, after, S / 2, S / 2) tensor
+            Its output.
+        """
         return nn.functional.max_pool2d(torch.relu(self.way(maps) + self.short(maps)), 2)
 
 
@@ -98,7 +109,18 @@ class PairNetwork(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
 
     def features(self, spectra: torch.Tensor) -> torch.Tensor:
-        """What the network knows of single spectra (N, 1, S, S), (N, F)."""
+        """What the network knows of single spectra (N, 1, S, S), (N, F).
+
+        Parameters
+        ----------
+        spectra : (N, 1, S, S) tensor
+            Spectra.
+
+        Returns
+        -------
+        (N, F) tensor
+            The features.
+        """
         spectra = spectra.to(memory_format=torch.channels_last)  # half the time, on CPU and GPU alike
         with low_precision(self, spectra.device):
             if self.mask is not None:
@@ -106,24 +128,63 @@ class PairNetwork(nn.Module):
             return self.blocks(spectra).flatten(1).float()
 
     def describe(self, spectra: torch.Tensor) -> torch.Tensor:
-        """The same of any number of spectra, some at a time: for evaluation mode, where none depends on the others."""
+        """The same of any number of spectra, some at a time: for evaluation mode, where none depends on the others.
+
+        Parameters
+        ----------
+        spectra : (N, 1, S, S) tensor
+            Spectra.
+
+        Returns
+        -------
+        (N, F) tensor
+            The features.
+        """
         return torch.cat([self.features(part) for part in spectra.split(TOGETHER)])
 
     def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """The turn of the first less that of the second and a constant (N,), degrees, of their features (N, F)."""
+        """The turn of the first less that of the second and a constant (N,), degrees, of their features (N, F).
+
+        Parameters
+        ----------
+        first, second : (N, F) tensors
+            Features of both.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         if self.of_each:
             turns = self.head(torch.cat([first, second]))
             return turns[: len(first)] - turns[len(first) :]
         return self.head(torch.cat([first, second], -1))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """g(I0, I1) (N,): the same of spectra (N, 1, S, S)."""
+        """g(I0, I1) (N,): the same of spectra (N, 1, S, S).
+
+        Parameters
+        ----------
+        first, second : (N, 1, S, S) tensors
+            Spectra of both.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         return self.between(self.features(first), self.features(second))
 
     @torch.no_grad()
     def set_references(self, spectra: torch.Tensor) -> None:
         """Keep the first REFERENCES of ``spectra`` (N, 1, S, S) to measure turns against, and find the bias of all:
-        g(I, I) must be 0. An error of a reference's own turn is one constant in the turns of all particles."""
+        g(I, I) must be 0. An error of a reference's own turn is one constant in the turns of all particles.
+
+        Parameters
+        ----------
+        spectra : (N, 1, S, S) tensor
+            Spectra.
+        """
         chosen = torch.arange(REFERENCES, device=spectra.device) % len(spectra)
         self.references.copy_(spectra[chosen])
         known = self.describe(spectra)
@@ -132,7 +193,18 @@ class PairNetwork(nn.Module):
         self.reference_turns.copy_(self.between(kept, kept[:1].expand_as(kept)) - self.bias)
 
     def turns(self, spectra: torch.Tensor) -> torch.Tensor:
-        """Turn (N,) in degrees, modulo 180, of spectra (N, 1, S, S): the mean over the references."""
+        """Turn (N,) in degrees, modulo 180, of spectra (N, 1, S, S): the mean over the references.
+
+        Parameters
+        ----------
+        spectra : (N, 1, S, S) tensor
+            Spectra.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         mine, theirs = self.describe(spectra), self.features(self.references)
         pairs = mine[:, None].expand(-1, len(theirs), -1).flatten(0, 1)
         angle = self.between(pairs, theirs.repeat(len(mine), 1)).view(len(mine), -1)
