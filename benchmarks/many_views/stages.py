@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipion_udl.classification.fitting import learner_of, levels
 
 from benchmarks.alignment import replaced, timed
 from benchmarks.many_views.particles import count_of, write_classes
@@ -28,6 +27,7 @@ from benchmarks.many_views.programs import Result
 from scipion_udl.classification.assignment import Sorted, sort_particles
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.pipelines.learn_classes import learner_of, levels
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.commands import ClassifySettings
 
