@@ -23,7 +23,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SETS = {"clean": "inf", "SNR 0.1": "0.1"}
-PAPER = ("--recipe", "paper-synthetic", "--widths", "16,32,64,64", "--hidden", "128", "--input-size", "32")
+PAPER = ("--preset", "paper-synthetic", "--widths", "16,32,64,64", "--hidden", "128", "--input-size", "32")
 
 
 @dataclass(frozen=True)

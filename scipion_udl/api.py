@@ -23,6 +23,7 @@ from scipion_udl.io.output.no_folder import NoFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.source import ARRAY, ArraySource, Source
 from scipion_udl.jobs.simulate import prepare
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import load_model as read_model
 from scipion_udl.pipelines.align_particles import align_particles
 from scipion_udl.pipelines.classify_set import classify_set
@@ -256,23 +257,23 @@ def evaluate(
         source = open_particles(os.fspath(found), None)
         poses = source.poses()
         if poses is None:
-            raise UdlError(f"{source.path} carries no poses: give the aligned.star or aligned.xmd of an alignment")
+            raise UdlError(message("evaluated_without_poses", path=source.path))
         pixel_size = source.pixel_size
     else:
         poses = found if isinstance(found, Poses) else found.poses
     rows = np.arange(len(poses))
     if isinstance(truth, (str, os.PathLike)):
         if source is None:
-            raise UdlError(f"{truth} names images, and the poses do not say which they are of: give the true poses")
+            raise UdlError(message("truth_of_images", path=truth))
         images, every = located_truth(os.fspath(truth))
         rows, true_rows = join(source.locations(), images)
         if not len(rows):
-            raise UdlError(f"{truth} names none of the images of {source.path}: give the truth of these very particles")
+            raise UdlError(message("truth_of_others", path=truth, other=source.path))
         right = every[true_rows]
     else:
         right = truth if isinstance(truth, Poses) else truth.poses
         if len(right) != len(poses):
-            raise UdlError(f"There are {len(poses)} poses and {len(right)} true ones: give as many of both.")
+            raise UdlError(message("true_poses_of_other_number", poses=len(poses), true=len(right)))
     mine = poses[rows]
     errors = pose_errors(mine, right)
     figures = compare(mine, right, pixel_size, symmetry) | bias(mine, right)
@@ -303,7 +304,7 @@ def apply(images: Images, poses: Alignment | Classification | Poses) -> Images:
     source = ArraySource(images, 1.0)
     own, background = (poses, None) if isinstance(poses, Poses) else (poses.poses, poses.background)
     if len(own) != len(source):
-        raise UdlError(f"There are {len(source)} images and {len(own)} poses: give a pose for each.")
+        raise UdlError(message("poses_of_other_number", images=len(source), poses=len(own)))
     out = np.empty((len(source), source.box, source.box), np.float32)
     for rows in np.split(np.arange(len(source)), range(_TOGETHER, len(source), _TOGETHER)):
         part = torch.from_numpy(source.read(rows))
@@ -355,7 +356,7 @@ def simulate(
     without = ("template", "centers", "photos", "pixel_sizes", "clean", "gpu", "threads", "batch")
     image = _image(template)
     if image is not None and image.shape != (box or image.shape[0],) * 2:
-        raise UdlError(f"The template has the shape {image.shape}, the box is {box} px: give one of the same box.")
+        raise UdlError(message("template_of_other_box", shape=str(image.shape), box=box))
     if image is not None:
         options["box"] = image.shape[0]
     settings = settled(settings_of("simulate", SimulateSettings, options, without))
@@ -425,7 +426,7 @@ def _image(image: np.ndarray | torch.Tensor | Path | None) -> np.ndarray | None:
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image))[0]
     if getattr(image, "ndim", 0) != 2:
-        raise UdlError(f"An image (D, D) is needed, not the shape {tuple(getattr(image, 'shape', ()))}.")
+        raise UdlError(message("array_no_image", shape=str(tuple(getattr(image, "shape", ())))))
     return ArraySource(image[None], 1.0, "image").read([0])[0]
 
 

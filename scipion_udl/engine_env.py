@@ -24,6 +24,8 @@ from pathlib import Path
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
+from scipion_udl.settings.commands import DiameterSettings
 
 DISTRIBUTION = "scipion-em-udl"
 OLDEST_PYTHON = (3, 11)
@@ -55,7 +57,7 @@ def candidate_pythons(wanted: str = "") -> list[str]:
     if wanted:
         found = shutil.which(wanted)
         if found is None:
-            raise UdlError(f"UDL_ENGINE_PYTHON is {wanted}, which is no program: give a Python 3.11 or later")
+            raise UdlError(message("engine_python_is_no_program", wanted=wanted))
         return [found]
     names = ["python3.12", "python3.11", "python3.13", "python3", "python"]
     folders = os.environ.get("PATH", "").split(os.pathsep)
@@ -101,7 +103,7 @@ def write_source(folder: str) -> None:
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        raise UdlError(f"{DISTRIBUTION} is not installed in {sys.executable}: install it there with pip") from None
+        raise UdlError(message("package_not_installed", package=DISTRIBUTION, python=sys.executable)) from None
     shutil.rmtree(folder, ignore_errors=True)
     here = Path(__file__).parent
     shutil.copytree(here, Path(folder) / here.name, ignore=shutil.ignore_patterns("__pycache__", "tests", "*.pyc"))
@@ -143,17 +145,11 @@ def engine_problem(python: str) -> str:
     """
     answer = _last_json(f"{python} -c {shlex.quote(PROBE)}", {"version": str, "python": list, "torch": bool})
     if isinstance(answer, str):
-        return f"The engine does not start with {python} ({answer}): run 'scipion3 installb udl', or set UDL_PYTHON."
+        return message("engine_does_not_start", python=python, answer=answer)
     if answer["version"] != __version__:
-        return (
-            f"The engine of {python} is version {answer['version']}, the plugin is {__version__}: install this version "
-            "there, or make an engine of the plugin's own with 'scipion3 installb udl'."
-        )
+        return message("engine_of_other_version", python=python, own=answer["version"], version=__version__)
     if tuple(answer["python"]) < OLDEST_PYTHON or not answer["torch"]:
-        return (
-            f"{python} cannot run the engine, which needs Python 3.11 or later and torch: "
-            "run 'scipion3 installb udl', or set UDL_PYTHON."
-        )
+        return message("engine_python_too_old", python=python)
     return ""
 
 
@@ -165,16 +161,18 @@ def engine_gpus(program: str) -> tuple[list[str], str]:
     """
     answer = _last_json(f"{program} gpus", {"gpus": list})
     if isinstance(answer, str):
-        return [], f"The engine could not be asked for its GPUs: {answer}."
+        return [], message("engine_gpus_unknown", answer=answer)
     return list(answer["gpus"]), ""
 
 
 def engine_diameter(program: str, star: str) -> tuple[float, str]:
     """The diameter in A that a run would take by itself on the particles of a table, and a sentence where it cannot be
     told (then 0). program: as of :func:`engine_gpus`. It takes seconds."""
-    answer = _last_json(f"{program} diameter {shlex.quote(star)} --gpu none", {"diameter": (int, float, type(None))})
+    processor = shlex.join(DiameterSettings.option("gpu").words("none"))
+    command = f"{program} diameter {shlex.quote(star)} {processor}"
+    answer = _last_json(command, {"diameter": (int, float, type(None))})
     if isinstance(answer, str):
-        return 0.0, f"The engine could not be asked for the diameter: {answer}."
+        return 0.0, message("engine_diameter_unknown", answer=answer)
     return float(answer["diameter"] or 0.0), ""
 
 

@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 from typing import Callable
 
+from scipion_udl.messages import Message, message
+
 KILLED = 143  # exit code of a program that was asked to end: 128 + SIGTERM
 
 
 class UdlError(Exception):
-    """Something the user can mend. Its text is one sentence: which file, which item, what is wrong, what to do."""
+    """Something the user can mend. Its text is one sentence: which file, which item, what is wrong, what to do.
+
+    Given the sentence, or better, the message that it is made by: what an error is of is told by its code.
+    """
+
+    def __init__(self, said: str = "") -> None:
+        super().__init__(said)
+        self._said = said
+
+    @property
+    def message(self) -> Message:
+        """What it says; a sentence without a code of its own has "other"."""
+        return self._said if isinstance(self._said, Message) else message("other", what=self._said)
 
 
 class Ended(KeyboardInterrupt):
@@ -24,26 +38,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacks)
 
 
-def in_one_sentence(error: BaseException, folder: str | None = None) -> str:
+def in_one_sentence(error: BaseException, folder: str | None = None) -> Message:
     """What ends a program, for the user: the machine's limits by name, what no command foresaw as ours to mend.
 
     folder: that the program writes into, for a full disk does not say which file it was.
     """
     if isinstance(error, UdlError):
-        return str(error)
+        return error.message
     if isinstance(error, (Ended, SystemExit)):  # as one of several processes that share a run is
-        return "ended by a signal (SIGTERM)"
+        return message("ended")
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return message("interrupted")
     text = " ".join(str(error).split()) or "no further message"
     if is_out_of_memory(error):
-        return "there is not enough memory for this; try a smaller --batch, or bin the particles to a smaller box"
+        return message("not_enough_memory")
     if isinstance(error, OSError):
         place = error.filename or f"a file in {folder or 'use'}"
-        return f"{place} cannot be read or written: {error.strerror or text}"
-    return (
-        f"unexpected {type(error).__name__}: {text}; please report it with the output of the same command with --debug"
-    )
+        return message("disk_error", place=place, reason=error.strerror or text)
+    return message("unexpected_error", kind=type(error).__name__, what=text)
 
 
 def no_file(path: str) -> str | None:
@@ -59,9 +71,9 @@ def no_file(path: str) -> str | None:
 
 # What a reader does with a fault that it could go on after: it gets the kind of the fault and one sentence. The checks
 # of `scipion-udl check` collect them; everybody else refuses the first.
-Complain = Callable[[str, str], None]
+Complain = Callable[[str, Message], None]
 
 
-def refuse(kind: str, sentence: str) -> None:
+def refuse(kind: str, sentence: Message) -> None:
     """Raise the sentence as UdlError, whatever kind of fault it is."""
     raise UdlError(sentence)

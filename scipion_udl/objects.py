@@ -11,6 +11,7 @@ from pyworkflow.object import Boolean, Float, Integer, String
 
 from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.networks import PAIRS, ROWS
 
 # By how much the field of view (box times pixel size) of particles may differ from the model's, as in the engine.
@@ -33,11 +34,11 @@ def read_card(path: str) -> dict:
             metadata = json.loads(file.read(length)).get("__metadata__", {})
             return json.loads(metadata["udl"])
     except OSError as error:
-        raise UdlError(f"{path} cannot be read: {error.strerror}") from None
+        raise UdlError(message("cannot_be_read", path=path, reason=error.strerror)) from None
     except KeyError:
-        raise UdlError(f"{path} has no card, so it is no model of udl; give one that udl trained") from None
+        raise UdlError(message("model_without_card", path=path)) from None
     except (struct.error, ValueError):
-        raise UdlError(f"{path} is no safetensors file; give a model.safetensors that udl trained") from None
+        raise UdlError(message("not_a_safetensors_file", path=path)) from None
 
 
 _RECIPES = {

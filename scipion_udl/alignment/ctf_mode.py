@@ -23,6 +23,7 @@ from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses, mirrored_first
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
 
 TOTAL, EACH = 512, 48  # particles that are asked: of all classes together, and of each class where there are many
@@ -74,7 +75,7 @@ class TransferChoice:
         asked: str,
         fallback: str,
         log: Say,
-        warn: Callable[[str], None],
+        warn: Callable[[Message], None],
     ) -> None:
         self.prepared, self.log, self.warn = prepared, log, warn
         self.asks_images = asked == "auto" and defocus is not None
@@ -95,11 +96,11 @@ class TransferChoice:
             prepared.contrast = ContrastTransfer(defocus, box * prepared.source.pixel_size, self.mode, box=box)
             self._ways = _ways(prepared.contrast)
 
-    def note(self) -> str | None:
+    def note(self) -> Message | None:
         """The sentence for log, summary and report; None where the input has no defocus."""
         if self.prepared.contrast is None:
             return None
-        return f"CTF: {words_of(self.prepared.contrast)} ({self.reason})."
+        return message("ctf_taken", how=words_of(self.prepared.contrast), reason=self.reason)
 
     def hear(
         self, name: str, prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray | None = None
@@ -151,10 +152,7 @@ class TransferChoice:
     def _doubt(self, evidence: dict[str, torch.Tensor]) -> None:
         """Warn where nobody says whether phases were flipped, the images show something, and do not tell either."""
         if is_clear(evidence["signed"]) and not is_clear(evidence["signed"] - evidence["flipped"]):
-            self.warn(
-                "The table does not say whether phases were flipped, and the images do not tell clearly: they are "
-                "taken as not flipped, which is what RELION takes such a table for. If they were, give --ctf flipped."
-            )
+            self.warn(message("flips_not_clear"))
 
     def _follow(self, evidence: dict[str, torch.Tensor], best: str, clear: bool) -> bool:
         """Do what the images tell, where they do; whether the mode has changed."""
@@ -166,17 +164,11 @@ class TransferChoice:
             self.reason = "neither the table nor the images tell clearly"
             if is_clear(evidence[best]):
                 other = "signed" if self.mode == "flipped" else "flipped"
-                self.warn(
-                    f"Neither the table nor the images tell clearly whether phases were flipped: they are taken as "
-                    f"{_LOOKS[self.mode]}. If that is wrong, give --ctf {other}."
-                )
+                self.warn(message("flips_unknown", words=_LOOKS[self.mode], choice=other))
         if not clear:
             return False
         if best == "none":
-            self.warn(
-                "The defocus values do not fit the images: they are aligned without contrast transfer. Check that the "
-                "table belongs to them, or say with --ctf how it is to be taken."
-            )
+            self.warn(message("defocus_does_not_fit"))
         self.mode = best
         return True
 
@@ -185,21 +177,15 @@ _LOOKS = {"flipped": "phase-flipped", "signed": "not phase-flipped"}
 _NAMES = {way: way for way in ("flipped", "signed", "none", "contrary")} | {"table": "as the table says"}
 
 
-def _contradiction(own: str, best: str) -> str:
+def _contradiction(own: str, best: str) -> Message:
     """The warning that images speak for ``best`` against the table, which says ``own``."""
     mixed = "which particles are phase-flipped"
     says = f"that the particles are {_LOOKS[own]}" if own in _LOOKS else mixed
     if best == "none":
-        return (
-            f"The table says {says}, but its defocus values do not fit the images: check that they belong together, or "
-            "align without contrast transfer (--ctf none). The table's word stands."
-        )
+        return message("defocus_contradicted", says=says)
     if best == "contrary":
-        return (
-            f"The table says {mixed}, but the images look the other way about: check rlnCtfDataArePhaseFlipped of the "
-            "optics groups. The table's word stands."
-        )
-    return f"The table says {says}, but they look {_LOOKS[best]}: its word stands; if it is wrong, give --ctf {best}."
+        return message("flips_exchanged", says=mixed)
+    return message("flips_contradicted", says=says, seen=_LOOKS[best], way=best)
 
 
 def is_clear(gain: torch.Tensor) -> bool:

@@ -20,6 +20,7 @@ from scipy import special
 
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import Claim
+from scipion_udl.messages import message
 
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
 # 4096 A and a template of 100 A seen to 20 A have some 5 million that are independent: one pick in 200 micrographs.
@@ -87,10 +88,5 @@ def with_fit(claim: Claim, fit: Fit | None) -> Claim:
         return replace(claim, picked=fit.surely_no_better)
     if not fit.like_picked_noise:
         return claim
-    note = (
-        "No common signal was found beyond what picking makes of noise: what two halves of the set agree on, a "
-        f"particle fits by {fit.deviations:.1f} standard deviations of the noise, and windows without any particle "
-        f"that were picked because they look like a template fit it by up to {np.sqrt(picked_energy()):.1f}. No "
-        "resolution is claimed, and neither poses nor average are to be relied on."
-    )
+    note = message("like_picked_noise", deviations=fit.deviations, most=np.sqrt(picked_energy()))
     return replace(claim, signal=False, resolution=None, note=note, picked=True)

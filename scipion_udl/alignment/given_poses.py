@@ -8,6 +8,7 @@ from scipion_udl.alignment.refinement import FAR
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.source import Source
+from scipion_udl.messages import Message, message
 
 MANY = 0.3  # share of the particles that lie elsewhere, above which the user is warned
 
@@ -22,10 +23,7 @@ def check_measure(poses: Poses, box: int, path: str) -> Poses:
         row = wrong[0]
         x, y = poses.shift[row]
         more = f", and {len(wrong) - 1} more rows are like it" if len(wrong) > 1 else ""
-        raise UdlError(
-            f"{path}: row {row + 1} shifts its particle by {x:.6g}, {y:.6g} px, which is more than an alignment can "
-            f"mean in a box of {box} px{more}: mend the row, or leave it out."
-        )
+        raise UdlError(message("pose_shift_too_large", path=path, row=row + 1, x=x, y=y, box=box, more=more))
     return poses
 
 
@@ -36,21 +34,15 @@ def given_poses(source: Source, mirrored: bool) -> Poses:
     """
     poses = source.poses()
     if poses is None:
-        raise UdlError(f"{source.path} carries no poses: leave --start-poses out, or give a table with a 2D alignment.")
+        raise UdlError(message("start_without_poses", path=source.path))
     if source.has_3d_angles:
-        raise UdlError(
-            f"{source.path} holds directions of a 3D alignment (rot, tilt), which are no 2D alignment: leave "
-            "--start-poses out."
-        )
+        raise UdlError(message("start_from_3d_poses", path=source.path))
     if poses.mirror.any() and not mirrored:
-        raise UdlError(
-            f"The poses of {source.path} mirror {int(poses.mirror.sum())} particles: give --mirror, too, or leave "
-            "--start-poses out."
-        )
+        raise UdlError(message("start_poses_mirrored", path=source.path, count=int(poses.mirror.sum())))
     return check_measure(poses, source.box, source.path)
 
 
-def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[float, str]:
+def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[float, Message]:
     """(share of the particles ``used``, indices, that lie elsewhere than given, by more than FAR degrees or mirrored; a
     sentence on it), once the turn common to all is taken out."""
     given, found = given[used], found[used]
@@ -61,8 +53,5 @@ def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[flo
     return _told(1 - float((errors <= FAR).sum()) / len(used), float(np.median(errors)))
 
 
-def _told(share: float, median: float) -> tuple[float, str]:
-    return share, (
-        f"Started from the poses of the input: {share:.1%} of the particles lie elsewhere now (by more than {FAR:g} "
-        f"degrees), the others were turned by {median:.2f} degrees (median)."
-    )
+def _told(share: float, median: float) -> tuple[float, Message]:
+    return share, message("start_held", elsewhere=share, far=FAR, median=median)

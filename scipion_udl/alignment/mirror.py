@@ -26,6 +26,7 @@ from scipion_udl.alignment.refinement import Reference, Refiner, State
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.messages import Message, message
 from scipion_udl.models.polar import refine_angles
 from scipion_udl.particles.prepared import PreparedParticles
 
@@ -145,15 +146,9 @@ def _turned(template: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     return template * torch.polar(torch.ones((), device=template.device), turn * order * (torch.pi / 90))
 
 
-def share_mirrored(flags: np.ndarray, used: np.ndarray) -> str:
+def share_mirrored(flags: np.ndarray, used: np.ndarray) -> Message:
     """The sentence for the user on how many particles (indices ``used``) are mirrored."""
-    return f"Mirrored: {int(flags[used].sum())} of {len(used)} particles ({flags[used].mean():.1%})."
-
-
-AMBIGUOUS = (
-    "--mirror found nothing to tell mirrored particles by: judged by the amplitude spectra, a view and its mirror "
-    "image fit equally well, or the signal is too weak for it. Nothing was mirrored."
-)
+    return message("mirrored", count=int(flags[used].sum()), total=len(used), share=flags[used].mean())
 
 
 @torch.no_grad()

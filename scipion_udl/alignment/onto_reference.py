@@ -9,6 +9,7 @@ from scipion_udl.alignment.refinement import Reference, Refiner, register
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.messages import Message, message
 
 MARGIN = 0.1  # of correlation, by which a reference must fit better inverted than as it is
 
@@ -34,9 +35,6 @@ def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> fl
     return float(band.dot(moved, fixed.average, weight) / (powers[0] * powers[1]).sqrt().clamp(min=1e-12))
 
 
-def inverted_warning(path: str) -> str:
+def inverted_warning(path: str) -> Message:
     """The sentence for the user about a reference image of the other contrast."""
-    return (
-        f"The reference {path} has the opposite contrast of the particles: it was used with its contrast inverted. The "
-        "averages keep the contrast of the particles."
-    )
+    return message("reference_inverted", path=path)

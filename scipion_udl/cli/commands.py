@@ -12,6 +12,7 @@ from typing import Any
 from scipion_udl.cli.parser import add_command, new_parser
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings import commands as settings_of
 from scipion_udl.settings.option import Settings
 
@@ -68,7 +69,7 @@ def _align(settings: settings_of.AlignSettings) -> None:
         join(settings)
         return
     if settings.pool:
-        raise UdlError("--pool says what joined particles are added to: give --join RUN, too, or leave it out.")
+        raise UdlError(message("pool_without_join"))
     from scipion_udl.jobs.align import align
 
     align(settings)

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scipion_udl.cli.printing import write_error
 from scipion_udl.constants import SPEAKS_AS, __version__
+from scipion_udl.messages import Message
+from scipion_udl.messages import message as made
 from scipion_udl.settings.option import Option, Settings, own_options
 from scipion_udl.values import BadValue
 
@@ -20,11 +24,13 @@ class Parser(argparse.ArgumentParser):
     """
 
     passes = False
+    error_to: str | None = None  # where an error is written for a program, of the arguments that are being parsed
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """(what was parsed, what was not known)."""
+        Parser.error_to = _behind("--error-to", args or ())
         if args is not None and "" in args:  # --model "" would train a new one without a word
             self.error("one of the arguments is empty, as of a variable that was not set: give it, or leave it out")
         parsed, rest = super().parse_known_args(args, namespace or argparse.Namespace())
@@ -37,9 +43,25 @@ class Parser(argparse.ArgumentParser):
         """End the program with exit code 2."""
         from scipion_udl.compute.launch import is_first
 
+        if is_first():
+            write_error(self.error_to, _message_of(message))
         speaker = os.environ.get(SPEAKS_AS)
         name = f"scipion-udl {speaker}" if speaker else self.prog
         self.exit(2, f"{name}: {message}; see {self.prog} --help\n" if is_first() else None)
+
+
+def _behind(flag: str, args: Sequence[str]) -> str | None:
+    """The argument behind a flag; None where there is none."""
+    return next((value for one, value in zip(args, args[1:]) if one == flag), None)
+
+
+def _message_of(text: str) -> Message:
+    """What argparse says is wrong with the arguments: of an option's value, where it tells which option's."""
+    error = sys.exc_info()[1]
+    if isinstance(error, argparse.ArgumentError) and (error.argument_name or "").startswith("--"):
+        option = str(error.argument_name).split("/")[0]
+        return made("option_value", option=option, problem=error.message)
+    return made("arguments", problem=text)
 
 
 class _Help(argparse.HelpFormatter):

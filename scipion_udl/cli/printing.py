@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
+
+from scipion_udl.messages import Message
 
 
 class _Screen:
@@ -41,6 +44,22 @@ class _Screen:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def write_error(path: str | None, what: Message) -> None:
+    """Write an error as JSON (code, values, text) for the program that started this one.
+
+    Parameters
+    ----------
+    path : str, optional
+        Where to; nobody asks without. Where there is something of that name already, nothing is written.
+    what : Message
+        The error.
+    """
+    if path is None:
+        return
+    with suppress(OSError), open(path, "x", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(what.entry(), file)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 
 from scipion_udl.cli import printing
 from scipion_udl.cli.commands import build_parser
+from scipion_udl.cli.printing import write_error
 from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import KILLED, Ended, in_one_sentence
+from scipion_udl.messages import Message
 
 _SHARED = ("train", "align")  # commands that several processes can work on together
 _NAMES = "scipion_udl.names"  # of the handler of characters that cannot be encoded
@@ -49,7 +51,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return _complain(args, _in_one_sentence(args, error))
     except KeyboardInterrupt as error:
         code = KILLED if isinstance(error, Ended) else 130
-        return _complain(args, f"{_in_one_sentence(args, error)}{_kept(args)}", code)
+        return _complain(args, _in_one_sentence(args, error), code, _kept(args))
     return code
 
 
@@ -115,12 +117,13 @@ def _run(args: argparse.Namespace, argv: list[str]) -> int:
     return args.run(args.settings.of(vars(args))) or 0  # a command that ends others tells their exit code
 
 
-def _in_one_sentence(args: argparse.Namespace, error: BaseException) -> str:
+def _in_one_sentence(args: argparse.Namespace, error: BaseException) -> Message:
     return in_one_sentence(error, getattr(args, "output", None))
 
 
-def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
-    """One sentence on stderr, told by one of the processes that share a run; returns the exit code."""
+def _complain(args: argparse.Namespace, what: Message, code: int = 1, more: str = "") -> int:
+    """One sentence on stderr, told by one of the processes that share a run; more: what is added to it. Returns the
+    exit code."""
     from scipion_udl.compute import launch
 
     if launch.is_one_of_several():
@@ -128,5 +131,6 @@ def _complain(args: argparse.Namespace, text: str, code: int = 1) -> int:
 
         if not may_speak():
             return code
-    print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {text}", file=sys.stderr, flush=True)
+    write_error(args.error_to, what)
+    print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {what}{more}", file=sys.stderr, flush=True)
     return code

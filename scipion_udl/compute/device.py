@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 
 def gpu_names() -> list[str]:
@@ -41,10 +42,7 @@ def choose_device(
         wanted = _numbers(gpu)
     if local_size > len(set(wanted)):
         has = f"{len(set(wanted))} GPU{'s are' if len(set(wanted)) > 1 else ' is'}"
-        raise UdlError(
-            f"{local_size} processes were started on this machine, but {has} there for them, and each needs one of its "
-            "own: start as many as there are GPUs (torchrun --nproc-per-node), or give --gpu none for the CPU."
-        )
+        raise UdlError(message("too_few_gpus", processes=local_size, there=has))
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", wanted[local_rank])
@@ -57,14 +55,12 @@ def _numbers(gpu: str) -> list[int]:
     except ValueError:
         wanted = []
     if not wanted:
-        raise UdlError(f"--gpu {gpu} is not understood: give none, auto, or the number of a GPU (0, 1, ...).")
+        raise UdlError(message("gpu_not_understood", gpu=gpu))
     there = torch.cuda.device_count()
     for number in wanted:
         if not 0 <= number < there:
             has = f"torch sees {there}: 0 to {there - 1}" if there else "torch sees no GPU on this machine"
-            raise UdlError(
-                f"GPU {number} was asked for, but {has}; choose another with --gpu, or --gpu none for the CPU."
-            )
+            raise UdlError(message("gpu_not_there", number=number, there=has))
     return wanted
 
 

@@ -29,6 +29,7 @@ from torch import nn
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.output.no_folder import NoFolder
+from scipion_udl.messages import message
 
 _MEET = timedelta(minutes=10)  # until all processes must have started
 _LEVELS = 64  # more than blocks ever lie in each other
@@ -77,10 +78,7 @@ class Ranks:
             return cls()
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
         if missing:
-            raise UdlError(
-                f"The environment says that {size} processes share this run (WORLD_SIZE), but it lacks "
-                f"{', '.join(missing)}: start them with torchrun, or unset WORLD_SIZE."
-            )
+            raise UdlError(message("ranks_incomplete", size=size, missing=", ".join(missing)))
         rank = _number("RANK", 0)
         ranks = cls(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
         ranks._meet()
@@ -102,7 +100,7 @@ class Ranks:
                 timeout=_WAIT,
             )
         except (RuntimeError, ValueError) as error:
-            raise UdlError(f"The {self.size} processes of this run do not find each other: {error}") from error
+            raise UdlError(message("ranks_do_not_meet", size=self.size, reason=error)) from error
         if threading.current_thread() is threading.main_thread():
             # Whoever starts ranks ends them so when one has failed: unfinished files must be cleared away all the same.
             signal.signal(signal.SIGTERM, _end)
@@ -335,10 +333,7 @@ class Ranks:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            raise LostRank(
-                f"one of the {self.size} processes of this run has ended without a word (out of memory, or killed?), "
-                "and the others with it"
-            ) from error
+            raise LostRank(message("process_lost", processes=self.size)) from error
 
     def words(self, own: str) -> str:
         """What every rank says of itself (one line), in one sentence."""
@@ -414,7 +409,7 @@ def _number(name: str, otherwise: int) -> int:
     try:
         return int(os.environ.get(name) or otherwise)
     except ValueError:
-        raise UdlError(f"{name} is '{os.environ[name]}' in the environment, not a number: use torchrun.") from None
+        raise UdlError(message("rank_not_a_number", name=name, value=os.environ[name])) from None
 
 
 def _to_own_gpu(storage: Any, location: str) -> Any:

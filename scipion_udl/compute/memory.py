@@ -9,6 +9,7 @@ import torch
 
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError, is_out_of_memory
+from scipion_udl.messages import Message, message
 
 Result = TypeVar("Result")
 
@@ -42,18 +43,15 @@ def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], N
         lower()
 
 
-def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callable[[str], None]) -> Result:
+def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callable[[Message], None]) -> Result:
     """What ``work``, which goes through ``particles``, returns; where memory is not enough for it, with half as many
     particles at a time, and ``warn`` is told. Raises UdlError where memory is not enough for one particle."""
 
     def lower() -> None:
         if particles.chunk <= 1:
-            raise UdlError(
-                f"There is not enough memory on the {name_of(particles.device)} even for one particle at a time: end "
-                "other programs that use it, or bin the particles to a smaller box."
-            )
+            raise UdlError(message("memory_too_small", device=name_of(particles.device)))
         particles.chunk //= 2
-        warn(f"Memory was not enough: it goes on with {particles.chunk} particles at a time (--batch).")
+        warn(message("memory_halved", chunk=particles.chunk))
 
     return until_it_fits(particles.team, work, lower)
 

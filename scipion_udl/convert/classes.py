@@ -14,6 +14,7 @@ from scipion_udl.convert.set_rows import ID, Column, append_items, copy_items, r
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
 from scipion_udl.io.tables import read_tables
+from scipion_udl.messages import message
 
 _CLASS_ID = "_classId"
 
@@ -26,7 +27,7 @@ def read_classified(path: str, particles: str | None = None) -> tuple[Results, n
     """
     results, numbers = read_with_classes(path, particles)
     if numbers is None:
-        raise UdlError(f"{path} does not say which class each particle is in")
+        raise UdlError(message("result_without_classes", path=path))
     return results, numbers
 
 

@@ -28,6 +28,7 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables, write_tables
 from scipion_udl.io.truth import truth_table
+from scipion_udl.messages import Message, message
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None
         if part.number is not None:
             numbers += [part.number] * len(found[ID])
     if not columns[ID]:
-        raise UdlError("The input set has no enabled particles: enable some, or choose another set")
+        raise UdlError(message("input_set_empty"))
     if numbers:
         _check_classes(columns[ID], numbers)
         columns[CLASS] = numbers
@@ -158,11 +159,7 @@ def _check_once(columns: dict[str, list]) -> None:
         item_id, index, name = again[0]
         first = seen[index, name]
         more = f", and so have {len(again) - 1} others" if len(again) > 1 else ""
-        raise UdlError(
-            f"The particles with ids {first} and {item_id} of the input set have the same image, {index}@{name}{more}: "
-            "it would count twice. Sets that share particles were joined: join them without repetitions, or take a "
-            "subset"
-        )
+        raise UdlError(message("input_set_same_image", first=first, item_id=item_id, index=index, name=name, more=more))
 
 
 def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
@@ -170,8 +167,7 @@ def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
     for item_id, number in zip(ids, numbers):
         if class_of.setdefault(item_id, number) != number:
             raise UdlError(
-                f"The particle with id {item_id} is in the classes {class_of[item_id]} and {number}: classes must not "
-                "share particles, so take them from one classification"
+                message("item_in_two_classes", item_id=item_id, class_number=class_of[item_id], other_class=number)
             )
 
 
@@ -193,10 +189,7 @@ def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, lis
     poses = _poses_of_texts(columns)
     mirrored = np.flatnonzero(poses.mirror)
     if len(mirrored):
-        raise UdlError(
-            f"{len(mirrored)} particles are mirrored in the alignment that they carry (the first has id "
-            f"{columns[ID][mirrored[0]]}), and one with mirrors cannot be started from: ignore it"
-        )
+        raise UdlError(message("input_set_mirrored", mirrored=len(mirrored), item=columns[ID][mirrored[0]]))
     psi, origin = to_relion(poses)
     return {
         "rlnAnglePsi": number_texts(psi),
@@ -218,10 +211,7 @@ def _poses_of_texts(columns: dict[str, list]) -> Poses:
     rigid = np.abs(turn.transpose(0, 2, 1) @ turn - np.eye(3)).max((-1, -2))
     wrong = np.flatnonzero(~(np.isfinite(matrices).all((-1, -2)) & (np.maximum(upright, rigid) < _NOT_RIGID)))
     if len(wrong):
-        raise UdlError(
-            f"The alignment of {len(wrong)} particles is no rotation and shift within the plane (the first has id "
-            f"{columns[ID][wrong[0]]}): ignore it, or align the set anew"
-        )
+        raise UdlError(message("input_set_not_in_plane", count=len(wrong), item=columns[ID][wrong[0]]))
     return _poses_of_matrices(matrices)
 
 
@@ -240,7 +230,9 @@ def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) 
     return count
 
 
-def export_particles(particles: Particles, folder: str, star: bool = True, xmd: bool = True) -> tuple[int, list[str]]:
+def export_particles(
+    particles: Particles, folder: str, star: bool = True, xmd: bool = True
+) -> tuple[int, list[Message]]:
     """Write the enabled items of a set, or of classes, with their 2D alignment as aligned.star and aligned.xmd.
 
     folder: for these files and, where the images are of a format that RELION does not read, for an MRC stack of them.
@@ -255,10 +247,7 @@ def export_particles(particles: Particles, folder: str, star: bool = True, xmd: 
     poses, warnings = _poses_of_texts(columns), []
     if star and xmd and poses.mirror.any():
         del paths["star"]
-        warnings = [
-            f"{int(poses.mirror.sum())} particles are mirrored, which RELION's 2D alignment cannot hold: aligned.star "
-            "is not written. For RELION, align without mirrors, or take the aligned stack."
-        ]
+        warnings = [message("export_cannot_mirror", count=int(poses.mirror.sum()))]
     _add_places(plain, columns)
     score, *flags = (np.array([value or 0 for value in columns[label]]) for label in (_SCORE, _AMBIGUOUS, _OUTLIER))
     wanted = (paths.get("star"), paths.get("xmd"))
@@ -316,10 +305,7 @@ def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, pat
             names.append(name_of[item_id])
             matrices.append(_matrix(item))
     if not names:
-        raise UdlError(
-            "The two sets have no image in common: choose as truth another alignment of the very particles that are "
-            "evaluated"
-        )
+        raise UdlError(message("sets_without_common_image"))
     write_tables(path, [truth_table(names, _poses_of_matrices(matrices))])
     return len(names)
 
@@ -332,7 +318,7 @@ def _matrix(item: Particle) -> np.ndarray:
 
 
 def _no_alignment(item_id: int) -> str:
-    return f"The particle with id {item_id} has no alignment: leave it out, or align the set anew"
+    return message("item_without_alignment", item_id=item_id)
 
 
 def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
@@ -415,7 +401,7 @@ def results_of(path: str, tables: Sequence[Table], particles: str | None = None)
     pixel_size = dialects.table_pixel_size(table, dialects.optics_table(tables), form)
     poses = dialects.table_poses(table, form, pixel_size)
     if poses is None:
-        raise UdlError(f"{path} holds no alignment")
+        raise UdlError(message("no_alignment_in_file", path=path))
     ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
     flags = [
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
@@ -427,13 +413,13 @@ def results_of(path: str, tables: Sequence[Table], particles: str | None = None)
 def _ids_of_images(table: Table, form: str, particles: str | None) -> np.ndarray:
     """The ids of the items whose images a table names."""
     if particles is None:
-        raise UdlError(f"{table.path} does not tell which items its images are of")
+        raise UdlError(message("result_without_items", path=table.path))
     given, _ = dialects.find_particles(particles, read_tables(particles))
     id_of = dict(zip(given.texts("rlnImageName"), given.numbers(ITEM_ID).astype(np.int64).tolist()))
     try:
         return np.array([id_of[name] for name in table.texts(dialects.IMAGE_LABEL[form])], np.int64)
     except KeyError as error:
-        raise UdlError(f"{table.path} names the image {error}, which {particles} does not: run it again") from None
+        raise UdlError(message("result_unknown_image", path=table.path, image=error, table=particles)) from None
 
 
 def check_complete(particles: Particles, results: Results) -> None:
@@ -442,7 +428,7 @@ def check_complete(particles: Particles, results: Results) -> None:
     for part in parts(particles):
         for item_id in read_columns(part.items, ())[ID]:
             if item_id not in found:
-                raise UdlError(f"The engine gave no pose for the particle with id {item_id}: run it again")
+                raise UdlError(message("result_lacks_item", item_id=item_id))
 
 
 def add_results(particles: Particles, output: SetOfParticles, results: Results) -> None:

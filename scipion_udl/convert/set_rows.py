@@ -22,6 +22,7 @@ import numpy as np
 from pwem.objects import EMSet, Particle, SetOfParticles
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +116,7 @@ def set_problem(items: EMSet) -> str:
     path = items.getFileName()
     if not path or os.path.isfile(path):
         return ""
-    return (
-        f"The file of the input set, {path}, is not there any more: run the protocol that made it again, or choose "
-        "another set"
-    )
+    return message("input_set_gone", path=path)
 
 
 def check_there(items: EMSet) -> None:
@@ -191,7 +189,7 @@ def _table_of(items: EMSet) -> _Table:
     """The table of a set that is on the disk. Raises UdlError where it is not as Scipion's flat mapper writes it."""
     table = _Table.of(items)
     if table is None:
-        raise UdlError(f"{items.getFileName()} is not stored as Scipion does it: nothing can be added to it")
+        raise UdlError(message("set_not_of_scipion", path=items.getFileName()))
     return table
 
 

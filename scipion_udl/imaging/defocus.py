@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipion_udl.messages import Message
+
 
 @dataclass
 class Defocus:
@@ -32,7 +34,7 @@ class Defocus:
     flipped: np.ndarray | None = None
     said: bool = False
     premultiplied: np.ndarray = None  # type: ignore[assignment]
-    filled: str = ""
+    filled: Message | None = None
 
     def __post_init__(self) -> None:
         n = len(self.defocus_u)

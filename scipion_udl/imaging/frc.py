@@ -10,15 +10,11 @@ import torch.nn.functional as functional
 
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images
+from scipion_udl.messages import Message, message
 
 LEAST = 4
 SMOOTH = 2  # rings to either side, over which a weak agreement is averaged
 CLAIM = 0.143  # half-set FRC at which resolution is claimed (Rosenthal and Henderson 2003)
-_NO_SIGNAL = (
-    "No common signal was found: two halves of the set, aligned apart from each other, do not agree on anything finer "
-    "than their common start ({limit:.1f} A). They may be noise, several views mixed, or too few for their noise; no "
-    "resolution is claimed, and neither poses nor average are to be relied on."
-)
 CAUTION = {3: 1.5, 1: 0.5}  # rings to either side that the FRC is averaged over: standard deviations taken off
 
 
@@ -176,7 +172,7 @@ class Claim:
 
     signal: bool | None
     resolution: float | None
-    note: str
+    note: Message
     sure: float | None = None
     picked: bool = False
 
@@ -268,24 +264,20 @@ def claim_resolution(
     first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
     beyond = np.asarray(frc, np.float64)[first:]
     if not len(beyond):
-        return Claim(None, None, "The box is too small to tell signal from noise: no resolution is claimed.")
+        return Claim(None, None, message("claim_box_too_small"))
     if not np.isfinite(beyond).all():
-        return Claim(None, None, "The averages of two halves hold no numbers to compare: no resolution is claimed.")
+        return Claim(None, None, message("claim_without_numbers"))
     independent = independent_coefficients(np.arange(first, len(frc)), box, mask_radius)
     near = slice(0, 4)
     score = float((beyond[near] * independent[near]).sum() / np.sqrt(independent[near].sum()))
     limit = box * pixel_size / max(shared, 1e-9)
     if score < 4 or beyond[near].mean() < CLAIM:
-        return Claim(False, None, _NO_SIGNAL.format(limit=limit))
+        return Claim(False, None, message("no_signal", limit=limit))
     ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)
-    what = "The FRC of two halves aligned apart from each other, averaged over neighbouring rings less its scatter,"
-    start = f"their common start was low-passed at {limit:.1f} A."
-    if finest is not None and ring > finest:
-        resolution = box * pixel_size / finest
-        note = f"{what} stays above {CLAIM} beyond {resolution:.1f} A, and nothing finer was compared; {start}"
-    else:
-        resolution = box * pixel_size / ring
-        note = f"{what} falls to {CLAIM} at {resolution:.1f} A; {start}"
+    beyond_limit = finest is not None and ring > finest
+    resolution = box * pixel_size / (finest if finest is not None and beyond_limit else ring)
+    code = "resolution_at_limit" if beyond_limit else "resolution_claimed"
+    note = message(code, level=CLAIM, resolution=resolution, start=limit)
     return Claim(True, float(resolution), note)
 
 

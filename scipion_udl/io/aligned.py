@@ -26,6 +26,7 @@ from scipion_udl.io.aligned_optics import (
 from scipion_udl.io.source import table_of
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.io.turned import turn_columns
+from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
     from scipion_udl.io.source import Source
@@ -57,7 +58,7 @@ def write_aligned(
     cs: str | None = None,
     number: np.ndarray | None = None,
     flagged: np.ndarray | None = None,
-) -> list[str]:
+) -> list[Message]:
     """Write aligned.star (path ``star``), aligned.xmd (``xmd``) and aligned.cs (``cs``), each where a path is given.
 
     poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
@@ -86,16 +87,13 @@ def write_aligned(
     return list(dict.fromkeys(warnings))
 
 
-def names_note(source: Source) -> str | None:
+def names_note(source: Source) -> Message | None:
     """A sentence where tables that are written name images in another way than the input does, None otherwise."""
     names = source.lasting_names()
     changed = next((old for old, new in zip(source.names, names) if old != new), None)
     if changed is None or os.path.isabs(changed.partition("@")[2]):  # of these the reader has told
         return None
-    return (
-        f"{source.path} names its images relative to its own folder or one above it ({changed}), where they were "
-        "found: the tables that are written name them by absolute path, so that they are found from everywhere."
-    )
+    return message("names_made_absolute", path=source.path, changed=changed)
 
 
 def write_authors_xmd(source: Source, poses: Poses, correntropy: np.ndarray, path: str) -> None:
@@ -126,20 +124,17 @@ def _check(n: int, poses: Poses, scores: list[np.ndarray]) -> None:
         raise ValueError("poses and scores must be finite numbers")
 
 
-def _old_pose_warning(source: Source) -> list[str]:
+def _old_pose_warning(source: Source) -> list[Message]:
     old = dialects.pose_labels(source.table) if source.table is not None else []
     if not old:
         return []
-    return [f"The poses that {source.path} came with are left out of the new tables: {', '.join(old)}."]
+    return [message("old_poses_left_out", path=source.path, columns=", ".join(old))]
 
 
-def _star_tables(source: Source, results: _Results, aligned_stack: str | None, warnings: list[str]) -> list[Table]:
+def _star_tables(source: Source, results: _Results, aligned_stack: str | None, warnings: list[Message]) -> list[Table]:
     mirrored = bool(results.poses.mirror.any())
     if mirrored and aligned_stack is None:
-        raise UdlError(
-            "RELION's 2D alignment cannot hold mirrored particles, so aligned.star is not written: "
-            "write the aligned stack too, or use aligned.xmd"
-        )
+        raise UdlError(message("star_cannot_mirror"))
     if source.form in (dialects.RELION30, dialects.RELION31):
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(table_of(source))]
@@ -162,7 +157,7 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
         particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
         warnings += turn_columns(particles, optics_table, poses)
         poses = Poses.identity(len(source))
-        warnings.append("Some particles are mirrored: aligned.star names the aligned stack, with all poses 0.")
+        warnings.append(message("stack_of_mirrored"))
     psi, origin = to_relion(poses)
     unit, scale = ("", 1.0) if source.form == dialects.RELION30 else ("Angst", source.pixel_size)
     if "rlnDefocusU" in particles and "rlnPhaseShift" not in particles:
@@ -204,7 +199,7 @@ def _flags(values: np.ndarray) -> list[str]:
     return ["1" if value else "0" for value in values]
 
 
-def _xmd_tables(source: Source, results: _Results, warnings: list[str]) -> list[Table]:
+def _xmd_tables(source: Source, results: _Results, warnings: list[Message]) -> list[Table]:
     if source.form == dialects.XMIPP:
         tables = [table.copy() for table in source.tables]
         particles = tables[source.tables.index(table_of(source))]

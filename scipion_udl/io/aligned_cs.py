@@ -18,11 +18,12 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.output import durable
 from scipion_udl.io.source import Source
 from scipion_udl.io.turned import turn_fields
+from scipion_udl.messages import Message, message
 
 
 def write_aligned_cs(
     source: Source, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
-) -> list[str]:
+) -> list[Message]:
     """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
     fields that name the images and give their CTF.
 
@@ -36,10 +37,7 @@ def write_aligned_cs(
     applied = poses
     if poses.mirror.any():
         if aligned_stack is None:
-            raise UdlError(
-                "cryoSPARC's 2D alignment cannot hold mirrored particles, so aligned.cs is not written: write the "
-                "aligned stack too, or use aligned.xmd"
-            )
+            raise UdlError(message("cs_cannot_mirror"))
         poses = Poses.identity(len(poses))
     else:
         aligned_stack = None
@@ -144,4 +142,4 @@ def _save(path: str, fields: dict[str, np.ndarray]) -> None:
             np.save(file, joined(fields), allow_pickle=False)
         durable.replace(temporary, path)
     except OSError as error:
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None

@@ -10,6 +10,7 @@ import numpy as np
 from scipion_udl.io import dialects
 from scipion_udl.io.source import Optics, Source
 from scipion_udl.io.tables import Table, number, quote
+from scipion_udl.messages import Message, message
 
 
 class Quantity(NamedTuple):
@@ -41,7 +42,7 @@ _POSSIBLE: dict[str, Callable[[float], bool]] = {
 
 
 def set_pixel_size(
-    table: Table, labels: Sequence[str], source: Source, warnings: list[str], rows: np.ndarray | None = None
+    table: Table, labels: Sequence[str], source: Source, warnings: list[Message], rows: np.ndarray | None = None
 ) -> None:
     """Put the pixel size that is in use into the columns ``labels`` where the table has them and says another: 0, -1,
     no number, a second value beside the first. rows: those that particles are of (None: all); of the others only values
@@ -58,8 +59,13 @@ def set_pixel_size(
         text = f"{source.pixel_size:.6f}"
         table.set(label, [text if bad else old for bad, old in zip(wrong, table.columns[label])])
         warnings.append(
-            f"{source.path} has {first or 'nothing'} in _{label}, and {source.pixel_size:g} A per pixel is in use: "
-            "that is what the tables that are written say."
+            message(
+                "pixel_size_rewritten",
+                path=source.path,
+                before=first or "nothing",
+                column=label,
+                pixel_size=source.pixel_size,
+            )
         )
 
 
@@ -67,7 +73,7 @@ def _same(size: float, source: Source) -> bool:
     return dialects.same_size(size, source.pixel_size)
 
 
-def set_pixel_size_30(particles: Table, source: Source, warnings: list[str]) -> None:
+def set_pixel_size_30(particles: Table, source: Source, warnings: list[Message]) -> None:
     """The pixel size in a 3.0 table, as RELION 3.0 says it: magnification and detector pixel, in micrometers."""
     set_pixel_size(particles, _SIZES, source, warnings)
     if not source.pixel_size_known:
@@ -79,8 +85,7 @@ def set_pixel_size_30(particles: Table, source: Source, warnings: list[str]) -> 
         if all(_same(size, source) for size in sizes):
             return
         warnings.append(
-            f"{source.path} has a magnification and detector pixel for {sizes[0]:g} A, and {source.pixel_size:g} A per "
-            "pixel is in use: that is what the tables that are written say."
+            message("pixel_size_of_detector", path=source.path, size=sizes[0], pixel_size=source.pixel_size)
         )
     elif any(label in particles for label in _SIZES):
         return
@@ -88,7 +93,7 @@ def set_pixel_size_30(particles: Table, source: Source, warnings: list[str]) -> 
     particles.set("rlnDetectorPixelSize", f"{source.pixel_size:.6f}")
 
 
-def complete_optics(table: Table, particles: Table, source: Source, warnings: list[str]) -> None:
+def complete_optics(table: Table, particles: Table, source: Source, warnings: list[Message]) -> None:
     """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
     image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
     rows = np.unique(dialects.optics_rows(particles, table))
@@ -154,17 +159,15 @@ def _value(optics: Optics, key: str) -> float:
     return MICROSCOPE[key].usual if value is None else float(value)
 
 
-def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[str]) -> None:
+def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[Message]) -> None:
     unknown = [MICROSCOPE[key] for key in keys if getattr(optics, key) is None]
     if unknown:
         values = ", ".join(f"{quantity.words} {quantity.usual:g}{quantity.unit}" for quantity in unknown)
-        options = ", ".join(quantity.option for quantity in unknown)
-        warnings.append(
-            f"Not in the input, so assumed in the STAR that is written: {values}; give {options} if they are others."
-        )
+        options = [quantity.option for quantity in unknown]
+        warnings.append(message("microscope_assumed", values=values, options=options))
 
 
-def new_star(source: Source, warnings: list[str]) -> list[Table]:
+def new_star(source: Source, warnings: list[Message]) -> list[Table]:
     """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
     particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
     table = source.table if source.table is not None else Table()

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from scipion_udl.errors import UdlError
 from scipion_udl.io.tables import Table
 from scipion_udl.io.texts import Unread, column_of
+from scipion_udl.messages import Message, message
 
 _IMAGES = re.compile(r"class_?(\d+)(_images)?")
 _CLASSES = re.compile(r"classes(_\w+)?")
 
 
-def joined_blocks(tables: Sequence[Table], warnings: list[str]) -> list[Table]:
+def joined_blocks(tables: Sequence[Table], warnings: list[Message]) -> list[Table]:
     """The images of all classes as one table whose column ``ref`` is the number in the name of their block, where
     ``tables`` are those of a file of classes; ``tables`` otherwise.
 
@@ -27,11 +28,11 @@ def joined_blocks(tables: Sequence[Table], warnings: list[str]) -> list[Table]:
     path = blocks[0][1].path
     blocks = [(number, table) for number, table in blocks if len(table)]
     if not blocks:
-        raise UdlError(f"{path} lists no images: the blocks of its classes are empty")
+        raise UdlError(message("class_blocks_empty", path=path))
     shared = [label for label in blocks[0][1].columns if all(label in table for _, table in blocks)]
     lost = sorted({label for _, table in blocks for label in table.columns if label not in shared} - {"ref"})
     if lost:
-        warnings.append(f"{path}: not all of its classes have the columns {', '.join(lost)}: they are left out.")
+        warnings.append(message("class_columns_left_out", path=path, columns=", ".join(lost)))
     kept = [label for label in shared if not isinstance(blocks[0][1].columns[label], Unread)]
     columns = {label: column_of(text for _, table in blocks for text in table.columns[label]) for label in kept}
     columns["ref"] = column_of(str(number) for number, table in blocks for _ in range(len(table)))

@@ -11,6 +11,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
 from scipion_udl.io.source import Source
+from scipion_udl.messages import Message, message
 
 # label in RELION, label in Xmipp, smallest and largest value that a microscope has, name in messages with its unit
 _LABELS = {
@@ -42,7 +43,7 @@ CTF_LABELS = (*(label for labels in _LABELS.values() for label in labels[:2]), _
 
 def read_defocus(
     source: Source,
-    warn: Callable[[str], None] = lambda sentence: None,
+    warn: Callable[[Message], None] = lambda sentence: None,
 ) -> Defocus | None:
     """The contrast transfer that the table of ``source`` gives; None without a defocus, or where the microscope's
     voltage, spherical aberration and amplitude contrast are known of no particle.
@@ -87,7 +88,7 @@ def read_defocus(
     said = flipped is not None
     if not said and source.form != dialects.XMIPP:
         flipped = np.zeros(n, bool)
-    told = f"Taken from the options for the CTF, since the table does not say: {', '.join(filled)}." if filled else ""
+    told = message("microscope_of_options", filled=", ".join(filled)) if filled else None
     return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
 
 
@@ -124,23 +125,33 @@ def _tell(
     defocused: np.ndarray,
     known: np.ndarray,
     lacking: list[str],
-    warn: Callable[[str], None],
+    warn: Callable[[Message], None],
 ) -> None:
     """Warn of what takes the contrast transfer from some particles, or from all."""
     n = len(source)
-    what, options = (_listed([_MICROSCOPE[name][place] for name in lacking]) for place in (0, 1))
+    what, options = _listed([_MICROSCOPE[name][0] for name in lacking]), [_MICROSCOPE[name][1] for name in lacking]
     if not defocused.any():
-        warn(f"{source.path} has a column for the defocus, but a value in no row: the CTF is not taken into account.")
+        warn(message("defocus_without_value", path=source.path))
     elif not known.any():
-        warn(f"{source.path} gives a defocus, but no {what}, so the CTF is not taken into account: give {options}.")
+        warn(message("defocus_without_microscope", path=source.path, lacking=what, options=options))
     else:
-        for rows, lack, advice in ((~defocused, "defocus", ""), (defocused & ~known, what, f" Give {options}.")):
+        for rows, code, lack in (
+            (~defocused, "defocus_lacking_in_rows", "defocus"),
+            (defocused & ~known, "microscope_lacking_in_rows", what),
+        ):
             if rows.any():
                 first = int(np.flatnonzero(rows)[0])
                 warn(
-                    f"{source.path} gives no {lack} for {rows.sum()} of {n} particles (the first: item "
-                    f"{source.numbers[first]}, {source.names[first]}): no CTF is taken into account for them; the "
-                    f"others keep theirs.{advice}"
+                    message(
+                        code,
+                        path=source.path,
+                        lacking=lack,
+                        count=rows.sum(),
+                        total=n,
+                        item=source.numbers[first],
+                        name=source.names[first],
+                        options=options,
+                    )
                 )
 
 
@@ -169,8 +180,14 @@ def _column(source: Source, name: str) -> np.ndarray | None:
         row = int(wrong[0])
         span = f"from {max(low, 0):g} to {high:g}" if low >= 0 else f"of at most {high:g}"
         raise UdlError(
-            f"{source.path}: row {row + 1} has {words.format(values[row])} (column _{label}), which no microscope has: "
-            f"give a value {span}."
+            message(
+                "defocus_out_of_range",
+                path=source.path,
+                row=row + 1,
+                value=words.format(values[row]),
+                label=label,
+                span=span,
+            )
         )
     return np.where(np.isnan(values), 0.0, values) if name in _ZERO and np.isnan(values).any() else values
 

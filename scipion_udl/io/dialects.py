@@ -13,6 +13,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, from_relion, from_xmipp
 from scipion_udl.io.tables import Table
+from scipion_udl.messages import Message, message
 
 RELION30, RELION31, XMIPP = "relion30", "relion31", "xmipp"
 IMAGE_LABEL = {RELION30: "rlnImageName", RELION31: "rlnImageName", XMIPP: "image"}
@@ -60,14 +61,14 @@ def find_particles(path: str, tables: Sequence[Table]) -> tuple[Table, str]:
     """The table that lists the images, and its form. Raises UdlError where there is none, several, or an empty one."""
     lists = [table for table in tables if "rlnImageName" in table or "image" in table]
     if not lists:
-        raise UdlError(f"{path} lists no images: no table has a column _rlnImageName (STAR) or _image (XMD)")
+        raise UdlError(message("table_without_images", path=path))
     named = [table for table in lists if table.name == "particles"] or lists
     if len(named) > 1:
         names = ", ".join(f"data_{table.name}" for table in named[:4])
-        raise UdlError(f"{path} lists images in {len(named)} tables ({names}...); keep one of them")
+        raise UdlError(message("table_with_several_lists", path=path, count=len(named), names=names))
     particles = named[0]
     if not len(particles):
-        raise UdlError(f"{path} lists no images: its table data_{particles.name} is empty")
+        raise UdlError(message("image_table_empty", path=path, name=particles.name))
     if "rlnImageName" not in particles:
         return particles, XMIPP
     return particles, RELION31 if optics_table(tables) is not None else RELION30
@@ -131,7 +132,7 @@ def optics_rows(particles: Table, optics: Table) -> np.ndarray:
     rows = np.fromiter(map(known.__getitem__, wanted), np.int64, len(wanted))
     if -1 in known.values():
         row = int(np.flatnonzero(rows < 0)[0])
-        raise UdlError(f"{particles.path}: row {row + 1} is of optics group {wanted[row]}, which data_optics lacks")
+        raise UdlError(message("optics_group_missing", path=particles.path, row=row + 1, group=wanted[row]))
     return rows
 
 
@@ -140,7 +141,7 @@ def _plain_number(text: str) -> str:
 
 
 def table_pixel_size(
-    particles: Table, optics: Table | None, form: str, warnings: list[str] | None = None
+    particles: Table, optics: Table | None, form: str, warnings: list[Message] | None = None
 ) -> float | None:
     """The pixel size in angstrom that a table gives, None without.
 
@@ -179,7 +180,7 @@ def _check_one_image_size(particles: Table, optics: Table, rows: np.ndarray) -> 
     if "rlnImageSize" in optics:
         sizes = optics.known("rlnImageSize")[np.unique(rows)]
         if len(np.unique(sizes[sizes > 0])) > 1:
-            raise UdlError(f"{particles.path}: optics groups have different image sizes; align each group on its own")
+            raise UdlError(message("image_sizes_mixed", path=particles.path))
 
 
 def _sizes_of(label: str) -> Callable[[Table], np.ndarray | None]:
@@ -194,22 +195,25 @@ def _detector_sizes(table: Table) -> np.ndarray | None:
     return detector * 1e4 / np.where(magnification > 0, magnification, np.nan)
 
 
-def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[str] | None) -> float | None:
+def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[Message] | None) -> float | None:
     """The one size of all rows, of those that have one; sizes: angstrom (N,), NaN or not above 0 where unknown."""
     if sizes is None or not (sizes > 0).any():
         return None
     known = sizes > 0
     low, high = float(sizes[known].min()), float(sizes[known].max())
     if high - low > _SAME_SIZE * high:
-        raise UdlError(
-            f"{particles.path}: the particles have different pixel sizes ({low:g} and {high:g} A); "
-            "align those of each pixel size (optics group) on their own"
-        )
+        raise UdlError(message("pixel_sizes_mixed", path=particles.path, low=low, high=high))
     size = round(float(sizes[known][0]), 6)
     if not known.all() and warnings is not None:
         warnings.append(
-            f"{particles.path} gives no pixel size for {(~known).sum()} of {len(known)} particles (the first: row "
-            f"{np.flatnonzero(~known)[0] + 1}): {size:g} A of the others is taken for them."
+            message(
+                "pixel_size_lacking",
+                path=particles.path,
+                count=(~known).sum(),
+                total=len(known),
+                row=np.flatnonzero(~known)[0] + 1,
+                size=size,
+            )
         )
     return size
 
@@ -244,7 +248,7 @@ def table_poses(table: Table, form: str, pixel_size: float | None) -> Poses | No
         return from_xmipp(psi, np.stack([x, y], -1), flip != 0)
     angstrom = "rlnOriginXAngst" in table or "rlnOriginYAngst" in table
     if angstrom and pixel_size is None:
-        raise UdlError(f"{table.path} gives shifts in angstrom, but no pixel size: add one (rlnImagePixelSize)")
+        raise UdlError(message("shifts_without_pixel_size", path=table.path))
     return from_relion(psi, np.stack([x, y], -1) / (pixel_size if angstrom and pixel_size else 1.0))
 
 
@@ -285,19 +289,15 @@ def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
     label = CLASS_LABEL[form]
     values = table.known(label) if label in table else np.full(len(table), np.nan)
     if np.isnan(values).all():
-        raise UdlError(
-            f"{path} has no class number per particle (column _{label}): give the table of a 2D classification, or "
-            "leave --by-class out."
-        )
+        raise UdlError(message("no_class_numbers", path=path, label=label))
     values = np.where(np.isnan(values), NO_CLASS, values)
     broken = np.flatnonzero(values != np.round(values))
     if len(broken):
-        raise UdlError(f"{path}: row {broken[0] + 1} has the class {values[broken[0]]:g}, which is no whole number.")
+        raise UdlError(message("class_number_broken", path=path, row=broken[0] + 1, value=values[broken[0]]))
     large = np.flatnonzero(np.abs(values) > LARGEST_CLASS)
     if len(large):
         raise UdlError(
-            f"{path}: row {large[0] + 1} has the class {table.texts(label)[large[0]]}, too large to be told from its "
-            "neighbours: number the classes from 1."
+            message("class_number_too_large", path=path, row=large[0] + 1, value=table.texts(label)[large[0]])
         )
     return values.astype(np.int64)
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipion_udl.errors import Complain, UdlError
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import ADVICE
+from scipion_udl.messages import message
 
 PACKED = (".gz", ".bz2")
 STACKS = (".mrc", ".mrcs", ".map", ".st")
@@ -27,10 +28,7 @@ def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
         if not (at and _is_number(number)):
-            raise UdlError(
-                f"{path}: row {row + 1} names '{name}' without a number, in a table that counts from 0; "
-                "write every image as NUMBER@FILE"
-            )
+            raise UdlError(message("image_without_number", path=path, row=row + 1, name=name))
         found.append(f"{int(number) + 1:0{max(len(number), 6)}d}@{file}")
     return found
 
@@ -51,9 +49,7 @@ def locate(
         if not at:
             number, file = "1", name
         if not (_is_number(number) and int(number) > 0 and file):
-            complain(
-                "image names", f"{path}: row {row + 1} names '{name}'; an image is FILE or NUMBER@FILE, numbers from 1"
-            )
+            complain("image names", message("image_name_odd", path=path, row=row + 1, name=name))
             continue
         file_of[row] = number_of.setdefault(file, len(number_of))
         item[row] = int(number) - 1
@@ -67,11 +63,12 @@ def locate(
             reader = StackReader(_resolve(path, file, row), complain)
             if "@" not in names[row] and reader.count > 1:
                 raise UdlError(
-                    f"{path}: row {row + 1} names {names[row]} as one image, but it holds {reader.count}: name each as "
-                    f"NUMBER@FILE, or, if it is a volume or the tilts of one particle, {ADVICE}"
+                    message(
+                        "image_of_several", path=path, row=row + 1, name=names[row], count=reader.count, advice=ADVICE
+                    )
                 )
         except UdlError as error:
-            complain("files", str(error))
+            complain("files", error.message)
         else:
             stack_of[place] = len(readers)
             readers.append(reader)
@@ -85,7 +82,9 @@ def locate(
         stack[row] = -1
         complain(
             "image numbers",
-            f"{path}: row {row + 1} names item {item[row] + 1} of {reader.path}, which has {reader.count}",
+            message(
+                "image_past_end", path=path, row=row + 1, item=item[row] + 1, stack=reader.path, count=reader.count
+            ),
         )
     return readers, stack, item, renamed
 
@@ -100,7 +99,7 @@ def _resolve(table: str, file: str, row: int) -> str:
     for ending in PACKED:
         plain = plain[: -len(ending)] if plain.endswith(ending) else plain
     if not plain.endswith(STACKS):
-        raise UdlError(f"{table}: row {row + 1} names {file}, which is no MRC file; convert the stack to .mrcs")
+        raise UdlError(message("image_file_no_mrc", table=table, row=row + 1, file=file))
     folder = os.path.dirname(os.path.abspath(table))
     places = [os.getcwd()]
     while folder not in places[1:]:
@@ -114,10 +113,7 @@ def _resolve(table: str, file: str, row: int) -> str:
     beside = os.path.join(os.path.dirname(os.path.abspath(table)), os.path.basename(file))
     if os.path.isabs(file) and os.path.isfile(beside):  # a folder of table and stack that was moved as a whole
         return beside
-    raise UdlError(
-        f"{table}: row {row + 1} names {file}, which is neither under the current folder nor under the table's folder "
-        "or its parents; run from the project folder or give the stack itself"
-    )
+    raise UdlError(message("image_file_not_found", table=table, row=row + 1, file=file))
 
 
 def lasting(file: str, path: str) -> str:
@@ -143,8 +139,7 @@ def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np
         first, second = order[k], order[k + 1]
         complain(
             "same image twice",
-            f"{path}: rows {first + 1} and {second + 1} name the same image {names[first]}; results are joined by "
-            "name, so keep one of them",
+            message("same_image_twice", path=path, first=first + 1, second=second + 1, name=names[first]),
         )
 
 

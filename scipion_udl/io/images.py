@@ -6,6 +6,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError, no_file
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.messages import message
 
 _PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 # The weights of red, green and blue in brightness (ITU-R 601).
@@ -30,20 +31,20 @@ def read_image(spec: str) -> tuple[np.ndarray, float | None]:
     if not at or not number.isdigit():
         number, path = "", spec
     if no_file(path):
-        raise UdlError(f"{no_file(path)}: give an image as FILE or N@FILE")
+        raise UdlError(message("image_not_there", what=no_file(path)))
     if path.lower().endswith(_PICTURES):
         image, pixel_size = read_picture(path), None
     else:
         image, pixel_size = _read_mrc(path, number)
     if image.shape[0] != image.shape[1]:
-        raise UdlError(f"{path} has {image.shape[1]} x {image.shape[0]} pixels; a square image is needed")
+        raise UdlError(message("image_not_square", path=path, width=image.shape[1], height=image.shape[0]))
     return image, pixel_size
 
 
 def _read_mrc(path: str, number: str) -> tuple[np.ndarray, float | None]:
     reader = StackReader(path.split(":mrc")[0])
     if not number and reader.count > 1:
-        raise UdlError(f"{path} holds {reader.count} images; say which one: N@{path}")
+        raise UdlError(message("image_of_stack", path=path, count=reader.count))
     return reader.read(np.array([int(number or 1) - 1]))[0], reader.pixel_size
 
 
@@ -61,8 +62,8 @@ def read_picture(path: str) -> np.ndarray:
             image = np.asarray(picture, np.float32)
     # a torn png is a SyntaxError to PIL, and a header that claims a picture beyond measure a "bomb"
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UdlError(f"{path} cannot be read as a picture: {error}") from None
+        raise UdlError(message("picture_unreadable", path=path, reason=error)) from None
     image = image @ _GREY if image.ndim == 3 else image
     if not np.isfinite(image).all():
-        raise UdlError(f"{path} holds NaN or infinite values; give another image")
+        raise UdlError(message("image_not_finite", path=path))
     return np.ascontiguousarray(image)

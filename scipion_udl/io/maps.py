@@ -10,6 +10,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.messages import message
 
 _AXES = (1, 2, 3)  # columns, rows and sections of the file are x, y and z
 
@@ -21,13 +22,13 @@ def open_map(path: str) -> StackReader:
     """
     path = str(path)
     if not os.path.isfile(path):
-        raise UdlError(f"{path} is not there: give a map, an MRC file of a cube")
+        raise UdlError(message("map_not_there", path=path))
     reader = StackReader(path)
     rows, columns = reader.shape
     if not reader.count == rows == columns:
-        raise UdlError(f"{path} has {columns} x {rows} x {reader.count} voxels; a map must be a cube: pad or crop it")
+        raise UdlError(message("map_not_a_cube", path=path, columns=columns, rows=rows, count=reader.count))
     if reader.axes not in (_AXES, (0, 0, 0)):  # zeros: of programs that leave these fields empty
-        raise UdlError(f"{path} has its axes in another order than x, y, z: bring them into it with another program")
+        raise UdlError(message("map_axes", path=path))
     return reader
 
 
@@ -53,4 +54,4 @@ def write_map(path: str, volume: np.ndarray, pixel_size: float) -> None:
             mrc.voxel_size = pixel_size
         durable.replace(temporary, path)
     except OSError as error:
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None

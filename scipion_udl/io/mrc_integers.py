@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scipion_udl.messages import Message, message
+
 BYTES, SHORTS = 0, 1  # modes
 _IMOD_STAMP = 1146047817  # "IMOD" as a number; then comes a word of flags, whose first bit says that bytes are signed
 _STAMP = slice(152, 156)
@@ -69,11 +71,7 @@ def _by_the_image(mode: int, dtype: np.dtype, image: np.ndarray | None) -> str |
     return "its images are torn otherwise" if signed > _TORN * unsigned else None
 
 
-def unsigned_warning(path: str, more: int, mode: int, reason: str) -> str:
+def unsigned_warning(path: str, more: int, mode: int, reason: str) -> Message:
     """The sentence on stacks that hold unsigned numbers where their mode means signed ones; more: how many others."""
     others = f" and {more} more" if more else ""
-    return (
-        f"{path}{others}: the images are {_WORDS[mode]} in an MRC file of mode {mode} ({reason}), and are read so; "
-        "RELION, Xmipp and mrcfile read them as signed numbers, which tears the image: convert them to 32-bit floats "
-        "(mode 2) for these, or take the aligned.mrcs of align --write-stack."
-    )
+    return message("unsigned_values", path=path, others=others, kind=_WORDS[mode], mode=mode, reason=reason)

@@ -32,6 +32,7 @@ from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
 from scipion_udl.io.texts import ImageNames
+from scipion_udl.messages import Message, message
 
 _TABLES = (".star", ".xmd", ".cs")
 # Programs that do not know the pixel size write 1.
@@ -61,7 +62,7 @@ class ParticleSource:
         complain: Complain = refuse,
     ) -> None:
         self.path = path
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         self.names: Sequence[str] = []
         self.tables: list[Table] = []
         self.table: Table | None = None
@@ -75,9 +76,7 @@ class ParticleSource:
         self.box = _common_box(stacks, complain)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
-            self.warnings.append(
-                f"{odd} has an MRC header without MAP word or machine stamp; it was read all the same."
-            )
+            self.warnings.append(message("mrc_header_odd", stacks=odd))
 
     def __len__(self) -> int:
         return len(self.item)
@@ -100,7 +99,7 @@ class ParticleSource:
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
-            raise UdlError(f"{self.path} lists {len(self)} particles, there is no item {wrong[0] + 1}")
+            raise UdlError(message("no_such_particle", path=self.path, count=len(self), item=wrong[0] + 1))
         images = np.empty((len(indices), self.box, self.box), np.float32)
         stack = self.stack[indices]
         for k in np.unique(stack):
@@ -186,32 +185,24 @@ class ParticleSource:
     def classes(self) -> np.ndarray:
         """The class number of each particle, int64 (N,). Raises UdlError where the table gives none."""
         if self.table is None:
-            raise UdlError(
-                f"{self.path} is a stack of images, which has no classes: give a table with a class number per "
-                "particle (rlnClassNumber in STAR, ref in XMD), or leave --by-class out."
-            )
+            raise UdlError(message("stack_without_classes", path=self.path))
         return dialects.class_numbers(self.table, self.form, self.path)
 
-    def missing_classes(self) -> str | None:
+    def missing_classes(self) -> Message | None:
         """The sentence on particles whose table has a placeholder in place of their class; None where all have one."""
         rows = np.zeros(0, int) if self.table is None else dialects.without_class(self.table, self.form)
         if not len(rows):
             return None
-        return (
-            f"{self.path} gives no class for {len(rows)} of {len(self)} particles (the first: row {rows[0] + 1}): they "
-            f"are taken as class {dialects.NO_CLASS}, and what they show need not be one view."
-        )
+        count, taken = len(rows), dialects.NO_CLASS
+        return message("classes_missing", path=self.path, count=count, total=len(self), row=rows[0] + 1, taken=taken)
 
-    def missing_poses(self) -> str | None:
+    def missing_poses(self) -> Message | None:
         """The sentence on particles whose table has a placeholder in place of their pose; None where all have one, and
         where the table has none at all."""
         rows = np.zeros(0, int) if self.table is None else dialects.without_pose(self.table, self.form)
         if not 0 < len(rows) < len(self):
             return None
-        return (
-            f"{self.path} gives no pose for {len(rows)} of {len(self)} particles (the first: row {rows[0] + 1}): they "
-            "are taken as they lie, with angle and shift 0."
-        )
+        return message("poses_missing", path=self.path, count=len(rows), total=len(self), row=rows[0] + 1)
 
     @property
     def has_3d_angles(self) -> bool:
@@ -231,14 +222,14 @@ def open_particles(
     """
     path = str(path)
     if no_file(path):
-        raise UdlError(f"{no_file(path)}: give a .mrcs, .mrc, .star, .xmd or .cs file")
+        raise UdlError(message("input_not_there", what=no_file(path)))
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
         source, from_table = _open_table(path, complain, lean)
     elif ending in STACKS or (ending in PACKED and os.path.splitext(stem)[1] in STACKS):
         source, from_table = _open_stack(path, complain), None
     else:
-        raise UdlError(f"{path} is of no kind that can be read: give a .mrcs, .mrc, .star, .xmd or .cs file")
+        raise UdlError(message("input_of_no_kind", path=path))
     _set_pixel_size(source, from_table, pixel_size, complain)
     return source
 
@@ -255,13 +246,14 @@ def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
         if reader.shape[0] != reader.shape[1]:
             complain(
                 "box",
-                f"{reader.path} holds images of {reader.shape[1]} x {reader.shape[0]} pixels; square ones are needed",
+                message("images_not_square", path=reader.path, width=reader.shape[1], height=reader.shape[0]),
             )
         elif reader.shape != first.shape:
             complain(
                 "box",
-                f"{reader.path} holds images of {reader.shape[1]} pixels and {first.path} of {first.shape[1]}; "
-                "bring them to one box first",
+                message(
+                    "boxes_mixed", path=reader.path, size=reader.shape[1], other=first.path, other_size=first.shape[1]
+                ),
             )
     return first.shape[0]
 
@@ -269,9 +261,9 @@ def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
 def _open_stack(path: str, complain: Complain) -> ParticleSource:
     reader = StackReader(path, complain)
     if reader.looks_like_volume:
-        raise UdlError(f"{path} is a volume of {reader.count} cubed pixels, not a stack; name it .mrcs if it is one")
+        raise UdlError(message("volume_not_a_stack", path=path, count=reader.count))
     if not reader.whole:
-        raise UdlError(f"{path}: not one of its {reader.count} images is whole; copy or make the file again")
+        raise UdlError(message("no_image_whole", path=path, count=reader.count))
     # those that are there, all of them unless a truncated file is checked: its header may promise anything
     source = ParticleSource(path, [reader], np.zeros(reader.whole, np.int64), np.arange(reader.whole), complain)
     name = os.path.abspath(path)
@@ -279,7 +271,7 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
     source.names = ImageNames(source.item + 1, [(6, name)], np.zeros(reader.whole, np.uint8))
     if path.lower().endswith(PACKED):
-        source.warnings.append(f"{path} is packed: unpack it before other programs use the tables that name it.")
+        source.warnings.append(message("stack_packed", path=path))
     return source
 
 
@@ -297,25 +289,25 @@ def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSour
     try:
         from_table = dialects.table_pixel_size(table, optics, form, warnings)
     except UdlError as error:
-        complain("pixel size", str(error))
+        complain("pixel size", error.message)
         from_table = None
     names = table.texts(dialects.IMAGE_LABEL[form])
     from_zero = form == dialects.XMIPP and any(counts_from_zero(name) for name in names)
     if from_zero:
         names = counted_from_one(path, names)
         table.set(dialects.IMAGE_LABEL[form], [quote(name) for name in names])
-    hint = " (the table has an image 0, so it was read as counting from 0)" if from_zero else ""
-    stacks, stack, item, renamed = locate(path, names, lambda kind, sentence: complain(kind, sentence + hint))
+
+    def hinting(kind: str, what: Message) -> None:
+        complain(kind, message("counted_from_0", what=what))
+
+    stacks, stack, item, renamed = locate(path, names, hinting if from_zero else complain)
     if not stacks:
-        raise UdlError(f"{path}: none of its {len(names)} images can be read; run from the project folder")
+        raise UdlError(message("no_image_readable", path=path, count=len(names)))
     refuse_repeated(path, names, stack, item, complain)
     source = ParticleSource(path, stacks, stack, item, complain)
     source.warnings += warnings
     if from_zero:
-        source.warnings.append(
-            f"{path} counts its images from 0 (as the UDL program of 2023 does): it was read so; tables that are "
-            "written count from 1, as all others do."
-        )
+        source.warnings.append(message("counts_from_0", path=path))
     source.names, source.table, source.tables, source.form, source.cs = names, table, tables, form, cs
     _warn_of_places(source)
     _warn_of_other_endings(source, renamed)
@@ -326,7 +318,7 @@ def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSour
         _check_image_size(source, table, optics)
     if "enabled" in table and (table.known("enabled") < 0).any():
         count = int((table.known("enabled") < 0).sum())
-        source.warnings.append(f"{count} particles of {path} are marked as disabled; they are treated as all others.")
+        source.warnings.append(message("particles_disabled", count=count, path=path))
     return source, from_table
 
 
@@ -335,10 +327,7 @@ def _check_image_size(source: ParticleSource, table: Table, optics: Table) -> No
         used = np.unique(dialects.optics_rows(table, optics))
         size = optics.known("rlnImageSize")[used[0]]
         if size > 0 and size != source.box:
-            source.warnings.append(
-                f"The optics table of {source.path} says {size:g} pixels, the images have {source.box}: "
-                "check the pixel size."
-            )
+            source.warnings.append(message("optics_of_other_box", path=source.path, size=size, box=source.box))
 
 
 def _warn_of_places(source: ParticleSource) -> None:
@@ -349,15 +338,9 @@ def _warn_of_places(source: ParticleSource) -> None:
         path, named = source.stacks[stack].path, source.names[row].partition("@")[2] or source.names[row]
         beside = os.path.join(folder, path)
         if stack >= 0 and not os.path.isabs(path) and os.path.isfile(beside) and not os.path.samefile(path, beside):
-            source.warnings.append(
-                f"{source.path} names {path}, and there are two of that name: the one under the current folder was "
-                f"taken, not {beside}."
-            )
+            source.warnings.append(message("two_of_one_name", path=source.path, taken=path, other=beside))
         elif stack >= 0 and os.path.isabs(named) and lasting(named, path) != named:
-            source.warnings.append(
-                f"{source.path} names {named}, which is not there: {path} was taken, and is named in the tables that "
-                "are written."
-            )
+            source.warnings.append(message("image_file_elsewhere", path=source.path, named=named, taken=path))
 
 
 def _warn_of_other_endings(source: ParticleSource, renamed: Sequence[tuple[str, str]]) -> None:
@@ -366,8 +349,7 @@ def _warn_of_other_endings(source: ParticleSource, renamed: Sequence[tuple[str, 
     if renamed:
         others = f" ({len(renamed)} such files, this is the first)" if len(renamed) > 1 else ""
         source.warnings.append(
-            f"{source.path} names {renamed[0][0]}, which is not there; {renamed[0][1]} is, and was taken{others}: "
-            "RELION would not find it by the name in this table, but does by the tables that are written."
+            message("other_ending", path=source.path, named=renamed[0][0], taken=renamed[0][1], others=others)
         )
 
 
@@ -375,7 +357,7 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
     """Table, else header, else option, else 1.0 marked as unknown. Where the header has none, or a placeholder, the
     option counts first and the size of the micrographs next."""
     if option is not None and not (np.isfinite(option) and option > 0):
-        raise UdlError(f"the pixel size must be a number of angstrom above 0, not {option:g}")
+        raise UdlError(message("pixel_size_not_positive", value=option))
     headers = [reader.pixel_size for reader in source.stacks]
     header = headers[0]
     micrograph = None
@@ -385,17 +367,14 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
         complain(
             "pixel size",
-            f"{source.path}: its stacks give different pixel sizes in their headers; align them one by one",
+            message("header_pixel_sizes_mixed", path=source.path),
         )
     if from_table is not None:
         source.pixel_size = from_table
         _warn_of_other(source, option, f"the table says {from_table:g} A", "--pixel-size")
     elif micrograph is not None and option is None and header in (None, PLACEHOLDER):
         source.pixel_size = micrograph
-        source.warnings.append(
-            f"{source.path} gives the pixel size of the micrographs alone (rlnMicrographPixelSize): {micrograph:g} A "
-            "is used, which is wrong if the particles were binned; then give --pixel-size."
-        )
+        source.warnings.append(message("pixel_size_of_micrographs", path=source.path, pixel_size=micrograph))
     elif header is not None and header == PLACEHOLDER and option is not None:
         source.pixel_size = option
         _warn_of_other(source, header, f"{option:g} A was given", "the image header, a common placeholder,")
@@ -403,20 +382,14 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
         source.pixel_size = header
         _warn_of_other(source, option, f"the image header says {header:g} A", "--pixel-size")
         if header == PLACEHOLDER:
-            source.warnings.append(
-                f"The header of {source.stacks[0].path} gives 1 A per pixel, which programs also write when they do "
-                "not know it; give --pixel-size if it is another."
-            )
+            source.warnings.append(message("pixel_size_is_1", path=source.stacks[0].path))
     elif option is not None:
         source.pixel_size = option
     else:
         source.pixel_size, source.pixel_size_known = 1.0, False
-        source.warnings.append(
-            f"Neither {source.path} nor an image header gives the pixel size: 1 A is assumed, so no figure in angstrom "
-            "is meant; give --pixel-size."
-        )
+        source.warnings.append(message("pixel_size_unknown", path=source.path))
 
 
 def _warn_of_other(source: ParticleSource, other: float | None, used: str, whose: str) -> None:
     if other is not None and abs(other - source.pixel_size) > 1e-3 * source.pixel_size:
-        source.warnings.append(f"Pixel size: {used} and is used; {other:g} A of {whose} is not.")
+        source.warnings.append(message("pixel_size_contradicted", in_use=used, other=other, source=whose))

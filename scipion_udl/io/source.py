@@ -11,6 +11,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
     from scipion_udl.io.stacks import StackReader
@@ -50,7 +51,7 @@ class Source(Protocol):
     cs: np.ndarray | None
     optics: Optics
     stacks: list[StackReader]
-    warnings: list[str]
+    warnings: list[Message]
 
     def __len__(self) -> int: ...
 
@@ -81,10 +82,10 @@ class Source(Protocol):
     def classes(self) -> np.ndarray:
         """The class number of each particle, int64 (N,). Raises UdlError where there is none."""
 
-    def missing_classes(self) -> str | None:
+    def missing_classes(self) -> Message | None:
         """The sentence on particles without a class among others that have one; None where all have one."""
 
-    def missing_poses(self) -> str | None:
+    def missing_poses(self) -> Message | None:
         """The sentence on particles without a pose among others that have one; None where all or none have one."""
 
     def locations(self) -> list[tuple[str, int]]:
@@ -118,15 +119,12 @@ class ArraySource:
     def __init__(self, images: Any, pixel_size: float | None = None, name: str = ARRAY) -> None:
         shape = tuple(int(n) for n in getattr(images, "shape", ()))
         if len(shape) != 3 or shape[1] != shape[2] or not all(shape):
-            raise UdlError(
-                f"The images have the shape {shape}: give an array of N square images, (N, D, D), as numpy or torch "
-                "have it."
-            )
+            raise UdlError(message("array_shape", shape=str(shape)))
         kind = str(images.dtype).replace("torch.", "")
         if not kind.startswith(("float", "int", "uint", "bfloat")):
-            raise UdlError(f"The images are of the type {kind}: give whole or floating-point grey values.")
+            raise UdlError(message("array_type", kind=kind))
         if pixel_size is not None and not (np.isfinite(pixel_size) and pixel_size > 0):
-            raise UdlError(f"the pixel size must be a number of angstrom above 0, not {pixel_size:g}")
+            raise UdlError(message("pixel_size_not_a_number", value=pixel_size))
         self._images, self._rows = images, np.arange(shape[0])
         self.path, self.box = name, shape[1]
         self.pixel_size, self.pixel_size_known = (1.0, False) if pixel_size is None else (float(pixel_size), True)
@@ -138,11 +136,9 @@ class ArraySource:
         self.optics, self.has_3d_angles = Optics(), False
         self.stacks: list[StackReader] = []
         self.stack_names = [name]
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         if pixel_size is None:
-            self.warnings.append(
-                "No pixel size is given: 1 A is assumed, so no figure in angstrom is meant; give pixel_size."
-            )
+            self.warnings.append(message("array_pixel_size_unknown"))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -165,7 +161,7 @@ class ArraySource:
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
-            raise UdlError(f"{self.path} holds {len(self)} particles, there is no item {wrong[0] + 1}")
+            raise UdlError(message("array_without_item", path=self.path, count=len(self), item=wrong[0] + 1))
         images = self._images[self._rows[indices]]
         if not isinstance(images, np.ndarray):  # of torch
             images = images.detach().cpu().float().numpy()
@@ -175,7 +171,9 @@ class ArraySource:
         bad = np.flatnonzero(~np.isfinite(images.sum((1, 2), dtype=np.float64)))
         if len(bad):
             what = "NaN" if np.isnan(images[bad[0]]).any() else "values that are infinite, or too large"
-            raise UdlError(f"Image {self.numbers[indices[bad[0]]]} of {self.path} (from 1) holds {what}: leave it out.")
+            raise UdlError(
+                message("array_image_not_finite", item=self.numbers[indices[bad[0]]], path=self.path, what=what)
+            )
         return images
 
     def subset(self, indices: np.ndarray) -> ArraySource:
@@ -192,13 +190,13 @@ class ArraySource:
 
     def classes(self) -> np.ndarray:
         """Raises UdlError: an array has images alone."""
-        raise UdlError(f"{self.path} has no classes: give a table with a class number per particle, or no by_class.")
+        raise UdlError(message("array_without_classes", path=self.path))
 
-    def missing_classes(self) -> str | None:
+    def missing_classes(self) -> Message | None:
         """None."""
         return None
 
-    def missing_poses(self) -> str | None:
+    def missing_poses(self) -> Message | None:
         """None."""
         return None
 

@@ -26,6 +26,7 @@ from scipion_udl.errors import Complain, UdlError, refuse
 from scipion_udl.io.mrc_integers import meant
 from scipion_udl.io.output import durable
 from scipion_udl.io.unpacking import discard, unpack
+from scipion_udl.messages import message
 
 HEADER_BYTES = HEADER_DTYPE.itemsize
 CHUNK_BYTES = 16 << 20
@@ -94,8 +95,7 @@ class StackReader:
         if there < self.count:
             complain(
                 "files",
-                f"{self.path} is truncated: its header promises {self.count} images, {there} are whole; "
-                "copy or make the file again",
+                message("stack_truncated", path=self.path, promised=self.count, there=there),
             )
         return min(there, self.count)
 
@@ -118,14 +118,14 @@ class StackReader:
             return
         wrong = (indices < 0) | (indices >= self.count)
         if wrong.any():
-            raise UdlError(f"{self.path} holds {self.count} images, there is no item {indices[wrong][0] + 1}")
+            raise UdlError(message("no_such_image", path=self.path, count=self.count, item=indices[wrong][0] + 1))
         order = np.argsort(indices, kind="stable")
         places, indices = places[order], indices[order]
         longest = max(1, CHUNK_BYTES // self._image_bytes)
         try:
             descriptor = os.open(self._file, os.O_RDONLY)
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be read: {error.strerror}") from None
+            raise UdlError(message("cannot_be_read", path=self.path, reason=error.strerror)) from None
         try:
             for first, last in _runs(indices, longest):
                 chunk = self._read_run(descriptor, int(indices[first]), int(indices[last - 1]) + 1)
@@ -146,9 +146,11 @@ class StackReader:
             try:
                 got = os.preadv(descriptor, [view[done:]], self._start + first * self._image_bytes + done)
             except OSError as error:
-                raise UdlError(f"{self.path}: item {item} cannot be read: {error.strerror}") from None
+                raise UdlError(
+                    message("image_cannot_be_read", path=self.path, item=item, reason=error.strerror)
+                ) from None
             if got <= 0:
-                raise UdlError(f"{self.path} ends within item {item}; copy or make the file again")
+                raise UdlError(message("stack_ends_within", path=self.path, item=item))
             done += got
         return raw
 
@@ -161,7 +163,7 @@ class StackReader:
             bad = np.flatnonzero(~np.isfinite(np.add.reduce(raw, axis=(1, 2), dtype=np.float64)))
         for k in bad:
             kind = "NaN" if np.isnan(raw[k]).any() else "infinite values"
-            complain("pixel values", f"{self.path}: item {first + k + 1} holds {kind}; remove or mend this image")
+            complain("pixel values", message("image_value_not_finite", path=self.path, item=first + k + 1, kind=kind))
 
 
 def _runs(indices: np.ndarray, longest: int) -> list[tuple[int, int]]:
@@ -181,7 +183,7 @@ def _first_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(2)
     except OSError as error:
-        raise UdlError(f"{path} cannot be read: {error.strerror}") from None
+        raise UdlError(message("cannot_be_read", path=path, reason=error.strerror)) from None
 
 
 def _promised(path: str, file: str) -> int:
@@ -205,9 +207,9 @@ def _read_header(path: str, file: str) -> tuple[bytes, np.recarray, bool]:
         with open(file, "rb") as stream:
             start = stream.read(HEADER_BYTES)
     except OSError as error:
-        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_read", path=path, reason=error.strerror or error)) from None
     if len(start) < HEADER_BYTES:
-        raise UdlError(f"{path} is no MRC file: it is shorter than an MRC header")
+        raise UdlError(message("mrc_too_short", path=path))
     # mrcfile gets the header without its extension, which it would load, however large a broken header says it is.
     plain = start[: _EXTENSION.start] + bytes(4) + start[_EXTENSION.stop :]
     odd = False
@@ -233,13 +235,13 @@ def _sane(header: np.recarray) -> bool:
 def _check_header(path: str, header: np.recarray) -> None:
     mode = int(header.mode)
     if not _sane(header) or int(header.nsymbt) < 0:
-        raise UdlError(f"{path} is no MRC file, or an empty one: its header gives no sensible image size")
+        raise UdlError(message("mrc_without_size", path=path))
     if mode in _COMPLEX_MODES:
-        raise UdlError(f"{path} holds Fourier transforms (MRC mode {mode}), not images; give the images themselves")
+        raise UdlError(message("mrc_of_transforms", path=path, mode=mode))
     if mode not in _READABLE_MODES:
-        raise UdlError(f"{path} has MRC mode {mode}, which cannot be read; convert it to mode 2 (32 bit)")
+        raise UdlError(message("mrc_mode_unknown", path=path, mode=mode))
     if int(header.ispg) >= 401:
-        raise UdlError(f"{path} is a stack of volumes (space group {int(header.ispg)}), not of images")
+        raise UdlError(message("mrc_of_volumes", path=path, space_group=int(header.ispg)))
 
 
 def _header_pixel_size(header: np.recarray) -> float | None:
@@ -280,7 +282,7 @@ class StackWriter:
             self._file = open(self._temporary, "r+b")
             self._file.seek(HEADER_BYTES)
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be written: {error.strerror or error}") from None
+            raise UdlError(message("cannot_be_written", path=self.path, reason=error.strerror or error)) from None
         return self
 
     def write(self, images: np.ndarray) -> None:
@@ -298,7 +300,7 @@ class StackWriter:
         try:
             self._opened.write(images.data)
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
+            raise UdlError(message("cannot_be_written", path=self.path, reason=error.strerror)) from None
 
     def end_here(self) -> None:
         """No more images come: the stack holds those that were written, where fewer than announced are fine."""
@@ -324,7 +326,7 @@ class StackWriter:
             self._opened.close()
             durable.replace(self._temporary, self.path)
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be written: {error.strerror}") from None
+            raise UdlError(message("cannot_be_written", path=self.path, reason=error.strerror)) from None
 
     @property
     def _opened(self) -> BinaryIO:
@@ -360,4 +362,4 @@ def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
             mrc.voxel_size = pixel_size
         durable.replace(temporary, path)
     except OSError as error:
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.tables import Table
+from scipion_udl.messages import message
 
 _STACKS = "rlnTomoSubTomosAre2DStacks"
 _SIGNS = ("rlnTomoName", "rlnTomoParticleName", "rlnTomoParticleId", "rlnTomoVisibleFrames", "rlnCtfImage")
@@ -20,21 +21,17 @@ def refuse_subtomograms(path: str, tables: Sequence[Table]) -> None:
     whatever else it says.
     """
     if any(label in table for table in tables for label in _SETS):
-        raise UdlError(
-            f"{path} is the list of files of a set of subtomograms (RELION's tomography), not of particles; {ADVICE}"
-        )
+        raise UdlError(message("subtomogram_files", path=path, advice=ADVICE))
     particles = next((table for table in tables if "rlnImageName" in table and len(table)), None)
     if particles is None:
         if any("rlnTomoName" in table for table in tables):
-            raise UdlError(f"{path} lists places in tomograms, which have no particle images yet; {ADVICE}")
+            raise UdlError(message("tomogram_places", path=path, advice=ADVICE))
         return
     if any("@" in name for name in particles.texts("rlnImageName")[:1]):
         return
     kind = _kind(tables, particles)
     if kind:
-        raise UdlError(
-            f"{path} lists subtomograms ({kind}), not particle images, and they cannot be aligned in 2D; {ADVICE}"
-        )
+        raise UdlError(message("subtomograms", path=path, kind=kind, advice=ADVICE))
 
 
 def _kind(tables: Sequence[Table], particles: Table) -> str | None:

@@ -18,6 +18,7 @@ from emtable import Table as EmTable
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
 from scipion_udl.io.texts import Column, Growing, Texts, Unread, column_of
+from scipion_udl.messages import message
 
 # One value of a row. RELION and Xmipp put names with spaces and empty text in quotes.
 _VALUE = re.compile(r"""(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
@@ -63,7 +64,7 @@ class Table:
     def texts(self, label: str) -> Sequence[str]:
         """The N texts of a column, without quotes. Raises UdlError where the table lacks the label."""
         if label not in self.columns:
-            raise UdlError(f"{self.path}: the table data_{self.name} has no column _{label}")
+            raise UdlError(message("column_missing", path=self.path, name=self.name, column=label))
         column = self.columns[label]
         if isinstance(column, Column):
             return column_of(map(unquote, column)) if column.begin_quoted() else column
@@ -78,7 +79,9 @@ class Table:
             values = _floats(column, number)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
+            raise UdlError(
+                message("value_not_a_number", path=self.path, row=bad[0] + 1, value=column[bad[0]], label=label)
+            )
         return values
 
     def known(self, label: str) -> np.ndarray:
@@ -92,7 +95,9 @@ class Table:
             values = _floats(column, lambda text: np.nan if is_placeholder(text) else number(text, np.inf))
         bad = np.flatnonzero(np.isinf(values))
         if len(bad):
-            raise UdlError(f"{self.path}: row {bad[0] + 1} has '{column[bad[0]]}' in column _{label}, not a number")
+            raise UdlError(
+                message("value_not_a_number", path=self.path, row=bad[0] + 1, value=column[bad[0]], label=label)
+            )
         values[np.isin(values, UNKNOWN_NUMBERS)] = np.nan
         return values
 
@@ -137,7 +142,7 @@ def quote(text: str) -> str:
         return text
     kind = "'" if '"' in text else '"'
     if kind in text or "\n" in text:
-        raise UdlError(f"{text!r} cannot be written as one value of a table: rename it without quotes or line breaks")
+        raise UdlError(message("text_not_writable", text=text))
     return f"{kind}{text}{kind}"
 
 
@@ -174,7 +179,7 @@ class _Block:
         """Take in one line. Raises UdlError where a second table begins."""
         if line.startswith("loop_") and line.split(None, 1)[0] == "loop_":
             if self.loop or self.labels:
-                raise UdlError(f"{path}: line {number} begins a second table within data_{self.name}; split the file")
+                raise UdlError(message("second_table_in_block", path=path, line=number, name=self.name))
             self.loop = True
         elif line[0] == "_" and (not self.loop or not self.count):
             label = line.split(None, 1)[0]
@@ -189,14 +194,14 @@ class _Block:
             if len(self.rows) == _TOGETHER:
                 self.take_rows(path)
         else:
-            raise UdlError(f"{path}: line {number} is neither a label nor a row of a table")
+            raise UdlError(message("line_not_understood", path=path, line=number))
 
     def take_rows(self, path: str) -> None:
         """Make columns of the rows that are still texts. Raises UdlError where values and labels do not match."""
         if not self.columns:
             repeated = {label for label, times in Counter(self.labels).items() if times > 1}
             if repeated:
-                raise UdlError(f"{path}: the table data_{self.name} has the label _{min(repeated)} twice; remove one")
+                raise UdlError(message("label_twice", path=path, name=self.name, label=min(repeated)))
             self.columns = {label: Growing() if self.used(label) else Unread() for label in self.labels}
             if self.rows:
                 self._check_labels(path)
@@ -210,7 +215,7 @@ class _Block:
         try:
             namedtuple("_Row", self.labels)
         except ValueError as error:
-            raise UdlError(f"{path}: a label of the table data_{self.name} cannot be read: {error}") from None
+            raise UdlError(message("label_unreadable", path=path, name=self.name, reason=error)) from None
 
 
 def read_tables(path: str, used: Callable[[str], bool] = lambda label: True) -> list[Table]:
@@ -221,7 +226,7 @@ def read_tables(path: str, used: Callable[[str], bool] = lambda label: True) -> 
     """
     tables = [_to_table(path, block) for block in _blocks(path, _lines(path), used)]
     if not tables:
-        raise UdlError(f"{path} holds no table (no line begins with data_): give a STAR or XMD file")
+        raise UdlError(message("text_without_table", path=path))
     return tables
 
 
@@ -234,10 +239,10 @@ def _lines(path: str) -> Iterator[str]:
             file.seek(0)
             for line in file:
                 if binary or "\0" in line:
-                    raise UdlError(f"{path} is not a text table: give a STAR or XMD file")
+                    raise UdlError(message("not_a_text_table", path=path))
                 yield line
     except OSError as error:
-        raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_read", path=path, reason=error.strerror or error)) from None
 
 
 def _blocks(path: str, lines: Iterable[str], used: Callable[[str], bool]) -> list[_Block]:
@@ -252,7 +257,7 @@ def _blocks(path: str, lines: Iterable[str], used: Callable[[str], bool]) -> lis
         elif blocks:
             blocks[-1].add(path, number, line)
         else:
-            raise UdlError(f"{path}: line {number} stands before any data_ line, so this is no STAR or XMD file")
+            raise UdlError(message("line_before_data", path=path, line=number))
     return blocks
 
 
@@ -289,8 +294,14 @@ def _values(path: str, block: _Block, number: int, text: str) -> list[str]:
     values = _VALUE.findall(text) if "'" in text or '"' in text else text.split()
     if len(values) != len(block.labels):
         raise UdlError(
-            f"{path}: line {number} has {len(values)} values for the {len(block.labels)} labels of data_{block.name}; "
-            "a value with spaces must be in quotes"
+            message(
+                "row_of_wrong_length",
+                path=path,
+                line=number,
+                count=len(values),
+                width=len(block.labels),
+                name=block.name,
+            )
         )
     return values
 
@@ -299,7 +310,7 @@ def _pairs(path: str, block: _Block) -> list[list[str]]:
     """The one row of a block that is no loop: the value behind each label. Raises UdlError where one has none."""
     values = [_VALUE.findall(text)[:1] for _, text in block.rows]
     if not all(values):
-        raise UdlError(f"{path}: the label _{block.labels[values.index([])]} has no value")
+        raise UdlError(message("label_without_value", path=path, label=block.labels[values.index([])]))
     return [[value[0] for value in values]] if values else []
 
 
@@ -320,7 +331,7 @@ def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> Non
                 _write_table(file, table)
         durable.replace(temporary, path)
     except OSError as error:
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None
 
 
 def _write_table(file: io.TextIOBase, table: Table) -> None:

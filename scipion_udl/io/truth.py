@@ -13,6 +13,7 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.tables import Table, number_texts, quote, read_tables
+from scipion_udl.messages import message
 
 _LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")
 _VIEW_LABELS = ("udlViewX", "udlViewY", "udlViewZ")
@@ -42,7 +43,7 @@ def read_views(path: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     """
     table = next((table for table in read_tables(path) if "rlnImageName" in table and "udlViewX" in table), None)
     if table is None or not len(table):
-        raise UdlError(f"{path} holds no viewing directions: simulate --views writes them")
+        raise UdlError(message("truth_without_directions", path=path))
     direction = np.stack([table.numbers(label) for label in _VIEW_LABELS], -1)
     length = np.linalg.norm(direction, axis=1, keepdims=True)
     molecule = table.numbers("udlClass").astype(int)
@@ -53,7 +54,7 @@ def read_truth(path: str) -> tuple[list[str], Poses]:
     """Image names (N) and true poses (N,) of a truth.star. Raises UdlError where it is missing or no such table."""
     table = next((table for table in read_tables(path) if "rlnImageName" in table and "udlAngle" in table), None)
     if table is None or not len(table):
-        raise UdlError(f"{path} holds no true poses: a table with _rlnImageName and _udlAngle is needed")
+        raise UdlError(message("truth_without_poses", path=path))
     shift = [table.numbers(label) if label in table else np.zeros(len(table)) for label in ("udlShiftX", "udlShiftY")]
     mirror = table.numbers("udlMirror") != 0 if "udlMirror" in table else None
     return list(table.texts("rlnImageName")), Poses(table.numbers("udlAngle"), np.stack(shift, -1), mirror)

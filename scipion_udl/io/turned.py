@@ -14,6 +14,7 @@ import numpy as np
 
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.tables import UNKNOWN_NUMBERS, Table, number
+from scipion_udl.messages import Message, message
 
 # label: its values (degrees, (N,)) of the images that ``poses`` (N,) were applied to
 _TURNING: dict[str, Callable[[np.ndarray, Poses], np.ndarray]] = {
@@ -35,7 +36,7 @@ def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
     return np.mod(np.round(np.where(poses.mirror, -turned, turned), 6), 180.0)
 
 
-def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[str]:
+def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[Message]:
     """Make the rows of a STAR (N) and its optics table true of the images that ``poses`` (N,) were applied to.
 
     Texts that are no number, and -999 and the like, which stand for unknown, stay. Returns warnings: of terms of the
@@ -56,7 +57,7 @@ def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[s
     return _warning(left_out, "aligned.star")
 
 
-def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[str]:
+def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[Message]:
     """The same for the fields (N, ...) of a .cs: the axis of astigmatism turns, terms with another direction become 0,
     and the poses of a 3D alignment are left out. Returns warnings."""
     label = "ctf/df_angle_rad"
@@ -72,14 +73,11 @@ def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[str]:
     return _warning([*left_out, *sorted({name.partition("/")[0] for name in poses_3d})], "aligned.cs")
 
 
-def _warning(left_out: list[str], name: str) -> list[str]:
+def _warning(left_out: list[str], name: str) -> list[Message]:
     if not left_out:
         return []
     labels = ", ".join(dict.fromkeys(left_out))
-    return [
-        f"The images that {name} names are rotated, so what has a direction in the unrotated ones is not true of "
-        f"them and is left out: {labels}."
-    ]
+    return [message("directed_left_out", path=name, labels=labels)]
 
 
 def _drop_directed(table: Table) -> list[str]:

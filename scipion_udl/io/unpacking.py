@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 _NAME = "scipion-udl-unpacked-"
 _LOCK = "lock"
@@ -46,7 +47,9 @@ def unpack(path: str, opener: Callable[..., Any], head: int, size: Callable[[str
         if scratch is not None:
             discard(scratch)
         if isinstance(error, (OSError, EOFError, ValueError, zlib.error)):
-            raise UdlError(f"{path} cannot be unpacked: {getattr(error, 'strerror', None) or error}") from None
+            raise UdlError(
+                message("cannot_be_unpacked", path=path, reason=getattr(error, "strerror", None) or error)
+            ) from None
         raise
 
 
@@ -64,9 +67,13 @@ def _check_room(path: str, promised: int, folder: str) -> None:
     free = shutil.disk_usage(folder).free
     if promised > free - SPARE:
         raise UdlError(
-            f"{path} comes to {promised / 1e9:.1f} GB unpacked, by its header, and the disk of "
-            f"{os.path.dirname(folder)} has {free / 1e9:.1f} GB: unpack it where there is room, or let TMPDIR name a "
-            "folder there"
+            message(
+                "no_room_to_unpack",
+                path=path,
+                promised=promised / 1e9,
+                folder=os.path.dirname(folder),
+                free=free / 1e9,
+            )
         )
 
 

@@ -27,6 +27,7 @@ from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
+from scipion_udl.messages import Message, entries, message
 from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
 from scipion_udl.particles.prepared import PreparedParticles
@@ -77,16 +78,17 @@ def pair_up(one: ParticleSource, other: ParticleSource | None = None) -> PairedI
     """Items 2k-1 and 2k of one source as pairs, or items k of two. Raises UdlError where they do not pair."""
     if other is None:
         if len(one) % 2:
-            raise UdlError(
-                f"{one.path} holds {len(one)} images, an odd number: items 2k-1 and 2k are a pair; leave one out, or "
-                "give two tables"
-            )
+            raise UdlError(message("pairs_odd", path=one.path, count=len(one)))
         items = np.arange(len(one))
         return PairedImages(one, one, items[::2], items[1::2])
     if len(one) != len(other):
-        raise UdlError(f"{one.path} holds {len(one)} images and {other.path} {len(other)}: give as many of both")
+        raise UdlError(
+            message("pairs_of_unequal_number", path=one.path, one=len(one), other_path=other.path, other=len(other))
+        )
     if one.box != other.box:
-        raise UdlError(f"{one.path} has a box of {one.box} px and {other.path} of {other.box}: bring them to one box")
+        raise UdlError(
+            message("pairs_of_unequal_boxes", path=one.path, box=one.box, other_path=other.path, other_box=other.box)
+        )
     return PairedImages(one, other, np.arange(len(one)), np.arange(len(one)))
 
 
@@ -190,18 +192,14 @@ def align_pairs(settings: PairSettings) -> dict[str, float]:
         network, card = load_model(settings.model, device)
         card.check_fits(one.box, one.pixel_size, settings.model)
         if card.network == "classes":
-            raise UdlError(f"{settings.model} holds the classes of a whole set, not one view: use it with classify.")
+            raise UdlError(message("model_of_classes", path=settings.model))
         if card.config.get("views", 1) > 1:
-            raise UdlError(
-                f"{settings.model} is a network of several classes, and which one a pair is of is not known."
-            )
+            raise UdlError(message("model_of_several_classes", path=settings.model))
         reach = REACH * one.box if settings.max_shift is None else settings.max_shift
         if settings.search > 180:
-            raise UdlError(
-                f"--search {settings.search:g} goes around the circle more than once: give 180 degrees or less"
-            )
+            raise UdlError(message("search_too_wide", value=settings.search))
         if reach > one.box / 2:
-            raise UdlError(f"--max-shift {reach:g} is more than half the box, {one.box / 2:g} px: give a shorter one")
+            raise UdlError(message("max_shift_too_large_for_pairs", value=reach, most=one.box / 2))
         truth = true_poses(pairs, settings.truth) if settings.truth else None
         progress = Progress()
         found = PairAligner(network, card, device, reach, settings.search).run(pairs, progress, settings.batch)
@@ -226,7 +224,7 @@ def true_poses(pairs: PairedImages, path: str) -> tuple[Poses, np.ndarray]:
         found, row = join([places[k] for k in items], images)
         if len(found) < len(items):
             missing = items[np.setdiff1d(np.arange(len(items)), found)[0]]
-            raise UdlError(f"{path} does not name {source.names[missing]}: give the truth of these very images")
+            raise UdlError(message("truth_lacks_image", path=path, name=source.names[missing]))
         rows.append(row)
     first, second = poses[rows[0]], poses[rows[1]]
     return compose(invert(first), second), invert(second).shift
@@ -279,7 +277,7 @@ def _record(
     device: str,
     reach: float,
     figures: dict[str, float],
-    warnings: list[str],
+    warnings: list[Message],
 ) -> dict:
     """The content of summary.json; reach: the farthest shift, pixels."""
     return {
@@ -297,4 +295,5 @@ def _record(
         "device": device,
         "figures": figures,
         "warnings": warnings,
+        "messages": entries(warnings),
     }

@@ -17,6 +17,7 @@ from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 from scipion_udl.jobs.findings import Findings
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.settings.commands import CheckSettings
 
@@ -34,7 +35,7 @@ def check(settings: CheckSettings) -> None:
         try:
             source = open_particles(settings.input, settings.pixel_size, findings.error, lean=True)
         except UdlError as error:
-            findings.error("table", str(error))
+            findings.error("table", error.message)
         if source is not None:
             findings.spare(source.files())
             facts = (source.box, source.pixel_size, source.pixel_size_known)
@@ -50,7 +51,7 @@ def check(settings: CheckSettings) -> None:
         print("\n" + estimate_text(len(source), source.box))
     if findings.errors:
         faults = "one fault" if findings.errors == 1 else f"{findings.errors} faults"
-        raise UdlError(f"{settings.input} cannot be aligned as it is: {faults} to mend, told above")
+        raise UdlError(message("input_has_faults", path=settings.input, faults=faults))
     warnings = {0: "no warnings", 1: "one warning"}.get(findings.warnings, f"{findings.warnings} warnings")
     looked = "its images were not looked at" if settings.quick else "all its images were read"
     print(f"\n{settings.input} can be aligned ({warnings}; {looked}).")
@@ -92,7 +93,7 @@ def check_table(source: ParticleSource, findings: Findings) -> None:
     findings.fact("same image twice", "none")
     findings.fact("box", f"{source.box} px")
     if source.box < SMALLEST_BOX:
-        findings.error("box", f"a box of {source.box} px is too small; {SMALLEST_BOX} or more are needed")
+        findings.error("box", message("check_box_too_small", box=source.box, least=SMALLEST_BOX))
     _check_number(source, findings)
     _check_headers(source, findings)
     if source.table is not None:
@@ -105,12 +106,11 @@ def _check_number(source: ParticleSource, findings: Findings) -> None:
     whole = np.array([reader.whole for reader in source.stacks])
     lost = int(((source.stack < 0) | (source.item >= whole[source.stack])).sum())
     if lost:
-        findings.note("number", f"{lost} of {len(source)} have no image that can be read")
+        findings.note("number", message("images_lost", count=lost, total=len(source)))
     elif len(source) < ENOUGH:
         findings.warn(
             "number",
-            f"{len(source)} are too few to train a network on (about {ENOUGH} are needed): they are aligned without "
-            "one unless you give a --model, and no resolution is claimed",
+            message("check_too_few", count=len(source), least=ENOUGH),
         )
     findings.fact("number", str(len(source)))
 
@@ -127,8 +127,7 @@ def _check_headers(source: ParticleSource, findings: Findings) -> None:
         if abs(size - source.pixel_size) > HEADER_DIFFERS * source.pixel_size:
             findings.warn(
                 "pixel size",
-                f"the header of {reader.path} says {size:g} A, {source.path} says {source.pixel_size:g} A, which is "
-                "used: check which one is right",
+                message("header_differs", path=reader.path, size=size, table=source.path, in_use=source.pixel_size),
             )
 
 
@@ -138,37 +137,42 @@ def _check_columns(source: ParticleSource, findings: Findings) -> None:
     try:
         classes = len(dialects.told_classes(table, source.form))
     except UdlError as error:
-        findings.warn("classes", str(error))
+        findings.warn("classes", error.message)
         classes = 0
     if classes:
         findings.fact("classes", "one")
         if classes > 1:
             findings.warn(
                 "classes",
-                f"the particles are of {classes} classes (column {dialects.CLASS_LABEL[source.form]}): each must be "
-                "aligned by itself (align --by-class, or a table of one class), for an average of several views shows "
-                "none of them",
+                message("several_classes", classes=classes, column=dialects.CLASS_LABEL[source.form]),
             )
-        if source.missing_classes():
-            findings.warn("classes", source.missing_classes())
+        missing = source.missing_classes()
+        if missing:
+            findings.warn("classes", missing)
     optics = dialects.optics_table(source.tables)
     try:
         if optics is not None:
             _check_optics(len(np.unique(dialects.optics_rows(table, optics))), findings)
         _check_defocus(source, findings)
     except UdlError as error:
-        findings.error("defocus" if "ptics" not in str(error) else "optics groups", str(error))
+        findings.error("optics groups" if _is_of_optics(error.message) else "defocus", error.message)
     _check_poses(source, findings)
 
 
+def _is_of_optics(fault: Message) -> bool:
+    """Whether a fault lies in the table of optics groups, or in which group a particle is of."""
+    named = {fault.values.get(name) for name in ("name", "label", "column")}
+    return fault.code == "optics_group_missing" or not named.isdisjoint({"optics", "rlnOpticsGroup"})
+
+
 def _check_defocus(source: ParticleSource, findings: Findings) -> None:
-    said: list[str] = []
+    said: list[Message] = []
     defocus = read_defocus(source, warn=said.append)
     for sentence in said:
         findings.warn("defocus", sentence)
     if defocus is None:
         if not said:
-            findings.note("defocus", "not given: the contrast transfer is left out of account")
+            findings.note("defocus", message("no_defocus"))
         return
     _check_voltages(np.unique(defocus.voltage[defocus.known]), findings)
     values = defocus.defocus_u[defocus.known] / 1e4
@@ -177,19 +181,19 @@ def _check_defocus(source: ParticleSource, findings: Findings) -> None:
         return
     flipped = int(defocus.flipped.sum())
     if 0 < flipped < len(source):
-        findings.note("defocus", f"{flipped} of {len(source)} particles are phase-flipped, by optics group or row")
+        findings.note("defocus", message("some_phase_flipped", count=flipped, total=len(source)))
 
 
 def _check_optics(used: int, findings: Findings) -> None:
     findings.fact("optics groups", "one")
     if used > 1:
-        findings.note("optics groups", f"{used}, all of one pixel size: they are aligned together")
+        findings.note("optics groups", message("optics_groups", count=used))
 
 
 def _check_voltages(voltages: np.ndarray, findings: Findings) -> None:
     if len(voltages) > 1:
         listed = ", ".join(f"{v:g}" for v in voltages[:4])
-        findings.warn("optics groups", f"the particles were taken at different voltages ({listed} kV)")
+        findings.warn("optics groups", message("voltages_differ", listed=listed))
 
 
 def _check_poses(source: ParticleSource, findings: Findings) -> None:
@@ -199,15 +203,11 @@ def _check_poses(source: ParticleSource, findings: Findings) -> None:
         if missing:
             findings.warn("poses", missing)
         if source.has_3d_angles:
-            findings.note(
-                "poses",
-                "rot and tilt are not 0: these are projection directions, which aligned tables will not have any more; "
-                "keep the table",
-            )
+            findings.note("poses", message("poses_are_3d"))
         elif old:
-            findings.note("poses", f"old ones ({', '.join(old)}) give way to new ones in the aligned tables")
+            findings.note("poses", message("old_poses", old=", ".join(old)))
     except UdlError as error:
-        findings.warn("poses", str(error))
+        findings.warn("poses", error.message)
 
 
 def estimate_text(count: int, box: int) -> str:

@@ -13,6 +13,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.jobs.findings import Findings
+from scipion_udl.messages import message
 from scipion_udl.particles.background import Background, Uneven, steepness
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.particles.duplicates import copies
@@ -66,12 +67,10 @@ def check_images(
         findings.error("pixel values", too_large(source, row))
     findings.fact("constant images", "none")
     if len(flat) and len(flat) == read.sum():
-        findings.error("constant images", "all images are constant: there is nothing to align")
+        findings.error("constant images", message("check_all_constant"))
     else:
         for row in flat:
-            findings.warn(
-                "constant images", f"item {row + 1} ({source.names[row]}): it will be kept with pose 0 and score 0"
-            )
+            findings.warn("constant images", message("image_constant", item=row + 1, name=source.names[row]))
     _check_polarity(source, facts, findings, expected, (defocus, mask_radius))
     usual = read & ~facts.blank
     usual[facts.large] = False  # which are errors: theirs is no scale
@@ -103,7 +102,7 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             try:
                 reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
             except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
-                findings.error("files", str(error))
+                findings.error("files", error.message)
                 break
             source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
@@ -161,14 +160,11 @@ def _check_polarity(
     found = facts.profile.decide(*model).word
     findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
     if expected != "auto" and found not in (expected, UNKNOWN):
-        findings.warn(
-            "contrast", f"the particles look {found}, not {expected}: invert the images, or say so to other programs"
-        )
+        findings.warn("contrast", message("contrast_unexpected", found=found, expected=expected))
     elif expected == "auto" and found == DARK:
         findings.warn(
             "contrast",
-            "the particles look dark on a bright ground: the alignment takes them as they are, but Xmipp and RELION "
-            "expect bright ones (say --contrast dark where it is meant so)",
+            message("contrast_dark"),
         )
     opposite = facts.groups.opposite(facts.profile, *model)
     if opposite:
@@ -184,8 +180,7 @@ def _check_scale(std: np.ndarray, findings: Findings) -> None:
     if worth < FEW:
         findings.warn(
             "scale",
-            f"the noise of the images differs by a factor of {spread:.3g} and more, so that their plain mean is worth "
-            f"{worth:.0%} of them: normalise the particles",
+            message("check_noise_differs", spread=spread, worth=worth),
         )
 
 
@@ -194,7 +189,7 @@ def _check_background(facts: ImageFacts, findings: Findings) -> None:
     findings.fact("background", "even, no pixels that stick out")
     found = facts.uneven.words()
     if found:
-        findings.note("background", f"{found}; other programs may not: normalise the particles for them")
+        findings.note("background", message("check_background", what=found))
 
 
 def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings) -> None:
@@ -206,6 +201,5 @@ def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings)
         if source.names[row] != source.names[of]:  # else the table names it twice, which was told
             findings.warn(
                 "copies",
-                f"item {row + 1} ({source.names[row]}) is item {of + 1} ({source.names[of]}) again: "
-                "the noise of a copy agrees with itself, which looks like signal",
+                message("image_again", item=row + 1, name=source.names[row], other=of + 1, other_name=source.names[of]),
             )

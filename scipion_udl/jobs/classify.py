@@ -11,6 +11,7 @@ from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.pipelines.classify_set import classify_like, classify_set
@@ -76,10 +77,10 @@ def classify(settings: ClassifySettings) -> None:
 
 def _checked(settings: ClassifySettings) -> ClassifySettings:
     """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
-    given = next((f"--{name}" for name in ("join", "model") if getattr(settings, name)), None)
+    given = next((settings.option(name).flag for name in ("join", "model") if getattr(settings, name)), None)
     for name in ("classes", "starts", "teach"):
         if given and getattr(settings, name) is not None:
-            raise UdlError(f"{given} brings its classes along, and none are learned: leave --{name} out.")
+            raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
     return settings.but(classes=settings.classes or CLASSES)
 
 
@@ -99,8 +100,7 @@ def _check(run: Run, earlier: Earlier | None) -> None:
         check_fits(run, earlier)
     elif settings.teach is not None and not settings.model and settings.teach < least:
         raise UdlError(
-            f"--teach {settings.teach} particles are too few to teach {settings.classes} classes (at least "
-            f"{LEAST_OF_A_CLASS} a class are needed): let more teach, or ask for fewer with --classes."
+            message("too_few_to_teach", teach=settings.teach, classes=settings.classes, least=LEAST_OF_A_CLASS)
         )
 
 

@@ -20,6 +20,7 @@ from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.messages import Message, entries, message
 from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.report import evaluation_figures, figures
 from scipion_udl.results import evaluation_tables
@@ -50,16 +51,13 @@ class _Evaluation:
         self.source = open_particles(settings.aligned, settings.pixel_size)
         out.spare(self.source.files())
         self.poses = _aligned_poses(self.source)
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         for sentence in [*self.source.warnings, self.source.missing_poses()]:
             if sentence:
                 self.warn(sentence)
         classes = _classes(self.source)
         if classes > 1:
-            self.warn(
-                f"{settings.aligned} holds {classes} classes, each with a frame of its own: what is said of all of "
-                "them together mixes them. Evaluate one class at a time."
-            )
+            self.warn(message("evaluated_classes", path=settings.aligned, classes=classes))
         source = self.source
         facts = (source.box, source.pixel_size, source.pixel_size_known)
         given = given_radius(settings, *facts, settings.aligned)
@@ -73,7 +71,7 @@ class _Evaluation:
         """Of what is a resolution: without a pixel size, angstrom mean nothing."""
         return "A" if self.source.pixel_size_known else "px"
 
-    def warn(self, sentence: str) -> None:
+    def warn(self, sentence: Message) -> None:
         """A warning: on the screen now, in the summary later."""
         self.warnings.append(sentence)
         print(f"Warning: {sentence}", file=sys.stderr)
@@ -86,13 +84,13 @@ def evaluate(settings: EvaluateSettings) -> dict[str, float]:
     Returns the figures. Raises UdlError for wrong input.
     """
     if settings.symmetry and not settings.truth:
-        raise UdlError("--symmetry counts in the comparison with true poses: give --truth, too, or leave it away")
+        raise UdlError(message("symmetry_without_truth"))
     folder = OutputFolder(settings.output, settings.overwrite, command="evaluate")
     folder.spare([settings.aligned, settings.truth, file_of(settings.reference)])
     with folder as out:
         job = _Evaluation(settings, out)
         if settings.pairs and len(job.source) < 2:
-            raise UdlError(f"{settings.aligned} holds one particle: there is no next one to compare it with")
+            raise UdlError(message("one_particle_to_evaluate", path=settings.aligned))
         reference = _reference(job) if settings.reference else None
         if settings.truth:
             _against_truth(job)
@@ -118,9 +116,9 @@ def _classes(source: ParticleSource) -> int:
 def _aligned_poses(source: ParticleSource) -> Poses:
     poses = source.poses()
     if poses is None:
-        raise UdlError(f"{source.path} carries no poses: give the aligned.star or aligned.xmd of an alignment")
+        raise UdlError(message("evaluated_without_poses", path=source.path))
     if source.has_3d_angles:
-        raise UdlError(f"{source.path} holds directions of a 3D alignment (rot, tilt): give a 2D alignment")
+        raise UdlError(message("evaluated_3d_poses", path=source.path))
     return check_measure(poses, source.box, source.path)
 
 
@@ -132,10 +130,10 @@ def _against_truth(job: _Evaluation) -> None:
     images, truth = located_truth(path)
     rows, true_rows = join(source.locations(), images)
     if not len(rows):
-        raise UdlError(f"{path} names none of the images of {source.path}: give the truth of these very particles")
+        raise UdlError(message("truth_of_others", path=path, other=source.path))
     following = np.flatnonzero(np.diff(rows) == 1)
     if job.settings.pairs and not len(following):
-        raise UdlError(f"{path} holds no two particles that follow each other in {source.path}")
+        raise UdlError(message("no_neighbours", path=path, other=source.path))
     found, truth = job.poses[rows], truth[true_rows]
     job.figures |= compare(found, truth, source.pixel_size, symmetry) | bias(found, truth)
     print(evaluation_tables.truth_table(job.figures, symmetry, source.path, path))
@@ -195,13 +193,20 @@ def _reference(job: _Evaluation) -> np.ndarray:
     reference, pixel_size = read_image(image)
     if reference.shape != (source.box, source.box):
         raise UdlError(
-            f"{image} has {reference.shape[1]} x {reference.shape[0]} pixels and the particles of {source.path} "
-            f"{source.box} x {source.box}: bring the reference to the same box and pixel size"
+            message(
+                "evaluation_reference_size",
+                image=image,
+                width=reference.shape[1],
+                height=reference.shape[0],
+                table=source.path,
+                box=source.box,
+            )
         )
     if pixel_size and abs(pixel_size / source.pixel_size - 1) > 0.01 and source.pixel_size_known:
         job.warn(
-            f"{image} has {pixel_size:g} A per pixel and the particles {source.pixel_size:g}; "
-            "they are compared pixel by pixel."
+            message(
+                "reference_of_other_pixel_size", image=image, pixel_size=pixel_size, own_pixel_size=source.pixel_size
+            )
         )
     return reference
 
@@ -275,6 +280,7 @@ def _write(job: _Evaluation) -> None:
         "device": describe(job.device),
         "figures": {key: value if np.isfinite(value) else None for key, value in job.figures.items()},
         "warnings": job.warnings,
+        "messages": entries(job.warnings),
     }
     write_json(out.scratch("summary.json"), summary)
     print(f"\n{out.path}: {', '.join(written)}, and what they are made of")

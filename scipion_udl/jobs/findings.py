@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
+from scipion_udl.messages import Message, message
 
 # The subjects, in the order of the table. Readers name the ones of theirs (see errors.Complain).
 SUBJECTS = {
@@ -67,17 +68,17 @@ class Findings:
         """Raise UdlError where the list would get the name of one of ``paths``, files that are looked through."""
         for path in paths if self._path else ():
             if os.path.realpath(path) == os.path.realpath(self._path):
-                raise UdlError(f"--list {self._path} would be written over {path}, which is looked through: {_NAME_IT}")
+                raise UdlError(message("list_over_input", list=self._path, path=path, advice=_NAME_IT))
 
     def __enter__(self) -> Findings:
         if self._path:
             if self._path.lower().endswith(_READ):
-                raise UdlError(f"--list {self._path} has the name of a file of particles or a model: {_NAME_IT}")
+                raise UdlError(message("list_named_as_input", list=self._path, advice=_NAME_IT))
             try:
                 part = durable.new(f"{self._path}.part")
                 self._file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
             except OSError as error:
-                raise UdlError(f"{self._path} cannot be written: {error.strerror}") from None
+                raise UdlError(message("cannot_be_written", path=self._path, reason=error.strerror)) from None
             self._writer = csv.writer(self._file)
             self._writer.writerow(["subject", "level", "what"])
         return self
@@ -92,19 +93,19 @@ class Findings:
             else:
                 os.remove(f"{self._path}.part")
         except OSError as error:
-            raise UdlError(f"{self._path} cannot be written: {error.strerror}") from None
+            raise UdlError(message("cannot_be_written", path=self._path, reason=error.strerror)) from None
 
-    def error(self, subject: str, sentence: str) -> None:
+    def error(self, subject: str, sentence: Message) -> None:
         """Something that keeps the set from being aligned."""
         self.errors += 1
         self._add(subject, "ERROR", sentence)
 
-    def warn(self, subject: str, sentence: str) -> None:
+    def warn(self, subject: str, sentence: Message) -> None:
         """Something that the user should know before an alignment, which goes on all the same."""
         self.warnings += 1
         self._add(subject, "warning", sentence)
 
-    def note(self, subject: str, sentence: str) -> None:
+    def note(self, subject: str, sentence: Message) -> None:
         """Something worth knowing that is no fault."""
         self._add(subject, "note", sentence)
 
@@ -116,7 +117,7 @@ class Findings:
         """(level: ok, note, warning or ERROR; how many of that level) of a subject."""
         return self._subjects[subject].level, self._subjects[subject].count
 
-    def _add(self, subject: str, level: str, sentence: str) -> None:
+    def _add(self, subject: str, level: str, sentence: Message) -> None:
         found = self._subjects[subject]
         if _RANK[level] > _RANK[found.level]:  # the table shows the worst, the list all
             found.level, found.count, found.sentences = level, 0, []

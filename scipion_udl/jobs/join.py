@@ -1,4 +1,5 @@
-"""`align --join RUN`: particles that come later, aligned to the averages of an earlier run (pipelines/join_set.py)."""
+"""`align --append-to RUN`: particles that come later, aligned to the averages of an earlier run
+(pipelines/join_set.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.messages import message
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.align_set import averages_of
 from scipion_udl.pipelines.guide import Inputs, load_network
@@ -50,8 +52,8 @@ _NOT_WITH_JOIN = {
 
 
 def join(settings: commands.AlignSettings) -> None:
-    """`scipion-udl align --join RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that come; its
-    averages, halves and FRC are of all particles so far.
+    """`scipion-udl align --append-to RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that come;
+    its averages, halves and FRC are of all particles so far.
 
     Raises UdlError where the particles do not fit RUN, or RUN is nothing that particles can be joined to.
     """
@@ -88,26 +90,20 @@ def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, 
     added to."""
     for name, reason in _NOT_WITH_JOIN.items():
         if getattr(settings, name):
-            option = f"--{name.replace('_', '-')}"
-            raise UdlError(f"{option} does not go with --join: {reason}. Leave {option} out.")
+            option = settings.option(name).flag
+            raise UdlError(message("not_with_join", option=option, reason=reason))
     run = given(settings.join)
     base = Joinable.read(run)
     if base.mirror:
-        raise UdlError(
-            f"{run} was aligned with --mirror, and particles can be joined only to a run without mirror images: "
-            "align its particles without --mirror."
-        )
+        raise UdlError(message("run_was_mirrored", run=run))
     if settings.max_shift is not None and settings.max_shift > base.box / 2:
-        raise UdlError(f"--max-shift {settings.max_shift:g} is more than half the box, {base.box / 2:g} px: give less.")
+        raise UdlError(message("max_shift_too_large_to_join", value=settings.max_shift, most=base.box / 2))
     settings = settings.but(model=settings.model or base.model_file(run))
     if settings.pool is None or os.path.realpath(settings.pool) == os.path.realpath(run):
         return settings.but(pool=run), base, base
     earlier = Joinable.read(settings.pool)
     if earlier.joined_to != base.key:
-        raise UdlError(
-            f"{settings.pool} was not joined to {run}, so its averages do not lie on those of the new particles: "
-            f"give what an earlier 'align --join {run}' wrote, or leave --pool out."
-        )
+        raise UdlError(message("pool_of_another_run", pool=settings.pool, run=run))
     return settings, base, earlier
 
 
@@ -119,17 +115,14 @@ def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
     run.say(f"Model {run.settings.model} ({card.method.upper()}, version {card.made_by})")
     if getattr(network, "views", 1) > 1 and (base.view is None or base.view >= network.views):
         raise UdlError(
-            f"{run.settings.model} knows {network.views} views, and none of them is that of {run.settings.join}."
+            message("model_without_the_view", model=run.settings.model, views=network.views, run=run.settings.join)
         )
     return view_of(network, base.view), card.inputs()
 
 
 def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
     run, settings, out = outcome.run, outcome.run.settings, outcome.run.out
-    run.note(
-        f"{len(run.source)} particles were joined to the {earlier.particles} before them: averages, FRC and resolution "
-        f"are of all {counts['particles']}."
-    )
+    run.note(message("joined", count=len(run.source), before=earlier.particles, total=counts["particles"]))
     facts = {
         "joined_to": settings.join,
         "pooled_with": settings.pool,

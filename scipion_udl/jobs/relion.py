@@ -25,7 +25,8 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, quote, read_tables, write_tables
-from scipion_udl.settings.commands import RelionSettings
+from scipion_udl.messages import message
+from scipion_udl.settings.commands import AlignSettings, RelionSettings
 
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
@@ -46,13 +47,13 @@ def run_job(settings: RelionSettings) -> int:
         for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW):
             (job / name).unlink(missing_ok=True)
     except OSError as error:
-        raise UdlError(f"{job} cannot be written to: {error.strerror}") from None
+        raise UdlError(message("folder_not_writable", path=job, reason=error.strerror)) from None
     try:
         _spare_input(settings, job)
         (job / NODES).unlink(missing_ok=True)
         code = _align(_command(settings, job), job)
         if code < 0:
-            raise UdlError(f"align was ended by signal {-code}, as the system does where memory is short: see run.out")
+            raise UdlError(message("align_killed", signal=-code))
         if code == 0:
             _write_outputs(job)
     except BaseException:
@@ -79,13 +80,14 @@ def _command(settings: RelionSettings, job: Path) -> list[str]:
     """The command line of `align`: begun anew, or gone on with where an earlier run of the job was stopped."""
     folder, more = job / FOLDER, list(settings.passed)
     if any(word.startswith("-o") or (len(word) > 2 and "--output".startswith(word.split("=")[0])) for word in more):
-        raise UdlError(f"The results lie in {folder}, in the job's folder that --o names: leave -o and --output out.")
-    if folder.is_dir() and "--overwrite" not in more and "--continue" not in more:
-        more.append("--overwrite" if (folder / "summary.json").exists() else "--continue")
-    if "--mirror" in more and "--write-stack" not in more:
-        more.append("--write-stack")  # RELION's 2D alignment has no mirror: particles.star names the aligned images
-    if settings.j:
-        more += ["--threads", str(settings.j)]
+        raise UdlError(message("relion_output_given", folder=folder))
+    option = AlignSettings.option
+    overwrite, resume, stack = (option(name).flag for name in ("overwrite", "resume", "write_stack"))
+    if folder.is_dir() and overwrite not in more and resume not in more:
+        more.append(overwrite if (folder / "summary.json").exists() else resume)
+    if option("mirror").flag in more and stack not in more:
+        more.append(stack)  # RELION's 2D alignment has no mirror: particles.star names the aligned images
+    more += option("threads").words(settings.j)
     return [sys.executable, "-m", "scipion_udl.cli", "align", settings.in_parts, "-o", str(folder), *more]
 
 

@@ -17,6 +17,7 @@ from scipion_udl.io.tables import Table, quote, write_tables
 from scipion_udl.io.truth import add_views, truth_table
 from scipion_udl.jobs.simulate_views import DEFAULT_PHANTOM as VIEWS_PHANTOM
 from scipion_udl.jobs.simulate_views import mixture, prepare_views, shift_of, symmetries, write_molecules
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
 from scipion_udl.simulation.centers import each_center
@@ -42,13 +43,13 @@ _CHUNK_PIXELS = 1 << 20
 def simulate(settings: SimulateSettings) -> None:
     """`scipion-udl simulate`: particles whose true poses are known, in OUT. Prints a summary. Raises UdlError."""
     if settings.gpu not in ("auto", "none"):
-        raise UdlError("simulate computes on the CPU only: leave --gpu away, or give none")
+        raise UdlError(message("simulation_on_cpu"))
     if settings.threads:
         import torch
 
         torch.set_num_threads(settings.threads)
     if settings.pixel_sizes and not settings.centers:
-        raise UdlError("--pixel-sizes is for the numbered templates of --centers: give --pixel-size in its place")
+        raise UdlError(message("pixel_sizes_without_centers"))
     settings = settled(settings.but(count=settings.count or _DEFAULT_COUNT))
     _folder(settings).check()
     _folder(settings).spare([file_of(settings.template), settings.volume, settings.second])
@@ -88,7 +89,7 @@ def _refuse_others(output: str, own: list[str]) -> None:
     for name in sorted(os.listdir(output)) if os.path.isdir(output) else []:
         path = os.path.join(output, name)
         if name.isdecimal() and path not in own and os.path.isfile(os.path.join(path, "parameters.json")):
-            raise UdlError(f"{path} is a set of an earlier run that has no template now: remove it first")
+            raise UdlError(message("set_without_template", path=path))
 
 
 def prepare(
@@ -158,7 +159,7 @@ def _template(settings: SimulateSettings) -> tuple[BlobTemplate | ImageTemplate,
         return ImageTemplate(image, box), size, f"the template {settings.template}"
     name = settings.phantom or _DEFAULT_PHANTOM
     if name in PHANTOMS_3D:
-        raise UdlError(f"the phantom {name} is a molecule to be seen from many directions: give --views random, too")
+        raise UdlError(message("phantom_of_many_views", name=name))
     return (
         phantom(name, settings.box or _DEFAULT_BOX),
         settings.pixel_size or _DEFAULT_PIXEL_SIZE,

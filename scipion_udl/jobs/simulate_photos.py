@@ -14,6 +14,7 @@ from scipion_udl.io.stacks import StackWriter
 from scipion_udl.io.tables import quote, write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.jobs.simulate import particle_tables
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
 from scipion_udl.simulation.ctf import CtfSettings
@@ -32,7 +33,7 @@ def simulate_photos(settings: SimulateSettings) -> None:
     settings = settled(settings)
     OutputFolder(settings.output, settings.overwrite).check()
     if settings.count is not None and settings.count < 2:
-        raise UdlError("--count 1 makes no pair of copies: give 2 or more")
+        raise UdlError(message("one_photograph_copy"))
     pairs = PhotoPairs(
         find_photographs(given(settings.photos), settings.part),
         settings.box or _DEFAULT_BOX,
@@ -92,13 +93,18 @@ def write_pairs(
 def _nothing(pairs: PhotoPairs) -> str:
     side, reasons = 2 * pairs.reach + 1, pairs.rejected
     if reasons["broken"] == len(pairs.files):
-        return f"none of the {len(pairs.files)} photographs can be read; the first: {pairs.broken}"
+        return message("no_photograph_readable", files=len(pairs.files), broken=pairs.broken)
     unread = f"{reasons['broken']} cannot be read (the first: {pairs.broken}), " if pairs.broken else ""
-    return (
-        f"none of the {len(pairs.files)} photographs gives a patch: {unread}{reasons['small']} are smaller than the "
-        f"{side} x {side} pixels that a box of {pairs.box} with shifts up to {pairs.max_shift:g} needs, "
-        f"{reasons['flat']} are flat (standard deviation below {pairs.flat:g} grey levels); give a smaller --box or "
-        "--shift, or other photographs"
+    return message(
+        "no_photograph_fits",
+        files=len(pairs.files),
+        unread=unread,
+        small=reasons["small"],
+        side=side,
+        box=pairs.box,
+        max_shift=pairs.max_shift,
+        flat_ones=reasons["flat"],
+        flat=pairs.flat,
     )
 
 

@@ -10,6 +10,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
 from scipion_udl.simulation.map_molecules import MapMolecule, face_mean
@@ -32,7 +33,7 @@ def prepare_views(settings: SimulateSettings, **seen: object) -> tuple[ViewSimul
     seen: what the molecules are seen through, as :class:`Simulation` takes it. Raises UdlError.
     """
     if (settings.second is None) != (not settings.second_share):
-        raise UdlError("--second and --second-share, above 0, belong together: give both, or none of them")
+        raise UdlError(message("second_needs_share"))
     if settings.volume:
         first, size = _map_molecule(settings.volume, settings.box, settings.pixel_size)
         what = f"the map {settings.volume}"
@@ -86,7 +87,7 @@ def _is_a_word(text: str) -> bool:
 
 def _phantom(name: str, box: int) -> Molecule:
     if name in PHANTOMS and name not in PHANTOMS_3D:
-        raise UdlError(f"the phantom {name} is one view: for --views choose one of {', '.join(PHANTOMS_3D)}")
+        raise UdlError(message("phantom_of_one_view", name=name, names=", ".join(PHANTOMS_3D)))
     return molecule(name, box)
 
 
@@ -103,8 +104,7 @@ def _map_molecule(path: str, box: int | None, pixel_size: float | None) -> tuple
     side = round(box * size / own_size)
     if not len(volume) <= _MOST * side <= _MOST**2 * len(volume):
         raise UdlError(
-            f"{path} is {own_size * len(volume):g} A wide, and {box} pixels of {size:g} A are {box * size:g} A: give "
-            "another --pixel-size or --box"
+            message("map_wider_than_box", path=path, width=own_size * len(volume), box=box, size=size, field=box * size)
         )
     return MapMolecule(_in_field(volume, side), box), size
 

@@ -23,12 +23,12 @@ from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.io.output import durable
+from scipion_udl.messages import message
 from scipion_udl.models.registry import inputs_of, network_class
 from scipion_udl.settings.networks import ROWS
 
 CARD_FORMAT = 3  # 3: networks of classes, 2: of several views; all others are written as 1, which older versions read
 _NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
-_CHANGED = "The card of the model {path} was changed or is damaged: give the file as it was written."
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
@@ -87,9 +87,16 @@ class ModelCard:
         mine, theirs = self.box * self.pixel_size, box * pixel_size
         if abs(mine - theirs) > FIELD_TOLERANCE * mine:
             raise UdlError(
-                f"The model {path} was trained on particles of {self.box} px at {self.pixel_size:g} A/px "
-                f"({mine:.0f} A across), these have {box} px at {pixel_size:g} A/px ({theirs:.0f} A across): "
-                "train a model on these particles, or give the right --pixel-size."
+                message(
+                    "model_of_other_particles",
+                    path=path,
+                    box=self.box,
+                    pixel_size=self.pixel_size,
+                    field=mine,
+                    own_box=box,
+                    own_pixel_size=pixel_size,
+                    own_field=theirs,
+                )
             )
 
 
@@ -154,7 +161,7 @@ def write_tensors(path: str, tensors: dict[str, torch.Tensor], metadata: dict[st
     except OSError as error:
         with suppress(OSError):
             os.remove(partial)
-        raise UdlError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None
 
 
 @contextmanager
@@ -203,27 +210,19 @@ def read_card(path: str) -> ModelCard:
         For a file that is missing, cut, or no model of this program.
     """
     if no_file(path):
-        missing = f"There is no model file {path}" if not os.path.exists(path) else no_file(path)
-        raise UdlError(f"{missing}: give the model.safetensors of a training run.")
+        missing = message("model_not_there", path=path) if not os.path.exists(path) else no_file(path)
+        raise UdlError(message("no_model_file", what=missing))
     try:
         with opened_tensors(path) as file:
             fields = json.loads((file.metadata() or {})["udl"])
         _check_kinds(path, fields)
         if int(fields.get("format", 0)) > CARD_FORMAT:
-            raise UdlError(
-                f"The model {path} was written by a newer version ({fields.get('made_by')}): update scipion-em-udl."
-            )
+            raise UdlError(message("model_too_new", path=path, version=fields.get("made_by")))
         if fields.get("network") == "classes" and fields["format"] < card_format("classes", {}):
-            raise UdlError(
-                f"The classes of {path} were learned by an earlier version, which weighed signal against noise in "
-                "another way: classify the particles anew (with --overwrite, in the same folder)."
-            )
+            raise UdlError(message("classes_too_old", path=path))
         return ModelCard(**fields)
     except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError, *_NO_CARD) as error:
-        raise UdlError(
-            f"{path} is not a model of scipion-udl, or it is damaged ({type(error).__name__}): give the "
-            "model.safetensors of a training run."
-        ) from None
+        raise UdlError(message("not_a_model", path=path, reason=type(error).__name__)) from None
 
 
 def _check_kinds(path: str, fields: dict) -> None:
@@ -236,7 +235,7 @@ def _check_kinds(path: str, fields: dict) -> None:
     optional = {"contrast": str, "training": dict, "made_by": str, "format": int}
     for name, kind in (kinds | {name: kind for name, kind in optional.items() if name in fields}).items():
         if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
-            raise UdlError(_CHANGED.format(path=path))
+            raise UdlError(message("model_card_changed", path=path))
 
 
 def _check_card(path: str, card: ModelCard) -> None:
@@ -261,7 +260,7 @@ def _check_card(path: str, card: ModelCard) -> None:
     except (KeyError, TypeError):
         fits = False
     if not fits:
-        raise UdlError(_CHANGED.format(path=path))
+        raise UdlError(message("model_card_changed", path=path))
 
 
 def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
@@ -310,9 +309,9 @@ def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelC
             raise ValueError("other numbers")
         network.load_state_dict(state)
     except (KeyError, IndexError, TypeError, ValueError, ArithmeticError, RuntimeError, SafetensorError):
-        raise UdlError(f"The weights in {path} do not fit the network its card names ({card.network}).") from None
+        raise UdlError(message("weights_do_not_fit", path=path, network=card.network)) from None
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise UdlError(f"The weights in {path} are not all finite numbers: train the model anew.")
+        raise UdlError(message("weights_not_finite", path=path))
     _check_card(path, card)
     return network.to(device).eval(), card
 
@@ -336,5 +335,5 @@ def check_answers(answers: torch.Tensor) -> torch.Tensor:
         Where one is no finite number: weights that are finite can still come to more than float32 holds.
     """
     if not bool(torch.isfinite(answers).all()):
-        raise UdlError("What the model's network answers are no numbers: its weights are damaged; train a model anew.")
+        raise UdlError(message("answers_not_finite"))
     return answers

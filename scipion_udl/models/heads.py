@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 HEADS = ("degrees", "circular")
 STEADY = 0.02  # how fast the middle of the circle that angles are counted about may follow the batches
@@ -49,7 +50,7 @@ class AngleHead(nn.Module):
     ) -> None:
         super().__init__()
         if head not in HEADS:
-            raise UdlError(f"There is no head '{head}': take one of {', '.join(HEADS)}.")
+            raise UdlError(message("no_such_head", head=head, known=", ".join(HEADS)))
         self.head, self.period = head, float(period)
         widths = [features, *hidden]
         layers: list[nn.Module] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.shared import Size
 
 if TYPE_CHECKING:  # it takes PyTorch, which `check --quick` has no use for, and more memory than a large table
@@ -24,30 +25,18 @@ def given_radius(settings: Size, box: int, pixel_size: float, known: bool, path:
     """
     diameter, radius = settings.diameter, settings.mask_radius
     if diameter is not None and radius is not None:
-        raise UdlError(
-            f"--diameter {diameter:g} and --mask-radius {radius:g} both say how large the particle is: give one of "
-            "them, the diameter in A or the radius in pixels."
-        )
+        raise UdlError(message("size_given_twice", diameter=diameter, radius=radius))
     size = f"the box of {path} has {box} px" + (f", {box * pixel_size:g} A" if known else "")
     if radius is not None:
         if radius > box / 2:
-            raise UdlError(
-                f"--mask-radius {radius:g} is more than half the box, {box / 2:g} px ({size}): give the radius of the "
-                "particle, or nothing for an automatic one."
-            )
+            raise UdlError(message("mask_radius_too_large", radius=radius, most=box / 2, size=size))
         return radius
     if diameter is None:
         return None
     if not known:
-        raise UdlError(
-            f"--diameter {diameter:g} is in A, and neither {path} nor an image header tells the pixel size: give "
-            "--pixel-size, too, or the radius of the particle in pixels with --mask-radius."
-        )
+        raise UdlError(message("diameter_without_pixel_size", diameter=diameter, path=path))
     if diameter > box * pixel_size * (1 + 1e-9):
-        raise UdlError(
-            f"--diameter {diameter:g} A is more than the box ({size}): give the diameter of the particle, or nothing "
-            "for an automatic one."
-        )
+        raise UdlError(message("diameter_too_large", diameter=diameter, most=size))
     return min(diameter / (2 * pixel_size), box / 2)
 
 

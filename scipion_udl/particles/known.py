@@ -11,6 +11,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.source import Source
+from scipion_udl.messages import message
 
 NUMBER = 8  # bytes
 
@@ -76,11 +77,17 @@ class Known:
 
 
 def _refuse(source: Source, again: np.ndarray, where: str) -> None:
-    rows = np.flatnonzero(again)
+    rows = np.flatnonzero(again).tolist()
     if not len(rows):
         return
     more = f" and {len(rows) - 1} more are" if len(rows) > 1 else " is"
     raise UdlError(
-        f"{source.path}: item {rows[0] + 1}, {source.names[rows[0]]},{more} {where}: leave what is there out, or it "
-        "counts twice."
+        message(
+            "particle_known_already",
+            path=source.path,
+            item=rows[0] + 1,
+            name=source.names[rows[0]],
+            more=more,
+            where=where,
+        )
     )

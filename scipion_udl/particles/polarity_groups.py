@@ -18,6 +18,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
 from scipion_udl.io.source import Source
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.polarity import BRIGHT, DARK, RadialProfile
 from scipion_udl.particles.polarity_mixture import HeldProfiles, both_polarities
 
@@ -59,7 +60,7 @@ class GroupProfiles:
 
     def opposite(
         self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None
-    ) -> str | None:
+    ) -> Message | None:
         """The sentence on parts of opposite polarity, None where none was seen; of stacks and optics groups it names
         those that are fewer. profile: of the same images all together; the rest as :meth:`RadialProfile.decide` has it.
         """
@@ -75,17 +76,21 @@ class GroupProfiles:
 
     def _mixed(
         self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None
-    ) -> str | None:
+    ) -> Message | None:
         rows, held = self._held.images()
         bright = both_polarities(profile, held, pixel_size, defocus, radius)
         if bright is None:
             return None
         few = rows[bright] if bright.mean() < 0.5 else rows[~bright]
         first = int(few[0])
-        return (
-            f"The particles are of two polarities: {bright.mean():.0%} of the images show bright ones, "
-            f"{1 - bright.mean():.0%} dark ones ({BRIGHT if bright.mean() < 0.5 else DARK}, for instance: item "
-            f"{self._source.numbers[first]}, {self._source.names[first]}). {_INVERT}"
+        return message(
+            "polarities_of_images",
+            bright=bright.mean(),
+            dark=1 - bright.mean(),
+            which=BRIGHT if bright.mean() < 0.5 else DARK,
+            item=self._source.numbers[first],
+            name=self._source.names[first],
+            invert=_INVERT,
         )
 
 
@@ -108,12 +113,16 @@ def _optics_groups(source: Source) -> tuple[np.ndarray, list[str]]:
     return np.searchsorted(used, rows) if len(used) > 1 else one[0], names
 
 
-def _sentence(kind: str, bright: list[str], dark: list[str]) -> str:
+def _sentence(kind: str, bright: list[str], dark: list[str]) -> Message:
     few, names = (BRIGHT, bright) if len(bright) < len(dark) else (DARK, dark)
     named = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    return (
-        f"The particles are of two polarities: {_counted(kind, len(bright))} bright ones, "
-        f"{_counted(kind, len(dark))} dark ones ({few}: {named}). {_INVERT}"
+    return message(
+        "polarities_of_groups",
+        bright=_counted(kind, len(bright)),
+        dark=_counted(kind, len(dark)),
+        few=few,
+        named=named,
+        invert=_INVERT,
     )
 
 

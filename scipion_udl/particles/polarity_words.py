@@ -6,6 +6,7 @@ compared with averages of their own.
 
 from __future__ import annotations
 
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.scan import Scan
 
 WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
@@ -16,14 +17,16 @@ def contrast_of(found: Scan) -> str:
     return found.polarity.word
 
 
-def contrast_warning(found: Scan, expected: str) -> str | None:
+def contrast_warning(found: Scan, expected: str) -> Message | None:
     """The sentence for the user where particles clearly look otherwise than ``expected`` (auto, bright or dark)."""
     seen = contrast_of(found)
     if expected == "auto" or seen in ("unknown", expected):
         return None
-    return (
-        f"The particles look {WORDS[seen]}, and not {WORDS[expected]} as --contrast {expected} says: {WORDS[seen]} "
-        f"fits the mean profile of {found.polarity.count} particles better, by a chi-square of "
-        f"{abs(found.polarity.ratio):.0f}. The alignment does not depend on it, but other programs do: invert the "
-        "images if they should be so."
+    return message(
+        "polarity_unexpected",
+        seen=WORDS[seen],
+        wanted=WORDS[expected],
+        expected=expected,
+        count=found.polarity.count,
+        chi_square=abs(found.polarity.ratio),
     )

@@ -24,6 +24,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer
 from scipion_udl.imaging.fourier import mirrored
 from scipion_udl.io.source import Source
+from scipion_udl.messages import message
 from scipion_udl.particles.background import Background
 from scipion_udl.particles.disc import ParticleDisc
 from scipion_udl.particles.duplicates import originals
@@ -60,7 +61,7 @@ class PreparedParticles:
         context: Context | None = None,
     ) -> None:
         if source.box < SMALLEST_BOX:
-            raise UdlError(f"{source.path}: a box of {source.box} px is too small; {SMALLEST_BOX} or more are needed.")
+            raise UdlError(message("box_too_small", path=source.path, box=source.box, least=SMALLEST_BOX))
         self.source, self.device = source, device
         self.reader = ChunkReader(source, device, chunk, context)
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box

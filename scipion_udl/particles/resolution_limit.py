@@ -10,12 +10,13 @@ import torch
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
 
 LEAST = 8  # Fourier pixels, below which there is too little to align by
 
 
-def limit_resolution(particles: PreparedParticles, finest: float | None) -> str | None:
+def limit_resolution(particles: PreparedParticles, finest: float | None) -> Message | None:
     """Have nothing finer than ``finest`` angstrom compared (None: no limit). Returns a sentence for the user where that
     changes nothing.
 
@@ -25,19 +26,17 @@ def limit_resolution(particles: PreparedParticles, finest: float | None) -> str 
         return None
     source = particles.source
     if not source.pixel_size_known:
-        raise UdlError("--finest is in angstrom, and the pixel size is not known: give --pixel-size, too.")
+        raise UdlError(message("finest_without_pixel_size"))
     field = source.box * source.pixel_size
     ring = math.floor(field / finest + 1e-6)
     if ring < LEAST:
         raise UdlError(
-            f"--finest {finest:g} leaves {ring} Fourier pixels of a box of {field:.0f} A, too few to align by: give "
-            f"{math.floor(10 * field / LEAST) / 10:g} A or less."
+            message(
+                "finest_too_coarse", finest=finest, pixels=ring, field=field, most=math.floor(10 * field / LEAST) / 10
+            )
         )
     if ring >= particles.k_max:
-        return (
-            f"--finest {finest:g} changes nothing: nothing finer than {field / particles.k_max:.1f} A is compared in "
-            "any case."
-        )
+        return message("finest_without_effect", finest=finest, limit=field / particles.k_max)
     particles.finest = ring
     return None
 

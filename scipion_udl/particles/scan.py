@@ -13,6 +13,7 @@ from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
 from scipion_udl.io.defocus import sampled_defocus
 from scipion_udl.io.source import Source
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import Background
 from scipion_udl.particles.disc import ParticleDisc
 from scipion_udl.particles.extent import LARGEST as DISC
@@ -69,7 +70,7 @@ class Scan:
     polarity: Polarity
     heard: int
     images: np.ndarray
-    opposite: str | None = None
+    opposite: Message | None = None
     loud_limit: float = np.inf
 
     def levels(self, rows: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -189,7 +190,8 @@ def look_through(
         levels = background.measure(images)
         large = (levels.peak > LARGEST).nonzero()[:, 0]
         if len(large):
-            raise UdlError(f"{prepared.source.path}: {too_large(prepared.source, int(part[int(large[0])]))}.")
+            what = too_large(prepared.source, int(part[int(large[0])]))
+            raise UdlError(message("values_too_large", path=prepared.source.path, what=what))
         mean[part], slope[part], std[part], blank[part], _ = levels.numpy()
         normal, count = background.levelled(images, levels.mean, levels.slope, levels.std)
         hot[part] = torch.where(levels.flat, 0, count).cpu().numpy()
@@ -207,7 +209,7 @@ def look_through(
     profile.add_up(team)
     groups.add_up(team)
     if blank.all() and given is None:
-        raise UdlError(f"All {n} images of {prepared.source.path} are constant: there is nothing to align.")
+        raise UdlError(message("all_constant", count=n, path=prepared.source.path))
     noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
     known = radius if prepared.disc.radius_from in ("given", "data") else None
     model = (*microscope(prepared), known)
@@ -218,9 +220,6 @@ def look_through(
     return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, heard, digests, opposite, limit)
 
 
-def too_large(source: Source, item: int) -> str:
+def too_large(source: Source, item: int) -> Message:
     """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
-    return (
-        f"item {item + 1}, {source.names[item]}, holds values beyond {LARGEST:g}, which no camera counts: leave it "
-        "out, or bring the images to a smaller scale"
-    )
+    return message("values_beyond_camera", item=item + 1, name=source.names[item], most=LARGEST)

@@ -21,12 +21,6 @@ BY_CHANCE, MORE = 1.7, 0.1
 KNOWN = 8  # particles whose shifts tell where in its box the average lies
 AT = 1e-3  # working pixels from the limit: such a particle was stopped there
 _DIAGONAL = 0.71  # half the diagonal between two whole shifts
-TOO_SMALL = (
-    "{share:.0%} of the particles lie as far off the centre of their box as they may, {limit:.3g} px: raise "
-    "--max-shift."
-)
-TOO_SMALL_CODE = "shift_limit"
-NO_CLAIM = "No resolution is claimed, for many particles lie at the limit of the search for shifts: raise --max-shift."
 
 
 @dataclass

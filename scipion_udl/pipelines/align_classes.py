@@ -9,9 +9,10 @@ import numpy as np
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.given_poses import given_poses
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.mirror import AMBIGUOUS, decide_hands
+from scipion_udl.alignment.mirror import decide_hands
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.errors import is_out_of_memory
+from scipion_udl.messages import message
 from scipion_udl.pipelines.align_set import align_set
 from scipion_udl.pipelines.classes import ClassResult
 from scipion_udl.pipelines.guide import Guide
@@ -117,6 +118,7 @@ def find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
         if found is not None:
             flags[own] = found
     if unclear:
-        run.warn(AMBIGUOUS if classes is None else f"{AMBIGUOUS[:-1]} in {unclear} of {len(classes)} classes.")
+        some = None if classes is None else message("mirror_not_clear_in_classes", count=unclear, total=len(classes))
+        run.warn(some or message("mirror_not_clear"))
     if flags.any():
         particles.mirrored = flags

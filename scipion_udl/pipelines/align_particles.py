@@ -12,6 +12,7 @@ from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.given_poses import given_poses
 from scipion_udl.constants import AUTOMATIC_SHIFT
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.pipelines.align_classes import align_classes, find_mirrored
 from scipion_udl.pipelines.align_set import align_set
@@ -74,14 +75,11 @@ def check_reference(run: Run, image: np.ndarray) -> None:
     """Raises UdlError where an image is no reference for the run's particles."""
     name = run.settings.reference or "that was given"
     if run.settings.by_class:
-        raise UdlError("--reference is one image, but --by-class makes an average a class: leave out one of them.")
+        raise UdlError(message("reference_of_classes"))
     if image.shape[-1] != run.source.box:
-        raise UdlError(
-            f"The reference {name} has {image.shape[-1]} px, the particles have {run.source.box}: give one of the same "
-            "box and pixel size."
-        )
+        raise UdlError(message("reference_of_other_box", reference=name, size=image.shape[-1], box=run.source.box))
     if image.min() == image.max():
-        raise UdlError(f"The reference {name} is a constant image: give one that shows the particle.")
+        raise UdlError(message("reference_constant", reference=name))
 
 
 def _check_start(run: Run) -> None:
@@ -89,25 +87,19 @@ def _check_start(run: Run) -> None:
     training is asked for, and none takes place."""
     untrained = next((name for name in ("model", "start_poses") if getattr(run.settings, name)), None)
     if run.settings.truth and untrained:
-        raise UdlError(
-            f"--truth shows the error of a network that is trained, and with --{untrained.replace('_', '-')} none is: "
-            "leave --truth out, and compare the poses afterwards with `scipion-udl evaluate --truth`."
-        )
+        raise UdlError(message("truth_without_training", option=run.settings.option(untrained).flag))
     if not run.settings.start_poses:
         return
     given_poses(run.source, run.settings.mirror)
     run.warn_of(run.source.missing_poses())
     if run.settings.no_refine:
-        raise UdlError("--no-refine keeps the angles of a network, but --start-poses asks none: leave out one of them.")
+        raise UdlError(message("start_poses_without_refinement"))
     if run.settings.model:
-        run.warn(f"With --start-poses no network is asked: {run.settings.model} is not used.")
+        run.warn(message("model_not_used", model=run.settings.model))
 
 
 def _max_shift(run: Run) -> float:
     wanted, box = run.settings.max_shift, run.source.box
     if wanted is not None and wanted > box / 2:
-        raise UdlError(
-            f"--max-shift {wanted:g} is more than half the box, {box / 2:g} px: give how far off the centre of its box "
-            f"a particle may lie, or nothing for an automatic limit."
-        )
+        raise UdlError(message("max_shift_too_large", value=wanted, most=box / 2))
     return AUTOMATIC_SHIFT * box if wanted is None else float(wanted)

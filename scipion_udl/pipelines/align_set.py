@@ -20,8 +20,9 @@ from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.frc import Claim, claim_resolution, image_frc
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.io.stacks import StackWriter
+from scipion_udl.messages import message
 from scipion_udl.particles.name_order import ranks
-from scipion_udl.particles.shift_limit import NO_CLAIM, TOO_SMALL, TOO_SMALL_CODE, is_too_small
+from scipion_udl.particles.shift_limit import is_too_small
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
 from scipion_udl.pipelines.run import Run
@@ -29,7 +30,6 @@ from scipion_udl.settings.option import given
 from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
 from scipion_udl.validation.heterogeneity import consider_views, image_warnings
 
-NO_SIGNAL_CODE = "no_signal"
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
 
 
@@ -59,21 +59,19 @@ def align_set(
     longest = longest_shift(settings, particles.scale)
     limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
     if limited and claim.signal is False and not claim.picked:
-        claim = replace(claim, signal=None, note=NO_CLAIM)
+        claim = replace(claim, signal=None, note=message("no_claim_at_limit"))
     if sorted_ and claim.signal is False and not claim.picked:
         claim = _of_a_class(run, claim, alignment.shared)
     if claim.signal is not None:
         sure = share_of_sure(particles, alignment, averages, settings.max_shift)
         claim = with_certainty(claim, sure, alignment.fit)
     if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
-        run.warn(claim.note, NO_SIGNAL_CODE)
+        run.warn(claim.note)
     claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.settings.by_class), limited)
-    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure)):
+    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
         run.warn(warning)
-    for warning, code in warnings:
-        run.warn(warning, code)
     if limited:
-        run.warn(TOO_SMALL.format(share=alignment.at_limit, limit=longest), TOO_SMALL_CODE)
+        run.warn(message("shift_limit", share=alignment.at_limit, limit=longest))
     return Outcome(run, alignment, averages, claim, frc, alike)
 
 
@@ -81,10 +79,7 @@ def _of_a_class(run: Run, claim: Claim, shared: float) -> Claim:
     """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
     particles may not show more, and noise is told by other means (classification/assignment.py)."""
     limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
-    note = (
-        f"No resolution is claimed: two halves of the class, aligned apart from each other, do not agree for sure on "
-        f"anything finer than {limit:.1f} A, up to which it was found. More particles in it would tell."
-    )
+    note = message("class_needs_more", limit=limit)
     return replace(claim, signal=None, note=note)
 
 
@@ -148,11 +143,11 @@ def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
 def _as_it_is(run: Run) -> Alignment:
     """A single particle has nothing to be aligned to, copies of one are aligned; constant images have no pose."""
     if len(run.particles.usable) > 1:
-        run.warn("All particles are copies of one image, which lie alike as they are: they are left so.")
+        run.warn(message("all_copies"))
     elif len(run.particles.usable):
-        run.warn("One particle has nothing to be aligned to: it is left as it is.")
+        run.warn(message("one_particle"))
     else:
-        run.warn("All its images are constant: they are left as they are.")
+        run.warn(message("class_all_constant"))
     n = len(run.source)
     nothing = np.zeros(n)
     return Alignment(
@@ -192,8 +187,8 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     first, second = (torch.from_numpy(half) for half in averages.both[0])
     frc = image_frc(first, second, mask)
     if alignment.half_poses is None:
-        return Claim(None, None, "The halves were not aligned apart from each other: no resolution is claimed."), frc
+        return Claim(None, None, message("halves_not_apart")), frc
     if len(particles.usable) < enough:
-        return Claim(None, None, f"{len(particles.usable)} particles are too few: no resolution is claimed."), frc
+        return Claim(None, None, message("too_few_to_claim", count=len(particles.usable))), frc
     claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return with_fit(claim, alignment.fit), frc

@@ -13,6 +13,7 @@ import numpy as np
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
+from scipion_udl.messages import entries
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 
@@ -45,7 +46,7 @@ class ClassResult:
         if averages.halves is not None:
             images |= dict(zip(("first", "second"), averages.halves))
         figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
-        figures["warnings"] = outcome.run.warnings
+        figures |= {"warnings": outcome.run.warnings, "messages": entries(outcome.run.warnings, outcome.run.notes)}
         alignment = replace(outcome.alignment, half_poses=None)
         return cls(number, own, alignment, figures, images, outcome.frc, outcome.alike)
 

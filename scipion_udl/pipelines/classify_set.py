@@ -27,6 +27,7 @@ from scipion_udl.classification.samples import gathered
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.messages import message
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
@@ -215,24 +216,14 @@ def _characterise(
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:
         shown = ", ".join(f"{a} and {b}" for a, b in several[:5]) + (" and others" if len(several) > 5 else "")
-        run.notes.append(f"Classes that are each other's mirror image: {shown}.")
+        run.notes.append(message("mirror_classes", shown=shown))
     alone = [k + 1 for k, p in enumerate(pairs) if p == k]
     if alone:
         shown = ", ".join(map(str, alone[:10])) + (" and others" if len(alone) > 10 else "")
-        run.notes.append(
-            f"Classes that are (nearly) their own mirror image: {shown}. Views from opposite sides, which are each "
-            "other's mirror image, may lie in them together."
-        )
+        run.notes.append(message("own_mirror_classes", shown=shown))
 
 
-SUPPORTED = (
-    "The particles support {found} of the {asked} classes asked for: what the others showed is explained as well by "
-    "these, whose averages are less noisy for it."
-)
-NONE_FOUND = (
-    "No classes were found: in all of them the particles fit no better than noise would. They may be noise alone, or "
-    "too few for their noise; neither classes nor averages are to be relied on."
-)
+NONE_FOUND = message("no_classes")
 
 
 def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
@@ -242,22 +233,18 @@ def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
         run.warn(NONE_FOUND)
         return
     if not run.settings.model and len(flags) < asked:
-        run.note(SUPPORTED.format(found=len(flags), asked=asked))
+        run.note(message("classes_supported", found=len(flags), asked=asked))
     usable = run.particles.usable
     for code, why in REASONS.items():
         which = flags == code
         if which.any():
             share = which[found.label[usable]].sum() / max(len(usable), 1)
-            count = f"{int(which.sum())} of {len(flags)} classes, with {share:.1%} of the particles"
-            run.warn(f"{count}, are flagged: {why}.")
+            run.warn(message("classes_flagged", count=which.sum(), total=len(flags), share=share, why=why))
     if flagged.all():
-        run.warn("All classes are flagged: neither classes nor averages are to be relied on.")
+        run.warn(message("all_classes_flagged"))
 
 
-HALVES = (
-    "The resolution of a class tells how far the averages of two halves of its particles agree. Views that differ "
-    "within a class blur both alike, which it does not see."
-)
+HALVES = message("resolution_of_classes")
 
 
 def _in_real_space(run: Run, found: Sorted) -> Sorted:

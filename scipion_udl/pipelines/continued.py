@@ -6,9 +6,11 @@ from __future__ import annotations
 import numpy as np
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.particles.known import digest
 from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.commands import RunSettings
 
 BEGAN = "began_with"  # in the training of a model's card
 DEFOCUS = "defocus"  # a digest of it, of runs that make use of it
@@ -36,27 +38,15 @@ def check_began_with(run: Run, card: ModelCard, path: str) -> None:
     model that `train` has learned, those count that `train` has, too. path: of the model."""
     before, now = card.training.get(BEGAN), began_with(run)
     if not isinstance(before, dict) or not {"particles", "pixel_size", "seed"} <= before.keys():
-        raise UdlError(
-            f"{path} does not say what it was begun with, and nothing can go on with it: begin anew with --overwrite."
-        )
+        raise UdlError(message("model_without_beginning", path=path))
     before, now = before | {"method": card.method}, now | {"method": run.settings.method or "judl"}
     now = {name: value for name, value in now.items() if name in before}
     if before["particles"] != now["particles"] or before.get(DEFOCUS) != now.get(DEFOCUS):
-        raise UdlError(
-            f"{path} was learned from other particles than those of {run.settings.input}, or from another defocus of "
-            "them: go on with the particles that the run began with, or begin anew with --overwrite."
-        )
+        raise UdlError(message("model_of_other_input", path=path, input=run.settings.input))
     by_train = DEFOCUS not in before  # what is not given to the run that uses its model stays as it was given to it
     for name, value in now.items():
         if before[name] != value and not (by_train and value is None):
-            option = f"--{name.replace('_', '-')}"
+            option = RunSettings.option(name).flag
             raise UdlError(
-                f"{path} was learned with {_said(option, before[name])}, not with {_said(option, value)}: go on with "
-                "what the run began with, or begin anew with --overwrite."
+                message("model_of_other_options", path=path, before=(option, before[name]), now=(option, value))
             )
-
-
-def _said(option: str, value: object) -> str:
-    if value is None or value is False:
-        return f"no {option}"
-    return option if value is True else f"{option} {value}"

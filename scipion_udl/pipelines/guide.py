@@ -12,6 +12,7 @@ from scipion_udl.constants import ENOUGH, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.polar import PolarNetwork, PolarView
 from scipion_udl.particles.resolution_limit import bounded
@@ -85,15 +86,9 @@ def guide_for(
     usable = how_many(run, teaching)
     if usable < ENOUGH:
         if settings.no_refine:
-            raise UdlError(
-                f"--no-refine leaves the angles to the network, and {usable} particles are too few to train one (about "
-                f"{ENOUGH} are needed): give a --model, or leave --no-refine out."
-            )
+            raise UdlError(message("too_few_for_network_alone", count=usable, least=ENOUGH))
         if usable > 1:
-            run.warn(
-                f"{usable} particles are too few to train on (about {ENOUGH} are needed): they are aligned in "
-                "real space alone, and no resolution is claimed."
-            )
+            run.warn(message("too_few_for_training", count=usable, least=ENOUGH))
         return Guide(None, SpectraSettings.for_box(run.particles.box))
     if settings.resume and run.team.by_first(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
@@ -118,8 +113,8 @@ def checked_network(run: Run, network: nn.Module, card: ModelCard, path: str) ->
     """The same of a network and its card, which messages call ``path``."""
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.network == "classes":
-        raise UdlError(f"{path} holds the classes of a whole set, not one view: use it with classify.")
+        raise UdlError(message("model_of_classes", path=path))
     if card.inputs() is None:
-        raise UdlError(f"{path} is a {card.network} network, which compares two images: use it with align-pairs.")
+        raise UdlError(message("model_of_pairs", path=path, network=card.network))
     run.method = card.method
     return network, card

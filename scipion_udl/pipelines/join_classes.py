@@ -19,6 +19,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import read_card
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.particles.prepared import DISC
@@ -33,12 +34,12 @@ SWEEPS = 3  # rounds of each particle against the average of its class
 
 
 def check_joining(settings: ClassifySettings) -> None:
-    """Raises UdlError for options that do not go with --join."""
+    """Raises UdlError for options that do not go with --append-to."""
     for name in ("model", "no_refine"):
         if getattr(settings, name):
-            raise UdlError(f"--join takes templates and averages of the run: leave --{name.replace('_', '-')} out.")
+            raise UdlError(message("join_brings_its_own", option=settings.option(name).flag))
     if os.path.realpath(given(settings.join)) == os.path.realpath(settings.output):
-        raise UdlError(f"{settings.output} is the run to join, and would be replaced: give another folder with -o.")
+        raise UdlError(message("run_would_be_replaced", path=settings.output))
 
 
 def check_fits(run: Run, earlier: Earlier) -> None:
@@ -49,8 +50,7 @@ def check_fits(run: Run, earlier: Earlier) -> None:
     box = earlier.references.shape[-1]
     if run.source.box != box:
         raise UdlError(
-            f"{run.settings.input} has images of {run.source.box} px, the averages of {earlier_run} are of {box} px: "
-            "bring the particles to that box first."
+            message("joined_of_other_box", path=run.settings.input, box=run.source.box, run=earlier_run, run_box=box)
         )
     # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
     facts = earlier.facts
@@ -73,7 +73,11 @@ def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) ->
         figures = {**before, **_counts(before, part, alignment), "particles_before": before["particles"]}
         figures.pop("image", None), figures.pop("class", None)
         figures["share"] = round(figures["particles"] / whole, 5)
-        done.append(ClassResult(k + 1, own, alignment, {**figures, "warnings": []}, images, earlier.frc[k], None))
+        done.append(
+            ClassResult(
+                k + 1, own, alignment, {**figures, "warnings": [], "messages": []}, images, earlier.frc[k], None
+            )
+        )
     return done
 
 

@@ -24,6 +24,7 @@ from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.messages import message
 from scipion_udl.particles.name_order import halves_by_name
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.pipelines.align_set import claim_of
@@ -138,10 +139,7 @@ class Joiner:
     def _judge(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
         weight = torch.tensor(self.base.score_weight, device=self.band.device)
         if len(weight) != self.band.k_max + 1:
-            raise UdlError(
-                f"{FILE} of the run weights {len(weight)} Fourier rings where {self.band.k_max + 1} are compared: it "
-                "is damaged, or of another version; align anew."
-            )
+            raise UdlError(message("run_rings_differ", path=FILE, rings=len(weight), compared=self.band.k_max + 1))
         difference = confirmed * half_turn_difference(self.band, self.refiner.maps, half)
         return Reference(self.band, half, weight, difference=difference)
 
@@ -167,7 +165,7 @@ def claim_of_all(run: Run, alignment: Alignment, averages: Averages, counts: dic
     """What may be said of the resolution of all particles together."""
     claim, frc = claim_of(run, alignment, averages, 0)
     if counts["usable"] < ENOUGH:
-        claim = Claim(None, None, f"{counts['usable']} particles are too few: no resolution is claimed.")
+        claim = Claim(None, None, message("too_few_to_claim", count=counts["usable"]))
     elif claim.signal is False:
         run.warn(claim.note)
     return claim, frc

@@ -22,6 +22,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import MODES, ContrastTransfer
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
+from scipion_udl.messages import message
 from scipion_udl.particles.diameter import known_clear_radius, size_words
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
@@ -97,14 +98,9 @@ class Joinable:
                 found = cls(**opened(json.load(file)))
             found._check()
         except OSError:
-            raise UdlError(
-                f"{folder} holds no alignment that particles can be joined to (it has no {FILE}): give the output "
-                "folder of an 'align' that refined the particles of one view."
-            ) from None
+            raise UdlError(message("run_not_to_join", folder=folder, lacking=FILE)) from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise UdlError(
-                f"{os.path.join(folder, FILE)} was changed, is damaged, or is of another version: align anew."
-            ) from None
+            raise UdlError(message("run_changed", folder=os.path.join(folder, FILE))) from None
         check_files(folder, {name: found.files[name] for name in NEEDED}, "align anew")
         return found
 
@@ -152,7 +148,7 @@ class Joinable:
         path = os.path.join(folder, f"{name}.mrcs")
         image, _ = read_image(path)
         if image.shape != (self.box, self.box):
-            raise UdlError(f"{path} has {image.shape[-1]} px where {self.box} are told of: align anew.")
+            raise UdlError(message("run_image_of_other_size", path=path, size=image.shape[-1], box=self.box))
         return image
 
     def model_file(self, folder: str) -> str | None:
@@ -161,11 +157,9 @@ class Joinable:
             return None
         path = os.path.normpath(os.path.join(folder, self.model))
         if not os.path.isfile(path):
-            raise UdlError(f"The model that {folder} was aligned with, {path}, is not there: give it with --model.")
+            raise UdlError(message("run_model_missing", folder=folder, path=path))
         if file_digest(path) != self.files["model"]:
-            raise UdlError(
-                f"{path} is not the model any more that {folder} was aligned with: give that one with --model."
-            )
+            raise UdlError(message("run_model_changed", path=path, folder=folder))
         return path
 
     def check_fits(self, box: int, pixel_size: float, folder: str, path: str) -> None:
@@ -173,8 +167,15 @@ class Joinable:
         if box == self.box and abs(pixel_size - self.pixel_size) <= SAME_SIZE * self.pixel_size:
             return
         raise UdlError(
-            f"The particles of {folder} have {self.box} px at {self.pixel_size:g} A/px, those of {path} {box} px at "
-            f"{pixel_size:g} A/px: bring them to the same box and pixel size, or align them by themselves."
+            message(
+                "joined_of_other_size",
+                folder=folder,
+                box=self.box,
+                pixel_size=self.pixel_size,
+                table=path,
+                own_box=box,
+                own_pixel_size=pixel_size,
+            )
         )
 
 
@@ -253,8 +254,8 @@ def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
     another radius."""
     source = run.source
     if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
-        asked = "--mask-radius" if run.settings.diameter is None else "--diameter"
+        asked = run.settings.option("mask_radius" if run.settings.diameter is None else "diameter").flag
         own = size_words(radius, source.pixel_size, source.pixel_size_known)
-        raise UdlError(f"{asked} is not what {folder} was made with, {own}: leave {asked} out.")
+        raise UdlError(message("joined_option_differs", asked=asked, folder=folder, own=own))
     run.particles.disc.mask_radius, run.particles.disc.radius_from = radius / run.particles.scale, "run"
     run.particles.disc.clear_radius = clear

@@ -16,6 +16,7 @@ from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.messages import message
 from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
@@ -86,9 +87,7 @@ class Earlier:
             if any(len(values) != len(classes) for values in (*stacks.values(), limits)):
                 raise ValueError("other numbers of classes")
         except (OSError, *_DAMAGED) as error:
-            raise UdlError(
-                f"{folder} is not the folder of a finished classify run ({type(error).__name__}): give one with --join."
-            ) from None
+            raise UdlError(message("class_run_lacks_file", folder=folder, file=type(error).__name__)) from None
         contrast = ctf, levels, premultiplied
         return cls(classes, stacks, references, frc, batches, noise, level, *contrast, limits, loud_limit, known, facts)
 
@@ -100,11 +99,9 @@ def _facts(folder: str) -> dict:
         facts = opened(_json(path))
         digests = {str(name): str(text) for name, text in facts["files"].items()}
         if data_digest(_summary(folder)) != facts["summary"]:
-            raise UdlError(
-                f"{os.path.join(folder, 'summary.json')} was changed since the run wrote it, or is damaged: {_ANEW}."
-            )
+            raise UdlError(message("class_run_changed", folder=os.path.join(folder, "summary.json"), advice=_ANEW))
     except _DAMAGED:
-        raise UdlError(f"{path} was changed, is damaged, or is of another version: {_ANEW}.") from None
+        raise UdlError(message("class_file_changed", path=path, advice=_ANEW)) from None
     check_files(folder, digests, _ANEW)
     return facts
 
@@ -116,9 +113,7 @@ def _json(path: str) -> dict:
             return json.load(file)
     except OSError as error:
         folder = os.path.dirname(path)
-        raise UdlError(
-            f"{folder} is not the folder of a finished classify run ({path}: {error.strerror}): give one with --join."
-        ) from None
+        raise UdlError(message("class_run_unfinished", folder=folder, path=path, reason=error.strerror)) from None
 
 
 def _summary(folder: str) -> dict:
@@ -128,7 +123,7 @@ def _summary(folder: str) -> dict:
         found = _json(path)
         return {"classes": found["classes"], "batches": found.get("batches", 1)}
     except _DAMAGED:
-        raise UdlError(f"{path} is damaged, or is not of a classify run: {_ANEW}.") from None
+        raise UdlError(message("class_file_damaged", path=path, advice=_ANEW)) from None
 
 
 def clear_radius(facts: dict) -> float:
@@ -174,9 +169,7 @@ def write_references(run: Run, earlier: Earlier) -> dict:
     """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
     Returns what summary.json says beside the rest."""
     write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
-    run.notes.append(
-        f"{len(run.source)} particles joined the classes of {run.settings.join}; averages are of all so far."
-    )
+    run.notes.append(message("joined_classes", count=len(run.source), run=run.settings.join))
     return {"joined_to": run.settings.join, "batches": earlier.batches + 1}
 
 

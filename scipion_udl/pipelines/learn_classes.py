@@ -16,6 +16,7 @@ from scipion_udl.classification.scoring import seen_up_to
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TEACH_A_CLASS, TEACH_AT_MOST
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.polarity_words import contrast_of
@@ -65,10 +66,7 @@ def warn_of_few(run: Run, training: dict) -> None:
     """Warn where few particles have taught each class. training: of the network's card."""
     teach, count = training["particles"], training["classes"]
     if teach < FEW_TEACH * count:
-        run.warn(
-            f"{teach} particles teach {count} classes, {teach // count} for each: views may be missed, and good ones "
-            "taken for noise. Ask for fewer classes, or let more teach."
-        )
+        run.warn(message("few_teach", particles=teach, classes=count, each=teach // count))
 
 
 def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
@@ -97,7 +95,7 @@ def shift_reach(run: Run) -> float:
     """How far off centre particles lie along an axis, working pixels."""
     wanted = run.settings.max_shift
     if wanted is not None and wanted > run.source.box / 2:
-        raise UdlError(f"--max-shift {wanted:g} is more than half the box, {run.source.box / 2:g} px: give less.")
+        raise UdlError(message("max_shift_too_large_to_classify", value=wanted, most=run.source.box / 2))
     return (AUTOMATIC_SHIFT * run.source.box if wanted is None else wanted) / run.particles.scale
 
 
@@ -106,8 +104,7 @@ def check_enough(run: Run) -> None:
     count, usable = given(run.settings.classes), len(run.particles.usable)
     if usable < LEAST_OF_A_CLASS * count:
         raise UdlError(
-            f"{run.settings.input} has {usable} particles with an image, too few for {count} classes "
-            f"(at least {LEAST_OF_A_CLASS} a class are needed): ask for fewer with --classes."
+            message("too_few_for_classes", path=run.settings.input, count=usable, classes=count, least=LEAST_OF_A_CLASS)
         )
 
 
@@ -125,7 +122,7 @@ def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tu
     """A class network, as far as the run's particles are compared, and its card. Raises UdlError where it is none, or
     does not fit the particles; messages call it ``path``."""
     if not isinstance(bank, ClassBank):
-        raise UdlError(f"{path} is a model of one view, not of classes: give the model of a classify run.")
+        raise UdlError(message("model_of_one_view", path=path))
     card.check_fits(run.source.box, run.source.pixel_size, path)
     rings = run.particles.within(bank.config["rings"])  # --finest
     return seen_up_to(bank, sampling_of(card), rings), card

@@ -7,6 +7,7 @@ import torch
 from scipion_udl.alignment.ctf_mode import WORDS, words_of
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.messages import message
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.run import Run
 
@@ -29,31 +30,23 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     asked = run.settings.ctf
     if asked not in ("auto", mode):
         how = "as its table says" if mode == "table" else mode
-        raise UdlError(f"--ctf {asked} is not what {run.settings.join} was aligned with, {how}: leave --ctf out.")
+        raise UdlError(message("joined_ctf_differs", value=asked, run=run.settings.join, how=how))
     defocus = run.read_defocus()
     if mode == "none":
         if defocus is not None:
             run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
         return
     if defocus is None:
-        raise UdlError(
-            f"{run.settings.join} was aligned with the contrast transfer of its particles, and {run.settings.input} "
-            "gives no defocus for them: give a table like the first, or align the first particles with --ctf none."
-        )
+        raise UdlError(message("joined_without_defocus", run=run.settings.join, path=run.settings.input))
     reason = "as in the run that the particles were joined to"
     if mode == "table" and defocus.flipped is not None:
         reason = "as the table says"
     elif mode == "table":
         mode = "flipped"  # as Xmipp does as a rule
-        run.warn(
-            f"{run.settings.input} does not say whether phases were flipped; the particles are taken as phase-flipped."
-        )
+        run.warn(message("joined_flips_unknown", path=run.settings.input))
     elif defocus.said and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
-        run.warn(
-            f"{run.settings.input} says otherwise than {run.settings.join} whether phases were flipped; the particles "
-            f"are taken as in that run ({WORDS[mode]})."
-        )
+        run.warn(message("joined_flips_contradicted", path=run.settings.input, run=run.settings.join, how=WORDS[mode]))
     box = run.source.box
     contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
     run.particles.contrast = contrast
-    run.notes.append(f"CTF: {words_of(contrast)} ({reason}).")
+    run.notes.append(message("ctf_taken", how=words_of(contrast), reason=reason))

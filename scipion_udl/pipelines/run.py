@@ -26,6 +26,7 @@ from scipion_udl.io.images import file_of
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.source import Optics, Source
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_words import contrast_warning
@@ -33,6 +34,9 @@ from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import limit_resolution
 from scipion_udl.settings.commands import RunSettings
 
+# Of warnings by which something was decided: what summary.json calls the decision.
+DECISIONS = {code: code for code in ("no_signal", "ambiguous_halfturn", "mixed_views", "shift_limit")}
+DECISIONS["like_picked_noise"] = "no_signal"
 LOG_EVERY = 20  # epochs between two lines of the log
 
 
@@ -67,10 +71,8 @@ class Run:
         self.progress = Progress(None if silent else partial(out.tell, FILE), self.say, bool(out.path))
         self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, silent)
         self.log.begin(shlex.join(["scipion-udl", *sys.argv[1:]]) + f"  (version {__version__})")
-        self.warnings: list[str] = []
-        self.told: list[tuple[str, str]] = []  # the code, or "", and the sentence of each warning
-        self.codes: list[str] = []  # short names of the decisions that some of the warnings tell of
-        self.notes: list[str] = []
+        self.warnings: list[Message] = []
+        self.notes: list[Message] = []
         self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
         self.defocus: Defocus | None = None  # that the table gives, likewise
         self.method: str | None = None  # of the network that is used
@@ -107,7 +109,7 @@ class Run:
         if self.transfer is not None:
             other._take_ctf(self.transfer.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
-        other.warnings, other.codes, other.notes, other.told = [], [], [], []
+        other.warnings, other.notes = [], []
         return other
 
     def say(self, line: str, detail: bool = False) -> None:
@@ -115,21 +117,28 @@ class Run:
         of the set always is."""
         self.log.say(f"{self.heading}{line}", detail or bool(self.heading))
 
-    def warn(self, sentence: str, code: str | None = None) -> None:
-        """A warning: in the log now, in summary and report later. code: a short name of the decision that it tells."""
-        if code is not None and code not in self.codes:
-            self.codes.append(code)
+    @property
+    def codes(self) -> list[str]:
+        """Short names of the decisions that some of the warnings tell of."""
+        return list(dict.fromkeys(DECISIONS[one.code] for one in self.warnings if one.code in DECISIONS))
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """The code and the sentence of each warning."""
+        return [(one.code, str(one)) for one in self.warnings]
+
+    def warn(self, sentence: Message) -> None:
+        """A warning: in the log now, in summary and report later."""
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
-            self.told.append((code or "", sentence))
             self.log.warn(f"{self.heading}{sentence}", bool(self.heading))
 
-    def warn_of(self, sentence: str | None) -> None:
+    def warn_of(self, sentence: Message | None) -> None:
         """The same where there is something to warn of."""
         if sentence:
             self.warn(sentence)
 
-    def note(self, sentence: str) -> None:
+    def note(self, sentence: Message) -> None:
         """Something worth knowing: in the log now, in summary and report later."""
         if sentence not in self.notes:
             self.notes.append(sentence)
@@ -154,16 +163,13 @@ class Run:
         self.say(f"Particle diameter: {diameter_words(self.particles)}")
         blank = np.flatnonzero(statistics.blank)
         if len(blank):
-            self.warn(
-                f"{len(blank)} of {len(self.source)} images are constant (the first is item {blank[0] + 1}): "
-                "they are kept with pose 0 and score 0."
-            )
+            self.warn(message("constant_images", count=len(blank), total=len(self.source), first=blank[0] + 1))
         self.warn_of(statistics.opposite)
         found = background_words(
             steepness(statistics.slope, statistics.std, self.source.box)[~statistics.blank], statistics.hot
         )
         if found:
-            self.note(f"{found}.")
+            self.note(message("background_uneven", what=found))
         odd = contrast_warning(statistics, self.settings.contrast)
         if odd:
             self.warn(odd)
@@ -176,10 +182,7 @@ class Run:
         asked, defocus = self.settings.ctf, self.read_defocus()
         self.defocus = defocus
         if defocus is None and asked in ("flipped", "signed"):
-            raise UdlError(
-                f"--ctf {asked} needs the defocus of every particle with voltage, spherical aberration and amplitude "
-                f"contrast, which {self.settings.input} does not give: leave --ctf out, or give a table that has them."
-            )
+            raise UdlError(message("ctf_without_defocus", value=asked, path=self.settings.input))
         # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
         self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)
         return self.transfer

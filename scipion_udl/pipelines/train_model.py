@@ -12,6 +12,7 @@ from torch import nn
 from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import wrap
+from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.particles.polarity_words import contrast_of
@@ -47,9 +48,7 @@ def learned_from(run: Run) -> dict[int, np.ndarray] | None:
     usable = how_many(run, classes)
     if usable < ENOUGH:
         where = "" if classes is None else f" in classes of at least {LEARNS}"
-        raise UdlError(
-            f"{run.source.path} has {usable} particles with an image{where}; training needs at least {ENOUGH}."
-        )
+        raise UdlError(message("too_few_to_train", path=run.source.path, count=usable, where=where, least=ENOUGH))
     return classes
 
 
@@ -73,7 +72,7 @@ def train_model(
     settings = settings.but(method=method)
     plan = course(settings, run.particles, known, classes)
     if ROWS[plan.name].judl_after_udl and method == "judl" and known is None:
-        run.warn("JUDL of the pair network goes on from a UDL model (--model): without, it may learn nothing.")
+        run.warn(message("judl_without_udl"))
     began = began_with(run)
     learning = TrainingSettings(
         method,
@@ -126,7 +125,7 @@ def warn_of_training(run: Run, done: dict) -> None:
         run.warn(lowered_warning(done["lowered"], done["lr"]))
     epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"
     if not done["converged"]:
-        run.warn(f"Training had not converged after {epochs}: give it more with --epochs, or go on with --continue.")
+        run.warn(message("not_converged", epochs=epochs))
 
 
 def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
@@ -143,7 +142,7 @@ def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
     found = [join([locations[item] for item in column], images) for column in items.T]
     rows = found[0][0]
     if not len(rows) or len(rows) != len(found[-1][0]):
-        raise UdlError(f"{path} names none of the particles of {run.settings.input}, or not both of each pair.")
+        raise UdlError(message("truth_names_no_particle", path=path, table=run.settings.input))
     angles = [truth.angle[true_rows] for _, true_rows in found]
     # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
     true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)

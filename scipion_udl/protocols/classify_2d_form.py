@@ -85,7 +85,7 @@ class Classify2DForm(ParticleQuestions):
             )
         if learns and 0 < self.teach.get() < LEAST_OF_A_CLASS * classes:
             errors.append(
-                f"*Particles that teach* is {self.teach.get()} for {classes} classes: give {LEAST_OF_A_CLASS} for each "
+                f"*Training subset* is {self.teach.get()} for {classes} classes: give {LEAST_OF_A_CLASS} for each "
                 "at least, better 200, or -1."
             )
         return errors + self._validateGivenModel() + self._validateCtf()

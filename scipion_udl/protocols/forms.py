@@ -3,11 +3,11 @@ added to a form. Questions that ask for an option of the engine stand with it in
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pyworkflow.protocol import LEVEL_ADVANCED, Form, Protocol, params
 
+from scipion_udl.messages import Message
 from scipion_udl.settings.commands import COMMANDS
 from scipion_udl.settings.option import Question, Settings
 from scipion_udl.values import Number, Whole
@@ -77,20 +77,25 @@ def words_of(protocol: Protocol, settings: type[Settings], *names: str) -> list[
 
 
 def _sayings() -> dict[str, str]:
-    """What forms call an option, by what the engine calls it, longer names first."""
+    """What forms call an option, by what the command line calls it; of choices with the value, too."""
     pairs: dict[str, str] = {}
     for settings in COMMANDS.values():
         for option in settings.options():
             for told, said in option.sayings():
                 pairs.setdefault(told, said)
-    return dict(sorted(pairs.items(), key=lambda pair: -len(pair[0])))
+    return pairs
 
 
 _SAYINGS = _sayings()
 
 
-def in_words_of_the_form(sentence: str) -> str:
-    """A sentence of the engine with the labels of the form in place of the command line's options."""
-    for told, said in _SAYINGS.items():
-        sentence = re.sub(rf"{told}(?![\w-])", said, sentence)
-    return sentence
+def in_words_of_the_form(told: str) -> str:
+    """A message of the engine with the labels of the form in place of the command line's options; a text that is no
+    message stays as it is."""
+    return told.said(_called) if isinstance(told, Message) else told
+
+
+def _called(option: str) -> str:
+    """What forms call an option of the command line, with its value where it has one."""
+    flag, _, value = option.partition(" ")
+    return _SAYINGS.get(option) or f"{_SAYINGS.get(flag, flag)} {value}".rstrip()

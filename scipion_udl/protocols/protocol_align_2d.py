@@ -14,11 +14,12 @@ from scipion_udl.convert.classes import add_classes, average_image, fill_average
 from scipion_udl.convert.particle_input import are_classes, count_items, info_of
 from scipion_udl.convert.particles import Results, add_aligned_images, add_results, check_complete, read_results
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
-from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING
+from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING, told_in
 from scipion_udl.protocols.questions import MODEL_OUT
 
 ALIGNED = "aligned.star"
@@ -135,8 +136,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         kept = results.score >= self.scoreThreshold.get() if self.leaveOut.get() == LEAVE_BELOW else ~results.outlier
         if not kept.any():
             raise UdlError(
-                f"No particle has a score of {self.scoreThreshold.get():g} or more, the highest is "
-                f"{results.score.max():.3f}: lower *Lowest score* and run with *Continue*"
+                message("no_score_high_enough", least=self.scoreThreshold.get(), highest=results.score.max())
             )
         return kept
 
@@ -226,7 +226,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         lines.append(text + (f", *{len(classes)}* classes." if classes else "."))
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
         lines += self._diameterSummary(aligned) + self._countSummary(aligned)
-        lines += [in_words_of_the_form(note) for note in aligned.get("notes", [])]
+        lines += [in_words_of_the_form(note) for note in told_in(aligned, "note")]
         return lines + self._reportSummary() + self._warningSummary(aligned)
 
     @staticmethod

@@ -22,6 +22,7 @@ from scipion_udl.convert.set_images import convert_image, engine_image, image_na
 from scipion_udl.convert.set_rows import set_problem
 from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import restored
 from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.diameter_question import SIZE, DiameterQuestion
 from scipion_udl.protocols.forms import ask, ask_hidden, in_words_of_the_form, words_of
@@ -40,6 +41,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 INPUT = "input.json"  # how many particles were given to the engine, and how many were disabled
 PROGRESS = "progress.json"  # of the engine, while it runs
+ERROR = "error.json"  # by which it ended
 
 
 _GPU = Question(
@@ -61,9 +63,17 @@ _GPU_NUMBER = Question(
 )
 
 
+def told_in(summary: dict, level: str) -> list[str]:
+    """What the engine says in a summary, of a level: "warning" or "note". Those of an earlier version have sentences
+    alone."""
+    if "messages" not in summary:
+        return list(summary.get(f"{level}s") or [])
+    return [restored(one) for one in summary["messages"] if one.get("level") == level]
+
+
 def _warnings_of(summary: dict) -> list[str]:
     """The warnings of the engine, but that on old poses in its input: that is a table which the plugin made."""
-    return [text for text in summary.get("warnings") or [] if "left out of the new tables" not in text]
+    return [one for one in told_in(summary, "warning") if getattr(one, "code", "") != "old_poses_left_out"]
 
 
 def _is_number(param: params.Param) -> bool:
@@ -187,7 +197,9 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         problem = engine_problem(Plugin.getEnginePython())
         if problem:
             raise UdlError(problem)
-        pwutils.cleanPath(result)  # it comes back when the engine is done
+        error = self._getExtraPath(ERROR)
+        pwutils.cleanPath(result, error)  # the one comes back when the engine is done, the other where it fails
+        arguments += f" {shlex.join(self._option('error_to', error))}"
         if self.usesGpu():
             # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
             arguments = arguments.replace("%", "%%") + f' {self._settings.option("gpu").flag} "%(GPU)s"'
@@ -214,7 +226,11 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         return same
 
     def _engineComplaint(self) -> str:
-        """The last sentence in which the engine said what is wrong, from the run's log or from those of its jobs."""
+        """What the engine said is wrong: in the file that it writes for this, or else its last sentence, from the run's
+        log or from those of its jobs."""
+        error = self._readJson(ERROR)
+        if error:
+            return in_words_of_the_form(restored(error))
         jobs = glob.glob(os.path.join(glob.escape(self._getLogsPath()), "*.err"))  # as queues name them
         for path in (self.getStderrLog(), *sorted(jobs, key=os.path.getmtime, reverse=True)):
             try:
@@ -224,7 +240,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
                 continue
             for line in reversed(lines):
                 if line.startswith("scipion-udl "):
-                    return in_words_of_the_form(line.partition(": ")[2])
+                    return line.partition(": ")[2]
         return "The engine stopped before it was done; its log (run.stderr) says where."
 
     # -- what the engine left ------------------------------------------------------------------------------------------

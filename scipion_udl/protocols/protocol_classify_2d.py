@@ -15,7 +15,7 @@ from scipion_udl.protocols.classify_2d_form import Classify2DForm
 from scipion_udl.protocols.cost import warnings_of_classification
 from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
-from scipion_udl.protocols.protocol_base import PARTICLES
+from scipion_udl.protocols.protocol_base import PARTICLES, told_in
 
 CLASSES_STAR = "classes.star"
 MOST_PAIRS = 12  # that are named in the summary
@@ -126,7 +126,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             lines += self._classSummary([one for one in classes if not one.get("flagged")])
         lines += self._diameterSummary(facts) + self._flaggedSummary(facts)
         lines += self._mirrorSummary(classes) + self._countSummary(facts)
-        lines += [in_words_of_the_form(note) for note in facts.get("notes", [])]
+        lines += [in_words_of_the_form(note) for note in told_in(facts, "note")]
         return lines + self._reportSummary() + self._warningSummary(facts)
 
     @staticmethod

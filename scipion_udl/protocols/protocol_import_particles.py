@@ -163,7 +163,7 @@ class ProtUdlImportParticles(ProtImport):
         try:
             source = self._open()
         except UdlError as error:
-            return [in_words_of_the_form(str(error))]
+            return [in_words_of_the_form(error.message)]
         errors = []
         if not source.pixel_size_known:
             errors.append("*Pixel size* is needed: neither the table nor the image headers give it.")
@@ -190,7 +190,7 @@ class ProtUdlImportParticles(ProtImport):
     @staticmethod
     def _sourceWarnings(source: ParticleSource) -> list[str]:
         # Disabled particles stay disabled in Scipion, so what the engine says of them does not hold here.
-        return [in_words_of_the_form(text) for text in source.warnings if "marked as disabled" not in text]
+        return [in_words_of_the_form(text) for text in source.warnings if text.code != "particles_disabled"]
 
     @staticmethod
     def _classNotes(source: ParticleSource) -> list[str]:

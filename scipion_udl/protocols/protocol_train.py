@@ -131,7 +131,7 @@ class ProtUdlTrain(ProtUdlBase):
                 label = self.getParam(name).getLabel()
                 errors.append(f"*{label}*: {error}: give whole numbers with commas between them, or nothing.")
         if self.inputSize.get() == 0 or self.inputSize.get() < AUTOMATIC:
-            errors.append(f"*Input size* is {self.inputSize.get()} px: give a size above 0, or -1 for the recipe's.")
+            errors.append(f"*Input size* is {self.inputSize.get()} px: give a size above 0, or -1 for the preset's.")
         return errors
 
     def _validateStart(self) -> list[str]:
@@ -158,8 +158,8 @@ class ProtUdlTrain(ProtUdlBase):
         warnings = []
         if self._words("recipe") and not self.usesGpu():
             warnings.append(
-                "The published recipe is for a GPU, and this run has none: on the processor it is too slow for more "
-                "than a trial. Switch *Use GPU* on, or choose *Recipe*: Narrow."
+                "The published preset is for a GPU, and this run has none: on the processor it is too slow for more "
+                "than a trial. Switch *Use GPU* on, or choose *Preset*: Narrow."
             )
         if self.method.get() == JUDL and self.inputModel.get() is None:
             warnings.append(
@@ -174,7 +174,7 @@ class ProtUdlTrain(ProtUdlBase):
             return ["The model is not ready yet."]
         asked = self._settings.question("recipe")
         recipe = asked.choices[asked.answers.index((card.get("training") or {}).get("recipe") or None)]
-        network = self.getEnumText("network") + (f". Recipe: {recipe}" if self.network.get() == RESNET else "")
+        network = self.getEnumText("network") + (f". Preset: {recipe}" if self.network.get() == RESNET else "")
         lines = [f"Network: {network}.", *self._trainingSummary(summary)]
         errors = self._trueErrors()
         if errors:

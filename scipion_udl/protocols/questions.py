@@ -78,7 +78,7 @@ class ParticleQuestions(ProtUdlBase):
         if not 0 < self.finest.get() < finest:
             return []
         return [
-            f"*Working resolution* is {self.finest.get():g} Å, but nothing finer than {finest:g} Å (two pixels) is "
+            f"*High-resolution limit* is {self.finest.get():g} Å, but nothing finer than {finest:g} Å (two pixels) is "
             "in the images: give more, or -1 for all."
         ]
 

@@ -18,8 +18,9 @@ from scipion_udl.convert.particles import write_particles
 from scipion_udl.convert.set_rows import read_growth
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
+from scipion_udl.messages import Message, entries, message
 from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY
+from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY, told_in
 from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
 from scipion_udl.settings.option import Question
 from scipion_udl.values import Whole
@@ -41,6 +42,13 @@ _BATCH_SIZE = Question(
     default=500,
     limits=Whole(),
 )
+
+
+def _of_a_batch(warning: str) -> str:
+    """A warning of one batch, whose particles may be too few for a claim that all together have."""
+    if isinstance(warning, Message) and warning.code == "too_few_for_training":
+        return Message("batch_too_few", warning.values)
+    return warning
 
 
 @dataclass
@@ -164,7 +172,7 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
             except sqlite3.Error as error:
                 trouble += 1
                 if trouble > PATIENCE:
-                    raise UdlError(f"The input set cannot be read any more: {error}") from None
+                    raise UdlError(message("stream_unreadable", reason=error)) from None
                 time.sleep(pause)
                 continue
             closed = closed or new.closed
@@ -207,10 +215,7 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
     def _insertEnd(self, left: int) -> None:
         """The last step; left: disabled items at the end of the input. Raises UdlError where nothing came."""
         if not self._batches:
-            raise UdlError(
-                "The input set is complete and has no enabled particle: there is nothing to do. Look at the run "
-                "that it comes from"
-            )
+            raise UdlError(message("stream_without_particles"))
         self._insertFunctionStep(self.closeOutputStep, left, prerequisites=[], needsGPU=False)
 
     def _takeUp(self) -> None:
@@ -330,11 +335,13 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
             with open(one.path(SUMMARY), encoding="utf-8") as file:
                 summaries.append(json.load(file))
         first, last = summaries[0], summaries[-1]
-        told = [sentence for found in summaries for sentence in found.get("warnings", [])]
+        told = [one for found in summaries for one in told_in(found, "warning")]
         facts = {**last, "training": first.get("training"), "model": first.get("model"), "batches": len(summaries)}
         if last.get("resolution"):  # which is of all, while a warning is of the batch that it came with
-            told = [sentence.replace(", and no resolution is claimed", "") for sentence in told]
-        facts["warnings"] = list(dict.fromkeys(told))
+            told = [_of_a_batch(one) for one in told]
+        facts["warnings"] = told = list(dict.fromkeys(told))
+        known = [one for one in told if isinstance(one, Message)]
+        facts["messages"] = entries(known, [one for one in told_in(last, "note") if isinstance(one, Message)])
         for name in self._adding:
             facts[name] = sum(found.get(name) or 0 for found in summaries)
         return facts

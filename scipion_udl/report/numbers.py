@@ -38,7 +38,17 @@ UNITS = {
     "fit": "deviations of the noise",
 }  # fmt: skip
 SHARES = {"within_5_degrees", "angles_sure"}
-NOT_LISTED = {"classes", "pixel_size_known", "warnings", "notes", "training", "network_only", "command", "version"}
+NOT_LISTED = {
+    "classes",
+    "messages",
+    "pixel_size_known",
+    "warnings",
+    "notes",
+    "training",
+    "network_only",
+    "command",
+    "version",
+}
 
 
 def _value(key: str, value: object, unit: str) -> str:

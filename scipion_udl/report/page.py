@@ -24,6 +24,7 @@ from scipion_udl.report.numbers import numbers
 from scipion_udl.report.words import by_unit, duration, percent, thousands
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
+_NO_SIGNAL = ("no_signal", "like_picked_noise")  # codes of warnings that the page tells at its head
 _TEMPLATE = "page.html.j2"
 
 
@@ -61,7 +62,8 @@ def _content(data: ReportData) -> dict[str, object]:
     no_signal = s.get("signal_found") is False
     warnings = [str(w) for w in s.get("warnings") or []]
     if no_signal:  # said once, and louder
-        warnings = [w for w in warnings if "no common signal" not in w.lower()]
+        louder = {one["text"] for one in s.get("messages") or [] if one["code"] in _NO_SIGNAL}
+        warnings = [w for w in warnings if w not in louder]
     name = Path(str(s.get("input", "particles"))).name
     return {
         "kind": "2D classification" if data.sorted else "2D alignment",

@@ -9,6 +9,7 @@ from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.messages import message
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
@@ -69,10 +70,7 @@ def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
     warned = [result.number for result in classes if result.figures["warnings"]]
     if warned:
         which = ", ".join(map(str, warned[:10])) + (" and others" if len(warned) > 10 else "")
-        run.warn(
-            f"{len(warned)} of {len(classes)} classes came with warnings of their own (class {which}): see what is "
-            "said of each in the report, in summary.json or in run.log."
-        )
+        run.warn(message("classes_with_warnings", count=len(warned), total=len(classes), which=which))
 
 
 def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dict:

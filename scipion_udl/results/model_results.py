@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
+from scipion_udl.messages import Message
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.pipelines.run import Run
@@ -62,7 +63,7 @@ def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[st
 
 
 def training_text(
-    training: dict, model: str, warnings: list[str], history: list[dict] | None = None, of_pairs: bool = False
+    training: dict, model: str, warnings: list[Message], history: list[dict] | None = None, of_pairs: bool = False
 ) -> str:
     """The screen's summary of `train`; of_pairs: the network learned from pairs of images, over the full circle."""
     state = "converged" if training["converged"] else "NOT converged"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Told:
-    """A warning: ``code``, a short name of the decision that it tells of ("" where it has none), and its sentence."""
+    """A warning: its ``code``, by which programs know it, and its sentence."""
 
     code: str
     text: str
@@ -218,7 +218,7 @@ class _Posed:
         finally:
             if os.path.exists(part):
                 os.remove(part)
-        return told
+        return [str(one) for one in told]
 
     def _columns(self) -> dict[str, np.ndarray]:
         """Further columns of the table."""
@@ -384,7 +384,7 @@ class Simulated:
 
 
 def _said(run: Run) -> tuple[list[Told], list[str]]:
-    return [Told(code, text) for code, text in run.told], list(run.notes)
+    return [Told(code, text) for code, text in run.told], [str(note) for note in run.notes]
 
 
 def _of(run: Run) -> tuple[np.ndarray, Source]:

@@ -18,6 +18,7 @@ from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
 from scipion_udl.io.other_programs import image_warnings
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.messages import Message, entries, message
 from scipion_udl.particles.diameter import diameter_facts, diameter_words
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
@@ -41,6 +42,7 @@ def summary(run: Run, **more: object) -> dict:
         **more,
         "warnings": run.warnings,
         "codes": run.codes,
+        "messages": entries(run.warnings, run.notes),
         "notes": run.notes,
     }
 
@@ -84,11 +86,7 @@ def write_poses(
     if alignment.poses.mirror.any() and stack is None:
         lost = "aligned.star" if cs is None else "neither aligned.star nor aligned.cs"
         star = cs = None
-        run.warn(
-            "Some particles are mirrored, which the 2D alignment of RELION and cryoSPARC cannot hold: "
-            f"{lost} is {'not ' if ' ' not in lost else ''}written; use aligned.xmd, or --write-stack, with which they "
-            "name the aligned images."
-        )
+        run.warn(message("mirrored_not_written", lost=lost, verb="not " if " " not in lost else ""))
     tables = write_aligned(
         source,
         alignment.poses,
@@ -234,7 +232,7 @@ def write_class_report(
     write_report(run.out.scratch("report.html"), data)
 
 
-def count_warnings(warnings: list[str]) -> list[str]:
+def count_warnings(warnings: list[Message]) -> list[str]:
     """The line that reminds of warnings, which the log has told in full."""
     return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
 

@@ -33,7 +33,7 @@ class AlignmentStart(Settings):
         help="true poses of simulated particles: the training curve shows the error",
     )
     reference: str | None = option(
-        f"turn and shift the average onto this image: {IMAGE}",
+        f"rotate and shift the average onto this image: {IMAGE}",
         None,
         Question(
             "inputReference",
@@ -67,10 +67,12 @@ class AlignmentStart(Settings):
     join: str | None = option(
         "particles that come later: align each by itself to the averages in RUN, the folder of an earlier align, "
         "with its model unless --model gives another, and add them to its averages",
+        flags=("--append-to",),
+        aliases=("--join",),
         metavar="RUN",
     )
     pool: str | None = option(
-        "with --join: the folder of what was joined to RUN before; averages are added to those there (default: to "
+        "with --append-to: the folder of what was joined to RUN before; averages are added to those there (default: to "
         "those of RUN)",
         metavar="PREVIOUS",
     )
@@ -101,7 +103,7 @@ class Written(Settings):
         Question(
             "writeStack",
             "Write aligned images?",
-            "Yes: the particles are also written turned and shifted (and mirrored), as outputAlignedStack, for "
+            "Yes: the particles are also written rotated and shifted (and mirrored), as outputAlignedStack, for "
             "programs that do not apply an alignment by themselves. That set carries no alignment, since it has been "
             "applied, and its images were interpolated once; they take as much disk as the particles. No: only the "
             "numbers are written, which is all that Scipion's programs need.",
@@ -152,7 +154,7 @@ class PairSearch(Settings):
         help="how far the images of a pair may lie apart (default: a quarter of the box, at most half)",
     )
     search: float = option(
-        "look through turns up to this far from the model's, too, every 2 degrees, by correlation (0: none)",
+        "search rotations up to this far from the model's, too, every 2 degrees, by correlation (0: none)",
         0.0,
         take=take.DEGREES,
         metavar="DEG",
@@ -170,32 +172,32 @@ class Evaluated(Settings):
         "reference",
         {
             "of": "Particle",
-            "help": "An image that the average should show, of the same box and pixel size. The average is turned and "
+            "help": "An image that the average should show, of the same box and pixel size. The average is rotated and "
             "shifted onto it before they are compared. Leave it empty if there is none.",
             "advanced": False,
         },
         help=f"the view that the average should show: {IMAGE}",
     )
     pairs: bool = flag(
-        "compare each particle with the next one of the table too: with --truth, the turn and shift between them",
+        "compare each particle with the next one of the table too: with --truth, the rotation and shift between them",
         Question(
             "doPairs",
             "Compare neighbours, too?",
-            "Yes: each particle is also compared with the next one of the set: the turn and the shift between the "
+            "Yes: each particle is also compared with the next one of the set: the rotation and the shift between the "
             "two, where the truth is known, and how alike they are once aligned.",
             default=False,
             advanced=True,
         ),
     )
     symmetry: int | None = option(
-        "with --truth: the view looks the same N times in a turn: give rotation errors modulo 360/N degrees, too",
+        "with --truth: the view looks the same N times in a rotation: give rotation errors modulo 360/N degrees, too",
         None,
         Question(
             "symmetry",
             "Symmetry of the view",
-            "How many times the view looks the same while it is turned once: 1 for none, 2 for a two-fold view, 7 "
-            "for the top view of GroEL. For more than 1, rotation errors are also given up to turns that nobody can "
-            "see. Only used with true poses.",
+            "How many times the view looks the same while it is rotated once: 1 for none, 2 for a two-fold view, 7 "
+            "for the top view of GroEL. For more than 1, rotation errors are also given up to rotations that nobody "
+            "can see. Only used with true poses.",
             default=1,
             limits=take.COUNT,
         ),

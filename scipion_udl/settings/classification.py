@@ -40,15 +40,17 @@ class Sorting(Settings):
         "by itself, to its templates and averages",
     )
     teach: int | None = option(
-        "particles that teach the classes; the others are only sorted into them (200 a class, at most 20000)",
+        "particles that classes are learned from; the others are only sorted into them (200 a class, at most 20000)",
         None,
         Question(
             "teach",
-            "Particles that teach",
-            "So many particles, drawn by chance from all of them, teach the classes what they look like; then all "
-            "are sorted into these. -1 takes 200 a class, and 20 000 at most. More find rarer views, and take longer.",
+            "Training subset",
+            "The classes are learned from so many particles, drawn by chance from all of them; then all are sorted "
+            "into these. -1 takes 200 a class, and 20 000 at most. More find rarer views, and take longer.",
             default=AUTOMATIC,
         ),
+        flags=("--training-subset",),
+        aliases=("--teach",),
         take=take.COUNT,
         metavar="N",
     )

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
+from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
+
 # What networks see of particles: an amplitude spectrum on a polar grid; one as an image; two images; or samples of the
 # Fourier transform on rings, which classes are told by.
 SPECTRA, IMAGES, PAIRS, RINGS = "polar spectra", "spectrum images", "pairs of images", "rings"
@@ -102,11 +105,11 @@ def methods(word: str) -> tuple[str, ...]:
 
 
 def trained_by(word: str, method: str) -> NetworkRow:
-    """The row of a word of --network and a method. Raises ValueError where there is none."""
+    """The row of a word of --network and a method. Raises UdlError where there is none."""
     for row in offered().get(word, ()):
         if method in row.presets:
             return row
-    raise ValueError(f"the {word} network is trained by --method {' or '.join(methods(word))} only")
+    raise UdlError(message("method_of_network", network=word, methods=" or ".join(methods(word))))
 
 
 # UDL stands at chance for some epochs before it finds the turn, so that a rest there is no convergence; and without

@@ -178,6 +178,7 @@ class Settings:
     GROUP: ClassVar[Group | None] = None
 
     debug: bool = flag("show where in the program an error came from")
+    error_to: str | None = option("", hidden=True, metavar="FILE.json")  # where an error is written for a program
 
     @classmethod
     def families(cls) -> tuple[type[Settings], ...]:

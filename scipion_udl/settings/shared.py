@@ -190,17 +190,19 @@ class Resolution(Settings):
     GROUP: ClassVar[Group | None] = PARTICLE
 
     finest: float | None = option(
-        "working resolution: nothing finer than A angstrom is compared (default: all that the box holds)",
+        "nothing finer than A angstrom is compared (default: all that the box holds)",
         None,
         Question(
             "finest",
-            "Working resolution",
+            "High-resolution limit",
             "Nothing finer than this is compared. -1 uses all that the box holds, weighted by what the particles "
             "have in common. Give a coarser value (10 Å, say) where fine detail is noise, or differs among the "
             "particles: the angles then rest on the overall shape. The wizard shows the particle at a resolution.",
             default=float(AUTOMATIC),
             advanced=True,
         ),
+        flags=("--high-resolution-limit",),
+        aliases=("--finest",),
         take=take.ANGSTROM_ABOVE_0,
         metavar="A",
     )
@@ -241,11 +243,13 @@ class Particle(Settings):
             choices=("I do not know", "Bright on dark", "Dark on bright"),
             answers=(None, "bright", "dark"),
         ),
+        flags=("--polarity",),
+        aliases=("--contrast",),
         choices=("auto", "bright", "dark"),
     )
     ctf: str = option(
-        "what the images carry of the contrast transfer that the table's defocus gives: its absolute value, since "
-        "their phases were flipped; the signed transfer, as the microscope left them; none: leave it out of account. "
+        "what the images carry of the CTF that the table's defocus gives: its absolute value, since "
+        "their phases were flipped; the signed CTF, as the microscope left them; none: leave it out of account. "
         "auto (default): as the table says of each optics group (no word in a STAR or .cs: not flipped); the images "
         "are asked as a check, and decide for tables of Xmipp, which do not say",
         "auto",

@@ -73,7 +73,7 @@ class View(Settings):
         exclusive="source",
     )
     photos: str | None = option(
-        "photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each turned and "
+        "photographs instead of a view (jpg, png, tif): items 2k-1 and 2k are two copies of patch k, each rotated and "
         "shifted; no CTF, no template.mrc",
         metavar="FOLDER",
         exclusive="source",
@@ -90,7 +90,7 @@ class Simulated(Settings):
         Question(
             "count",
             "Number of particles",
-            "Each is turned by any angle, all angles being equally likely.",
+            "Each is rotated by any angle, all angles being equally likely.",
             default=1000,
             limits=take.COUNT,
         ),

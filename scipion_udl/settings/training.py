@@ -95,7 +95,7 @@ class Network(Settings):
         None,
         Question(
             "recipe",
-            "Recipe",
+            "Preset",
             "Narrow: a small network and a training that suits it. Published: size, loss, learning rate and "
             "epochs exactly as in the paper, as they were used for synthetic or for real particles. The published "
             "network is large and is trained 100 times over up to 50 000 particles: that is work for a GPU.",
@@ -108,6 +108,8 @@ class Network(Settings):
             answers=(None, "paper-synthetic", "paper-real"),
             condition=OF_RESNET,
         ),
+        flags=("--preset",),
+        aliases=("--recipe",),
         choices=("paper-synthetic", "paper-real"),
     )
     head: str | None = option(
@@ -121,7 +123,7 @@ class Network(Settings):
             "circle: the same without a jump at 180 degrees. An angle of each image: its own, and the difference of "
             "the two is the answer.",
             default=0,
-            choices=("Of the recipe", "An angle of each image", "A point on a circle", "Degrees (published)"),
+            choices=("Of the preset", "An angle of each image", "A point on a circle", "Degrees (published)"),
             answers=(None, "difference", "circular", "degrees"),
             condition=OF_NEW_RESNET,
             advanced=True,
@@ -138,7 +140,7 @@ class Network(Settings):
             "What JUDL compares an aligned particle with: the mean of the others, or what the autoencoder of the "
             "paper makes of it.",
             default=0,
-            choices=("Of the recipe", "Mean of the others", "Autoencoder (published)"),
+            choices=("Of the preset", "Mean of the others", "Autoencoder (published)"),
             answers=(None, "mean", "autoencoder"),
             condition=f"{OF_RESNET} and method == {JUDL}",
             advanced=True,
@@ -152,7 +154,7 @@ class Network(Settings):
             "widths",
             "Channels of the blocks",
             "One number for each residual block, as 16,32,64,64; each block halves the image. Leave it empty for "
-            "those of the recipe.",
+            "those of the preset.",
             default="",
             condition=OF_NEW_RESNET,
             advanced=True,
@@ -166,7 +168,7 @@ class Network(Settings):
         Question(
             "hidden",
             "Linear layers",
-            "Width of each linear layer before the angle, as 128 or 2000,2000. Leave it empty for those of the recipe.",
+            "Width of each linear layer before the angle, as 128 or 2000,2000. Leave it empty for those of the preset.",
             default="",
             condition=OF_NEW_RESNET,
             advanced=True,
@@ -181,7 +183,7 @@ class Network(Settings):
             "inputSize",
             "Input size",
             "Pixels of a side of the spectrum that the network sees; its inner part, the low frequencies, where "
-            "it is smaller than the box. The blocks must be able to halve it. -1 takes that of the recipe: 32 of the "
+            "it is smaller than the box. The blocks must be able to halve it. -1 takes that of the preset: 32 of the "
             "narrow, 128 of the published one.",
             default=AUTOMATIC,
             condition=OF_NEW_RESNET,

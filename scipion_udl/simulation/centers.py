@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import given
 
@@ -19,18 +20,18 @@ def find_centers(folder: str) -> dict[int, str]:
     numbered folder, or one of them holds no ori.png.
     """
     if not os.path.isdir(folder):
-        raise UdlError(f"{folder} is not there or no folder: give one that holds 1/{TEMPLATE}, 2/{TEMPLATE}, ...")
+        raise UdlError(message("no_template_folder", folder=folder, template=TEMPLATE))
     numbers = [name for name in os.listdir(folder) if name.isdecimal() and os.path.isdir(os.path.join(folder, name))]
     found: dict[int, str] = {}
     for name in sorted(numbers, key=lambda text: (int(text), text)):
         path = os.path.join(folder, name, TEMPLATE)
         if not os.path.isfile(path):
-            raise UdlError(f"{path} is not there: put the template of number {name} there, or remove its folder")
+            raise UdlError(message("template_missing", path=path, number=name))
         if int(name) in found:
-            raise UdlError(f"{folder} holds two templates of number {int(name)}: rename one of their folders")
+            raise UdlError(message("template_twice", folder=folder, number=int(name)))
         found[int(name)] = path
     if not found:
-        raise UdlError(f"{folder} holds no template: they are looked for as 1/{TEMPLATE}, 2/{TEMPLATE}, ... in it")
+        raise UdlError(message("no_templates", folder=folder, template=TEMPLATE))
     return found
 
 
@@ -45,9 +46,7 @@ def each_center(settings: SimulateSettings) -> list[SimulateSettings]:
     sizes = _pixel_sizes(settings.pixel_sizes or [], templates, folder)
     if sizes and not settings.pixel_size and len(sizes) < len(templates):
         missing = next(number for number in templates if number not in sizes)
-        raise UdlError(
-            f"--pixel-sizes says nothing of {templates[missing]}: give {missing}:A too, or --pixel-size for the others"
-        )
+        raise UdlError(message("pixel_sizes_missing", templates=templates[missing], missing=missing))
     return [
         settings.but(
             centers=None,
@@ -64,5 +63,5 @@ def each_center(settings: SimulateSettings) -> list[SimulateSettings]:
 def _pixel_sizes(pairs: Sequence[tuple[int, float]], templates: dict[int, str], folder: str) -> dict[int, float]:
     for number, _ in pairs:
         if number not in templates:
-            raise UdlError(f"--pixel-sizes names {number}, and there is no {folder}/{number}: leave it away")
+            raise UdlError(message("pixel_sizes_of_none", number=number, folder=folder))
     return dict(pairs)

@@ -16,6 +16,7 @@ from scipion_udl.constants import (
     SPACING,
 )
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 
 
@@ -54,22 +55,24 @@ class Effects:
         """Raise UdlError for values that make no images; ctf, noise: whether the particles have a CTF, and noise."""
         for name in ("structural", "neighbours", "junk", "tail"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UdlError(f"--{name} is a share of the whole, from 0 to 1, and not {getattr(self, name):g}")
+                raise UdlError(
+                    message("not_a_share", name=SimulateSettings.option(name).flag, value=getattr(self, name))
+                )
         if self.spacing < 1:
-            raise UdlError(f"--spacing {self.spacing:g}: molecules nearer than their diameter, 1, overlap; give more")
+            raise UdlError(message("spacing_too_small", spacing=self.spacing))
         if self.per_micrograph < 1:
-            raise UdlError(f"a micrograph cannot have {self.per_micrograph} particles; take 1 or more")
+            raise UdlError(message("no_particle_per_micrograph", count=self.per_micrograph))
         if wrong := [kind for kind in self.junk_kinds if kind not in JUNK_KINDS]:
-            raise UdlError(f"there is no junk of the kind '{wrong[0]}': take some of {', '.join(JUNK_KINDS)}")
+            raise UdlError(message("no_such_junk", kind=wrong[0], known=", ".join(JUNK_KINDS)))
         if not self.junk_kinds:
-            raise UdlError(f"--junk-kinds is empty: take some of {', '.join(JUNK_KINDS)}")
+            raise UdlError(message("no_junk_kinds", known=", ".join(JUNK_KINDS)))
         if self.intensities not in INTENSITIES:
-            raise UdlError(f"there are no intensities '{self.intensities}': take {' or '.join(INTENSITIES)}")
+            raise UdlError(message("no_such_intensities", intensities=self.intensities, known=" or ".join(INTENSITIES)))
         for name in ("defocus_error", "astigmatism", "structural"):
             if getattr(self, name) and not ctf:
-                raise UdlError(f"--{name.replace('_', '-')} is of the CTF, and there is none: give only one")
+                raise UdlError(message("effect_of_ctf", option=SimulateSettings.option(name).flag))
         if self.structural and not noise:
-            raise UdlError("an SNR of inf leaves no noise, and --structural is a share of it: give only one")
+            raise UdlError(message("structural_without_noise"))
 
     def words(self) -> list[str]:
         """What it makes, in words, for the summary."""
@@ -102,7 +105,9 @@ def usual_effects(settings: SimulateSettings) -> dict[str, Any]:
     """
     for option, needs in (("spacing", "neighbours"), ("junk_kinds", "junk")):
         if getattr(settings, option) is not None and not (settings.realistic or getattr(settings, needs)):
-            raise UdlError(f"--{option.replace('_', '-')} says how --{needs} are, and there are none: give both")
+            raise UdlError(
+                message("effect_says_how", option=settings.option(option).flag, needs=settings.option(needs).flag)
+            )
     found: dict[str, Any] = {}
     if not settings.realistic:
         return found
@@ -128,4 +133,4 @@ def effects_of(settings: SimulateSettings) -> Effects | None:
 
 def given_options(settings: SimulateSettings, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:
     """Those of the options of effects that were given, as they are written on the command line."""
-    return [f"--{name.replace('_', '-')}" for name in names if getattr(settings, name) not in (None, False)]
+    return [settings.option(name).flag for name in names if getattr(settings, name) not in (None, False)]

@@ -9,6 +9,7 @@ from scipy import fft, ndimage
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.messages import message
 from scipion_udl.simulation.molecules import view_matrices
 from scipion_udl.simulation.templates import fourier_resize, round_window
 
@@ -31,11 +32,11 @@ class MapMolecule:
 
     def __init__(self, volume: np.ndarray, box: int) -> None:
         if box < 8:
-            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+            raise UdlError(message("simulated_box_too_small", box=box))
         volume = np.asarray(volume, np.float32)
         volume = volume - face_mean(volume)
         if volume.std() <= 1e-6 * (np.abs(volume).max() + 1e-30):
-            raise UdlError("the map is constant; give one that shows a molecule")
+            raise UdlError(message("map_constant"))
         self.box = int(box)
         self._volume = round_window(fourier_resize(volume, self.box))
         self._real, self._imaginary = _fine_transform(self._volume)

@@ -20,6 +20,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.messages import message
 from scipion_udl.simulation.phantoms import blob_images, widened
 
 
@@ -41,7 +42,7 @@ class BlobMolecule:
 
     def __init__(self, blobs: np.ndarray, box: int) -> None:
         if box < 8:
-            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+            raise UdlError(message("simulated_box_too_small", box=box))
         self.box = int(box)
         self._centre = blobs[:, :3] * box
         self._width, self._weight = widened(blobs[:, 3] * box, blobs[:, 4])

@@ -12,13 +12,14 @@ from typing import Any
 
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.effects import given_options, usual_effects
 from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D
 
 # What tells where or how quickly a simulation is made, not what it is.
-_NOT_THE_SET = {"output", "debug", "overwrite", "gpu", "threads", "batch"}
+_NOT_THE_SET = {"output", "debug", "error_to", "overwrite", "gpu", "threads", "batch"}
 _CTF = CtfSettings()
 # What says nothing without --photos, and what says nothing with it, as it is where it was not given. The command line
 # leaves it None until then, so that what was given shows.
@@ -65,18 +66,18 @@ def settled(settings: SimulateSettings) -> SimulateSettings:
     if settings.photos:
         own = _OF_PHOTOS
         for option in _given(settings, _OF_VIEWS) + many + given_options(settings):
-            raise UdlError(f"{option} is not for photographs: leave it away (no CTF is made, --noise none is clean)")
+            raise UdlError(message("not_for_photographs", option=option))
     else:
         own = _OF_VIEWS | _OF_MANY_VIEWS
         for option in _given(settings, _OF_PHOTOS):
-            raise UdlError(f"{option} is for --photos: leave it away (--snr sets the noise of a view, inf for none)")
+            raise UdlError(message("for_photographs", option=option))
         if many and not settings.views:
-            raise UdlError(f"{many[0]} is for many views: give --views random or --views uneven, too")
+            raise UdlError(message("for_many_views", option=many[0]))
         for option in _given(settings, ("template", "centers")) if settings.views else ():
-            raise UdlError(f"{option} gives single views: --views takes a molecule, of --phantom or --volume")
+            raise UdlError(message("for_single_views", option=option))
     if settings.views != "single":
         for option in _given(settings, _OF_A_SINGLE_VIEW):
-            raise UdlError(f"{option} is for views from about one direction: give --views single, too")
+            raise UdlError(message("for_one_direction", option=option))
     elif settings.realistic and settings.jitter is None:
         settings = settings.but(jitter=_JITTER)
     settings = settings.but(**{name: value for name, value in own.items() if getattr(settings, name) is None})
@@ -88,7 +89,7 @@ def settled(settings: SimulateSettings) -> SimulateSettings:
 def _given(settings: SimulateSettings, names: Iterable[str]) -> list[str]:
     """Those of the options that were given, as they are written on the command line."""
     given = [name for name in names if all(getattr(settings, name) is not nothing for nothing in (None, False))]
-    return [f"--{name.replace('_', '-')}" for name in given]
+    return [settings.option(name).flag for name in given]
 
 
 def write_parameters(

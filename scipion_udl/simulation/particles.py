@@ -12,6 +12,7 @@ from scipy import fft
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
+from scipion_udl.messages import message
 from scipion_udl.simulation.ctf import CtfSettings, transfer
 from scipion_udl.simulation.phantoms import BlobTemplate
 from scipion_udl.simulation.ssnr import SsnrChange
@@ -41,22 +42,20 @@ class Simulation:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise UdlError(f"{self.count} particles cannot be simulated; take 1 or more")
+            raise UdlError(message("no_particles_to_simulate", count=self.count))
         if not self.snr > 0:
-            raise UdlError(f"an SNR of {self.snr:g} makes no particles; it must be above 0 (inf for no noise)")
+            raise UdlError(message("snr_not_positive", snr=self.snr))
         if not 0 <= self.max_shift < self.box / 2:
-            raise UdlError(
-                f"shifts up to {self.max_shift:g} pixels do not fit a box of {self.box}; take less than half"
-            )
+            raise UdlError(message("patch_shifts_too_large", max_shift=self.max_shift, box=self.box))
         if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
-            raise UdlError(f"the pixel size must be a number of angstrom above 0, not {self.pixel_size:g}")
+            raise UdlError(message("pixel_size_not_a_number", value=self.pixel_size))
         if self.ctf and not 0 < self.ctf.defocus[0] <= self.ctf.defocus[1]:
-            raise UdlError("the defocus range must be two micrometer values above 0, the lower one first")
+            raise UdlError(message("defocus_range"))
         if self.seed < 0:
-            raise UdlError(f"the seed must be a whole number from 0, not {self.seed}")
+            raise UdlError(message("seed_not_whole", seed=self.seed))
         if self.ssnr:
             if np.isinf(self.snr):
-                raise UdlError(f"--ssnr {self.ssnr} changes the noise, and an SNR of inf leaves none: give only one")
+                raise UdlError(message("ssnr_without_noise", value=self.ssnr))
             self.ssnr.check(self.box, self.pixel_size)
         draws = np.array([self._random(k).random(4) for k in range(self.count)])
         angle = draws[:, 0] * 360.0 - 180.0

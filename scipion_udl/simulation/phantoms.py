@@ -14,6 +14,7 @@ import numpy as np
 from scipion_udl.constants import PHANTOM_VIEWS
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.messages import message
 
 # Blobs narrower than this many pixels would hold frequencies that the pixels cannot.
 _NARROWEST = 0.7
@@ -32,7 +33,7 @@ class BlobTemplate:
 
     def __init__(self, blobs: np.ndarray, box: int) -> None:
         if box < 8:
-            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+            raise UdlError(message("simulated_box_too_small", box=box))
         self.box = int(box)
         self._centre = blobs[:, :2] * box
         self._width, self._weight = widened(blobs[:, 2] * box, blobs[:, 3])
@@ -261,5 +262,5 @@ PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
 def phantom(name: str, box: int) -> BlobTemplate:
     """The phantom of that name for a box of ``box`` pixels. Raises UdlError for a name that is not in PHANTOMS."""
     if name not in PHANTOMS:
-        raise UdlError(f"there is no phantom '{name}'; choose one of {', '.join(PHANTOMS)}")
+        raise UdlError(message("no_such_phantom", name=name, known=", ".join(PHANTOMS)))
     return BlobTemplate(PHANTOMS[name][0](), box)

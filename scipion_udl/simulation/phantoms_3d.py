@@ -14,6 +14,7 @@ import numpy as np
 
 from scipion_udl.constants import PHANTOM_MOLECULES
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.simulation.molecules import BlobMolecule
 
 # Steps of a sequence that fills five dimensions evenly without a pattern: powers of 1/g, with g^6 = g + 1.
@@ -170,5 +171,5 @@ PHANTOMS_3D: dict[str, tuple[Callable[[], np.ndarray], str, str]] = {
 def molecule(name: str, box: int) -> BlobMolecule:
     """The phantom of that name for a box of ``box`` pixels. Raises UdlError for a name that is not in PHANTOMS_3D."""
     if name not in PHANTOMS_3D:
-        raise UdlError(f"there is no phantom '{name}' in 3D; choose one of {', '.join(PHANTOMS_3D)}")
+        raise UdlError(message("no_such_phantom_3d", name=name, known=", ".join(PHANTOMS_3D)))
     return BlobMolecule(PHANTOMS_3D[name][0](), box)

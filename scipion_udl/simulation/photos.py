@@ -19,6 +19,7 @@ from scipy import ndimage
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.images import read_picture
+from scipion_udl.messages import message
 from scipion_udl.simulation.templates import grid
 
 PARTS = ("train2017", "val2017")  # the folders of MS-COCO
@@ -37,16 +38,16 @@ def find_photographs(folder: str, part: str | None = None) -> list[str]:
     there is no folder, no photograph, or both parts and no word on which.
     """
     if not os.path.isdir(folder):
-        raise UdlError(f"{folder} is no folder: give one with photographs, or with train2017 and val2017 in it")
+        raise UdlError(message("photographs_no_folder", folder=folder))
     if part is None and not _pictures(folder):
         there = [name for name in PARTS if os.path.isdir(os.path.join(folder, name))]
         if len(there) > 1:
-            raise UdlError(f"{folder} holds {' and '.join(there)}: say which to use with --part")
+            raise UdlError(message("photographs_parts", folder=folder, there=" and ".join(there)))
         part = there[0] if there else None
     place = os.path.join(folder, part) if part else folder
     files = _pictures(place) if os.path.isdir(place) else []
     if not files:
-        raise UdlError(f"{place} holds no photographs ({', '.join(_PICTURES)}): give a folder that does")
+        raise UdlError(message("no_photographs", folder=place, kinds=", ".join(_PICTURES)))
     return files
 
 
@@ -69,11 +70,11 @@ class Noise:
 
     def __post_init__(self) -> None:
         if self.kind not in NOISES:
-            raise UdlError(f"there is no noise '{self.kind}': take one of {', '.join(NOISES)}")
+            raise UdlError(message("no_such_noise", kind=self.kind, known=", ".join(NOISES)))
         if not self.snr > 0 or not 0 <= self.share <= 1:
-            raise UdlError(f"noise needs an SNR above 0 and a share from 0 to 1, not {self.snr:g} and {self.share:g}")
+            raise UdlError(message("noise_out_of_range", snr=self.snr, share=self.share))
         if self.kind == "gaussian" and MOST_SNR < self.snr < np.inf:
-            raise UdlError(f"an SNR of {self.snr:g} is beyond float32: give {MOST_SNR:g} at most, or inf for no noise")
+            raise UdlError(message("snr_too_large", snr=self.snr, most=MOST_SNR))
 
     def add(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The images (n, D, D), of variance 1, with noise, float32; Gaussian noise has variance 1, and they SNR."""
@@ -124,11 +125,9 @@ class PhotoPairs:
 
     def __post_init__(self) -> None:
         if self.box < 8:
-            raise UdlError(f"a box of {self.box} pixels is too small for patches; take 8 or more")
+            raise UdlError(message("patch_box_too_small", box=self.box))
         if not 0 <= self.max_shift < self.box / 2:
-            raise UdlError(
-                f"shifts up to {self.max_shift:g} pixels do not fit a box of {self.box}; take less than half"
-            )
+            raise UdlError(message("patch_shifts_too_large", max_shift=self.max_shift, box=self.box))
         self.rejected: Counter[str] = Counter()
         self.broken = ""
         self._grid = grid(self.box)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 MOST = 1e12  # a factor beyond it leaves no white noise beside it in float32
 
@@ -28,14 +29,13 @@ class SsnrChange:
     def check(self, box: int, pixel_size: float) -> None:
         """Raise UdlError where the change makes no sense in such images; pixel_size: angstrom."""
         if not (self.resolution > 0 and self.factor > 0):
-            raise UdlError(f"--ssnr {self}: both numbers, a resolution in angstrom and a factor, must be above 0")
+            raise UdlError(message("ssnr_not_positive", value=self))
         if not 1 / MOST <= self.factor <= MOST:
-            raise UdlError(f"--ssnr {self}: give a factor between {1 / MOST:g} and {MOST:g}")
+            raise UdlError(message("ssnr_factor", value=self, least=1 / MOST, most=MOST))
         finest, coarsest = 2 * pixel_size, box * pixel_size
         if not finest < self.resolution < coarsest:
             raise UdlError(
-                f"--ssnr {self}: {box} pixels of {pixel_size:g} A hold frequencies between {coarsest:g} and "
-                f"{finest:g} A; give a resolution between these two"
+                message("ssnr_resolution", value=self, box=box, pixel_size=pixel_size, coarsest=coarsest, finest=finest)
             )
 
     def __str__(self) -> str:

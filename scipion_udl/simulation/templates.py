@@ -12,6 +12,7 @@ from scipy import fft, ndimage
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_matrices
+from scipion_udl.messages import message
 
 # The edge of the round window, in parts of the box.
 _EDGE = 0.04
@@ -61,12 +62,12 @@ class ImageTemplate:
 
     def __init__(self, image: np.ndarray, box: int) -> None:
         if box < 8:
-            raise UdlError(f"a box of {box} pixels is too small to simulate particles; take 8 or more")
+            raise UdlError(message("simulated_box_too_small", box=box))
         image = np.asarray(image, np.float64)
         border = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
         image = image - border.mean()
         if image.std() <= 1e-12 * (np.abs(border).max() + 1e-300):
-            raise UdlError("the template is a constant image; give one that shows a particle")
+            raise UdlError(message("template_constant"))
         self.box = int(box)
         self._image = _round_band(round_window(fourier_resize(image, box)))
         # A margin lets the splines run out into nothing instead of coming in again on the other side.

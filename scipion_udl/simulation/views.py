@@ -13,6 +13,7 @@ import numpy as np
 from scipion_udl.constants import MOST_JITTER
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, compose
+from scipion_udl.messages import message
 from scipion_udl.simulation.map_molecules import MapMolecule
 from scipion_udl.simulation.molecules import BlobMolecule, view_matrices
 from scipion_udl.simulation.particles import Simulation
@@ -109,22 +110,19 @@ class ViewSimulation(Simulation):
 
     def __post_init__(self) -> None:
         if self.views not in WAYS:
-            raise UdlError(f"there are no views '{self.views}': take {' or '.join(WAYS)}")
+            raise UdlError(message("no_such_views", views=self.views, known=" or ".join(WAYS)))
         if self.views != "single" and (self.jitter or self.central is not None):
-            raise UdlError(f"a direction and a jitter are of a single view, and the views are {self.views}: give one")
+            raise UdlError(message("direction_of_single_view", views=self.views))
         if not 0 <= self.jitter <= MOST_JITTER:
-            raise UdlError(f"a jitter of {self.jitter:g} degrees is no single view: take 0 to {MOST_JITTER:g}")
+            raise UdlError(message("jitter_too_large", jitter=self.jitter, most=MOST_JITTER))
         if not 0 <= self.noise_share <= 1 or not 0 <= self.second_share <= 1 - self.noise_share:
-            raise UdlError(
-                f"shares of {self.noise_share:g} noise and {self.second_share:g} of a second molecule make no whole: "
-                "they must be from 0 to 1, and not above 1 together"
-            )
+            raise UdlError(message("shares_too_large", noise_share=self.noise_share, second_share=self.second_share))
         if (self.second is None) != (self.second_share == 0):
-            raise UdlError("a second molecule and its share, above 0, belong together: give both or none")
+            raise UdlError(message("second_and_share"))
         if self.second and self.second.box != self.box:
-            raise UdlError(f"the second molecule has a box of {self.second.box} pixels, the first of {self.box}")
+            raise UdlError(message("second_of_other_box", box=self.second.box, first_box=self.box))
         if self.noise_share and np.isinf(self.snr):
-            raise UdlError("an SNR of inf leaves no noise, and the noise share asks for particles of it: give only one")
+            raise UdlError(message("noise_share_without_noise"))
         super().__post_init__()
         draws = np.array([self._random(k, _DRAW).random(4) for k in range(self.count)])
         first_from = self.noise_share + self.second_share

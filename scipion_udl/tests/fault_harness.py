@@ -424,9 +424,11 @@ def _cases(bench: Bench, epochs: int) -> list[Case]:
             ["align", particles, *common, "--epochs", "1", "--seed", "5", "--no-refine", "--write-stack"],
             0.7,
         ),
-        Case("join", ["align", new, *common, "--join", str(run_of), "--model", model], ["--continue"]),
+        Case("join", ["align", new, *common, "--append-to", str(run_of), "--model", model], ["--continue"]),
         Case("classify", ["classify", of_views, *classify], ["--continue"]),
-        Case("classify join", ["classify", new_views, *common, "--join", str(classified)], ["--continue"], None, 0.5),
+        Case(
+            "classify join", ["classify", new_views, *common, "--append-to", str(classified)], ["--continue"], None, 0.5
+        ),
         Case("align of a packed stack", ["align", str(packed), *few, "--no-refine"], ["--continue"], None, 0.3),
         Case("align-pairs", ["align-pairs", particles, "--model", model, *common], ["--overwrite"], None, 0.3),
         Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"]),

@@ -21,6 +21,7 @@ from scipion_udl.convert.particles import poses_in, poses_of, read_results
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.messages import message
 from scipion_udl.protocols import (
     ProtUdlAlign2D,
     ProtUdlAlign2DStreaming,
@@ -239,10 +240,12 @@ class TestUdlAlign2DForm(ProjectTest):
         self.assertEqual(self.newRun(ProtUdlAlign2D)._alignOptions(), "--seed 1 --ctf auto")
         answers = {"contrast": 2, "finest": 12.5, "doMirror": True, "writeStack": True, "maxShift": 5, "maskRadius": 20}
         options = self.newRun(ProtUdlAlign2D, **answers)._alignOptions()
-        for option in ("--contrast dark", "--finest 12.5", "--mirror", "--write-stack", "--max-shift 5"):
+        for option in ("--polarity dark", "--high-resolution-limit 12.5", "--mirror", "--write-stack", "--max-shift 5"):
             self.assertIn(f" {option}", options)
-        found = in_words_of_the_form("leave --contrast dark out, or give --finest")
-        self.assertEqual(found, "leave *Particles are*: Dark on bright out, or give *Working resolution*")
+        found = in_words_of_the_form(message("finest_without_pixel_size"))
+        self.assertIn(
+            "*High-resolution limit* is in angstrom, and the pixel size is not known: give *Pixel size*", found
+        )
 
     def test_the_diameter_is_told_in_angstrom_and_an_older_radius_in_pixels(self) -> None:
         for protocol, ask in (
@@ -287,7 +290,7 @@ class TestUdlAlign2DForm(ProjectTest):
             self.assertEqual(images_to_show(classes), [])
 
     def test_a_number_that_was_deleted_is_told_in_one_sentence(self) -> None:
-        labels = {"maxShift": "Largest shift (px)", "finest": "Working resolution (Å)", "seed": "Random seed"}
+        labels = {"maxShift": "Largest shift (px)", "finest": "High-resolution limit (Å)", "seed": "Random seed"}
         for name, label in labels.items():
             run = self.newRun(ProtUdlAlign2D)
             getattr(run, name).set(None)
@@ -351,8 +354,11 @@ class TestUdlAlign2DForm(ProjectTest):
             self.assertEqual("have no CTF" in errors, refused)
 
     def test_warnings_speak_of_the_form(self) -> None:
-        found = in_words_of_the_form("if so, give --ctf signed.")
-        self.assertEqual(found, "if so, give *CTF of the particles*: Phases were not flipped.")
+        told = message("flips_unknown", words="phase-flipped", choice="signed")
+        self.assertTrue(told.endswith("give --ctf signed."))
+        told = in_words_of_the_form(told)
+        self.assertTrue(told.endswith("give *CTF of the particles*: Phases were not flipped."), told)
+        self.assertEqual(in_words_of_the_form("a text with --ctf signed"), "a text with --ctf signed")  # no message
 
     def test_a_set_whose_file_is_gone_is_told_beforehand(self) -> None:
         """Scipion would find the set empty, and make an empty file in the place of the one that is gone."""

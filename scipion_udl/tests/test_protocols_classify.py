@@ -320,7 +320,13 @@ class TestUdlClassify2DForm(ClassifyTest):
         answers = {"contrast": 1, "finest": 12.5, "diameter": 130, "maxShift": 5, "teach": 200, "starts": 3}
         answers["doRefine"] = False
         options = self.newRun(**answers)._classifyOptions()
-        asked = ("--contrast bright", "--finest 12.5", "--max-shift 5", "--teach 200", "--starts 3")
+        asked = (
+            "--polarity bright",
+            "--high-resolution-limit 12.5",
+            "--max-shift 5",
+            "--training-subset 200",
+            "--starts 3",
+        )
         for option in (*asked, "--diameter 130"):
             self.assertIn(f" {option}", options)
         self.assertTrue(options.endswith(" --no-refine"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -15,6 +16,7 @@ from pwem.objects import SetOfParticles
 from pyworkflow.protocol import STATUS_FAILED, Protocol
 from pyworkflow.protocol.hosts import HostConfig
 
+from scipion_udl.messages import message
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
 from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, kill
 
@@ -163,3 +165,8 @@ class TestUdlRobust(ProjectTest):
         logs.mkdir(parents=True, exist_ok=True)
         (logs / "7-1.err").write_text("some queue\nscipion-udl align: particles.mrcs: item 7 holds NaN: mend it\n")
         self.assertEqual(run._engineComplaint(), "particles.mrcs: item 7 holds NaN: mend it")
+        told = message("max_shift_too_large", value=99.0, most=16.0)  # the engine's own file of it comes first
+        extra = Path(self.proj.getPath(run._getExtraPath()))
+        extra.mkdir(parents=True, exist_ok=True)
+        (extra / "error.json").write_text(json.dumps(told.entry()))
+        self.assertTrue(run._engineComplaint().startswith("*Largest shift* 99 is more than half the box"))

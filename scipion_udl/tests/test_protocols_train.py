@@ -56,7 +56,7 @@ class TestUdlTrain(ProjectTest):
         kept = card["training"]["best_epoch"]
         (row,) = (row for row in run.readTraining() if row["epoch"] == str(kept))
         summary, methods = "\n".join(run.summary()), "\n".join(run.methods())
-        self.assertIn("Pair network of the paper (resnet). Recipe: Narrow", summary)
+        self.assertIn("Pair network of the paper (resnet). Preset: Narrow", summary)
         self.assertIn(f"*{float(row['true_error']):.2f}°* mean", summary)
         self.assertIn("not converged", summary)
         for words in ("siamese residual network", f"{COUNT} particles", "[Chen2022]", "He2016"):
@@ -81,12 +81,12 @@ class TestUdlTrain(ProjectTest):
         self.assertEqual((shown, polar._networkOptions()), (set(), " --network polar"))
         udl = self.newRun(ProtUdlTrain, network=RESNET, method=UDL, **everything)
         self.assertEqual({name for name in everything if not udl.evalParamCondition(name)}, {"joint"})
-        expected = " --network resnet --recipe paper-synthetic --head degrees --widths 4,8 --hidden 16 --input-size 16"
+        expected = " --network resnet --preset paper-synthetic --head degrees --widths 4,8 --hidden 16 --input-size 16"
         self.assertEqual(udl._networkOptions(), expected)
         model = self.modelOf(network="resnet", method="udl")
         judl = self.startFrom(model, network=RESNET, method=JUDL, **everything)
         self.assertEqual({name for name in everything if judl.evalParamCondition(name)}, {"recipe", "joint"})
-        expected = " --network resnet --recipe paper-synthetic --joint autoencoder --model "
+        expected = " --network resnet --preset paper-synthetic --joint autoencoder --model "
         self.assertEqual(judl._networkOptions(), expected + shlex.quote(model.getFileName()))
 
     def test_the_engine_knows_every_choice(self) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.fourier import to_fourier, transform
+from scipion_udl.messages import message
 from scipion_udl.models.matching import MatchingNetwork, working_images
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.prepared import PreparedParticles
@@ -106,14 +107,11 @@ def pair_items(particles: PreparedParticles, count: int, seed: int) -> np.ndarra
     Raises UdlError for an odd number of items, and where no pair is left.
     """
     if len(particles) % 2:
-        raise UdlError(
-            f"{particles.source.path} holds {len(particles)} images, an odd number: the matching network is trained on "
-            "pairs, items 2k-1 and 2k; make them with simulate --photos, or leave one out"
-        )
+        raise UdlError(message("training_pairs_odd", path=particles.source.path, count=len(particles)))
     pairs = np.arange(len(particles)).reshape(-1, 2)
     pairs = pairs[~particles.statistics.blank[pairs].any(1)]
     if not len(pairs):
-        raise UdlError(f"{particles.source.path} holds no pair of images of which neither is constant")
+        raise UdlError(message("no_training_pair", path=particles.source.path))
     return pairs[np.argsort(ranks(particles.source.names, seed)[pairs[:, 0]], kind="stable")[:count]]
 
 

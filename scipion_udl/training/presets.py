@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 from scipion_udl.settings.networks import offered, trained_by
 
 PAPER = ("paper-synthetic", "paper-real")
@@ -63,11 +65,11 @@ _PAPER = {"paper-synthetic": _PUBLISHED, "paper-real": replace(_PUBLISHED, lr=1e
 def recipe_of(network: str, method: str, name: str | None = None) -> Recipe:
     """The recipe for a network, by its word of --network, and method (judl, udl); name: one of PAPER, None for ours.
 
-    Raises ValueError where there is none.
+    Raises UdlError where there is none.
     """
     rows = offered()
     if name is not None and not any(row.published for row in rows[network]):
         published = " or ".join(word for word, those in rows.items() if those[0].published)
-        raise ValueError(f"the published recipes are of the published networks: give --network {published}")
+        raise UdlError(message("recipe_of_polar", networks=published))
     row = trained_by(network, method)
     return Recipe(**row.presets[method]) if name is None else _PAPER[name]

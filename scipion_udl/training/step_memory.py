@@ -10,9 +10,8 @@ from torch import nn
 
 from scipion_udl.compute.memory import Result, name_of, until_it_fits
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import Message, message
 from scipion_udl.training.objectives import Objective
-
-_TOLD = "Memory was not enough for a step of training: it goes on with the same batches, so that it learns the same,"
 
 
 class StepMemory:
@@ -23,7 +22,12 @@ class StepMemory:
     """
 
     def __init__(
-        self, network: nn.Module, objective: Objective, batch: int, device: torch.device, warn: Callable[[str], None]
+        self,
+        network: nn.Module,
+        objective: Objective,
+        batch: int,
+        device: torch.device,
+        warn: Callable[[Message], None],
     ) -> None:
         self._objective, self._batch, self._device, self._warn = objective, batch, device, warn
         self._modules = [*network.modules(), *objective.extra.modules()]
@@ -51,15 +55,12 @@ class StepMemory:
     def _want_less(self, normed: bool) -> None:
         if not normed and self._objective.parts < self._batch:
             self._objective.parts *= 2
-            self._warn(f"{_TOLD} each in {self._objective.parts} parts.")
+            self._warn(message("step_in_parts", parts=self._objective.parts))
         elif normed and self._device.type != "cpu" and not self._aside:
             self._aside = True
-            self._warn(f"{_TOLD} but what it keeps waits in the memory of the machine, which takes longer.")
+            self._warn(message("step_in_host_memory"))
         else:
-            raise UdlError(
-                f"There is not enough memory on the {name_of(self._device)} for a step of training: end other programs "
-                "that use it, or bin the particles to a smaller box."
-            )
+            raise UdlError(message("memory_too_small_to_train", device=name_of(self._device)))
 
 
 def _is_norm(module: nn.Module) -> bool:

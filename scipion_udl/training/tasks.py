@@ -16,6 +16,7 @@ from torch import nn
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.messages import message
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
@@ -77,25 +78,20 @@ def course(
 
     Raises UdlError where they do not go together.
     """
-    try:
-        recipe = recipe_of(settings.network, given(settings.method), settings.recipe)
-    except ValueError as error:
-        raise UdlError(f"{error}.") from None
+    recipe = recipe_of(settings.network, given(settings.method), settings.recipe)
     if settings.joint:
         recipe = replace(recipe, joint=settings.joint)
     if settings.joint and settings.method != "judl":
-        raise UdlError(f"--joint {settings.joint} is of --method judl: leave it out, or train with --method judl.")
+        raise UdlError(message("joint_without_judl", joint=settings.joint))
     if settings.input_size and settings.input_size < SMALLEST_SIZE:
-        raise UdlError(
-            f"--input-size {settings.input_size} is too small to see anything: give {SMALLEST_SIZE} or more."
-        )
+        raise UdlError(message("input_size_too_small", value=settings.input_size, least=SMALLEST_SIZE))
     if known is not None:
         _check_start(settings, known[1])
     torch.manual_seed(settings.seed)  # the first weights, too, come from the seed alone
     row = trained_by(settings.network, given(settings.method))
     if classes is not None:
         if settings.network != "polar":
-            raise UdlError(f"--by-class trains the polar network, not {settings.network}: leave --network out.")
+            raise UdlError(message("by_class_of_polar", network=settings.network))
         return _polar_by_class(settings, row, recipe, particles, known, classes)
     return {SPECTRA: _polar, IMAGES: _resnet, PAIRS: _matching}[row.sees](settings, row, recipe, particles, known)
 
@@ -103,20 +99,16 @@ def course(
 def _check_start(settings: RunSettings, card: ModelCard) -> None:
     kind = ROWS[card.network].word or card.network
     if kind != settings.network:
-        raise UdlError(f"{settings.model} is a {kind} network: train it on with --network {kind}.")
+        raise UdlError(message("model_of_other_network", model=settings.model, kind=kind))
     views = card.config.get("views", 1)
     if views > 1 and not settings.by_class:
-        raise UdlError(
-            f"{settings.model} is a network of {views} classes: train it on with --by-class, on the same ones."
-        )
+        raise UdlError(message("model_of_views", model=settings.model, views=views))
     if card.method != settings.method and not (ROWS[card.network].judl_after_udl and settings.method == "judl"):
-        raise UdlError(f"{settings.model} is a {card.method} model: train it on with --method {card.method}.")
+        raise UdlError(message("model_of_other_method", model=settings.model, method=card.method))
     given = [name for name in ("head", "widths", "hidden", "input_size") if getattr(settings, name)]
     if given:
-        option = f"--{given[0].replace('_', '-')}"
-        raise UdlError(
-            f"{option} goes with a new network; that of {settings.model} stays as it is: leave {option} out."
-        )
+        option = settings.option(given[0]).flag
+        raise UdlError(message("option_of_new_network", option=option, model=settings.model))
 
 
 def _polar(
@@ -154,11 +146,9 @@ def _polar_by_class(
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     numbers = list(classes)
     if known is not None and known[0].config.get("views", 1) > 1 and known[1].training.get("classes") != numbers:
-        raise UdlError(f"{settings.model} was trained on other classes than these {len(numbers)}: leave --model out.")
+        raise UdlError(message("model_of_other_classes", model=settings.model, classes=len(numbers)))
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
-        raise UdlError(
-            f"{settings.model} is a network of one view, these are {len(numbers)} classes: leave --model out."
-        )
+        raise UdlError(message("model_of_single_view", model=settings.model, classes=len(numbers)))
     spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
     seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
     most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
@@ -199,10 +189,7 @@ def _resnet(
         network, spectra = _new_resnet(settings, particles.box, published)
     spectra = bounded(spectra, particles.finest)
     if settings.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
-        raise UdlError(
-            f"The autoencoder halves its input three times, and {spectra.size} pixels are no multiple of "
-            f"{Autoencoder.halved}: give another --input-size, or --joint mean."
-        )
+        raise UdlError(message("autoencoder_size", size=spectra.size, multiple=Autoencoder.halved))
     subset = particles.subset(recipe.particles, settings.seed)
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
     objective = named(row.objective)(given(settings.method), recipe, spectra)
@@ -219,14 +206,14 @@ def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairN
         even = box - box % 2
         size = settings.input_size or min(INPUT_SIZE, 1 << (even.bit_length() - 1))
         if size > even:
-            raise UdlError(f"--input-size {size} is more than the working box of these particles, {even} px.")
+            raise UdlError(message("input_size_above_working_box", value=size, box=even))
         spectra = SpectrumImageSettings(box=even, size=size, r_max=size // 2 - 1)
         shape = {"widths": NARROW_WIDTHS, "hidden": NARROW_HIDDEN, "mask": NARROW_MASK, "head": "difference"}
     shape |= {name: getattr(settings, name) for name in ("widths", "hidden", "head") if getattr(settings, name)}
     try:
         return PairNetwork(spectra.size, **shape), spectra
     except ValueError as error:
-        raise UdlError(f"{error}: give another --widths or --input-size.") from None
+        raise UdlError(message("widths_not_possible", reason=error)) from None
 
 
 def _matching(
@@ -238,12 +225,12 @@ def _matching(
 ) -> Course:
     _refuse(settings, "joint", "widths", "hidden", "finest")
     if settings.head == "difference":
-        raise UdlError("--head difference is of the resnet network: the matching network sees both images together.")
+        raise UdlError(message("difference_of_resnet"))
     shape = dict(PUBLISHED if settings.recipe in PAPER else NARROW)
     shape |= {"head": settings.head} if settings.head else {}
     if settings.input_size and settings.input_size > particles.source.box:
         own = particles.source.box
-        raise UdlError(f"--input-size {settings.input_size} is more than the box of these images, {own} px.")
+        raise UdlError(message("input_size_above_box", value=settings.input_size, box=own))
     box = settings.input_size or (PUBLISHED_SIZE if settings.recipe in PAPER else working_box(particles.source.box))
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
     pairs = pair_items(particles, recipe.particles, settings.seed)
@@ -256,7 +243,9 @@ def _matching(
 def _refuse(settings: RunSettings, *names: str) -> None:
     for name in names:
         if getattr(settings, name, None):
-            raise UdlError(f"--{name.replace('_', '-')} is not for the {settings.network} network: leave it out.")
+            raise UdlError(
+                message("option_not_of_network", option=settings.option(name).flag, network=settings.network)
+            )
 
 
 def _words(count: int, particles: PreparedParticles, r_max: int) -> str:

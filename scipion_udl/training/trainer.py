@@ -19,6 +19,7 @@ from torch import nn
 
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import Message, message
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
 from scipion_udl.models.polar import PolarNetwork, PolarView
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
@@ -96,7 +97,7 @@ def train_network(
     monitor: Callable[[nn.Module], dict] | None = None,
     objective: Objective | None = None,
     team: Ranks | None = None,
-    warn: Callable[[str], None] | None = None,
+    warn: Callable[[Message], None] | None = None,
 ) -> TrainingResult:
     """Train ``network`` on inputs (N, ...): polar spectra (N, radii, angles) unless ``objective`` is for others.
 
@@ -140,12 +141,9 @@ class _Diverged(Exception):
     """The loss is not finite."""
 
 
-def lowered_warning(epoch: int, rate: float) -> str:
+def lowered_warning(epoch: int, rate: float) -> Message:
     """What is said of a training that had to go on with a lower rate from ``epoch`` on."""
-    return (
-        f"Training diverged in epoch {epoch} (the loss was not finite): it went back to its best epoch and on with a "
-        f"rate of {rate:g}."
-    )
+    return message("rate_lowered", epoch=epoch, rate=rate)
 
 
 class _Training:
@@ -158,7 +156,7 @@ class _Training:
         samples: Samples,
         settings: TrainingSettings,
         team: Ranks,
-        warn: Callable[[str], None],
+        warn: Callable[[Message], None],
     ) -> None:
         self.network, self.objective, self.samples, self.settings, self.team = (
             network, objective, samples, settings, team
@@ -182,10 +180,7 @@ class _Training:
         """To the best epoch so far, with a lower rate and no memory of its moments. Raises UdlError the second time."""
         state = self.state
         if state.lowered:
-            raise UdlError(
-                f"Training diverged in epoch {state.epoch} (the loss is not finite), with a lower rate, too: try a "
-                f"lower --lr than {self.rate:g}."
-            )
+            raise UdlError(message("training_diverged", epoch=state.epoch, rate=self.rate))
         state.lowered, state.since_gain, state.epoch = state.epoch, 0, state.epoch - 1
         self.network.load_state_dict(self.best)
         self.objective.extra.load_state_dict(self._best_extra)
@@ -360,10 +355,7 @@ class _Training:
             self.optimiser = self._adam()
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
-            raise UdlError(
-                f"The checkpoint {path} is damaged, or of another network or method: go on with the options that it "
-                "was begun with, or start anew with --overwrite."
-            ) from None
+            raise UdlError(message("checkpoint_damaged", path=path)) from None
 
     @cached_property
     def _fingerprint(self) -> dict:
@@ -383,8 +375,7 @@ class _Training:
         for name, mine in self._fingerprint.items():
             if saved[name] != mine:
                 raise UdlError(
-                    f"The checkpoint {path} is of another training ({name}: {saved[name]}, here {mine}): go on with "
-                    "the same particles and options, or start anew with --overwrite."
+                    message("checkpoint_of_other_training", path=path, name=name, saved=saved[name], mine=mine)
                 )
 
 

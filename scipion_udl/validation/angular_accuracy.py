@@ -22,6 +22,7 @@ from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.orientations import Orientations
 from scipion_udl.imaging.poses import mirrored_first, wrap
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
 
 BAND = 20  # Fourier pixels: what is finer adds little to coarse angles
@@ -41,25 +42,16 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
     """
     picked = claim.picked or (fit is not None and fit.like_picked_noise)
     if claim.signal is False and sure >= ENOUGH and not picked:
-        note = (
-            "No resolution is claimed: two halves of the set, aligned apart from each other, do not agree on anything "
-            f"finer than their common start. But the particles are no noise, {sure:.0%} of their angles can be "
-            f"expected to be right to {CLOSE:g} degrees (modulo 180)."
-        )
+        note = message("angles_beyond_claim", sure=sure, near=CLOSE)
         return replace(claim, signal=None, note=note, sure=sure)
     return replace(claim, sure=sure if claim.signal else None)
 
 
-def certainty_warnings(sure: float | None) -> list[str]:
+def certainty_warnings(sure: float | None) -> list[Message]:
     """The sentence for the user where :func:`share_of_sure` is low; empty where it is not, or was not asked (None)."""
     if sure is None or sure >= ENOUGH:
         return []
-    return [
-        f"The signal is weak for the noise: judged by the average of the half that each particle is not in, only "
-        f"{sure:.0%} of the angles can be expected to be right to {CLOSE:g} degrees (modulo 180). Images that show "
-        "nothing lower that, too. Better averages need more particles; what a single particle does "
-        "not hold, no alignment can know."
-    ]
+    return [message("angles_uncertain", sure=sure, near=CLOSE)]
 
 
 @torch.no_grad()

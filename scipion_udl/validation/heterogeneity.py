@@ -15,8 +15,8 @@ from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.poses import mirrored_first
+from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.particles.shift_limit import NO_CLAIM
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
 LOOK = 2048  # particles looked at, at most
@@ -25,31 +25,21 @@ COARSE = 1.0  # periods in the particle's radius: what is coarser is alike in al
 # Share of the average's power above which views are called mixed. Views within 5 degrees per axis, as those of any
 # class, come to 0.02 to 0.07, two views 40 degrees apart, half and half, to 0.22 to 0.41.
 MIXED = 0.1
-MIXED_CODE, AMBIGUOUS_CODE = "mixed_views", "ambiguous_halfturn"
 FEW = 0.7  # share of the particles that a plain mean must be worth
 
 
-def image_warnings(particles: PreparedParticles) -> list[str]:
+def image_warnings(particles: PreparedParticles) -> list[Message]:
     """Sentences for the user about images that come twice or are much brighter than the rest; empty where none do."""
     warnings = []
     count = len(particles)
     copies = np.flatnonzero(particles.originals != np.arange(count))
     if len(copies):
         again, first = particles.source.numbers[[copies[0], particles.originals[copies[0]]]]
-        warnings.append(
-            f"{len(copies)} of {count} images are in the set more than once (item {again} is item {first} "
-            "again): the noise of a copy agrees with itself, which looks like signal. For FRC and resolution each "
-            "image counts once; better take the copies out."
-        )
+        warnings.append(message("duplicate_images", count=len(copies), total=count, again=again, first=first))
     noise = particles.statistics.std[particles.usable]
     worth = worth_of_mean(noise) if len(noise) else 1.0
     if worth < FEW:
-        warnings.append(
-            f"The images differ in scale (their noise by a factor of {np.quantile(noise, 0.99) / np.median(noise):.3g} "
-            f"and more): the average as a plain mean is carried by the brightest and is worth {worth:.0%} of the "
-            "particles. Alignment, half averages, FRC and resolution are of normalised images: normalise the particles "
-            "for an average as good."
-        )
+        warnings.append(message("scales_differ", spread=np.quantile(noise, 0.99) / np.median(noise), worth=worth))
     return warnings
 
 
@@ -69,22 +59,19 @@ def consider_views(
     one_view: bool = True,
     of_a_class: bool = False,
     limited: bool = False,
-) -> tuple[Claim, list[tuple[str, str]]]:
+) -> tuple[Claim, list[Message]]:
     """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
-    each with its code, none where all is well). one_view: False where the views of a class are known to be near each
+    none where all is well). one_view: False where the views of a class are known to be near each
     other, not one; of_a_class: whether the particles are those of a class of several; limited: whether shifts had too
     small a limit, which mixes what is aligned just so."""
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
     if claim.signal is not False and ambiguous > 0.5 and len(used) > 1:
-        sentence = (
-            f"{ambiguous:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the "
-            "same turned by 180 degrees at this noise, so angles are known modulo 180 degrees only."
-        )
-        warnings.append((sentence, AMBIGUOUS_CODE))
+        sentence = message("ambiguous_halfturn", share=ambiguous)
+        warnings.append(sentence)
     if particles.statistics.opposite:  # told when they were read; not one view as they are, though they may be of one
-        note = "No resolution is claimed, for particles are of two polarities; frc.csv has the FRC that was measured."
+        note = message("no_claim_of_polarities")
         return replace(claim, resolution=None, note=note), warnings
     if one_view and claim.signal is not False and (~alignment.outlier[used]).sum() >= 16:
         mixture = measure_mixture(particles, alignment)
@@ -94,15 +81,12 @@ def consider_views(
                 if of_a_class
                 else "Classify the particles first and align each class."
             )
-            note = "No resolution is claimed, for the views are mixed; frc.csv has the FRC that was measured."
+            note = message("no_claim_of_mixed_views")
             if limited:  # particles that could not be brought into register differ, too
-                note = NO_CLAIM
+                note = message("no_claim_at_limit")
             else:
-                sentence = (
-                    f"The views are mixed: the aligned particles differ among each other by {mixture.share:.0%} of the "
-                    f"power of their average, so it is not that of one view. {advice}"
-                )
-                warnings.append((sentence, MIXED_CODE))
+                sentence = message("mixed_views", share=mixture.share, advice=advice)
+                warnings.append(sentence)
             claim = replace(claim, resolution=None, note=note)
     return claim, warnings
 

@@ -19,6 +19,7 @@ from scipion_udl.compute.memory import within_memory
 from scipion_udl.imaging.frc import image_frc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource
+from scipion_udl.messages import Message
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.validation.correntropy import correntropy, correntropy_of_all
 
@@ -65,7 +66,7 @@ def read_parts(
     batch: int | None = None,
     neighbours: bool = False,
     report: Callable[[str, int, int], None] | None = None,
-    warn: Callable[[str], None] = warnings.warn,
+    warn: Callable[[Message], None] = warnings.warn,
 ) -> Parts:
     """One pass over the particles of ``source``, aligned by ``poses`` (N,).
 

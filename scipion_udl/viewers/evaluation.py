@@ -12,10 +12,12 @@ from pyworkflow.viewer import View
 from scipion_udl.protocols import ProtUdlEvaluate
 from scipion_udl.viewers.base import Button, NothingToShow, UdlProtocolViewer
 
+_SHARES = ("right_way_round", "within_5")  # figures that are shares, of pairs and modulo a symmetry, too
+
 
 def _in_words(row: dict[str, str]) -> str:
     """The value of a row of evaluation.csv with its unit, rounded; shares as per cent."""
-    if "share of" in row["meaning"]:
+    if row["figure"].split("pair_")[-1].startswith(_SHARES):
         return f"{100 * float(row['value']):.4g} %"
     value = row["value"] if float(row["value"]).is_integer() else f"{float(row['value']):.4g}"
     return f"{value} {row['unit'].replace('A', 'Å')}".rstrip()

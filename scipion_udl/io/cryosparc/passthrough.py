@@ -17,6 +17,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.cryosparc.rows import CsFile, joined
+from scipion_udl.messages import Message, message
 
 # Taken from a file that is no passthrough: what belongs to an image whatever was done with it since.
 _OF_THE_IMAGE = ("blob/", "ctf/", "location/")
@@ -39,7 +40,7 @@ class Completed:
         self.file, self.path, self.kept = file, file.path, kept
         self.added: dict[str, np.ndarray] = {}
         self.lacking: dict[str, np.ndarray] = {}
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         self.rows = np.empty(0, file.dtype) if kept is not None else file.rows()
 
     def __len__(self) -> int:
@@ -172,9 +173,7 @@ def _take(result: Completed, other: _Other) -> None:
         took.add(name)
     if took:
         groups = ", ".join(sorted({_group(name) for name in took}))
-        result.warnings.append(
-            f"{result.path} does not have all of its particles' fields: {groups} come from {other.file.path}."
-        )
+        result.warnings.append(message("fields_from_elsewhere", path=result.path, groups=groups, other=other.file.path))
 
 
 def _fill(added: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> None:
@@ -188,7 +187,7 @@ def _fill(added: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> None:
             added[name][rows] = np.nan
 
 
-def _told(result: Completed, ids: np.ndarray) -> list[str]:
+def _told(result: Completed, ids: np.ndarray) -> list[Message]:
     """One sentence on each set of particles that some fields lack for; ids: (N,) uids."""
     groups: dict[bytes, list[str]] = {}
     for name, rows in result.lacking.items():
@@ -199,7 +198,14 @@ def _told(result: Completed, ids: np.ndarray) -> list[str]:
         rows = np.flatnonzero(result.lacking[names[0]])
         fields = ", ".join(sorted({_group(name) for name in names}))
         sentences.append(
-            f"No file beside {result.path} has {fields} for {len(rows)} of {len(result)} particles (the first: "
-            f"row {rows[0] + 1}, uid {ids[rows[0]]}): they go without, the others have theirs."
+            message(
+                "fields_lacking",
+                path=result.path,
+                fields=fields,
+                count=len(rows),
+                total=len(result),
+                row=rows[0] + 1,
+                uid=ids[rows[0]],
+            )
         )
     return sentences

@@ -21,6 +21,7 @@ from scipion_udl.io.cryosparc.passthrough import Completed, completed
 from scipion_udl.io.cryosparc.rows import CsFile, is_whole
 from scipion_udl.io.tables import Table, number_texts, quote
 from scipion_udl.io.texts import Growing
+from scipion_udl.messages import Message, message
 
 ALIGNMENT = "alignments2D/"  # before the names of all fields of a 2D alignment
 _TOGETHER = 1 << 14  # rows that are texts at one time
@@ -57,24 +58,26 @@ def read_array(path: str, lean: bool = False) -> Completed:
     """
     file = CsFile.open(path)
     if not file.count:
-        raise UdlError(f"{path} lists no images: it has no rows")
+        raise UdlError(message("cs_without_rows", path=path))
     found = completed(file, _READ if lean else None)
     kinds = found.dtypes()
     missing = [name for name in ("blob/path", "blob/idx") if name not in kinds]
     if missing:
-        raise UdlError(
-            f"{path} has no field {missing[0]}, so it names no images, and no passthrough file beside it has those of "
-            "its particles; give the file that names them"
-        )
+        raise UdlError(message("cs_without_images", path=path, field=missing[0]))
     texts = kinds["blob/path"].kind in "SU" and not kinds["blob/path"].shape
     if not texts or not is_whole(kinds["blob/idx"]):
-        raise UdlError(f"{path}: blob/path holds no texts or blob/idx no whole numbers, so it names no images")
+        raise UdlError(message("cs_images_unreadable", path=path))
     nowhere = np.flatnonzero(found.lacking.get("blob/path", np.zeros(0, bool)))
     if len(nowhere):
         raise UdlError(
-            f"{path}: no file beside it names the images of {len(nowhere)} of its {len(found)} particles (the first: "
-            f"row {nowhere[0] + 1}, uid {found.column('uid')[nowhere[0]]}): give the passthrough file of all of them, "
-            "or take these particles out"
+            message(
+                "cs_images_not_named",
+                path=path,
+                count=len(nowhere),
+                total=len(found),
+                row=nowhere[0] + 1,
+                uid=found.column("uid")[nowhere[0]],
+            )
         )
     return found
 
@@ -89,20 +92,13 @@ def signs(found: Completed) -> np.ndarray | None:
     return np.where(inverted, np.float32(-1), np.float32(1)) if inverted.any() else None
 
 
-def sign_warning(path: str, sign: np.ndarray) -> str:
+def sign_warning(path: str, sign: np.ndarray) -> Message:
     """The sentence on particles whose grey values count inverted, in a file of which some do."""
     count = int((sign < 0).sum())
     share = "all its particles" if count == len(sign) else f"{count} of {len(sign)} particles"
-    mixed = ""
     if count < len(sign):
-        mixed = (
-            " A STAR or XMD cannot say so: RELION and Xmipp would average images of both signs; --write-stack writes "
-            "all with one."
-        )
-    return (
-        f"{path} gives {share} the data sign -1 (blob/sign): their grey values are inverted when they are read, as "
-        f"cryoSPARC does.{mixed}"
-    )
+        return message("data_signs_mixed", path=path, share=share)
+    return message("data_sign_negative", path=path, share=share)
 
 
 def relion_tables(found: Completed) -> list[Table]:
@@ -113,7 +109,7 @@ def relion_tables(found: Completed) -> list[Table]:
     try:
         return _tables(found)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise UdlError(f"{found.path}: a field is not as cryoSPARC writes it: {' '.join(str(error).split())}") from None
+        raise UdlError(message("cs_field_odd", path=found.path, reason=" ".join(str(error).split()))) from None
 
 
 def _tables(found: Completed) -> list[Table]:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 CHUNK_BYTES = 16 << 20
 _COMPRESSED = b"CSDAT"  # behind a first byte that is 0x95 today: the other form that cryoSPARC has for the same
@@ -44,7 +45,7 @@ class CsFile:
                 file.seek(0)
                 return _read_header(path, file)
         except OSError as error:
-            raise UdlError(f"{path} cannot be read: {error.strerror or error}") from None
+            raise UdlError(message("cannot_be_read", path=path, reason=error.strerror or error)) from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ class CsFile:
                 file.seek(self.start)
                 return np.fromfile(file, self.dtype, self.count)
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be read: {error.strerror or error}") from None
+            raise UdlError(message("cannot_be_read", path=self.path, reason=error.strerror or error)) from None
 
     def column(self, name: str) -> np.ndarray:
         """One field of all rows, (count, ...)."""
@@ -80,7 +81,7 @@ class CsFile:
                 for first in range(0, self.count, step):
                     yield first, np.fromfile(file, self.dtype, min(step, self.count - first))[list(names)]
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be read: {error.strerror or error}") from None
+            raise UdlError(message("cannot_be_read", path=self.path, reason=error.strerror or error)) from None
 
 
 def is_whole(kind: np.dtype) -> bool:
@@ -99,11 +100,7 @@ def joined(fields: dict[str, np.ndarray]) -> np.ndarray:
 
 def _of_compressed(path: str) -> str:
     plain = f"{os.path.splitext(os.path.basename(path))[0]}_numpy.cs"
-    return (
-        f"{path} is of cryoSPARC's compressed form (CSDAT): save it as a numpy array with cryosparc-tools, "
-        f"Dataset.load('{os.path.basename(path)}').save('{plain}') after 'from cryosparc.dataset import Dataset', and "
-        "give that file"
-    )
+    return message("cs_compressed", path=path, file=os.path.basename(path), plain=plain)
 
 
 def _read_header(path: str, file: BinaryIO) -> CsFile:
@@ -120,14 +117,12 @@ def _read_header(path: str, file: BinaryIO) -> CsFile:
         shape, _, dtype = read(file, **limit)
     except Exception as error:  # numpy has many kinds for a text that is no header
         why = " ".join(str(error).split()).partition(": <ast.")[0]  # which would name an object of Python's
-        raise UdlError(f"{path} is no .cs file of cryoSPARC (a numpy array): {why}") from None
+        raise UdlError(message("cs_is_none", path=path, reason=why)) from None
     # a text may claim any length there, and less than none
     sizes = [dtype[name].itemsize for name in dtype.names or ()]
     if not sizes or dtype.hasobject or len(shape) != 1 or min(sizes) < 0 or max(sizes) > _LONGEST_FIELD:
-        raise UdlError(f"{path} is no .cs file of cryoSPARC: it holds no rows with named fields")
+        raise UdlError(message("cs_without_fields", path=path))
     there = (os.path.getsize(path) - file.tell()) // max(1, dtype.itemsize)
     if shape[0] > there:
-        raise UdlError(
-            f"{path} is truncated: its header promises {shape[0]} particles, {there} are whole; copy it again"
-        )
+        raise UdlError(message("cs_truncated", path=path, promised=shape[0], there=there))
     return CsFile(path, dtype, max(0, shape[0]), file.tell())

@@ -14,6 +14,7 @@ from scipion_udl.io.output import durable, lock
 from scipion_udl.io.output.file_names import WRITTEN
 from scipion_udl.io.output.log_file import NAME as LOG
 from scipion_udl.io.output.log_file import LogFile
+from scipion_udl.messages import message
 
 _SCRATCH = ".unfinished"
 _LIST = ".udl-files.json"
@@ -59,7 +60,7 @@ class OutputFolder:
                 durable.settle_names(os.path.dirname(os.path.abspath(self.path)))
             self._lock.acquire()
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be made: {error.strerror}") from None
+            raise UdlError(message("folder_cannot_be_made", path=self.path, reason=error.strerror)) from None
         self._published, self._old = self._listed("files"), self._replaced()
         if self.overwrite and not self.resume:
             self._published = []
@@ -82,7 +83,7 @@ class OutputFolder:
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise UdlError(f"{folder} cannot be made: {error.strerror}") from None
+            raise UdlError(message("folder_cannot_be_made", path=folder, reason=error.strerror)) from None
         self._begun = True
 
     def start_anew(self, *checkpoints: str) -> None:
@@ -101,13 +102,13 @@ class OutputFolder:
     def check(self) -> None:
         """Raise UdlError where this folder may not be used; touches nothing."""
         if not self.path.strip():
-            raise UdlError("the folder for the results has no name; give one")
+            raise UdlError(message("folder_without_name"))
         if not os.path.lexists(self.path):
             return
         if not os.path.isdir(self.path):
-            raise UdlError(f"{self.path} is a file; give the name of a folder for the results")
+            raise UdlError(message("folder_is_a_file", path=self.path))
         if not (self.overwrite or self.resume):
-            raise UdlError(f"{self.path} exists already; give another folder, or --overwrite to replace its results")
+            raise UdlError(message("folder_exists", path=self.path))
 
     def spare(self, paths: Iterable[str | None]) -> None:
         """Raise UdlError where one of ``paths``, files that the run reads, bears the name of a file that it will write
@@ -122,12 +123,9 @@ class OutputFolder:
             self._spared.update(places)
             name = next((own[place] for place in places if place in own), None)
             if name in old:
-                raise UdlError(f"{path} is one of the results that --overwrite would replace; give another folder")
+                raise UdlError(message("input_would_be_replaced", path=path))
             if name or any(place.startswith(unfinished) for place in places):
-                raise UdlError(
-                    f"{path} is read by this run and would be replaced by its results, which are written into "
-                    f"{self.path}: give another folder for them"
-                )
+                raise UdlError(message("input_among_results", path=path, folder=self.path))
 
     def log(self, text: str) -> None:
         """Add text to run.log, once :meth:`begin_log` was called; what comes before is kept until then."""
@@ -188,21 +186,21 @@ class OutputFolder:
         try:
             durable.settle(os.path.join(self.path, _SCRATCH, name))
         except OSError as error:
-            raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
+            raise UdlError(message("cannot_be_written", path=self.final(name), reason=error.strerror)) from None
 
     def _rename(self, name: str) -> None:
         self._keep_spared(name)
         try:
             os.replace(os.path.join(self.path, _SCRATCH, name), self.final(name))
         except OSError as error:
-            raise UdlError(f"{self.final(name)} cannot be written: {error.strerror}") from None
+            raise UdlError(message("cannot_be_written", path=self.final(name), reason=error.strerror)) from None
         if name in self._pending:
             self._pending.remove(name)
 
     def _keep_spared(self, name: str) -> None:
         """Raise UdlError where a file by this final name is one that the run reads."""
         if not self._spared.isdisjoint(_places(self.final(name))):
-            raise UdlError(f"{self.final(name)} is read by this run and is not replaced: give another folder")
+            raise UdlError(message("result_is_read", path=self.final(name)))
 
     def _remove(self, name: str) -> None:
         self._keep_spared(name)
@@ -289,7 +287,7 @@ class OutputFolder:
                 json.dump({"files": self._published} | ({"old": self._old} if self._old else {}), file)
             durable.replace(temporary, self.final(_LIST))
         except OSError as error:
-            raise UdlError(f"{self.path} cannot be written to: {error.strerror}") from None
+            raise UdlError(message("folder_not_writable", path=self.path, reason=error.strerror)) from None
 
 
 def _remove(path: str) -> None:

@@ -9,14 +9,11 @@ import sys
 import filelock
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 NAME = ".udl-lock"
 PATIENCE = 20.0  # seconds: a program that was asked to end needs some to leave things in order
 _LOOK = 0.2  # seconds between two attempts
-WITHOUT = (
-    "{folder} is on a disk that knows no locks: two runs into it at one time would spoil each other's results, and "
-    "nothing keeps them apart."
-)
 
 
 class FolderLock:
@@ -36,14 +33,11 @@ class FolderLock:
             self._drop_links()
             self._lock.acquire(timeout=PATIENCE, poll_interval=_LOOK)
         except filelock.Timeout:
-            raise UdlError(
-                f"{self._folder} is being written to by another run ({self._holder()}): wait until that has ended, or "
-                "end it, and run this again"
-            ) from None
+            raise UdlError(message("folder_in_use", folder=self._folder, holder=self._holder())) from None
         except OSError:
             if not os.access(self._path, os.W_OK):
                 return
-            print(f"Warning: {WITHOUT.format(folder=self._folder)}", file=sys.stderr, flush=True)
+            print(f"Warning: {message('disk_without_locks', folder=self._folder)}", file=sys.stderr, flush=True)
         self._held = True
         file = os.open(self._path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import message
 
 _CHUNK = 1 << 20
 _LABELS = 220, 1024  # from which byte to which an MRC header has them, and their number
@@ -60,6 +61,6 @@ def check_files(folder: str, digests: dict[str, str], advice: str) -> None:
         except OSError as error:
             missing = not os.path.exists(path)
             what = "is missing, and particles cannot be joined without it" if missing else f"cannot be read: {error}"
-            raise UdlError(f"{path} {what}: {advice}.") from None
+            raise UdlError(message("result_missing", path=path, what=what, advice=advice)) from None
         if not whole:
-            raise UdlError(f"{path} was changed since the run wrote it, or is damaged: {advice}.")
+            raise UdlError(message("result_changed", path=path, advice=advice))

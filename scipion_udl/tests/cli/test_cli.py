@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, one-sentence errors, exit codes, and simulate for real."""
 
+import json
 import os
 import subprocess
 import sys
@@ -186,6 +187,36 @@ def test_the_limits_of_the_machine_are_named(monkeypatch, capsys, error, words):
     assert words in told
     assert "unexpected" not in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "option"),
+    [
+        (("check", "gone.star"), "input_has_faults", None),
+        (("evaluate", "gone.star", "-o", "out", "--gpu", "none"), "input_not_there", None),
+        (("align", "p.star", "-o", "out", "--max-shift", "-3"), "option_value", "--max-shift"),
+        (("align", "p.star"), "arguments", None),
+    ],
+)
+def test_an_error_is_written_for_the_program_that_asks_for_it(tmp_path, monkeypatch, capsys, arguments, code, option):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "error.json"
+    try:
+        assert run(*arguments, "--error-to", file) == 1
+    except SystemExit as end:
+        assert end.code == 2
+    told = json.loads(file.read_text())
+    assert told["code"] == code
+    assert told["text"] in capsys.readouterr().err
+    assert told["values"].get("option") == option
+
+
+def test_an_error_replaces_no_file(tmp_path, capsys):
+    file = tmp_path / "particles.star"
+    file.write_text("mine")
+    assert run("check", tmp_path / "gone.star", "--error-to", file) == 1
+    assert file.read_text() == "mine"
+    assert "cannot be aligned" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])

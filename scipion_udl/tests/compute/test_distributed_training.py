@@ -36,7 +36,7 @@ KNOWING = {
 FRESH = {
     "difference": ([*NARROW, "--method", "udl"], 1, 2),
     "circular": ([*NARROW, "--method", "udl", "--head", "circular"], 1, 2),
-    "published": ([*NARROW, "--method", "judl", "--recipe", "paper-synthetic"], 1, 2),
+    "published": ([*NARROW, "--method", "judl", "--preset", "paper-synthetic"], 1, 2),
 }
 MADE_AT_THE_END = ("references", "reference_turns", "bias")
 _WORK = """

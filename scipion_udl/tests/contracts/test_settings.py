@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scipion_udl.cli.commands import build_parser
 from scipion_udl.cli.parser import add_command, new_parser
 from scipion_udl.settings.commands import COMMANDS
 from scipion_udl.settings.option import Option, Settings, option
@@ -136,6 +137,35 @@ def test_an_older_name_of_an_option_works_and_is_not_shown():
     assert Renamed.of(vars(parser.parse_args(["c", "--range", "5"]))).reach == "5"
     assert "--reach PX" in command.format_help()
     assert "--range" not in command.format_help()
+
+
+# Options that had another name before, by command.
+OLDER = [
+    ("align", "--finest", "12.5", "finest", 12.5),
+    ("train", "--finest", "12.5", "finest", 12.5),
+    ("classify", "--finest", "12.5", "finest", 12.5),
+    ("align", "--contrast", "dark", "contrast", "dark"),
+    ("classify", "--contrast", "dark", "contrast", "dark"),
+    ("check", "--contrast", "dark", "contrast", "dark"),
+    ("align", "--join", "run1", "join", "run1"),
+    ("classify", "--join", "run1", "join", "run1"),
+    ("classify", "--teach", "200", "teach", 200),
+    ("train", "--recipe", "paper-real", "recipe", "paper-real"),
+]
+
+
+@pytest.mark.parametrize(("command", "flag", "given", "name", "value"), OLDER)
+def test_options_that_were_called_otherwise_go_on_working(capsys, command, flag, given, name, value):
+    words = [command, "particles.star", flag, given] + ([] if command == "check" else ["-o", "out"])
+    settings = COMMANDS[command].of(vars(build_parser().parse_args(words)))
+    assert getattr(settings, name) == value
+    public = COMMANDS[command].option(name).flag
+    assert public != flag
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([command, "--help"])
+    told = capsys.readouterr().out
+    assert public in told
+    assert flag not in told
 
 
 def runs(python):

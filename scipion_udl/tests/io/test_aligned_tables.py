@@ -182,7 +182,7 @@ def test_a_bare_stack_gets_all_that_relion_asks_for(source, tmp_path):
     }
     assert xmd.columns["samplingRate"] == ["1.600000"] * 3
     assert len(warnings) == 1
-    assert all(word in warnings[0] for word in ("300 kV", "2.7 mm", "0.1", "--voltage, --cs, --amplitude-contrast"))
+    assert all(word in warnings[0] for word in ("300 kV", "2.7 mm", "0.1", "--voltage, --cs and --amplitude-contrast"))
 
 
 def test_what_the_user_says_of_the_microscope_is_used_without_a_warning(source, tmp_path):

@@ -186,7 +186,7 @@ def test_a_microscope_that_lacks_is_told_and_comes_from_the_options(stack, form,
 def test_options_do_not_change_what_the_table_says(stack):
     found = written(stack, [particles(stack, {**RELION, **SCOPE})])
     again, said = told(stack, [particles(stack, {**RELION, **SCOPE})], {"voltage": 200.0})
-    assert (again.voltage.tolist(), again.filled, said) == (found.voltage.tolist(), "", [])
+    assert (again.voltage.tolist(), again.filled, said) == (found.voltage.tolist(), None, [])
 
 
 def test_one_optics_group_without_voltage_loses_its_own_transfer_alone(stack):

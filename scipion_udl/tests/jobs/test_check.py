@@ -154,9 +154,9 @@ def test_inverted_contrast_is_noticed_in_all_or_in_a_part(project, capsys, image
     write_stack("dark.mrcs", -images, PIXEL)
     _, told, _ = check(capsys, "dark.mrcs")
     assert "look dark on a bright ground" in told["contrast"][0][1]
-    _, told, _ = check(capsys, "dark.mrcs", "--contrast", "dark")
+    _, told, _ = check(capsys, "dark.mrcs", "--polarity", "dark")
     assert "contrast" not in told
-    _, told, _ = check(capsys, "a.mrcs", "--contrast", "dark")
+    _, told, _ = check(capsys, "a.mrcs", "--polarity", "dark")
     assert "look bright, not dark" in told["contrast"][0][1]
     _, told, _ = check(capsys, star(project / "p.star", rows("a.mrcs", 100) + rows("dark.mrcs", 40)))
     assert "one stack shows bright ones, one stack shows dark ones (dark: dark.mrcs)" in told["contrast"][0][1]

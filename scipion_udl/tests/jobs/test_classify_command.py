@@ -289,13 +289,13 @@ def again(data: Path, folder: Path) -> Path:
 
 
 def test_the_same_particles_join_the_classes_that_the_network_had_put_them_in(data, network, tmp_path):
-    joined = labels(classify(tmp_path / "joined", again(data, tmp_path), "--join", network))
+    joined = labels(classify(tmp_path / "joined", again(data, tmp_path), "--append-to", network))
     there = np.setdiff1d(np.arange(COUNT), BLANK)
     assert np.array_equal(joined[there], labels(network)[there])
 
 
 def test_the_same_particles_join_the_same_classes_in_the_same_poses(data, out, tmp_path):
-    joined = classify(tmp_path / "joined", again(data, tmp_path), "--join", out)
+    joined = classify(tmp_path / "joined", again(data, tmp_path), "--append-to", out)
     first, second = by_name(out), {name.replace("again.", "particles."): v for name, v in by_name(joined).items()}
     assert {Path(name).name for name in first} == {Path(name).name for name in second}
     a, b = (np.array(list(values.values())) for values in (first, second))

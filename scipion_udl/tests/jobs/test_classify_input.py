@@ -92,16 +92,16 @@ def particle_images(data: Path) -> np.ndarray:
         (["--classes", "many"], "is not a whole number"),
         (["--classes", 13], "48 particles with an image, too few for 13 classes"),
         (["--classes", 10**9], "too few for 1000000000 classes"),
-        (["--teach", 0], "must be 1 or more"),
+        (["--training-subset", 0], "must be 1 or more"),
         (["--starts", 0], "must be 1 or more"),
         (["--classes", 3, "--max-shift", 16.5], "--max-shift 16.5 is more than half the box, 16 px"),
         (["--classes", 3, "--max-shift", -1], "must be at least 0"),
         (["--classes", 3, "--max-shift", "nan"], "must be a finite number"),
-        (["--classes", 3, "--finest", 150], "too few to align by"),
+        (["--classes", 3, "--high-resolution-limit", 150], "too few to align by"),
         (["--classes", 3, "--ctf", "sideways"], "sideways"),
         (["--model", "gone.safetensors"], "There is no model file gone.safetensors"),
-        (["--join", "gone"], "gone is not the folder of a finished classify run"),
-        (["--join", "gone", "--model", "m.safetensors"], "leave --model out"),
+        (["--append-to", "gone"], "gone is not the folder of a finished classify run"),
+        (["--append-to", "gone", "--model", "m.safetensors"], "leave --model out"),
     ],
 )
 def test_impossible_options(data, fails, options, message):
@@ -111,13 +111,13 @@ def test_impossible_options(data, fails, options, message):
 def test_a_network_of_one_view_and_a_folder_of_another_command(data, fails):
     particles = data / "v/particles.star"
     assert "is a model of one view, not of classes" in fails(particles, "--model", data / "one.safetensors")
-    assert "is not the folder of a finished classify run" in fails(particles, "--join", data / "v")
+    assert "is not the folder of a finished classify run" in fails(particles, "--append-to", data / "v")
 
 
 @pytest.mark.parametrize(("box", "pixel_size"), [(48, PIXEL_SIZE), (BOX, 3.0)])
 def test_particles_of_another_field_of_view(data, fails, tmp_path, box, pixel_size):
     other = write(tmp_path / "other.mrcs", np.random.default_rng(1).normal(size=(20, box, box)), pixel_size)
-    for options in (["--model", data / "run/model.safetensors"], ["--join", data / "run"]):
+    for options in (["--model", data / "run/model.safetensors"], ["--append-to", data / "run"]):
         message = fails(other, *options)
         assert f"{box} px at {pixel_size:g} A/px" in message
         assert f"{BOX} px at {PIXEL_SIZE:g} A/px" in message
@@ -125,7 +125,7 @@ def test_particles_of_another_field_of_view(data, fails, tmp_path, box, pixel_si
 
 def test_binned_particles_do_not_join(data, fails, tmp_path):
     other = write(tmp_path / "other.mrcs", np.random.default_rng(1).normal(size=(20, 2 * BOX, 2 * BOX)), PIXEL_SIZE / 2)
-    message = fails(other, "--join", data / "run")
+    message = fails(other, "--append-to", data / "run")
     assert f"images of {2 * BOX} px, the averages of {data / 'run'} are of {BOX} px" in message
 
 
@@ -152,7 +152,7 @@ def test_an_earlier_run_that_is_damaged_is_not_joined(data, fails, tmp_path, dam
     shutil.copytree(data / "run", tmp_path / "old")
     whole = (tmp_path / "old" / damage).read_bytes()
     (tmp_path / "old" / damage).write_bytes(whole[: len(whole) // 3])
-    message = fails(data / "v/particles.star", "--join", tmp_path / "old")
+    message = fails(data / "v/particles.star", "--append-to", tmp_path / "old")
     assert f"{tmp_path / 'old' / damage} was changed" in message or f"{tmp_path / 'old' / damage} is damaged" in message
 
 
@@ -178,7 +178,7 @@ def test_an_earlier_run_that_was_edited_is_not_joined(data, fails, tmp_path, edi
     facts = json.loads((tmp_path / "old" / name).read_text())
     change(facts)
     (tmp_path / "old" / name).write_text(json.dumps(facts))
-    assert f"{tmp_path / 'old' / name} " in fails(data / "v/particles.star", "--join", tmp_path / "old")
+    assert f"{tmp_path / 'old' / name} " in fails(data / "v/particles.star", "--append-to", tmp_path / "old")
 
 
 @pytest.mark.parametrize("name", ["averages.mrcs", "averages_before.mrcs", "averages_weighted.mrcs", "frc.csv"])
@@ -191,7 +191,7 @@ def test_an_earlier_run_whose_images_were_changed_is_not_joined(data, fails, tmp
         stack = StackReader(str(path)).read()
         stack[0, 3, 3] = np.nan
         write(path, stack)
-    assert f"{path} was changed" in fails(data / "v/particles.star", "--join", tmp_path / "old")
+    assert f"{path} was changed" in fails(data / "v/particles.star", "--append-to", tmp_path / "old")
 
 
 def result(out: Path) -> tuple[np.ndarray, object]:
@@ -218,7 +218,7 @@ def test_particles_that_join_classes_have_the_diameter_of_the_run(data, tmp_path
     small = tmp_path / "small"
     words = ("--classes", 2, "--mask-radius", 12, "--ctf", "none", *QUICK)
     assert classify(data / "v/particles.star", "-o", small, *words) == 0
-    join = ("--join", small, "-o", tmp_path / "joined")
+    join = ("--append-to", small, "-o", tmp_path / "joined")
     later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])  # no images of the run
     assert classify(later, *join, "--mask-radius", 14) == 1
     assert "--mask-radius is not what" in capsys.readouterr().err
@@ -244,7 +244,7 @@ def test_particles_that_join_classes_are_seen_within_the_disc_of_the_run(data, t
 
     monkeypatch.setattr(pipeline, "join_classes", aligned)
     later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])
-    assert classify(later, "--join", tmp_path / "old", "-o", tmp_path / "joined") == 1
+    assert classify(later, "--append-to", tmp_path / "old", "-o", tmp_path / "joined") == 1
     assert seen == [(clear or np.inf, TIGHT * 12 - 2 if clear else 12.0)]
 
 
@@ -356,12 +356,12 @@ def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, t
     """Noise, grey values and what contrast transfer is relative to are those of the earlier run, also where a single
     particle comes, or those of the least defocus alone, or a blank image."""
     together = table(data, tmp_path / "all.star", range(COUNT))
-    assert classify(together, "-o", tmp_path / "all", "--join", data / "run") == 0
+    assert classify(together, "-o", tmp_path / "all", "--append-to", data / "run") == 0
     label, poses = result(tmp_path / "all")
     defocus = read_tables(str(data / "v/particles.star"))[1].numbers("rlnDefocusU")
     for items in ([5], [5, 17, 40], np.argsort(defocus)[:6]):
         few = table(data, tmp_path / "few.star", [*items, 0], blank=1)
-        assert classify(few, "-o", tmp_path / "few", "--join", data / "run", "--overwrite") == 0
+        assert classify(few, "-o", tmp_path / "few", "--append-to", data / "run", "--overwrite") == 0
         own, lie = result(tmp_path / "few")
         assert np.array_equal(own[:-1], label[items])
         assert np.abs((lie.angle[:-1] - poses.angle[items] + 180) % 360 - 180).max() < 1e-3
@@ -370,7 +370,7 @@ def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, t
 
 def test_blank_images_that_join_change_no_average_before_and_are_not_in_doubt(data, tmp_path):
     blank = table(data, tmp_path / "blank.star", [0, 1], blank=2)
-    assert classify(blank, "-o", tmp_path / "blank", "--join", data / "run") == 0
+    assert classify(blank, "-o", tmp_path / "blank", "--append-to", data / "run") == 0
     facts, earlier = (json.loads((f / "summary.json").read_text()) for f in (tmp_path / "blank", data / "run"))
     assert facts["batches"] == 2
     for name, more in (("particles", 2), ("ambiguous", 0), ("usable", 0)):
@@ -380,27 +380,32 @@ def test_blank_images_that_join_change_no_average_before_and_are_not_in_doubt(da
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("option", [("--classes", 3), ("--teach", 20), ("--starts", 1), ("--no-refine",)])
+@pytest.mark.parametrize("option", [("--classes", 3), ("--training-subset", 20), ("--starts", 1), ("--no-refine",)])
 def test_who_joins_learns_no_classes(data, fails, option):
-    assert f"leave {option[0]} out" in fails(data / "v/particles.star", "--join", data / "run", *option)
+    assert f"leave {option[0]} out" in fails(data / "v/particles.star", "--append-to", data / "run", *option)
 
 
 def test_no_particle_joins_twice(data, fails, tmp_path):
-    assert "counts twice" in fails(data / "v/particles.star", "--join", data / "run")
+    assert "counts twice" in fails(data / "v/particles.star", "--append-to", data / "run")
     more, others = (table(data, tmp_path / f"{unit}.star", range(4), unit=unit) for unit in (1.1, 1.2))
-    assert classify(more, "-o", tmp_path / "joined", "--join", data / "run") == 0
+    assert classify(more, "-o", tmp_path / "joined", "--append-to", data / "run") == 0
     for earlier in (more, data / "v/particles.star"):
-        assert "counts twice" in fails(earlier, "--join", tmp_path / "joined")
+        assert "counts twice" in fails(earlier, "--append-to", tmp_path / "joined")
     for items, unit in (([3, 5], 1.0), ([1], 1.1)):
         copy = table(data, tmp_path / "copy.star", items, unit=unit)
-        assert "the same image, from another file" in fails(copy, "--join", tmp_path / "joined")
-    assert classify(others, "-o", tmp_path / "again", "--join", tmp_path / "joined") == 0
+        assert "the same image, from another file" in fails(copy, "--append-to", tmp_path / "joined")
+    assert classify(others, "-o", tmp_path / "again", "--append-to", tmp_path / "joined") == 0
 
 
 def test_a_run_that_is_refused_leaves_the_model_of_the_one_before(data, tmp_path, capsys):
     shutil.copytree(data / "run", tmp_path / "run")
     model = tmp_path / "run/model.safetensors"
-    for words in (("--max-shift", 500), ("--classes", 399), ("--teach", 3), ("--join", tmp_path / "run")):
+    for words in (
+        ("--max-shift", 500),
+        ("--classes", 399),
+        ("--training-subset", 3),
+        ("--append-to", tmp_path / "run"),
+    ):
         assert classify(data / "v/particles.star", "-o", tmp_path / "run", "--overwrite", *words) == 1
         assert model.read_bytes() == (data / "run/model.safetensors").read_bytes()
     assert "is the run to join" in capsys.readouterr().err
@@ -409,7 +414,14 @@ def test_a_run_that_is_refused_leaves_the_model_of_the_one_before(data, tmp_path
 def test_a_run_goes_on_with_what_it_began_with_alone(data, tmp_path, capsys):
     shutil.copytree(data / "run", tmp_path / "run")
     words = (data / "v/particles.star", "-o", tmp_path / "run", *QUICK, "--continue")
-    others = {"--seed": 7, "--finest": 24, "--mask-radius": 9, "--max-shift": 1, "--starts": 3, "--ctf": "none"}
+    others = {
+        "--seed": 7,
+        "--high-resolution-limit": 24,
+        "--mask-radius": 9,
+        "--max-shift": 1,
+        "--starts": 3,
+        "--ctf": "none",
+    }
     for other in (("--classes", 2), *(("--classes", 3, *other) for other in others.items())):
         assert classify(*words, *other) == 1
         assert "begin anew with --overwrite" in capsys.readouterr().err
@@ -434,7 +446,7 @@ def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path, capsys):
 
 def test_nothing_finer_than_asked_for_is_compared_with_a_model(data, tmp_path):
     model = ("--model", data / "run/model.safetensors", "--no-refine")
-    for name, words in (("all", ()), ("coarse", ("--finest", 24))):
+    for name, words in (("all", ()), ("coarse", ("--high-resolution-limit", 24))):
         assert classify(data / "v/particles.star", "-o", tmp_path / name, *model, *words) == 0
     fine, coarse = (result(tmp_path / name)[1].angle for name in ("all", "coarse"))
     assert not np.array_equal(fine, coarse)

@@ -167,14 +167,14 @@ def test_a_stack_that_a_table_names_may_not_bear_the_name_of_an_output_either(fo
     assert {path: text for path, text in everything(folder).items() if "RELION_JOB" not in path.name} == left
 
 
-@pytest.mark.parametrize("join", ["--join", "--pool"])
+@pytest.mark.parametrize("join", ["--append-to", "--pool"])
 def test_the_run_that_is_joined_to_is_not_written_over(folder, capsys, join):
     assert run("align", "good/s.mrcs", "-o", "first", "--gpu", "none") == 0
-    given = ["--join", "first"] if join == "--join" else ["--join", "first", "--pool", "pooled"]
-    out = "first" if join == "--join" else "pooled"
+    given = ["--append-to", "first"] if join == "--append-to" else ["--append-to", "first", "--pool", "pooled"]
+    out = "first" if join == "--append-to" else "pooled"
     if join == "--pool":
         write_stack("new.mrcs", noise(N, BOX, seed=2), 2.0)
-        assert run("align", "new.mrcs", "-o", "pooled", "--join", "first", "--gpu", "none") == 0
+        assert run("align", "new.mrcs", "-o", "pooled", "--append-to", "first", "--gpu", "none") == 0
     write_stack("more.mrcs", noise(N, BOX, seed=3), 2.0)
     for how in ("--overwrite", "--continue"):
         left = everything(folder)
@@ -243,20 +243,20 @@ def test_every_command_is_among_those_that_were_tried():
 
 # What else a command reads, and the test below that tries it.
 ELSEWHERE = {
-    "align": {"--join", "--pool"},
-    "classify": {"--join"},
+    "align": {"--append-to", "--pool"},
+    "classify": {"--append-to"},
     "simulate": {"--centers", "--photos"},
     "check": {"INPUT"},
     "diameter": {"INPUT"},
 }
-NO_INPUT = {"OUT", "NAME", "none|auto|IDS", "FILE.csv", "JOB/"}
+NO_INPUT = {"OUT", "NAME", "none|auto|IDS", "FILE.csv", "FILE.json", "JOB/"}
 
 
 def test_every_option_that_takes_a_file_is_among_those_that_were_tried():
     commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     for command, parser in commands.choices.items():
         taken = {
-            action.option_strings[-1] if action.option_strings else action.metavar
+            next((word for word in action.option_strings if word.startswith("--")), action.metavar)
             for action in parser._actions
             if action.nargs != 0 and action.type in (None, str) and not action.choices
             if action.metavar not in NO_INPUT
@@ -275,7 +275,7 @@ def test_the_classes_that_are_joined_to_are_not_written_over(folder, capsys):
     write_stack("more.mrcs", noise(N, BOX, seed=3), 2.0)
     left = everything(folder)
     for how in ("--overwrite", "--continue"):
-        assert run("classify", "more.mrcs", "-o", "first", "--join", "first", how, "--gpu", "none") == 1
+        assert run("classify", "more.mrcs", "-o", "first", "--append-to", "first", how, "--gpu", "none") == 1
         assert "first" in capsys.readouterr().err
         assert everything(folder) == left
 

@@ -51,7 +51,7 @@ def later(particles, tmp_path_factory):
 def joined(aligned, later):
     """These, joined to the alignment of the first ones."""
     out = later.parent / "joined"
-    assert run("align", later / "particles.star", "-o", out, "--join", aligned, "--write-stack") == 0
+    assert run("align", later / "particles.star", "-o", out, "--append-to", aligned, "--write-stack") == 0
     return out
 
 
@@ -62,7 +62,7 @@ def in_batches(aligned, later):
     for number, rows in enumerate(np.array_split(np.random.default_rng(0).permutation(COUNT), [1, 9, 40, 60])):
         star = subset_star(later, later / f"batch{number}.star", rows)
         folders.append(later.parent / f"batch{number}")
-        assert run("align", star, "-o", folders[-1], "--join", aligned, "--pool", pool) == 0
+        assert run("align", star, "-o", folders[-1], "--append-to", aligned, "--pool", pool) == 0
         pool = folders[-1]
     return folders
 
@@ -157,7 +157,7 @@ def test_particles_that_are_none_score_far_below_all_others(aligned, later, tmp_
     write_stack(str(tmp_path / "noise.mrcs"), random.normal(size=(20, 64, 64)).astype(np.float32), PIXEL_SIZE)
     text = subset_star(later, tmp_path / "noise.star", range(20)).read_text()
     (tmp_path / "noise.star").write_text(text.replace(str(table.parent / "particles.mrcs"), "noise.mrcs"))
-    assert run("align", tmp_path / "noise.star", "-o", tmp_path / "out", "--join", aligned) == 0
+    assert run("align", tmp_path / "noise.star", "-o", tmp_path / "out", "--append-to", aligned) == 0
     facts = summary(aligned)
     assert (scores(tmp_path / "out") < facts["score_median"] - 3 * 1.4826 * facts["score_mad"]).all()
 
@@ -167,7 +167,7 @@ def test_a_network_that_knows_nothing_does_no_harm(aligned, later, joined, tmp_p
     torch.manual_seed(0)
     save_model(str(tmp_path / "model.safetensors"), type(network)(**network.config), card)
     few = subset_star(later, tmp_path / "few.star", range(30))
-    options = ("-o", tmp_path / "out", "--join", aligned, "--model", tmp_path / "model.safetensors")
+    options = ("-o", tmp_path / "out", "--append-to", aligned, "--model", tmp_path / "model.safetensors")
     assert run("align", few, *options) == 0
     assert summary(tmp_path / "out")["network_only"]["within_5_degrees"] < 0.9  # it did not know them
     errors = np.abs(errors_to_truth(tmp_path / "out" / "aligned.star", later).rotation)
@@ -187,8 +187,11 @@ def test_without_a_network_or_ctf_and_one_by_one(particles, later, tmp_path):
         write_stack(str(tmp_path / f"{name}.mrcs"), images.astype(np.float32), PIXEL_SIZE)
     first = tmp_path / "first"
     assert run("align", tmp_path / "first.mrcs", "-o", first) == 0
-    assert run("align", tmp_path / "one.mrcs", "-o", tmp_path / "one", "--join", first) == 0
-    assert run("align", tmp_path / "blank.mrcs", "-o", tmp_path / "b", "--join", first, "--pool", tmp_path / "one") == 0
+    assert run("align", tmp_path / "one.mrcs", "-o", tmp_path / "one", "--append-to", first) == 0
+    assert (
+        run("align", tmp_path / "blank.mrcs", "-o", tmp_path / "b", "--append-to", first, "--pool", tmp_path / "one")
+        == 0
+    )
     found = next(iter(named_poses(tmp_path / "one" / "aligned.star").values()))
     _, truth = read_truth(str(later / "truth.star"))
     frame = errors_frame(first, particles)
@@ -210,32 +213,32 @@ def errors_frame(out, folder):
 def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_aligned, tmp_path, capsys):
     star, out = later / "particles.star", tmp_path / "out"
     for options, expected in (
-        (("--join", later), "holds no alignment that particles can be joined to"),
-        (("--join", odd_aligned), "have 65 px at 3 A/px, those of"),
-        (("--join", aligned, "--mask-radius", 20), "--mask-radius is not what"),
-        (("--join", aligned, "--ctf", "signed"), "is not what"),
-        (("--join", aligned, "--no-refine"), "does not go with --join"),
-        (("--join", aligned, "--truth", particles / "truth.star"), "does not go with --join"),
-        (("--join", aligned, "--pool", odd_aligned), "was not joined to"),
-        (("--pool", aligned), "give --join RUN, too"),
-        (("--join", aligned, "--pool", in_batches[0]), "is among the particles of"),
+        (("--append-to", later), "holds no alignment that particles can be joined to"),
+        (("--append-to", odd_aligned), "have 65 px at 3 A/px, those of"),
+        (("--append-to", aligned, "--mask-radius", 20), "--mask-radius is not what"),
+        (("--append-to", aligned, "--ctf", "signed"), "is not what"),
+        (("--append-to", aligned, "--no-refine"), "does not go with --append-to"),
+        (("--append-to", aligned, "--truth", particles / "truth.star"), "does not go with --append-to"),
+        (("--append-to", aligned, "--pool", odd_aligned), "was not joined to"),
+        (("--pool", aligned), "give --append-to RUN, too"),
+        (("--append-to", aligned, "--pool", in_batches[0]), "is among the particles of"),
     ):
         assert expected in complaint(capsys, star, "-o", out, *options), options
     assert "and 299 more are among the particles" in complaint(
-        capsys, particles / "particles.star", "-o", out, "--join", aligned
+        capsys, particles / "particles.star", "-o", out, "--append-to", aligned
     )
     again = later / "batch0.star"  # of which neither run nor batch before tells in its tables
     assert f"is among the particles of {in_batches[-1]} or of those that it was pooled with already" in complaint(
-        capsys, again, "-o", out, "--join", aligned, "--pool", in_batches[-1]
+        capsys, again, "-o", out, "--append-to", aligned, "--pool", in_batches[-1]
     )
-    assert "gives no defocus for them" in complaint(capsys, later / "particles.mrcs", "-o", out, "--join", aligned)
+    assert "gives no defocus for them" in complaint(capsys, later / "particles.mrcs", "-o", out, "--append-to", aligned)
     assert not out.exists()
 
 
 def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys):
     star, broken = later / "particles.star", tmp_path / "broken"
     shutil.copytree(aligned, broken)
-    options = (star, "-o", tmp_path / "out", "--join", broken)
+    options = (star, "-o", tmp_path / "out", "--append-to", broken)
     (broken / "model.safetensors").unlink()
     assert "give it with --model" in complaint(capsys, *options)
     (broken / "half2.mrcs").unlink()
@@ -286,7 +289,7 @@ def test_a_run_whose_files_were_lost_is_refused(aligned, later, tmp_path, capsys
 def test_the_pixel_size_of_the_run_is_asked_for(aligned, later, tmp_path, capsys):
     write_stack(str(tmp_path / "other.mrcs"), StackReader(str(later / "particles.mrcs")).read()[:2], 2.0)
     assert open_particles(str(tmp_path / "other.mrcs")).pixel_size == 2.0
-    said = complaint(capsys, tmp_path / "other.mrcs", "-o", tmp_path / "out", "--join", aligned)
+    said = complaint(capsys, tmp_path / "other.mrcs", "-o", tmp_path / "out", "--append-to", aligned)
     assert "bring them to the same box and pixel size" in said
 
 
@@ -343,7 +346,7 @@ SPELLINGS = (
 
 @pytest.mark.parametrize("how", SPELLINGS)
 def test_no_particle_counts_twice_under_another_name(aligned, spelled, capsys, how):
-    said = complaint(capsys, spelled(how), "-o", "out", "--join", aligned)
+    said = complaint(capsys, spelled(how), "-o", "out", "--append-to", aligned)
     assert "and 3 more are among the particles of" in said
     assert "item 3" in said  # the first two are new
     assert not os.path.exists("out")
@@ -354,7 +357,7 @@ def test_other_particles_of_the_same_names_are_no_copies(particles, aligned, lat
     for folder, source in (("one", particles), ("two", later)):
         (tmp_path / folder / "Extract").mkdir(parents=True)
         shutil.copy(source / "particles.mrcs", tmp_path / folder / "Extract")
-    for folder, count, more in (("one", 40, ()), ("two", 5, ("--join", "../one/out"))):
+    for folder, count, more in (("one", 40, ()), ("two", 5, ("--append-to", "../one/out"))):
         monkeypatch.chdir(tmp_path / folder)
         rows = "".join(f"{k + 1}@Extract/particles.mrcs\n" for k in range(count))
         (tmp_path / folder / "p.star").write_text(f"data_\n\nloop_\n_rlnImageName #1\n{rows}")
@@ -374,7 +377,13 @@ def test_going_on_with_other_particles_or_options_is_refused(particles, aligned,
     (tmp_path / "particles" / "particles.star").write_text(text)
     assert "was learned from other particles" in complaint(capsys, tmp_path / "particles" / "particles.star", *again)
     star = particles / "particles.star"
-    for option in (("--finest", 20), ("--mask-radius", 20), ("--method", "udl"), ("--seed", 99), ("--ctf", "none")):
+    for option in (
+        ("--high-resolution-limit", 20),
+        ("--mask-radius", 20),
+        ("--method", "udl"),
+        ("--seed", 99),
+        ("--ctf", "none"),
+    ):
         said = complaint(capsys, star, *again, *option)
         assert "begin anew with --overwrite" in said, option
 
@@ -400,7 +409,7 @@ def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeyp
     assert run("align", tmp_path / "crowd.mrcs", "-o", first) == 0
     left = json.loads((first / "joining.json").read_text())
     assert left["clear_radius"] == pytest.approx(20, abs=5)
-    assert run("align", tmp_path / "few.mrcs", "-o", tmp_path / "joined", "--join", first) == 0
+    assert run("align", tmp_path / "few.mrcs", "-o", tmp_path / "joined", "--append-to", first) == 0
     assert discs[0][1] < left["mask_radius"]
     assert torch.equal(discs[0][0], discs[1][0])
     assert json.loads((tmp_path / "joined" / "joining.json").read_text())["clear_radius"] == left["clear_radius"]

@@ -11,6 +11,7 @@ from torch import nn
 
 import scipion_udl
 from scipion_udl import cli
+from scipion_udl.errors import UdlError
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.checkpoint import read_card
 from scipion_udl.models.polar import refine_angles
@@ -118,7 +119,7 @@ def test_every_row_names_what_is_there(name):
 def test_the_usual_method_is_the_first():
     assert networks.methods("polar") == ("judl", "udl")
     assert networks.methods("resnet")[0] == "udl"
-    with pytest.raises(ValueError, match="by --method udl only"):
+    with pytest.raises(UdlError, match="by --method udl only"):
         networks.trained_by("matching", "judl")
 
 

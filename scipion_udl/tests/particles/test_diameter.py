@@ -158,7 +158,7 @@ def test_a_diameter_of_particles_without_pixel_size_is_refused(tmp_path, capsys)
 
 def test_joined_particles_have_the_diameter_of_the_run(aligned, tmp_path, capsys):
     later = simulate(tmp_path / "later", 12, BOX, 2.0, max_shift=3, seed=9) / "particles.star"
-    join = ("align", later, "-o", tmp_path / "joined", "--join", aligned / "angstrom")
+    join = ("align", later, "-o", tmp_path / "joined", "--append-to", aligned / "angstrom")
     assert run(*join, "--diameter", 100) == 1
     assert "--diameter is not what" in capsys.readouterr().err
     assert run(*join, "--diameter", 120) == 0

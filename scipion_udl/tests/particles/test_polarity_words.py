@@ -44,8 +44,8 @@ def test_noise_has_no_contrast_and_gives_no_alarm(tmp_path):
 def test_a_set_that_looks_otherwise_than_expected_is_told(particles, model, tmp_path, capsys):
     table = subset_star(particles, tmp_path / "p.star", range(60))
     words = ["align", table, "--model", model, "--no-refine"]
-    assert run(*words, "-o", tmp_path / "a", "--contrast", "dark") == 0
-    assert any("not dark on a bright ground as --contrast dark says" in w for w in summary(tmp_path / "a")["warnings"])
-    assert run(*words, "-o", tmp_path / "b", "--contrast", "bright") == 0
-    assert not any("--contrast" in warning for warning in summary(tmp_path / "b")["warnings"])
+    assert run(*words, "-o", tmp_path / "a", "--polarity", "dark") == 0
+    assert any("not dark on a bright ground as --polarity dark says" in w for w in summary(tmp_path / "a")["warnings"])
+    assert run(*words, "-o", tmp_path / "b", "--polarity", "bright") == 0
+    assert not any("--polarity" in warning for warning in summary(tmp_path / "b")["warnings"])
     assert summary(tmp_path / "b")["contrast"] == "bright"

@@ -59,7 +59,14 @@ def test_what_is_finer_has_no_say_in_poses(pair, tmp_path):
     folder, other = pair
     limit = FINEST * 1.01
     for name, path in (("one", folder / "particles.mrcs"), ("two", other)):
-        words = ("--finest", limit, "--epochs", 4, "--mask-radius", RADIUS)  # or fine noise has a say in the mask
+        words = (
+            "--high-resolution-limit",
+            limit,
+            "--epochs",
+            4,
+            "--mask-radius",
+            RADIUS,
+        )  # or fine noise has a say in the mask
         assert run("align", path, "-o", tmp_path / name, *words) == 0
     # the noise is whitened by its spectrum, which differs at the edge a little
     angle, shift = apart(tmp_path / "one", tmp_path / "two")
@@ -82,7 +89,7 @@ def test_no_resolution_finer_than_the_limit_is_claimed(particles, model, tmp_pat
     """Though the halves agree on finer detail, and a model that sees more is used."""
     table = subset_star(particles, tmp_path / "p.star", range(150))
     out = tmp_path / "out"
-    assert run("align", table, "-o", out, "--model", model, "--finest", 16) == 0
+    assert run("align", table, "-o", out, "--model", model, "--high-resolution-limit", 16) == 0
     facts = summary(out)
     assert facts["resolution"] == pytest.approx(16, rel=0.03)
     assert facts["shared_ring"] <= 64 * PIXEL_SIZE / 16
@@ -121,11 +128,11 @@ def test_a_networks_input_keeps_its_shape_and_knows_nothing_finer(tmp_path):
 
 def test_limits_that_make_no_sense_are_told(particles, model, tmp_path, capsys):
     table = subset_star(particles, tmp_path / "p.star", range(20))
-    words = ["align", table, "-o", tmp_path / "out", "--model", model, "--finest"]
+    words = ["align", table, "-o", tmp_path / "out", "--model", model, "--high-resolution-limit"]
     assert run(*words, 30) == 1
-    assert "--finest 30 leaves 6 Fourier pixels of a box of 192 A" in capsys.readouterr().err
+    assert "--high-resolution-limit 30 leaves 6 Fourier pixels of a box of 192 A" in capsys.readouterr().err
     write_stack(str(tmp_path / "unknown.mrcs"), StackReader(str(particles / "particles.mrcs")).read(range(9)), 0.0)
-    assert run("align", tmp_path / "unknown.mrcs", "-o", tmp_path / "out", "--finest", 30) == 1
+    assert run("align", tmp_path / "unknown.mrcs", "-o", tmp_path / "out", "--high-resolution-limit", 30) == 1
     assert "give --pixel-size" in capsys.readouterr().err
     assert run(*words, 5) == 0
-    assert any("--finest 5 changes nothing" in note for note in summary(tmp_path / "out")["notes"])
+    assert any("--high-resolution-limit 5 changes nothing" in note for note in summary(tmp_path / "out")["notes"])

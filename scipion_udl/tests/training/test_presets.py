@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from scipion_udl.errors import UdlError
 from scipion_udl.training.presets import PAPER, recipe_of
 from scipion_udl.training.trainer import TrainingSettings
 
@@ -46,11 +47,11 @@ def test_a_training_takes_its_settings_from_the_recipe_unless_told_otherwise(nam
 
 
 def test_the_polar_network_has_no_published_recipe():
-    with pytest.raises(ValueError, match="give --network resnet or matching"):
+    with pytest.raises(UdlError, match="give --network resnet or matching"):
         recipe_of("polar", "judl", "paper-synthetic")
 
 
 @pytest.mark.parametrize("name", [None, *PAPER])
 def test_the_matching_network_is_not_trained_jointly(name):
-    with pytest.raises(ValueError, match="matching network is trained by --method udl only"):
+    with pytest.raises(UdlError, match="matching network is trained by --method udl only"):
         recipe_of("matching", "judl", name)

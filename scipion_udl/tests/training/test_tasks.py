@@ -103,7 +103,7 @@ def test_every_head_and_joint_term_can_be_trained(views, tmp_path, head, joint):
 
 
 def test_a_published_recipe_can_be_trained_narrow(views, tmp_path):
-    options = ["--network", "resnet", "--method", "judl", "--recipe", "paper-synthetic", "--epochs", 1, *NARROW]
+    options = ["--network", "resnet", "--method", "judl", "--preset", "paper-synthetic", "--epochs", 1, *NARROW]
     assert train(views, tmp_path / "out", *options) == 0
     card = read_card(str(tmp_path / "out" / "model.safetensors"))
     assert card.training["recipe"] == "paper-synthetic"
@@ -146,7 +146,7 @@ def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
     ("options", "said"),
     [
         (["--network", "matching", "--method", "judl"], "matching network is trained by --method udl only"),
-        (["--recipe", "paper-real"], "give --network resnet or matching"),
+        (["--preset", "paper-real"], "give --network resnet or matching"),
         (["--network", "matching", "--method", "udl", "--head", "difference"], "--head difference is of the resnet"),
         (["--network", "matching", "--method", "udl", "--widths", "4"], "--widths is not for the matching network"),
         (["--widths", "4,8"], "--widths is not for the polar network"),
