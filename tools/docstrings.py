@@ -35,7 +35,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 def public(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
     """Public functions and methods, without properties and what overrides the methods of tuples or of Python."""
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not _is_value(node):
             yield node.name, node
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             for part in node.body:
@@ -44,7 +44,7 @@ def public(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def _is_value(node: ast.FunctionDef) -> bool:
-    """Whether it is a property, which is described as a value is."""
+    """Whether it is a property, which is described as a value is, or one of several signatures of a function."""
     names = {getattr(one, "id", getattr(one, "attr", "")) for one in node.decorator_list}
     return bool(names & {"property", "cached_property", "setter", "overload"})
 

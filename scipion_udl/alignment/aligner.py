@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from torch import nn
 
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit
@@ -31,6 +30,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
+from scipion_udl.models.network import TellsTurns
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit
 from scipion_udl.particles.prepared import PreparedParticles
@@ -110,7 +110,7 @@ class Aligner:
     def __init__(
         self,
         prepared: PreparedParticles,
-        network: nn.Module | None,
+        network: TellsTurns | None,
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignmentPlan,
     ) -> None:
@@ -268,6 +268,8 @@ class Aligner:
 
     @torch.no_grad()
     def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:
+        if self.network is None:
+            raise ValueError("there is no network to ask")
         turns = check_answers(self.network.turns(self.spectra.of(coefficients, self.prepared.box)))
         self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
         return self.network_angle[indices]

@@ -35,9 +35,10 @@ def align(settings: commands.AlignSettings) -> None:
             return
         with team.alone():
             learned = done.guide.training, done.guide.history
-            if done.outcome is not None:
-                text = run.within_memory(lambda: run_results.write_alignment(run, done.outcome, *learned))
-                joinable.remember(done.outcome, done.plan.max_shift, done.own.view)
+            outcome = done.outcome
+            if outcome is not None:
+                text = run.within_memory(lambda: run_results.write_alignment(run, outcome, *learned))
+                joinable.remember(outcome, done.plan.max_shift, done.own.view)
             else:
                 text = run.within_memory(lambda: write_classes(run, given(done.classes), *learned))
         _end(run)

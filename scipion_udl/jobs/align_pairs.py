@@ -11,10 +11,10 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.progress import Progress
@@ -30,7 +30,9 @@ from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.messages import Message, entries, message
 from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
+from scipion_udl.models.network import Network, TellsTurns
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.pipelines.guide import particle_inputs
 from scipion_udl.settings.commands import PairSettings
 from scipion_udl.validation.pose_errors import join, located_truth, pair_errors
 
@@ -56,13 +58,9 @@ class PairedImages:
         """(which pairs, their first images, their second images), (n, D, D) float32 each."""
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
-            yield (
-                part,
-                *(
-                    torch.from_numpy(source.read(rows[part]))
-                    for source, rows in ((self.one, self.first), (self.other, self.second))
-                ),
-            )
+            sides = ((self.one, self.first), (self.other, self.second))
+            first, second = (torch.from_numpy(source.read(rows[part])) for source, rows in sides)
+            yield part, first, second
 
 
 @dataclass
@@ -97,7 +95,7 @@ class PairAligner:
     that the correlation looks through, too (0: the network's angle as it is)."""
 
     def __init__(
-        self, network: nn.Module, card: ModelCard, device: torch.device, reach: float, search: float = 0.0
+        self, network: Network, card: ModelCard, device: torch.device, reach: float, search: float = 0.0
     ) -> None:
         self.network, self.card, self.device, self.reach = network, card, device, reach
         steps = int(search // STEP)
@@ -108,13 +106,14 @@ class PairAligner:
         """Align all pairs, ``chunk`` at a time (the result does not depend on it)."""
         box = pairs.one.box
         compare = OverlapCorrelation(box, self.reach, DISC * box, self.device)
-        single = None if isinstance(self.network, MatchingNetwork) else self._single_turns(pairs, chunk)
+        network = self.network if isinstance(self.network, MatchingNetwork) else None
+        single = None if network is not None else self._single_turns(pairs, chunk)
         angle, shift, score = np.zeros(len(pairs)), np.zeros((len(pairs), 2)), np.zeros(len(pairs))
         for part, first, second in pairs.chunks(chunk or CHUNK):
             first, second = first.to(self.device), second.to(self.device)
-            if single is None:
-                turns = self.network.angles(first, second)[:, None]
-            else:
+            if network is not None:
+                turns = network.angles(first, second)[:, None]
+            elif single is not None:
                 turns = _two_ways(single, part, self.device)
             found = self._settle(compare, first, second, turns)
             blank = (_flat(first) | _flat(second)).cpu().numpy()
@@ -129,10 +128,10 @@ class PairAligner:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The candidate turn (n,), of (n, K) and those around them, that correlates best, its shift and correlation."""
         coefficients, box = to_fourier(second), second.shape[-1]
-        best = None
+        best: list[torch.Tensor] = []
         for angle in (turns[..., None] + self._around).flatten(1).T:
             shift, score = compare.best(first, transform(coefficients, box, angle))
-            if best is None:
+            if not best:
                 best = [angle, shift, score]
                 continue
             better = score > best[2]
@@ -140,7 +139,7 @@ class PairAligner:
                 torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
                 for new, old in zip((angle, shift, score), best)
             ]
-        return tuple(best)
+        return best[0], best[1], best[2]
 
     def _single_turns(self, pairs: PairedImages, chunk: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The turns (M,), degrees modulo 180, of the first and of the second images."""
@@ -151,9 +150,9 @@ class PairAligner:
 
     def _turns(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
         particles = PreparedParticles(source, self.device, chunk)
-        look = self.card.inputs()
+        look, network = particle_inputs(self.card), cast(TellsTurns, self.network)
         turns = particles.all(
-            np.arange(len(source)), "spectra", lambda part, values: self.network.turns(look.of(values, particles.box))
+            np.arange(len(source)), "spectra", lambda part, values: network.turns(look.of(values, particles.box))
         )
         return check_answers(turns)
 

@@ -16,6 +16,7 @@ from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
+from scipion_udl.io.source import table_of
 from scipion_udl.jobs.findings import Findings
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.diameter import given_radius, size_words
@@ -133,7 +134,7 @@ def _check_headers(source: ParticleSource, findings: Findings) -> None:
 
 def _check_columns(source: ParticleSource, findings: Findings) -> None:
     """Classes, optics groups, defocus and old poses of a table."""
-    table = source.table
+    table = table_of(source)
     try:
         classes = len(dialects.told_classes(table, source.form))
     except UdlError as error:
@@ -197,7 +198,7 @@ def _check_voltages(voltages: np.ndarray, findings: Findings) -> None:
 
 
 def _check_poses(source: ParticleSource, findings: Findings) -> None:
-    old = dialects.pose_labels(source.table)
+    old = dialects.pose_labels(table_of(source))
     try:
         missing = source.missing_poses()  # which stops at what is no number
         if missing:

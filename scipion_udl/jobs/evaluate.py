@@ -20,6 +20,7 @@ from scipion_udl.io.images import file_of, read_image
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.io.source import table_of
 from scipion_udl.messages import Message, entries, message
 from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.report import evaluation_figures, figures
@@ -177,7 +178,8 @@ def _write_errors(job: _Evaluation, rows: np.ndarray, errors: dict[str, np.ndarr
     """errors.csv, particle by particle, with the score where the table has one: are low scores the wrong ones?"""
     source = job.source
     label = dialects.SCORE_LABEL[source.form]
-    score = source.table.texts(label) if label in source.table else [""] * len(source)
+    table = table_of(source)
+    score = table.texts(label) if label in table else [""] * len(source)
     write_csv(
         job.out.scratch("errors.csv"),
         ["image", *_error_labels(errors), "score"],
@@ -212,7 +214,7 @@ def _reference(job: _Evaluation) -> np.ndarray:
 
 
 def _against_reference(job: _Evaluation, parts: Parts, reference: np.ndarray, weight: torch.Tensor) -> None:
-    average = parts.averages(1)[0].cpu().numpy()
+    average = given(parts.averages(1))[0].cpu().numpy()
     match = match_reference(average, reference, job.source.pixel_size, job.radius)
     pair = torch.from_numpy(match.average), torch.from_numpy(match.reference)
     job.figures |= {
@@ -242,10 +244,10 @@ def _against_itself(job: _Evaluation, parts: Parts, weight: torch.Tensor) -> Non
     if frc is not None:
         frequency = np.arange(len(frc)) / (source.box * source.pixel_size)
         found["half_frc_0.143"], reaches_end = crossing(frequency, frc, CLAIM)
-        halves = [half.cpu().numpy() for half in parts.averages(2)]
+        first, second = (half.cpu().numpy() for half in given(parts.averages(2)))
         job.rows.append(
             lambda part: evaluation_figures.draw_halves(
-                part, halves, frequency, frc, found["half_frc_0.143"], _sign(job.unit)
+                part, (first, second), frequency, frc, found["half_frc_0.143"], _sign(job.unit)
             )
         )
         texts = ([f"{f:.6g}", f"{1 / f:.6g}", f"{value:.5f}"] for f, value in zip(frequency[1:], frc[1:]))

@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
@@ -61,13 +62,15 @@ class Findings:
 
     def __init__(self, list_path: str | None = None) -> None:
         self._subjects = {name: _Subject() for name in SUBJECTS}
-        self._path, self._file = list_path, None
+        self._path = list_path
+        self._file: TextIO | None = None
         self.errors = self.warnings = 0
 
     def spare(self, paths: Iterable[str]) -> None:
         """Raise UdlError where the list would get the name of one of ``paths``, files that are looked through."""
-        for path in paths if self._path else ():
-            if os.path.realpath(path) == os.path.realpath(self._path):
+        own = self._path
+        for path in paths if own else ():
+            if own and os.path.realpath(path) == os.path.realpath(own):
                 raise UdlError(message("list_over_input", list=self._path, path=path, advice=_NAME_IT))
 
     def __enter__(self) -> Findings:
@@ -76,10 +79,10 @@ class Findings:
                 raise UdlError(message("list_named_as_input", list=self._path, advice=_NAME_IT))
             try:
                 part = durable.new(f"{self._path}.part")
-                self._file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
+                file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")
             except OSError as error:
                 raise UdlError(message("cannot_be_written", path=self._path, reason=error.strerror)) from None
-            self._writer = csv.writer(self._file)
+            self._file, self._writer = file, csv.writer(file)
             self._writer.writerow(["subject", "level", "what"])
         return self
 
@@ -89,7 +92,7 @@ class Findings:
         try:
             self._file.close()
             if kind is None:
-                durable.replace(f"{self._path}.part", self._path)
+                durable.replace(f"{self._path}.part", str(self._path))
             else:
                 os.remove(f"{self._path}.part")
         except OSError as error:

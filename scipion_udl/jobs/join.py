@@ -8,7 +8,6 @@ from dataclasses import replace
 from math import inf
 
 import torch
-from torch import nn
 
 from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.compute.distributed import Ranks
@@ -16,9 +15,10 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
+from scipion_udl.models.network import TellsTurns
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.align_set import averages_of
-from scipion_udl.pipelines.guide import Inputs, load_network
+from scipion_udl.pipelines.guide import Inputs, load_network, particle_inputs
 from scipion_udl.pipelines.join_set import Joiner, claim_of_all, pooled
 from scipion_udl.pipelines.joinable import (
     FILE,
@@ -107,17 +107,16 @@ def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, 
     return settings, base, earlier
 
 
-def _network(run: Run, base: Joinable) -> tuple[nn.Module | None, Inputs]:
+def _network(run: Run, base: Joinable) -> tuple[TellsTurns | None, Inputs]:
     if not run.settings.model:
         run.say("No network: every angle is searched")
         return None, SpectraSettings.for_box(run.particles.box)
     network, card = load_network(run, run.settings.model)
     run.say(f"Model {run.settings.model} ({card.method.upper()}, version {card.made_by})")
-    if getattr(network, "views", 1) > 1 and (base.view is None or base.view >= network.views):
-        raise UdlError(
-            message("model_without_the_view", model=run.settings.model, views=network.views, run=run.settings.join)
-        )
-    return view_of(network, base.view), card.inputs()
+    views = int(getattr(network, "views", 1))
+    if views > 1 and (base.view is None or base.view >= views):
+        raise UdlError(message("model_without_the_view", model=run.settings.model, views=views, run=run.settings.join))
+    return view_of(network, base.view), particle_inputs(card)
 
 
 def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:

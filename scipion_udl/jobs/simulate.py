@@ -186,10 +186,9 @@ def write_simulation(
     clean: write clean.mrcs and clean.star too, the same particles before the noise (and before all that real particles
     have around and upon them); truth.star then names both stacks.
     """
-    shown, real = _shown(simulation), isinstance(simulation, RealisticSimulation)
+    shown = _shown(simulation)
     _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // shown.box**2), progress, clean)
-    many = isinstance(shown, ViewSimulation)
-    if many:
+    if isinstance(shown, ViewSimulation):
         write_molecules(out, shown)
     else:
         write_stack(out.scratch("template.mrc"), shown.template.image(), shown.pixel_size)
@@ -199,15 +198,16 @@ def write_simulation(
         path = os.path.abspath(out.final(f"{stack}.mrcs"))
         own = [f"{k + 1:06d}@{path}" for k in range(shown.count)]
         tables = particle_tables(own, shown.box, shown.pixel_size, shown.ctf, shown.defocus)
-        if real:
+        if isinstance(simulation, RealisticSimulation):
             simulation.add_to(tables[1])
         write_tables(out.scratch(f"{stack}.star"), tables)
         names += own
     rows = np.tile(np.arange(shown.count), len(stacks))
     truth = truth_table(names, simulation.poses[rows])
-    if many:
-        add_views(truth, simulation.molecule[rows], simulation.direction[rows])
-    if real:
+    if isinstance(shown, ViewSimulation):
+        of_views = simulation if isinstance(simulation, RealisticSimulation) else shown
+        add_views(truth, of_views.molecule[rows], of_views.direction[rows])
+    if isinstance(simulation, RealisticSimulation):
         simulation.add_truth_to(truth, rows)
     write_tables(out.scratch("truth.star"), [truth])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -27,19 +28,21 @@ _MOST = 4
 _PICK_ERROR = 0.05
 
 
-def prepare_views(settings: SimulateSettings, **seen: object) -> tuple[ViewSimulation, str]:
+def prepare_views(settings: SimulateSettings, **seen: Any) -> tuple[ViewSimulation, str]:
     """The simulation that the options ask for, and in words what its particles show.
 
     seen: what the molecules are seen through, as :class:`Simulation` takes it. Raises UdlError.
     """
     if (settings.second is None) != (not settings.second_share):
         raise UdlError(message("second_needs_share"))
+    first: Molecule
     if settings.volume:
         first, size = _map_molecule(settings.volume, settings.box, settings.pixel_size)
         what = f"the map {settings.volume}"
     else:
         name = settings.phantom or DEFAULT_PHANTOM
-        first, size = _phantom(name, settings.box or _DEFAULT_BOX), settings.pixel_size or _DEFAULT_PIXEL_SIZE
+        first = _phantom(name, settings.box or _DEFAULT_BOX)
+        size = settings.pixel_size or _DEFAULT_PIXEL_SIZE
         what = f"the phantom {name}"
     second = None
     if settings.second in PHANTOMS_3D or (settings.second and _is_a_word(settings.second)):

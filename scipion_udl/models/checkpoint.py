@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +25,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.io.output import durable
 from scipion_udl.messages import message
+from scipion_udl.models.network import Network
 from scipion_udl.models.registry import inputs_of, network_class
 from scipion_udl.settings.networks import ROWS
 
@@ -31,6 +33,9 @@ CARD_FORMAT = 3  # 3: networks of classes, 2: of several views; all others are w
 _NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
 FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
+
+
+Kind = TypeVar("Kind")
 
 
 @dataclass
@@ -64,6 +69,29 @@ class ModelCard:
         """
         kind = inputs_of(self.network)
         return None if kind is None else kind(**self.spectra)
+
+    def inputs_as(self, kind: type[Kind]) -> Kind:
+        """As :meth:`inputs`, of a network that is known to see inputs of a kind.
+
+        Parameters
+        ----------
+        kind : type
+            SpectraSettings, say.
+
+        Returns
+        -------
+        kind
+            What makes the input.
+
+        Raises
+        ------
+        ValueError
+            Where the network sees something else.
+        """
+        found = self.inputs()
+        if not isinstance(found, kind):
+            raise ValueError(f"a {self.network} network does not see {kind.__name__}")
+        return found
 
     def check_fits(self, box: int, pixel_size: float, path: str) -> None:
         """Check that the field of view, box x pixel size, is that of the training particles.
@@ -278,7 +306,7 @@ def _check_shapes(card: ModelCard, shapes: dict[str, list[int]]) -> None:
         raise ValueError("other shapes")
 
 
-def load_model(path: str, device: torch.device) -> tuple[torch.nn.Module, ModelCard]:
+def load_model(path: str, device: torch.device) -> tuple[Network, ModelCard]:
     """(network in evaluation mode on ``device``, card) of a model file.
 
     Parameters

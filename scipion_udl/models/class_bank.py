@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from scipion_udl.models.contrast import at_contrast, suited_contrast
+from scipion_udl.models.network import Network
 
 MOST_ANGLES = 1024  # more directions than any box has use for
 TILE = 1 << 18  # values of the correlations that are worked on at a time: they stay in the processor's cache
@@ -51,7 +52,7 @@ class Compared(NamedTuple):
         return cls(at_contrast(inner, expected, contrast), place, turn, contrast, inner)
 
 
-class ClassBank(nn.Module):
+class ClassBank(Network):
     """K templates as angular coefficients.
 
     classes: K; rings, orders: of the coefficients; angles: directions over 180 degrees that they were made of.
@@ -64,7 +65,7 @@ class ClassBank(nn.Module):
         super().__init__()
         if not 0 < orders <= angles <= MOST_ANGLES:
             raise ValueError(f"{orders} orders of {angles} angles")
-        self.config: dict[str, int] = {"classes": classes, "rings": rings, "orders": orders, "angles": angles}
+        self.config = {"classes": classes, "rings": rings, "orders": orders, "angles": angles}
         self.template = nn.Parameter(torch.zeros(classes, rings, orders, 2))
         # Particles of each class among those that taught, and the mean signal of a particle per ring over its noise.
         self.register_buffer("members", torch.zeros(classes))

@@ -17,6 +17,7 @@ from torch import nn
 
 from scipion_udl.imaging.fourier import resize, soft_disc, to_fourier, to_images, transform
 from scipion_udl.models.heads import AngleHead, circular_mean
+from scipion_udl.models.network import Network
 from scipion_udl.models.precision import low_precision
 
 _TOGETHER = 64  # images at a time where all are looked at
@@ -75,7 +76,7 @@ def working_images(images: torch.Tensor, box: int) -> torch.Tensor:
     return to_images(resize(to_fourier(images), size, box), box)[:, None] * (box / size)
 
 
-class MatchingNetwork(nn.Module):
+class MatchingNetwork(Network):
     """g(I0, I1): the pose angle that brings the second image onto the first, up to a bias common to all pairs.
 
     Turning the first by a and the second by b changes it by a - b (UDL, modulo 360); that is all that training needs.
@@ -102,7 +103,7 @@ class MatchingNetwork(nn.Module):
         grid: int = GRID,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
+        self.config = {
             "box": box,
             "channels": list(channels),
             "squeeze": list(squeeze),
@@ -203,7 +204,7 @@ class MatchingNetwork(nn.Module):
         (N,) tensor
             Degrees, clockwise with row 0 on top.
         """
-        box = int(self.config["box"])
+        box = self.config["box"]
         return self(working_images(first, box), working_images(second, box)) - self.bias
 
 

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import nn
 
+from scipion_udl.models.network import Network
+
 FINE = 4  # points per angle bin at which the peak of the logits is read
 
 
@@ -70,7 +72,7 @@ def _circular_convolution(before: int, after: int, kernel: int) -> nn.Conv1d:
     return nn.Conv1d(before, after, kernel, padding=kernel // 2, padding_mode="circular")
 
 
-class PolarNetwork(nn.Module):
+class PolarNetwork(Network):
     """The equivariant network: correlation with a learned template, and circular convolutions as a residual on top.
 
     Turning a particle turns the logits by as much, by construction; so the difference constraint of UDL holds exactly
@@ -83,7 +85,7 @@ class PolarNetwork(nn.Module):
     def __init__(self, radii: int, angles: int, channels: int = 24, kernel: int = 9, views: int = 1) -> None:
         super().__init__()
         self.views = views
-        self.config: dict[str, int] = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
+        self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
         several: tuple[int, ...] = ()
         if views > 1:
             self.config["views"], several = views, (views,)
@@ -223,7 +225,7 @@ class PolarView:
         return self.network.turns(spectra, self.number)
 
 
-class FreeHeadNetwork(nn.Module):
+class FreeHeadNetwork(Network):
     """The network with a free head: nothing in it is equivariant but what the pair-wise difference (UDL) teaches it.
 
     Circular convolutions, then dense layers that give (cos 2 phi, sin 2 phi); the turn between two particles is the
@@ -232,7 +234,7 @@ class FreeHeadNetwork(nn.Module):
 
     def __init__(self, radii: int, angles: int, channels: int = 48, kernel: int = 9) -> None:
         super().__init__()
-        self.config: dict[str, int] = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
+        self.config = {"radii": radii, "angles": angles, "channels": channels, "kernel": kernel}
         self.features = nn.Sequential(
             _circular_convolution(radii, channels, kernel),
             nn.GELU(),

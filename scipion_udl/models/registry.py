@@ -5,11 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from torch import nn
-
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
+from scipion_udl.models.network import Network
 from scipion_udl.settings.networks import IMAGES, PAIRS, RINGS, ROWS, SPECTRA
 
 INPUTS: dict[str, type | None] = {
@@ -20,7 +19,7 @@ INPUTS: dict[str, type | None] = {
 }
 
 
-def network_class(name: str) -> type[nn.Module]:
+def network_class(name: str) -> type[Network]:
     """The class of the network of a card.
 
     Parameters

@@ -8,13 +8,13 @@ not tell an image from its half turn), positive where a positive pose angle turn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from scipion_udl.models.heads import AngleHead, circular_mean
 from scipion_udl.models.mask import MaskModule
+from scipion_udl.models.network import Network
 from scipion_udl.models.precision import low_precision
 
 PUBLISHED_WIDTHS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
         return nn.functional.max_pool2d(torch.relu(self.way(maps) + self.short(maps)), 2)
 
 
-class PairNetwork(nn.Module):
+class PairNetwork(Network):
     """The angle between two log spectra; and, against a few images that it keeps, the turn of one.
 
     size: pixels of a side of the spectra; widths: channels of the residual blocks, each of which halves the image;
@@ -87,7 +87,7 @@ class PairNetwork(nn.Module):
         head: str = "degrees",
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
+        self.config = {
             "size": size, "widths": list(widths), "hidden": list(hidden), "mask": list(mask), "head": head
         }  # fmt: skip
         left = size >> len(widths)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Known:
             raise ValueError
         return cls(*found)
 
-    def packed(self) -> dict[str, str]:
+    def packed(self) -> dict[str, Any]:
         """As texts for JSON: places and images."""
         fields = {"places": self.places, "images": self.images}
         return {name: base64.b64encode(numbers.astype(">i8").tobytes()).decode() for name, numbers in fields.items()}

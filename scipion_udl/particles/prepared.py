@@ -218,8 +218,18 @@ class PreparedParticles:
         return coefficients if found is None else coefficients * found[1]
 
     def ctf_and_factor(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The contrast transfer of particles, as of :meth:`ctf`, and what their coefficients are multiplied by (see
-        :meth:`.ContrastTransfer.factor`), both (n, box, box//2 + 1); None where it is not known."""
+        """The contrast transfer of particles, and what their coefficients are multiplied by.
+
+        Parameters
+        ----------
+        indices : (n,) array
+            The particles, from 0.
+
+        Returns
+        -------
+        two (n, box, box//2 + 1) tensors, or None
+            As of :meth:`ctf` and of :meth:`.ContrastTransfer.factor`; None where the transfer is not known.
+        """
         transfer = self.ctf(indices)
         if transfer is None or self.contrast is None:
             return None

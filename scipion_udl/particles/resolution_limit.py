@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import overload
 
 import torch
 
@@ -54,10 +55,37 @@ class BoundedSpectra(SpectraSettings):
         return spectra
 
 
+@overload
+def bounded(inputs: SpectraSettings, finest: int | None) -> SpectraSettings: ...
+
+
+@overload
+def bounded(inputs: SpectrumImageSettings, finest: int | None) -> SpectrumImageSettings: ...
+
+
+@overload
+def bounded(
+    inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
+) -> SpectraSettings | SpectrumImageSettings: ...
+
+
 def bounded(
     inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
 ) -> SpectraSettings | SpectrumImageSettings:
-    """A network's input, of the same shape, that knows nothing beyond the Fourier ring ``finest`` (None: no limit)."""
+    """A network's input, of the same shape, that knows nothing beyond a Fourier ring.
+
+    Parameters
+    ----------
+    inputs : SpectraSettings or SpectrumImageSettings
+        What makes the input.
+    finest : int or None
+        The ring, None for no limit.
+
+    Returns
+    -------
+    SpectraSettings or SpectrumImageSettings
+        As ``inputs``, bounded.
+    """
     if finest is None or inputs.r_max <= finest or isinstance(inputs, BoundedSpectra):
         return inputs
     if isinstance(inputs, SpectrumImageSettings):

@@ -29,22 +29,23 @@ def align_classes(
 ) -> list[ClassResult]:
     """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
     by ascending number; of a team, all but the first process get none."""
-    work, done = _ClassWork(run, guide, settings, classes, start), []
+    work = _ClassWork(run, guide, settings, classes, start)
+    found: list[ClassResult | None] = []
     order, finished = list(work.order), 0
     run.say(f"Aligning {len(order)} classes, each by itself")
     while order and (run.team.size > 1 or run.device.type != "cpu"):
         number = order.pop(0)
-        done.append(work.alone(number))
+        found.append(work.alone(number))
         finished += len(classes[number])
         run.particles.reader.context.report("alignment of the classes", finished, len(run.particles))
     given_up = threading.Event()
     most = min(CLASSES, max(len(order), 1))
     for number, result in side_by_side(lambda n: work.quietly(n, given_up), order, run.device, most, given_up):
-        done.append(result)
+        found.append(result)
         finished += len(classes[number])
         run.particles.reader.context.report("alignment of the classes", finished, len(run.particles))
-    done += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
-    done = [result for result in done if result is not None]
+    found += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
+    done = [result for result in found if result is not None]
     # What classes tell whose halves agree on nothing is of no account: junk, or noise.
     if run.settle_contrast([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
         return align_classes(run, guide, settings, classes, start)
@@ -85,7 +86,8 @@ class _ClassWork:
         part = self._part(number)
         part.particles.reader = part.particles.reader.told_to(report)
         try:
-            return number, ClassResult.of(number, self.classes[number], self._outcome(part, number))
+            outcome = self._outcome(part, number)
+            return number, None if outcome is None else ClassResult.of(number, self.classes[number], outcome)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

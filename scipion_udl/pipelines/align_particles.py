@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.given_poses import given_poses
@@ -14,6 +13,7 @@ from scipion_udl.constants import AUTOMATIC_SHIFT
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard
+from scipion_udl.models.network import Network
 from scipion_udl.pipelines.align_classes import align_classes, find_mirrored
 from scipion_udl.pipelines.align_set import align_set
 from scipion_udl.pipelines.classes import ClassResult, members
@@ -42,7 +42,7 @@ def align_particles(
     run: Run,
     reference: np.ndarray | None = None,
     keep: Callable[[Run, TrainingResult, ModelCard], None] | None = None,
-    model: tuple[nn.Module, ModelCard] | None = None,
+    model: tuple[Network, ModelCard] | None = None,
 ) -> AlignedParticles:
     """Look through the run's particles, train on them where there is no model, and align them.
 

@@ -48,7 +48,7 @@ def align_set(
         start = given_poses(run.source, run.settings.mirror)
     alignment, averages = _aligned(run, guide, settings, reference, start)
     sorted_ = isinstance(start, KnownStart)
-    if start is not None and not sorted_:
+    if isinstance(start, Poses):
         _tell_of_start(run, start, alignment)
     alike = correntropies(run, alignment, averages)
     if not run.team.first:  # all that is left is small
@@ -117,15 +117,15 @@ def _aligned(
 def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
     """Ask the particles that were aligned how their contrast transfer is to be taken; whether that is another way, and
     they are to be aligned again. Classes are judged together, once all have been asked."""
-    particles, transfer = run.particles, run.transfer
+    particles, transfer = run.particles, run.ctf_choice
     if not transfer.asks_images:
         return False
     order = particles.usable[
         np.argsort(ranks(particles.source.names, run.settings.seed)[particles.usable], kind="stable")
     ]
-    halves = alignment.half_poses is not None
-    poses = (alignment.half_poses if halves else alignment.poses)[order]
-    transfer.hear(run.heading, particles, order, poses, alignment.half[order] if halves else None)
+    apart = alignment.half_poses
+    half = None if apart is None else alignment.half[order]
+    transfer.hear(run.heading, particles, order, (alignment.poses if apart is None else apart)[order], half)
     return not run.settings.by_class and run.settle_contrast([run.heading])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_reach(run)))
     if not run.settings.no_refine:
         found = _in_real_space(run, found)
-    bank, found, flags = run.within_memory(lambda b=bank, f=found: _numbered(run, b, sampling, f))
+    bank, found, flags = run.within_memory(partial(_numbered, run, bank, sampling, found))
     run.within_memory(lambda: _ask_for_transfer(run, found, flags != ""))
     classes = _aligned(run, found, bank.config["rings"])
     flags = _settled(run, flags, classes)
@@ -137,8 +138,10 @@ def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndar
     radius = particles.disc.mask_radius * particles.scale
     beyond = radius + particles.disc.edge * particles.scale / 2
     for k, one in enumerate(classes):
-        halves = [one.images.pop(name, None) for name in ("first", "second")]
-        found = Inside(None, False) if halves[0] is None else signal_inside(halves, radius, beyond)
+        first, second = (one.images.pop(name, None) for name in ("first", "second"))
+        found = Inside(None, False)
+        if first is not None and second is not None:
+            found = signal_inside((first, second), radius, beyond)
         one.figures["inside"] = None if found.share is None else round(found.share, 3)
         if one.figures["like_picked_noise"]:
             flags[k] = flags[k] or NOISE
@@ -168,7 +171,7 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     order = np.argsort(ranks(particles.source.names, run.settings.seed)[usable], kind="stable")
     for number in np.flatnonzero(~flagged):
         own = usable[order[label[order] == number]]
-        run.transfer.hear(str(number), particles, own, found.poses[own])
+        run.ctf_choice.hear(str(number), particles, own, found.poses[own])
     run.settle_contrast(map(str, np.flatnonzero(~flagged)))
 
 
@@ -203,13 +206,13 @@ def _characterise(
     pairs = mirror_pairs(correlations(bank, sampling, shift_reach(run), True), flags != "")
     place = np.empty(len(classes), np.int64)
     place[by_similarity(correlations(bank, sampling, shift_reach(run), False))] = np.arange(1, len(classes) + 1)
-    for k, result in enumerate(classes):
+    for k, (result, pair) in enumerate(zip(classes, pairs)):
         result.figures.update(
             share=round(len(result.members) / len(run.source), 5),
             score_spread=round(float(score_spread(result.alignment.score)[1]), 5),
             flagged=bool(flags[k]),
             flag=str(flags[k]),
-            mirror_of=None if pairs[k] is None else pairs[k] + 1,
+            mirror_of=None if pair is None else pair + 1,
             view=int(place[k]),
             note=SENTENCES[str(flags[k])] if flags[k] else result.figures["resolution_note"],
         )

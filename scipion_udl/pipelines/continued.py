@@ -14,7 +14,7 @@ from scipion_udl.settings.commands import RunSettings
 
 BEGAN = "began_with"  # in the training of a model's card
 DEFOCUS = "defocus"  # a digest of it, of runs that make use of it
-OPTIONS = ("classes", "teach", "starts", "seed", "epochs", "lr", "finest", "max_shift", "ctf")
+OPTIONS: tuple[str, ...] = ("classes", "teach", "starts", "seed", "epochs", "lr", "finest", "max_shift", "ctf")
 OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
-from torch import nn
 
 from scipion_udl.constants import ENOUGH, MODEL
 from scipion_udl.errors import UdlError
@@ -14,6 +14,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model
+from scipion_udl.models.network import Network, TellsTurns
 from scipion_udl.models.polar import PolarNetwork, PolarView
 from scipion_udl.particles.resolution_limit import bounded
 from scipion_udl.pipelines.classes import that_teach
@@ -33,7 +34,7 @@ class Guide:
     of the training in this run, history: its epochs, both None where there was none; classes: numbers of the classes
     that it was trained on in this run; card: of the network, None without one."""
 
-    network: nn.Module | PolarView | None
+    network: TellsTurns | None
     inputs: Inputs
     training: dict | None = None
     history: list[dict] | None = None
@@ -48,26 +49,28 @@ class Guide:
     def of(self, run: Run, number: int | None = None) -> Guide:
         """What tells the angles of the run's particles, all of one view or class. A network of several views gives the
         one that it was trained on for class ``number`` in this run, or else the one that fits these particles best."""
+        network = self.network
         if self.classes is not None:
-            known = number in self.classes
-            return replace(self, network=view_of(self.network, self.classes.index(number)) if known else None)
-        if not isinstance(self.network, PolarNetwork) or self.network.views == 1:
+            if network is None or number is None or number not in self.classes:
+                return replace(self, network=None)
+            return replace(self, network=view_of(network, self.classes.index(number)))
+        if not isinstance(network, PolarNetwork) or network.views == 1:
             return self
         particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
         if not len(particles.usable):  # nothing is asked of it
             return replace(self, network=None)
         subset = particles.subset(FIT, run.settings.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
-        best = run.team.by_first(lambda: self.network.best_view(spectra))
-        run.say(f"View {best + 1} of the model's {self.network.views} fits best")
-        return replace(self, network=self.network.view(best))
+        best = run.team.by_first(lambda: network.best_view(spectra))
+        run.say(f"View {best + 1} of the model's {network.views} fits best")
+        return replace(self, network=network.view(best))
 
 
 def guide_for(
     run: Run,
     classes: dict[int, np.ndarray] | None,
     keep: Callable[[Run, TrainingResult, ModelCard], None] | None = None,
-    model: tuple[nn.Module, ModelCard] | None = None,
+    model: tuple[Network, ModelCard] | None = None,
 ) -> Guide:
     """A network that is given, loaded, continued, or trained now; none for a few particles without a model.
 
@@ -81,7 +84,7 @@ def guide_for(
         name = settings.model or "that was given"
         network, card = load_network(run, name) if model is None else checked_network(run, *model, name)
         run.say(f"Model {name} ({card.method.upper()}, version {card.made_by})")
-        return Guide(network, card.inputs(), card=card)
+        return Guide(cast(TellsTurns, network), particle_inputs(card), card=card)
     teaching = None if classes is None else that_teach(run, classes)
     usable = how_many(run, teaching)
     if usable < ENOUGH:
@@ -96,20 +99,47 @@ def guide_for(
         check_began_with(run, card, out.final(MODEL))
         warn_of_training(run, card.training)
         history = run.team.by_first(lambda: read_history(out.final("training.csv")))
-        return Guide(network, card.inputs(), card.training, history, card.training.get("classes"), card)
+        return Guide(
+            cast(TellsTurns, network), particle_inputs(card), card.training, history, card.training.get("classes"), card
+        )
     result, card = train_model(run, None, teaching)
     run.method = card.method
     if keep is not None:
         keep(run, result, card)
-    return Guide(result.network, card.inputs(), card.training, result.history, card.training.get("classes"), card)
+    teller, numbers = cast(TellsTurns, result.network), card.training.get("classes")
+    return Guide(teller, particle_inputs(card), card.training, result.history, numbers, card)
 
 
-def load_network(run: Run, path: str) -> tuple[nn.Module, ModelCard]:
+def particle_inputs(card: ModelCard) -> Inputs:
+    """What makes the input of a network that sees particles one by one.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the network.
+
+    Returns
+    -------
+    SpectraSettings or SpectrumImageSettings
+        What :meth:`ModelCard.inputs` gives.
+
+    Raises
+    ------
+    ValueError
+        Where the network sees pairs of images, or the particles of many views.
+    """
+    found = card.inputs()
+    if not isinstance(found, (SpectraSettings, SpectrumImageSettings)):
+        raise ValueError(f"a {card.network} network does not see particles one by one")
+    return found
+
+
+def load_network(run: Run, path: str) -> tuple[Network, ModelCard]:
     """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
     return checked_network(run, *load_model(path, run.device), path)
 
 
-def checked_network(run: Run, network: nn.Module, card: ModelCard, path: str) -> tuple[nn.Module, ModelCard]:
+def checked_network(run: Run, network: Network, card: ModelCard, path: str) -> tuple[Network, ModelCard]:
     """The same of a network and its card, which messages call ``path``."""
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.network == "classes":

@@ -148,8 +148,9 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tup
     """Averages of the new particles and of those before, and how many they hold."""
     folder = given(run.settings.pool)
     power = None if earlier.power is None else np.array(earlier.power)
-    averages.sums.add_means([earlier.image(folder, name) for name in ("half1", "half2")], earlier.half_counts, power)
-    first, second, corrected = averages.sums.images()
+    sums = averages.both[1]
+    sums.add_means([earlier.image(folder, name) for name in ("half1", "half2")], earlier.half_counts, power)
+    first, second, corrected = sums.images()
 
     def mean(new: np.ndarray, name: str, count: str) -> np.ndarray:
         old, n, m = earlier.image(folder, name).astype(np.float64), counts[count], getattr(earlier, count)

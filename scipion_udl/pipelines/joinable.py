@@ -183,8 +183,9 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
     refined apart, or of which one is empty. max_shift: pixels of the input; view: of the network, see below."""
     run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
-    if alignment.half_poses is None or min(averages.sums.count) == 0:
+    if alignment.half_poses is None or alignment.score_weight is None or min(averages.both[1].count) == 0:
         return
+    halves, sums = averages.both
     particles = run.particles
     model = run.settings.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
     Joinable(
@@ -195,8 +196,8 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         max_shift=max_shift,
         finest=particles.finest,
         mirror=run.settings.mirror,
-        background=averages.sums.background,
-        noise_level=averages.sums.noise,
+        background=sums.background,
+        noise_level=sums.noise,
         noise=particles.statistics.noise.tolist(),
         **contrast_facts(particles.contrast, (particles.box, run.source.box)),
         shared=alignment.shared,
@@ -208,7 +209,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         view=view,
         fit=None if alignment.fit is None else (alignment.fit.energy, alignment.fit.error),
         batches=1,
-        key=key_of(averages.halves),
+        key=key_of(halves),
         **Known.of(run.source, particles.statistics.images, particles.statistics.blank).packed(),
         files=files_of(run, model),
         **counts_of(particles, averages),
@@ -223,9 +224,10 @@ def files_of(run: Run, model: str | None) -> dict[str, str]:
 
 def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
     """How many particles the averages hold, and by what their halves weigh: fields of :class:`Joinable`."""
-    power = None if averages.sums.contrast is None else averages.sums.power.cpu().tolist()
+    sums = averages.both[1]
+    power = None if sums.contrast is None else sums.power.cpu().tolist()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
-    return {**counts, "half_counts": [int(n) for n in averages.sums.count], "power": power}
+    return {**counts, "half_counts": [int(n) for n in sums.count], "power": power}
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
@@ -242,7 +244,7 @@ def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> d
     """How a run takes the contrast transfer: ctf, levels, of these boxes (pixels), and premultiplied, as
     :class:`Joinable` has them."""
     mode = "none" if contrast is None else contrast.mode
-    if mode == "none":
+    if contrast is None or mode == "none":
         return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
     levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
     return {"ctf": mode, "levels": levels, "premultiplied": contrast.share}

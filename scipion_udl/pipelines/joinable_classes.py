@@ -72,8 +72,8 @@ class Earlier:
             level = float(facts["level"][0]), float(facts["level"][1])
             ctf, levels = facts["ctf"], levels_of(facts["levels"])
             premultiplied = float(facts.get("premultiplied", 0.0))
-            limits = facts.get("score_limits", [None] * len(classes))
-            limits = [-inf if one is None else float(one) for one in limits]
+            told = facts.get("score_limits", [None] * len(classes))
+            limits = [-inf if one is None else float(one) for one in told]
             loud_limit = inf if facts.get("loud_limit") is None else float(facts["loud_limit"])
             known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
             if ctf not in MODES or bool(levels) != (ctf != "none"):
@@ -84,7 +84,7 @@ class Earlier:
                 raise ValueError("other rings")
             if any(not {"flagged", "usable"} <= one.keys() for one in classes):
                 raise ValueError("other figures")
-            if any(len(values) != len(classes) for values in (*stacks.values(), limits)):
+            if any(len(values) != len(classes) for values in stacks.values()) or len(limits) != len(classes):
                 raise ValueError("other numbers of classes")
         except (OSError, *_DAMAGED) as error:
             raise UdlError(message("class_run_lacks_file", folder=folder, file=type(error).__name__)) from None
@@ -149,8 +149,10 @@ def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
     known = Known.of(run.source, found.images, found.blank)
     discs = {"mask_radius": radius_in_use(particles), "clear_radius": known_clear_radius(particles)}
-    limits = {"score_limits": [known_limit(one.alignment.score_limit) for one in classes]}
-    limits["loud_limit"] = known_limit(found.loud_limit)
+    limits = {
+        "score_limits": [known_limit(one.alignment.score_limit) for one in classes],
+        "loud_limit": known_limit(found.loud_limit),
+    }
     facts = {"noise": found.noise.tolist(), "level": level, **discs, **contrast, **limits}
     _write_facts(run, facts, known)
 

@@ -44,7 +44,7 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     elif mode == "table":
         mode = "flipped"  # as Xmipp does as a rule
         run.warn(message("joined_flips_unknown", path=run.settings.input))
-    elif defocus.said and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
+    elif defocus.said and defocus.flipped is not None and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
         run.warn(message("joined_flips_contradicted", path=run.settings.input, run=run.settings.join, how=WORDS[mode]))
     box = run.source.box
     contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)

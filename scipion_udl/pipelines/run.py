@@ -187,6 +187,13 @@ class Run:
         self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)
         return self.transfer
 
+    @property
+    def ctf_choice(self) -> TransferChoice:
+        """How the particles' contrast transfer is taken. Raises ValueError before :meth:`use_contrast`."""
+        if self.transfer is None:
+            raise ValueError("nobody has asked yet how the contrast transfer is to be taken")
+        return self.transfer
+
     def read_defocus(self) -> Defocus | None:
         """What the table gives of the particles' contrast transfer, with the microscope of the options where it says
         nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
@@ -198,7 +205,7 @@ class Run:
     def settle_contrast(self, classes: Iterable[str]) -> bool:
         """Judge how the contrast transfer is to be taken by what particles of these classes told (see
         :meth:`TransferChoice.settle`), and take it so; whether that is another way than before."""
-        transfer = self.transfer
+        transfer = self.ctf_choice
 
         def settle() -> tuple[bool, str, str]:
             changed = transfer.settle(classes)
@@ -219,6 +226,6 @@ class Run:
 
     def note_contrast(self) -> None:
         """Say how the contrast transfer was taken: in the log now, in summary and report later."""
-        note = self.transfer.note()
+        note = self.ctf_choice.note()
         if note:
             self.note(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from scipion_udl.imaging.poses import wrap
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
+from scipion_udl.models.network import Network
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import LEARNS, members, that_teach
 from scipion_udl.pipelines.continued import BEGAN, began_with
@@ -54,7 +56,7 @@ def learned_from(run: Run) -> dict[int, np.ndarray] | None:
 
 def train_model(
     run: Run,
-    start: str | tuple[nn.Module, ModelCard] | None,
+    start: str | tuple[Network, ModelCard] | None,
     classes: dict[int, np.ndarray] | None = None,
 ) -> tuple[TrainingResult, ModelCard]:
     """Train on some of the run's particles: what came of it, and the card of the network.
@@ -74,10 +76,12 @@ def train_model(
     if ROWS[plan.name].judl_after_udl and method == "judl" and known is None:
         run.warn(message("judl_without_udl"))
     began = began_with(run)
+    asked: dict[str, Any] = {
+        name: value for name, value in (("epochs", settings.epochs), ("lr", settings.lr)) if value is not None
+    }
     learning = TrainingSettings(
         method,
-        settings.epochs,
-        settings.lr,
+        **asked,
         seed=settings.seed,
         network=settings.network,
         name=settings.recipe,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.messages import Message
 from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar import PolarNetwork
@@ -41,7 +42,7 @@ def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, uni
         return
     from scipion_udl.report import figures  # matplotlib takes a second
 
-    spectra = card.inputs()
+    spectra = card.inputs_as(SpectraSettings)
     templates = (network.template * network.radial_weight[..., None]).detach().cpu().numpy()
     frequency = np.arange(spectra.r_min, spectra.r_max + 1) / (card.box * card.pixel_size)
     with figures.style():

@@ -19,7 +19,7 @@ from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 
 if TYPE_CHECKING:
-    from torch import nn
+    from scipion_udl.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Model:
 
     Attributes
     ----------
-    network : torch.nn.Module
+    network : Network
         The network itself.
     card : ModelCard
         What it is and what it was trained on: ``method``, ``network``, ``box`` (pixels), ``pixel_size`` (A),
@@ -50,13 +50,13 @@ class Model:
         What the training gave cause to say.
     """
 
-    network: nn.Module
+    network: Network
     card: ModelCard
     history: list[dict] = field(default_factory=list)
     warnings: list[Told] = field(default_factory=list)
 
     @property
-    def pair(self) -> tuple[nn.Module, ModelCard]:
+    def pair(self) -> tuple[Network, ModelCard]:
         """The network and its card."""
         return self.network, self.card
 

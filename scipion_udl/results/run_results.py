@@ -58,8 +58,8 @@ def write_alignment(
         "average": averages.all,
         "average_before": averages.before,
         "average_weighted": outcome.weighted,
-        "half1": averages.halves[0],
-        "half2": averages.halves[1],
+        "half1": averages.both[0][0],
+        "half2": averages.both[0][1],
     }
     for name, image in images.items():
         write_stack(out.scratch(f"{name}.mrcs"), image.astype(np.float32)[None], source.pixel_size)
@@ -80,7 +80,7 @@ def write_poses(
     """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
     columns: further ones of :func:`write_aligned`."""
     out, source, settings = run.out, run.source, run.settings
-    star = out.scratch(f"{name}.star")
+    star: str | None = out.scratch(f"{name}.star")
     cs = out.scratch(f"{name}.cs") if settings.write_cs or source.cs is not None else None
     stack = os.path.abspath(out.final("aligned.mrcs")) if settings.write_stack else None
     if alignment.poses.mirror.any() and stack is None:
@@ -100,7 +100,7 @@ def write_poses(
         cs=cs,
         **columns,
     )
-    if settings.authors_xmd:
+    if settings.authors_xmd and alike is not None:
         write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)

@@ -8,8 +8,7 @@ import csv
 def write_history(path: str, history: list[dict]) -> None:
     """training.csv: one row an epoch, with all columns that occur."""
     columns = ["epoch", "stage"]
-    columns += [key for row in history for key in row if key not in columns and not columns.append(key)]
-    columns = list(dict.fromkeys(columns))
+    columns = list(dict.fromkeys([*columns, *(key for row in history for key in row)]))
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()

@@ -25,7 +25,7 @@ TOGETHER = 64  # pairs at a time where nothing is learned of them
 WORKING_BOX = 32  # pixels that the network gets, where nobody asks for more
 
 
-class MatchingObjective(Objective):
+class MatchingObjective(Objective[MatchingNetwork]):
     """For the matching network: batches are pairs of working images, (N, 2, S, S). Only UDL trains it."""
 
     def loss(

@@ -7,6 +7,7 @@ once turned by what the network says, resemble each other. Chen, Feng, Shen, J. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from scipion_udl.compute.distributed import Ranks, share_statistics
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork
+from scipion_udl.models.network import TellsTurns
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.training.losses import (
@@ -30,7 +32,16 @@ from scipion_udl.training.presets import Recipe
 POOL = 256  # inputs that the bias is taken of
 
 
-class Objective:
+Net = TypeVar("Net")  # the networks that an objective is for
+
+
+class Agreeing(TellsTurns, Protocol):
+    """A network that JUDL trains: ``agreement`` (radii,) weighs the radii of its input."""
+
+    agreement: torch.Tensor
+
+
+class Objective(Generic[Net]):
     """The loss of a network's training.
 
     method: judl or udl; recipe: its settings; ``extra``: what is trained with the network and is not part of it;
@@ -48,20 +59,20 @@ class Objective:
     def begin(self, known: torch.Tensor) -> None:
         """Take note of inputs that are the same whenever this training is begun or continued."""
 
-    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
+    def loss(self, network: Net, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch (N, ...) in an epoch (from 1)."""
         raise NotImplementedError
 
-    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def validation(self, network: Net, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The loss that tells epochs apart: the same in all of them."""
         raise NotImplementedError
 
-    def finish(self, network: nn.Module, known: torch.Tensor) -> None:
+    def finish(self, network: Net, known: torch.Tensor) -> None:
         """Whatever a network (in evaluation mode) needs to be used once it is trained, from inputs that it knows."""
 
-    def turns(self, network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    def turns(self, network: Net, inputs: torch.Tensor) -> torch.Tensor:
         """Turns (N,) in degrees, modulo 180, of inputs as they are trained on."""
-        return network.turns(inputs)
+        return cast(TellsTurns, network).turns(inputs)
 
     def facts(self) -> dict:
         """What the model's card is to say of it, besides the method."""
@@ -108,24 +119,24 @@ def pair_loss(
     return loss + range_hinge(before) + range_hinge(after) if network.head.head == "degrees" else loss
 
 
-class PolarObjective(Objective):
+class PolarObjective(Objective[TellsTurns]):
     """For networks of polar spectra: batches are (N, radii, angles)."""
 
-    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
+    def loss(self, network: TellsTurns, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch under random turns."""
         return self._loss(network, batch, generator, self.reach(epoch, 180.0))
 
-    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def validation(self, network: TellsTurns, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The same loss under turns of any size."""
         return self._loss(network, held_out, generator, 180.0)
 
     def _loss(
-        self, network: nn.Module, spectra: torch.Tensor, generator: torch.Generator, reach: float
+        self, network: TellsTurns, spectra: torch.Tensor, generator: torch.Generator, reach: float
     ) -> torch.Tensor:
         angle = torch.rand(2, len(spectra), generator=generator).to(spectra.device)
         if self.method == "judl":
             turned = turn_spectra(spectra, angle[0] * 180)
-            return joint_loss(turned, self.shared(network.turns, turned), network.agreement)
+            return joint_loss(turned, self.shared(network.turns, turned), cast(Agreeing, network).agreement)
         angle = (angle - 0.5) * reach
         deviation = self.recipe.noise * spectra.std()
 
@@ -139,7 +150,7 @@ class PolarObjective(Objective):
         return difference_loss(after - before, angle[0] - angle[1])
 
 
-class PairObjective(Objective):
+class PairObjective(Objective[PairNetwork]):
     """For the siamese network of two spectra: batches are fine spectra (N, F, F) (see spectrum_images.py).
 
     Every particle is looked at twice, turned by two angles, and paired with ``recipe.rounds`` others of its batch; its
@@ -148,14 +159,15 @@ class PairObjective(Objective):
 
     def __init__(self, method: str, recipe: Recipe, spectra: SpectrumImageSettings) -> None:
         super().__init__(method, recipe)
-        self.spectra, self.reference = spectra, None
+        self.spectra = spectra
+        self.reference: torch.Tensor | None = None
         if method == "judl" and recipe.joint == "autoencoder":
             self.extra = Autoencoder()
 
     def join(self, network: nn.Module, team: Ranks) -> None:
         """Share the features of a batch; all processes compare the features of all of it."""
         super().join(network, team)
-        share_statistics(network.head, Ranks())
+        share_statistics(cast(PairNetwork, network).head, Ranks())
 
     def begin(self, known: torch.Tensor) -> None:
         """JUDL brings all batches into register with one and the same particle: an autoencoder would have to know every
@@ -163,7 +175,7 @@ class PairObjective(Objective):
         if self.method == "judl":
             self.reference = self.spectra.turned(known[:1])
 
-    def loss(self, network: nn.Module, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
+    def loss(self, network: PairNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
         """The loss of a batch under random turns."""
         recipe = self.recipe
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
@@ -174,8 +186,8 @@ class PairObjective(Objective):
         before, after, *reference = self.shared(network.features, torch.cat(looks)).split(len(batch))
         total = batch.new_zeros(())
         for k in range(1, recipe.rounds + 1):
-            answers = [network.between(features, features.roll(k, 0)) for features in (before, after)]
-            total = total + pair_loss(self.recipe, network, *answers, turn - turn.roll(k, 0), 180.0)
+            first, second = (network.between(features, features.roll(k, 0)) for features in (before, after))
+            total = total + pair_loss(self.recipe, network, first, second, turn - turn.roll(k, 0), 180.0)
         total = total / recipe.rounds
         if self.method == "judl":
             weight = recipe.joint_weight + recipe.joint_growth * epoch
@@ -191,7 +203,7 @@ class PairObjective(Objective):
 
     def _joint(
         self,
-        network: nn.Module,
+        network: PairNetwork,
         batch: torch.Tensor,
         start: torch.Tensor,
         features: torch.Tensor,
@@ -204,7 +216,7 @@ class PairObjective(Objective):
             return nn.functional.mse_loss(self.extra(aligned), aligned)
         return reconstruction_loss(aligned)
 
-    def validation(self, network: nn.Module, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def validation(self, network: PairNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ."""
         angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
         before, after = (network.describe(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))

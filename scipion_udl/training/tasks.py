@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -20,6 +19,7 @@ from scipion_udl.messages import message
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
+from scipion_udl.models.network import Network
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.models.registry import named, network_class
 from scipion_udl.models.resnet import (
@@ -58,7 +58,7 @@ class Course:
     """
 
     name: str
-    network: nn.Module
+    network: Network
     objective: Objective
     samples: Samples
     items: np.ndarray
@@ -70,7 +70,7 @@ class Course:
 def course(
     settings: RunSettings,
     particles: PreparedParticles,
-    known: tuple[nn.Module, ModelCard] | None = None,
+    known: tuple[Network, ModelCard] | None = None,
     classes: dict[int, np.ndarray] | None = None,
 ) -> Course:
     """The training that the settings ask for; known: a trained network to go on from, and its card; classes: the
@@ -116,10 +116,10 @@ def _polar(
     row: NetworkRow,
     recipe: Recipe,
     particles: PreparedParticles,
-    known: tuple[nn.Module, ModelCard] | None,
+    known: tuple[Network, ModelCard] | None,
 ) -> Course:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
-    spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
     seen = bounded(spectra, particles.finest)
     subset = particles.subset(recipe.particles, settings.seed)
     data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
@@ -140,7 +140,7 @@ def _polar_by_class(
     row: NetworkRow,
     recipe: Recipe,
     particles: PreparedParticles,
-    known: tuple[nn.Module, ModelCard] | None,
+    known: tuple[Network, ModelCard] | None,
     classes: dict[int, np.ndarray],
 ) -> Course:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
@@ -149,7 +149,7 @@ def _polar_by_class(
         raise UdlError(message("model_of_other_classes", model=settings.model, classes=len(numbers)))
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
         raise UdlError(message("model_of_single_view", model=settings.model, classes=len(numbers)))
-    spectra = known[1].inputs() if known else SpectraSettings.for_box(particles.box)
+    spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
     seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
     most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
     chosen = [own[particles.part(own).subset(most, settings.seed)] for own in classes.values()]
@@ -169,7 +169,7 @@ def _polar_by_class(
     return Course(row.name, network, objective, samples, items, asdict(spectra), words, numbers)
 
 
-def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> nn.Module:
+def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> Network:
     """A network of polar spectra, of several views where it knows of views."""
     several = {"views": views} if row.views else {}
     return network_class(row.name)(radii=settings.radii, angles=settings.angles, **several)
@@ -180,11 +180,11 @@ def _resnet(
     row: NetworkRow,
     recipe: Recipe,
     particles: PreparedParticles,
-    known: tuple[nn.Module, ModelCard] | None,
+    known: tuple[Network, ModelCard] | None,
 ) -> Course:
     published = settings.recipe in PAPER
     if known:
-        network, spectra = known[0], known[1].inputs()
+        network, spectra = known[0], known[1].inputs_as(SpectrumImageSettings)
     else:
         network, spectra = _new_resnet(settings, particles.box, published)
     spectra = bounded(spectra, particles.finest)
@@ -221,7 +221,7 @@ def _matching(
     row: NetworkRow,
     recipe: Recipe,
     particles: PreparedParticles,
-    known: tuple[nn.Module, ModelCard] | None,
+    known: tuple[Network, ModelCard] | None,
 ) -> Course:
     _refuse(settings, "joint", "widths", "hidden", "finest")
     if settings.head == "difference":

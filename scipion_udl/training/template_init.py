@@ -40,11 +40,11 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     templates = data[chosen].clone()
     power = data.abs().pow(2).sum((1, 2)).mean()
     history: list[dict] = []
-    turns = None
+    turns = torch.zeros(n, len(templates), device=data.device)
     for round_number in range(1, rounds + 1):
         product = torch.einsum("nrm,srm->nsm", data, templates.conj())
         new = refine_angles(torch.fft.irfft(product, n=bins).flatten(0, 1)).view(n, -1)
-        moved = None if turns is None else _distance(new, turns).mean(0)
+        moved = None if round_number == 1 else _distance(new, turns).mean(0)
         turns = new
         phase = torch.polar(torch.ones((), device=data.device), turns[..., None] * order * (torch.pi / 90))
         templates = torch.einsum("nrm,nsm->srm", data, phase) / n

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -21,7 +22,8 @@ from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import Message, message
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
-from scipion_udl.models.polar import PolarNetwork, PolarView
+from scipion_udl.models.network import Network, TellsTurns
+from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
 from scipion_udl.training.objectives import Objective, PolarObjective
 from scipion_udl.training.presets import Recipe, recipe_of
@@ -42,11 +44,11 @@ class TrainingSettings:
     """
 
     method: str = "judl"
-    epochs: int | None = None
-    lr: float | None = None
-    batch: int | None = None
+    epochs: int = None  # type: ignore[assignment]  # a number once it is made, as those below
+    lr: float = None  # type: ignore[assignment]
+    batch: int = None  # type: ignore[assignment]
     seed: int = 0
-    patience: int | None = None
+    patience: int = None  # type: ignore[assignment]
     min_gain: float = 1e-4
     network: str = "polar"
     name: str | None = None
@@ -69,7 +71,7 @@ class TrainingSettings:
 class TrainingResult:
     """network (evaluation mode), one dict an epoch in history, and what the card says of the training."""
 
-    network: nn.Module
+    network: Network
     history: list[dict]
     summary: dict = field(default_factory=dict)
 
@@ -89,13 +91,13 @@ class _State:
 
 def train_network(
     data: torch.Tensor | Samples,
-    network: nn.Module,
+    network: Network,
     settings: TrainingSettings,
     started: bool = False,
     checkpoint: str | None = None,
     report: Callable[[dict, int], None] | None = None,
     monitor: Callable[[nn.Module], dict] | None = None,
-    objective: Objective | None = None,
+    objective: Objective[Any] | None = None,
     team: Ranks | None = None,
     warn: Callable[[Message], None] | None = None,
 ) -> TrainingResult:
@@ -113,8 +115,8 @@ def train_network(
     objective = objective or PolarObjective(settings.method, settings.recipe)
     team = team or Ranks()
     training = _Training(network.to(samples.known.device), objective, samples, settings, team, warn or warnings.warn)
-    resumed = team.by_first(lambda: bool(checkpoint) and os.path.exists(checkpoint))
-    if resumed:
+    resumed = team.by_first(lambda: checkpoint is not None and os.path.exists(checkpoint))
+    if checkpoint is not None and resumed:
         training.resume(checkpoint)
     elif isinstance(network, PolarNetwork) and settings.method == "judl" and not started:
         training.state.history.extend(training.fit_templates())
@@ -151,8 +153,8 @@ class _Training:
 
     def __init__(
         self,
-        network: nn.Module,
-        objective: Objective,
+        network: Network,
+        objective: Objective[Any],
         samples: Samples,
         settings: TrainingSettings,
         team: Ranks,
@@ -167,7 +169,8 @@ class _Training:
         self.memory = StepMemory(network, objective, settings.batch, samples.known.device, warn)
         self.held = samples.held_out or max(2, min(HELD_AT_MOST, round(HELD_OUT * len(samples))))
         self.held_out = samples.known[: self.held]
-        self.state, self.best = _State(), None
+        self.state = _State()
+        self.best = _copy(network)
         self.optimiser = self._adam()
         self._best_extra = _copy(objective.extra)
 
@@ -194,7 +197,7 @@ class _Training:
         known, histories = self.samples.known, []
         for view, rows in self._views(self.held, len(known)):
             fit = fit_template(known[rows], self.settings.seed)
-            start_from_template(self.network, fit, known[rows], view)
+            start_from_template(cast(PolarNetwork, self.network), fit, known[rows], view)
             histories.append(fit.history)
         longest = max(histories, key=len)
         rounds = [[history[min(number, len(history) - 1)] for history in histories] for number in range(len(longest))]
@@ -213,10 +216,12 @@ class _Training:
 
     def _batches(self, generator: torch.Generator) -> list[tuple[int | None, torch.Tensor]]:
         """(view, inputs) of the batches of an epoch: all of a batch are of one view."""
-        size, parts = self.settings.batch, []
+        size = self.settings.batch
+        parts: list[tuple[int | None, torch.Tensor]] = []
         if self.samples.view is None:
             return [(None, part + self.held) for part in _cut(len(self.samples) - self.held, size, generator)]
         for view, rows in self._views(self.held, len(self.samples)):
+            rows = cast(torch.Tensor, rows)  # of one view alone it would be a slice
             parts += [(view, rows[part]) for part in _cut(len(rows), size, generator)]
         return [parts[number] for number in torch.randperm(len(parts), generator=generator)]
 
@@ -257,11 +262,17 @@ class _Training:
         total, count = 0.0, 0
         for (view, _), batch in zip(parts, self.samples.batches([part for _, part in parts])):
             total, count = total + self._step(batch, generator, view) * len(batch), count + len(batch)
-        row = {"epoch": state.epoch, "stage": "network", "loss": total / count, "validation": self.validate()}
+        held_out = self.validate()
+        row: dict[str, Any] = {
+            "epoch": state.epoch,
+            "stage": "network",
+            "loss": total / count,
+            "validation": held_out,
+        }
         state.history.append(row)
         self._watch(monitor, row)
-        if row["validation"] < state.best_loss * (1 - settings.min_gain):
-            state.best_loss, state.best_epoch, state.since_gain = row["validation"], state.epoch, 0
+        if held_out < state.best_loss * (1 - settings.min_gain):
+            state.best_loss, state.best_epoch, state.since_gain = held_out, state.epoch, 0
             self.best, self._best_extra = _copy(self.network), _copy(self.objective.extra)
         else:
             state.since_gain += 1
@@ -405,10 +416,11 @@ def start_from_template(
         network.of_view("agreement", view).copy_(fit.radial_weight)
 
 
-def view_of(network: nn.Module, view: int | None) -> nn.Module | PolarView:
+def view_of(network: nn.Module | TellsTurns, view: int | None) -> TellsTurns:
     """A network as it sees inputs of a view, where it tells views apart."""
-    several = isinstance(network, PolarNetwork) and network.views > 1
-    return network.view(view) if several and view is not None else network
+    if isinstance(network, PolarNetwork) and network.views > 1 and view is not None:
+        return network.view(view)
+    return cast(TellsTurns, network)
 
 
 def _cut(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:

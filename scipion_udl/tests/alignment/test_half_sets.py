@@ -238,3 +238,17 @@ def test_another_frame_of_the_start_gives_the_same_poses_in_that_frame(tmp_path)
     assert abs(float(wrap(errors.common.angle[0]))) < 0.5
     assert np.hypot(*errors.common.shift[0]) < 0.3
     assert np.abs(errors.rotation).mean() < 1.0
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_nobody_is_judged_by_an_average_that_it_is_part_of(tmp_path, rounds):
+    """One particle is so much louder than the others that it shows in whatever it is part of."""
+    images, poses = particles_of()
+    x, y = np.meshgrid(*[np.arange(BOX) - BOX // 2] * 2)
+    images[7] += 100 * np.exp(-((x - 4) ** 2 + y**2) / 50)
+    halves = halves_of(tmp_path / "loud", images)
+    usable, state = np.arange(N), State.start(poses.angle % 180)
+    averages = halves.apart(state, [begin(halves.band), begin(halves.band)], usable, 2)
+    halves.together(state, state.copy(), averages, usable, rounds)
+    power = [float(halves.band.dot(one.average, one.average)) for one in halves.judges]
+    assert power[halves.judged[7]] < 0.8 * max(power)
