@@ -340,8 +340,11 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
         if last.get("resolution"):  # which is of all, while a warning is of the batch that it came with
             told = [_of_a_batch(one) for one in told]
         facts["warnings"] = told = list(dict.fromkeys(told))
-        known = [one for one in told if isinstance(one, Message)]
-        facts["messages"] = entries(known, [one for one in told_in(last, "note") if isinstance(one, Message)])
+        facts.pop("messages", None)
+        notes = told_in(last, "note")
+        known = [[one for one in some if isinstance(one, Message)] for some in (told, notes)]
+        if known == [told, notes]:  # batches of an earlier version have sentences alone
+            facts["messages"] = entries(*known)
         for name in self._adding:
             facts[name] = sum(found.get(name) or 0 for found in summaries)
         return facts

@@ -13,6 +13,7 @@ from pyworkflow.object import Set
 from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
 
 from scipion_udl.convert.set_rows import Growth, read_growth
+from scipion_udl.messages import entries, message
 from scipion_udl.protocols import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.streaming import Batch
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, kill, make_set
@@ -106,8 +107,10 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         run = self.newRun(ProtUdlAlign2DStreaming)
         self.proj.saveProtocol(run)
         run.makePathsAndClean()
-        small = "64 particles are too few to train on: they are aligned in real space alone, and no resolution is"
-        for number, found in ((1, {"warnings": [f"{small} claimed."]}), (2, {"resolution": 8.0})):
+        small = message("too_few_for_training", count=64, least=128)
+        self.assertIn("no resolution", small)
+        said = {"warnings": [small], "messages": entries([small])}
+        for number, found in ((1, said), (2, {"resolution": 8.0, "messages": []})):
             batch = Batch(number, run._getExtraPath(f"batch_{number:04d}"), [number, 10 + number], [])
             batch.write()
             Path(batch.path("summary.json")).write_text(json.dumps({"particles": 64, **found}))
@@ -120,7 +123,9 @@ class TestUdlStreaming(StreamTest, ProjectTest):
             run._takeUp()
         (note,) = run._readJson("stream.json")["notes"]
         self.assertIn("have no effect on this run", note)
-        self.assertNotIn("no resolution", " ".join(run.readEngineSummary()["warnings"]))
+        (warning,) = run.readEngineSummary()["warnings"]
+        self.assertTrue(warning.endswith("aligned in real space alone."), warning)
+        self.assertEqual([one["text"] for one in run.readEngineSummary()["messages"]], [warning])
         for status, words in ((STATUS_ABORTED, "was stopped, and *Continue*"), (STATUS_FINISHED, "is complete")):
             run.setStatus(status)
             self.assertIn(words, run.summary()[0])
