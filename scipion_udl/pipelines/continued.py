@@ -26,6 +26,7 @@ def began_with(run: Run) -> dict:
     if run.transfer is not None:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
+            values = str(values or "") if name == "filled" else values  # the sentence, as runs have always kept it
             parts += [name.encode(), values.tobytes() if isinstance(values, np.ndarray) else repr(values).encode()]
         found[DEFOCUS] = digest(*parts)
     radius = None if run.given_radius is None else round(run.given_radius, 3)  # an automatic one is the particles'
