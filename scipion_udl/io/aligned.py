@@ -44,6 +44,11 @@ class _Results:
     number: np.ndarray | None = None
     flagged: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        self.score, self.ambiguous = np.asarray(self.score, np.float64), np.asarray(self.ambiguous, bool)
+        self.correntropy = None if self.correntropy is None else np.asarray(self.correntropy, np.float64)
+        self.outlier = None if self.outlier is None else np.asarray(self.outlier, bool)
+
 
 def write_aligned(
     source: Source,
@@ -59,24 +64,44 @@ def write_aligned(
     number: np.ndarray | None = None,
     flagged: np.ndarray | None = None,
 ) -> list[Message]:
-    """Write aligned.star (path ``star``), aligned.xmd (``xmd``) and aligned.cs (``cs``), each where a path is given.
+    """Write aligned.star, aligned.xmd and aligned.cs, each where its path is given.
 
-    poses (N,): to apply to the particles, in the source's order; score: (N,) float, higher is better; ambiguous: (N,)
-    bool; correntropy: (N,) float, outlier: (N,) bool, number: (N,) the class from 1, flagged: (N,) bool, whether that
-    class is no view: columns of their own where they are given. The STAR has the
-    input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the input does not say.
-    aligned_stack: path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of
-    RELION and cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
-    astigmatism, priors) is turned along. Images are named by ``source.lasting_names()``. Returns warnings, sentences
-    for the user. Raises UdlError for mirrored poses in a STAR or CS without ``aligned_stack``, ValueError where lengths
-    differ or numbers are not finite.
+    The STAR has the input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the input does not say.
+    Images are named by ``source.lasting_names()``.
+
+    Parameters
+    ----------
+    source : Source
+        N particles.
+    poses : Poses
+        N, to apply to the particles, in the source's order.
+    score : (N,) float array
+        Higher is better.
+    ambiguous : (N,) bool array
+    star, xmd, cs : str, optional
+        Paths of the three tables.
+    aligned_stack : str, optional
+        Path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of RELION and
+        cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
+        astigmatism, priors) is turned along.
+    correntropy, outlier, number, flagged : (N,) float, bool, int and bool arrays, optional
+        Columns of their own where they are given. number: the class, from 1; flagged: whether that class is no view.
+
+    Returns
+    -------
+    warnings : list of Message
+
+    Raises
+    ------
+    UdlError
+        For mirrored poses in a STAR or CS without ``aligned_stack`` (says to write it too, or to use aligned.xmd), and
+        where a file cannot be written.
+    ValueError
+        Where lengths differ or numbers are not finite.
     """
-    correntropy = None if correntropy is None else np.asarray(correntropy, np.float64)
-    outlier = None if outlier is None else np.asarray(outlier, bool)
-    results = _Results(poses, np.asarray(score, np.float64), np.asarray(ambiguous, bool), correntropy, outlier)
-    results.number, results.flagged = number, flagged
-    scores = [results.score] if correntropy is None else [results.score, correntropy]
-    _check(len(source), poses, [*scores, results.ambiguous, *([] if outlier is None else [outlier])])
+    results = _Results(poses, score, ambiguous, correntropy, outlier, number, flagged)
+    told = (results.score, results.correntropy, results.ambiguous, results.outlier)
+    _check(len(source), poses, [values for values in told if values is not None])
     warnings = _old_pose_warning(source)
     if star is not None:
         write_tables(star, _star_tables(source, results, aligned_stack, warnings))
@@ -88,7 +113,17 @@ def write_aligned(
 
 
 def names_note(source: Source) -> Message | None:
-    """A sentence where tables that are written name images in another way than the input does, None otherwise."""
+    """A note where tables that are written name images in another way than the input does.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    Message or None
+        Names the first name that changes; None where none does, or where the reader has told already.
+    """
     names = source.lasting_names()
     changed = next((old for old, new in zip(source.names, names) if old != new), None)
     if changed is None or os.path.isabs(changed.partition("@")[2]):  # of these the reader has told
@@ -97,12 +132,27 @@ def names_note(source: Source) -> Message | None:
 
 
 def write_authors_xmd(source: Source, poses: Poses, correntropy: np.ndarray, path: str) -> None:
-    """Write the XMD that the program of the method's authors writes, with nothing but _image, _shiftX, _shiftY,
-    _anglePsi, _flip and _maxCC, to ``path``.
+    """Write the XMD that the program of the method's authors writes.
 
-    Two things are put right: image numbers start at 1, and the shifts are there. poses (N,): to apply, in the source's
-    order; correntropy (N,): of each particle with the average, their maxCC. Raises UdlError where the file cannot be
-    written, ValueError where lengths differ or numbers are not finite.
+    It has nothing but _image, _shiftX, _shiftY, _anglePsi, _flip and _maxCC. Two things are put right: image numbers
+    start at 1, and the shifts are there.
+
+    Parameters
+    ----------
+    source : Source
+        N particles.
+    poses : Poses
+        N, to apply, in the source's order.
+    correntropy : (N,) float array
+        Of each particle with the average, their maxCC.
+    path : str
+
+    Raises
+    ------
+    UdlError
+        Where the file cannot be written.
+    ValueError
+        Where lengths differ or numbers are not finite.
     """
     _check(len(source), poses, [np.asarray(correntropy, np.float64)])
     psi, shift, flip = to_xmipp(poses)

@@ -24,15 +24,35 @@ from scipion_udl.messages import Message, message
 def write_aligned_cs(
     source: Source, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
 ) -> list[Message]:
-    """Write aligned.cs: all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the
-    fields that name the images and give their CTF.
+    """Write an alignment as cryoSPARC's particle file.
 
-    poses (N,): to apply, in the source's order; score (N,): alignments2D/cross_cor. pose = angle in radians, shift =
-    R^T t in pixels of the particles (which ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it.
-    Where blob/psize_A is 0 or another than the one in use, it is set to that.
-    aligned_stack: the aligned images, which are named, with pose 0, where some are mirrored, and what has a direction
-    (the axis of astigmatism) is turned along; without it mirrored poses raise UdlError. Returns warnings. Raises
-    UdlError where the file cannot be written.
+    It has all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the fields that
+    name the images and give their CTF. pose = angle in radians, shift = R^T t in pixels of the particles (which
+    ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it. Where blob/psize_A is 0 or another than
+    the one in use, it is set to that.
+
+    Parameters
+    ----------
+    source : Source
+        N particles.
+    poses : Poses
+        N, to apply, in the source's order.
+    score : (N,) float array
+        alignments2D/cross_cor.
+    path : str
+    aligned_stack : str, optional
+        Path of the aligned images, which are named, with pose 0, where some are mirrored; what has a direction (the
+        axis of astigmatism) is turned along.
+
+    Returns
+    -------
+    list of Message
+        Warnings.
+
+    Raises
+    ------
+    UdlError
+        For mirrored poses without ``aligned_stack``, and where the file cannot be written.
     """
     applied = poses
     if poses.mirror.any():

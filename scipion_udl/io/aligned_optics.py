@@ -44,9 +44,23 @@ _POSSIBLE: dict[str, Callable[[float], bool]] = {
 def set_pixel_size(
     table: Table, labels: Sequence[str], source: Source, warnings: list[Message], rows: np.ndarray | None = None
 ) -> None:
-    """Put the pixel size that is in use into the columns ``labels`` where the table has them and says another: 0, -1,
-    no number, a second value beside the first. rows: those that particles are of (None: all); of the others only values
-    that are no size are replaced. What agrees stays character for character."""
+    """Put the pixel size that is in use into columns that say another.
+
+    That is: 0, -1, no number, a second value beside the first. What agrees stays character for character.
+
+    Parameters
+    ----------
+    table : Table
+        Changed in place.
+    labels : sequence of str
+        The columns; those that the table lacks are passed over.
+    source : Source
+        Gives the pixel size, in angstrom.
+    warnings : list of Message
+        Told of each column that is rewritten.
+    rows : int array, optional
+        Rows (from 0) that particles are of, all by default; of the others only values that are no size are replaced.
+    """
     for label in labels:
         if label not in table:
             continue
@@ -74,7 +88,17 @@ def _same(size: float, source: Source) -> bool:
 
 
 def set_pixel_size_30(particles: Table, source: Source, warnings: list[Message]) -> None:
-    """The pixel size in a 3.0 table, as RELION 3.0 says it: magnification and detector pixel, in micrometers."""
+    """Put the pixel size into a 3.0 table, as RELION 3.0 says it: magnification and detector pixel, in micrometers.
+
+    Parameters
+    ----------
+    particles : Table
+        Changed in place.
+    source : Source
+        Gives the pixel size, in angstrom; where it is not known, nothing is made up.
+    warnings : list of Message
+        Told of values that are rewritten.
+    """
     set_pixel_size(particles, _SIZES, source, warnings)
     if not source.pixel_size_known:
         return
@@ -94,8 +118,21 @@ def set_pixel_size_30(particles: Table, source: Source, warnings: list[Message])
 
 
 def complete_optics(table: Table, particles: Table, source: Source, warnings: list[Message]) -> None:
-    """Add to an optics table what RELION needs and it lacks, and put what is in use where it says another pixel or
-    image size or a placeholder; the rest stays. particles: the rows that are of its groups."""
+    """Complete an optics table: what RELION needs and it lacks, and what is in use.
+
+    The latter goes where it says another pixel or image size or a placeholder; the rest stays.
+
+    Parameters
+    ----------
+    table : Table
+        The optics table, changed in place.
+    particles : Table
+        The rows that are of its groups; another pixel size in them is replaced, too.
+    source : Source
+        Gives pixel size, box and what the user says of the microscope.
+    warnings : list of Message
+        Told of what is rewritten, and of usual values that were assumed.
+    """
     rows = np.unique(dialects.optics_rows(particles, table))
     for each, used in ((table, rows), (particles, None)):
         set_pixel_size(each, _SIZES, source, warnings, used)
@@ -118,8 +155,19 @@ def complete_optics(table: Table, particles: Table, source: Source, warnings: li
 
 
 def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
-    """Fill in what the user said of the microscope where particles whose own rows tell it (XMD, STAR 3.0, some of 3.1)
-    have a defocus and lack it: with that their CTF was computed."""
+    """Fill in what the user said of the microscope where particles have a defocus and lack it.
+
+    Their CTF was computed with it. This concerns particles whose own rows tell it (XMD, STAR 3.0, some of 3.1).
+
+    Parameters
+    ----------
+    particles : Table
+        Changed in place.
+    form : str
+        Of the table, as in io/dialects.py.
+    optics : Optics
+        What the user said.
+    """
     xmipp = form == dialects.XMIPP
     if ("ctfDefocusU" if xmipp else "rlnDefocusU") not in particles:
         return
@@ -168,7 +216,19 @@ def _warn_of_defaults(keys: list[str], optics: Optics, warnings: list[Message]) 
 
 
 def new_star(source: Source, warnings: list[Message]) -> list[Table]:
-    """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along."""
+    """Optics and particles of 3.1 form for a bare stack or an XMD, whose defocus comes along.
+
+    Parameters
+    ----------
+    source : Source
+    warnings : list of Message
+        Told of usual values that were assumed.
+
+    Returns
+    -------
+    list of Table
+        The optics table and the particles.
+    """
     particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
     table = source.table if source.table is not None else Table()
     for xmipp, relion in dialects.XMIPP_TO_RELION.items():

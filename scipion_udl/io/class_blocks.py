@@ -15,11 +15,24 @@ _CLASSES = re.compile(r"classes(_\w+)?")
 
 
 def joined_blocks(tables: Sequence[Table], warnings: list[Message]) -> list[Table]:
-    """The images of all classes as one table whose column ``ref`` is the number in the name of their block, where
-    ``tables`` are those of a file of classes; ``tables`` otherwise.
+    """The images of all classes as one table, where the tables are those of a file of classes.
 
-    Columns that not all blocks have are left out, and ``warnings`` is told. Raises UdlError where no block of images
-    has a row.
+    Parameters
+    ----------
+    tables : sequence of Table
+        All of a file.
+    warnings : list of Message
+        Told of columns that not all blocks have, which are left out.
+
+    Returns
+    -------
+    list of Table
+        One table whose column ``ref`` is the number in the name of each image's block; ``tables`` for any other file.
+
+    Raises
+    ------
+    UdlError
+        Where no block of images has a row; names the file.
     """
     blocks = [(int(match.group(1)), table) for match, table in _matched(tables)]
     others = [table for table in tables if "image" in table and not _IMAGES.fullmatch(table.name)]

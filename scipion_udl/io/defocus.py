@@ -45,14 +45,29 @@ def read_defocus(
     source: Source,
     warn: Callable[[Message], None] = lambda sentence: None,
 ) -> Defocus | None:
-    """The contrast transfer that the table of ``source`` gives; None without a defocus, or where the microscope's
-    voltage, spherical aberration and amplitude contrast are known of no particle.
+    """The CTF parameters that a particle table gives.
 
-    Those three come from ``source.optics`` for particles whose table lacks them. A row without a defocus, with 0 or a
-    placeholder for it, is not ``known``: it takes nothing from the others.
-    warn: told a sentence of what lacks. As RELION reads its tables: no rlnDefocusV means no astigmatism, no
-    rlnCtfDataArePhaseFlipped in optics group or row means not flipped. Raises UdlError where a value is no number, or
-    one that no microscope has.
+    Voltage, spherical aberration and amplitude contrast come from ``source.optics`` for particles whose table lacks
+    them. A row without a defocus, with 0 or a placeholder for it, is not ``known``: it takes nothing from the others.
+    As RELION reads its tables: no rlnDefocusV means no astigmatism, no rlnCtfDataArePhaseFlipped in optics group or row
+    means not flipped.
+
+    Parameters
+    ----------
+    source : Source
+        N particles.
+    warn : callable, optional
+        Told a Message of what lacks.
+
+    Returns
+    -------
+    Defocus or None
+        Of N particles; None without a defocus, or where the microscope is known of no particle.
+
+    Raises
+    ------
+    UdlError
+        Where a value is no number, or one that no microscope has; names row, value and column.
     """
     if source.table is None:
         return None
@@ -82,19 +97,35 @@ def read_defocus(
         own = known & np.isfinite(values[name])
         if not own.all():
             values[name] = np.where(own, values[name], _STAND_IN.get(name, 0.0))
-    flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
-    if premultiplied is None:
-        premultiplied = np.zeros(n, bool)
-    said = flipped is not None
-    if not said and source.form != dialects.XMIPP:
-        flipped = np.zeros(n, bool)
+    flipped, said, premultiplied = _applied(source)
     told = message("microscope_of_options", filled=", ".join(filled)) if filled else None
     return Defocus(**values, known=known, flipped=flipped, said=said, premultiplied=premultiplied, filled=told)
 
 
+def _applied(source: Source) -> tuple[np.ndarray | None, bool, np.ndarray]:
+    """Which images' phases were flipped, whether the table says it, and which were multiplied by their CTF."""
+    flipped, premultiplied = phase_flips(source), _flags(source, _PREMULTIPLIED)
+    said, none = flipped is not None, np.zeros(len(source), bool)
+    if not said and source.form != dialects.XMIPP:
+        flipped = none
+    return flipped, said, none.copy() if premultiplied is None else premultiplied
+
+
 def sampled_defocus(source: Source, rows: np.ndarray | None = None) -> Defocus | None:
-    """The defocus of at most 32 particles, the first of ``rows``, or spread over the table; None where the table does
-    not give it, or gives what is no defocus (which who uses it for more than this will tell)."""
+    """The defocus of at most 32 particles, where a sample will do.
+
+    Parameters
+    ----------
+    source : Source
+    rows : int array, optional
+        The first of these (from 0) are taken; by default they are spread over the table.
+
+    Returns
+    -------
+    Defocus or None
+        None where the table does not give it, or gives what is no defocus (which who uses it for more than this will
+        tell).
+    """
     if rows is None:
         rows = np.linspace(0, len(source) - 1, min(_SAMPLE, len(source))).round().astype(int)
     try:
@@ -104,8 +135,18 @@ def sampled_defocus(source: Source, rows: np.ndarray | None = None) -> Defocus |
 
 
 def phase_flips(source: Source) -> np.ndarray | None:
-    """Which images' phases were flipped, (N,) bool, as the table says of their optics group or row; None where it does
-    not say it."""
+    """Which images' phases were flipped, as the table says of their optics group or row.
+
+    Parameters
+    ----------
+    source : Source
+        N particles.
+
+    Returns
+    -------
+    (N,) bool array or None
+        None where the table does not say it.
+    """
     return None if source.table is None else _flags(source, _FLIPPED)
 
 

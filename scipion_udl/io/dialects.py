@@ -58,7 +58,26 @@ _FLIPPED = "rlnCtfDataArePhaseFlipped"
 
 
 def find_particles(path: str, tables: Sequence[Table]) -> tuple[Table, str]:
-    """The table that lists the images, and its form. Raises UdlError where there is none, several, or an empty one."""
+    """The table of a file that lists the images, and its form.
+
+    Parameters
+    ----------
+    path : str
+        Of the file, for messages.
+    tables : sequence of Table
+        All of it.
+
+    Returns
+    -------
+    particles : Table
+    form : str
+        RELION30, RELION31 or XMIPP.
+
+    Raises
+    ------
+    UdlError
+        Where no table lists images, several do (they are named), or the one that does is empty.
+    """
     lists = [table for table in tables if "rlnImageName" in table or "image" in table]
     if not lists:
         raise UdlError(message("table_without_images", path=path))
@@ -75,7 +94,18 @@ def find_particles(path: str, tables: Sequence[Table]) -> tuple[Table, str]:
 
 
 def optics_table(tables: Sequence[Table]) -> Table | None:
-    """The optics table of RELION 3.1 and later, None without."""
+    """The optics table of RELION 3.1 and later.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+        All of a file.
+
+    Returns
+    -------
+    Table or None
+        None without.
+    """
     return next((table for table in tables if table.name == "optics" and "rlnOpticsGroup" in table), None)
 
 
@@ -84,6 +114,11 @@ def name_optics_groups(optics: Table) -> None:
 
     RELION joins sets by the names of their groups, and where two groups have one name the first one's pixel size and
     microscope count for both: so all that the table says of a group stands in its name.
+
+    Parameters
+    ----------
+    optics : Table
+        Changed in place.
     """
     parts = [
         (label, unit)
@@ -111,18 +146,54 @@ def _rounded(text: str) -> str:
 
 
 def pose_labels(table: Table) -> list[str]:
-    """The labels of a table that hold a pose of any form."""
+    """The labels of a table that hold a pose of any form.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    list of str
+    """
     return [label for label in table.columns if _POSE_LABEL.fullmatch(label)]
 
 
 def tells_facts(label: str) -> bool:
-    """Whether a column tells something that is asked of a set which is looked through alone. All others, such as
-    coordinates and figures of merit, matter only where tables are written."""
+    """Whether a column tells something that is asked of a set which is looked through alone.
+
+    All others, such as coordinates and figures of merit, matter only where tables are written.
+
+    Parameters
+    ----------
+    label : str
+
+    Returns
+    -------
+    bool
+    """
     return bool(_FACT_LABEL.fullmatch(label) or _POSE_LABEL.fullmatch(label))
 
 
 def optics_rows(particles: Table, optics: Table) -> np.ndarray:
-    """The row of the optics table for each particle, int (N,). Raises UdlError for a group that is not there."""
+    """The row of the optics table for each particle.
+
+    Parameters
+    ----------
+    particles : Table
+        N rows.
+    optics : Table
+
+    Returns
+    -------
+    (N,) int64 array
+        From 0.
+
+    Raises
+    ------
+    UdlError
+        For a group that is not there; names it and the particle's row (from 1).
+    """
     groups = optics.texts("rlnOpticsGroup")
     if "rlnOpticsGroup" not in particles and len(groups) == 1:
         return np.zeros(len(particles), np.int64)
@@ -143,12 +214,29 @@ def _plain_number(text: str) -> str:
 def table_pixel_size(
     particles: Table, optics: Table | None, form: str, warnings: list[Message] | None = None
 ) -> float | None:
-    """The pixel size in angstrom that a table gives, None without.
+    """The pixel size that a table gives.
 
     Of RELION's labels for it the first counts that a particle has a value above 0 for, in its optics group or its row:
     rlnImagePixelSize, rlnPixelSize, rlnDetectorPixelSize with rlnMagnification. Particles without any are taken to have
-    the size of the others; ``warnings`` is told. Raises UdlError where particles differ in it or in their image size:
-    one alignment needs one scale.
+    the size of the others.
+
+    Parameters
+    ----------
+    particles : Table
+    optics : Table or None
+    form : str
+    warnings : list of Message, optional
+        Told of particles without a size.
+
+    Returns
+    -------
+    float or None
+        Angstrom; None without.
+
+    Raises
+    ------
+    UdlError
+        Where particles differ in it or in their image size: one alignment needs one scale.
     """
     if form == XMIPP:
         sizes = particles.known("samplingRate") if "samplingRate" in particles else None
@@ -167,8 +255,18 @@ def table_pixel_size(
 
 
 def micrograph_pixel_size(particles: Table, optics: Table | None) -> float | None:
-    """The pixel size in angstrom of the micrographs (rlnMicrographPixelSize), which is that of the particles unless
-    they were binned; None where the table does not give one that is the same for all."""
+    """The pixel size of the micrographs (rlnMicrographPixelSize): that of the particles unless they were binned.
+
+    Parameters
+    ----------
+    particles : Table
+    optics : Table or None
+
+    Returns
+    -------
+    float or None
+        Angstrom; None where the table does not give one that is the same for all.
+    """
     for table in (optics, particles):
         if table is not None and "rlnMicrographPixelSize" in table:
             sizes = np.unique(table.known("rlnMicrographPixelSize"))
@@ -219,23 +317,58 @@ def _one_size(particles: Table, sizes: np.ndarray | None, warnings: list[Message
 
 
 def same_size(one: float, other: float) -> bool:
-    """Whether two pixel sizes, angstrom, are one and the same, but for how they were rounded."""
+    """Whether two pixel sizes are one and the same, but for how they were rounded.
+
+    Parameters
+    ----------
+    one, other : float
+        Angstrom.
+
+    Returns
+    -------
+    bool
+    """
     return abs(one - other) <= _SAME_SIZE * max(one, other)
 
 
 def has_3d_angles(table: Table) -> bool:
-    """Whether a table gives a rot or tilt other than 0: its poses are projection directions, not a 2D alignment."""
+    """Whether a table gives a rot or tilt other than 0: its poses are projection directions, not a 2D alignment.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    bool
+    """
     labels = ("rlnAngleRot", "rlnAngleTilt", "angleRot", "angleTilt")
     return any(np.any(np.nan_to_num(table.known(label)) != 0) for label in labels if label in table)
 
 
 def table_poses(table: Table, form: str, pixel_size: float | None) -> Poses | None:
-    """The in-plane poses that a table carries; pixel_size (angstrom) turns rlnOriginXAngst into pixels, None where
-    nobody knows it.
+    """The in-plane poses that a table carries.
 
-    None where it has no such columns, or placeholders alone; a row with a placeholder for its angle or shift has pose 0
-    (:func:`without_pose` tells which). rlnIsFlip is not read: RELION leaves such an image as it is. Raises UdlError
-    where a value is no number, or where shifts are in angstrom and nobody knows the pixel size.
+    rlnIsFlip is not read: RELION leaves such an image as it is.
+
+    Parameters
+    ----------
+    table : Table
+        N rows.
+    form : str
+    pixel_size : float or None
+        Angstrom, turns rlnOriginXAngst into pixels; None where nobody knows it.
+
+    Returns
+    -------
+    Poses or None
+        N; None without such columns, or where they hold placeholders alone. A row with a placeholder for its angle or
+        shift has pose 0 (:func:`without_pose` tells which).
+
+    Raises
+    ------
+    UdlError
+        Where a value is no number, or shifts are in angstrom and nobody knows the pixel size.
     """
     columns = _pose_columns(table, form)
     if columns is None:
@@ -253,7 +386,18 @@ def table_poses(table: Table, form: str, pixel_size: float | None) -> Poses | No
 
 
 def without_pose(table: Table, form: str) -> np.ndarray:
-    """The rows (from 0) that carry no pose, for a placeholder stands in its place, in a table that has poses."""
+    """The rows that carry no pose, for a placeholder stands in its place, in a table that has poses.
+
+    Parameters
+    ----------
+    table : Table
+    form : str
+
+    Returns
+    -------
+    int array
+        Rows, from 0.
+    """
     lacking = np.zeros(len(table), bool)
     for label in _labels_in_use(table, form):
         if label in table:  # one column of numbers at a time: of millions of rows each is as large as the text
@@ -282,9 +426,25 @@ def _pose_columns(table: Table, form: str) -> np.ndarray | None:
 
 
 def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
-    """The class number of each row, int64 (N,), NO_CLASS where a placeholder stands for it.
+    """The class number of each row.
 
-    Raises UdlError where the table has none, one that is not whole, or one beyond LARGEST_CLASS.
+    Parameters
+    ----------
+    table : Table
+        N rows.
+    form : str
+    path : str
+        Of the table, for messages.
+
+    Returns
+    -------
+    (N,) int64 array
+        NO_CLASS where a placeholder stands for it.
+
+    Raises
+    ------
+    UdlError
+        Where the table has none, one that is not whole, or one beyond LARGEST_CLASS; gives its row (from 1).
     """
     label = CLASS_LABEL[form]
     values = table.known(label) if label in table else np.full(len(table), np.nan)
@@ -303,13 +463,35 @@ def class_numbers(table: Table, form: str, path: str) -> np.ndarray:
 
 
 def told_classes(table: Table, form: str) -> np.ndarray:
-    """The class numbers that a table gives its particles, each once, float64; none where it gives none."""
+    """The class numbers that a table gives its particles, each once.
+
+    Parameters
+    ----------
+    table : Table
+    form : str
+
+    Returns
+    -------
+    float64 array
+        Sorted; empty where it gives none.
+    """
     values = np.unique(table.known(CLASS_LABEL[form])) if CLASS_LABEL[form] in table else np.empty(0)
     return values[~np.isnan(values)]
 
 
 def without_class(table: Table, form: str) -> np.ndarray:
-    """The rows (from 0) with a placeholder in place of a class number, in a table that gives some a class."""
+    """The rows with a placeholder in place of a class number, in a table that gives some a class.
+
+    Parameters
+    ----------
+    table : Table
+    form : str
+
+    Returns
+    -------
+    int array
+        Rows, from 0.
+    """
     label = CLASS_LABEL[form]
     unknown = np.isnan(table.known(label)) if label in table else np.zeros(0, bool)
     return np.zeros(0, np.int64) if unknown.all() else np.flatnonzero(unknown)

@@ -17,13 +17,38 @@ STACKS = (".mrc", ".mrcs", ".map", ".st")
 
 
 def counts_from_zero(name: str) -> bool:
-    """Whether an image name has the number 0, which no program has that counts from 1."""
+    """Whether an image name has the number 0, which no program has that counts from 1.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+    """
     number, at, _ = name.partition("@")
     return bool(at) and _is_number(number) and int(number) == 0
 
 
 def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
-    """Image names whose numbers begin at 0, with numbers that begin at 1. Raises UdlError for a name without number."""
+    """Image names whose numbers begin at 0, with numbers that begin at 1.
+
+    Parameters
+    ----------
+    path : str
+        Of the table, for the message.
+    names : sequence of str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    UdlError
+        For a name without a number; gives its row (from 1).
+    """
     found = []
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
@@ -36,37 +61,39 @@ def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
 def locate(
     path: str, names: Sequence[str], complain: Complain
 ) -> tuple[list[StackReader], np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    """The stacks that names speak of, and for each name its stack and item (from 0); and, of the files that are there
-    under another ending only, the name and the path.
+    """The stacks that image names speak of, and where in them each image is.
 
     A name that nothing can be read by is complained of, and has stack -1.
+
+    Parameters
+    ----------
+    path : str
+        Of the table.
+    names : sequence of str
+        N of them.
+    complain : Complain
+        Told of each name, number and file that is wrong.
+
+    Returns
+    -------
+    stacks : list of StackReader
+    stack, item : (N,) int64 arrays
+        Of each name, from 0.
+    renamed : list of (str, str)
+        Name and path of the files that are there under another ending only.
+
+    Raises
+    ------
+    UdlError
+        What ``complain`` raises.
     """
-    number_of: dict[str, int] = {}
-    file_of, item = np.full(len(names), -1, np.int32), np.zeros(len(names), np.int64)
-    first_row: list[int] = []
-    for row, name in enumerate(names):
-        number, at, file = name.partition("@")
-        if not at:
-            number, file = "1", name
-        if not (_is_number(number) and int(number) > 0 and file):
-            complain("image names", message("image_name_odd", path=path, row=row + 1, name=name))
-            continue
-        file_of[row] = number_of.setdefault(file, len(number_of))
-        item[row] = int(number) - 1
-        if file_of[row] == len(first_row):
-            first_row.append(row)
-    stack_of = np.full(len(number_of) + 1, -1, np.int64)  # the last one is that of names without a file
+    file_of, item, files = _parsed(path, names, complain)
+    stack_of = np.full(len(files) + 1, -1, np.int64)  # the last one is that of names without a file
     readers: list[StackReader] = []
     renamed: list[tuple[str, str]] = []
-    for place, (file, row) in enumerate(zip(number_of, first_row)):
+    for place, (file, row) in enumerate(files):
         try:
-            reader = StackReader(_resolve(path, file, row), complain)
-            if "@" not in names[row] and reader.count > 1:
-                raise UdlError(
-                    message(
-                        "image_of_several", path=path, row=row + 1, name=names[row], count=reader.count, advice=ADVICE
-                    )
-                )
+            reader = _reader(path, file, row, names[row], complain)
         except UdlError as error:
             complain("files", error.message)
         else:
@@ -87,6 +114,39 @@ def locate(
             ),
         )
     return readers, stack, item, renamed
+
+
+def _parsed(
+    path: str, names: Sequence[str], complain: Complain
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int]]]:
+    """What names (N) say: the place of each one's file among the files, int32, -1 for none, the item in it, int64, from
+    0, and the files, each with the first row (from 0) that names it."""
+    number_of: dict[str, int] = {}
+    file_of, item = np.full(len(names), -1, np.int32), np.zeros(len(names), np.int64)
+    first_row: list[int] = []
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not at:
+            number, file = "1", name
+        if not (_is_number(number) and int(number) > 0 and file):
+            complain("image names", message("image_name_odd", path=path, row=row + 1, name=name))
+            continue
+        file_of[row] = number_of.setdefault(file, len(number_of))
+        item[row] = int(number) - 1
+        if file_of[row] == len(first_row):
+            first_row.append(row)
+    return file_of, item, list(zip(number_of, first_row))
+
+
+def _reader(path: str, file: str, row: int, name: str, complain: Complain) -> StackReader:
+    """The stack of a file that a table names in a row. Raises UdlError where a name without a number is of several
+    images."""
+    reader = StackReader(_resolve(path, file, row), complain)
+    if "@" not in name and reader.count > 1:
+        raise UdlError(
+            message("image_of_several", path=path, row=row + 1, name=name, count=reader.count, advice=ADVICE)
+        )
+    return reader
 
 
 def _resolve(table: str, file: str, row: int) -> str:
@@ -117,7 +177,19 @@ def _resolve(table: str, file: str, row: int) -> str:
 
 
 def lasting(file: str, path: str) -> str:
-    """The name of a file as tables have it, absolute where ``path``, under which it was opened, is another one."""
+    """The name of a file as tables have it, made absolute where it was opened under another one.
+
+    Parameters
+    ----------
+    file : str
+        The name in the table, with its format (:mrcs) or without.
+    path : str
+        Under which it was opened.
+
+    Returns
+    -------
+    str
+    """
     plain = _without_format(file)
     if plain == path:
         return file
@@ -126,7 +198,18 @@ def lasting(file: str, path: str) -> str:
 
 
 def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain) -> None:
-    """Complain of every image that is named twice; stack, item: (N,) where each name's image lies, stack -1 nowhere."""
+    """Complain of every image that is named twice.
+
+    Parameters
+    ----------
+    path : str
+        Of the table.
+    names : sequence of str
+        N of them.
+    stack, item : (N,) int arrays
+        Where each name's image lies, from 0; stack -1 nowhere.
+    complain : Complain
+    """
     # The number in a name that lies nowhere may be any: with it the keys of others would leave 64 bits.
     key = place_numbers(stack.astype(np.int64), item, int(item.max(where=stack >= 0, initial=0)) + 1)
     nowhere = np.flatnonzero(stack < 0)
@@ -144,7 +227,21 @@ def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np
 
 
 def place_numbers(file: np.ndarray, item: np.ndarray, items: int) -> np.ndarray:
-    """A number for each place: a file and an item of it, below ``items``, (N,) each; ``file``, int64, is lost."""
+    """A number for each place: a file and an item of it.
+
+    Parameters
+    ----------
+    file : (N,) int64 array
+        It is overwritten.
+    item : (N,) int array
+        From 0, below ``items``.
+    items : int
+
+    Returns
+    -------
+    (N,) int64 array
+        The memory of ``file``.
+    """
     file *= items
     file += item
     return file

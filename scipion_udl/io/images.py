@@ -14,7 +14,17 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def file_of(spec: str | None) -> str | None:
-    """The file of an image that is given as ``FILE`` or ``N@FILE``; None for none."""
+    """The file of an image that is given as ``FILE`` or ``N@FILE``.
+
+    Parameters
+    ----------
+    spec : str or None
+
+    Returns
+    -------
+    str or None
+        None for none.
+    """
     if not spec:
         return None
     number, at, path = spec.partition("@")
@@ -22,10 +32,23 @@ def file_of(spec: str | None) -> str | None:
 
 
 def read_image(spec: str) -> tuple[np.ndarray, float | None]:
-    """The image (float32, (D, D)) and its pixel size in angstrom (None where the file does not say).
+    """Read one image, ``FILE`` or ``N@FILE``, and its pixel size.
 
-    ``N@FILE`` takes the N-th image of a stack (from 1). Colour pictures become grey. Raises UdlError where the file is
-    missing, is no such image, is not square, or is a stack and no N says which image of it.
+    Parameters
+    ----------
+    spec : str
+        ``N@FILE`` takes the N-th image of a stack (from 1). Colour pictures become grey.
+
+    Returns
+    -------
+    image : (D, D) float32 array
+    pixel_size : float or None
+        Angstrom; None where the file does not say.
+
+    Raises
+    ------
+    UdlError
+        Where the file is missing, is no such image, is not square, or is a stack and no N says which image of it.
     """
     number, at, path = spec.partition("@")
     if not at or not number.isdigit():
@@ -49,9 +72,21 @@ def _read_mrc(path: str, number: str) -> tuple[np.ndarray, float | None]:
 
 
 def read_picture(path: str) -> np.ndarray:
-    """A picture (png, jpg, tif, bmp) of any shape as grey values, float32 (rows, columns), on the file's own scale.
+    """Read a picture of any shape as grey values, on the file's own scale.
 
-    Raises UdlError where it cannot be read or holds values that are no numbers.
+    Parameters
+    ----------
+    path : str
+        png, jpg, tif or bmp.
+
+    Returns
+    -------
+    (rows, columns) float32 array
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be read, with the reason, or holds values that are no numbers.
     """
     from PIL import Image, UnidentifiedImageError
 

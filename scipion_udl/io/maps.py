@@ -16,9 +16,21 @@ _AXES = (1, 2, 3)  # columns, rows and sections of the file are x, y and z
 
 
 def open_map(path: str) -> StackReader:
-    """The reader of a map's sections, none of which is read yet: ``count`` voxels a side, ``pixel_size`` in angstrom.
+    """The reader of a map's sections, none of which is read yet.
 
-    Raises UdlError where the file is missing, no MRC file, not a cube, or not with its axes in the order x, y, z.
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    StackReader
+        ``count`` voxels a side, ``pixel_size`` in angstrom.
+
+    Raises
+    ------
+    UdlError
+        Where the file is missing, no MRC file, not a cube, or not with its axes in the order x, y, z.
     """
     path = str(path)
     if not os.path.isfile(path):
@@ -33,19 +45,43 @@ def open_map(path: str) -> StackReader:
 
 
 def read_map(path: str) -> tuple[np.ndarray, float | None]:
-    """The map, float32 (D, D, D) as [z, y, x], and its pixel size in angstrom (None where the file does not say).
+    """Read a map and its voxel size; packed files (.gz, .bz2), too.
 
-    Packed files (.gz, .bz2) are read, too. Raises what :func:`open_map` raises, and UdlError for NaN or infinite
-    values.
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    volume : (D, D, D) float32 array
+        [z, y, x].
+    pixel_size : float or None
+        Angstrom; None where the file does not say.
+
+    Raises
+    ------
+    UdlError
+        What :func:`open_map` raises, and for NaN or infinite values.
     """
     reader = open_map(path)
     return reader.read(), reader.pixel_size
 
 
 def write_map(path: str, volume: np.ndarray, pixel_size: float) -> None:
-    """Write a map (D, D, D), [z, y, x], as an MRC volume of mode 2; pixel_size: angstrom.
+    """Write a map as an MRC volume of mode 2; the final name appears when the file is complete.
 
-    The final name appears when the file is complete. Raises UdlError where it cannot be written.
+    Parameters
+    ----------
+    path : str
+    volume : (D, D, D) array
+        [z, y, x], of any real type.
+    pixel_size : float
+        Angstrom.
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be written, with the reason.
     """
     temporary = f"{path}.part"
     try:

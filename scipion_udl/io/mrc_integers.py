@@ -27,11 +27,26 @@ _WORDS = {BYTES: "bytes from 0 to 255", SHORTS: "16-bit numbers from 0 to 65535"
 def meant(
     mode: int, header: bytes, dtype: np.dtype, low: float, high: float, first_image: Callable[[], np.ndarray | None]
 ) -> tuple[np.dtype, str | None]:
-    """How the whole numbers of an MRC file are to be read: (dtype, what tells that they are unsigned; None where they
-    are not).
+    """How the whole numbers of an MRC file are to be read: signed, as its mode says, or unsigned.
 
-    header: the first bytes of the file; dtype: what its mode says, in its byte order; low, high: smallest and largest
-    value by the header; first_image: gives the first image (rows, columns) in ``dtype``, None where there is none.
+    Parameters
+    ----------
+    mode : int
+    header : bytes
+        The first of the file.
+    dtype : dtype
+        What the mode says, in the file's byte order.
+    low, high : float
+        Smallest and largest value by the header.
+    first_image : callable
+        Gives the first image (rows, columns) in ``dtype``, None where there is none.
+
+    Returns
+    -------
+    dtype : dtype
+        To read by.
+    reason : str or None
+        What tells that they are unsigned; None where they are not.
     """
     if mode not in _HALF:
         return dtype, None
@@ -72,6 +87,21 @@ def _by_the_image(mode: int, dtype: np.dtype, image: np.ndarray | None) -> str |
 
 
 def unsigned_warning(path: str, more: int, mode: int, reason: str) -> Message:
-    """The sentence on stacks that hold unsigned numbers where their mode means signed ones; more: how many others."""
+    """The warning of stacks that hold unsigned numbers where their mode means signed ones.
+
+    Parameters
+    ----------
+    path : str
+        The first of them.
+    more : int
+        How many others.
+    mode : int
+    reason : str
+        What tells it, of the first.
+
+    Returns
+    -------
+    Message
+    """
     others = f" and {more} more" if more else ""
     return message("unsigned_values", path=path, others=others, kind=_WORDS[mode], mode=mode, reason=reason)

@@ -16,8 +16,17 @@ _LONG = 32  # digits: no name that somebody numbered
 
 
 def image_warnings(stacks: Sequence[StackReader]) -> list[Message]:
-    """Sentences on stacks that RELION 3.1 and others cannot read, or read as other pictures; of values that were read,
-    or else those in the headers."""
+    """Warnings of stacks that RELION 3.1 and others cannot read, or read as other pictures.
+
+    Parameters
+    ----------
+    stacks : sequence of StackReader
+        Judged by the values that were read, or else those in the headers.
+
+    Returns
+    -------
+    list of Message
+    """
     found: list[Message] = []
     for mode, kind, happens in (
         (UNSIGNED, f"unsigned 16-bit values above {LARGEST_SIGNED} (MRC mode 6)", "reads as negative, without a word"),
@@ -38,7 +47,17 @@ def image_warnings(stacks: Sequence[StackReader]) -> list[Message]:
 
 
 def table_notes(source: Source) -> list[Message]:
-    """Sentences on what small programs of the field make of a STAR as it stands."""
+    """Notes on what small programs of the field make of a STAR as it stands.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    list of Message
+        Empty for anything but a STAR.
+    """
     table = source.table
     notes: list[Message] = []
     if table is None or source.cs is not None or source.form == dialects.XMIPP:

@@ -92,9 +92,22 @@ class ParticleSource:
         return np.arange(1, len(self) + 1) if self._numbers is None else self._numbers
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous, in their sign.
+        """The images of some particles, in the sign that their table gives them.
 
-        Raises UdlError naming file and item (from 1) for a truncated file, an index past the end, NaN or inf.
+        Parameters
+        ----------
+        indices : sequence of int
+            From 0, in any order.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            C-contiguous.
+
+        Raises
+        ------
+        UdlError
+            Naming file and item (from 1) for a truncated file, an index past the end, NaN or inf.
         """
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
@@ -109,27 +122,51 @@ class ParticleSource:
         return images
 
     def apply_sign(self, images: np.ndarray, indices: np.ndarray) -> None:
-        """Bring images (n, rows, columns) of the particles ``indices``, as they lie in their files, to the sign that
-        the table gives each, in place."""
+        """Bring images, as they lie in their files, to the sign that the table gives each.
+
+        Parameters
+        ----------
+        images : (n, rows, columns) array
+            Changed in place.
+        indices : (n,) int array
+            Which particles they are, from 0.
+        """
         if self.sign is not None:
             images *= self.sign[indices][:, None, None]
 
     def poses(self) -> Poses | None:
-        """The in-plane poses that the table carries, by the rules of its form; None without."""
+        """The in-plane poses that the table carries, by the rules of its form.
+
+        Returns
+        -------
+        Poses or None
+            N; None without.
+        """
         if self.table is None:
             return None
         return dialects.table_poses(self.table, self.form, self.pixel_size)
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies: (real path of its stack, item from 0). Equal where two tables name one image; a
-        particle that lies nowhere has ("", a negative number of its own)."""
+        """Where each particle lies; equal where two tables name one image.
+
+        Returns
+        -------
+        list of (str, int)
+            N: real path of the stack, item from 0; of one that lies nowhere "" and a negative number of its own.
+        """
         files = [os.path.realpath(reader.path) for reader in self.stacks]
         places = enumerate(zip(self.stack, self.item))
         return [(files[stack], int(item)) if stack >= 0 else ("", -1 - row) for row, (stack, item) in places]
 
     def lasting_names(self) -> list[str]:
-        """The image names (N) for tables that are written elsewhere: as in the input, but absolute where an image was
-        found from the folder of the input table (or one above it), not from the current one."""
+        """The image names for tables that are written elsewhere.
+
+        Returns
+        -------
+        list of str
+            N: as in the input, but absolute where an image was found from the folder of the input table (or one above
+            it), not from the current one.
+        """
         known: dict[tuple[str, int], str] = {}
         names = []
         for name, stack in zip(self.names, self.stack.tolist()):
@@ -140,8 +177,18 @@ class ParticleSource:
         return names
 
     def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """A number for the place of each particle, or of those in ``rows``, int64 (N,), whatever it is called there:
-        equal where two lie at one place of one file; a particle that lies nowhere has a negative number of its own."""
+        """A number for the place of each particle, whatever it is called there.
+
+        Parameters
+        ----------
+        rows : slice or int array, optional
+            Of these only (from 0).
+
+        Returns
+        -------
+        (N,) int64 array
+            Equal where two lie at one place of one file; one that lies nowhere has a negative number of its own.
+        """
         files = [os.path.realpath(reader.path) for reader in self.stacks]
         number_of = {file: number for number, file in enumerate(dict.fromkeys(files))}
         numbers = np.array([number_of[file] for file in files] + [0], np.int64)
@@ -153,14 +200,30 @@ class ParticleSource:
         return found
 
     def files(self) -> list[str]:
-        """Every file that this source may read: the input, all stacks, and of cryoSPARC the files beside it."""
+        """Every file that this source may read.
+
+        Returns
+        -------
+        list of str
+            The input, all stacks, and of cryoSPARC the files beside it.
+        """
         found = [self.path, *(reader.path for reader in self.stacks)]
         if self.cs is not None:
             found += glob.glob(os.path.join(glob.escape(os.path.dirname(self.path)), "*.cs"))
         return found
 
     def subset(self, indices: np.ndarray) -> ParticleSource:
-        """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same files."""
+        """Some of the particles as a source of their own that reads the same files.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        ParticleSource
+        """
         part = copy.copy(self)
         part.warnings = []
         part.names = [self.names[index] for index in indices]
@@ -174,7 +237,12 @@ class ParticleSource:
         return part
 
     def keep_columns(self, labels: Collection[str]) -> None:
-        """Let go of all columns of the table but ``labels`` and the names of images, for their memory."""
+        """Let go of all columns of the table but some and the names of images, for their memory.
+
+        Parameters
+        ----------
+        labels : collection of str
+        """
         if self.table is not None:
             labels = {*labels, dialects.IMAGE_LABEL[self.form]}
             kept = {label: column for label, column in self.table.columns.items() if label in labels}
@@ -183,13 +251,29 @@ class ParticleSource:
             self.table = lean
 
     def classes(self) -> np.ndarray:
-        """The class number of each particle, int64 (N,). Raises UdlError where the table gives none."""
+        """The class number of each particle.
+
+        Returns
+        -------
+        (N,) int64 array
+
+        Raises
+        ------
+        UdlError
+            Where the input gives none.
+        """
         if self.table is None:
             raise UdlError(message("stack_without_classes", path=self.path))
         return dialects.class_numbers(self.table, self.form, self.path)
 
     def missing_classes(self) -> Message | None:
-        """The sentence on particles whose table has a placeholder in place of their class; None where all have one."""
+        """The warning of particles whose table has a placeholder in place of their class.
+
+        Returns
+        -------
+        Message or None
+            None where all have one.
+        """
         rows = np.zeros(0, int) if self.table is None else dialects.without_class(self.table, self.form)
         if not len(rows):
             return None
@@ -197,8 +281,13 @@ class ParticleSource:
         return message("classes_missing", path=self.path, count=count, total=len(self), row=rows[0] + 1, taken=taken)
 
     def missing_poses(self) -> Message | None:
-        """The sentence on particles whose table has a placeholder in place of their pose; None where all have one, and
-        where the table has none at all."""
+        """The warning of particles whose table has a placeholder in place of their pose.
+
+        Returns
+        -------
+        Message or None
+            None where all have one, and where the table has none at all.
+        """
         rows = np.zeros(0, int) if self.table is None else dialects.without_pose(self.table, self.form)
         if not 0 < len(rows) < len(self):
             return None
@@ -213,12 +302,28 @@ class ParticleSource:
 def open_particles(
     path: str, pixel_size: float | None = None, complain: Complain = refuse, lean: bool = False
 ) -> ParticleSource:
-    """Open .mrcs or .mrc (also .gz, .bz2), .star, .xmd or .cs; reads tables and headers, no image.
+    """Open particles in files; reads tables and headers, no image.
 
-    pixel_size: angstrom, used where neither the table nor the image header gives one. Raises UdlError (one sentence)
-    for a missing, empty, truncated or unfitting file; where it could go on after a fault, it tells ``complain``, which
-    raises it by default. lean: what only who writes tables needs is not kept: the rows of a .cs, and of other tables
-    the columns that :func:`dialects.tells_facts` passes over.
+    Parameters
+    ----------
+    path : str
+        .mrcs or .mrc (also .gz, .bz2), .star, .xmd or .cs.
+    pixel_size : float, optional
+        Angstrom, used where neither the table nor the image header gives one.
+    complain : Complain, optional
+        Told of faults after which it could go on; raises them by default.
+    lean : bool, optional
+        Not to keep what only who writes tables needs: the rows of a .cs, and of other tables the columns that
+        :func:`dialects.tells_facts` passes over.
+
+    Returns
+    -------
+    ParticleSource
+
+    Raises
+    ------
+    UdlError
+        For a missing, empty, truncated or unfitting file; one sentence that names it.
     """
     path = str(path)
     if no_file(path):

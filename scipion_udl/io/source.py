@@ -68,41 +68,134 @@ class Source(Protocol):
     def has_3d_angles(self) -> bool: ...  # noqa: D102
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+        """The images of some particles.
 
-        Raises UdlError naming the item (from 1) for an index past the end, NaN or inf.
+        Parameters
+        ----------
+        indices : sequence of int
+            From 0, in any order.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            C-contiguous.
+
+        Raises
+        ------
+        UdlError
+            Naming the item (from 1) for an index past the end, NaN or inf.
         """
 
     def subset(self, indices: np.ndarray) -> Source:
-        """The particles ``indices`` (from 0), in that order, as a source of their own."""
+        """Some of the particles as a source of their own.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        Source
+        """
 
     def poses(self) -> Poses | None:
-        """The in-plane poses (N,) that come with the particles, None without."""
+        """The in-plane poses that come with the particles.
+
+        Returns
+        -------
+        Poses or None
+            N; None without.
+        """
 
     def classes(self) -> np.ndarray:
-        """The class number of each particle, int64 (N,). Raises UdlError where there is none."""
+        """The class number of each particle.
+
+        Returns
+        -------
+        (N,) int64 array
+
+        Raises
+        ------
+        UdlError
+            Where there is none.
+        """
 
     def missing_classes(self) -> Message | None:
-        """The sentence on particles without a class among others that have one; None where all have one."""
+        """The warning of particles without a class among others that have one.
+
+        Returns
+        -------
+        Message or None
+            None where all have one.
+        """
 
     def missing_poses(self) -> Message | None:
-        """The sentence on particles without a pose among others that have one; None where all or none have one."""
+        """The warning of particles without a pose among others that have one.
+
+        Returns
+        -------
+        Message or None
+            None where all or none have one.
+        """
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies: (a name of the stack, item from 0)."""
+        """Where each particle lies.
+
+        Returns
+        -------
+        list of (str, int)
+            N: a name of the stack, item from 0.
+        """
 
     def places(self, rows: slice | np.ndarray = ...) -> np.ndarray:
-        """A number for the place of each particle, or of those in ``rows``, int64 (N,): equal where two are one."""
+        """A number for the place of each particle.
+
+        Parameters
+        ----------
+        rows : slice or int array, optional
+            Of these only (from 0).
+
+        Returns
+        -------
+        (N,) int64 array
+            Equal where two particles are one.
+        """
 
     def lasting_names(self) -> list[str]:
-        """The image names (N) for tables that are written elsewhere."""
+        """The image names for tables that are written elsewhere.
+
+        Returns
+        -------
+        list of str
+            N.
+        """
 
     def files(self) -> list[str]:
-        """Every file that this source may read."""
+        """Every file that this source may read.
+
+        Returns
+        -------
+        list of str
+        """
 
 
 def table_of(source: Source) -> Table:
-    """The table of a source that has one. Raises ValueError without."""
+    """The table of a source that has one.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    ValueError
+        Without a table.
+    """
     if source.table is None:
         raise ValueError(f"{source.path} has no table")
     return source.table
@@ -154,9 +247,22 @@ class ArraySource:
         return self._rows + 1
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The particles ``indices`` (from 0, any order) as float32 (n, box, box), C-contiguous.
+        """The images of some particles.
 
-        Raises UdlError naming the item (from 1) for an index past the end, NaN or inf.
+        Parameters
+        ----------
+        indices : sequence of int
+            From 0, in any order.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            C-contiguous.
+
+        Raises
+        ------
+        UdlError
+            Naming the item (from 1) for an index past the end, NaN or inf.
         """
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
@@ -177,7 +283,17 @@ class ArraySource:
         return images
 
     def subset(self, indices: np.ndarray) -> ArraySource:
-        """The particles ``indices`` (from 0), in that order, as a source of their own that reads the same array."""
+        """Some of the particles as a source of their own that reads the same array.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        ArraySource
+        """
         part = copy.copy(self)
         part.warnings = []
         part._rows = self._rows[indices]
@@ -185,33 +301,88 @@ class ArraySource:
         return part
 
     def poses(self) -> Poses | None:
-        """None: an array has images alone."""
+        """An array has images alone: no poses.
+
+        Returns
+        -------
+        None
+        """
         return None
 
     def classes(self) -> np.ndarray:
-        """Raises UdlError: an array has images alone."""
+        """An array has images alone: asking for classes is an error.
+
+        Returns
+        -------
+        (N,) int64 array
+            Never.
+
+        Raises
+        ------
+        UdlError
+            Always; says that an array has no classes.
+        """
         raise UdlError(message("array_without_classes", path=self.path))
 
     def missing_classes(self) -> Message | None:
-        """None."""
+        """An array has no classes that could lack.
+
+        Returns
+        -------
+        None
+        """
         return None
 
     def missing_poses(self) -> Message | None:
-        """None."""
+        """An array has no poses that could lack.
+
+        Returns
+        -------
+        None
+        """
         return None
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies: (the array's name, item from 0)."""
+        """Where each particle lies.
+
+        Returns
+        -------
+        list of (str, int)
+            N: the array's name, item from 0.
+        """
         return [(self.path, int(row)) for row in self._rows]
 
     def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """The place of each particle in the array, or of those in ``rows``, int64 (N,), from 0."""
+        """The place of each particle in the array.
+
+        Parameters
+        ----------
+        rows : slice or int array, optional
+            Of these only (from 0).
+
+        Returns
+        -------
+        (N,) int64 array
+            From 0.
+        """
         return self._rows[rows].astype(np.int64)
 
     def lasting_names(self) -> list[str]:
-        """The image names (N)."""
+        """The image names, which are those of the array everywhere.
+
+        Returns
+        -------
+        list of str
+            N.
+        """
         return list(self.names)
 
     def files(self) -> list[str]:
-        """None."""
+        """An array is read from no file.
+
+        Returns
+        -------
+        list of str
+            Empty.
+        """
         return []

@@ -100,9 +100,22 @@ class StackReader:
         return min(there, self.count)
 
     def read(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """Images as float32 (n, rows, columns), C-contiguous, in the order of ``indices`` (from 0; None is all).
+        """Read images.
 
-        Raises UdlError naming file and item (from 1) for an index past the end, NaN or inf, or an unreadable file.
+        Parameters
+        ----------
+        indices : int array, optional
+            From 0, in any order; all by default.
+
+        Returns
+        -------
+        (n, rows, columns) float32 array
+            C-contiguous, in the order of ``indices``.
+
+        Raises
+        ------
+        UdlError
+            Naming file and item (from 1) for an index past the end, NaN or inf, or an unreadable file.
         """
         indices = np.arange(self.count) if indices is None else np.asarray(indices, np.int64).reshape(-1)
         images = np.empty((len(indices), *self.shape), np.float32)
@@ -112,8 +125,22 @@ class StackReader:
     def read_into(
         self, images: np.ndarray, places: np.ndarray, indices: np.ndarray, complain: Complain = refuse
     ) -> None:
-        """Read image ``indices[k]`` into ``images[places[k]]`` (float32). Raises what :meth:`read` raises; NaN and inf
-        are told to ``complain``, which raises it by default."""
+        """Read image ``indices[k]`` into ``images[places[k]]``.
+
+        Parameters
+        ----------
+        images : (M, rows, columns) float32 array
+            Written to.
+        places, indices : (n,) int arrays
+            From 0.
+        complain : Complain, optional
+            Told of NaN and inf; raises it by default.
+
+        Raises
+        ------
+        UdlError
+            What :meth:`read` raises.
+        """
         if not len(indices):
             return
         wrong = (indices < 0) | (indices >= self.count)
@@ -286,7 +313,20 @@ class StackWriter:
         return self
 
     def write(self, images: np.ndarray) -> None:
-        """Append images, (n, rows, columns) or one (rows, columns), of any real type (stored as float32)."""
+        """Append images.
+
+        Parameters
+        ----------
+        images : (n, rows, columns) or (rows, columns) array
+            Of any real type; stored as float32.
+
+        Raises
+        ------
+        UdlError
+            Where the file cannot be written, with the reason.
+        ValueError
+            For more images than were announced.
+        """
         images = np.ascontiguousarray(images, np.float32).reshape(-1, *self.shape)
         self._written += len(images)
         if self._written > self.count:
@@ -343,10 +383,20 @@ class StackWriter:
 
 
 def write_stack(path: str, images: np.ndarray, pixel_size: float) -> None:
-    """Write images as an MRC file of mode 2: (n, rows, columns) as a stack, (rows, columns) as one 2D image.
+    """Write images as an MRC file of mode 2; the final name appears when the file is complete.
 
-    pixel_size in angstrom. The final name appears when the file is complete. Raises UdlError where it cannot be
-    written.
+    Parameters
+    ----------
+    path : str
+    images : (n, rows, columns) or (rows, columns) array
+        A stack, or one 2D image.
+    pixel_size : float
+        Angstrom.
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be written, with the reason.
     """
     images = np.asarray(images)
     temporary = f"{path}.part"

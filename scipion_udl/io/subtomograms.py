@@ -15,10 +15,22 @@ ADVICE = "particle images are needed, such as an extraction from micrographs or 
 
 
 def refuse_subtomograms(path: str, tables: Sequence[Table]) -> None:
-    """Raise UdlError where a STAR lists subtomograms: volumes, or stacks of the tilts of each particle.
+    """Refuse a STAR that lists subtomograms: volumes, or stacks of the tilts of each particle.
 
     Told by what RELION 3, 4 and 5 and Warp write of them; a table that names single images (NUMBER@FILE) lists images,
     whatever else it says.
+
+    Parameters
+    ----------
+    path : str
+        Of the STAR.
+    tables : sequence of Table
+        All of it.
+
+    Raises
+    ------
+    UdlError
+        For subtomograms; says what tells it, and what is needed instead.
     """
     if any(label in table for table in tables for label in _SETS):
         raise UdlError(message("subtomogram_files", path=path, advice=ADVICE))

@@ -53,16 +53,48 @@ class Table:
         return label in self.columns
 
     def copy(self) -> Table:
-        """A table whose columns can be added and dropped without touching this one (the texts are shared)."""
+        """A table whose columns can be added and dropped without touching this one.
+
+        Returns
+        -------
+        Table
+            The texts are shared.
+        """
         return Table(self.name, dict(self.columns), self.path)
 
     def rows(self, indices: Sequence[int] | np.ndarray) -> Table:
-        """A table of the rows ``indices`` (from 0), in that order; the texts are shared."""
+        """A table of some of the rows.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        Table
+            The texts are shared.
+        """
         indices = np.asarray(indices, np.int64)
         return Table(self.name, {label: _rows(column, indices) for label, column in self.columns.items()}, self.path)
 
     def texts(self, label: str) -> Sequence[str]:
-        """The N texts of a column, without quotes. Raises UdlError where the table lacks the label."""
+        """A column as texts without quotes.
+
+        Parameters
+        ----------
+        label : str
+
+        Returns
+        -------
+        sequence of str
+            N.
+
+        Raises
+        ------
+        UdlError
+            Where the table lacks the label.
+        """
         if label not in self.columns:
             raise UdlError(message("column_missing", path=self.path, name=self.name, column=label))
         column = self.columns[label]
@@ -71,7 +103,21 @@ class Table:
         return [unquote(text) for text in column] if any(text[:1] in "\"'" for text in column) else column
 
     def numbers(self, label: str) -> np.ndarray:
-        """A column as finite float64 (N,). Raises UdlError naming label and row where a value is none."""
+        """A column as finite numbers.
+
+        Parameters
+        ----------
+        label : str
+
+        Returns
+        -------
+        (N,) float64 array
+
+        Raises
+        ------
+        UdlError
+            Naming label and row (from 1) where a value is none.
+        """
         column = self.texts(label)
         try:
             values = _floats(column, float)
@@ -85,9 +131,23 @@ class Table:
         return values
 
     def known(self, label: str) -> np.ndarray:
-        """A column as float64 (N,), NaN where the text stands for a value that is not known: nothing, ``None``,
-        ``nan``, ``.``, ``?`` and the like, or -999, which RELION writes where it has none. Raises UdlError naming label
-        and row for other text that is no finite number."""
+        """A column as numbers, NaN where the text stands for a value that is not known.
+
+        Parameters
+        ----------
+        label : str
+
+        Returns
+        -------
+        (N,) float64 array
+            NaN for nothing, ``None``, ``nan``, ``.``, ``?`` and the like, or -999, which RELION writes where it has
+            none.
+
+        Raises
+        ------
+        UdlError
+            Naming label and row (from 1) for other text that is no finite number.
+        """
         column = self.texts(label)
         try:
             values = _floats(column, float)
@@ -102,14 +162,36 @@ class Table:
         return values
 
     def set(self, label: str, texts: Iterable[str] | str) -> None:
-        """Set a column: N texts, or one for all rows. Raises ValueError where the number does not fit."""
+        """Set a column.
+
+        Parameters
+        ----------
+        label : str
+        texts : iterable of str, or str
+            N texts, or one for all rows.
+
+        Raises
+        ------
+        ValueError
+            Where the number does not fit.
+        """
         column = [texts] * len(self) if isinstance(texts, str) else texts if isinstance(texts, Column) else list(texts)
         if self.columns and len(column) != len(self):
             raise ValueError(f"{len(column)} values for {len(self)} rows of column {label}")
         self.columns[label] = column
 
     def drop(self, labels: Iterable[str]) -> list[str]:
-        """Remove the columns among ``labels`` that the table has; returns their labels."""
+        """Remove columns.
+
+        Parameters
+        ----------
+        labels : iterable of str
+
+        Returns
+        -------
+        list of str
+            Those of them that the table had.
+        """
         return [label for label in labels if self.columns.pop(label, None) is not None]
 
 
@@ -124,19 +206,48 @@ def _floats(column: Sequence[str], number: Callable[[str], float]) -> np.ndarray
 
 
 def unquote(text: str) -> str:
-    """The text without the quotes around it, if it has any."""
+    """A text without the quotes around it, if it has any.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def number_texts(values: np.ndarray) -> list[str]:
-    """Numbers (N,) as tables have them: six decimals, and no minus before a zero."""
+    """Numbers as tables have them: six decimals, and no minus before a zero.
+
+    Parameters
+    ----------
+    values : (N,) array
+
+    Returns
+    -------
+    list of str
+    """
     return [f"{value:.6f}" for value in np.round(values, 6) + 0.0]
 
 
 def quote(text: str) -> str:
-    """The text as one STAR value: in quotes where it is empty, holds white space or begins like a quoted one.
+    """A text as one STAR value: in quotes where it is empty, holds white space or begins like a quoted one.
 
-    Raises UdlError where no kind of quotes can hold it.
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UdlError
+        Where no kind of quotes can hold it.
     """
     if text and text[0] not in "\"'" and not re.search(r"\s", text):
         return text
@@ -147,7 +258,16 @@ def quote(text: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text of a table stands for a value that is not known."""
+    """Whether a text of a table stands for a value that is not known.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    bool
+    """
     if text.strip().lower() in _UNKNOWN_WORDS:
         return True
     value = number(text)
@@ -155,7 +275,18 @@ def is_placeholder(text: str) -> bool:
 
 
 def number(text: str, otherwise: float = float("nan")) -> float:
-    """A text as a number, ``otherwise`` where it is none."""
+    """A text as a number.
+
+    Parameters
+    ----------
+    text : str
+    otherwise : float, optional
+        Given where the text is none.
+
+    Returns
+    -------
+    float
+    """
     try:
         return float(text)
     except ValueError:
@@ -219,10 +350,22 @@ class _Block:
 
 
 def read_tables(path: str, used: Callable[[str], bool] = lambda label: True) -> list[Table]:
-    """The tables of a STAR or XMD file, in its order (empty ones have no rows). used: whether anybody will ask for the
-    column of a label; of others, which are :class:`Unread`, no text is kept.
+    """Read the tables of a STAR or XMD file, in its order (empty ones have no rows).
 
-    Raises UdlError naming the file (and line) where it is missing, no such file, or a row has too few or many values.
+    Parameters
+    ----------
+    path : str
+    used : callable, optional
+        Whether anybody will ask for the column of a label; of others, which are :class:`Unread`, no text is kept.
+
+    Returns
+    -------
+    list of Table
+
+    Raises
+    ------
+    UdlError
+        Naming the file (and line) where it is missing, no such file, or a row has too few or many values.
     """
     tables = [_to_table(path, block) for block in _blocks(path, _lines(path), used)]
     if not tables:
@@ -315,10 +458,20 @@ def _pairs(path: str, block: _Block) -> list[list[str]]:
 
 
 def write_tables(path: str, tables: Sequence[Table], xmipp: bool = False) -> None:
-    """Write tables as STAR, or as XMD (``xmipp``), under the final name at once.
+    """Write tables as STAR or XMD, under the final name at once.
 
-    Tables of 3.1 form (one is named optics) get RELION's version line. Raises UdlError where the file cannot be
-    written.
+    Parameters
+    ----------
+    path : str
+    tables : sequence of Table
+        Those of 3.1 form (one is named optics) get RELION's version line.
+    xmipp : bool, optional
+        As XMD.
+
+    Raises
+    ------
+    UdlError
+        Where the file cannot be written, with the reason.
     """
     version = "\n# version 30001\n" if any(table.name == "optics" for table in tables) else ""
     temporary = f"{path}.part"

@@ -27,11 +27,26 @@ class Column(Sequence):
         raise NotImplementedError
 
     def rows(self, indices: np.ndarray) -> Column:
-        """The texts of some rows (from 0), in that order."""
+        """The texts of some rows.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        Column
+        """
         raise NotImplementedError
 
     def begin_quoted(self) -> bool:
-        """Whether one of them begins with a quote."""
+        """Whether one of the texts begins with a quote.
+
+        Returns
+        -------
+        bool
+        """
         raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
@@ -89,21 +104,46 @@ class Texts(Column):
         return self.values.nbytes + (0 if self.codes is None else self.codes.nbytes)
 
     def rows(self, indices: np.ndarray) -> Texts:
-        """The texts of some rows (from 0), in that order."""
+        """The texts of some rows.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        Texts
+        """
         if self.codes is None:
             return Texts(self.values[indices])
         codes = self.codes[indices]
         return Texts(self.values, codes) if len(codes) >= _SHARED * len(self.values) else Texts(self.values[codes])
 
     def begin_quoted(self) -> bool:
-        """Whether one of them begins with a quote."""
+        """Whether one of the texts begins with a quote.
+
+        Returns
+        -------
+        bool
+        """
         if not len(self.values):
             return False
         first = self.values.view(np.uint8).reshape(len(self.values), -1)[:, 0]
         return bool(np.isin(first, _QUOTES).any())
 
     def floats(self, number: Callable[[bytes], float] = float) -> np.ndarray:
-        """The numbers float64 (N,) that they say. Raises what ``number`` does of one that says none."""
+        """The numbers that the texts say.
+
+        Parameters
+        ----------
+        number : callable, optional
+            Makes a number of bytes; what it raises of a text that says none is raised.
+
+        Returns
+        -------
+        (N,) float64 array
+        """
         each = self.values
         values = (value for k in range(0, len(each), _TOGETHER) for value in each[k : k + _TOGETHER].tolist())
         found = np.fromiter((number(value) for value in values), np.float64, len(each))
@@ -142,11 +182,27 @@ class ImageNames(Column):
         return self.numbers.nbytes + self.of.nbytes
 
     def rows(self, indices: np.ndarray) -> ImageNames:
-        """The names of some rows (from 0), in that order."""
+        """The names of some rows.
+
+        Parameters
+        ----------
+        indices : int array
+            From 0; their order is kept.
+
+        Returns
+        -------
+        ImageNames
+        """
         return ImageNames(self.numbers[indices], self.files, self.of[indices])
 
     def begin_quoted(self) -> bool:
-        """No: all begin with a number."""
+        """No name begins with a quote: all begin with a number.
+
+        Returns
+        -------
+        bool
+            False.
+        """
         return False
 
 
@@ -157,11 +213,21 @@ class Unread(Column):
         self._rows = count
 
     def add(self, texts: Sequence[str]) -> None:
-        """The texts of the next rows."""
+        """Count the texts of the next rows.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        """
         self._rows += len(texts)
 
     def column(self) -> Unread:
-        """All of them."""
+        """All of them, as a column.
+
+        Returns
+        -------
+        Unread
+        """
         return self
 
     def __len__(self) -> int:
@@ -179,11 +245,26 @@ class Unread(Column):
         return 0
 
     def rows(self, indices: np.ndarray) -> Unread:
-        """As many as rows are asked for."""
+        """As many texts as rows are asked for.
+
+        Parameters
+        ----------
+        indices : int array
+
+        Returns
+        -------
+        Unread
+        """
         return Unread(len(indices))
 
     def begin_quoted(self) -> bool:
-        """No, as far as anybody asks."""
+        """No text begins with a quote, as far as anybody asks.
+
+        Returns
+        -------
+        bool
+            False.
+        """
         return False
 
 
@@ -196,7 +277,12 @@ class Growing:
         self._parts: list[_Room | list[str]] = []
 
     def add(self, texts: Sequence[str]) -> None:
-        """The texts of the next rows."""
+        """Put the texts of the next rows behind the others.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        """
         if self._kept is None and not self._parts:
             self._kept = next((kept for kept in (_Shared(), _Named()) if kept.add(texts)), None)
         elif self._kept is not None and not self._kept.add(texts):
@@ -214,7 +300,13 @@ class Growing:
             self._parts.append(_Room(piece) if isinstance(piece, np.ndarray) else piece)
 
     def column(self) -> Sequence[str]:
-        """All of them: :class:`Texts`, or a list where a few long ones would make all take their place."""
+        """All texts as a column.
+
+        Returns
+        -------
+        sequence of str
+            :class:`Texts` or :class:`ImageNames`, or a list where a few long texts would make all take their place.
+        """
         if self._kept is not None:
             return self._kept.column()
         parts = [part.taken() if isinstance(part, _Room) else part for part in self._parts]
@@ -323,7 +415,17 @@ class _Room:
 
 
 def column_of(texts: Iterable[str]) -> Sequence[str]:
-    """Texts as a column."""
+    """Texts as a column, in as little memory as they take.
+
+    Parameters
+    ----------
+    texts : iterable of str
+
+    Returns
+    -------
+    sequence of str
+        As :meth:`Growing.column` gives it.
+    """
     found, piece = Growing(), []
     for text in texts:
         piece.append(text)

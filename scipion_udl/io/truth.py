@@ -20,7 +20,19 @@ _VIEW_LABELS = ("udlViewX", "udlViewY", "udlViewZ")
 
 
 def truth_table(names: Sequence[str], poses: Poses) -> Table:
-    """The table of N image names and true poses: degrees, pixels, 0 or 1."""
+    """The table of image names and true poses.
+
+    Parameters
+    ----------
+    names : sequence of str
+        N of them.
+    poses : Poses
+        N; written in degrees, pixels, and 0 or 1.
+
+    Returns
+    -------
+    Table
+    """
     columns = {"rlnImageName": [quote(name) for name in names]}
     for label, values in zip(_LABELS, (poses.angle, poses.shift[:, 0], poses.shift[:, 1])):
         columns[label] = number_texts(values)
@@ -29,17 +41,42 @@ def truth_table(names: Sequence[str], poses: Poses) -> Table:
 
 
 def add_views(table: Table, molecule: np.ndarray, direction: np.ndarray) -> None:
-    """Add to a truth table what its particles show, (N,), 0 for noise alone, and their viewing directions (N, 3)."""
+    """Add to a truth table what its particles show, and from where.
+
+    Parameters
+    ----------
+    table : Table
+        N rows, changed in place.
+    molecule : (N,) int array
+        1 or 2, 0 for noise alone.
+    direction : (N, 3) array
+        Viewing directions, unit vectors in the frame of the map.
+    """
     table.set("udlClass", [str(int(number)) for number in molecule])
     for label, values in zip(_VIEW_LABELS, np.asarray(direction).T):
         table.set(label, number_texts(values))
 
 
 def read_views(path: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Image names (N), molecules, int (N,), and viewing directions, float64 (N, 3), of a truth.star of many views.
+    """Read the molecules and viewing directions of a truth.star of many views.
 
-    The molecule is 1 or 2, or 0 for noise alone; directions are unit vectors in the frame of the map, and zeros for
-    noise. Raises UdlError where it is missing or no such table.
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    names : list of str
+        N image names.
+    molecule : (N,) int array
+        1 or 2, or 0 for noise alone.
+    direction : (N, 3) float64 array
+        Unit vectors in the frame of the map; zeros for noise.
+
+    Raises
+    ------
+    UdlError
+        Where the file is missing or no such table.
     """
     table = next((table for table in read_tables(path) if "rlnImageName" in table and "udlViewX" in table), None)
     if table is None or not len(table):
@@ -51,7 +88,24 @@ def read_views(path: str) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def read_truth(path: str) -> tuple[list[str], Poses]:
-    """Image names (N) and true poses (N,) of a truth.star. Raises UdlError where it is missing or no such table."""
+    """Read the true poses of a truth.star.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    names : list of str
+        N image names.
+    poses : Poses
+        N, each takes its particle to the template.
+
+    Raises
+    ------
+    UdlError
+        Where the file is missing or no such table.
+    """
     table = next((table for table in read_tables(path) if "rlnImageName" in table and "udlAngle" in table), None)
     if table is None or not len(table):
         raise UdlError(message("truth_without_poses", path=path))

@@ -31,17 +31,43 @@ _POSES_CS = re.compile(r"alignments3D/.*|filament/filament_pose")
 
 
 def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
-    """Axes at ``angle`` (N,) degrees in images, once ``poses`` (N,) have been applied to these: degrees in [0, 180)."""
+    """Axes of images once poses have been applied to these.
+
+    Parameters
+    ----------
+    angle : (N,) array
+        Degrees, from x to y, y down.
+    poses : Poses
+        N.
+
+    Returns
+    -------
+    (N,) float64 array
+        Degrees in [0, 180).
+    """
     turned = np.asarray(angle, np.float64) + poses.angle
     return np.mod(np.round(np.where(poses.mirror, -turned, turned), 6), 180.0)
 
 
 def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[Message]:
-    """Make the rows of a STAR (N) and its optics table true of the images that ``poses`` (N,) were applied to.
+    """Make the rows of a STAR and its optics table true of the images that poses were applied to.
 
-    Texts that are no number, and -999 and the like, which stand for unknown, stay. Returns warnings: of terms of the
-    CTF that have a direction (beam tilt, Zernike coefficients, anisotropic magnification) and are left out, where they
-    are not 0.
+    Texts that are no number, and -999 and the like, which stand for unknown, stay.
+
+    Parameters
+    ----------
+    particles : Table
+        N rows, changed in place.
+    optics : Table or None
+        Changed in place.
+    poses : Poses
+        N.
+
+    Returns
+    -------
+    list of Message
+        Warnings of terms of the CTF that have a direction (beam tilt, Zernike coefficients, anisotropic magnification)
+        and are left out, where they are not 0.
     """
     for label, turn in _TURNING.items():
         if label not in particles:
@@ -58,8 +84,22 @@ def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[M
 
 
 def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[Message]:
-    """The same for the fields (N, ...) of a .cs: the axis of astigmatism turns, terms with another direction become 0,
-    and the poses of a 3D alignment are left out. Returns warnings."""
+    """Make the fields of a .cs true of the images that poses were applied to.
+
+    The axis of astigmatism turns, terms with another direction become 0, and the poses of a 3D alignment are left out.
+
+    Parameters
+    ----------
+    fields : dict of str to (N, ...) array
+        Changed in place.
+    poses : Poses
+        N.
+
+    Returns
+    -------
+    list of Message
+        Warnings of what is left out.
+    """
     label = "ctf/df_angle_rad"
     if label in fields:
         turned = np.radians(turned_axis(np.degrees(fields[label].astype(np.float64)), poses))

@@ -26,11 +26,30 @@ _folders: dict[str, _Folder] = {}
 
 
 def unpack(path: str, opener: Callable[..., Any], head: int, size: Callable[[str], int]) -> str:
-    """The path of a scratch file with what a packed file holds, as far as its header says.
+    """Unpack a file to a scratch file, as far as its header says.
 
-    opener: of the packed file; head: bytes of the header; size: bytes that the whole file has by its header, of which
-    it gets the path. No more than that is unpacked, and nothing where the disk lacks the room for it. Raises UdlError
-    where there is none, or where the file cannot be unpacked.
+    No more than that is unpacked, and nothing where the disk lacks the room for it.
+
+    Parameters
+    ----------
+    path : str
+        Of the packed file.
+    opener : callable
+        Opens it, as gzip.open does.
+    head : int
+        Bytes of the header.
+    size : callable
+        Gives the bytes that the whole file has by its header, from the path of a file that has the header.
+
+    Returns
+    -------
+    str
+        Path of the scratch file.
+
+    Raises
+    ------
+    UdlError
+        Where the disk has no room, with both sizes, or where the file cannot be unpacked, with the reason.
     """
     scratch = None
     try:
@@ -78,7 +97,13 @@ def _check_room(path: str, promised: int, folder: str) -> None:
 
 
 def discard(file: str) -> None:
-    """Remove a scratch file, and the folder with the last one."""
+    """Remove a scratch file, and the folder with the last one.
+
+    Parameters
+    ----------
+    file : str
+        Path that :func:`unpack` gave.
+    """
     with _guard:
         folder = _folders.get(os.path.dirname(os.path.dirname(file)))
         try:
@@ -130,7 +155,13 @@ class _Folder:
 
 
 def sweep(where: str) -> None:
-    """Remove the scratch folders that processes of this user have left in a folder which live no more."""
+    """Remove the scratch folders that processes of this user have left and which live no more.
+
+    Parameters
+    ----------
+    where : str
+        The folder of scratch folders.
+    """
     for name in os.listdir(where):
         path = os.path.join(where, name)
         if not name.startswith(_NAME):

@@ -14,10 +14,24 @@ TEMPLATE = "ori.png"
 
 
 def find_centers(folder: str) -> dict[int, str]:
-    """The templates of a folder: path by number, in the order of the numbers.
+    """The templates of a folder, one numbered sub-folder each.
 
-    Sub-folders whose names are no numbers are left alone. Raises UdlError where the folder is not there, holds no
-    numbered folder, or one of them holds no ori.png.
+    Sub-folders whose names are no numbers are left alone.
+
+    Parameters
+    ----------
+    folder : str
+
+    Returns
+    -------
+    dict of int to str
+        Path by number, in the order of the numbers.
+
+    Raises
+    ------
+    UdlError
+        Where the folder is not there, holds no numbered folder, or one of them holds no ori.png or has the number of
+        another.
     """
     if not os.path.isdir(folder):
         raise UdlError(message("no_template_folder", folder=folder, template=TEMPLATE))
@@ -38,8 +52,23 @@ def find_centers(folder: str) -> dict[int, str]:
 def each_center(settings: SimulateSettings) -> list[SimulateSettings]:
     """The options of one simulation for each template of the folder --centers.
 
-    Number n goes to OUT/<n>, with the seed K + n, so that no two sets share poses or noise, and with its own pixel
-    size where --pixel-sizes gives one. Raises UdlError for numbers that are not there.
+    Number n goes to OUT/<n>, with the seed K + n, so that no two sets share poses or noise, and with its own pixel size
+    where --pixel-sizes gives one.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        With ``centers``.
+
+    Returns
+    -------
+    list of SimulateSettings
+
+    Raises
+    ------
+    UdlError
+        For pixel sizes of numbers that are not there, templates that lack one where no --pixel-size stands in, and what
+        :func:`find_centers` raises.
     """
     folder = given(settings.centers)
     templates = find_centers(folder)

@@ -34,11 +34,28 @@ def transfer(
     defocus_v: np.ndarray | None = None,
     angle: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The CTF with its envelope for rfft2 of (box, box) images, float32 (N, box, box//2 + 1).
+    """The CTF of each particle with its envelope.
 
-    defocus: (N,) micrometers; defocus_v (N,), micrometers, and angle (N,), degrees from x to the direction of
-    ``defocus``: of an astigmatic beam (None: it is round); pixel_size: angstrom. Its sign is positive at the lowest
-    frequencies, so that particles stay as bright or dark as the template is.
+    It is positive at the lowest frequencies, so that particles stay as bright or dark as the template is.
+
+    Parameters
+    ----------
+    settings : CtfSettings
+    defocus : (N,) array
+        Micrometers of underfocus.
+    box : int
+        Pixels.
+    pixel_size : float
+        Angstrom.
+    defocus_v : (N,) array, optional
+        Micrometers, of an astigmatic beam, across the direction of ``defocus``; by default it is round.
+    angle : (N,) array, optional
+        Degrees from x to the direction of ``defocus``.
+
+    Returns
+    -------
+    (N, box, box // 2 + 1) float32 array
+        As rfft2 has it.
     """
     from scipion_udl.imaging.ctf import contrast_transfer
 

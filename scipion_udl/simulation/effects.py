@@ -52,7 +52,19 @@ class Effects:
     intensities: str = NORMALISED
 
     def check(self, ctf: bool, noise: bool) -> None:
-        """Raise UdlError for values that make no images; ctf, noise: whether the particles have a CTF, and noise."""
+        """Refuse values that make no images.
+
+        Parameters
+        ----------
+        ctf, noise : bool
+            Whether the particles have a CTF, and noise.
+
+        Raises
+        ------
+        UdlError
+            For a share outside 0 to 1, an unknown name or too small a number, and for effects of a CTF or of noise
+            where there is none; names the option or the value.
+        """
         for name in ("structural", "neighbours", "junk", "tail"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UdlError(
@@ -75,7 +87,12 @@ class Effects:
             raise UdlError(message("structural_without_noise"))
 
     def words(self) -> list[str]:
-        """What it makes, in words, for the summary."""
+        """What the effects make, in words, for the summary.
+
+        Returns
+        -------
+        list of str
+        """
         between, within = self.thickness
         said = [
             (self.neighbours, f"neighbours on {self.neighbours:.0%} of the sites, {self.spacing:g} diameters apart"),
@@ -98,10 +115,23 @@ _OF_THE_CTF = ("defocus_error", "astigmatism", "structural")
 
 
 def usual_effects(settings: SimulateSettings) -> dict[str, Any]:
-    """With --realistic, values for the options of effects that were not given, by name: those of :data:`REALISTIC`.
+    """With --realistic, values for the options of effects that were not given: those of :data:`REALISTIC`.
 
-    Those of a CTF, and of noise, are left away where the particles have none. Raises UdlError for options that say how
-    something is that is not there.
+    Those of a CTF, and of noise, are left away where the particles have none.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+
+    Returns
+    -------
+    dict of str to value
+        By name; empty without --realistic.
+
+    Raises
+    ------
+    UdlError
+        For an option that says how something is that is not there; names both options.
     """
     for option, needs in (("spacing", "neighbours"), ("junk_kinds", "junk")):
         if getattr(settings, option) is not None and not (settings.realistic or getattr(settings, needs)):
@@ -122,7 +152,17 @@ def usual_effects(settings: SimulateSettings) -> dict[str, Any]:
 
 
 def effects_of(settings: SimulateSettings) -> Effects | None:
-    """The effects that the options ask for; None where none was given."""
+    """The effects that the options ask for.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+
+    Returns
+    -------
+    Effects or None
+        None where none was given.
+    """
     given: dict[str, Any] = {}
     for name in OPTIONS:
         value = getattr(settings, name)
@@ -132,5 +172,16 @@ def effects_of(settings: SimulateSettings) -> Effects | None:
 
 
 def given_options(settings: SimulateSettings, names: Iterable[str] = ("realistic", *OPTIONS)) -> list[str]:
-    """Those of the options of effects that were given, as they are written on the command line."""
+    """Those of the options of effects that were given, as they are written on the command line.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+    names : iterable of str, optional
+        The fields to look at, by default all of effects and ``realistic``.
+
+    Returns
+    -------
+    list of str
+    """
     return [settings.option(name).flag for name in names if getattr(settings, name) not in (None, False)]

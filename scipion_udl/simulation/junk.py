@@ -17,13 +17,37 @@ _DISTANCE = (0.4, 0.8)
 
 
 def between(random: np.random.Generator, limits: tuple[float, float]) -> float:
-    """A number drawn uniformly from between two."""
+    """A number drawn uniformly from between two.
+
+    Parameters
+    ----------
+    random : Generator
+    limits : (float, float)
+
+    Returns
+    -------
+    float
+    """
     return limits[0] + random.random() * (limits[1] - limits[0])
 
 
 def blob(random: np.random.Generator, side: int, box: int) -> np.ndarray:
-    """Contamination in a field (side, side), float64: one to three soft lumps, long and round, near its middle; their
-    scale is free, most are brighter than the ice and a few darker."""
+    """Contamination: one to three soft lumps, long and round, near the middle of a field.
+
+    Their scale is free; most are brighter than the ice and a few darker.
+
+    Parameters
+    ----------
+    random : Generator
+    side : int
+        Pixels of the field.
+    box : int
+        Pixels of the particles.
+
+    Returns
+    -------
+    (side, side) float64 array
+    """
     axis = np.arange(side) - side // 2
     field = np.zeros((side, side))
     for _ in range(random.integers(1, _LUMPS + 1)):
@@ -38,8 +62,21 @@ def blob(random: np.random.Generator, side: int, box: int) -> np.ndarray:
 
 
 def carbon_film(random: np.random.Generator, side: int, box: int) -> np.ndarray:
-    """Where carbon is, float64 (side, side) from 0 to 1: one side of a straight edge through the box, of any
-    direction."""
+    """Where carbon is: one side of a straight edge through the box, of any direction.
+
+    Parameters
+    ----------
+    random : Generator
+    side : int
+        Pixels of the field.
+    box : int
+        Pixels of the particles.
+
+    Returns
+    -------
+    (side, side) float64 array
+        From 0 to 1.
+    """
     axis = np.arange(side) - side // 2
     turn, away = 2 * np.pi * random.random(), (2 * random.random() - 1) * _EDGE * box
     distance = np.cos(turn) * axis[None] + np.sin(turn) * axis[:, None] - away
@@ -47,8 +84,19 @@ def carbon_film(random: np.random.Generator, side: int, box: int) -> np.ndarray:
 
 
 def touching_places(random: np.random.Generator, width: float) -> np.ndarray:
-    """Places (2, 2), x and y in pixels, of two molecules of the diameter ``width`` that overlap, on both sides of the
-    box's centre."""
+    """Places of two molecules that overlap, on both sides of the box's centre.
+
+    Parameters
+    ----------
+    random : Generator
+    width : float
+        Their diameter, pixels.
+
+    Returns
+    -------
+    (2, 2) float64 array
+        x and y of each, in pixels from the centre.
+    """
     turn, half = 2 * np.pi * random.random(), between(random, _DISTANCE) * width / 2
     one = half * np.array([np.cos(turn), np.sin(turn)])
     return np.stack([one, -one])

@@ -42,11 +42,29 @@ class MapMolecule:
         self._real, self._imaginary = _fine_transform(self._volume)
 
     def volume(self) -> np.ndarray:
-        """The density that is projected, float32 (box, box, box), [z, y, x]."""
+        """The density that is projected.
+
+        Returns
+        -------
+        (box, box, box) float32 array
+            [z, y, x].
+        """
         return self._volume
 
     def project(self, directions: np.ndarray, poses: Poses) -> np.ndarray:
-        """The particles, float32 (N, box, box), of directions (N, 3) and poses (N,)."""
+        """The particles of some directions and poses.
+
+        Parameters
+        ----------
+        directions : (N, 3) array
+            Unit vectors (see :mod:`scipion_udl.simulation.molecules`).
+        poses : Poses
+            N, each takes its particle to the canonical projection.
+
+        Returns
+        -------
+        (N, box, box) float32 array
+        """
         out = np.empty((len(poses), self.box, self.box), np.float32)
         for image, view, pose in zip(out, view_matrices(directions), to_matrices(poses)):
             image[:] = self._particle(view, pose)
@@ -89,7 +107,16 @@ def _half_plane(period: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def face_mean(volume: np.ndarray) -> float:
-    """The mean density on the six faces of a map."""
+    """The mean density on the six faces of a map.
+
+    Parameters
+    ----------
+    volume : (D, D, D) array
+
+    Returns
+    -------
+    float
+    """
     faces = [np.take(volume, end, axis) for axis in range(3) for end in (0, -1)]
     return float(np.mean([face.mean(dtype=np.float64) for face in faces]))
 

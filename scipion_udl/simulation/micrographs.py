@@ -75,11 +75,25 @@ class Micrographs:
         return out
 
     def names(self) -> list[str]:
-        """The micrograph of each particle, as rlnMicrographName has it (N)."""
+        """The micrograph of each particle, as rlnMicrographName has it.
+
+        Returns
+        -------
+        list of str
+            N.
+        """
         return [f"micrographs/mic{m + 1:05d}.mrc" for m in self.number]
 
     def add_to(self, particles: Table, ctf: bool) -> None:
-        """Add to a table of the particles what is known of their micrographs; ctf: their estimated defocus, too."""
+        """Add to a table of the particles what is known of their micrographs.
+
+        Parameters
+        ----------
+        particles : Table
+            N rows, changed in place.
+        ctf : bool
+            Their estimated defocus, too.
+        """
         particles.set("rlnMicrographName", self.names())
         for label, values in zip(("rlnCoordinateX", "rlnCoordinateY"), self.coordinates.T):
             particles.set(label, [f"{value:.6f}" for value in values])
@@ -87,7 +101,17 @@ class Micrographs:
             self._add_defocus(particles, self.estimated)
 
     def add_truth_to(self, truth: Table, rows: np.ndarray, ctf: bool) -> None:
-        """Add the true defocus and contrast to a truth table of the particles ``rows``."""
+        """Add the true contrast and defocus to a truth table.
+
+        Parameters
+        ----------
+        truth : Table
+            n rows, changed in place.
+        rows : (n,) int array
+            Its particles, from 0.
+        ctf : bool
+            The defocus, too.
+        """
         truth.set("udlContrast", [f"{value:.6f}" for value in self.contrast[rows]])
         if ctf:
             self._add_defocus(truth, self.true, rows)

@@ -25,7 +25,18 @@ from scipion_udl.simulation.phantoms import blob_images, widened
 
 
 def view_matrices(directions: np.ndarray) -> np.ndarray:
-    """RELION's matrices E (N, 3, 3) of rot, tilt and psi = 0 for unit directions (N, 3); the third row is v."""
+    """RELION's matrices E of rot, tilt and psi = 0 for viewing directions.
+
+    Parameters
+    ----------
+    directions : (N, 3) array
+        Unit vectors v.
+
+    Returns
+    -------
+    (N, 3, 3) float64 array
+        The third row is v.
+    """
     x, y, z = np.asarray(directions, np.float64).T
     rot, flat = np.arctan2(y, x), np.hypot(x, y)
     c, s, zero = np.cos(rot), np.sin(rot), np.zeros_like(z)
@@ -48,7 +59,13 @@ class BlobMolecule:
         self._width, self._weight = widened(blobs[:, 3] * box, blobs[:, 4])
 
     def volume(self) -> np.ndarray:
-        """The density, float32 (box, box, box), [z, y, x]; summed along z it is the projection from (0, 0, 1)."""
+        """The density; summed along z it is the projection from (0, 0, 1).
+
+        Returns
+        -------
+        (box, box, box) float32 array
+            [z, y, x].
+        """
         axis = np.arange(self.box) - self.box // 2
         sides = np.exp(-0.5 * ((axis[:, None, None] - self._centre.T) / self._width) ** 2)  # (box, 3, K)
         height = self._weight / (np.sqrt(2 * np.pi) * self._width)
@@ -59,7 +76,19 @@ class BlobMolecule:
         return volume
 
     def project(self, directions: np.ndarray, poses: Poses) -> np.ndarray:
-        """The particles, float32 (N, box, box), of directions (N, 3) and poses (N,)."""
+        """The particles of some directions and poses.
+
+        Parameters
+        ----------
+        directions : (N, 3) array
+            Unit vectors.
+        poses : Poses
+            N, each takes its particle to the canonical projection.
+
+        Returns
+        -------
+        (N, box, box) float32 array
+        """
         seen = np.einsum("nij,kj->nki", view_matrices(directions)[:, :2], self._centre)
         matrices = to_matrices(poses)
         centre = np.einsum("nji,nkj->nki", matrices[:, :2, :2], seen - matrices[:, None, :2, 2])

@@ -9,7 +9,17 @@ _ENERGY, _FRINGE = 0.99, 0.15
 
 
 def diameter(images: np.ndarray) -> float:
-    """The diameter, in pixels, of the circle about the origin that holds 99 % of the images' energy (N, box, box)."""
+    """The diameter of the circle about the origin that holds 99 % of the images' energy.
+
+    Parameters
+    ----------
+    images : (N, box, box) array
+
+    Returns
+    -------
+    float
+        Pixels.
+    """
     box = images.shape[-1]
     axis = np.arange(box) - box // 2
     radius = np.hypot(axis[:, None], axis[None]).ravel()
@@ -19,11 +29,27 @@ def diameter(images: np.ndarray) -> float:
 
 
 def sites(random: np.random.Generator, spacing: float, width: float, share: float, reach: float) -> np.ndarray:
-    """Places (n, 2) of the molecules around one at (0, 0), x and y in pixels.
+    """Places of the molecules around one at (0, 0).
 
-    A hexagonal pattern of the distance ``spacing`` (at least ``width``, a molecule's diameter), turned by chance, each
-    site off its place by up to half of the room that is left, and taken with the probability ``share``. So no two are
-    nearer than ``width``. Those with x or y beyond +-``reach`` are left out.
+    A hexagonal pattern, turned by chance, each site off its place by up to half of the room that is left, and taken
+    with the probability ``share``. So no two are nearer than ``width``.
+
+    Parameters
+    ----------
+    random : Generator
+    spacing : float
+        Distance of the sites, pixels; at least ``width``.
+    width : float
+        A molecule's diameter, pixels.
+    share : float
+        0 to 1.
+    reach : float
+        Pixels; sites with x or y beyond +-``reach`` are left out.
+
+    Returns
+    -------
+    (n, 2) float64 array
+        x and y in pixels.
     """
     n = int(np.ceil(2 * reach / spacing)) + 1
     i, j = (part.ravel() for part in np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1)))
@@ -39,13 +65,34 @@ def sites(random: np.random.Generator, spacing: float, width: float, share: floa
 
 
 def reach_of(box: int, width: float) -> float:
-    """How far, in pixels, from a box's centre a molecule may lie to be seen in it, the fringes of the CTF included."""
+    """How far from a box's centre a molecule may lie to be seen in it, the fringes of the CTF included.
+
+    Parameters
+    ----------
+    box : int
+        Pixels.
+    width : float
+        The molecule's diameter, pixels.
+
+    Returns
+    -------
+    float
+        Pixels.
+    """
     return box / 2 + width / 2 + _FRINGE * box
 
 
 def add_at(field: np.ndarray, image: np.ndarray, place: np.ndarray) -> None:
-    """Add an image (box, box) to a field (side, side) so that its origin falls on ``place``, whole pixels (x, y) from
-    the field's origin; what leaves the field is left out."""
+    """Add an image to a field; what leaves the field is left out.
+
+    Parameters
+    ----------
+    field : (side, side) array
+        Changed in place.
+    image : (box, box) array
+    place : (2,) array
+        Where the image's origin falls: whole pixels (x, y) from the field's origin.
+    """
     side, box = len(field), len(image)
     x, y = (int(value) + side // 2 - box // 2 for value in place)
     top, left = max(0, y), max(0, x)

@@ -50,9 +50,20 @@ _PATHS = ("centers", "photos", "volume")
 
 
 def settled(settings: SimulateSettings) -> SimulateSettings:
-    """With the options of views, or with --photos those of photographs, filled in that were not given.
+    """Fill in the options that were not given: of views, or with --photos of photographs.
 
-    Raises UdlError where one of another kind was given.
+    Parameters
+    ----------
+    settings : SimulateSettings
+
+    Returns
+    -------
+    SimulateSettings
+
+    Raises
+    ------
+    UdlError
+        Where one of another kind was given; names it.
     """
     if (
         settings.realistic
@@ -97,8 +108,16 @@ def write_parameters(
 ) -> None:
     """Write the options of ``simulate`` as JSON: version, seed, options, and the command that makes the set again.
 
-    facts: more to be told, which no option sets; resolved: what the command chose where an option was left away, such
-    as ``box``. Paths are made absolute.
+    Paths are made absolute.
+
+    Parameters
+    ----------
+    path : str
+    settings : SimulateSettings
+    facts : mapping, optional
+        More to be told, which no option sets.
+    **resolved
+        What the command chose where an option was left away, such as ``box``.
     """
     left_out = _NOT_THE_SET | set(_OF_VIEWS if settings.photos else _OF_PHOTOS)
     left_out |= set() if settings.views else set(_OF_MANY_VIEWS)

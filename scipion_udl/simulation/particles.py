@@ -87,20 +87,63 @@ class Simulation:
         return np.random.default_rng([self.seed, k, purpose])
 
     def project(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0) without CTF and noise, float32 (n, box, box)."""
+        """The particles without CTF and noise.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         return self.show(indices, self._poses[indices])
 
     def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
-        """What the particles ``indices`` (n) show, in other ``poses`` (n,), float32 (n, box, box)."""
+        """What particles show, in other poses.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+        poses : Poses
+            n.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         return self.template.sample(poses)
 
     def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:
-        """More of what the set shows, in ``poses`` (n,), float32 (n, box, box); draws: (n, 4), uniform from 0 to 1, say
-        from where each is seen (of one view: nothing)."""
+        """More of what the set shows.
+
+        Parameters
+        ----------
+        draws : (n, 4) array
+            Uniform from 0 to 1, say from where each is seen (of one view: nothing).
+        poses : Poses
+            n.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         return self.template.sample(poses)
 
     def clean(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0) without noise, CTF applied, float32 (n, box, box)."""
+        """The particles without noise, CTF applied.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         indices = np.asarray(indices, np.int64)
         images = self.project(indices)
         if self.ctf is None:
@@ -109,9 +152,17 @@ class Simulation:
         return fft.irfft2(spectra, s=images.shape[1:])
 
     def signal(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0) as they are below the noise, float32 (n, box, box): of variance SNR.
+        """The particles as they are below the noise: of variance SNR.
 
-        Without noise (SNR inf) the variance is 1.
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            Of variance 1 without noise (SNR inf).
         """
         images = self.clean(indices)
         deviation = images.std(axis=(1, 2), dtype=np.float64)
@@ -120,9 +171,20 @@ class Simulation:
         return images
 
     def add_noise(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """The noise of the particles ``indices`` on top of ``images`` (n, box, box), in a new array.
+        """Put the noise of particles on top of images.
 
-        White, Gaussian, of mean 0 and variance 1 (then changed by ``ssnr``); none where the SNR is inf.
+        It is white, Gaussian, of mean 0 and variance 1 (then changed by ``ssnr``); none where the SNR is inf.
+
+        Parameters
+        ----------
+        images : (n, box, box) array
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        (n, box, box) array
+            A new one.
         """
         if np.isinf(self.snr):
             return images.copy()
@@ -131,19 +193,50 @@ class Simulation:
         return images + (self.ssnr.apply(added, self.pixel_size) if self.ssnr else added)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0), float32 (n, box, box): :meth:`signal` and its noise."""
+        """The particles with their noise: :meth:`signal` and what :meth:`add_noise` adds.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         return self.add_noise(self.signal(indices), indices)
 
 
 def chunks(count: int, size: int) -> list[np.ndarray]:
-    """The numbers 0 to count - 1 in chunks of ``size``."""
+    """The numbers 0 to count - 1 in chunks.
+
+    Parameters
+    ----------
+    count, size : int
+        ``size`` numbers a chunk, fewer in the last.
+
+    Returns
+    -------
+    list of int array
+    """
     return [np.arange(first, min(count, first + size)) for first in range(0, count, size)]
 
 
 def noise(count: int, box: int, seed: int = 1, coloured: bool = False) -> np.ndarray:
-    """Images without any particle: Gaussian noise of mean 0 and variance 1, float32 (count, box, box).
+    """Images without any particle: Gaussian noise of mean 0 and variance 1.
 
-    coloured: amplitudes fall with frequency as those of ice and carbon do (and stay the same in all directions).
+    Parameters
+    ----------
+    count : int
+    box : int
+        Pixels.
+    seed : int, optional
+    coloured : bool, optional
+        Amplitudes fall with frequency as those of ice and carbon do (and stay the same in all directions).
+
+    Returns
+    -------
+    (count, box, box) float32 array
     """
     out = np.empty((count, box, box), np.float32)
     frequency = np.hypot(np.fft.fftfreq(box)[:, None], np.fft.rfftfreq(box)[None])

@@ -39,11 +39,26 @@ class BlobTemplate:
         self._width, self._weight = widened(blobs[:, 2] * box, blobs[:, 3])
 
     def image(self) -> np.ndarray:
-        """The phantom itself, float32 (box, box)."""
+        """The phantom itself.
+
+        Returns
+        -------
+        (box, box) float32 array
+        """
         return self.sample(Poses.identity(1))[0]
 
     def sample(self, poses: Poses) -> np.ndarray:
-        """The particles that ``poses`` (N,) take to the phantom, float32 (N, box, box)."""
+        """The particles that poses take to the phantom.
+
+        Parameters
+        ----------
+        poses : Poses
+            N.
+
+        Returns
+        -------
+        (N, box, box) float32 array
+        """
         matrices = to_matrices(poses)
         # A blob at c in the template is at (M R)^T (c - t) in the particle.
         centre = np.einsum("nji,nkj->nki", matrices[:, :2, :2], self._centre - matrices[:, None, :2, 2])
@@ -51,15 +66,40 @@ class BlobTemplate:
 
 
 def widened(width: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The width (pixels) and height (K,) of blobs as pixels can hold them: never too narrow, of the same mass."""
+    """Blobs as pixels can hold them: never too narrow, of the same mass.
+
+    Parameters
+    ----------
+    width : (K,) array
+        Standard deviations, pixels.
+    weight : (K,) array
+        Heights.
+
+    Returns
+    -------
+    width, weight : (K,) arrays
+    """
     wide = np.hypot(width, _NARROWEST)
     return wide, weight * (width / wide) ** 2
 
 
 def blob_images(centre: np.ndarray, width: np.ndarray, weight: np.ndarray, box: int) -> np.ndarray:
-    """Images of K blobs each, float32 (N, box, box).
+    """Images of K blobs each.
 
-    centre: (N, K, 2), x and y in pixels from the origin; width: (K,) pixels; weight: (K,), the heights.
+    Parameters
+    ----------
+    centre : (N, K, 2) array
+        x and y in pixels from the origin.
+    width : (K,) array
+        Standard deviations, pixels.
+    weight : (K,) array
+        Heights.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    (N, box, box) float32 array
     """
     axis = np.arange(box) - box // 2
     # In C order, without which the product below is not made by the fast routines.
@@ -260,7 +300,24 @@ PHANTOMS: dict[str, tuple[Callable[[], np.ndarray], str]] = {
 
 
 def phantom(name: str, box: int) -> BlobTemplate:
-    """The phantom of that name for a box of ``box`` pixels. Raises UdlError for a name that is not in PHANTOMS."""
+    """The phantom of a name.
+
+    Parameters
+    ----------
+    name : str
+        One of PHANTOMS.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    BlobTemplate
+
+    Raises
+    ------
+    UdlError
+        For a name that is not in PHANTOMS; says which are.
+    """
     if name not in PHANTOMS:
         raise UdlError(message("no_such_phantom", name=name, known=", ".join(PHANTOMS)))
     return BlobTemplate(PHANTOMS[name][0](), box)

@@ -169,7 +169,24 @@ PHANTOMS_3D: dict[str, tuple[Callable[[], np.ndarray], str, str]] = {
 
 
 def molecule(name: str, box: int) -> BlobMolecule:
-    """The phantom of that name for a box of ``box`` pixels. Raises UdlError for a name that is not in PHANTOMS_3D."""
+    """The phantom of a name, in three dimensions.
+
+    Parameters
+    ----------
+    name : str
+        One of PHANTOMS_3D.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    BlobMolecule
+
+    Raises
+    ------
+    UdlError
+        For a name that is not in PHANTOMS_3D; says which are.
+    """
     if name not in PHANTOMS_3D:
         raise UdlError(message("no_such_phantom_3d", name=name, known=", ".join(PHANTOMS_3D)))
     return BlobMolecule(PHANTOMS_3D[name][0](), box)

@@ -32,10 +32,24 @@ _MARGIN = 3  # pixels that splines need around what they read
 
 
 def find_photographs(folder: str, part: str | None = None) -> list[str]:
-    """The photographs in ``folder``, sorted by name: of its subfolder ``part``, or its own.
+    """The photographs in a folder.
 
-    Without ``part``, a folder that holds no photograph itself but one of PARTS means that one. Raises UdlError where
-    there is no folder, no photograph, or both parts and no word on which.
+    Parameters
+    ----------
+    folder : str
+    part : str, optional
+        A subfolder of it; by default the folder's own photographs are meant, or, where it holds none but one of PARTS,
+        those of that part.
+
+    Returns
+    -------
+    list of str
+        Paths, sorted by name.
+
+    Raises
+    ------
+    UdlError
+        Where there is no folder, no photograph, or both parts and no word on which.
     """
     if not os.path.isdir(folder):
         raise UdlError(message("photographs_no_folder", folder=folder))
@@ -77,7 +91,18 @@ class Noise:
             raise UdlError(message("snr_too_large", snr=self.snr, most=MOST_SNR))
 
     def add(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """The images (n, D, D), of variance 1, with noise, float32; Gaussian noise has variance 1, and they SNR."""
+        """Add the noise to images of variance 1.
+
+        Parameters
+        ----------
+        images : (n, D, D) array
+        random : Generator
+
+        Returns
+        -------
+        (n, D, D) float32 array
+            With Gaussian noise, of variance 1, the images have a variance of SNR.
+        """
         if self.kind == "gaussian" and not np.isinf(self.snr):
             return images * np.float32(np.sqrt(self.snr)) + random.standard_normal(images.shape, np.float32)
         if self.kind == "salt-pepper":

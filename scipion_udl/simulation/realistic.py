@@ -176,8 +176,20 @@ class RealisticSimulation:
         return image * scale, scale
 
     def signal(self, indices: np.ndarray) -> np.ndarray:
-        """The particles ``indices`` (from 0) alone, after the CTF, at their contrasts, float32 (n, box, box): before
-        all that is around and upon them, and before the gain. Junk is 0 everywhere."""
+        """The particles alone, after the CTF, at their contrasts.
+
+        That is before all that is around and upon them, and before the gain.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            0 everywhere for junk.
+        """
         images = []
         for k in map(int, indices):
             image, self._scales[k] = self._centre(k)
@@ -185,8 +197,20 @@ class RealisticSimulation:
         return np.array(images, np.float32).reshape(-1, self.base.box, self.base.box)
 
     def add_noise(self, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Images (n, box, box) of :meth:`signal` with all that belongs to them: neighbours or junk, noise, ramp, hot
-        pixels, gain and offset, in a new float32 array."""
+        """Add to particles all that belongs to them: neighbours or junk, noise, ramp, hot pixels, gain and offset.
+
+        Parameters
+        ----------
+        images : (n, box, box) array
+            Of :meth:`signal`.
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+            A new one.
+        """
         out = np.array(images, np.float64)
         for image, k in zip(out, map(int, indices)):
             m = self.micrographs.number[k]
@@ -202,7 +226,17 @@ class RealisticSimulation:
         return out.astype(np.float32)
 
     def images(self, indices: np.ndarray) -> np.ndarray:
-        """The images ``indices`` (from 0), float32 (n, box, box)."""
+        """The images, with all that is in them.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         return self.add_noise(self.signal(indices), indices)
 
     def _molecules(self, random: np.random.Generator, places: np.ndarray) -> np.ndarray:
@@ -253,16 +287,36 @@ class RealisticSimulation:
     # -- tables --------------------------------------------------------------------------------------------------------
 
     def add_to(self, particles: Table) -> None:
-        """Add to a table of the particles what is known of their micrographs, the estimated defocus included."""
+        """Add to a table of the particles what is known of their micrographs, the estimated defocus included.
+
+        Parameters
+        ----------
+        particles : Table
+            N rows, changed in place.
+        """
         self.micrographs.add_to(particles, self.base.ctf is not None)
 
     def add_truth_to(self, truth: Table, rows: np.ndarray) -> None:
-        """Add to a truth table of the particles ``rows`` what only a simulation knows: junk, defocus, contrast."""
+        """Add to a truth table what only a simulation knows: junk, defocus, contrast.
+
+        Parameters
+        ----------
+        truth : Table
+            n rows, changed in place.
+        rows : (n,) int array
+            Its particles, from 0.
+        """
         truth.set("udlJunk", [self.kind[k] for k in rows])
         self.micrographs.add_truth_to(truth, rows, self.base.ctf is not None)
 
     def words(self) -> list[str]:
-        """What real particles have in it, in sentences for the summary; those that nothing is said of have none."""
+        """What of real particles is in it, in sentences for the summary.
+
+        Returns
+        -------
+        list of str
+            What there is nothing of has no sentence.
+        """
         kinds, numbers = np.unique(self.kind[self.kind != GOOD].astype(str), return_counts=True)
         parts = ", ".join(f"{number} {kind}" for kind, number in zip(kinds, numbers))
         lines = [f"of them {numbers.sum()} are junk ({parts})"] if len(kinds) else []

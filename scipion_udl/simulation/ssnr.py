@@ -27,7 +27,21 @@ class SsnrChange:
     factor: float
 
     def check(self, box: int, pixel_size: float) -> None:
-        """Raise UdlError where the change makes no sense in such images; pixel_size: angstrom."""
+        """Refuse a change that makes no sense in images of this size.
+
+        Parameters
+        ----------
+        box : int
+            Pixels.
+        pixel_size : float
+            Angstrom.
+
+        Raises
+        ------
+        UdlError
+            For a resolution or factor that is not above 0, a factor out of reach of float32, and a resolution outside
+            of what the box and its pixels hold.
+        """
         if not (self.resolution > 0 and self.factor > 0):
             raise UdlError(message("ssnr_not_positive", value=self))
         if not 1 / MOST <= self.factor <= MOST:
@@ -42,7 +56,18 @@ class SsnrChange:
         return f"{self.resolution:g}:{self.factor:g}"
 
     def apply(self, white: np.ndarray, pixel_size: float) -> np.ndarray:
-        """White noise (..., box, box), float32, with this change; pixel_size: angstrom."""
+        """White noise with this change.
+
+        Parameters
+        ----------
+        white : (..., box, box) float32 array
+        pixel_size : float
+            Angstrom.
+
+        Returns
+        -------
+        (..., box, box) float32 array
+        """
         box = white.shape[-1]
         frequency = np.hypot(fft.fftfreq(box)[:, None], fft.rfftfreq(box)[None]) / pixel_size
         gain = np.where(frequency < 1 / self.resolution, np.sqrt(self.factor), 1.0).astype(np.float32)

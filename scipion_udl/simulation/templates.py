@@ -21,17 +21,37 @@ _OVERSAMPLING = 4
 
 
 def grid(box: int) -> np.ndarray:
-    """Pixel coordinates (x, y) from the origin at box//2, float64 (2, box, box)."""
+    """Pixel coordinates from the origin at box//2.
+
+    Parameters
+    ----------
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    (2, box, box) float64 array
+        x and y.
+    """
     axis = np.arange(box) - box // 2
     return np.stack(np.meshgrid(axis, axis, indexing="xy")).astype(np.float64)
 
 
 def fourier_resize(image: np.ndarray, box: int) -> np.ndarray:
-    """The image (D, D), or map (D, D, D), on ``box`` pixels a side of the same field of view, by cropping or padding
-    its Fourier transform.
+    """An image or map on other pixels of the same field of view, by cropping or padding its Fourier transform.
 
-    The origin stays the origin (D//2 becomes box//2), grey values keep their scale. Returns float64 of ``box`` a side,
-    float32 for float32.
+    The origin stays the origin (D//2 becomes box//2), grey values keep their scale.
+
+    Parameters
+    ----------
+    image : (D, D) or (D, D, D) array
+    box : int
+        Pixels of a side.
+
+    Returns
+    -------
+    float64 array of ``box`` a side
+        float32 for float32.
     """
     image = np.asarray(image)
     image = image if image.dtype == np.float32 else image.astype(np.float64)
@@ -77,11 +97,26 @@ class ImageTemplate:
         self._spline = ndimage.spline_filter(fourier_resize(padded, self._fine_box), order=3)
 
     def image(self) -> np.ndarray:
-        """The template itself, float32 (box, box)."""
+        """The template itself.
+
+        Returns
+        -------
+        (box, box) float32 array
+        """
         return self._image.astype(np.float32)
 
     def sample(self, poses: Poses) -> np.ndarray:
-        """The particles that ``poses`` (N,) take to the template, float32 (N, box, box)."""
+        """The particles that poses take to the template.
+
+        Parameters
+        ----------
+        poses : Poses
+            N.
+
+        Returns
+        -------
+        (N, box, box) float32 array
+        """
         points = grid(self.box).reshape(2, -1)
         out = np.empty((len(poses), self.box, self.box), np.float32)
         for particle, matrix in zip(out, to_matrices(poses)):
@@ -93,7 +128,16 @@ class ImageTemplate:
 
 
 def round_window(image: np.ndarray) -> np.ndarray:
-    """The image, or map, with a soft circular, or spherical, edge just inside its box."""
+    """An image, or map, with a soft circular, or spherical, edge just inside its box.
+
+    Parameters
+    ----------
+    image : (D, D) or (D, D, D) array
+
+    Returns
+    -------
+    array of that shape and type
+    """
     box = len(image)
     axis = np.arange(box) - box // 2
     radius = np.sqrt(sum(part**2 for part in np.meshgrid(*[axis] * image.ndim, sparse=True)))

@@ -32,16 +32,39 @@ Molecule = BlobMolecule | MapMolecule
 
 
 def uniform_directions(draws: np.ndarray) -> np.ndarray:
-    """Unit vectors (N, 3), uniform over the sphere, of numbers (N, 2) that are uniform from 0 to 1."""
+    """Directions uniform over the sphere.
+
+    Parameters
+    ----------
+    draws : (N, 2) array
+        Uniform from 0 to 1.
+
+    Returns
+    -------
+    (N, 3) float64 array
+        Unit vectors.
+    """
     z, turn = 2 * draws[:, 0] - 1, 2 * np.pi * draws[:, 1]
     flat = np.sqrt(1 - z * z)
     return np.stack([flat * np.cos(turn), flat * np.sin(turn), z], -1)
 
 
 def directions_around(axes: np.ndarray, draws: np.ndarray, spread: float = SPREAD) -> np.ndarray:
-    """Unit vectors (N, 3) about unit ``axes`` (N, 3), by the von Mises-Fisher distribution.
+    """Directions about axes, by the von Mises-Fisher distribution.
 
-    draws: (N, 2), uniform from 0 to 1; spread: degrees, about the standard deviation along either axis across.
+    Parameters
+    ----------
+    axes : (N, 3) array
+        Unit vectors.
+    draws : (N, 2) array
+        Uniform from 0 to 1.
+    spread : float, optional
+        Degrees, about the standard deviation along either axis across.
+
+    Returns
+    -------
+    (N, 3) float64 array
+        Unit vectors.
     """
     concentration = 1 / np.radians(spread) ** 2
     cosine = 1 + np.log(draws[:, 0] + (1 - draws[:, 0]) * np.exp(-2 * concentration)) / concentration
@@ -56,18 +79,41 @@ def directions_around(axes: np.ndarray, draws: np.ndarray, spread: float = SPREA
 
 
 def preferred_directions(seed: int, molecule: int) -> np.ndarray:
-    """The preferred directions (3, 3) of a molecule (1 or 2): at right angles to each other, drawn from the seed."""
+    """The preferred directions of a molecule: at right angles to each other, drawn from the seed.
+
+    Parameters
+    ----------
+    seed : int
+    molecule : int
+        1 or 2.
+
+    Returns
+    -------
+    (3, 3) float64 array
+        A unit vector a row.
+    """
     random = np.random.default_rng([seed, molecule, _PREFER])
     axes, _ = np.linalg.qr(random.standard_normal((3, 3)))
     return axes.T
 
 
 def rolled_angles(central: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """What the views of ``directions`` (N, 3) are turned by in their planes, degrees (N,), against that of ``central``
-    (3,) when it is rolled onto them by the shortest way.
+    """What views are turned by in their planes against a central one that is rolled onto them by the shortest way.
 
-    An angle d is the pose that takes the rolled view to the canonical projection (:mod:`simulate.molecules`), whose own
-    turn is RELION's psi = 0. Zeros as directions give 0.
+    An angle d is the pose that takes the rolled view to the canonical projection
+    (:mod:`scipion_udl.simulation.molecules`), whose own turn is RELION's psi = 0.
+
+    Parameters
+    ----------
+    central : (3,) array
+        Unit vector.
+    directions : (N, 3) array
+        Unit vectors, or zeros.
+
+    Returns
+    -------
+    (N,) float64 array
+        Degrees; 0 for zeros.
     """
     out = np.zeros(len(directions))
     shown = np.linalg.norm(directions, axis=1) > 0
@@ -167,11 +213,28 @@ class ViewSimulation(Simulation):
         return np.array([np.sin(tilt) * np.cos(rot), np.sin(tilt) * np.sin(rot), np.cos(tilt)])
 
     def central_view(self) -> np.ndarray:
-        """The projection from the direction of a single view, float32 (box, box): what its poses lead to."""
+        """The projection from the direction of a single view: what its poses lead to.
+
+        Returns
+        -------
+        (box, box) float32 array
+        """
         return self.template.project(self.central_direction[None], Poses.identity(1))[0]
 
     def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
-        """What the particles ``indices`` (n) show, from their directions, in ``poses`` (n,), float32 (n, box, box)."""
+        """What particles show, from their directions, in other poses.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            From 0.
+        poses : Poses
+            n.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         indices = np.asarray(indices, np.int64)
         if self.views == "single":
             turn = rolled_angles(self.central_direction, self._direction[indices])
@@ -179,8 +242,19 @@ class ViewSimulation(Simulation):
         return self._projections(self._molecule[indices], self._direction[indices], poses)
 
     def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:
-        """More molecules of the set, in ``poses`` (n,), float32 (n, box, box). draws: (n, 4), uniform from 0 to 1, say
-        which it is and from where it is seen: as the particles, but about a single view from anywhere."""
+        """More molecules of the set: as the particles, but about a single view from anywhere.
+
+        Parameters
+        ----------
+        draws : (n, 4) array
+            Uniform from 0 to 1, say which it is and from where it is seen.
+        poses : Poses
+            n.
+
+        Returns
+        -------
+        (n, box, box) float32 array
+        """
         share = self.second_share / max(1 - self.noise_share, 1e-9)
         shown = np.where(draws[:, 0] < share, SECOND, FIRST)
         if self.views == "single":

@@ -47,18 +47,44 @@ class Completed:
         return self.file.count
 
     def dtypes(self) -> dict[str, np.dtype]:
-        """The fields, and the type of each."""
+        """The fields, and the type of each.
+
+        Returns
+        -------
+        dict of str to dtype
+        """
         own = {name: self.file.dtype[name] for name in self.file.names}
         return {**own, **{name: np.dtype((v.dtype, v.shape[1:])) for name, v in self.added.items()}}
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all rows, (N, ...)."""
+        """One field of all rows.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (N, ...) array
+        """
         if name in self.added:
             return self.added[name]
         return self.rows[name] if self.kept is None else self.file.column(name)
 
     def pieces(self, count: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """(number of the first row, the fields of ``count`` rows, fewer at the end), of fields that are kept."""
+        """The rows piece by piece, with the fields that are kept.
+
+        Parameters
+        ----------
+        count : int
+            Rows of a piece; at the end of what is read at a time it has fewer.
+
+        Yields
+        ------
+        first : int
+            Number of the piece's first row.
+        fields : dict of str to (n, ...) array
+        """
         names = [name for name in self.file.names if self.kept is None or name in self.kept]
         pieces = [(0, self.rows)] if self.kept is None else self.file.pieces(names)
         for start, piece in pieces:
@@ -69,8 +95,20 @@ class Completed:
 
 
 def completed(file: CsFile, kept: Collection[str] | None = None) -> Completed:
-    """The rows of a .cs file, and every field that a passthrough file beside it has for their ``uid``, or, of image,
-    CTF and place on the micrograph, any other .cs file beside it. kept: the fields that there is a use for; None: all.
+    """The rows of a .cs file, completed by the files beside it.
+
+    Added is every field that a passthrough file beside it has for the rows' ``uid``, or, of image, CTF and place on the
+    micrograph, any other .cs file beside it.
+
+    Parameters
+    ----------
+    file : CsFile
+    kept : collection of str, optional
+        The fields that there is a use for; all by default.
+
+    Returns
+    -------
+    Completed
     """
     result = Completed(file, kept)
     beside = _beside(file.path) if file.has_ids() else []

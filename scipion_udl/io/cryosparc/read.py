@@ -51,10 +51,22 @@ _READ = frozenset(
 
 
 def read_array(path: str, lean: bool = False) -> Completed:
-    """The rows of a .cs file with the fields that lack in it and that the files beside it have, by ``uid``; lean: of
-    those fields alone that are used by :func:`relion_tables` and :func:`signs`.
+    """Read a .cs file, with the fields that lack in it and that the files beside it have, by ``uid``.
 
-    Raises UdlError where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
+    Parameters
+    ----------
+    path : str
+    lean : bool, optional
+        Only the fields that :func:`relion_tables` and :func:`signs` use.
+
+    Returns
+    -------
+    Completed
+
+    Raises
+    ------
+    UdlError
+        Where the file cannot be read, is cut, is of the compressed form, or lists no particle images.
     """
     file = CsFile.open(path)
     if not file.count:
@@ -83,8 +95,18 @@ def read_array(path: str, lean: bool = False) -> Completed:
 
 
 def signs(found: Completed) -> np.ndarray | None:
-    """The data sign of each particle, float32 (N,): -1 where blob/sign says that the grey values count inverted, else
-    1; None where no particle has -1."""
+    """The data sign of each particle.
+
+    Parameters
+    ----------
+    found : Completed
+        N rows.
+
+    Returns
+    -------
+    (N,) float32 array or None
+        -1 where blob/sign says that the grey values count inverted, else 1; None where no particle has -1.
+    """
     kind = found.dtypes().get("blob/sign")
     if kind is None or kind.shape or kind.kind not in "fi":
         return None
@@ -93,7 +115,19 @@ def signs(found: Completed) -> np.ndarray | None:
 
 
 def sign_warning(path: str, sign: np.ndarray) -> Message:
-    """The sentence on particles whose grey values count inverted, in a file of which some do."""
+    """The warning of particles whose grey values count inverted.
+
+    Parameters
+    ----------
+    path : str
+        Of the file.
+    sign : (N,) array
+        -1 for some particles, 1 for the others.
+
+    Returns
+    -------
+    Message
+    """
     count = int((sign < 0).sum())
     share = "all its particles" if count == len(sign) else f"{count} of {len(sign)} particles"
     if count < len(sign):
@@ -102,9 +136,21 @@ def sign_warning(path: str, sign: np.ndarray) -> Message:
 
 
 def relion_tables(found: Completed) -> list[Table]:
-    """The optics and particles tables of RELION 3.1 that say the same as the rows of a .cs file.
+    """The tables of RELION 3.1 that say the same as the rows of a .cs file.
 
-    Raises UdlError where a field has another shape or type than it should.
+    Parameters
+    ----------
+    found : Completed
+
+    Returns
+    -------
+    list of Table
+        Optics and particles.
+
+    Raises
+    ------
+    UdlError
+        Where a field has another shape or type than it should, with the reason.
     """
     try:
         return _tables(found)

@@ -37,7 +37,21 @@ class CsFile:
 
     @classmethod
     def open(cls, path: str) -> CsFile:
-        """The header of the file ``path``."""
+        """Read the header of a .cs file.
+
+        Parameters
+        ----------
+        path : str
+
+        Returns
+        -------
+        CsFile
+
+        Raises
+        ------
+        UdlError
+            Where the file cannot be read, is cut, is of the compressed form (says how to get the other), or is none.
+        """
         try:
             with open(path, "rb") as file:
                 if file.read(len(_COMPRESSED) + 1)[1:] == _COMPRESSED:
@@ -53,11 +67,26 @@ class CsFile:
         return self.dtype.names or ()
 
     def has_ids(self) -> bool:
-        """Whether each row has a number of its own (``uid``)."""
+        """Whether each row has a number of its own (``uid``).
+
+        Returns
+        -------
+        bool
+        """
         return "uid" in self.names and is_whole(self.dtype["uid"])
 
     def rows(self) -> np.ndarray:
-        """All rows, a structured array (count,)."""
+        """All rows.
+
+        Returns
+        -------
+        (count,) structured array
+
+        Raises
+        ------
+        UdlError
+            Where the file cannot be read, with the reason.
+        """
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.start)
@@ -66,14 +95,45 @@ class CsFile:
             raise UdlError(message("cannot_be_read", path=self.path, reason=error.strerror or error)) from None
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all rows, (count, ...)."""
+        """One field of all rows.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (count, ...) array
+
+        Raises
+        ------
+        UdlError
+            What :meth:`pieces` raises.
+        """
         out = np.empty((self.count, *self.dtype[name].shape), self.dtype[name].base)
         for first, part in self.pieces([name]):
             out[first : first + len(part)] = part[name]
         return out
 
     def pieces(self, names: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
-        """(number of the first row, rows with the fields ``names``), a piece of the file at a time."""
+        """Some fields of all rows, a piece of the file at a time.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The fields.
+
+        Yields
+        ------
+        first : int
+            Number of the piece's first row.
+        rows : (n,) structured array
+
+        Raises
+        ------
+        UdlError
+            Where the file cannot be read, with the reason.
+        """
         step = max(1, CHUNK_BYTES // max(1, self.dtype.itemsize))
         try:
             with open(self.path, "rb") as file:
@@ -85,12 +145,31 @@ class CsFile:
 
 
 def is_whole(kind: np.dtype) -> bool:
-    """Whether a field holds one whole number a row."""
+    """Whether a field holds one whole number a row.
+
+    Parameters
+    ----------
+    kind : dtype
+        Of the field.
+
+    Returns
+    -------
+    bool
+    """
     return kind.kind in "iu" and not kind.shape
 
 
 def joined(fields: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns (N, ...) as one structured array (N,)."""
+    """Columns as one structured array.
+
+    Parameters
+    ----------
+    fields : dict of str to (N, ...) array
+
+    Returns
+    -------
+    (N,) structured array
+    """
     count = len(next(iter(fields.values())))
     array = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in fields.items()])
     for name, values in fields.items():

@@ -8,13 +8,28 @@ from collections.abc import Iterable, Sequence
 
 
 def write_json(path: str, content: dict) -> None:
-    """A dict as indented JSON."""
+    """Write a dict as indented JSON.
+
+    Parameters
+    ----------
+    path : str
+    content : dict
+    """
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         json.dump(content, file, indent=1)
 
 
 def write_csv(path: str, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """A table with commas: a row of titles, then ``rows`` of texts or numbers."""
+    """Write a table with commas.
+
+    Parameters
+    ----------
+    path : str
+    header : sequence of str
+        The titles, which are the first row.
+    rows : iterable of sequences
+        Of texts or numbers.
+    """
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(header)

@@ -13,8 +13,23 @@ _CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EACCES)  # disks that
 
 
 def new(path: str) -> str:
-    """The path of an unfinished file, as it is, once nothing bears that name: what is written to it does not go through
-    a link into another file. Raises OSError where what is there cannot be removed."""
+    """Let nothing bear the name of an unfinished file, so that no link leads what is written to it into another file.
+
+    Parameters
+    ----------
+    path : str
+        What is there is removed.
+
+    Returns
+    -------
+    str
+        ``path``, as it is.
+
+    Raises
+    ------
+    OSError
+        Where what is there cannot be removed.
+    """
     try:
         os.remove(path)
     except FileNotFoundError:
@@ -23,14 +38,37 @@ def new(path: str) -> str:
 
 
 def replace(source: str, target: str) -> None:
-    """Give the complete file ``source`` the name ``target`` (of the same disk), also through a crash of the machine."""
+    """Give a complete file its name, also through a crash of the machine.
+
+    Parameters
+    ----------
+    source : str
+        Path of the file.
+    target : str
+        The name, on the same disk.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written out or renamed.
+    """
     settle(source)
     os.replace(source, target)
     settle_names(os.path.dirname(target) or ".")
 
 
 def settle(path: str) -> None:
-    """Wait until the content of a file is on the disk. Raises OSError where it has no place there."""
+    """Wait until the content of a file is on the disk.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    OSError
+        Where it has no place there.
+    """
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -39,7 +77,17 @@ def settle(path: str) -> None:
 
 
 def settle_names(folder: str) -> None:
-    """Wait until the names in a folder are on the disk, where the disk can tell."""
+    """Wait until the names in a folder are on the disk, where the disk can tell.
+
+    Parameters
+    ----------
+    folder : str
+
+    Raises
+    ------
+    OSError
+        Where they have no place there.
+    """
     try:
         settle(folder)
     except OSError as error:

@@ -87,8 +87,16 @@ class OutputFolder:
         self._begun = True
 
     def start_anew(self, *checkpoints: str) -> None:
-        """Where this run replaces an earlier one: remove what that left to go on from, and note that its results are
-        not of this run, for a run that goes on with this one. Otherwise nothing is done."""
+        """Where this run replaces an earlier one, remove what that left to go on from.
+
+        It is noted, too, that the earlier results are not of this run, for a run that goes on with this one. Where none
+        is replaced nothing is done.
+
+        Parameters
+        ----------
+        *checkpoints : str
+            Names of the files to go on from.
+        """
         if self.resume or not self.overwrite:
             return
         for name in checkpoints:
@@ -96,11 +104,27 @@ class OutputFolder:
         self._save_list()
 
     def has(self, name: str) -> bool:
-        """Whether a file with this final name is there that is not of an earlier run, which is being replaced."""
+        """Whether a finished file is there that is not of an earlier run, which is being replaced.
+
+        Parameters
+        ----------
+        name : str
+            Its final name.
+
+        Returns
+        -------
+        bool
+        """
         return os.path.exists(self.final(name)) and name not in self._old
 
     def check(self) -> None:
-        """Raise UdlError where this folder may not be used; touches nothing."""
+        """Refuse a folder that may not be used; touches nothing.
+
+        Raises
+        ------
+        UdlError
+            For a folder without a name, a file of that name, and one that is there without ``overwrite`` or ``resume``.
+        """
         if not self.path.strip():
             raise UdlError(message("folder_without_name"))
         if not os.path.lexists(self.path):
@@ -111,9 +135,20 @@ class OutputFolder:
             raise UdlError(message("folder_exists", path=self.path))
 
     def spare(self, paths: Iterable[str | None]) -> None:
-        """Raise UdlError where one of ``paths``, files that the run reads, bears the name of a file that it will write
-        or remove, also by a link; what is named here once is never replaced. It may be asked before the folder is
-        entered, and touches nothing."""
+        """Refuse to overwrite what the run reads; what is named here once is never replaced.
+
+        It may be asked before the folder is entered, and touches nothing.
+
+        Parameters
+        ----------
+        paths : iterable of str or None
+            Files that the run reads.
+
+        Raises
+        ------
+        UdlError
+            Where one of them bears the name of a file that it will write or remove, also by a link; names it.
+        """
         old = self._old or self._replaced()
         written = [*dict.fromkeys((*self._names, *old))]
         own = {place: name for name in written for place in _places(self.final(name))}
@@ -128,22 +163,56 @@ class OutputFolder:
                 raise UdlError(message("input_among_results", path=path, folder=self.path))
 
     def log(self, text: str) -> None:
-        """Add text to run.log, once :meth:`begin_log` was called; what comes before is kept until then."""
+        """Add text to run.log, once :meth:`begin_log` was called; what comes before is kept until then.
+
+        Parameters
+        ----------
+        text : str
+            As it is.
+        """
         self._log.write(text)
 
     def begin_log(self) -> None:
-        """Begin to write run.log, once the run has told what it reads (see :meth:`spare`). Raises UdlError where that
-        is one of the files it reads."""
+        """Begin to write run.log, once the run has told what it reads (see :meth:`spare`).
+
+        Raises
+        ------
+        UdlError
+            Where run.log is one of the files it reads.
+        """
         self._keep_spared(LOG)
         self._log.begin()
 
     def final(self, name: str) -> str:
-        """The path of a finished file."""
+        """The path of a finished file.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        str
+        """
         return os.path.join(self.path, name)
 
     def scratch(self, name: str) -> str:
-        """The path to write a file to until it is complete; it will be published under ``name``. Raises ValueError for
-        one that the command is not known to write (see file_names.py)."""
+        """The path to write a file to until it is complete.
+
+        Parameters
+        ----------
+        name : str
+            Under which it will be published.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ValueError
+            For a name that the command is not known to write (see file_names.py).
+        """
         if self._names and name not in self._names:
             raise ValueError(f"{name} is not among the files of this command")
         self._begin()
@@ -155,7 +224,16 @@ class OutputFolder:
         """Give complete files their final names, the summary last, by which a run is known to be complete.
 
         The list comes first: of a run that is killed on the way, too, the next one knows what is whose. All of it holds
-        through a crash of the machine. Raises UdlError where a file cannot be written out, or renamed.
+        through a crash of the machine.
+
+        Parameters
+        ----------
+        *names : str
+
+        Raises
+        ------
+        UdlError
+            Where a file cannot be written out, or renamed; names it.
         """
         if not names:
             return
@@ -207,9 +285,16 @@ class OutputFolder:
         _remove(self.final(name))
 
     def tell(self, name: str, text: str) -> None:
-        """Write a small file of how the run stands, complete or not at all, under its final name. It goes away when
-        the run ends, but for one that was interrupted and leaves results to go on from. No disk, no harm: what cannot
-        be written is left out."""
+        """Write a small file of how the run stands, complete or not at all, under its final name.
+
+        It goes away when the run ends, but for one that was interrupted and leaves results to go on from. No disk, no
+        harm: what cannot be written is left out.
+
+        Parameters
+        ----------
+        name : str
+        text : str
+        """
         temporary = os.path.join(self.path, _SCRATCH, name)
         try:
             self._begin()

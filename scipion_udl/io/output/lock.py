@@ -25,8 +25,15 @@ class FolderLock:
         self._held = False
 
     def acquire(self) -> None:
-        """Take it; where the folder cannot be written to, nothing is done, and where its disk knows no locks, the user
-        is told. Raises UdlError where another program still has it after ``PATIENCE`` seconds."""
+        """Take the lock, after a wait where another program has it.
+
+        Where the folder cannot be written to, nothing is done, and where its disk knows no locks, the user is told.
+
+        Raises
+        ------
+        UdlError
+            Where another program still has it after ``PATIENCE`` seconds; says who.
+        """
         if self._held:
             return
         try:

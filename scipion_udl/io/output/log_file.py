@@ -41,7 +41,12 @@ class LogFile:
         self.write("\n" * bool(self._start) + "".join(early))
 
     def write(self, text: str) -> None:
-        """Add text as it is. It is with the system at once, so that it outlives the program."""
+        """Add text as it is. It is with the system at once, so that it outlives the program.
+
+        Parameters
+        ----------
+        text : str
+        """
         if self._file is None:
             if not self._ended:
                 self._early.append(text)
@@ -67,8 +72,14 @@ class LogFile:
             pass
 
     def end(self, keep: bool) -> None:
-        """Close the file. keep: whether it stays in any case; otherwise it is put back to what it was before this run
-        where the run has left nothing else in the folder."""
+        """Close the file.
+
+        Parameters
+        ----------
+        keep : bool
+            Whether it stays in any case; otherwise it is put back to what it was before this run where the run has left
+            nothing else in the folder.
+        """
         self._ended, self._early = True, []
         if self._file is None:
             return

@@ -19,23 +19,50 @@ class NoFolder(OutputFolder):
         return self
 
     def has(self, name: str) -> bool:
-        """Whether the folder has a file; in memory there is none."""
+        """Whether the folder has a file; in memory there is none.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        bool
+        """
         return bool(self.path) and super().has(name)
 
     def spare(self, paths: Iterable[str | None]) -> None:
-        """Nothing is overwritten."""
+        """Nothing is overwritten.
+
+        Parameters
+        ----------
+        paths : iterable of str or None
+            Not looked at.
+        """
 
     def _begin(self) -> None:
         """Nothing is written."""
 
     def log(self, text: str) -> None:
-        """Nothing is said."""
+        """Nothing is said.
+
+        Parameters
+        ----------
+        text : str
+            Let go.
+        """
 
     def begin_log(self) -> None:
         """Nothing is written."""
 
     def publish(self, *names: str) -> None:
-        """Nothing was written."""
+        """Nothing was written.
+
+        Parameters
+        ----------
+        *names : str
+            Not looked at.
+        """
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -16,8 +16,23 @@ SEAL = "seal"
 
 
 def file_digest(path: str) -> str:
-    """A short text that tells the content of a file from all others; of an MRC file without the labels in its header,
-    which say when it was written. Raises OSError where it cannot be read."""
+    """A short text that tells the content of a file from all others.
+
+    Of an MRC file it leaves out the labels in its header, which say when it was written.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
     found = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         if path.endswith((".mrc", ".mrcs")):
@@ -29,17 +44,50 @@ def file_digest(path: str) -> str:
 
 
 def data_digest(data: object) -> str:
-    """The same of what JSON can hold, however it is laid out in a file."""
+    """A short text that tells data from all other, however it is laid out in a file.
+
+    Parameters
+    ----------
+    data : object
+        What JSON can hold.
+
+    Returns
+    -------
+    str
+    """
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def sealed(fields: dict) -> dict:
-    """The fields of a JSON file, with a seal by which each change of one shows."""
+    """The fields of a JSON file, with a seal by which each change of one shows.
+
+    Parameters
+    ----------
+    fields : dict
+
+    Returns
+    -------
+    dict
+    """
     return {**fields, SEAL: data_digest(json.loads(json.dumps(fields)))}
 
 
 def opened(fields: dict) -> dict:
-    """The fields without their seal. Raises ValueError where one was changed, or there is no seal."""
+    """The fields of a JSON file without their seal.
+
+    Parameters
+    ----------
+    fields : dict
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        Where one was changed, or there is no seal.
+    """
     rest = {name: value for name, value in fields.items() if name != SEAL}
     if data_digest(rest) != fields.get(SEAL):
         raise ValueError("the seal")
@@ -47,13 +95,38 @@ def opened(fields: dict) -> dict:
 
 
 def file_digests(folder: str, names: Iterable[str]) -> dict[str, str]:
-    """Of the files of these names that are in a folder, by name."""
+    """Digests of files, of those that are there.
+
+    Parameters
+    ----------
+    folder : str
+    names : iterable of str
+
+    Returns
+    -------
+    dict of str to str
+        By name.
+    """
     paths = {name: os.path.join(folder, name) for name in names}
     return {name: file_digest(path) for name, path in paths.items() if os.path.isfile(path)}
 
 
 def check_files(folder: str, digests: dict[str, str], advice: str) -> None:
-    """Raise UdlError, which names the file and ends with ``advice``, where a file is missing or is not as it was."""
+    """Check that files are as a run has left them.
+
+    Parameters
+    ----------
+    folder : str
+    digests : dict of str to str
+        By name.
+    advice : str
+        What to do, the end of the message.
+
+    Raises
+    ------
+    UdlError
+        Where a file is missing, cannot be read or is not as it was; names it.
+    """
     for name, before in digests.items():
         path = os.path.join(folder, name)
         try:
