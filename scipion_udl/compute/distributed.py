@@ -14,10 +14,9 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from scipion_udl.compute.rank_errors import LostRank, ShortElsewhere
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.output.no_folder import NoFolder
@@ -34,18 +34,6 @@ from scipion_udl.messages import message
 _MEET = timedelta(minutes=10)  # until all processes must have started
 _LEVELS = 64  # more than blocks ever lie in each other
 _WAIT = timedelta(days=7)  # the first may train for hours; that a process has ended is noticed at once, not by this
-
-
-class LostRank(UdlError):
-    """Another process of this run has ended before its work was done."""
-
-
-class ShortElsewhere(MemoryError):
-    """Memory was not enough in another process of this run, in a block (:meth:`Ranks.together`) of this level."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__("out of memory in another process of this run")
-        self.level = level
 
 
 class Ranks:
@@ -70,8 +58,17 @@ class Ranks:
     def from_environment(cls) -> Ranks:
         """The ranks that torchrun (or launch.py) has started, met; a single process where it has not.
 
-        Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Raises UdlError where they
-        are incomplete, or the processes do not find each other.
+        Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+
+        Returns
+        -------
+        Ranks
+            As this process sees them.
+
+        Raises
+        ------
+        UdlError
+            Where these are incomplete, or the processes do not find each other.
         """
         size = _number("WORLD_SIZE", 1)
         if size <= 1:
@@ -127,16 +124,38 @@ class Ranks:
         return _ranks_here, ()  # sent to another process, with a network say, they are the ranks as that one sees them
 
     @property
+    def is_alone(self) -> bool:
+        """Whether nothing is shared now: there is no other process, or this one is in a block of its own."""
+        return self._alone
+
+    @property
     def first(self) -> bool:
         """Whether this process writes and speaks."""
         return self.rank == 0
 
     def folder(self, out: OutputFolder) -> OutputFolder:
-        """``out`` for the first rank; for others one that touches nothing."""
+        """Where a rank writes.
+
+        Parameters
+        ----------
+        out : OutputFolder
+            That of the run.
+
+        Returns
+        -------
+        OutputFolder
+            ``out`` for the first rank; for others one that touches nothing.
+        """
         return out if self.first else NoFolder(out.path)
 
     def has_the_word(self) -> bool:
-        """Whether this process is the first to tell of an error: one that all ranks come upon is told once."""
+        """Whether this process is the first to tell of an error: one that all ranks come upon is told once.
+
+        Returns
+        -------
+        bool
+            The same whenever it is asked.
+        """
         if self._store is None:
             return self.first
         if self._has_the_word is None:
@@ -149,8 +168,21 @@ class Ranks:
     # Sharing of particles
 
     def shares(self, indices: np.ndarray, unit: int = 1) -> list[np.ndarray]:
-        """``indices`` cut into a part for every rank, in order; parts end at multiples of ``unit``, so that chunks of
-        so many hold the same particles, however many ranks there are."""
+        """Cut particles into a part for every rank, in order.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles.
+        unit : int, optional
+            Parts end at multiples of it, so that chunks of so many hold the same particles, however many ranks there
+            are.
+
+        Returns
+        -------
+        list of int arrays
+            A part a rank; some may be empty.
+        """
         if self._alone:
             return [indices]
         pieces = -(-len(indices) // unit)
@@ -158,11 +190,35 @@ class Ranks:
         return np.split(indices, ends)
 
     def share(self, indices: np.ndarray, unit: int = 1) -> np.ndarray:
-        """This rank's part of ``indices``: see :meth:`shares`."""
+        """This rank's part of the particles: see :meth:`shares`.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles.
+        unit : int, optional
+            Parts end at multiples of it.
+
+        Returns
+        -------
+        (m,) int array
+            Its part.
+        """
         return indices if self._alone else self.shares(indices, unit)[self.rank]
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The rows of all ranks, rank after rank, on every rank; of one dtype and shape behind the first axis."""
+        """The rows of all ranks, rank after rank, on every rank.
+
+        Parameters
+        ----------
+        rows : (n, ...) array
+            Those of this rank; of one dtype and shape behind the first axis on all ranks.
+
+        Returns
+        -------
+        (N, ...) array
+            All of them.
+        """
         if self._alone:
             return rows
         own = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).copy())
@@ -182,8 +238,17 @@ class Ranks:
         return np.concatenate(parts).view(rows.dtype).reshape(-1, *rows.shape[1:])
 
     def gather_rows(self, arrays: Sequence[np.ndarray], indices: np.ndarray, unit: int = 1) -> None:
-        """Make known to all what every rank has written for its share of ``indices`` (see :meth:`shares`) into
-        ``arrays``, one row a particle each; in place."""
+        """Make known to all what every rank has written for its share of the particles (see :meth:`shares`).
+
+        Parameters
+        ----------
+        arrays : sequence of (N, ...) arrays
+            One row a particle each; filled in place.
+        indices : (n,) int array
+            The particles that were shared, as rows of ``arrays``.
+        unit : int, optional
+            As it was when they were shared.
+        """
         if self._alone:
             return
         own = self.share(indices, unit)
@@ -194,12 +259,22 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A block that all ranks enter, and leave in the same way as regards memory: where it was not enough for one of
-        them, that one's error leaves the block, and in all others ShortElsewhere does, wherever they were in it.
+        """A block that all ranks enter, and leave in the same way as regards memory.
 
         Within it every meeting begins with a word on whether all are well: a rank whose memory was not enough says so
         in the place of whatever the others meet for next. Blocks may lie in each other; the outermost that failed is
         left by all. Other errors end the run, as everywhere.
+
+        Yields
+        ------
+        None
+            Once, for the block.
+
+        Raises
+        ------
+        ShortElsewhere
+            Where memory was not enough for another rank, wherever this one was in the block; that one's own error
+            leaves the block there.
         """
         if self._alone:
             yield
@@ -221,12 +296,29 @@ class Ranks:
             self._level -= 1
 
     def is_of_outer(self, error: BaseException) -> bool:
-        """Whether an error that has left a block is for one around it to mend."""
+        """Whether an error that has left a block is for one around it to mend.
+
+        Parameters
+        ----------
+        error : BaseException
+            The error.
+
+        Returns
+        -------
+        bool
+            True for a ShortElsewhere of a block that this rank is still in.
+        """
         return isinstance(error, ShortElsewhere) and error.level <= self._level
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """A block that this rank alone enters, the others being done: nothing is shared in it."""
+        """A block that this rank alone enters, the others being done: nothing is shared in it.
+
+        Yields
+        ------
+        None
+            Once, for the block.
+        """
         before, self._alone = self._alone, True
         try:
             yield
@@ -245,7 +337,18 @@ class Ranks:
             raise ShortElsewhere(level)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum of ``values`` (any shape, real or complex, the same shape on all ranks) over the ranks."""
+        """The sum over the ranks.
+
+        Parameters
+        ----------
+        values : tensor
+            Any shape, real or complex; the same shape on all ranks.
+
+        Returns
+        -------
+        tensor of that shape
+            The sum, without gradients.
+        """
         if self._alone:
             return values
         whole = values.detach().clone(memory_format=torch.contiguous_format)
@@ -254,35 +357,33 @@ class Ranks:
             dist.all_reduce(torch.view_as_real(whole) if whole.is_complex() else whole)
         return whole
 
-    def total_with_gradient(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the ranks (real values), through which gradients flow back.
-
-        The gradient that a rank gets is that of the sum of all ranks' losses. So where all ranks compute the same
-        global loss from it, or each the mean of its equally large part, :meth:`average_gradients` gives the gradient of
-        that loss: what a single process would have had for the whole batch.
-        """
-        return values if self._alone else _Total.apply(values, self)
-
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the mean over all ranks in the place of every parameter's gradient; None counts as zero."""
-        if self._alone:
-            return
-        parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        if not gradients:
-            return
-        mean = self.total(torch.cat([gradient.flatten() for gradient in gradients])) / self.size
-        for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters])):
-            parameter.grad = part.view_as(parameter).clone()
-
     def agree(self, decision: bool) -> bool:
-        """The first rank's decision. GPUs add up in any order, and a round more on one of them would be the end."""
+        """The first rank's decision. GPUs add up in any order, and a round more on one of them would be the end.
+
+        Parameters
+        ----------
+        decision : bool
+            What this rank would do.
+
+        Returns
+        -------
+        bool
+            What all do.
+        """
         return self.by_first(lambda: decision)
 
     def by_first(self, work: Callable[[], Any]) -> Any:
-        """What ``work`` gives on the first rank, which alone does it; the others wait. Inside of it nothing is shared.
+        """Have the first rank alone do some work; the others wait. Inside of it nothing is shared.
 
-        What it gives is sent with pickle; tensors on a GPU come out on the other ranks' own.
+        Parameters
+        ----------
+        work : callable
+            Without arguments.
+
+        Returns
+        -------
+        Any
+            What it gives on the first rank, sent with pickle; tensors on a GPU come out on the other ranks' own.
         """
         if self._alone:
             return work()
@@ -293,7 +394,13 @@ class Ranks:
         return self._broadcast(result)
 
     def broadcast_state(self, network: nn.Module) -> None:
-        """Give a network (the same on all ranks) the first rank's parameters and buffers."""
+        """Give a network the first rank's parameters and buffers.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            The same on all ranks; filled in place.
+        """
         if self._alone:
             return
         with self._contact():
@@ -336,7 +443,18 @@ class Ranks:
             raise LostRank(message("process_lost", processes=self.size)) from error
 
     def words(self, own: str) -> str:
-        """What every rank says of itself (one line), in one sentence."""
+        """What every rank says of itself (one line), in one sentence.
+
+        Parameters
+        ----------
+        own : str
+            What this rank says, one line.
+
+        Returns
+        -------
+        str
+            As in "2 processes: 2 x GPU ...".
+        """
         if self._alone:
             return own
         lines = bytes(self.gather(np.frombuffer(f"{own}\n".encode(), np.uint8))).decode().splitlines()
@@ -347,62 +465,20 @@ class Ranks:
 
 
 def may_speak() -> bool:
-    """Whether this process is to tell of the error that ends it: of several that share a run, one does."""
+    """Whether this process is to tell of the error that ends it: of several that share a run, one does.
+
+    Returns
+    -------
+    bool
+        True on one process of a run, or where there is no other.
+    """
     if Ranks.current is not None:
         return Ranks.current.has_the_word()
     return _number("WORLD_SIZE", 1) <= 1 or _number("RANK", 0) == 0
 
 
-def share_statistics(network: nn.Module, team: Ranks) -> None:
-    """Let the batch norms of a network, while it trains, take mean and variance of the rows of all processes together.
-
-    Where every process puts its part of a batch through the network, values, running statistics and (see
-    :meth:`Ranks.total_with_gradient`) gradients are then those of the whole batch. Given a process alone as ``team``,
-    they are again what they were. On CPU and GPU alike, which torch's own SyncBatchNorm is not.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.__dict__.pop("forward", None)
-            if team.size > 1:
-                module.__dict__["forward"] = partial(_shared_norm, module, team)
-
-
-def _shared_norm(norm: nn.modules.batchnorm._BatchNorm, team: Ranks, values: torch.Tensor) -> torch.Tensor:
-    """The batch norm of values (N, channels, ...), of which the other processes have other rows."""
-    if not norm.training:
-        return type(norm).forward(norm, values)
-    others = [axis for axis in range(values.dim()) if axis != 1]
-    shape = [1, -1] + [1] * (values.dim() - 2)
-    count = float(team.total(torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64)))
-    mean = team.total_with_gradient(values.sum(others)) / count
-    moved = values - mean.view(shape)
-    variance = team.total_with_gradient(moved.square().sum(others)) / count
-    seen, running_mean, running_var = norm.num_batches_tracked, norm.running_mean, norm.running_var
-    if norm.track_running_stats and seen is not None and running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            seen += 1
-            rate = 1 / float(seen) if norm.momentum is None else norm.momentum
-            running_mean.lerp_(mean.detach(), rate)
-            running_var.lerp_(variance.detach() * (count / max(count - 1, 1)), rate)
-    values = moved * (variance + norm.eps).rsqrt().view(shape)
-    return values if norm.weight is None else values * norm.weight.view(shape) + norm.bias.view(shape)
-
-
 def _ranks_here() -> Ranks:
     return Ranks.current or Ranks()
-
-
-class _Total(torch.autograd.Function):
-    """The sum over the ranks; backwards, the sum of the ranks' gradients."""
-
-    @staticmethod
-    def forward(context: Any, values: torch.Tensor, ranks: Ranks) -> torch.Tensor:
-        context.ranks = ranks
-        return ranks.total(values)
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return context.ranks.total(gradient), None
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -22,25 +22,61 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def gpus_asked_for(gpu: str) -> int:
-    """How many GPUs a value of --gpu names: 2 for "0,1"; 0 for none and auto and what is no list of numbers."""
+    """How many GPUs a value of --gpu names.
+
+    Parameters
+    ----------
+    gpu : str
+        The value.
+
+    Returns
+    -------
+    int
+        2 for "0,1"; 0 for none and auto and what is no list of numbers.
+    """
     words = str(gpu).replace(",", " ").split()
     return len(words) if all(word.isdigit() for word in words) else 0
 
 
 def is_one_of_several() -> bool:
-    """Whether torchrun or :func:`start_ranks` has started this process as one of several."""
+    """Whether torchrun or :func:`start_ranks` has started this process as one of several.
+
+    Returns
+    -------
+    bool
+        By WORLD_SIZE in the environment.
+    """
     return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks: alone, or the first of several."""
+    """Whether this process writes and speaks: alone, or the first of several.
+
+    Returns
+    -------
+    bool
+        By RANK in the environment.
+    """
     return not is_one_of_several() or os.environ.get("RANK", "0") == "0"
 
 
 def start_ranks(arguments: Sequence[str], count: int) -> int:
-    """Run ``scipion-udl`` with these arguments in ``count`` processes that share the work; returns the exit code.
+    """Run ``scipion-udl`` in several processes that share the work.
 
     Where one fails the others are ended. They end with this process, too.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Those of the command line.
+    count : int
+        How many processes.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where all went well, else that of a process that failed, 1 where it was killed, 130 where the
+        user has interrupted it.
     """
     processes = [
         subprocess.Popen(

@@ -36,26 +36,55 @@ class Log:
         self._write, self._clear = write, clear
 
     def begin(self, command: str) -> None:
-        """The line at the head of a run in run.log: when it began, and by which command."""
+        """The line at the head of a run in run.log: when it began, and by which command.
+
+        Parameters
+        ----------
+        command : str
+            The command line.
+        """
         self._note(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {command}\n")
 
     def say(self, line: str, detail: bool = False, always: bool = False) -> None:
-        """One line: of a stage, or, a detail, of what happens within it, which is for run.log alone; always: printed
-        by a quiet run, too."""
+        """Say a line of what happens.
+
+        Parameters
+        ----------
+        line : str
+            Without an end of line.
+        detail : bool, optional
+            Whether it is not of a stage but of what happens within it, which is for run.log alone.
+        always : bool, optional
+            Whether a quiet run prints it, too.
+        """
         text = f"[{time.monotonic() - self.started:7.1f} s] {line}\n"
         self._note(text)
         if self.verbose or always or not (detail or self.quiet):
             self._print(text)
 
     def warn(self, sentence: str, detail: bool = False) -> None:
-        """A warning; detail: for run.log alone, as one of many of a kind that are told together later."""
+        """Say a warning, on stderr.
+
+        Parameters
+        ----------
+        sentence : str
+            Without an end of line.
+        detail : bool, optional
+            Whether it is for run.log alone, as one of many of a kind that are told together later.
+        """
         text = f"Warning: {sentence}\n"
         self._note(text)
         if self.verbose or not detail:
             self._print(text, sys.stderr)
 
     def result(self, text: str) -> None:
-        """The last words of the run, which are always printed."""
+        """The last words of the run, which are always printed.
+
+        Parameters
+        ----------
+        text : str
+            One or more lines.
+        """
         self._note(f"{text}\n")
         self._print(f"{text}\n")
 

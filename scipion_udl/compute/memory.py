@@ -25,10 +25,22 @@ class InChunks(Protocol):
 
 
 def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
-    """What ``work`` returns. Where memory is not enough for it, ``lower`` is called and it is done again; so it must be
-    fit to be done again. Of several processes all call this, and all lower where one of them has to.
+    """Do a piece of work, and where memory is not enough for it do it again with less. Of several processes all call
+    this, and all lower where one of them has to.
 
-    lower: makes work want less; raises UdlError where that cannot be.
+    Parameters
+    ----------
+    team : Ranks
+        The processes.
+    work : callable
+        Without arguments; fit to be done again.
+    lower : callable
+        Makes ``work`` want less; raises UdlError where that cannot be.
+
+    Returns
+    -------
+    Result
+        What ``work`` returns.
     """
     while True:
         try:
@@ -44,8 +56,27 @@ def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], N
 
 
 def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callable[[Message], None]) -> Result:
-    """What ``work``, which goes through ``particles``, returns; where memory is not enough for it, with half as many
-    particles at a time, and ``warn`` is told. Raises UdlError where memory is not enough for one particle."""
+    """Do a piece of work that goes through particles; where memory is not enough for it, with half as many at a time.
+
+    Parameters
+    ----------
+    particles : InChunks
+        Whose ``chunk`` is halved.
+    work : callable
+        Without arguments; fit to be done again.
+    warn : callable
+        Told of every halving.
+
+    Returns
+    -------
+    Result
+        What ``work`` returns.
+
+    Raises
+    ------
+    UdlError
+        Where memory is not enough for one particle.
+    """
 
     def lower() -> None:
         if particles.chunk <= 1:
@@ -57,5 +88,16 @@ def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callabl
 
 
 def name_of(device: torch.device) -> str:
-    """Whose memory it is, in a word."""
+    """Whose memory it is, in a word.
+
+    Parameters
+    ----------
+    device : torch.device
+        The one in use.
+
+    Returns
+    -------
+    str
+        "CPU" or "GPU".
+    """
     return "CPU" if device.type == "cpu" else "GPU"

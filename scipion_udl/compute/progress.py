@@ -40,7 +40,15 @@ class Progress:
         self._lock = threading.RLock()  # several threads may have something to say
 
     def show(self, stage: str, done: int, total: int) -> None:
-        """``done`` of ``total`` particles of a stage."""
+        """Show how far a stage is.
+
+        Parameters
+        ----------
+        stage : str
+            What it is called.
+        done, total : int
+            Particles that are done, and all of them.
+        """
         with self._lock:
             bar = self._start(stage, total, "particle")
             bar.update(done - bar.n)
@@ -49,7 +57,15 @@ class Progress:
                 self.clear()
 
     def epoch(self, row: dict, epochs: int) -> None:
-        """The end of an epoch, with its figures."""
+        """Show the end of an epoch, with its figures.
+
+        Parameters
+        ----------
+        row : dict
+            Its row of training.csv: "epoch", "validation" and, where it is known, "true_error" (degrees).
+        epochs : int
+            How many there may be.
+        """
         bar = self._start("training", epochs, "epoch")
         bar.set_postfix_str(f"loss {row['validation']:.4f}", refresh=False)
         bar.update(row["epoch"] - bar.n)
@@ -59,9 +75,14 @@ class Progress:
         self._note("training", row["epoch"], epochs, "epoch")
 
     def facts(self) -> dict:
-        """What progress.json says: stage, done, total, unit ("particle" or "epoch") of what goes on, and left, about
-        how many seconds it takes still, once it has taken more than a minute; epoch, epochs, loss (held-out) and, where
-        it is known, true_error (degrees) of the training so far; seconds since the start.
+        """What progress.json says.
+
+        Returns
+        -------
+        dict
+            stage, done, total, unit ("particle" or "epoch") of what goes on, and left, about how many seconds it takes
+            still, once it has taken more than a minute; epoch, epochs, loss (held-out) and, where it is known,
+            true_error (degrees) of the training so far; seconds since the start.
         """
         return {**self._stage, **self._training, "seconds": round(time.monotonic() - self._started, 1)}
 
@@ -125,7 +146,18 @@ class _Timer:
 
 
 def in_words(seconds: float) -> str:
-    """About how long, for people."""
+    """About how long, for people.
+
+    Parameters
+    ----------
+    seconds : float
+        The time.
+
+    Returns
+    -------
+    str
+        As in "40 seconds", "12 minutes" or "2.5 hours".
+    """
     if seconds < 90:
         return f"{max(10, 10 * round(seconds / 10))} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

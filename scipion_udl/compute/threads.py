@@ -28,10 +28,25 @@ def side_by_side(
     most: int | None = None,
     given_up: threading.Event | None = None,
 ) -> Iterator[Result]:
-    """What ``work`` makes of each item, in their order, without gradients; on other devices one after the other.
+    """Work on items in threads, without gradients; on other devices than the CPU one after the other.
 
-    most: items at a time at most, where each holds much memory or there are few; they share the cores. given_up: set
-    once nobody waits for the rest any more, so that work that takes long can look at it and end.
+    Parameters
+    ----------
+    work : callable
+        Makes a result of an item.
+    items : iterable
+        What is worked on.
+    device : torch.device
+        Where.
+    most : int, optional
+        Items at a time at most, where each holds much memory or there are few; they share the cores.
+    given_up : threading.Event, optional
+        Set once nobody waits for the rest any more, so that work that takes long can look at it and end.
+
+    Yields
+    ------
+    Result
+        What ``work`` makes of each item, in their order.
     """
 
     def one(item: Item) -> Result:

@@ -16,6 +16,7 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
 from scipion_udl.models.network import TellsTurns
+from scipion_udl.models.polar import view_of
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.align_set import averages_of
 from scipion_udl.pipelines.guide import Inputs, load_network, particle_inputs
@@ -35,7 +36,6 @@ from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
 from scipion_udl.settings import commands
 from scipion_udl.settings.option import given
-from scipion_udl.training.trainer import view_of
 from scipion_udl.validation.heterogeneity import image_warnings
 
 # Options that speak of a set as a whole, with what to do instead.

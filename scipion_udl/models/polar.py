@@ -8,11 +8,12 @@ degrees from +x towards +y. Output: the turn in degrees modulo 180, positive whe
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
 
-from scipion_udl.models.network import Network
+from scipion_udl.models.network import Network, TellsTurns
 
 FINE = 4  # points per angle bin at which the peak of the logits is read
 
@@ -275,3 +276,23 @@ class FreeHeadNetwork(Network):
         """
         out = self(spectra)
         return torch.rad2deg(torch.atan2(out[:, 1], out[:, 0])) / 2
+
+
+def view_of(network: nn.Module | TellsTurns, view: int | None) -> TellsTurns:
+    """A network as it sees inputs of a view, where it tells views apart.
+
+    Parameters
+    ----------
+    network : torch.nn.Module or TellsTurns
+        The network.
+    view : int or None
+        The view, from 0.
+
+    Returns
+    -------
+    TellsTurns
+        That view of it; the network itself where there is but one, or none is named.
+    """
+    if isinstance(network, PolarNetwork) and network.views > 1 and view is not None:
+        return network.view(view)
+    return cast(TellsTurns, network)

@@ -15,14 +15,14 @@ from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.network import Network, TellsTurns
-from scipion_udl.models.polar import PolarNetwork, PolarView
+from scipion_udl.models.polar import PolarNetwork, PolarView, view_of
 from scipion_udl.particles.resolution_limit import bounded
 from scipion_udl.pipelines.classes import that_teach
 from scipion_udl.pipelines.continued import check_began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import how_many, train_model, warn_of_training
 from scipion_udl.training.history import read_history
-from scipion_udl.training.trainer import TrainingResult, view_of
+from scipion_udl.training.trainer import TrainingResult
 
 Inputs = SpectraSettings | SpectrumImageSettings
 FIT = 256  # particles that choose among the views of a model, at most

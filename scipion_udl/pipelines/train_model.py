@@ -17,6 +17,7 @@ from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.network import Network
+from scipion_udl.models.polar import view_of
 from scipion_udl.particles.polarity_words import contrast_of
 from scipion_udl.pipelines.classes import LEARNS, members, that_teach
 from scipion_udl.pipelines.continued import BEGAN, began_with
@@ -28,7 +29,6 @@ from scipion_udl.training.trainer import (
     TrainingSettings,
     lowered_warning,
     train_network,
-    view_of,
 )
 from scipion_udl.validation.pose_errors import join, located_truth
 

@@ -29,7 +29,23 @@ class Samples:
         return self._count
 
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The inputs of each part (numbers from 0), one batch after the other."""
+        """The inputs of each part, one batch after the other.
+
+        Parameters
+        ----------
+        parts : sequence of (n,) int64 tensors
+            Numbers of the inputs of each batch, from 0.
+
+        Yields
+        ------
+        (n, ...) tensor
+            The inputs of one part.
+
+        Raises
+        ------
+        NotImplementedError
+            Always: a subclass says where they come from.
+        """
         raise NotImplementedError
 
 
@@ -40,7 +56,18 @@ class TensorSamples(Samples):
         super().__init__(values, len(values))
 
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The rows of each part."""
+        """The rows of each part.
+
+        Parameters
+        ----------
+        parts : sequence of (n,) int64 tensors
+            Numbers of the inputs of each batch, from 0.
+
+        Yields
+        ------
+        (n, ...) tensor
+            The inputs of one part.
+        """
         return (self.known[part.to(self.known.device)] for part in parts)
 
 
@@ -73,7 +100,18 @@ class ParticleSamples(Samples):
         self._particles, self._indices, self._read = particles, indices, read
 
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The inputs of each part; the next ones are read while a batch is worked on."""
+        """The inputs of each part; the next ones are read while a batch is worked on.
+
+        Parameters
+        ----------
+        parts : sequence of (n,) int64 tensors
+            Numbers of the inputs of each batch, from 0, within the indices of this training.
+
+        Yields
+        ------
+        (n, ...) tensor
+            The inputs of one part.
+        """
         if not len(parts):
             return
         sizes = [len(part) for part in parts]
@@ -92,7 +130,22 @@ def particle_samples(
     indices: np.ndarray,
     read: Callable[[np.ndarray, torch.Tensor], torch.Tensor],
 ) -> Samples:
-    """Inputs of particles ``indices``: in memory if they fit into IN_MEMORY bytes, read anew otherwise."""
+    """The inputs of some particles: in memory if they fit into IN_MEMORY bytes, read anew otherwise.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        The set.
+    indices : (N,) int array
+        Which of them, from 0.
+    read : callable
+        Makes the input (n, ...) of (indices, whitened coefficients).
+
+    Returns
+    -------
+    Samples
+        N inputs.
+    """
     probe = particles.all(indices[:1], "spectra", read)
     if probe.numel() * probe.element_size() * len(indices) <= IN_MEMORY:
         return TensorSamples(particles.all(indices, "spectra", read))

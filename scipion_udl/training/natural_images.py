@@ -31,14 +31,46 @@ class MatchingObjective(Objective[MatchingNetwork]):
     def loss(
         self, network: MatchingNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int
     ) -> torch.Tensor:
-        """The loss of a batch under random turns: both images at random, then by up to half the reach more."""
+        """The loss of a batch under random turns: both images at random, then by up to half the reach more.
+
+        Parameters
+        ----------
+        network : MatchingNetwork
+            What is trained.
+        batch : (N, 2, S, S) tensor
+            Pairs of working images.
+        generator : torch.Generator
+            Draws the turns and, where the recipe asks for it, noise; on the CPU.
+        epoch : int
+            From 1.
+
+        Returns
+        -------
+        () tensor
+            The UDL term, modulo 360 degrees.
+        """
         angles = torch.rand(2, 2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
         before, after = self._answers(network, batch, [start, start + turn], generator)
         return pair_loss(self.recipe, network, before, after, turn[0] - turn[1], 360.0)
 
     def validation(self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """1 - cos of the differences under turns of any size."""
+        """1 - cos of the differences under turns of any size.
+
+        Parameters
+        ----------
+        network : MatchingNetwork
+            What is trained.
+        held_out : (N, 2, S, S) tensor
+            Pairs that are not learned from.
+        generator : torch.Generator
+            Draws the turns; on the CPU.
+
+        Returns
+        -------
+        () tensor
+            0 where all differences hold, 1 for chance.
+        """
         turn = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
         parts = [
             self._answers(network, pairs, [torch.zeros_like(part), part], None)
@@ -67,11 +99,32 @@ class MatchingObjective(Objective[MatchingNetwork]):
         return list(self.shared(network, *sides).chunk(len(looks)))
 
     def finish(self, network: MatchingNetwork, known: torch.Tensor) -> None:
-        """Take the bias of the answers to twice the same image."""
+        """Take the bias of the answers to twice the same image.
+
+        Parameters
+        ----------
+        network : MatchingNetwork
+            In evaluation mode; changed in place.
+        known : (N, 2, S, S) tensor
+            Pairs, of which the first POOL are used.
+        """
         network.set_bias(known[:POOL].flatten(0, 1)[:, None])
 
     def turns(self, network: MatchingNetwork, inputs: torch.Tensor) -> torch.Tensor:
-        """The pose angles (N,), degrees, that bring the second images of pairs (N, 2, S, S) onto the first."""
+        """The pose angles that bring the second images of pairs onto the first.
+
+        Parameters
+        ----------
+        network : MatchingNetwork
+            What is trained.
+        inputs : (N, 2, S, S) tensor
+            Pairs of working images.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees.
+        """
         return network.angles(inputs[:, 0], inputs[:, 1])
 
 
@@ -84,7 +137,18 @@ class PairSamples(Samples):
         super().__init__(self._read(pairs[:READ]), len(pairs))
 
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The pairs of each part, (n, 2, box, box)."""
+        """The pairs of each part.
+
+        Parameters
+        ----------
+        parts : sequence of (n,) int64 tensors
+            Numbers of the pairs of each batch, from 0.
+
+        Yields
+        ------
+        (n, 2, box, box) tensor
+            Working images of one part.
+        """
         return (self._read(self._pairs[part.cpu().numpy()]) for part in parts)
 
     def _read(self, pairs: np.ndarray) -> torch.Tensor:
@@ -97,14 +161,42 @@ class PairSamples(Samples):
 
 
 def working_box(box: int) -> int:
-    """The box of the working images of particles of ``box`` pixels."""
+    """The box of the working images of particles: even, WORKING_BOX at most.
+
+    Parameters
+    ----------
+    box : int
+        Of the particles, px.
+
+    Returns
+    -------
+    int
+        Px.
+    """
     return min(WORKING_BOX, box - box % 2)
 
 
 def pair_items(particles: PreparedParticles, count: int, seed: int) -> np.ndarray:
-    """At most ``count`` pairs (M, 2) of items 2k-1 and 2k, from 0, chosen by the seed; none with a constant image.
+    """Pairs of items 2k-1 and 2k of a set, chosen by the seed; none with a constant image.
 
-    Raises UdlError for an odd number of items, and where no pair is left.
+    Parameters
+    ----------
+    particles : PreparedParticles
+        The set, one image of a pair after the other.
+    count : int
+        How many pairs there may be.
+    seed : int
+        Which of them, where there are more.
+
+    Returns
+    -------
+    (M, 2) int array
+        The items of each pair, from 0.
+
+    Raises
+    ------
+    UdlError
+        For an odd number of items, and where no pair is left.
     """
     if len(particles) % 2:
         raise UdlError(message("training_pairs_odd", path=particles.source.path, count=len(particles)))
@@ -116,7 +208,22 @@ def pair_items(particles: PreparedParticles, count: int, seed: int) -> np.ndarra
 
 
 def pair_samples(particles: PreparedParticles, pairs: np.ndarray, box: int) -> Samples:
-    """Working images of pairs (M, 2): in memory if they fit into IN_MEMORY bytes, read anew otherwise."""
+    """The working images of pairs: in memory if they fit into IN_MEMORY bytes, read anew otherwise.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        The set.
+    pairs : (M, 2) int array
+        The items of each pair, from 0.
+    box : int
+        Of the working images, px.
+
+    Returns
+    -------
+    Samples
+        M inputs (2, box, box).
+    """
     samples = PairSamples(particles, pairs, box)
     if 8 * box * box * len(pairs) > IN_MEMORY:
         return samples

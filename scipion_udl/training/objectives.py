@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.compute.distributed import Ranks, share_statistics
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.gradients import share_statistics, total_with_gradient
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork
@@ -52,40 +53,126 @@ class Objective(Generic[Net]):
         self.method, self.recipe, self.extra, self.team, self.parts = method, recipe, nn.Module(), Ranks(), 1
 
     def join(self, network: nn.Module, team: Ranks) -> None:
-        """Share the work on every batch among processes, which all come to the same loss."""
+        """Share the work on every batch among processes, which all come to the same loss.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            What is trained; its batch norms share their statistics from now on.
+        team : Ranks
+            The processes.
+        """
         self.team = team
         share_statistics(network, team)
 
     def begin(self, known: torch.Tensor) -> None:
-        """Take note of inputs that are the same whenever this training is begun or continued."""
+        """Take note of inputs that are the same whenever this training is begun or continued.
+
+        Parameters
+        ----------
+        known : (N, ...) tensor
+            These inputs.
+        """
 
     def loss(self, network: Net, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        """The loss of a batch (N, ...) in an epoch (from 1)."""
+        """The loss of a batch.
+
+        Parameters
+        ----------
+        network : Net
+            What is trained.
+        batch : (N, ...) tensor
+            Its inputs.
+        generator : torch.Generator
+            Draws all that is random; on the CPU.
+        epoch : int
+            From 1.
+
+        Returns
+        -------
+        () tensor
+            To be made small, with gradients.
+        """
         raise NotImplementedError
 
     def validation(self, network: Net, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The loss that tells epochs apart: the same in all of them."""
+        """The loss that tells epochs apart: the same in all of them.
+
+        Parameters
+        ----------
+        network : Net
+            What is trained, in evaluation mode.
+        held_out : (N, ...) tensor
+            Inputs that are not learned from.
+        generator : torch.Generator
+            Draws all that is random, with the same seed in every epoch; on the CPU.
+
+        Returns
+        -------
+        () tensor
+            The lower the better.
+        """
         raise NotImplementedError
 
     def finish(self, network: Net, known: torch.Tensor) -> None:
-        """Whatever a network (in evaluation mode) needs to be used once it is trained, from inputs that it knows."""
+        """Whatever a network (in evaluation mode) needs to be used once it is trained, from inputs that it knows.
+
+        Parameters
+        ----------
+        network : Net
+            In evaluation mode; changed in place.
+        known : (N, ...) tensor
+            The inputs.
+        """
 
     def turns(self, network: Net, inputs: torch.Tensor) -> torch.Tensor:
-        """Turns (N,) in degrees, modulo 180, of inputs as they are trained on."""
+        """How inputs are turned, by what the network says.
+
+        Parameters
+        ----------
+        network : Net
+            What is trained.
+        inputs : (N, ...) tensor
+            Inputs as they are trained on.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees, modulo 180.
+        """
         return cast(TellsTurns, network).turns(inputs)
 
     def facts(self) -> dict:
-        """What the model's card is to say of it, besides the method."""
+        """What the model's card is to say of it, besides the method.
+
+        Returns
+        -------
+        dict
+            By their names in the card; empty where there is nothing to say.
+        """
         return {}
 
     def shared(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
-        """``work`` (row by row) of inputs (N, ...), each process its part; all have all of it."""
+        """Work on a batch row by row, each process its part; all have all of it.
+
+        Parameters
+        ----------
+        work : callable
+            Makes rows (n, ...) of rows (n, ...) of each input.
+        *inputs : (N, ...) tensors
+            The same on all processes.
+
+        Returns
+        -------
+        (N, ...) tensor
+            What ``work`` makes of all rows; gradients flow through it.
+        """
         count = len(inputs[0])
         if self.team.size == 1 or count < self.team.size:
             return self._in_parts(work, *inputs)
         own = torch.from_numpy(self.team.share(np.arange(count))).to(inputs[0].device)
         mine = self._in_parts(work, *(values[own] for values in inputs))
-        return self.team.total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine))
+        return total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine), self.team)
 
     def _in_parts(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """``work`` of inputs (N, ...), ``parts`` one after the other: of each the result alone is kept, and the rest is
@@ -99,7 +186,20 @@ class Objective(Generic[Net]):
         return torch.cat([checkpoint(work, *part, use_reentrant=False, preserve_rng_state=False) for part in pieces])
 
     def reach(self, epoch: int, most: float) -> float:
-        """The span of the turns of UDL in an epoch, degrees: small ones are learned first."""
+        """The span of the turns of UDL in an epoch: small ones are learned first.
+
+        Parameters
+        ----------
+        epoch : int
+            From 1.
+        most : float
+            What it is never above, degrees.
+
+        Returns
+        -------
+        float
+            Degrees.
+        """
         return min(most, self.recipe.reach + self.recipe.growth * (epoch - 1))
 
 
@@ -111,8 +211,26 @@ def pair_loss(
     applied: torch.Tensor,
     period: float,
 ) -> torch.Tensor:
-    """The UDL term of a network of pairs: its answers (N,) before and after turns whose differences are ``applied``
-    (N,), all in degrees. The hinge of the published loss is for answers that may be of any size."""
+    """The UDL term of a network of pairs. The hinge of the published loss is for answers that may be of any size.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Whether the loss is the published one.
+    network : PairNetwork or MatchingNetwork
+        What has answered.
+    before, after : (N,) tensors
+        Its answers before and after turns, degrees.
+    applied : (N,) tensor
+        The differences of these turns, degrees.
+    period : float
+        Degrees.
+
+    Returns
+    -------
+    () tensor
+        1 - cos on average, or, as published, degrees.
+    """
     if not recipe.absolute:
         return difference_loss(after - before, applied, period)
     loss = absolute_difference_loss(after - before, applied, period)
@@ -123,11 +241,73 @@ class PolarObjective(Objective[TellsTurns]):
     """For networks of polar spectra: batches are (N, radii, angles)."""
 
     def loss(self, network: TellsTurns, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        """The loss of a batch under random turns."""
+        """The loss of a batch under random turns.
+
+        Parameters
+        ----------
+        network : TellsTurns
+            What is trained.
+        batch : (N, radii, angles) tensor
+            Polar spectra.
+        generator : torch.Generator
+            Draws the turns; on the CPU.
+        epoch : int
+            From 1.
+
+        Returns
+        -------
+        () tensor
+            The UDL or the joint term, or what the method makes of both.
+
+        Parameters
+        ----------
+        network : TellsTurns
+            What is trained.
+        batch : (N, radii, angles) tensor
+            Polar spectra.
+        generator : torch.Generator
+            Draws turns and noise; on the CPU.
+        epoch : int
+            From 1.
+
+        Returns
+        -------
+        () tensor
+            The UDL term, or, of JUDL, the joint term.
+        """
         return self._loss(network, batch, generator, self.reach(epoch, 180.0))
 
     def validation(self, network: TellsTurns, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The same loss under turns of any size."""
+        """The same loss under turns of any size.
+
+        Parameters
+        ----------
+        network : TellsTurns
+            What is trained.
+        held_out : (N, radii, angles) tensor
+            Polar spectra that are not learned from.
+        generator : torch.Generator
+            Draws the turns; on the CPU.
+
+        Returns
+        -------
+        () tensor
+            The lower the better.
+
+        Parameters
+        ----------
+        network : TellsTurns
+            What is trained.
+        held_out : (N, radii, angles) tensor
+            Polar spectra that are not learned from.
+        generator : torch.Generator
+            Draws turns and noise; on the CPU.
+
+        Returns
+        -------
+        () tensor
+            The lower the better.
+        """
         return self._loss(network, held_out, generator, 180.0)
 
     def _loss(
@@ -165,18 +345,51 @@ class PairObjective(Objective[PairNetwork]):
             self.extra = Autoencoder()
 
     def join(self, network: nn.Module, team: Ranks) -> None:
-        """Share the features of a batch; all processes compare the features of all of it."""
+        """Share the features of a batch; all processes compare the features of all of it.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            What is trained.
+        team : Ranks
+            The processes.
+        """
         super().join(network, team)
         share_statistics(cast(PairNetwork, network).head, Ranks())
 
     def begin(self, known: torch.Tensor) -> None:
-        """JUDL brings all batches into register with one and the same particle: an autoencoder would have to know every
-        orientation otherwise, and then reconstructs whatever it is given."""
+        """Keep a particle that all batches are brought into register with.
+
+        JUDL brings them into register with one and the same: an autoencoder would have to know every orientation
+        otherwise, and then reconstructs whatever it is given.
+
+        Parameters
+        ----------
+        known : (N, F, F) tensor
+            Fine spectra, of which the first is kept.
+        """
         if self.method == "judl":
             self.reference = self.spectra.turned(known[:1])
 
     def loss(self, network: PairNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        """The loss of a batch under random turns."""
+        """The loss of a batch under random turns.
+
+        Parameters
+        ----------
+        network : PairNetwork
+            What is trained.
+        batch : (N, F, F) tensor
+            Fine spectra.
+        generator : torch.Generator
+            Draws turns and noise; on the CPU.
+        epoch : int
+            From 1.
+
+        Returns
+        -------
+        () tensor
+            The UDL term, the mean over ``recipe.rounds`` partners; JUDL adds the joint term with its weight.
+        """
         recipe = self.recipe
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
@@ -217,7 +430,22 @@ class PairObjective(Objective[PairNetwork]):
         return reconstruction_loss(aligned)
 
     def validation(self, network: PairNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ."""
+        """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ.
+
+        Parameters
+        ----------
+        network : PairNetwork
+            What is trained.
+        held_out : (N, F, F) tensor
+            Fine spectra that are not learned from.
+        generator : torch.Generator
+            Draws the turns; on the CPU.
+
+        Returns
+        -------
+        () tensor
+            The lower the better.
+        """
         angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
         before, after = (network.describe(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
         change = network.between(after, after.roll(1, 0)) - network.between(before, before.roll(1, 0))
@@ -228,13 +456,40 @@ class PairObjective(Objective[PairNetwork]):
         return loss
 
     def facts(self) -> dict:
-        """What reconstructed the aligned particles, if anything."""
+        """What reconstructed the aligned particles, if anything.
+
+        Returns
+        -------
+        dict
+            ``joint`` ("mean" or "autoencoder") for JUDL; empty for UDL.
+        """
         return {"joint": self.recipe.joint} if self.method == "judl" else {}
 
     def finish(self, network: PairNetwork, known: torch.Tensor) -> None:
-        """Keep references, and take the bias of the answers to twice the same spectrum."""
+        """Keep references, and take the bias of the answers to twice the same spectrum.
+
+        Parameters
+        ----------
+        network : PairNetwork
+            In evaluation mode; changed in place.
+        known : (N, F, F) tensor
+            Fine spectra, of which the first POOL are used.
+        """
         network.set_references(self.spectra.turned(known[:POOL]))
 
     def turns(self, network: PairNetwork, inputs: torch.Tensor) -> torch.Tensor:
-        """Turns (N,) in degrees, modulo 180, of fine spectra (N, F, F)."""
+        """How fine spectra are turned, by what the network says.
+
+        Parameters
+        ----------
+        network : PairNetwork
+            What is trained.
+        inputs : (N, F, F) tensor
+            Fine spectra.
+
+        Returns
+        -------
+        (N,) tensor
+            Degrees, modulo 180.
+        """
         return network.turns(self.spectra.turned(inputs))

@@ -63,9 +63,26 @@ _PAPER = {"paper-synthetic": _PUBLISHED, "paper-real": replace(_PUBLISHED, lr=1e
 
 
 def recipe_of(network: str, method: str, name: str | None = None) -> Recipe:
-    """The recipe for a network, by its word of --network, and method (judl, udl); name: one of PAPER, None for ours.
+    """The recipe for a network and a method.
 
-    Raises UdlError where there is none.
+    Parameters
+    ----------
+    network : str
+        Its word of --network.
+    method : str
+        "judl" or "udl".
+    name : str, optional
+        One of PAPER; None for ours.
+
+    Returns
+    -------
+    Recipe
+        How it is trained.
+
+    Raises
+    ------
+    UdlError
+        Where there is none: the network has no published recipe, or is not trained by this method.
     """
     rows = offered()
     if name is not None and not any(row.published for row in rows[network]):

@@ -34,12 +34,35 @@ class StepMemory:
         self._aside = False
 
     def keeping(self) -> AbstractContextManager:
-        """What the loss is to be computed in."""
+        """What the loss is to be computed in.
+
+        Returns
+        -------
+        context manager
+            What is kept for the gradients in it waits in the memory of the machine, where that has become necessary.
+        """
         return torch.autograd.graph.save_on_cpu() if self._aside else nullcontext()
 
     def run(self, work: Callable[[], Result], generator: torch.Generator) -> Result:
-        """What ``work`` returns, which draws from ``generator``; where memory is not enough, again as it was begun, but
-        with less at a time. All processes of the team call this. Raises UdlError where less is not possible.
+        """Do a piece of work; where memory is not enough, again as it was begun, but with less at a time. All processes
+        of the team call this.
+
+        Parameters
+        ----------
+        work : callable
+            Without arguments; it may draw from ``generator``.
+        generator : torch.Generator
+            Put back to where it was before the work is done again.
+
+        Returns
+        -------
+        Result
+            What ``work`` returns.
+
+        Raises
+        ------
+        UdlError
+            Where less is not possible.
         """
         drawn, norms = generator.get_state(), [module for module in self._modules if _is_norm(module)]
         known = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]

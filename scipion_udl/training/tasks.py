@@ -73,10 +73,29 @@ def course(
     known: tuple[Network, ModelCard] | None = None,
     classes: dict[int, np.ndarray] | None = None,
 ) -> Course:
-    """The training that the settings ask for; known: a trained network to go on from, and its card; classes: the
-    particles (from 0) of each class, where these are views to learn from one by one.
+    """The training that the settings ask for.
 
-    Raises UdlError where they do not go together.
+    Parameters
+    ----------
+    settings : RunSettings
+        Those of the run.
+    particles : PreparedParticles
+        What is learned from.
+    known : (Network, ModelCard), optional
+        A trained network to go on from, and its card.
+    classes : dict of int to (n,) int array, optional
+        The particles (from 0) of each class, where these are views to learn from one by one.
+
+    Returns
+    -------
+    Course
+        Network, loss and samples, ready to begin.
+
+    Raises
+    ------
+    UdlError
+        Where they do not go together, which the message says: a joint term without JUDL, an input below SMALLEST_SIZE,
+        a network that does not know classes, a model of another network or method.
     """
     recipe = recipe_of(settings.network, given(settings.method), settings.recipe)
     if settings.joint:
@@ -170,7 +189,22 @@ def _polar_by_class(
 
 
 def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> Network:
-    """A network of polar spectra, of several views where it knows of views."""
+    """A network of polar spectra, of several views where it knows of views.
+
+    Parameters
+    ----------
+    row : NetworkRow
+        Which network.
+    settings : SpectraSettings
+        Radii and angles of its input.
+    views : int, optional
+        How many views.
+
+    Returns
+    -------
+    Network
+        Not trained yet.
+    """
     several = {"views": views} if row.views else {}
     return network_class(row.name)(radii=settings.radii, angles=settings.angles, **several)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scipion_udl.models.polar import refine_angles
+from scipion_udl.models.polar import PolarNetwork, refine_angles
 
 
 @dataclass
@@ -27,10 +27,24 @@ class TemplateFit:
 
 
 def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int = 40) -> TemplateFit:
-    """Fit a template to spectra (N, radii, angles), unsupervised.
+    """Fit a template to spectra, unsupervised.
 
-    The history holds, per round, the loss of the best start (1 - power of the mean / mean power) and how far the turns
-    still moved in degrees.
+    Parameters
+    ----------
+    spectra : (N, radii, angles) tensor
+        Polar spectra.
+    seed : int
+        Which of them are the starts.
+    starts : int, optional
+        How many there are.
+    rounds : int, optional
+        How many there may be; it ends as soon as the turns move by less than 0.02 degrees.
+
+    Returns
+    -------
+    TemplateFit
+        The template of the best start. Its history holds, per round, the loss of the best start (1 - power of the mean
+        / mean power) and how far the turns still moved in degrees.
     """
     n, _, bins = spectra.shape
     data = torch.fft.rfft(spectra)
@@ -61,13 +75,53 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     return TemplateFit(template, weight, turns[:, best] % 180, history)
 
 
+def start_from_template(
+    network: PolarNetwork, fit: TemplateFit, spectra: torch.Tensor, view: int | None = None
+) -> None:
+    """Put a fitted template into the equivariant network, scaled so that its logits are about log likelihoods.
+
+    The spectra are sampled about twice as finely as they are independent along either axis, hence the factor.
+
+    Parameters
+    ----------
+    network : PolarNetwork
+        Changed in place.
+    fit : TemplateFit
+        What was fitted.
+    spectra : (N, radii, angles) tensor
+        What it was fitted to; the noise of each radius is taken of them.
+    view : int, optional
+        Which one of several views it is of.
+    """
+    noise = spectra.var(dim=(0, 2)).clamp(min=1e-8)
+    with torch.no_grad():
+        network.of_view("template", view).copy_(fit.template / noise[:, None] / 4)
+        network.of_view("radial_weight", view).copy_(fit.radial_weight)
+        network.of_view("agreement", view).copy_(fit.radial_weight)
+
+
 def reliable_radii(views: Sequence[torch.Tensor], seed: int, least: int = 7, threshold: float = 0.4) -> int:
     """How many radii, counted from the innermost, carry a common signal: the band a network may look at.
 
-    views: the spectra (N, radii, angles) of each view, 4 or more. Two halves of them get a template each, on their own;
-    the templates are turned onto each other, and the band ends where their agreement (over all views, smoothed over
-    three radii) first falls below ``threshold``; the innermost radii may be empty in a view. In noise that is at once;
-    then ``least`` radii are kept.
+    Two halves of each view get a template each, on their own; the templates are turned onto each other, and the band
+    ends where their agreement (over all views, smoothed over three radii) first falls below ``threshold``; the
+    innermost radii may be empty in a view. In noise that is at once.
+
+    Parameters
+    ----------
+    views : sequence of (N, radii, angles) tensors
+        The spectra of each view, 4 or more.
+    seed : int
+        Of the fits.
+    least : int, optional
+        Radii that are kept in any case.
+    threshold : float, optional
+        The agreement that is asked for.
+
+    Returns
+    -------
+    int
+        Radii.
     """
     pairs = [_half_templates(spectra, seed) for spectra in views]
     agreement = _agreement(*(torch.cat([pair[half] for pair in pairs], -1) for half in (0, 1)))

@@ -19,16 +19,17 @@ import torch
 from torch import nn
 
 from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.gradients import average_gradients
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import Message, message
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
-from scipion_udl.models.network import Network, TellsTurns
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.network import Network
+from scipion_udl.models.polar import PolarNetwork, view_of
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
 from scipion_udl.training.objectives import Objective, PolarObjective
 from scipion_udl.training.presets import Recipe, recipe_of
 from scipion_udl.training.step_memory import StepMemory
-from scipion_udl.training.template_init import TemplateFit, fit_template
+from scipion_udl.training.template_init import fit_template, start_from_template
 
 LOWER = 0.1  # by how much the rate is lowered where training has diverged
 
@@ -101,42 +102,52 @@ def train_network(
     team: Ranks | None = None,
     warn: Callable[[Message], None] | None = None,
 ) -> TrainingResult:
-    """Train ``network`` on inputs (N, ...): polar spectra (N, radii, angles) unless ``objective`` is for others.
+    """Train a network until what is held out gains no more.
 
-    started: the network already holds a trained model to go on from; checkpoint: a file that is written after every
-    epoch and, where it is there, continued from; report: called with each epoch's row and the most epochs there may be;
-    monitor: adds figures to each row, it does not take part; team: processes that share every batch and all call this
-    with the same arguments. Where the loss is not finite, training goes back to its best epoch once, with a lower rate,
-    and tells ``warn``; the second time it raises UdlError. Where memory is not enough for a step it goes on with the
-    same batches, and ``warn`` is told, too.
+    Parameters
+    ----------
+    data : (N, ...) tensor or Samples
+        Inputs: polar spectra (N, radii, angles) unless ``objective`` is for others.
+    network : Network
+        What is trained, in place.
+    settings : TrainingSettings
+        How.
+    started : bool, optional
+        Whether the network already holds a trained model to go on from.
+    checkpoint : str, optional
+        A file that is written after every epoch and, where it is there, continued from.
+    report : callable, optional
+        Called with each epoch's row and the most epochs there may be.
+    monitor : callable, optional
+        Adds figures to each row; it does not take part.
+    objective : Objective, optional
+        The loss; None for that of polar spectra.
+    team : Ranks, optional
+        Processes that share every batch and all call this with the same arguments.
+    warn : callable, optional
+        Told where the loss was not finite and training went back to its best epoch, once, with a lower rate; and where
+        memory is not enough for a step, and it goes on with the same batches.
+
+    Returns
+    -------
+    TrainingResult
+        The network at its best epoch.
+
+    Raises
+    ------
+    UdlError
+        Where the loss is not finite a second time, and for a checkpoint that is damaged or of another training.
     """
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
     objective = objective or PolarObjective(settings.method, settings.recipe)
     team = team or Ranks()
     training = _Training(network.to(samples.known.device), objective, samples, settings, team, warn or warnings.warn)
-    resumed = team.by_first(lambda: checkpoint is not None and os.path.exists(checkpoint))
-    if checkpoint is not None and resumed:
-        training.resume(checkpoint)
-    elif isinstance(network, PolarNetwork) and settings.method == "judl" and not started:
-        training.state.history.extend(training.fit_templates())
-    training.begin(monitor, resumed)
-    state = training.state
-    while state.epoch < settings.epochs and not training.converged:
-        try:
-            row = training.epoch(monitor)
-        except _Diverged:
-            training.go_back()
-            if warn:
-                warn(lowered_warning(state.lowered, training.rate))
-            continue
-        if checkpoint and training.team.first:
-            training.save(checkpoint)
-        if report:
-            report(row, settings.epochs)
+    training.start(checkpoint, started, monitor)
+    training.go_on(checkpoint, report, monitor, warn)
     network.load_state_dict(training.best)
     training.finish()
-    return TrainingResult(network.eval(), state.history, _summary(training))
+    return TrainingResult(network.eval(), training.state.history, _summary(training))
 
 
 class _Diverged(Exception):
@@ -144,7 +155,20 @@ class _Diverged(Exception):
 
 
 def lowered_warning(epoch: int, rate: float) -> Message:
-    """What is said of a training that had to go on with a lower rate from ``epoch`` on."""
+    """What is said of a training that had to go on with a lower rate.
+
+    Parameters
+    ----------
+    epoch : int
+        From which one on.
+    rate : float
+        The new rate, of Adam.
+
+    Returns
+    -------
+    Message
+        The warning.
+    """
     return message("rate_lowered", epoch=epoch, rate=rate)
 
 
@@ -173,6 +197,36 @@ class _Training:
         self.best = _copy(network)
         self.optimiser = self._adam()
         self._best_extra = _copy(objective.extra)
+
+    def start(self, checkpoint: str | None, started: bool, monitor: Callable[[nn.Module], dict] | None) -> None:
+        """Where the checkpoint was left, or the start: of a network that is not trained yet, the template."""
+        resumed = self.team.by_first(lambda: checkpoint is not None and os.path.exists(checkpoint))
+        if checkpoint is not None and resumed:
+            self.resume(checkpoint)
+        elif isinstance(self.network, PolarNetwork) and self.settings.method == "judl" and not started:
+            self.state.history.extend(self.fit_templates())
+        self.begin(monitor, resumed)
+
+    def go_on(
+        self,
+        checkpoint: str | None,
+        report: Callable[[dict, int], None] | None,
+        monitor: Callable[[nn.Module], dict] | None,
+        warn: Callable[[Message], None] | None,
+    ) -> None:
+        """Epoch after epoch, until it has converged or there have been as many as there may be."""
+        while self.state.epoch < self.settings.epochs and not self.converged:
+            try:
+                row = self.epoch(monitor)
+            except _Diverged:
+                self.go_back()
+                if warn:
+                    warn(lowered_warning(self.state.lowered, self.rate))
+                continue
+            if checkpoint and self.team.first:
+                self.save(checkpoint)
+            if report:
+                report(row, self.settings.epochs)
 
     @property
     def rate(self) -> float:
@@ -303,7 +357,7 @@ class _Training:
             raise _Diverged
         self.optimiser.zero_grad()
         loss.backward()
-        self.team.average_gradients(parameters)
+        average_gradients(parameters, self.team)
         return loss
 
     @torch.no_grad()
@@ -399,28 +453,6 @@ def _read_checkpoint(path: str, device: torch.device) -> tuple[dict[str, torch.T
 
 def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def start_from_template(
-    network: PolarNetwork, fit: TemplateFit, spectra: torch.Tensor, view: int | None = None
-) -> None:
-    """Put a fitted template into the equivariant network, scaled so that its logits are about log likelihoods; view:
-    which one of several it is of.
-
-    The spectra are sampled about twice as finely as they are independent along either axis, hence the factor.
-    """
-    noise = spectra.var(dim=(0, 2)).clamp(min=1e-8)
-    with torch.no_grad():
-        network.of_view("template", view).copy_(fit.template / noise[:, None] / 4)
-        network.of_view("radial_weight", view).copy_(fit.radial_weight)
-        network.of_view("agreement", view).copy_(fit.radial_weight)
-
-
-def view_of(network: nn.Module | TellsTurns, view: int | None) -> TellsTurns:
-    """A network as it sees inputs of a view, where it tells views apart."""
-    if isinstance(network, PolarNetwork) and network.views > 1 and view is not None:
-        return network.view(view)
-    return cast(TellsTurns, network)
 
 
 def _cut(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:

@@ -18,7 +18,8 @@ import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner
 from scipion_udl.compute import launch
-from scipion_udl.compute.distributed import Ranks, may_speak, share_statistics
+from scipion_udl.compute.distributed import Ranks, may_speak
+from scipion_udl.compute.gradients import share_statistics, total_with_gradient
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -54,7 +55,7 @@ def test_a_process_alone_communicates_with_nobody():
     values, rows = torch.randn(3, requires_grad=True), np.arange(4.0)
     assert (ranks.rank, ranks.size, ranks.first) == (0, 1, True)
     assert ranks.total(values) is values
-    assert ranks.total_with_gradient(values) is values
+    assert total_with_gradient(values, ranks) is values
     assert ranks.gather(rows) is rows
     assert ranks.share(rows) is rows
     assert ranks.by_first(lambda: 7) == 7
@@ -112,7 +113,8 @@ import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner
 from scipion_udl.pipelines import align_set, guide
-from scipion_udl.compute.distributed import Ranks, share_statistics
+from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.gradients import average_gradients, share_statistics, total_with_gradient
 from scipion_udl.tests.compute.test_distributed import norm_network
 
 folder = sys.argv[1]
@@ -131,10 +133,10 @@ with Ranks.from_environment() as ranks:
     other = torch.nn.Linear(4, 3)
     ranks.broadcast_state(other)
     values = network(batch[ranks.rank * 4 : ranks.rank * 4 + 4])
-    mean = ranks.total_with_gradient(values.sum(0)) / 8
-    variance = ranks.total_with_gradient((values - mean).square().sum(0)) / 8
+    mean = total_with_gradient(values.sum(0), ranks) / 8
+    variance = total_with_gradient((values - mean).square().sum(0), ranks) / 8
     ((values - mean) / variance.sqrt()).pow(4).sum(1).mean().backward()
-    ranks.average_gradients(network.parameters())
+    average_gradients(network.parameters(), ranks)
 
     torch.manual_seed(1)
     images, layers = torch.randn(7, 1, 6, 6), norm_network()
@@ -143,8 +145,8 @@ with Ranks.from_environment() as ranks:
     for _ in range(2):
         layers.zero_grad()
         made = torch.zeros(7, 3).index_copy(0, torch.from_numpy(rows), layers(images[rows]))
-        ranks.total_with_gradient(made).pow(3).mean().backward()
-        ranks.average_gradients(layers.parameters())
+        total_with_gradient(made, ranks).pow(3).mean().backward()
+        average_gradients(layers.parameters(), ranks)
     layers = ranks.by_first(lambda: layers)  # with its norms it goes to the others
 
     rows, ran = np.arange(10) + 100, []

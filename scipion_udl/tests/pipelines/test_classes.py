@@ -20,7 +20,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import load_model, read_card
-from scipion_udl.models.polar import PolarNetwork, turn_spectra
+from scipion_udl.models.polar import PolarNetwork, turn_spectra, view_of
 from scipion_udl.pipelines import align_classes as pipeline
 from scipion_udl.pipelines.run import Run
 from scipion_udl.tests.engine_helpers import (
@@ -42,7 +42,7 @@ from scipion_udl.tests.engine_helpers import (
 from scipion_udl.training.datasets import ViewSamples
 from scipion_udl.training.objectives import PolarObjective
 from scipion_udl.training.template_init import reliable_radii
-from scipion_udl.training.trainer import TrainingSettings, train_network, view_of
+from scipion_udl.training.trainer import TrainingSettings, train_network
 from scipion_udl.validation.reference_match import match_reference
 
 BOX = 64
