@@ -36,7 +36,7 @@ from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.matching import correlation_map, working_images
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.report import figures
+from scipion_udl.report import figures, pictures
 from scipion_udl.report.figures import AMBER, BLUE, MUTED, RED, TEAL
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.training.losses import reconstruction_loss
@@ -360,7 +360,7 @@ def _clearest(maps: np.ndarray, pose: Poses, grid: int) -> tuple[np.ndarray, np.
 
 def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """An image in grey."""
-    axes.imshow(figures.to_grey(image), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(pictures.to_grey(image), cmap="gray", vmin=0, vmax=255)
     axes.set_title(title, fontsize=9, loc="center", fontweight="normal")
     axes.set_axis_off()
 

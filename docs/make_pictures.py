@@ -25,7 +25,7 @@ from PIL import Image
 from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
-from scipion_udl.report import figures
+from scipion_udl.report import figures, pictures
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.simulation.phantoms_3d import PHANTOMS_3D, molecule
 
@@ -59,12 +59,12 @@ def before_after(run: Path, picture: Path) -> None:
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(figures.to_grey(image), cmap="gray", interpolation="bicubic", vmin=0, vmax=255)
+    axes.imshow(pictures.to_grey(image), cmap="gray", interpolation="bicubic", vmin=0, vmax=255)
     axes.set_axis_off()
 
 
 def _scale_bar(axes: Axes, box: int, pixel_size: float) -> None:
-    length = figures.nice_length(box * pixel_size / 3.5)
+    length = pictures.nice_length(box * pixel_size / 3.5)
     x, y = 0.05 * box, 0.95 * box
     axes.plot([x, x + length / pixel_size], [y, y], color="white", lw=3, solid_capstyle="butt")
     axes.text(x + length / pixel_size / 2, y - 0.02 * box, f"{length:g} Å", color="white", ha="center", va="bottom")

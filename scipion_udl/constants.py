@@ -19,14 +19,37 @@ WORKING_BOX, FINEST_RING = 128, 0.45
 
 
 def shift_reach(shift: float) -> float:
-    """How far shifts are looked at where particles are thought to lie within a square of +-``shift``, working pixels,
-    and their average is a little off centre. Where the reach ends too soon, the branch that needs the smaller shift
-    wins, right or wrong."""
+    """How far shifts are looked at where particles are thought to lie within a square, and their average is a little
+    off centre.
+
+    Where the reach ends too soon, the branch that needs the smaller shift wins, right or wrong.
+
+    Parameters
+    ----------
+    shift : float
+        The square is +- this, working pixels.
+
+    Returns
+    -------
+    float
+        Working pixels.
+    """
     return 1.5 * shift + 4.0
 
 
 def automatic_shift(box: int) -> float:
-    """How far off the centre of its box a particle may lie at most where nobody says it, pixels of a box of so many."""
+    """How far off the centre of its box a particle may lie at most where nobody says it.
+
+    Parameters
+    ----------
+    box : int
+        Pixels of a side.
+
+    Returns
+    -------
+    float
+        Pixels of that box.
+    """
     working = min(box, WORKING_BOX)
     return shift_reach(AUTOMATIC_SHIFT * working) * box / working
 

@@ -31,8 +31,20 @@ class Ended(KeyboardInterrupt):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the machine or of a GPU was not enough: torch has a class of its own for a full GPU, and
-    says a full machine in the text of a RuntimeError."""
+    """Whether the memory of the machine or of a GPU was not enough.
+
+    torch has a class of its own for a full GPU, and says a full machine in the text of a RuntimeError.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    bool
+        True for both, and for MemoryError.
+    """
     text = str(error)
     lacks = "out of memory" in text or "can't allocate memory" in text
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacks)
@@ -42,6 +54,18 @@ def in_one_sentence(error: BaseException, folder: str | None = None) -> Message:
     """What ends a program, for the user: the machine's limits by name, what no command foresaw as ours to mend.
 
     folder: that the program writes into, for a full disk does not say which file it was.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+    folder : str, optional
+        That the program writes into, for a full disk does not say which file it was.
+
+    Returns
+    -------
+    Message
+        That of a UdlError; for all else one that says what kind of thing it was.
     """
     if isinstance(error, UdlError):
         return error.message
@@ -59,7 +83,18 @@ def in_one_sentence(error: BaseException, folder: str | None = None) -> Message:
 
 
 def no_file(path: str) -> str | None:
-    """What is wrong with a path that is to be a file to read, as the beginning of a sentence; None where it is one."""
+    """What is wrong with a path that is to be a file to read.
+
+    Parameters
+    ----------
+    path : str
+        The path.
+
+    Returns
+    -------
+    str or None
+        The beginning of a sentence; None where it is a file.
+    """
     if os.path.isfile(path):
         return None
     if os.path.isdir(path):
@@ -75,5 +110,18 @@ Complain = Callable[[str, Message], None]
 
 
 def refuse(kind: str, sentence: Message) -> None:
-    """Raise the sentence as UdlError, whatever kind of fault it is."""
+    """Raise the sentence as UdlError, whatever kind of fault it is.
+
+    Parameters
+    ----------
+    kind : str
+        Of the fault; not made use of.
+    sentence : Message
+        What is wrong.
+
+    Raises
+    ------
+    UdlError
+        Always, with the sentence.
+    """
     raise UdlError(sentence)

@@ -57,7 +57,18 @@ class Number:
         return self.most != math.inf
 
     def holds(self, value: float) -> bool:
-        """Whether a number is in the range."""
+        """Whether a number is in the range.
+
+        Parameters
+        ----------
+        value : float
+            The number.
+
+        Returns
+        -------
+        bool
+            False for NaN, too.
+        """
         return self.least <= value <= self.most and not (self.above and value == self.least)
 
 
@@ -89,7 +100,18 @@ class Whole:
         return self.most != _MOST
 
     def holds(self, value: float) -> bool:
-        """Whether a number is in the range."""
+        """Whether a number is in the range.
+
+        Parameters
+        ----------
+        value : float
+            The number.
+
+        Returns
+        -------
+        bool
+            False for NaN, too.
+        """
         return self.least <= value <= self.most
 
 
@@ -114,7 +136,23 @@ SEED = Whole(least=0, most=2**32 - 1)
 
 
 def ssnr(text: str) -> tuple[float, float]:
-    """A resolution and a factor, both above 0: A:FACTOR."""
+    """A resolution and a factor, both above 0.
+
+    Parameters
+    ----------
+    text : str
+        A:FACTOR, as in 10:4.
+
+    Returns
+    -------
+    (float, float)
+        Angstrom, and the factor.
+
+    Raises
+    ------
+    BadValue
+        Where the text is not that.
+    """
     resolution, colon, factor = text.partition(":")
     if not colon:
         raise BadValue(f"'{text}' must be a resolution in angstrom and a factor, such as 10:4")
@@ -122,7 +160,23 @@ def ssnr(text: str) -> tuple[float, float]:
 
 
 def numbered(text: str) -> tuple[int, float]:
-    """A whole number from 0 and a pixel size above 0: N:A."""
+    """A whole number from 0 and a pixel size above 0.
+
+    Parameters
+    ----------
+    text : str
+        N:A, as in 1:2.08.
+
+    Returns
+    -------
+    (int, float)
+        The number, and angstrom.
+
+    Raises
+    ------
+    BadValue
+        Where the text is not that.
+    """
     number, colon, value = text.partition(":")
     if not colon:
         raise BadValue(f"'{text}' must be a number and its pixel size in angstrom, such as 1:2.08")
@@ -136,5 +190,21 @@ def _positive(text: str) -> float:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from 1 with commas between them."""
+    """Whole numbers from 1.
+
+    Parameters
+    ----------
+    text : str
+        The numbers with commas between them.
+
+    Returns
+    -------
+    tuple of int
+        As they stand there.
+
+    Raises
+    ------
+    BadValue
+        Where the text is not that.
+    """
     return tuple(COUNT(part) for part in text.split(","))

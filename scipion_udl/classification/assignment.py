@@ -38,7 +38,22 @@ class Sorted:
 
     @classmethod
     def nothing(cls, count: int, classes: int, likely: int) -> Sorted:
-        """Of ``count`` particles of which nothing is known."""
+        """Of particles of which nothing is known.
+
+        Parameters
+        ----------
+        count : int
+            N, how many particles.
+        classes : int
+            How many classes there are; all particles are in the last.
+        likely : int
+            C, how many classes of each particle are kept.
+
+        Returns
+        -------
+        Sorted
+            Pose 0, gain 0, score 0; the first of the likely classes is certain.
+        """
         last = np.full((count, likely), classes - 1)
         odds = np.full((count, likely), np.inf)
         odds[:, 0] = 0
@@ -58,7 +73,24 @@ class Sorted:
 
 
 def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, reach: float) -> Sorted:
-    """Put every particle into the class that explains it best; each by itself, whatever the others are."""
+    """Put every particle into the class that explains it best; each by itself, whatever the others are.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        The particles.
+    bank : ClassBank
+        The classes.
+    sampling : PolarSampling
+        How particles are sampled for the network.
+    reach : float
+        How far off centre particles lie along either axis, working pixels.
+
+    Returns
+    -------
+    Sorted
+        Of all particles; poses in pixels of the input.
+    """
     finder = Finder(bank, sampling, reach)
     out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)
     for part, samples in sampled(prepared, sampling, prepared.usable, "sorting"):
@@ -78,10 +110,29 @@ def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: Polar
 def like_noise(
     bank: ClassBank, sampling: PolarSampling, reach: float, transfer: torch.Tensor, sorted_: Sorted, seed: int
 ) -> np.ndarray:
-    """Which classes (K,) hold particles that fit no better than noise fits the same classes.
+    """Which classes hold particles that fit no better than noise fits the same classes.
 
-    transfer: (n, rings) squared transfer of some particles, which the noise images are given. A particle that taught
-    is part of its template, and fits it the better for it: by so much more it has to.
+    A particle that taught is part of its template, and fits it the better for it: by so much more it has to.
+
+    Parameters
+    ----------
+    bank : ClassBank
+        The classes.
+    sampling : PolarSampling
+        How particles are sampled for the network.
+    reach : float
+        How far off centre particles lie along either axis, working pixels.
+    transfer : (n, rings) tensor
+        Squared transfer of some particles, which the noise images are given.
+    sorted_ : Sorted
+        The particles in the classes.
+    seed : int
+        Of the noise images.
+
+    Returns
+    -------
+    (K,) bool array
+        True for a class of noise.
     """
     generator = torch.Generator().manual_seed(seed)
     device = bank.template.device

@@ -43,7 +43,18 @@ class RoundRow:
     particles: int
 
     def as_epoch(self, number: int) -> dict:
-        """A row of training.csv: the loss is the negative log likelihood a particle over that of noise (nats)."""
+        """A row of training.csv: the loss is the negative log likelihood a particle over that of noise (nats).
+
+        Parameters
+        ----------
+        number : int
+            Of the round, from 1.
+
+        Returns
+        -------
+        dict
+            By column.
+        """
         stage = f"{self.rings} rings"
         row = {"epoch": number, "stage": stage, "loss": -self.gain}
         return {**row, "changed": self.changed, "particles": self.particles}
@@ -79,19 +90,51 @@ class Learner:
         return max(LEVELS[0], int(seen.nonzero().max()) + 1 if seen.any() else 0)
 
     def levels(self) -> list[int]:
-        """The rings of each level."""
+        """The rings of each level.
+
+        Returns
+        -------
+        list of int
+            Ascending; the last is as fine as the samples allow, LEVELS[-1] at most.
+        """
         top = min(self.rings, self.samples.values.shape[1], LEVELS[-1])
         return [rings for rings in LEVELS if rings < top - 1] + [top]
 
     def empty_bank(self, classes: int, rings: int) -> ClassBank:
-        """A bank without templates."""
+        """A bank without templates.
+
+        Parameters
+        ----------
+        classes : int
+            How many there will be.
+        rings : int
+            Fourier rings of the templates.
+
+        Returns
+        -------
+        ClassBank
+            It knows the expected signal already.
+        """
         orders = AngularTransform(self.sampling, rings).orders
         bank = ClassBank(classes, rings, orders, self.sampling.angles).to(self.device)
         bank.signal = self.signal[:rings].clone()
         return bank
 
     def widened(self, bank: ClassBank, rings: int) -> ClassBank:
-        """The same templates in a bank of more rings."""
+        """The same templates in a bank of more rings.
+
+        Parameters
+        ----------
+        bank : ClassBank
+            A bank of fewer rings.
+        rings : int
+            Fourier rings of the new one.
+
+        Returns
+        -------
+        ClassBank
+            A new one, zero where the old one had nothing.
+        """
         old = bank.complex
         wide = self.empty_bank(len(old), rings)
         templates = wide.complex.clone()
@@ -101,20 +144,59 @@ class Learner:
         return wide
 
     def bank_is_fine(self, bank: ClassBank) -> bool:
-        """Whether the level is one at which shifts are known well enough from the ones before."""
+        """Whether the level is one at which shifts are known well enough from the ones before.
+
+        Parameters
+        ----------
+        bank : ClassBank
+            The bank of the level.
+
+        Returns
+        -------
+        bool
+            True from the third level on.
+        """
         return bank.config["rings"] > LEVELS[1]
 
     def stage(self, bank: ClassBank) -> str:
-        """What the level of a bank is called."""
+        """What the level of a bank is called.
+
+        Parameters
+        ----------
+        bank : ClassBank
+            The bank of the level.
+
+        Returns
+        -------
+        str
+            As in "learning classes, step 2 of 4".
+        """
         levels, rings = self.levels(), bank.config["rings"]
         return f"learning classes, step {sum(one <= rings for one in levels)} of {len(levels)}"
 
     def level(
         self, bank: ClassBank, rows: torch.Tensor, rounds: int = ROUNDS, wide: int = WIDE, split_too: bool = True
     ) -> float:
-        """Rounds with the bank's rings over ``rows`` until few particles change classes; returns the last mean log
-        likelihood of a particle (nats). split_too: then classes that hold two views are split, and a few more rounds
-        follow."""
+        """Go through the rounds of one level, with the bank's rings, until few particles change classes.
+
+        Parameters
+        ----------
+        bank : ClassBank
+            Its templates are learned, in place.
+        rows : (n,) int64 tensor
+            Numbers of the samples that teach.
+        rounds : int, optional
+            How many there may be.
+        wide : int, optional
+            In how many of them all shifts are looked at; then only those near the known one are, where all are known.
+        split_too : bool, optional
+            Whether classes that hold two views are split then, after which a few more rounds follow.
+
+        Returns
+        -------
+        float
+            The last mean log likelihood of a particle, nats.
+        """
         comparer = Comparer(bank, self.sampling, self.reach)
         number, last, splits = 1, rounds, SPLITS if split_too else 0
         while number <= last:
@@ -149,7 +231,18 @@ class Step:
         self.worth = torch.zeros(shape[0], device=device)  # how much worse its particles are explained without a class
 
     def run(self, stage: str) -> float:
-        """Go through the particles; returns the share of those that changed classes."""
+        """Go through the particles.
+
+        Parameters
+        ----------
+        stage : str
+            What the progress bar calls it.
+
+        Returns
+        -------
+        float
+            The share of those that changed classes, 0 to 1.
+        """
         done, changed, samples = 0, 0, self.learner.samples
         for part, shifts, found in self.comparer.chunks(samples, self.rows, self.near):
             high = found.gain.topk(min(2, found.gain.shape[1]), 1)
@@ -211,7 +304,18 @@ class Step:
                 self.odd[number] = (values[k], int(part[row[k]]), shift[k], angle[k])
 
     def templates(self, revive: bool) -> torch.Tensor:
-        """The next templates (K, rings, orders): the least squares solution with the expected signal as its prior."""
+        """The next templates: the least squares solution with the expected signal as its prior.
+
+        Parameters
+        ----------
+        revive : bool
+            Whether classes of very few particles get a new template.
+
+        Returns
+        -------
+        (K, rings, orders) complex tensor
+            One a class, moved so that its particles lie about the centre.
+        """
         comparer = self.comparer
         prior = 1 / comparer.bank.signal
         templates = self.total / (self.transfer + prior)[..., None]
@@ -223,7 +327,13 @@ class Step:
         return templates
 
     def split(self) -> bool:
-        """Split classes of the bank that hold two views, at the cost of those needed least; returns whether any was."""
+        """Split classes of the bank that hold two views, at the cost of those needed least.
+
+        Returns
+        -------
+        bool
+            Whether any was.
+        """
         few = LEAST * len(self.rows) / len(self.count)
         spared = self.count < few
         spared[self._dull(few)] = True

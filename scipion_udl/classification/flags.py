@@ -40,11 +40,21 @@ SMOOTH = 0.012  # of the box: deviation of the Gaussian that averages are smooth
 
 
 def without_particle(label: np.ndarray, matter: np.ndarray, flagged: np.ndarray) -> np.ndarray:
-    """Which of K classes show no particle in their middle, (K,) bool.
+    """Which classes show no particle in their middle.
 
-    label: (N,) classes from 0 of particles with an image; matter: (N,), see :class:`scipion_udl.particles.scan.Scan`,
-    all NaN where the set shows no particle, and nothing can be told; flagged: (K,) classes that are no measure of what
-    good ones show.
+    Parameters
+    ----------
+    label : (N,) int array
+        Classes, from 0, of particles with an image.
+    matter : (N,) array
+        See :class:`scipion_udl.particles.scan.Scan`; all NaN where the set shows no particle, and nothing can be told.
+    flagged : (K,) bool array
+        Classes that are no measure of what good ones show.
+
+    Returns
+    -------
+    (K,) bool array
+        True for a class without a particle.
     """
     count = len(flagged)
     sizes = np.bincount(label, minlength=count)
@@ -64,8 +74,22 @@ def without_particle(label: np.ndarray, matter: np.ndarray, flagged: np.ndarray)
 
 
 def mostly(label: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
-    """Of which of ``count`` classes more than half of the particles are such, (count,) bool. label: (N,) classes from
-    0, which: (N,) bool."""
+    """Of which classes more than half of the particles are such.
+
+    Parameters
+    ----------
+    label : (N,) int array
+        Classes, from 0.
+    which : (N,) bool array
+        Which particles are such.
+    count : int
+        How many classes there are.
+
+    Returns
+    -------
+    (count,) bool array
+        False for a class without particles.
+    """
     return np.bincount(label, which, count) > np.bincount(label, minlength=count) / 2
 
 
@@ -84,10 +108,23 @@ class Inside:
 
 
 def signal_inside(halves: tuple[np.ndarray, np.ndarray], radius: float, beyond: float) -> Inside:
-    """Where the signal of an average lies: what two halves (D, D) have in common once their rotational averages are
-    taken off, within ``radius`` pixels of the origin and beyond ``beyond``.
+    """Where the signal of an average lies: what two halves have in common once their rotational averages are taken off.
 
     A product of halves that know nothing of each other's noise is 0 on the mean where there is noise alone.
+
+    Parameters
+    ----------
+    halves : tuple of two (D, D) arrays
+        Averages of the halves.
+    radius : float
+        Inside is within it, pixels from the origin.
+    beyond : float
+        Outside is beyond it, pixels from the origin.
+
+    Returns
+    -------
+    Inside
+        What share lies inside, and whether it is to be told.
     """
     box = halves[0].shape[-1]
     axis = np.arange(box) - box // 2

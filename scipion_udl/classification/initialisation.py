@@ -21,7 +21,24 @@ TRIAL = 3  # rounds of each start before they are judged
 
 
 def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.Generator) -> ClassBank:
-    """A bank at the first level whose templates are particles among ``rows``."""
+    """A bank at the first level whose templates are particles that the ones before explain least.
+
+    Parameters
+    ----------
+    learner : Learner
+        What teaches.
+    classes : int
+        How many templates.
+    rows : (n,) int64 tensor
+        Numbers of the samples that may be chosen.
+    generator : torch.Generator
+        Of the choice; on the CPU.
+
+    Returns
+    -------
+    ClassBank
+        With the templates.
+    """
     bank = learner.empty_bank(classes, min(LEVELS[0], learner.levels()[-1]))
     pool = rows[torch.randperm(len(rows), generator=generator)[: max(POOL * classes, 200)]]
     templates, explained = bank.complex.clone(), torch.full((len(pool),), -torch.inf)
@@ -43,7 +60,31 @@ def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.
 
 
 def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Say) -> ClassBank:
-    """Of one or more starts the bank, after rounds of the first level, that explains the particles ``rows`` best."""
+    """Of one or more starts the one that explains the particles best, after rounds of the first level.
+
+    Parameters
+    ----------
+    learner : Learner
+        What teaches; its seed tells the starts.
+    classes : int
+        How many templates.
+    rows : (n,) int64 tensor
+        Numbers of the samples that teach.
+    starts : int
+        How many starts, 1 or more.
+    log : Say
+        Told of each start.
+
+    Returns
+    -------
+    ClassBank
+        That of the best start.
+
+    Raises
+    ------
+    ValueError
+        For less than one start.
+    """
     best: ClassBank | None = None
     highest = -torch.inf
     for number in range(1, starts + 1):

@@ -69,8 +69,21 @@ class LikelyRounds:
         self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
 
     def run(self, found: Sorted) -> Sorted:
-        """The particles in the classes that they fit best. Poses stay those of the network: the ones found here know of
-        fine detail that halves of a class are to find apart from each other."""
+        """Put the particles into the classes that they fit best.
+
+        Poses stay those of the network: the ones found here know of fine detail that halves of a class are to find
+        apart from each other.
+
+        Parameters
+        ----------
+        found : Sorted
+            What the network found.
+
+        Returns
+        -------
+        Sorted
+            The same with other classes.
+        """
         given = found
         for number in range(1, ROUNDS + 1):
             after, tried = self.round(found, number)
@@ -88,7 +101,22 @@ class LikelyRounds:
         return replace(found, angle=given.angle, shift=given.shift)
 
     def round(self, found: Sorted, number: int) -> tuple[Sorted, float]:
-        """One round; also the share of particles that tried several classes."""
+        """Compare the particles with the averages once.
+
+        Parameters
+        ----------
+        found : Sorted
+            What is known so far.
+        number : int
+            Of the round, from 1; the first tries more classes.
+
+        Returns
+        -------
+        Sorted
+            With the classes that fit best.
+        float
+            The share of particles that tried several classes, 0 to 1.
+        """
         open_ = found.odds <= (SURE if number == 1 else CLOSE)
         open_ &= (open_.sum(1) > 1)[:, None]
         open_[self.prepared.statistics.blank] = False

@@ -15,7 +15,24 @@ from scipion_udl.particles.prepared import PreparedParticles
 def sampled(
     prepared: PreparedParticles, sampling: PolarSampling, indices: np.ndarray, stage: str
 ) -> Iterator[tuple[np.ndarray, Samples]]:
-    """(indices, their samples) of each chunk."""
+    """Polar samples of particles, chunk by chunk.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        The set.
+    sampling : PolarSampling
+        How they are sampled.
+    indices : (n,) int array
+        Which particles, from 0.
+    stage : str
+        What the progress bar calls it.
+
+    Yields
+    ------
+    int array, Samples
+        Particles of a chunk, and their samples.
+    """
     for part, coefficients in prepared.chunks(indices, stage):
         n, factor = len(part), None
         if prepared.contrast is not None and prepared.contrast.mode != "none":
@@ -32,7 +49,22 @@ def sampled(
 
 
 def gathered(prepared: PreparedParticles, sampling: PolarSampling, indices: np.ndarray) -> Samples:
-    """The samples of a bounded subset."""
+    """The samples of a bounded subset, all in memory.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        The set.
+    sampling : PolarSampling
+        How they are sampled.
+    indices : (n,) int array
+        Which particles, from 0.
+
+    Returns
+    -------
+    Samples
+        In this order.
+    """
     n, device = len(indices), prepared.device
     out = Samples(
         torch.empty(n, sampling.rings, sampling.angles, dtype=torch.complex64, device=device),

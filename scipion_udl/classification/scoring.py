@@ -39,13 +39,32 @@ class Samples:
         return len(self.values)
 
     def signal(self) -> torch.Tensor:
-        """Mean power of the signal per ring (rings,) in units of the noise, the transfer taken out."""
+        """Mean power of the signal per ring, the transfer taken out.
+
+        Returns
+        -------
+        (rings,) tensor
+            In units of the noise; below 0 where there is less power than that of noise.
+        """
         transfer = self.transfer.mean(0).clamp(min=1e-6)
         return (self.power.mean(0) - 1) / transfer
 
 
 def step_of(box: int, rings: int) -> float:
-    """Working pixels between two shifts that are looked at, in a band of ``rings`` Fourier pixels."""
+    """How far apart the shifts lie that are looked at.
+
+    Parameters
+    ----------
+    box : int
+        Working pixels of a side.
+    rings : int
+        Fourier pixels of the band.
+
+    Returns
+    -------
+    float
+        Working pixels.
+    """
     scale = box / 128
     return scale * min(max(STEP / rings, FINEST_STEP), COARSEST_STEP)
 
@@ -73,14 +92,45 @@ class Comparer:
     def chunks(
         self, samples: Samples, rows: torch.Tensor, near: bool
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
-        """(rows, shifts of theirs that were looked at (n, shifts, 2), Compared) over ``rows``. near: look
-        only about the shift that is known."""
+        """Compare particles with all classes, chunk by chunk.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+        rows : (N,) int64 tensor
+            Which of them.
+        near : bool
+            Whether to look only about the shift that is known.
+
+        Yields
+        ------
+        (n,) int64 tensor, (n, shifts, 2) tensor, Compared
+            Rows of a chunk, the shifts that were looked at (x, y, working pixels), and what came of it.
+        """
         parts = rows.split(TOGETHER)
         for part, found in zip(parts, side_by_side(lambda one: self.one(samples, one, near), parts, self.near.device)):
             yield part, *found
 
     def one(self, samples: Samples, part: torch.Tensor, near: bool) -> tuple[torch.Tensor, Compared]:
-        """(shifts that were looked at, Compared) of one chunk."""
+        """Compare one chunk of particles with all classes.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+        part : (n,) int64 tensor
+            Which of them.
+        near : bool
+            Whether to look only about the shift that is known.
+
+        Returns
+        -------
+        (n, shifts, 2) tensor
+            The shifts that were looked at, x and y in working pixels.
+        Compared
+            What came of it.
+        """
         device = self.near.device
         known = samples.centre[part][:, None].to(device)
         shifts = self.near + known if near else self.grid.expand(len(part), -1, -1)
@@ -90,12 +140,39 @@ class Comparer:
         return shifts, self.bank(coefficients, samples.transfer[part, : self.rings].to(device))
 
     def angle(self, turn: torch.Tensor) -> torch.Tensor:
-        """Pose angles in degrees of the steps of a :class:`Compared`."""
+        """Pose angles of the steps of a :class:`Compared`.
+
+        Parameters
+        ----------
+        turn : int tensor
+            Steps, of any shape.
+
+        Returns
+        -------
+        tensor of that shape
+            Degrees.
+        """
         return turn * (-360.0 / self.bank.turns())
 
     def aligned(self, samples: Samples, rows: torch.Tensor, shift: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-        """Coefficients (n, rings, orders) of the particles ``rows`` moved by ``shift`` (n, 2) and turned by ``angle``
-        (n,), degrees."""
+        """Coefficients of particles, moved and then turned.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+        rows : (n,) int64 tensor
+            Which of them.
+        shift : (n, 2) tensor
+            Moved by it, x and y in working pixels.
+        angle : (n,) tensor
+            Pose angles, degrees.
+
+        Returns
+        -------
+        (n, rings, orders) complex tensor
+            As templates are.
+        """
         values = samples.values[rows, : self.rings].to(self.near.device) * self.transform.waves(shift)
         return self.transform.turned(self.transform.forward(values), angle)
 
@@ -127,7 +204,18 @@ class Finder:
         self.count = min(count, bank.config["classes"])
 
     def chunks(self, samples: Samples) -> Iterator[tuple[torch.Tensor, Likely]]:
-        """(rows, what is likely of them) over all samples."""
+        """Find the likely classes of all samples, chunk by chunk.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+
+        Yields
+        ------
+        (n,) int64 tensor, Likely
+            Rows of a chunk, and what is likely of them.
+        """
         parts = torch.arange(len(samples), device=samples.values.device).split(TOGETHER)
         return zip(parts, side_by_side(lambda part: self._found(samples, part), parts, self.fine.near.device))
 
@@ -139,7 +227,20 @@ class Finder:
         return self._sharpened(samples, part, which, shift)
 
     def power(self, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
-        """Power of particles in all rings (n,), in units of their gains."""
+        """Power of particles in all rings.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+        rows : (n,) int64 tensor
+            Which of them.
+
+        Returns
+        -------
+        (n,) tensor
+            In units of their gains.
+        """
         fine = self.fine
         return samples.power[rows, : fine.rings] @ fine.transform.root.square()
 
@@ -165,11 +266,41 @@ class Finder:
 
 
 def seen_up_to(bank: ClassBank, sampling: PolarSampling, rings: int) -> ClassBank:
-    """The templates as far as the Fourier ring ``rings``, in the angular orders that are there."""
+    """The templates as far as a Fourier ring, in the angular orders that are there.
+
+    Parameters
+    ----------
+    bank : ClassBank
+        The templates.
+    sampling : PolarSampling
+        How particles are sampled for them.
+    rings : int
+        The last ring; no more than the bank has are taken.
+
+    Returns
+    -------
+    ClassBank
+        A bank of these rings.
+    """
     rings = min(rings, bank.config["rings"])
     return bank.limited(rings, min(AngularTransform(sampling, rings).orders, bank.config["orders"]))
 
 
 def moved_templates(transform: AngularTransform, templates: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Templates (K, rings, orders) moved by ``shift`` (K, 2), x and y in working pixels."""
+    """Move templates.
+
+    Parameters
+    ----------
+    transform : AngularTransform
+        Between samples and angular orders.
+    templates : (K, rings, orders) complex tensor
+        The templates.
+    shift : (K, 2) tensor
+        Moved by it, x and y in working pixels.
+
+    Returns
+    -------
+    (K, rings, orders) complex tensor
+        The same, moved.
+    """
     return transform.forward(transform.backward(templates) * transform.waves(shift))

@@ -13,7 +13,24 @@ MIRRORED = 0.9  # correlation with the mirror image from which on it is said
 
 
 def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror: bool) -> np.ndarray:
-    """How well each template (K,) fits each other one, or its mirror image, in any pose: correlations (K, K)."""
+    """How well each template fits each other one, or its mirror image, in any pose.
+
+    Parameters
+    ----------
+    bank : ClassBank
+        K templates.
+    sampling : PolarSampling
+        How particles are sampled for them.
+    reach : float
+        How far they are shifted along either axis, working pixels.
+    mirror : bool
+        Whether mirror images are compared with templates.
+
+    Returns
+    -------
+    (K, K) array
+        Correlations; row: the one that is moved.
+    """
     comparer, templates = Comparer(bank, sampling, reach), bank.complex
     seen = comparer.transform.mirrored(templates) if mirror else templates
     samples, waves = comparer.transform.backward(seen), comparer.transform.waves(comparer.grid)
@@ -27,7 +44,20 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
 
 
 def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
-    """For each class (from 0) the one whose mirror image it is, where both find each other; itself if it is its own."""
+    """For each class the one whose mirror image it is, where both find each other.
+
+    Parameters
+    ----------
+    mirrored : (K, K) array
+        Correlations of mirror images with templates.
+    flagged : (K,) bool array
+        Classes that are left out.
+
+    Returns
+    -------
+    list of int or None
+        Classes, from 0; itself if it is its own; None where it is nobody's.
+    """
     values = mirrored.copy()
     values[flagged] = values[:, flagged] = -1
     best = values.argmax(1)
@@ -37,7 +67,18 @@ def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
 
 
 def by_similarity(alike: np.ndarray) -> np.ndarray:
-    """An order (K,) of the classes in which neighbours look alike: from the first on, the most similar of the rest."""
+    """An order of the classes in which neighbours look alike: from the first on, the most similar of the rest.
+
+    Parameters
+    ----------
+    alike : (K, K) array
+        Correlations of the templates.
+
+    Returns
+    -------
+    (K,) int array
+        Classes, from 0.
+    """
     order, rest = [0], set(range(1, len(alike)))
     while rest:
         order.append(max(rest, key=lambda k: (alike[order[-1], k], -k)))

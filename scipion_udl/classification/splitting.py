@@ -78,11 +78,29 @@ def exchanged(
     worth: torch.Tensor,
     spared: torch.Tensor,
 ) -> list[tuple[int, int]]:
-    """Split the classes of the comparer's bank that gain most by it, in place; returns (split, given up) of each.
+    """Split the classes of the comparer's bank that gain most by it, in place; those needed least are given up.
 
-    rows: numbers of the samples; label, angle, contrast (len(rows),): their classes, pose angles, degrees, and how
-    strongly they show what the class does; worth: (K,) nats lost without a class; spared: (K,) bool, classes that are
-    not split.
+    Parameters
+    ----------
+    comparer : Comparer
+        Whose bank is changed.
+    samples : Samples
+        The particles.
+    rows, label : (n,) int64 tensors
+        Which of them, and their classes, from 0.
+    angle : (n,) tensor
+        Their pose angles, degrees.
+    contrast : (n,) tensor
+        How strongly they show what the class does.
+    worth : (K,) tensor
+        Nats lost without a class.
+    spared : (K,) bool tensor
+        Classes that are not split.
+
+    Returns
+    -------
+    list of (int, int)
+        (split, given up) of each.
     """
     bank, splits = comparer.bank, {}
     prior = 1 / bank.signal

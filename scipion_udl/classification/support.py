@@ -16,12 +16,23 @@ MARGIN = 0.5
 
 
 def worth(gain: np.ndarray, likely: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """How much worse all particles together would be explained without each class (K,), nats; negative where a class
-    explains nothing that others do not.
+    """How much worse all particles together would be explained without each class.
 
-    gain: (N, C) log likelihood over that of noise, nats, in classes ``likely`` (N, C), by averages that a particle is
-    no part of, -inf where there is none; sizes: (K,) particles of each class. The classes are a mixture: a class that
-    looks like another one splits the particles with it, and explains nothing.
+    The classes are a mixture: a class that looks like another one splits the particles with it, and explains nothing.
+
+    Parameters
+    ----------
+    gain : (N, C) array
+        Log likelihood over that of noise, nats, by averages that a particle is no part of; -inf where there is none.
+    likely : (N, C) int array
+        The classes that ``gain`` is in, from 0.
+    sizes : (K,) array
+        Particles of each class.
+
+    Returns
+    -------
+    (K,) array
+        Nats; negative where a class explains nothing that others do not.
     """
     total = max(sizes.sum(), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -33,8 +44,24 @@ def worth(gain: np.ndarray, likely: np.ndarray, sizes: np.ndarray) -> np.ndarray
 
 
 def saved(gain: np.ndarray, likely: np.ndarray, sizes: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """What the averages of the other classes gain, nats (K,), by having the particles of each class, too: the noise of
-    an average costs its particles ``cost`` (K,) nats together, however many they are."""
+    """What the averages of the other classes gain by having the particles of each class, too.
+
+    The noise of an average costs its particles so much together, however many they are.
+
+    Parameters
+    ----------
+    gain, likely : (N, C) arrays
+        As of :func:`worth`.
+    sizes : (K,) array
+        Particles of each class.
+    cost : (K,) array
+        What the noise of each average costs, nats.
+
+    Returns
+    -------
+    (K,) array
+        Nats.
+    """
     at, own = np.arange(len(gain)), gain.argmax(1)
     rest = gain.copy()
     rest[at, own] = -np.inf
@@ -44,9 +71,21 @@ def saved(gain: np.ndarray, likely: np.ndarray, sizes: np.ndarray, cost: np.ndar
 
 
 def given_up(gain: np.ndarray, likely: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """The classes that are not worth what they cost, one after the other, the least first: (K,) bool, of K costs.
+    """The classes that are not worth what they cost, one after the other, the least first.
 
-    gain, likely, cost: as of :func:`worth` and :func:`saved`. A class that is the last one for any particle is kept.
+    A class that is the last one for any particle is kept.
+
+    Parameters
+    ----------
+    gain, likely : (N, C) arrays
+        As of :func:`worth`.
+    cost : (K,) array
+        As of :func:`saved`.
+
+    Returns
+    -------
+    (K,) bool array
+        True for a class that is given up.
     """
     gain, gone = gain.copy(), np.zeros(len(cost), bool)
     while True:

@@ -30,7 +30,14 @@ class Command:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; parsed arguments have ``run``, which does the work that they ask for."""
+    """The parser of all commands.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        What it has parsed has ``run``, which does the work that is asked for, and ``settings``, of which kind the
+        options are.
+    """
     parser = new_parser(
         "scipion-udl",
         "Align cryo-EM particles of one view in 2D, without labels: unsupervised difference learning.",

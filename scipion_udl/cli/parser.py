@@ -29,7 +29,22 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """(what was parsed, what was not known)."""
+        """Parse the words of a command line.
+
+        Parameters
+        ----------
+        args : sequence of str, optional
+            The words; None for those of this process.
+        namespace : argparse.Namespace, optional
+            To be filled; None for a new one.
+
+        Returns
+        -------
+        argparse.Namespace
+            What was parsed.
+        list of str
+            What was not known; none where ``passes`` keeps it in ``passed``.
+        """
         Parser.error_to = _behind("--error-to", args or ())
         if args is not None and "" in args:  # --model "" would train a new one without a word
             self.error("one of the arguments is empty, as of a variable that was not set: give it, or leave it out")
@@ -40,7 +55,18 @@ class Parser(argparse.ArgumentParser):
         return parsed, []
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """End the program with exit code 2."""
+        """End the program with exit code 2.
+
+        Parameters
+        ----------
+        message : str
+            What is wrong, in argparse's words.
+
+        Raises
+        ------
+        SystemExit
+            Always.
+        """
         from scipion_udl.compute.launch import is_first
 
         if is_first():
@@ -80,7 +106,22 @@ class _Help(argparse.HelpFormatter):
 
 
 def new_parser(prog: str, description: str, epilog: str) -> Parser:
-    """The parser of the program, which commands are added to; it tells the version."""
+    """The parser of the program, which commands are added to; it tells the version.
+
+    Parameters
+    ----------
+    prog : str
+        The program's name.
+    description : str
+        What it does.
+    epilog : str
+        The last line of the help.
+
+    Returns
+    -------
+    Parser
+        Without commands.
+    """
     parser = Parser(prog=prog, description=description, epilog=epilog)
     parser.add_argument("--version", action="version", version=f"{prog} {__version__}")
     return parser
@@ -89,8 +130,26 @@ def new_parser(prog: str, description: str, epilog: str) -> Parser:
 def add_command(
     commands: argparse._SubParsersAction[Parser], name: str, text: str, more: str, settings: type[Settings]
 ) -> Parser:
-    """The parser of a command ``name`` with the options of its settings. text: what the command does, in a line; more:
-    the rest of its description."""
+    """Add a command, with the options of its settings.
+
+    Parameters
+    ----------
+    commands : argparse subparsers action
+        What commands are added to.
+    name : str
+        The command.
+    text : str
+        What it does, in a line.
+    more : str
+        The rest of its description.
+    settings : type of Settings
+        Its options.
+
+    Returns
+    -------
+    Parser
+        That of the command.
+    """
     parser = commands.add_parser(
         name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}", formatter_class=_Help
     )

@@ -64,7 +64,13 @@ def write_error(path: str | None, what: Message) -> None:
 
 @contextmanager
 def whatever_happens() -> Iterator[None]:
-    """A block in which printing never fails: closed streams lead nowhere, and what cannot be written is left out."""
+    """A block in which printing never fails: closed streams lead nowhere, and what cannot be written is left out.
+
+    Yields
+    ------
+    None
+        Once, for the block.
+    """
     _occupy()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_Screen(stream) for stream in before)

@@ -24,12 +24,22 @@ _CONTINUED = (*_SHARED, "classify")  # commands that take --continue
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted, 143 when
-    asked to end by SIGTERM.
+    """Run a command.
 
     argparse itself ends the program with 2 for arguments it cannot take. Commands that can share their work are started
     once for every GPU of ``--gpu 0,1``; of several processes (torchrun) that share a run one tells of an error. What
     cannot be printed is left out, and the work is done.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words of the command line; None for those of this process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 1 for an error (one sentence on stderr), 130 when interrupted, 143 when asked to end by
+        SIGTERM.
     """
     with printing.whatever_happens():
         return _main(argv)

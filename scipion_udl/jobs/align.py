@@ -23,7 +23,13 @@ from scipion_udl.training.trainer import TrainingResult
 
 
 def align(settings: commands.AlignSettings) -> None:
-    """`scipion-udl align`: aligned.star, aligned.xmd, averages, frc.csv, report.html, summary.json in OUT."""
+    """Do `scipion-udl align`: aligned.star, aligned.xmd, averages, frc.csv, report.html, summary.json in OUT.
+
+    Parameters
+    ----------
+    settings : AlignSettings
+        The options.
+    """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
     folder.spare(given_files(settings))
     with Ranks.from_environment() as team, team.folder(folder) as out:

@@ -55,7 +55,18 @@ class PairedImages:
         return len(self.first)
 
     def chunks(self, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """(which pairs, their first images, their second images), (n, D, D) float32 each."""
+        """Read the pairs, some at a time.
+
+        Parameters
+        ----------
+        size : int
+            Pairs at a time.
+
+        Yields
+        ------
+        slice, (n, D, D) float32 tensor, (n, D, D) float32 tensor
+            Which pairs, their first and their second images.
+        """
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
             sides = ((self.one, self.first), (self.other, self.second))
@@ -73,7 +84,25 @@ class PairAlignment:
 
 
 def pair_up(one: ParticleSource, other: ParticleSource | None = None) -> PairedImages:
-    """Items 2k-1 and 2k of one source as pairs, or items k of two. Raises UdlError where they do not pair."""
+    """Items 2k-1 and 2k of one source as pairs, or items k of two.
+
+    Parameters
+    ----------
+    one : ParticleSource
+        The images, or the first ones.
+    other : ParticleSource, optional
+        The second ones.
+
+    Returns
+    -------
+    PairedImages
+        All pairs.
+
+    Raises
+    ------
+    UdlError
+        Where they do not pair: an odd number in one source, or two of unequal number or box.
+    """
     if other is None:
         if len(one) % 2:
             raise UdlError(message("pairs_odd", path=one.path, count=len(one)))
@@ -103,7 +132,22 @@ class PairAligner:
 
     @torch.no_grad()
     def run(self, pairs: PairedImages, progress: Progress, chunk: int | None = None) -> PairAlignment:
-        """Align all pairs, ``chunk`` at a time (the result does not depend on it)."""
+        """Align all pairs.
+
+        Parameters
+        ----------
+        pairs : PairedImages
+            The pairs.
+        progress : Progress
+            Told how far it is.
+        chunk : int, optional
+            Pairs at a time; the result does not depend on it.
+
+        Returns
+        -------
+        PairAlignment
+            Poses that bring second images onto first ones.
+        """
         box = pairs.one.box
         compare = OverlapCorrelation(box, self.reach, DISC * box, self.device)
         network = self.network if isinstance(self.network, MatchingNetwork) else None
@@ -172,9 +216,22 @@ def _flat(images: torch.Tensor) -> torch.Tensor:
 
 
 def align_pairs(settings: PairSettings) -> dict[str, float]:
-    """`scipion-udl align-pairs`: OUT/pairs.star and summary.json, a summary on the screen; errors against --truth.
+    """Do `scipion-udl align-pairs`: OUT/pairs.star and summary.json, a summary on the screen; errors against --truth.
 
-    Returns the figures that are printed. Raises UdlError for wrong input.
+    Parameters
+    ----------
+    settings : PairSettings
+        The options.
+
+    Returns
+    -------
+    dict of str to float
+        The figures that are printed.
+
+    Raises
+    ------
+    UdlError
+        For wrong input.
     """
     folder = OutputFolder(settings.output, settings.overwrite, command="align-pairs")
     folder.spare([settings.input, settings.second, settings.model, settings.truth])
@@ -214,8 +271,27 @@ def align_pairs(settings: PairSettings) -> dict[str, float]:
 
 
 def true_poses(pairs: PairedImages, path: str) -> tuple[Poses, np.ndarray]:
-    """The true poses (M,) that bring the second images onto the first, of a truth.star, and where the middle of the
-    view lies in the second images, (M, 2) pixels. Raises UdlError where it lacks one of the images."""
+    """The true poses that bring the second images onto the first.
+
+    Parameters
+    ----------
+    pairs : PairedImages
+        M pairs.
+    path : str
+        A truth.star.
+
+    Returns
+    -------
+    Poses
+        (M,).
+    (M, 2) array
+        Where the middle of the view lies in the second images, pixels.
+
+    Raises
+    ------
+    UdlError
+        Where the file lacks one of the images.
+    """
     images, poses = located_truth(path)
     rows = []
     for source, items in ((pairs.one, pairs.first), (pairs.other, pairs.second)):
@@ -230,7 +306,21 @@ def true_poses(pairs: PairedImages, path: str) -> tuple[Poses, np.ndarray]:
 
 
 def pairs_table(pairs: PairedImages, found: PairAlignment) -> Table:
-    """pairs.star: rlnImageName, the second image, and the pose that brings it onto rlnReferenceImage, the first."""
+    """The table of pairs.star: rlnImageName, the second image, and the pose that brings it onto rlnReferenceImage, the
+    first.
+
+    Parameters
+    ----------
+    pairs : PairedImages
+        The pairs.
+    found : PairAlignment
+        Their poses and scores.
+
+    Returns
+    -------
+    Table
+        A row a pair.
+    """
     table, one, other = Table("particles"), pairs.one.lasting_names(), pairs.other.lasting_names()
     table.set("rlnImageName", [quote(other[k]) for k in pairs.second])
     table.set("rlnReferenceImage", [quote(one[k]) for k in pairs.first])

@@ -27,7 +27,18 @@ READING = 3.2  # milliseconds for each further area of the working box, see esti
 
 
 def check(settings: CheckSettings) -> None:
-    """`scipion-udl check`: prints the table; raises UdlError where the set cannot be aligned as it is."""
+    """Do `scipion-udl check`: prints the table.
+
+    Parameters
+    ----------
+    settings : CheckSettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        Where the set cannot be aligned as it is.
+    """
     give_back_arrays()
     found = Findings(settings.list)
     found.spare([settings.input])
@@ -80,8 +91,15 @@ def _title(path: str, source: ParticleSource | None) -> str:
 
 
 def check_table(source: ParticleSource, findings: Findings) -> None:
-    """All that tables and headers tell, no image read. Of its columns the source keeps those of optics groups, contrast
-    transfer, classes and poses alone."""
+    """Find all that tables and headers tell, no image read.
+
+    Parameters
+    ----------
+    source : ParticleSource
+        The set; of its columns it keeps those of optics groups, contrast transfer, classes and poses alone.
+    findings : Findings
+        Told of all.
+    """
     notes = table_notes(source)
     if source.table is not None:  # there may be millions of rows: what follows needs no more of them
         poses = dialects.pose_labels(source.table)
@@ -212,7 +230,20 @@ def _check_poses(source: ParticleSource, findings: Findings) -> None:
 
 
 def estimate_text(count: int, box: int) -> str:
-    """How long an alignment of ``count`` particles of ``box`` px takes and what memory it needs, in words."""
+    """How long an alignment takes and what memory it needs, in words.
+
+    Parameters
+    ----------
+    count : int
+        Particles.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    str
+        Two lines.
+    """
     seconds, memory = estimate(count, box)
     cores = len(os.sched_getaffinity(0))
     wall = _in_words(seconds / min(1 + 0.4 * (cores - 1), 4))  # measured: two cores take 0.7 of the time of one
@@ -230,8 +261,25 @@ def _in_words(seconds: float) -> str:
 
 
 def estimate(count: int, box: int) -> tuple[float, float]:
-    """(CPU seconds of one core, GB) of an alignment with training: fitted to runs of 512 to 50 000 particles of 64 to
-    256 px (docs/benchmarks.md). The working box is 128 px at most; larger images cost their reading and cropping."""
+    """What an alignment with training costs.
+
+    Fitted to runs of 512 to 50 000 particles of 64 to 256 px (docs/benchmarks.md). The working box is 128 px at most;
+    larger images cost their reading and cropping.
+
+    Parameters
+    ----------
+    count : int
+        Particles.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    float
+        CPU seconds of one core.
+    float
+        GB of memory.
+    """
     area = (min(box, WORKING_BOX) / WORKING_BOX) ** 2
     larger = max(0.0, (box / WORKING_BOX) ** 2 - 1)
     per_particle = 1e-3 * (1.0 + 3.0 * area + READING * larger)

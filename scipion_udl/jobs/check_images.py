@@ -52,10 +52,20 @@ def check_images(
     mask_radius: float | None = None,
     defocus: Defocus | None = None,
 ) -> None:
-    """Read every image once: NaN and inf, constant images, contrast, scale, copies; a bounded piece at a time.
+    """Read every image once, a bounded piece at a time: NaN and inf, constant images, contrast, scale, copies.
 
-    source: of its table the optics groups alone are used; expected: auto, bright or dark; mask_radius: of the particle,
-    pixels, None where it is unknown; defocus: of some of the particles, None where it is unknown.
+    Parameters
+    ----------
+    source : ParticleSource
+        The set; of its table the optics groups alone are used.
+    findings : Findings
+        Told of all.
+    expected : str, optional
+        "auto", "bright" or "dark".
+    mask_radius : float, optional
+        Of the particle, pixels; None where it is unknown.
+    defocus : Defocus, optional
+        Of some of the particles; None where it is unknown.
     """
     facts = look_through(source, findings, mask_radius)
     read = np.isfinite(facts.mean)
@@ -80,7 +90,22 @@ def check_images(
 
 
 def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
-    """One pass over the images that can be read, stack by stack, a bounded piece at a time."""
+    """Go once over the images that can be read, stack by stack, a bounded piece at a time.
+
+    Parameters
+    ----------
+    source : ParticleSource
+        The set.
+    findings : Findings
+        Told of images with NaN or inf.
+    mask_radius : float, optional
+        Of the particle, pixels; None where it is unknown.
+
+    Returns
+    -------
+    ImageFacts
+        Of all images; NaN where one cannot be read.
+    """
     n = len(source)
     profile = RadialProfile(source.box)
     chosen = np.zeros(n, bool)

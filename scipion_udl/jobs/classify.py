@@ -39,9 +39,17 @@ OWN = ("share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view"
 
 @torch.no_grad()
 def classify(settings: ClassifySettings) -> None:
-    """`scipion-udl classify`: classes.star, classes.xmd, averages, classes.csv, report.html, summary.json in OUT.
+    """Do `scipion-udl classify`: classes.star, classes.xmd, averages, classes.csv, report.html, summary.json in OUT.
 
-    Raises UdlError where there are too few particles for so many classes.
+    Parameters
+    ----------
+    settings : ClassifySettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        Where there are too few particles for so many classes.
     """
     settings, earlier = _earlier(_checked(settings))
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")

@@ -15,8 +15,13 @@ from scipion_udl.settings.commands import DiameterSettings
 
 
 def tell_diameter(settings: DiameterSettings) -> None:
-    """`scipion-udl diameter`: prints one line of JSON, as :func:`diameter_facts` has it, and ``particles``: how many
+    """Do `scipion-udl diameter`: prints one line of JSON, as :func:`diameter_facts` has it, and ``particles``: how many
     were looked at.
+
+    Parameters
+    ----------
+    settings : DiameterSettings
+        The options.
     """
     source = open_particles(settings.input, settings.pixel_size)
     if settings.count is not None and settings.count < len(source):

@@ -79,10 +79,23 @@ class _Evaluation:
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, float]:
-    """The command ``scipion-udl evaluate``: a table on the screen; evaluation.csv, evaluation.png, frc.csv and
-    summary.json in the folder, errors.csv with a truth, pairs.csv with pairs.
+    """Do `scipion-udl evaluate`: a table on the screen; evaluation.csv, evaluation.png, frc.csv and summary.json in the
+    folder, errors.csv with a truth, pairs.csv with pairs.
 
-    Returns the figures. Raises UdlError for wrong input.
+    Parameters
+    ----------
+    settings : EvaluateSettings
+        The options.
+
+    Returns
+    -------
+    dict of str to float
+        The figures.
+
+    Raises
+    ------
+    UdlError
+        For wrong input.
     """
     if settings.symmetry and not settings.truth:
         raise UdlError(message("symmetry_without_truth"))

@@ -67,7 +67,18 @@ class Findings:
         self.errors = self.warnings = 0
 
     def spare(self, paths: Iterable[str]) -> None:
-        """Raise UdlError where the list would get the name of one of ``paths``, files that are looked through."""
+        """Refuse a list that would get the name of a file that is looked through.
+
+        Parameters
+        ----------
+        paths : iterable of str
+            These files.
+
+        Raises
+        ------
+        UdlError
+            Naming the file.
+        """
         own = self._path
         for path in paths if own else ():
             if own and os.path.realpath(path) == os.path.realpath(own):
@@ -99,25 +110,70 @@ class Findings:
             raise UdlError(message("cannot_be_written", path=self._path, reason=error.strerror)) from None
 
     def error(self, subject: str, sentence: Message) -> None:
-        """Something that keeps the set from being aligned."""
+        """Tell of something that keeps the set from being aligned.
+
+        Parameters
+        ----------
+        subject : str
+            One of SUBJECTS.
+        sentence : Message
+            What is wrong.
+        """
         self.errors += 1
         self._add(subject, "ERROR", sentence)
 
     def warn(self, subject: str, sentence: Message) -> None:
-        """Something that the user should know before an alignment, which goes on all the same."""
+        """Tell of something that the user should know before an alignment, which goes on all the same.
+
+        Parameters
+        ----------
+        subject : str
+            One of SUBJECTS.
+        sentence : Message
+            What it is.
+        """
         self.warnings += 1
         self._add(subject, "warning", sentence)
 
     def note(self, subject: str, sentence: Message) -> None:
-        """Something worth knowing that is no fault."""
+        """Tell of something worth knowing that is no fault.
+
+        Parameters
+        ----------
+        subject : str
+            One of SUBJECTS.
+        sentence : Message
+            What it is.
+        """
         self._add(subject, "note", sentence)
 
     def fact(self, subject: str, text: str) -> None:
-        """What the table says of a subject of which nothing was found."""
+        """Have the table say something of a subject of which nothing was found.
+
+        Parameters
+        ----------
+        subject : str
+            One of SUBJECTS.
+        text : str
+            What it says.
+        """
         self._subjects[subject].fact = text
 
     def of(self, subject: str) -> tuple[str, int]:
-        """(level: ok, note, warning or ERROR; how many of that level) of a subject."""
+        """What was found of a subject.
+
+        Parameters
+        ----------
+        subject : str
+            One of SUBJECTS.
+
+        Returns
+        -------
+        str
+            Its level: "ok", "note", "warning" or "ERROR".
+        int
+            How many of that level.
+        """
         return self._subjects[subject].level, self._subjects[subject].count
 
     def _add(self, subject: str, level: str, sentence: Message) -> None:
@@ -132,7 +188,13 @@ class Findings:
             self._writer.writerow([subject, level, sentence])
 
     def text(self) -> str:
-        """The table: subject, result, what was found; subjects that were not looked at are left out."""
+        """The table: subject, result, what was found; subjects that were not looked at are left out.
+
+        Returns
+        -------
+        str
+            Several lines.
+        """
         lines = [f"{'Check':{_FIRST}}{'Result':{_SECOND}}What was found", "-" * _WIDTH]
         for name, found in self._subjects.items():
             if found.level == "ok" and not found.fact:

@@ -52,10 +52,18 @@ _NOT_WITH_JOIN = {
 
 
 def join(settings: commands.AlignSettings) -> None:
-    """`scipion-udl align --append-to RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that come;
-    its averages, halves and FRC are of all particles so far.
+    """Do `scipion-udl align --append-to RUN [--pool PREVIOUS]`: the files of `align` in OUT, for the particles that
+    come; its averages, halves and FRC are of all particles so far.
 
-    Raises UdlError where the particles do not fit RUN, or RUN is nothing that particles can be joined to.
+    Parameters
+    ----------
+    settings : AlignSettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        Where the particles do not fit RUN, or RUN is nothing that particles can be joined to.
     """
     settings, base, earlier = _earlier(settings)
     first, pool = given(settings.join), given(settings.pool)

@@ -40,7 +40,23 @@ MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
 
 
 def run_job(settings: RelionSettings) -> int:
-    """`scipion-udl relion`: runs `align` and tells RELION how it ended. Returns the exit code: 0, 1, 130 if aborted."""
+    """Do `scipion-udl relion`: run `align` and tell RELION how it ended.
+
+    Parameters
+    ----------
+    settings : RelionSettings
+        The options.
+
+    Returns
+    -------
+    int
+        The exit code: 0, 1, 130 if aborted.
+
+    Raises
+    ------
+    UdlError
+        Where the job's folder cannot be written, or `align` was killed.
+    """
     job = Path(settings.output)
     try:
         job.mkdir(parents=True, exist_ok=True)
@@ -150,8 +166,18 @@ def _write_outputs(job: Path) -> None:
 
 
 def name_in_project(job: Path) -> str:
-    """The job's folder as RELION names it, from the project folder, which is the current one; as it is where it lies
-    outside of that."""
+    """The job's folder as RELION names it.
+
+    Parameters
+    ----------
+    job : Path
+        The folder.
+
+    Returns
+    -------
+    str
+        From the project folder, which is the current one; as it is where it lies outside of that.
+    """
     if not job.is_absolute():
         return str(job)
     project, real = Path.cwd().resolve(), job.resolve()
@@ -161,8 +187,21 @@ def name_in_project(job: Path) -> str:
 def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -> list[Table]:
     """The tables model_general and model_classes of RELION's ``_model.star``, as far as they are known here.
 
-    stack: name of the class averages, as RELION finds it from the project folder; classes: of each "image" (from 1, in
-    the stack), "particles" and "resolution" (A, or None); box: pixels; pixel_size: A.
+    Parameters
+    ----------
+    stack : str
+        Name of the class averages, as RELION finds it from the project folder.
+    classes : list of dict
+        Of each "image" (from 1, in the stack), "particles" and "resolution" (A, or None).
+    box : int
+        Pixels.
+    pixel_size : float
+        Angstrom.
+
+    Returns
+    -------
+    list of Table
+        Both.
     """
     total = max(1, sum(one["particles"] for one in classes))
     field = box * pixel_size
@@ -189,9 +228,16 @@ def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -
 
 
 def write_nodes(path: str, nodes: list[tuple[str, tuple[str, str]]]) -> None:
-    """RELION_OUTPUT_NODES.star: names of files (from the project folder) and (number, label) of their types.
+    """Write RELION_OUTPUT_NODES.star.
 
     RELION 3.1 reads the number and passes over the label with a warning; 4 and 5 read the label.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    nodes : list of (str, (str, str))
+        Names of files (from the project folder) and (number, label) of their types.
     """
     columns = {
         "rlnPipeLineNodeName": [quote(name) for name, _ in nodes],

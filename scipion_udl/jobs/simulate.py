@@ -41,7 +41,18 @@ _CHUNK_PIXELS = 1 << 20
 
 
 def simulate(settings: SimulateSettings) -> None:
-    """`scipion-udl simulate`: particles whose true poses are known, in OUT. Prints a summary. Raises UdlError."""
+    """Do `scipion-udl simulate`: particles whose true poses are known, in OUT. Prints a summary.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        For options that do not go together, and wrong input.
+    """
     if settings.gpu not in ("auto", "none"):
         raise UdlError(message("simulation_on_cpu"))
     if settings.threads:
@@ -95,8 +106,22 @@ def _refuse_others(output: str, own: list[str]) -> None:
 def prepare(
     settings: SimulateSettings, image: ImageTemplate | None = None
 ) -> tuple[Simulation | RealisticSimulation, str]:
-    """The simulation of one template or of many views, with what real particles have if asked for, and what it shows in
-    words. image: the template, in place of the one that the settings name."""
+    """The simulation of one template or of many views, with what real particles have if asked for.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options.
+    image : ImageTemplate, optional
+        The template, in place of the one that the settings name.
+
+    Returns
+    -------
+    Simulation or RealisticSimulation
+        Nothing is made yet.
+    str
+        What it shows, in words.
+    """
     simulation, what = _prepare_shown(settings, image)
     effects = effects_of(settings)
     return (RealisticSimulation(simulation, effects) if effects else simulation), what
@@ -182,9 +207,20 @@ def write_simulation(
     """Write particles.mrcs, particles.star, truth.star and template.mrc into an open output folder.
 
     Of many views volume.mrc, and second.mrc of a second molecule, are in the place of template.mrc.
-    chunk: particles made at a time (they do not depend on it; None: by their size); progress: draw a bar on stderr;
-    clean: write clean.mrcs and clean.star too, the same particles before the noise (and before all that real particles
-    have around and upon them); truth.star then names both stacks.
+
+    Parameters
+    ----------
+    out : OutputFolder
+        The folder.
+    simulation : Simulation or RealisticSimulation
+        What is made.
+    chunk : int, optional
+        Particles made at a time (they do not depend on it); None: by their size.
+    progress : bool, optional
+        Whether to draw a bar on stderr.
+    clean : bool, optional
+        Whether to write clean.mrcs and clean.star too, the same particles before the noise (and before all that real
+        particles have around and upon them); truth.star then names both stacks.
     """
     shown = _shown(simulation)
     _write_stacks(out, simulation, chunk or max(1, _CHUNK_PIXELS // shown.box**2), progress, clean)
@@ -240,9 +276,25 @@ def _write_stacks(
 def particle_tables(
     names: list[str], box: int, pixel_size: float, settings: CtfSettings | None, defocus: np.ndarray | None
 ) -> list[Table]:
-    """The tables of a particles.star (RELION 3.1) for images ``names`` (N).
+    """The tables of a particles.star (RELION 3.1).
 
-    box: pixels; pixel_size: angstrom; settings, defocus (N,), micrometers: of the CTF, either None for images without.
+    Parameters
+    ----------
+    names : list of str
+        Of N images.
+    box : int
+        Pixels.
+    pixel_size : float
+        Angstrom.
+    settings : CtfSettings or None
+        Of the CTF; None for images without.
+    defocus : (N,) array or None
+        Micrometers; None for images without CTF.
+
+    Returns
+    -------
+    list of Table
+        Optics and particles.
     """
     ctf = settings or CtfSettings()
     optics = Table("optics")

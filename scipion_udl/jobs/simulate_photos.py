@@ -25,10 +25,19 @@ _DEFAULT_BOX = 128
 
 
 def simulate_photos(settings: SimulateSettings) -> None:
-    """`scipion-udl simulate OUT --photos FOLDER`: particles.mrcs, particles.star and truth.star of pairs.
+    """Do `scipion-udl simulate OUT --photos FOLDER`: particles.mrcs, particles.star and truth.star of pairs.
 
     Items 2k-1 and 2k are two copies of patch k, which is udlClass in truth.star; udlPhotograph is the file it is from.
-    --count is the most particles that are written. Raises UdlError.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options; --count is the most particles that are written.
+
+    Raises
+    ------
+    UdlError
+        For options that do not go together, and wrong input.
     """
     settings = settled(settings)
     OutputFolder(settings.output, settings.overwrite).check()
@@ -57,9 +66,30 @@ def simulate_photos(settings: SimulateSettings) -> None:
 def write_pairs(
     out: OutputFolder, pairs: PhotoPairs, pixel_size: float, count: int | None = None, progress: bool = False
 ) -> int:
-    """Write the pairs into an open output folder; returns the number of particles, two a pair.
+    """Write the pairs into an open output folder.
 
-    count: at most so many; progress: draw a bar on stderr. Raises UdlError where no photograph gives a patch.
+    Parameters
+    ----------
+    out : OutputFolder
+        The folder.
+    pairs : PhotoPairs
+        What is written.
+    pixel_size : float
+        Angstrom.
+    count : int, optional
+        At most so many particles.
+    progress : bool, optional
+        Whether to draw a bar on stderr.
+
+    Returns
+    -------
+    int
+        The number of particles, two a pair.
+
+    Raises
+    ------
+    UdlError
+        Where no photograph gives a patch.
     """
     from tqdm import tqdm
 

@@ -29,9 +29,26 @@ _PICK_ERROR = 0.05
 
 
 def prepare_views(settings: SimulateSettings, **seen: Any) -> tuple[ViewSimulation, str]:
-    """The simulation that the options ask for, and in words what its particles show.
+    """The simulation that the options ask for.
 
-    seen: what the molecules are seen through, as :class:`Simulation` takes it. Raises UdlError.
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options.
+    **seen : Any
+        What the molecules are seen through, as :class:`Simulation` takes it.
+
+    Returns
+    -------
+    ViewSimulation
+        Nothing is made yet.
+    str
+        What its particles show, in words.
+
+    Raises
+    ------
+    UdlError
+        For options that do not go together, and wrong input.
     """
     if (settings.second is None) != (not settings.second_share):
         raise UdlError(message("second_needs_share"))
@@ -70,7 +87,20 @@ def prepare_views(settings: SimulateSettings, **seen: Any) -> tuple[ViewSimulati
 
 
 def shift_of(settings: SimulateSettings, box: int) -> float:
-    """How far particles lie off centre at most, in pixels: as asked for, or with --realistic a part of the box."""
+    """How far particles lie off centre at most.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    float
+        Pixels: as asked for, or with --realistic a part of the box.
+    """
     return max(1.0, float(round(_PICK_ERROR * box))) if settings.shift is None else settings.shift
 
 
@@ -127,7 +157,18 @@ def _in_field(volume: np.ndarray, side: int) -> np.ndarray:
 
 
 def symmetries(settings: SimulateSettings) -> dict[str, str | None]:
-    """The symmetry groups of the molecules, for parameters.json; None of a map, which does not say."""
+    """The symmetry groups of the molecules, for parameters.json.
+
+    Parameters
+    ----------
+    settings : SimulateSettings
+        The options.
+
+    Returns
+    -------
+    dict of str to str or None
+        None of a map, which does not say.
+    """
 
     def group(name: str) -> str | None:
         return PHANTOMS_3D[name][1] if name in PHANTOMS_3D else None
@@ -138,7 +179,15 @@ def symmetries(settings: SimulateSettings) -> dict[str, str | None]:
 
 def write_molecules(out: OutputFolder, simulation: ViewSimulation) -> None:
     """Write volume.mrc, second.mrc where there is a second molecule, and of a single view template.mrc, which its poses
-    lead to, into an open output folder."""
+    lead to, into an open output folder.
+
+    Parameters
+    ----------
+    out : OutputFolder
+        The folder.
+    simulation : ViewSimulation
+        The simulation.
+    """
     if simulation.views == "single":
         write_stack(out.scratch("template.mrc"), simulation.central_view(), simulation.pixel_size)
     write_map(out.scratch("volume.mrc"), simulation.template.volume(), simulation.pixel_size)
@@ -147,7 +196,20 @@ def write_molecules(out: OutputFolder, simulation: ViewSimulation) -> None:
 
 
 def mixture(simulation: ViewSimulation, second: str | None) -> str:
-    """In words, what is mixed with the first molecule; "" where nothing is. second: its name."""
+    """What is mixed with the first molecule, in words.
+
+    Parameters
+    ----------
+    simulation : ViewSimulation
+        The simulation.
+    second : str or None
+        Name of the second molecule.
+
+    Returns
+    -------
+    str
+        "" where nothing is mixed with it.
+    """
     counts = np.bincount(simulation.molecule, minlength=3)
     parts = [f"{counts[SECOND]} show {second}"] * bool(second) + [f"{counts[NOISE]} are noise alone"] * bool(
         simulation.noise_share

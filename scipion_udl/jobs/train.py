@@ -18,9 +18,17 @@ from scipion_udl.settings.networks import PAIRS, ROWS
 
 
 def train(settings: TrainSettings) -> None:
-    """`scipion-udl train`: OUT/model.safetensors, model.png, training.csv, training.png, summary.json.
+    """Do `scipion-udl train`: OUT/model.safetensors, model.png, training.csv, training.png, summary.json.
 
-    Raises UdlError where the input cannot be trained on.
+    Parameters
+    ----------
+    settings : TrainSettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        Where the input cannot be trained on.
     """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "train")
     folder.spare(given_files(settings))
@@ -45,7 +53,13 @@ def train(settings: TrainSettings) -> None:
 
 
 def forget_earlier(out: OutputFolder) -> None:
-    """Remove what an earlier training left to go on from, where this one begins anew, and half a checkpoint always."""
+    """Remove what an earlier training left to go on from, where this one begins anew, and half a checkpoint always.
+
+    Parameters
+    ----------
+    out : OutputFolder
+        The folder.
+    """
     out.start_anew(CHECKPOINT)
     with suppress(OSError):
         os.remove(out.final(f"{CHECKPOINT}.part"))

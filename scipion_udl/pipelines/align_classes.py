@@ -27,8 +27,26 @@ def align_classes(
     classes: dict[int, np.ndarray],
     start: KnownStart | None = None,
 ) -> list[ClassResult]:
-    """Align each class by itself; classes: the particles (from 0) of each; start: of all particles. What came of them
-    by ascending number; of a team, all but the first process get none."""
+    """Align each class by itself, several at a time.
+
+    Parameters
+    ----------
+    run : Run
+        With all particles.
+    guide : Guide
+        What tells the angles.
+    settings : AlignmentPlan
+        How each is aligned.
+    classes : dict of int to (n,) int array
+        The particles (from 0) of each class.
+    start : KnownStart, optional
+        Poses of all particles that are about right.
+
+    Returns
+    -------
+    list of ClassResult
+        What came of them by ascending number; of a team, all but the first process get none.
+    """
     work = _ClassWork(run, guide, settings, classes, start)
     found: list[ClassResult | None] = []
     order, finished = list(work.order), 0
@@ -106,8 +124,17 @@ class _ClassWork:
 
 
 def find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
-    """Decide which particles are to be mirrored before anything is aligned: as their poses say where these are the
-    start, or by their spectra, class by class; where the hands cannot be told apart nothing is, and the user is told.
+    """Decide which particles are to be mirrored before anything is aligned.
+
+    As their poses say where these are the start, or by their spectra, class by class; where the hands cannot be told
+    apart nothing is, and the user is told.
+
+    Parameters
+    ----------
+    run : Run
+        Its particles take note of it.
+    classes : dict of int to (n,) int array, or None
+        The particles (from 0) of each class; None for one view.
     """
     particles = run.particles
     if run.settings.start_poses and given_poses(run.source, True).mirror.any():

@@ -46,8 +46,26 @@ def align_particles(
 ) -> AlignedParticles:
     """Look through the run's particles, train on them where there is no model, and align them.
 
-    reference: (D, D), to bring the average onto; keep: is given what was trained, at once; model: network and card, in
-    place of the model that the settings name. Raises UdlError for settings that do not fit the particles or each other.
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    reference : (D, D) array, optional
+        To bring the average onto.
+    keep : callable, optional
+        Given what was trained, at once: the run, the result and the card.
+    model : (Network, ModelCard), optional
+        In place of the model that the settings name.
+
+    Returns
+    -------
+    AlignedParticles
+        What came of it, and what told the angles.
+
+    Raises
+    ------
+    UdlError
+        For settings that do not fit the particles or each other.
     """
     settings = run.settings
     classes = members(run.source) if settings.by_class else None
@@ -72,7 +90,20 @@ def align_particles(
 
 
 def check_reference(run: Run, image: np.ndarray) -> None:
-    """Raises UdlError where an image is no reference for the run's particles."""
+    """Refuse an image that is no reference for the run's particles.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    image : (D, D) array
+        The image.
+
+    Raises
+    ------
+    UdlError
+        Where each class is aligned by itself, the image has another box than the particles, or it is constant.
+    """
     name = run.settings.reference or "that was given"
     if run.settings.by_class:
         raise UdlError(message("reference_of_classes"))

@@ -40,9 +40,27 @@ def align_set(
     reference: np.ndarray | None = None,
     start: Poses | KnownStart | None = None,
 ) -> Outcome | None:
-    """Align the run's particles, which show one view, and say what is to be made of it; of a team, all but the first
-    process get None. reference: (D, D), to bring the average onto; start: poses (N,) that are about right; those of a
-    network of many views leave it at near views, which is no news to the user."""
+    """Align the run's particles, which show one view, and say what is to be made of it.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    guide : Guide
+        What tells the angles.
+    settings : AlignmentPlan
+        How they are aligned.
+    reference : (D, D) array, optional
+        To bring the average onto.
+    start : Poses or KnownStart, optional
+        Poses (N,) that are about right; those of a network of many views leave it at near views, which is no news to
+        the user.
+
+    Returns
+    -------
+    Outcome or None
+        What came of it; of a team, all but the first process get None.
+    """
     particles = run.particles
     if start is None and run.settings.start_poses:
         start = given_poses(run.source, run.settings.mirror)
@@ -164,7 +182,22 @@ def _as_it_is(run: Run) -> Alignment:
 
 
 def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | None = None) -> Averages:
-    """The last pass: averages, and the aligned stack where it is asked for. scale: see :func:`average_particles`."""
+    """The last pass: averages, and the aligned stack where it is asked for.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles; the stack is among its unfinished files.
+    alignment : Alignment
+        Theirs.
+    scale : (float, float), optional
+        See :func:`average_particles`.
+
+    Returns
+    -------
+    Averages
+        Of all and of halves.
+    """
     settings, particles = run.settings, run.particles
     poses = (alignment.poses, alignment.half_poses or alignment.poses)
     if not settings.write_stack or settings.by_class:  # of classes, one of all particles is written at the end
@@ -179,8 +212,26 @@ def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | Non
 
 
 def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[Claim, np.ndarray]:
-    """What may be said of the resolution, and the FRC of the halves per Fourier ring. enough: particles with an image
-    that there must be."""
+    """What may be said of the resolution.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    alignment : Alignment
+        Theirs.
+    averages : Averages
+        Of its halves.
+    enough : int
+        Particles with an image that there must be.
+
+    Returns
+    -------
+    Claim
+        Why none is made where none is.
+    (rings,) array
+        FRC of the halves per Fourier ring.
+    """
     source, particles = run.source, run.particles
     radius = particles.disc.radius * particles.scale
     mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))

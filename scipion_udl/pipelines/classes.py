@@ -40,7 +40,22 @@ class ClassResult:
 
     @classmethod
     def of(cls, number: int, own: np.ndarray, outcome: Outcome) -> ClassResult:
-        """What is to be kept of an outcome, which holds more."""
+        """What is to be kept of an outcome, which holds more.
+
+        Parameters
+        ----------
+        number : int
+            Of the class.
+        own : (n,) int array
+            Its particles, from 0.
+        outcome : Outcome
+            What came of aligning them.
+
+        Returns
+        -------
+        ClassResult
+            Without poses within the halves.
+        """
         averages = outcome.averages
         images = {"before": averages.before, "after": averages.all, "weighted": outcome.weighted.astype(np.float32)}
         if averages.halves is not None:
@@ -52,7 +67,23 @@ class ClassResult:
 
 
 def members(source: Source) -> dict[int, np.ndarray]:
-    """The particles (numbers from 0) of each class, in order of class number. Raises UdlError without class numbers."""
+    """The particles of each class, in order of class number.
+
+    Parameters
+    ----------
+    source : Source
+        With class numbers.
+
+    Returns
+    -------
+    dict of int to (n,) int array
+        Particles, from 0.
+
+    Raises
+    ------
+    UdlError
+        Without class numbers.
+    """
     classes = source.classes()
     order = np.argsort(classes, kind="stable")
     numbers, starts = np.unique(classes[order], return_index=True)
@@ -60,13 +91,39 @@ def members(source: Source) -> dict[int, np.ndarray]:
 
 
 def that_teach(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """The classes with enough images for the network to learn their view."""
+    """The classes with enough images for the network to learn their view.
+
+    Parameters
+    ----------
+    run : Run
+        Its particles have been looked through.
+    classes : dict of int to (n,) int array
+        The particles (from 0) of each class.
+
+    Returns
+    -------
+    dict of int to (n,) int array
+        Those of at least LEARNS particles that are not blank.
+    """
     blank = run.particles.statistics.blank
     return {number: own for number, own in classes.items() if int((~blank[own]).sum()) >= LEARNS}
 
 
 def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
-    """The alignments and correntropies of all classes as those of the whole set, in its order."""
+    """The alignments and correntropies of all classes as those of the whole set, in its order.
+
+    Parameters
+    ----------
+    results : list of ClassResult
+        Every particle is in one of them.
+
+    Returns
+    -------
+    Alignment
+        Of all.
+    (N,) array or None
+        Correntropy, None where nobody asked.
+    """
     back = np.argsort(np.concatenate([result.members for result in results]), kind="stable")
     parts = [result.alignment for result in results]
     whole = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in PER_PARTICLE}

@@ -59,7 +59,22 @@ class Classified:
 
 
 def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified:
-    """Sort the run's particles into a network's classes, align each class, and flag those that show no particle."""
+    """Sort the run's particles into a network's classes, align each class, and flag those that show no particle.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    bank : ClassBank
+        The network.
+    sampling : PolarSampling
+        How particles are sampled for it.
+
+    Returns
+    -------
+    Classified
+        Classes, in the order of their numbers, and what is wrong with them.
+    """
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_reach(run)))
     if not run.settings.no_refine:
         found = _in_real_space(run, found)
@@ -76,7 +91,24 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
 
 
 def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSampling) -> Classified:
-    """Sort the run's particles into the classes of an earlier run, and align them to its averages."""
+    """Sort the run's particles into the classes of an earlier run, and align them to its averages.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that come.
+    earlier : Earlier
+        What the earlier run left.
+    bank : ClassBank
+        Its network.
+    sampling : PolarSampling
+        How particles are sampled for it.
+
+    Returns
+    -------
+    Classified
+        Its classes, with the new particles in them.
+    """
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_reach(run)))
     flags = np.array([one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes])
     found = with_blank(run, found, flags != "")
@@ -97,7 +129,22 @@ def _numbered(
 
 
 def with_blank(run: Run, found: Sorted, flagged: np.ndarray) -> Sorted:
-    """Blank images in the first flagged class; in the last one where none is."""
+    """Put blank images into the first flagged class; into the last one where none is.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    found : Sorted
+        The particles in classes.
+    flagged : (K,) bool array
+        Which classes are flagged.
+
+    Returns
+    -------
+    Sorted
+        The same with other classes of blank images.
+    """
     label = found.label.copy()
     label[run.particles.statistics.blank] = flagged.argmax() if flagged.any() else len(flagged) - 1
     return replace(found, label=label)
@@ -230,7 +277,17 @@ NONE_FOUND = message("no_classes")
 
 
 def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
-    """Warn of flagged classes (K,), and say where classes found no particles."""
+    """Warn of flagged classes, and say where classes found no particles.
+
+    Parameters
+    ----------
+    run : Run
+        Which is told.
+    flags : (K,) str array
+        The code of each class's flag, "" for none.
+    found : Sorted
+        The particles in classes.
+    """
     asked, flagged = given(run.settings.classes), flags != ""
     if (flags == NOISE).all():
         run.warn(NONE_FOUND)

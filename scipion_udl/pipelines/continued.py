@@ -19,9 +19,19 @@ OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 
 
 def began_with(run: Run) -> dict:
-    """What decides what a network learns in this run, once the particles were looked through: those options that the
-    command has, as given, by name, the pixel size in use, and digests of all images and, where the command makes use of
-    it, of what is known of their defocus."""
+    """What decides what a network learns in this run, once the particles were looked through.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+
+    Returns
+    -------
+    dict
+        Those options that the command has, as given, by name, the pixel size in use, and digests of all images and,
+        where the command makes use of it, of what is known of their defocus.
+    """
     found = {name: getattr(run.settings, name) for name in OPTIONS if run.settings.asks(name)}
     if run.transfer is not None:
         parts = []
@@ -35,8 +45,24 @@ def began_with(run: Run) -> dict:
 
 
 def check_began_with(run: Run, card: ModelCard, path: str) -> None:
-    """Raise UdlError where a model, by its card, was begun with other particles or options than this run has; of a
-    model that `train` has learned, those count that `train` has, too. path: of the model."""
+    """Refuse a model that was begun with other particles or options than this run has.
+
+    Of a model that `train` has learned, those count that `train` has, too.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    card : ModelCard
+        That of the model.
+    path : str
+        Of the model.
+
+    Raises
+    ------
+    UdlError
+        Where its card does not say with what it was begun, or it differs, by the first option that does.
+    """
     before, now = card.training.get(BEGAN), began_with(run)
     if not isinstance(before, dict) or not {"particles", "pixel_size", "seed"} <= before.keys():
         raise UdlError(message("model_without_beginning", path=path))

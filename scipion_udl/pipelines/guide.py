@@ -47,8 +47,23 @@ class Guide:
         return self.network.number if isinstance(self.network, PolarView) else None
 
     def of(self, run: Run, number: int | None = None) -> Guide:
-        """What tells the angles of the run's particles, all of one view or class. A network of several views gives the
-        one that it was trained on for class ``number`` in this run, or else the one that fits these particles best."""
+        """What tells the angles of particles that are all of one view or class.
+
+        A network of several views gives the one that it was trained on for this class in this run, or else the one that
+        fits these particles best.
+
+        Parameters
+        ----------
+        run : Run
+            With these particles.
+        number : int, optional
+            Of the class.
+
+        Returns
+        -------
+        Guide
+            With a network of one view, or none.
+        """
         network = self.network
         if self.classes is not None:
             if network is None or number is None or number not in self.classes:
@@ -74,8 +89,26 @@ def guide_for(
 ) -> Guide:
     """A network that is given, loaded, continued, or trained now; none for a few particles without a model.
 
-    keep: is given what was trained, at once, so that a run that is stopped later goes on from there; model: network and
-    card, in place of the model file of the settings.
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    classes : dict of int to (n,) int array, or None
+        The particles (from 0) of each class; None for one view.
+    keep : callable, optional
+        Given what was trained, at once, so that a run that is stopped later goes on from there.
+    model : (Network, ModelCard), optional
+        In place of the model file of the settings.
+
+    Returns
+    -------
+    Guide
+        What tells the angles.
+
+    Raises
+    ------
+    UdlError
+        Where the particles are too few for a network that is asked for alone, or the model does not fit them.
     """
     settings, out = run.settings, run.out
     if settings.start_poses:  # no network is trained, or asked
@@ -135,12 +168,56 @@ def particle_inputs(card: ModelCard) -> Inputs:
 
 
 def load_network(run: Run, path: str) -> tuple[Network, ModelCard]:
-    """(network, card) of a model file. Raises UdlError where it does not fit the particles, or knows pairs alone."""
+    """Load the network of a model file.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    path : str
+        The file.
+
+    Returns
+    -------
+    Network
+        On the run's device.
+    ModelCard
+        Its card.
+
+    Raises
+    ------
+    UdlError
+        Where it does not fit the particles, or knows pairs alone.
+    """
     return checked_network(run, *load_model(path, run.device), path)
 
 
 def checked_network(run: Run, network: Network, card: ModelCard, path: str) -> tuple[Network, ModelCard]:
-    """The same of a network and its card, which messages call ``path``."""
+    """The same of a network and its card; the run takes note of how it was trained.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    network : Network
+        The network.
+    card : ModelCard
+        Its card.
+    path : str
+        What messages call it.
+
+    Returns
+    -------
+    Network
+        The same.
+    ModelCard
+        The same.
+
+    Raises
+    ------
+    UdlError
+        Where it does not fit the particles, or knows classes or pairs alone.
+    """
     card.check_fits(run.source.box, run.source.pixel_size, path)
     if card.network == "classes":
         raise UdlError(message("model_of_classes", path=path))

@@ -34,7 +34,18 @@ SWEEPS = 3  # rounds of each particle against the average of its class
 
 
 def check_joining(settings: ClassifySettings) -> None:
-    """Raises UdlError for options that do not go with --append-to."""
+    """Refuse options that do not go with --append-to.
+
+    Parameters
+    ----------
+    settings : ClassifySettings
+        The options.
+
+    Raises
+    ------
+    UdlError
+        For a model or --no-refine, which the earlier run has settled, and where that run would be written over.
+    """
     for name in ("model", "no_refine"):
         if getattr(settings, name):
             raise UdlError(message("join_brings_its_own", option=settings.option(name).flag))
@@ -43,8 +54,21 @@ def check_joining(settings: ClassifySettings) -> None:
 
 
 def check_fits(run: Run, earlier: Earlier) -> None:
-    """Raises UdlError where the particles are not of the box and pixel size that the earlier ones had, or are said to
-    be of another diameter; takes the diameter of the run."""
+    """Refuse particles that do not fit an earlier run, and take the diameter of that run.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that come; its discs are changed.
+    earlier : Earlier
+        What the earlier run left.
+
+    Raises
+    ------
+    UdlError
+        Where the particles are not of the box and pixel size that the earlier ones had, or are said to be of another
+        diameter.
+    """
     model, earlier_run = given(run.settings.model), given(run.settings.join)
     read_card(model).check_fits(run.source.box, run.source.pixel_size, model)
     box = earlier.references.shape[-1]
@@ -58,8 +82,24 @@ def check_fits(run: Run, earlier: Earlier) -> None:
 
 
 def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
-    """The particles of the run, sorted into the earlier classes, aligned to their averages; images and counts are those
-    of all so far. max_shift: working pixels."""
+    """Align the particles of the run, sorted into earlier classes, to the averages of these.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that come.
+    earlier : Earlier
+        What the earlier run left.
+    found : Sorted
+        The particles in its classes.
+    max_shift : float
+        How far they may lie off centre, working pixels.
+
+    Returns
+    -------
+    list of ClassResult
+        Images and counts are those of all so far.
+    """
     done = []
     whole = len(run.source) + sum(one["particles"] for one in earlier.classes)
     for k, before in enumerate(earlier.classes):

@@ -63,7 +63,13 @@ class Joiner:
         self.judges = [self._judge(half, confirmed) for half in halves[::-1]]
 
     def run(self) -> Alignment:
-        """The poses; ``half_poses`` are those within the halves."""
+        """Align the new particles.
+
+        Returns
+        -------
+        Alignment
+            ``half_poses`` are those within the halves.
+        """
         usable, n = self.prepared.usable, len(self.prepared)
         state = State.start(np.zeros(n))
         if self.aligner.network is None:
@@ -145,7 +151,26 @@ class Joiner:
 
 
 def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tuple[Averages, dict]:
-    """Averages of the new particles and of those before, and how many they hold."""
+    """Averages of the new particles and of those before.
+
+    Parameters
+    ----------
+    run : Run
+        With the new particles.
+    averages : Averages
+        Theirs.
+    counts : dict
+        How many they hold: see :func:`scipion_udl.pipelines.joinable.counts_of`.
+    earlier : Joinable
+        What the run before left.
+
+    Returns
+    -------
+    Averages
+        Of all.
+    dict
+        How many they hold.
+    """
     folder = given(run.settings.pool)
     power = None if earlier.power is None else np.array(earlier.power)
     sums = averages.both[1]
@@ -163,7 +188,26 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tup
 
 
 def claim_of_all(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> tuple[Claim, np.ndarray]:
-    """What may be said of the resolution of all particles together."""
+    """What may be said of the resolution of all particles together.
+
+    Parameters
+    ----------
+    run : Run
+        With the new particles; warned where no signal is found.
+    alignment : Alignment
+        Theirs.
+    averages : Averages
+        Of all.
+    counts : dict
+        How many these hold.
+
+    Returns
+    -------
+    Claim
+        Why none is made where none is.
+    (rings,) array
+        FRC of the halves per Fourier ring.
+    """
     claim, frc = claim_of(run, alignment, averages, 0)
     if counts["usable"] < ENOUGH:
         claim = Claim(None, None, message("too_few_to_claim", count=counts["usable"]))

@@ -92,7 +92,23 @@ class Joinable:
 
     @classmethod
     def read(cls, folder: str) -> Joinable:
-        """Of the output folder of a run. Raises UdlError where particles cannot be joined to what it holds."""
+        """Read what a run has left.
+
+        Parameters
+        ----------
+        folder : str
+            Its output folder.
+
+        Returns
+        -------
+        Joinable
+            Checked.
+
+        Raises
+        ------
+        UdlError
+            Where particles cannot be joined to what the folder holds: nothing was left, or a file was changed.
+        """
         try:
             with open(os.path.join(folder, FILE), encoding="utf-8") as file:
                 found = cls(**opened(json.load(file)))
@@ -135,16 +151,51 @@ class Joinable:
             raise ValueError
 
     def known(self) -> Known:
-        """By what every particle in the averages is known again. Raises ValueError where it is damaged."""
+        """By what every particle in the averages is known again.
+
+        Returns
+        -------
+        Known
+            Unpacked.
+
+        Raises
+        ------
+        ValueError
+            Where it is damaged.
+        """
         return Known.unpacked({"places": self.places, "images": self.images})
 
     def write(self, path: str) -> None:
-        """As JSON."""
+        """Write it as JSON.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        """
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(sealed(asdict(self)), file)
 
     def image(self, folder: str, name: str) -> np.ndarray:
-        """One of the run's averages, (box, box) float32, by its file name without ending."""
+        """One of the run's averages.
+
+        Parameters
+        ----------
+        folder : str
+            The run's.
+        name : str
+            The file's name without ending.
+
+        Returns
+        -------
+        (box, box) float32 array
+            The image.
+
+        Raises
+        ------
+        UdlError
+            Where it is of another size, or cannot be read.
+        """
         path = os.path.join(folder, f"{name}.mrcs")
         image, _ = read_image(path)
         if image.shape != (self.box, self.box):
@@ -152,7 +203,23 @@ class Joinable:
         return image
 
     def model_file(self, folder: str) -> str | None:
-        """The path of the model, None without one. Raises UdlError where it is gone."""
+        """The path of the model.
+
+        Parameters
+        ----------
+        folder : str
+            The run's.
+
+        Returns
+        -------
+        str or None
+            None where the run had none.
+
+        Raises
+        ------
+        UdlError
+            Where it is gone, or has changed.
+        """
         if self.model is None:
             return None
         path = os.path.normpath(os.path.join(folder, self.model))
@@ -163,7 +230,24 @@ class Joinable:
         return path
 
     def check_fits(self, box: int, pixel_size: float, folder: str, path: str) -> None:
-        """Raises UdlError where particles of ``path`` have another box or pixel size than those of the run."""
+        """Refuse particles that have another box or pixel size than those of the run.
+
+        Parameters
+        ----------
+        box : int
+            Of the particles, pixels.
+        pixel_size : float
+            Of the particles, angstrom.
+        folder : str
+            The run's.
+        path : str
+            The particles' table.
+
+        Raises
+        ------
+        UdlError
+            With both sizes.
+        """
         if box == self.box and abs(pixel_size - self.pixel_size) <= SAME_SIZE * self.pixel_size:
             return
         raise UdlError(
@@ -180,8 +264,19 @@ class Joinable:
 
 
 def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
-    """Leave joining.json among the run's unfinished files; not where nothing can be joined to: halves that were not
-    refined apart, or of which one is empty. max_shift: pixels of the input; view: of the network, see below."""
+    """Leave joining.json among the run's unfinished files.
+
+    Not where nothing can be joined to: halves that were not refined apart, or of which one is empty.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What came of the run.
+    max_shift : float
+        Pixels of the input.
+    view : int or None
+        Of the network, see :class:`Joinable`.
+    """
     run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
     if alignment.half_poses is None or alignment.score_weight is None or min(averages.both[1].count) == 0:
         return
@@ -217,13 +312,39 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
 
 
 def files_of(run: Run, model: str | None) -> dict[str, str]:
-    """Digests of the files, unfinished yet, that particles need which are joined to a run, and of its model."""
+    """Digests of the files, unfinished yet, that particles need which are joined to a run, and of its model.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    model : str or None
+        The model's file.
+
+    Returns
+    -------
+    dict of str to str
+        Digests by file name; that of the model as "model".
+    """
     found = {name: file_digest(run.out.scratch(name)) for name in NEEDED}
     return found | ({} if model is None else {"model": file_digest(model)})
 
 
 def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
-    """How many particles the averages hold, and by what their halves weigh: fields of :class:`Joinable`."""
+    """How many particles the averages hold, and by what their halves weigh.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        The particles.
+    averages : Averages
+        Theirs.
+
+    Returns
+    -------
+    dict
+        particles, usable, half_counts and power, as of :class:`Joinable`.
+    """
     sums = averages.both[1]
     power = None if sums.contrast is None else sums.power.cpu().tolist()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
@@ -231,18 +352,52 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
-    """A short text that tells two averages from all others."""
+    """A short text that tells two averages from all others.
+
+    Parameters
+    ----------
+    halves : tuple of two (D, D) arrays
+        Averages of the halves.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
     return hashlib.blake2b(b"".join(np.ascontiguousarray(half).tobytes() for half in halves), digest_size=8).hexdigest()
 
 
 def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
-    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ContrastTransfer` takes them."""
+    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ContrastTransfer` takes them.
+
+    Parameters
+    ----------
+    levels : dict of str to list of float
+        Per ring, by box in pixels as text.
+
+    Returns
+    -------
+    dict of int to float64 tensor
+        The same by box.
+    """
     return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
 
 
 def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> dict:
-    """How a run takes the contrast transfer: ctf, levels, of these boxes (pixels), and premultiplied, as
-    :class:`Joinable` has them."""
+    """How a run takes the contrast transfer.
+
+    Parameters
+    ----------
+    contrast : ContrastTransfer or None
+        Of its particles.
+    boxes : iterable of int
+        Pixels; levels of these are told.
+
+    Returns
+    -------
+    dict
+        ctf, levels and premultiplied, as of :class:`Joinable`.
+    """
     mode = "none" if contrast is None else contrast.mode
     if contrast is None or mode == "none":
         return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
@@ -251,9 +406,24 @@ def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> d
 
 
 def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
-    """Take the discs of the run in ``folder`` that the particles are joined to. radius: of its particles; clear: where
-    their neighbours begin, infinity where none showed; pixels of the input. Raises UdlError where the user asks for
-    another radius."""
+    """Take the discs of the run that particles are joined to.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles; its discs are changed.
+    radius : float
+        Of the earlier particles, pixels of the input.
+    clear : float
+        Where their neighbours begin, pixels of the input, infinity where none showed.
+    folder : str
+        The earlier run's.
+
+    Raises
+    ------
+    UdlError
+        Where the user asks for another radius.
+    """
     source = run.source
     if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
         asked = run.settings.option("mask_radius" if run.settings.diameter is None else "diameter").flag

@@ -59,7 +59,23 @@ class Earlier:
 
     @classmethod
     def read(cls, folder: str) -> Earlier:
-        """Of the folder of `classify`. Raises UdlError where it is none, or a file of it is not as the run left it."""
+        """Read what a classification has left.
+
+        Parameters
+        ----------
+        folder : str
+            That of `classify`.
+
+        Returns
+        -------
+        Earlier
+            Its classes and averages.
+
+        Raises
+        ------
+        UdlError
+            Where it is none, or a file of it is not as the run left it.
+        """
         facts, summary = _facts(folder), _summary(folder)
         try:
             classes = summary["classes"]
@@ -127,12 +143,34 @@ def _summary(folder: str) -> dict:
 
 
 def clear_radius(facts: dict) -> float:
-    """Where neighbours of the run's particles begin, pixels; infinity where none showed, or the run is of before."""
+    """Where neighbours of the run's particles begin.
+
+    Parameters
+    ----------
+    facts : dict
+        joining_classes.json.
+
+    Returns
+    -------
+    float
+        Pixels; infinity where none showed, or the run is of before that was known.
+    """
     return inf if facts.get("clear_radius") is None else float(facts["clear_radius"])
 
 
 def files_of(folder: str) -> list[str]:
-    """Every file of a run that particles which join it may need."""
+    """Every file of a run that particles which join it may need.
+
+    Parameters
+    ----------
+    folder : str
+        The run's.
+
+    Returns
+    -------
+    list of str
+        Their paths, whether they are there or not.
+    """
     stacks = (REFERENCES, *(f"{name}.mrcs" for name in STACKS))
     return [os.path.join(folder, name) for name in ("summary.json", FOR_LATER, "frc.csv", "model.safetensors", *stacks)]
 
@@ -142,8 +180,18 @@ def _stack(folder: str, name: str) -> np.ndarray:
 
 
 def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult]) -> None:
-    """joining_classes.json, once all other files are there: by what particles that come later are prepared as those of
-    the run were."""
+    """Write joining_classes.json, once all other files are there: by what particles that come later are prepared as
+    those of the run were.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    sampling : PolarSampling
+        How its particles were sampled.
+    classes : list of ClassResult
+        Its classes.
+    """
     found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
     contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
@@ -168,14 +216,35 @@ def _write_facts(run: Run, facts: dict, known: Known) -> None:
 
 
 def write_references(run: Run, earlier: Earlier) -> dict:
-    """references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first run.
-    Returns what summary.json says beside the rest."""
+    """Write references.mrcs of particles that joined: the averages that later ones are aligned to, those of the first
+    run.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that joined.
+    earlier : Earlier
+        What the earlier run left.
+
+    Returns
+    -------
+    dict
+        What summary.json says beside the rest: joined_to and batches.
+    """
     write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
     run.notes.append(message("joined_classes", count=len(run.source), run=run.settings.join))
     return {"joined_to": run.settings.join, "batches": earlier.batches + 1}
 
 
 def write_joined(run: Run, earlier: Earlier) -> None:
-    """joining_classes.json of particles that joined, once all other files are there."""
+    """Write joining_classes.json of particles that joined, once all other files are there.
+
+    Parameters
+    ----------
+    run : Run
+        With these particles.
+    earlier : Earlier
+        What the earlier run left.
+    """
     found = run.particles.statistics
     _write_facts(run, earlier.facts, earlier.known.and_those_of(Known.of(run.source, found.images, found.blank)))

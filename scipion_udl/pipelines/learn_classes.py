@@ -29,8 +29,22 @@ EARLY = 60  # of each class: so many teach the first level
 
 
 def learner_of(run: Run, classes: int, reach: float) -> Learner:
-    """What teaches so many classes, with the polar samples of the particles that do. reach: how far off centre
-    particles lie along an axis, working pixels."""
+    """What teaches a number of classes, with the polar samples of the particles that do.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles.
+    classes : int
+        How many.
+    reach : float
+        How far off centre particles lie along an axis, working pixels.
+
+    Returns
+    -------
+    Learner
+        Nothing is learned yet.
+    """
     particles, settings = run.particles, run.settings
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
@@ -41,7 +55,22 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
 
 
 def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
-    """The network after each of its levels, of more and more Fourier rings; the last is the result."""
+    """Learn level by level, of more and more Fourier rings.
+
+    Parameters
+    ----------
+    run : Run
+        Which says how it goes.
+    learner : Learner
+        What teaches.
+    classes : int
+        How many.
+
+    Yields
+    ------
+    ClassBank
+        The network after each level; the last is the result.
+    """
     everything = torch.arange(len(learner.samples))
     field, last = run.source.box * run.source.pixel_size, learner.levels()[-1]
     run.say(f"Learning {classes} classes from {len(everything)} particles, up to {field / last:.1f} A")
@@ -63,14 +92,37 @@ FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
 
 
 def warn_of_few(run: Run, training: dict) -> None:
-    """Warn where few particles have taught each class. training: of the network's card."""
+    """Warn where few particles have taught each class.
+
+    Parameters
+    ----------
+    run : Run
+        Which is told.
+    training : dict
+        Of the network's card.
+    """
     teach, count = training["particles"], training["classes"]
     if teach < FEW_TEACH * count:
         run.warn(message("few_teach", particles=teach, classes=count, each=teach // count))
 
 
 def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
-    """The card of a network that the run's particles have taught."""
+    """The card of a network that the run's particles have taught.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    bank : ClassBank
+        The network.
+    learner : Learner
+        What has taught it.
+
+    Returns
+    -------
+    ModelCard
+        As it stands in the model file.
+    """
     last = learner.history[-1]
     training: dict[str, Any] = {
         "rounds": len(learner.history),
@@ -92,7 +144,23 @@ def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
 
 
 def shift_reach(run: Run) -> float:
-    """How far off centre particles lie along an axis, working pixels."""
+    """How far off centre particles lie along an axis.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+
+    Returns
+    -------
+    float
+        Working pixels.
+
+    Raises
+    ------
+    UdlError
+        For a --max-shift beyond half the box.
+    """
     wanted = run.settings.max_shift
     if wanted is not None and wanted > run.source.box / 2:
         raise UdlError(message("max_shift_too_large_to_classify", value=wanted, most=run.source.box / 2))
@@ -100,7 +168,18 @@ def shift_reach(run: Run) -> float:
 
 
 def check_enough(run: Run) -> None:
-    """Raises UdlError where the run has too few particles for the classes that are asked for."""
+    """Refuse too few particles for the classes that are asked for.
+
+    Parameters
+    ----------
+    run : Run
+        Its particles have been looked through.
+
+    Raises
+    ------
+    UdlError
+        For fewer than LEAST_OF_A_CLASS with an image a class.
+    """
     count, usable = given(run.settings.classes), len(run.particles.usable)
     if usable < LEAST_OF_A_CLASS * count:
         raise UdlError(
@@ -109,7 +188,22 @@ def check_enough(run: Run) -> None:
 
 
 def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
-    """The class network taught on some of the run's particles, its card, and figures of each of its rounds."""
+    """Teach a class network on some of the run's particles.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+
+    Returns
+    -------
+    ClassBank
+        The network.
+    ModelCard
+        Its card.
+    list of dict
+        Figures of each of its rounds, as in training.csv.
+    """
     count = given(run.settings.classes)
     learner = learner_of(run, count, shift_reach(run))
     *_, bank = levels(run, learner, count)
@@ -119,8 +213,31 @@ def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
 
 
 def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tuple[ClassBank, ModelCard]:
-    """A class network, as far as the run's particles are compared, and its card. Raises UdlError where it is none, or
-    does not fit the particles; messages call it ``path``."""
+    """A class network, as far as the run's particles are compared.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    bank : torch.nn.Module
+        The network.
+    card : ModelCard
+        Its card.
+    path : str
+        What messages call it.
+
+    Returns
+    -------
+    ClassBank
+        Up to the high-resolution limit.
+    ModelCard
+        The same.
+
+    Raises
+    ------
+    UdlError
+        Where it is no class network, or does not fit the particles.
+    """
     if not isinstance(bank, ClassBank):
         raise UdlError(message("model_of_one_view", path=path))
     card.check_fits(run.source.box, run.source.pixel_size, path)
@@ -129,7 +246,18 @@ def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tu
 
 
 def sampling_of(card: ModelCard) -> PolarSampling:
-    """How the input of a class network is sampled, by its card."""
+    """How the input of a class network is sampled.
+
+    Parameters
+    ----------
+    card : ModelCard
+        That of the network.
+
+    Returns
+    -------
+    PolarSampling
+        By the card.
+    """
     sampling = card.inputs()
     assert isinstance(sampling, PolarSampling), "it is the card of a class network"
     return sampling

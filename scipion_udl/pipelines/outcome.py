@@ -40,7 +40,13 @@ class Outcome:
         return weighted_average(best, self.frc, background, self.alignment.shared)
 
     def figures(self) -> dict:
-        """What summary.json says of it."""
+        """What summary.json says of it.
+
+        Returns
+        -------
+        dict
+            Figures by their names there.
+        """
         alignment, claim, used = self.alignment, self.claim, self.run.particles.usable
         median, deviation = score_spread(alignment.score[used])
         return {
@@ -62,7 +68,22 @@ class Outcome:
 
 
 def correntropies(run: Run, alignment: Alignment, averages: Averages) -> np.ndarray | None:
-    """Correntropy (N,) of each particle with the average of the others, None where nobody asked; for all processes."""
+    """Correntropy of each particle with the average of the others; for all processes.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    alignment : Alignment
+        Theirs.
+    averages : Averages
+        Theirs.
+
+    Returns
+    -------
+    (N,) array or None
+        None where nobody asked.
+    """
     if not (run.settings.correntropy or run.settings.authors_xmd):
         return None
     return particle_correntropy(run.particles, alignment.poses, averages.all)

@@ -13,8 +13,24 @@ from scipion_udl.pipelines.run import Run
 
 
 def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit: float) -> None:
-    """The first look through particles that are to count beside others, as :meth:`Run.scan`. known: of those, by whose
-    they are. Raises UdlError where one is among them, by where it lies (before anything is read) or by its image."""
+    """The first look through particles that are to count beside others, as :meth:`Run.scan`.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that come.
+    known : dict of str to Known
+        Those that are there already, by whose they are.
+    noise : (rings,) tensor
+        Power of their noise per ring.
+    loud_limit : float
+        Above what loudness particles are outliers.
+
+    Raises
+    ------
+    UdlError
+        Where one is among them, by where it lies (before anything is read) or by its image.
+    """
     for whose, those in known.items():
         those.refuse_places(run.source, whose)
     run.scan(noise, loud_limit)
@@ -24,9 +40,26 @@ def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit:
 
 
 def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
-    """Take the contrast transfer as the run did that particles are joined to: its mode, relative to its levels; share:
-    what part of its images was multiplied before. Where that run believed its table, the table of those that come is
-    believed. Raises UdlError where the table cannot say what is needed."""
+    """Take the contrast transfer as the run did that particles are joined to.
+
+    Where that run believed its table, the table of those that come is believed.
+
+    Parameters
+    ----------
+    run : Run
+        With the particles that come.
+    mode : str
+        How the earlier run took it.
+    levels : dict of int to tensor
+        What it is relative to, per ring, by box in pixels.
+    share : float
+        What part of its images was multiplied before.
+
+    Raises
+    ------
+    UdlError
+        Where the user asks for another mode, or the table cannot say what is needed.
+    """
     asked = run.settings.ctf
     if asked not in ("auto", mode):
         how = "as its table says" if mode == "table" else mode

@@ -41,7 +41,18 @@ LOG_EVERY = 20  # epochs between two lines of the log
 
 
 def given_files(settings: RunSettings) -> list[str]:
-    """The files that the options name, which the command reads before it opens any particles."""
+    """The files that the options name, which the command reads before it opens any particles.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        The options.
+
+    Returns
+    -------
+    list of str
+        Input, model, truth and reference, those that are given.
+    """
     given = (settings.input, settings.model, settings.truth, file_of(settings.reference))
     return [path for path in given if path]
 
@@ -98,8 +109,20 @@ class Run:
             self.note(note)
 
     def part(self, indices: np.ndarray, name: str) -> Run:
-        """The same command for the particles ``indices`` (from 0) alone, with warnings of its own; what it says is
-        headed by ``name``."""
+        """The same command for some particles alone, with warnings of its own.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Which particles, from 0.
+        name : str
+            What it says is headed by.
+
+        Returns
+        -------
+        Run
+            That shares device, folder and log with this one.
+        """
         other = copy.copy(self)
         other.particles = self.particles.part(indices)
         report = self.particles.reader.context.report
@@ -113,8 +136,16 @@ class Run:
         return other
 
     def say(self, line: str, detail: bool = False) -> None:
-        """One line in the log. detail: for run.log alone, where the user does not ask for more; what is said of a part
-        of the set always is."""
+        """Say one line in the log.
+
+        Parameters
+        ----------
+        line : str
+            Without an end of line.
+        detail : bool, optional
+            Whether it is for run.log alone, where the user does not ask for more; what is said of a part of the set
+            always is.
+        """
         self.log.say(f"{self.heading}{line}", detail or bool(self.heading))
 
     @property
@@ -128,24 +159,50 @@ class Run:
         return [(one.code, str(one)) for one in self.warnings]
 
     def warn(self, sentence: Message) -> None:
-        """A warning: in the log now, in summary and report later."""
+        """A warning: in the log now, in summary and report later.
+
+        Parameters
+        ----------
+        sentence : Message
+            Told once, however often it is said.
+        """
         if self.team.first and sentence not in self.warnings:
             self.warnings.append(sentence)
             self.log.warn(f"{self.heading}{sentence}", bool(self.heading))
 
     def warn_of(self, sentence: Message | None) -> None:
-        """The same where there is something to warn of."""
+        """The same where there is something to warn of.
+
+        Parameters
+        ----------
+        sentence : Message or None
+            None for nothing.
+        """
         if sentence:
             self.warn(sentence)
 
     def note(self, sentence: Message) -> None:
-        """Something worth knowing: in the log now, in summary and report later."""
+        """Something worth knowing: in the log now, in summary and report later.
+
+        Parameters
+        ----------
+        sentence : Message
+            Told once, however often it is said.
+        """
         if sentence not in self.notes:
             self.notes.append(sentence)
             self.say(sentence)
 
     def epoch(self, row: dict, epochs: int) -> None:
-        """The end of an epoch: on the bar, and now and then in the log."""
+        """Tell of the end of an epoch: on the bar, and now and then in the log.
+
+        Parameters
+        ----------
+        row : dict
+            Its row of training.csv.
+        epochs : int
+            How many there may be.
+        """
         self.progress.epoch(row, epochs)
         if row["epoch"] % LOG_EVERY == 0:
             error = f", true error {row['true_error']:.2f} degrees" if "true_error" in row else ""
@@ -154,11 +211,30 @@ class Run:
             )
 
     def within_memory(self, work: Callable[[], Result]) -> Result:
-        """What ``work`` returns, done with fewer particles at a time where memory is short: see compute.memory."""
+        """Do a piece of work, with fewer particles at a time where memory is short: see compute.memory.
+
+        Parameters
+        ----------
+        work : callable
+            Without arguments; fit to be done again.
+
+        Returns
+        -------
+        Result
+            What ``work`` returns.
+        """
         return within_memory(self.particles.reader, work, self.warn)
 
     def scan(self, noise: torch.Tensor | None = None, loud_limit: float | None = None) -> None:
-        """The first look through the set, with its warnings; noise, loud_limit: see :meth:`PreparedParticles.scan`."""
+        """The first look through the set, with its warnings.
+
+        Parameters
+        ----------
+        noise : (rings,) tensor, optional
+            See :meth:`PreparedParticles.scan`.
+        loud_limit : float, optional
+            The same.
+        """
         statistics = self.within_memory(lambda: self.particles.scan(noise, loud_limit))
         self.say(f"Particle diameter: {diameter_words(self.particles)}")
         blank = np.flatnonzero(statistics.blank)
@@ -177,7 +253,15 @@ class Run:
     def use_contrast(self) -> TransferChoice:
         """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.
 
-        Raises UdlError where it is asked for and the table gives none.
+        Returns
+        -------
+        TransferChoice
+            How it is taken.
+
+        Raises
+        ------
+        UdlError
+            Where it is asked for and the table gives none.
         """
         asked, defocus = self.settings.ctf, self.read_defocus()
         self.defocus = defocus
@@ -195,16 +279,34 @@ class Run:
         return self.transfer
 
     def read_defocus(self) -> Defocus | None:
-        """What the table gives of the particles' contrast transfer, with the microscope of the options where it says
-        nothing of that; what lacks is told. See :func:`scipion_udl.io.defocus.read_defocus`."""
+        """What the table gives of the particles' contrast transfer.
+
+        With the microscope of the options where the table says nothing of that; what lacks is told. See
+        :func:`scipion_udl.io.defocus.read_defocus`.
+
+        Returns
+        -------
+        Defocus or None
+            None where the table gives none.
+        """
         defocus = read_defocus(self.source, self.warn)
         if defocus is not None and defocus.filled:
             self.note(defocus.filled)
         return defocus
 
     def settle_contrast(self, classes: Iterable[str]) -> bool:
-        """Judge how the contrast transfer is to be taken by what particles of these classes told (see
-        :meth:`TransferChoice.settle`), and take it so; whether that is another way than before."""
+        """Judge how the contrast transfer is to be taken by what particles told, and take it so.
+
+        Parameters
+        ----------
+        classes : iterable of str
+            Names of the classes that these are of: see :meth:`TransferChoice.settle`.
+
+        Returns
+        -------
+        bool
+            Whether that is another way than before.
+        """
         transfer = self.ctf_choice
 
         def settle() -> tuple[bool, str, str]:

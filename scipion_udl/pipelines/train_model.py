@@ -37,15 +37,43 @@ TOGETHER = 512  # inputs of which the true error is taken at a time
 
 
 def how_many(run: Run, classes: dict[int, np.ndarray] | None) -> int:
-    """How many particles with an image a training on these classes (None: on all particles) can learn from."""
+    """How many particles with an image a training can learn from.
+
+    Parameters
+    ----------
+    run : Run
+        Its particles have been looked through.
+    classes : dict of int to (n,) int array, or None
+        The particles (from 0) of the classes to learn from; None for all.
+
+    Returns
+    -------
+    int
+        Particles.
+    """
     if classes is None:
         return len(run.particles.usable)
     return sum(int((~run.particles.statistics.blank[own]).sum()) for own in classes.values())
 
 
 def learned_from(run: Run) -> dict[int, np.ndarray] | None:
-    """The classes to learn from, by number, once the particles were looked through; None without --by-class. Raises
-    UdlError where there are too few particles."""
+    """The classes to learn from, once the particles were looked through.
+
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+
+    Returns
+    -------
+    dict of int to (n,) int array, or None
+        Particles (from 0) by class number; None without --by-class.
+
+    Raises
+    ------
+    UdlError
+        Where there are too few particles.
+    """
     classes = that_teach(run, members(run.source)) if run.settings.by_class else None
     usable = how_many(run, classes)
     if usable < ENOUGH:
@@ -59,18 +87,30 @@ def train_model(
     start: str | tuple[Network, ModelCard] | None,
     classes: dict[int, np.ndarray] | None = None,
 ) -> tuple[TrainingResult, ModelCard]:
-    """Train on some of the run's particles: what came of it, and the card of the network.
+    """Train on some of the run's particles. Of several processes all do the work.
 
-    start: a model to go on from, its file or network and card; classes: the particles (from 0) of each class to learn
-    from, where every batch is to be of one class. Of several processes all do the work.
+    Parameters
+    ----------
+    run : Run
+        With settings and particles.
+    start : str, (Network, ModelCard) or None
+        A model to go on from, its file or network and card.
+    classes : dict of int to (n,) int array, optional
+        The particles (from 0) of each class to learn from, where every batch is to be of one class.
+
+    Returns
+    -------
+    TrainingResult
+        What came of it.
+    ModelCard
+        That of the network.
     """
     settings = run.settings
     known = load_model(start, run.device) if isinstance(start, str) else start
     if known is not None:
         name = start if isinstance(start, str) else "the model that was given"
         known[1].check_fits(run.source.box, run.source.pixel_size, name)
-    usual = methods(settings.network)[0]
-    method = settings.method or (known[1].method if known else usual)
+    method = settings.method or (known[1].method if known else methods(settings.network)[0])
     settings = settings.but(method=method)
     plan = course(settings, run.particles, known, classes)
     if ROWS[plan.name].judl_after_udl and method == "judl" and known is None:
@@ -101,7 +141,12 @@ def train_model(
         team=run.team,
     )
     _tell(run, result.summary)
-    card = ModelCard(
+    return result, _card(run, plan, result, method, began)
+
+
+def _card(run: Run, plan: Course, result: TrainingResult, method: str, began: dict) -> ModelCard:
+    """The card of a network that was trained in this run."""
+    return ModelCard(
         method=method,
         network=plan.name,
         config=result.network.config,
@@ -109,11 +154,10 @@ def train_model(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         contrast=contrast_of(run.particles.statistics),
-        training={**result.summary, "input": os.path.basename(settings.input), BEGAN: began}
+        training={**result.summary, "input": os.path.basename(run.settings.input), BEGAN: began}
         | ({"classes": plan.classes} if plan.classes else {}),
         format=card_format(plan.name, result.network.config),
     )
-    return result, card
 
 
 def _tell(run: Run, done: dict) -> None:
@@ -124,7 +168,15 @@ def _tell(run: Run, done: dict) -> None:
 
 
 def warn_of_training(run: Run, done: dict) -> None:
-    """Warnings that come with a network, by what its card says of the training, in this run or before."""
+    """Warn of what the card of a network says of its training, in this run or before.
+
+    Parameters
+    ----------
+    run : Run
+        Which is told.
+    done : dict
+        The training on the card.
+    """
     if done.get("lowered"):
         run.warn(lowered_warning(done["lowered"], done["lr"]))
     epochs = "1 epoch" if done["epochs"] == 1 else f"{done['epochs']} epochs"

@@ -9,14 +9,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from scipion_udl.report.figures import AMBER, BLUE, MUTED, TEAL, draw_frc, draw_shifts, new_figure, to_grey
+from scipion_udl.report.figures import AMBER, BLUE, MUTED, TEAL, draw_frc, draw_shifts, new_figure
+from scipion_udl.report.pictures import to_grey
 
 COLOURS = {"": (BLUE, "full circle"), "_180": (TEAL, "modulo 180"), "_symmetry": (AMBER, "modulo the symmetry")}
 Row = Callable[[FigureBase], None]  # draws one row of panels
 
 
 def evaluation_figure(rows: list[Row]) -> Figure:
-    """The rows below each other in one figure. To be called, and saved, within ``figures.style()``."""
+    """Put rows below each other in one figure. To be called, and saved, within ``figures.style()``.
+
+    Parameters
+    ----------
+    rows : list of callable
+        Each draws into the part of the figure that it is given.
+
+    Returns
+    -------
+    Figure
+        The whole.
+    """
     figure = new_figure(13, 3.5 * len(rows))
     for part, row in zip(np.ravel(figure.subfigures(len(rows), 1)), rows):
         row(part)
@@ -24,9 +36,18 @@ def evaluation_figure(rows: list[Row]) -> Figure:
 
 
 def draw_errors(part: FigureBase, errors: dict[str, np.ndarray], shift: np.ndarray, of: str) -> None:
-    """Rotation errors, (N,) degrees by the endings of ``evaluation.periods``, and shift errors (N, 2) in pixels.
+    """Draw rotation errors and shift errors.
 
-    of: what the errors are those of, for the titles.
+    Parameters
+    ----------
+    part : FigureBase
+        Where.
+    errors : dict of str to (N,) array
+        Degrees, by the endings of ``evaluation.periods``.
+    shift : (N, 2) array
+        Shift errors, pixels.
+    of : str
+        What the errors are those of, for the titles.
     """
     circle, near, shares, shifts = part.subplots(1, 4)
     full = errors[""]
@@ -82,7 +103,23 @@ def draw_reference(
     resolution: float,
     unit: str,
 ) -> None:
-    """An average (D, D), the reference (D, D) it was laid on, and their FRC with the threshold 0.5."""
+    """Draw an average, the reference it was laid on, and their FRC with the threshold 0.5.
+
+    Parameters
+    ----------
+    part : FigureBase
+        Where.
+    average, reference : (D, D) arrays
+        Both images.
+    frequency : (rings,) array
+        1/unit.
+    frc : (rings,) array
+        FRC.
+    resolution : float
+        Where it falls to 0.5, in ``unit``.
+    unit : str
+        Of lengths.
+    """
     _draw_images_and_frc(part, (average, reference), ("Average", "Reference"), (frequency, frc), 0.5, resolution, unit)
     part.axes[-1].set_title("FRC against the reference")
 
@@ -95,7 +132,23 @@ def draw_halves(
     resolution: float,
     unit: str,
 ) -> None:
-    """The averages (D, D) of even and odd items, and their FRC with the threshold 0.143."""
+    """Draw the averages of even and odd items, and their FRC with the threshold 0.143.
+
+    Parameters
+    ----------
+    part : FigureBase
+        Where.
+    halves : tuple of two (D, D) arrays
+        Both averages.
+    frequency : (rings,) array
+        1/unit.
+    frc : (rings,) array
+        FRC.
+    resolution : float
+        Where it falls to 0.143, in ``unit``.
+    unit : str
+        Of lengths.
+    """
     titles = ("Average of one half", "of the other half")
     _draw_images_and_frc(part, halves, titles, (frequency, frc), 0.143, resolution, unit)
     part.axes[-1].set_title("FRC of these halves (no claim)")

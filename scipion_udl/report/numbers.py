@@ -83,7 +83,18 @@ def _rows(values: dict, unit: str) -> list[tuple[str, str]]:
 
 
 def numbers(data: ReportData) -> dict[str, list]:
-    """All figures of the run as rows (name, value); ``files``: what lies beside the page, as (names, what they are)."""
+    """All figures of the run as rows.
+
+    Parameters
+    ----------
+    data : ReportData
+        What the report is made of.
+
+    Returns
+    -------
+    dict of str to list
+        "run", "network" and "training" as (name, value); "files": what lies beside the page, as (names, what they are).
+    """
     s = data.summary
     listed = {k: v for k, v in s.items() if k not in NOT_LISTED}
     if not data.pixel_size_known:

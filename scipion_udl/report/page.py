@@ -18,7 +18,7 @@ from markupsafe import Markup
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.io.output import durable
 from scipion_udl.particles.diameter import size_words
-from scipion_udl.report import figures
+from scipion_udl.report import figures, pictures, training_figures
 from scipion_udl.report.data import ClassEntry, ReportData
 from scipion_udl.report.numbers import numbers
 from scipion_udl.report.words import by_unit, duration, percent, thousands
@@ -29,14 +29,40 @@ _TEMPLATE = "page.html.j2"
 
 
 def example_indices(score: np.ndarray, count: int = 6) -> np.ndarray:
-    """Which of N particles (score (N,)) to show: the ``count`` best and worst, best first, none of them twice."""
+    """Which particles to show: the best and the worst.
+
+    Parameters
+    ----------
+    score : (N,) array
+        Their scores.
+    count : int, optional
+        How many of either.
+
+    Returns
+    -------
+    int array
+        Particles, from 0, the best first, none of them twice.
+    """
     order = np.argsort(-np.asarray(score), kind="stable")
     count = min(count, len(order) // 2) if len(order) > 1 else len(order)
     return np.concatenate([order[:count], order[len(order) - count :]]) if len(order) > 1 else order
 
 
 def write_report(path: str | os.PathLike, data: ReportData) -> None:
-    """Write the page for ``data`` to ``path``. Raises OSError where it cannot be written."""
+    """Write the page.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, which gets this name once it is complete.
+    data : ReportData
+        What it is made of.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+    """
     page = build_page(data)
     part = Path(durable.new(f"{path}.part"))
     part.write_text(page, encoding="utf-8", errors="surrogateescape")
@@ -44,7 +70,18 @@ def write_report(path: str | os.PathLike, data: ReportData) -> None:
 
 
 def build_page(data: ReportData) -> str:
-    """The whole page as text."""
+    """The whole page as text.
+
+    Parameters
+    ----------
+    data : ReportData
+        What it is made of.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -156,13 +193,13 @@ def _frame(
     image: np.ndarray, data: ReportData, alt: str, bar: bool = False, largest: int = 160, circle: str = ""
 ) -> dict[str, object]:
     """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width; without the bar it
-    is a small one, of ``largest`` pixels a side at most. circle: see :func:`figures.to_circle`."""
+    is a small one, of ``largest`` pixels a side at most. circle: see :func:`pictures.to_circle`."""
     scale = None
     if bar and data.pixel_size_known:
         width = image.shape[-1] * data.pixel_size
-        length = figures.nice_length(width / 3.5)
+        length = pictures.nice_length(width / 3.5)
         scale = {"length": length, "percent": 100 * length / width}
-    uri = figures.to_png(image, *((480, 1024) if bar else (0, largest)))
+    uri = pictures.to_png(image, *((480, 1024) if bar else (0, largest)))
     return {"uri": uri, "alt": alt, "circle": Markup(circle), "bar": scale}
 
 
@@ -191,8 +228,8 @@ def _diameter(data: ReportData) -> dict[str, object] | None:
         ]
     if data.examples:
         best = max(data.examples, key=lambda example: float(example[1]))
-        shown.append((figures.lowpass(np.asarray(best[3], np.float64), EYE_CYCLES), "One particle, aligned", ""))
-    circle = figures.to_circle(shown[0][0].shape[-1], float(radius))
+        shown.append((pictures.lowpass(np.asarray(best[3], np.float64), EYE_CYCLES), "One particle, aligned", ""))
+    circle = pictures.to_circle(shown[0][0].shape[-1], float(radius))
     return {
         "size": size_words(float(radius), data.pixel_size, data.pixel_size_known).replace(" A ", " Å "),
         "origin": DIAMETER_FROM.get(str(data.summary.get("diameter_from")), DIAMETER_FROM["given"]),
@@ -284,7 +321,7 @@ def _examples(data: ReportData) -> dict[str, object] | None:
             "label": label,
             "score": float(score),
             "frames": [
-                _frame(figures.lowpass(np.asarray(image, np.float64), EYE_CYCLES), data, f"{label} {when}")
+                _frame(pictures.lowpass(np.asarray(image, np.float64), EYE_CYCLES), data, f"{label} {when}")
                 for image, when in ((before, "before"), (after, "after"))
             ],
         }
@@ -297,7 +334,7 @@ def _examples(data: ReportData) -> dict[str, object] | None:
 
 def _training(data: ReportData) -> dict[str, object]:
     """How the network came to be."""
-    figure = figures.training_figure(data.training) if data.training else None
+    figure = training_figures.training_figure(data.training) if data.training else None
     return {
         "plot": None if figure is None else _svg(figure, "training"),
         "model": data.summary.get("model"),

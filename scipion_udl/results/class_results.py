@@ -29,9 +29,32 @@ def write_classes(
     columns: dict[str, np.ndarray] | None = None,
     more: dict | None = None,
 ) -> str:
-    """All files of `align --by-class` but model and training.csv, into the run's output folder; returns the screen's
-    summary. classes: by ascending number; name: of the tables of particles; listed: what classes.csv says of each;
-    columns: further ones of the tables, see :func:`write_aligned`; more: goes into summary.json as it is."""
+    """Write all files of `align --by-class` but model and training.csv into the run's output folder.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    classes : list of ClassResult
+        By ascending number.
+    training : dict or None
+        What the card says of the training; None where there was none.
+    history : list of dict or None
+        Its epochs.
+    name : str, optional
+        Of the tables of particles.
+    listed : tuple of str, optional
+        What classes.csv says of each.
+    columns : dict of str to array, optional
+        Further ones of the tables, see :func:`write_aligned`.
+    more : dict, optional
+        Goes into summary.json as it is.
+
+    Returns
+    -------
+    str
+        The screen's summary.
+    """
     out, source = run.out, run.source
     alignment, alike = together(classes)
     run_results.write_poses(run, alignment, alike, name, **(columns or {}))

@@ -15,7 +15,22 @@ _WHOLE_CIRCLE = ", full circle"
 
 
 def rotation_table(result: dict[str, float], symmetry: int | None, prefix: str = "") -> list[str]:
-    """Rotation errors, one column a period, and shift errors, as lines; ``prefix`` of their names in ``result``."""
+    """Rotation errors, one column a period, and shift errors, as lines.
+
+    Parameters
+    ----------
+    result : dict of str to float
+        Figures by name.
+    symmetry : int or None
+        Of the view: the order of its rotation axis.
+    prefix : str, optional
+        Of their names in ``result``.
+
+    Returns
+    -------
+    list of str
+        Lines.
+    """
     r, endings = result, periods(symmetry)
     lines = [f"{'':32}" + "".join(f"{_COLUMNS[ending].format(p):>14}" for ending, p in endings.items())]
     for name, key in _STATISTICS:
@@ -32,7 +47,22 @@ def rotation_table(result: dict[str, float], symmetry: int | None, prefix: str =
 
 
 def truth_table(result: dict[str, float], symmetry: int | None, aligned: str, truth: str) -> str:
-    """The figures of :func:`pose_errors.compare` and :func:`pose_errors.bias` as a table for the screen."""
+    """The figures of :func:`pose_errors.compare` and :func:`pose_errors.bias` as a table for the screen.
+
+    Parameters
+    ----------
+    result : dict of str to float
+        Figures by name.
+    symmetry : int or None
+        Of the view: the order of its rotation axis.
+    aligned, truth : str
+        The files that were compared.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     r = result
     return "\n".join(
         [
@@ -46,7 +76,20 @@ def truth_table(result: dict[str, float], symmetry: int | None, aligned: str, tr
 
 
 def pairs_table(result: dict[str, float], symmetry: int | None) -> str:
-    """The figures of :func:`pose_errors.compare_pairs` as a table for the screen."""
+    """The figures of :func:`pose_errors.compare_pairs` as a table for the screen.
+
+    Parameters
+    ----------
+    result : dict of str to float
+        Figures by name.
+    symmetry : int or None
+        Of the view: the order of its rotation axis.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     return "\n".join(
         [
             "",
@@ -59,7 +102,24 @@ def pairs_table(result: dict[str, float], symmetry: int | None) -> str:
 
 
 def reference_table(result: dict[str, float], image: str, unit: str, match: ReferenceMatch) -> str:
-    """The figures of a comparison with a reference as lines for the screen; unit: of the resolution."""
+    """The figures of a comparison with a reference as lines for the screen.
+
+    Parameters
+    ----------
+    result : dict of str to float
+        Figures by name.
+    image : str
+        The reference.
+    unit : str
+        Of the resolution.
+    match : ReferenceMatch
+        How the average was laid on it.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     resolution = result["resolution_frc_0.5"]
     falls = f"{resolution:.3g} {unit}" if np.isfinite(resolution) else "nowhere above it"
     if match.reaches_end:
@@ -80,8 +140,24 @@ def reference_table(result: dict[str, float], image: str, unit: str, match: Refe
 
 
 def consistency_table(result: dict[str, float], count: int, unit: str, reaches_end: bool) -> str:
-    """The figures of what parts of a set of ``count`` particles agree on, as lines for the screen; unit: of the
-    resolution; reaches_end: whether the FRC never falls so low."""
+    """The figures of what parts of a set agree on, as lines for the screen.
+
+    Parameters
+    ----------
+    result : dict of str to float
+        Figures by name.
+    count : int
+        Particles of the set.
+    unit : str
+        Of the resolution.
+    reaches_end : bool
+        Whether the FRC never falls so low.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     lines = ["", f"self-consistency: averages of parts of the {count} particles, by the poses given", ""]
     for number in (2, 4):
         if f"correntropy_{number}" in result:
@@ -137,7 +213,22 @@ _SHIFT = {
 
 
 def meaning(figure: str, symmetry: int | None = None) -> tuple[str, str]:
-    """Unit and meaning of a figure of merit, by its name."""
+    """What a figure of merit means.
+
+    Parameters
+    ----------
+    figure : str
+        Its name.
+    symmetry : int, optional
+        Of the view: the order of its rotation axis.
+
+    Returns
+    -------
+    str
+        Its unit.
+    str
+        Its meaning.
+    """
     if figure in _MEANING:
         return _MEANING[figure]
     name = figure[len("pair_") :] if figure.startswith("pair_") else figure
@@ -151,7 +242,19 @@ def meaning(figure: str, symmetry: int | None = None) -> tuple[str, str]:
 
 
 def write_figures(path: str, result: dict[str, float], symmetry: int | None = None, unit: str = "A") -> None:
-    """evaluation.csv: figure, value, unit, meaning. unit: of what is in angstrom where the pixel size is known."""
+    """Write evaluation.csv: figure, value, unit, meaning.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    result : dict of str to float
+        Figures by name.
+    symmetry : int, optional
+        Of the view: the order of its rotation axis.
+    unit : str, optional
+        Of what is in angstrom where the pixel size is known.
+    """
     meanings = {key: meaning(key, symmetry) for key in result}
     rows = (
         [key, f"{value:.6g}", unit if meanings[key][0] == "A" else meanings[key][0], meanings[key][1]]

@@ -17,7 +17,17 @@ from scipion_udl.training.trainer import TrainingResult
 
 
 def write_model(run: Run, result: TrainingResult, card: ModelCard) -> None:
-    """model.safetensors, model.png and training.csv among the run's unfinished files; by the first process alone."""
+    """Write model.safetensors, model.png and training.csv among the run's unfinished files; by the first process alone.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    result : TrainingResult
+        Network and epochs.
+    card : ModelCard
+        That of the network.
+    """
     if not run.team.first:
         return
     save_model(run.out.scratch(MODEL), result.network, card)
@@ -27,20 +37,40 @@ def write_model(run: Run, result: TrainingResult, card: ModelCard) -> None:
 
 
 def write_training_figure(path: str, history: list[dict]) -> None:
-    """training.png: loss and, where it is known, true error over the epochs; nothing where there is no loss."""
-    from scipion_udl.report import figures  # matplotlib takes a second
+    """Draw training.png: loss and, where it is known, true error over the epochs; nothing where there is no loss.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    history : list of dict
+        The epochs.
+    """
+    from scipion_udl.report import figures, training_figures  # matplotlib takes a second
 
     with figures.style():
-        figure = figures.training_figure(history)
+        figure = training_figures.training_figure(history)
         if figure is not None:
             figure.savefig(path, dpi=150)
 
 
 def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, unit: str) -> None:
-    """model.png: the template that a polar network has learned; nothing of the networks that hold none."""
+    """Draw model.png: the template that a polar network has learned; nothing of the networks that hold none.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    network : torch.nn.Module
+        The network.
+    card : ModelCard
+        Its card.
+    unit : str
+        Of its pixel size, "Å" or "px".
+    """
     if not isinstance(network, PolarNetwork):
         return
-    from scipion_udl.report import figures  # matplotlib takes a second
+    from scipion_udl.report import figures, training_figures  # matplotlib takes a second
 
     spectra = card.inputs_as(SpectraSettings)
     templates = (network.template * network.radial_weight[..., None]).detach().cpu().numpy()
@@ -48,9 +78,9 @@ def write_model_figure(path: str, network: torch.nn.Module, card: ModelCard, uni
     with figures.style():
         if network.views > 1:
             names = [f"class {number}" for number in card.training["classes"]]
-            figures.templates_figure(templates, frequency, unit, names).savefig(path, dpi=150)
+            training_figures.templates_figure(templates, frequency, unit, names).savefig(path, dpi=150)
         else:
-            figures.template_figure(templates, frequency, unit).savefig(path, dpi=150)
+            training_figures.template_figure(templates, frequency, unit).savefig(path, dpi=150)
 
 
 def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[str]:
@@ -66,7 +96,26 @@ def _true_errors(training: dict, history: list[dict], of_pairs: bool) -> list[st
 def training_text(
     training: dict, model: str, warnings: list[Message], history: list[dict] | None = None, of_pairs: bool = False
 ) -> str:
-    """The screen's summary of `train`; of_pairs: the network learned from pairs of images, over the full circle."""
+    """The screen's summary of `train`.
+
+    Parameters
+    ----------
+    training : dict
+        What the card says of it.
+    model : str
+        The model's file.
+    warnings : list of Message
+        Those of the run.
+    history : list of dict, optional
+        The epochs.
+    of_pairs : bool, optional
+        Whether the network learned from pairs of images, over the full circle.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     state = "converged" if training["converged"] else "NOT converged"
     number = training["best_epoch"]
     best = f"number {number} was the best" if number else "none was better than the start"

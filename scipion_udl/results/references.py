@@ -18,11 +18,25 @@ _UNKNOWN = "-999.000000"
 def write_references(
     path: str, stack: str, numbers: Sequence[int], counts: Sequence[int], resolutions: Sequence[float | None]
 ) -> None:
-    """Write the table of C class averages to ``path``, one row each, in the order of the images in ``stack``.
+    """Write the table of class averages, one row each, in the order of the images in their stack.
 
-    stack: where the averages will lie (the table names it absolutely, so that it can be used from any folder); numbers:
-    (C,) of the classes; counts: (C,) their particles; resolutions: (C,) claimed, angstrom, None where none is. Raises
-    UdlError where the table cannot be written.
+    Parameters
+    ----------
+    path : str
+        The table.
+    stack : str
+        Where the averages will lie; the table names it absolutely, so that it can be used from any folder.
+    numbers : (C,) sequence of int
+        Of the classes.
+    counts : (C,) sequence of int
+        Their particles.
+    resolutions : (C,) sequence of float or None
+        Claimed, angstrom, None where none is.
+
+    Raises
+    ------
+    UdlError
+        Where the table cannot be written.
     """
     place, shares = os.path.abspath(stack), np.asarray(counts) / max(1, sum(counts))
     columns = {

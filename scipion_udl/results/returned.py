@@ -108,7 +108,18 @@ class ClassAverage:
 
     @classmethod
     def of(cls, result: ClassResult) -> ClassAverage:
-        """Of a class as the pipelines have it."""
+        """Of a class as the pipelines have it.
+
+        Parameters
+        ----------
+        result : ClassResult
+            The class.
+
+        Returns
+        -------
+        ClassAverage
+            For users of the API.
+        """
         figures, images = result.figures, result.images
         return cls(
             result.number,
@@ -268,7 +279,24 @@ class Alignment(_Posed):
 
     @classmethod
     def of(cls, run: Run, outcome: Outcome | None, classes: list[ClassResult] | None, model: Model | None) -> Alignment:
-        """Of what the pipelines have."""
+        """Of what the pipelines have.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        outcome : Outcome or None
+            What came of a set of one view; None by classes.
+        classes : list of ClassResult, or None
+            What came of each class.
+        model : Model or None
+            What told the angles.
+
+        Returns
+        -------
+        Alignment
+            For users of the API.
+        """
         if outcome is None:
             results = classes or []
             found, alike = together(results)
@@ -322,7 +350,24 @@ class Classification(_Posed):
 
     @classmethod
     def of(cls, run: Run, label: np.ndarray, classes: list[ClassResult], model: Model) -> Classification:
-        """Of what the pipelines have; label: (N,), from 1."""
+        """Of what the pipelines have.
+
+        Parameters
+        ----------
+        run : Run
+            The run.
+        label : (N,) int array
+            The class of each particle, from 1.
+        classes : list of ClassResult
+            By ascending number.
+        model : Model
+            The class network.
+
+        Returns
+        -------
+        Classification
+            For users of the API.
+        """
         found, _ = together(classes)
         averages = [ClassAverage.of(one) for one in classes]
         posed = found.poses, found.score, found.outlier, found.ambiguous

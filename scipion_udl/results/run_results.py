@@ -25,7 +25,20 @@ from scipion_udl.pipelines.run import Run
 
 
 def summary(run: Run, **more: object) -> dict:
-    """The content of summary.json: what every command says, and ``more``."""
+    """The content of summary.json: what every command says, and what this one adds.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    **more : object
+        Goes into it as it is.
+
+    Returns
+    -------
+    dict
+        To be written as JSON.
+    """
     source, settings = run.source, run.settings
     return {
         "version": __version__,
@@ -50,8 +63,26 @@ def summary(run: Run, **more: object) -> dict:
 def write_alignment(
     run: Run, outcome: Outcome, training: dict | None, history: list[dict] | None, **more: object
 ) -> str:
-    """All files of `align` but model, training.csv and aligned.mrcs, into the run's output folder; returns the screen's
-    summary. more: goes into summary.json as it is."""
+    """Write all files of `align` but model, training.csv and aligned.mrcs into the run's output folder.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : Outcome
+        What came of it.
+    training : dict or None
+        What the card says of the training; None where there was none.
+    history : list of dict or None
+        Its epochs.
+    **more : object
+        Goes into summary.json as it is.
+
+    Returns
+    -------
+    str
+        The screen's summary.
+    """
     out, source, averages = run.out, run.source, outcome.averages
     write_poses(run, outcome.alignment, outcome.alike)
     images = {
@@ -77,8 +108,21 @@ def write_poses(
     name: str = "aligned",
     **columns: np.ndarray,
 ) -> None:
-    """The tables of `align`, with what :func:`correntropies` gives, into the run's output folder. name: theirs;
-    columns: further ones of :func:`write_aligned`."""
+    """Write the tables of `align` into the run's output folder.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    alignment : Alignment
+        Of its particles.
+    alike : (N,) array or None
+        What :func:`correntropies` gives.
+    name : str, optional
+        Of the tables, without ending.
+    **columns : (N,) array
+        Further ones of :func:`write_aligned`.
+    """
     out, source, settings = run.out, run.source, run.settings
     star: str | None = out.scratch(f"{name}.star")
     cs = out.scratch(f"{name}.cs") if settings.write_cs or source.cs is not None else None
@@ -118,12 +162,40 @@ def _write_frc(path: str, frc: np.ndarray, field: float) -> None:
 
 
 def frc_rows(frc: np.ndarray, field: float) -> list[list[str]]:
-    """frequency (1/A), resolution (A) and FRC of each ring from 1; field: box x pixel size, A."""
+    """The rows of frc.csv, of each ring from 1.
+
+    Parameters
+    ----------
+    frc : (rings,) array
+        FRC.
+    field : float
+        Box x pixel size, angstrom.
+
+    Returns
+    -------
+    list of list of str
+        frequency (1/A), resolution (A) and FRC.
+    """
     return [[f"{k / field:.6g}", f"{field / k:.6g}", f"{frc[k]:.5f}"] for k in range(1, len(frc))]
 
 
 def alignment_summary(run: Run, training: dict | None, **more: object) -> dict:
-    """The content of summary.json of `align`, and ``more``."""
+    """The content of summary.json of `align`, and what is added.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    training : dict or None
+        What the card says of the training; None where there was none.
+    **more : object
+        Goes into it as it is.
+
+    Returns
+    -------
+    dict
+        To be written as JSON.
+    """
     settings = run.settings
     model = settings.model or ("trained here" if training else None)
     return summary(run, model=model, method=run.method, refined=not settings.no_refine, training=training, **more)
@@ -148,7 +220,18 @@ def _shown(run: Run) -> np.ndarray:
 
 
 def shift_rms(sets: list[np.ndarray]) -> float:
-    """How far particles lie from the centre of their set, root mean square; of shifts (n, 2) of each set, pixels."""
+    """How far particles lie from the centre of their set, root mean square.
+
+    Parameters
+    ----------
+    sets : list of (n, 2) arrays
+        Shifts of each set, pixels.
+
+    Returns
+    -------
+    float
+        Pixels; 0 without particles.
+    """
     offset = np.concatenate([np.zeros((0, 2)), *(shift - shift.mean(0) for shift in sets if len(shift))])
     if not len(offset):
         return 0.0
@@ -166,7 +249,20 @@ def _network_figures(alignment: Alignment) -> dict:
 
 
 def examples(run: Run, alignment: Alignment) -> list[tuple[str, float, np.ndarray, np.ndarray]]:
-    """The particles with the best and the worst scores, as the report shows them."""
+    """The particles with the best and the worst scores, as the report shows them.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    alignment : Alignment
+        Of its particles.
+
+    Returns
+    -------
+    list of (str, float, array, array)
+        Name, score and image (D, D) before and after of each, the best first.
+    """
     from scipion_udl.report.page import example_indices  # matplotlib takes a second
 
     used = _shown(run)
@@ -207,8 +303,21 @@ def write_class_report(
     alignment: Alignment,
     history: list[dict] | None,
 ) -> None:
-    """report.html of classes: (images before and after, FRC of the halves) of each, in the order of figures["classes"];
-    alignment: of all particles."""
+    """Write report.html of classes.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    figures : dict
+        summary.json.
+    entries : list of (dict, array)
+        Images before and after, and FRC of the halves, of each, in the order of figures["classes"].
+    alignment : Alignment
+        Of all particles.
+    history : list of dict or None
+        Epochs of the training.
+    """
     from scipion_udl.report.data import ClassEntry, ReportData  # matplotlib takes a second
     from scipion_udl.report.page import write_report  # matplotlib takes a second
 
@@ -233,12 +342,38 @@ def write_class_report(
 
 
 def count_warnings(warnings: list[Message]) -> list[str]:
-    """The line that reminds of warnings, which the log has told in full."""
+    """The line that reminds of warnings, which the log has told in full.
+
+    Parameters
+    ----------
+    warnings : list of Message
+        Those of the run.
+
+    Returns
+    -------
+    list of str
+        That line; none without warnings.
+    """
     return [f"Warnings            {len(warnings)}, told above and in the results"] if warnings else []
 
 
 def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
-    """The screen's summary of `align`."""
+    """The screen's summary of `align`.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    outcome : Outcome
+        What came of it.
+    path : str
+        What it points to.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
     network = _network_figures(alignment)
     lines = [

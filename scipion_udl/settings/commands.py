@@ -74,7 +74,18 @@ class RunSettings(
 
     @classmethod
     def asks(cls, name: str) -> bool:
-        """Whether the command takes this option, or has settled it in a way of its own."""
+        """Whether the command takes this option, or has settled it in a way of its own.
+
+        Parameters
+        ----------
+        name : str
+            Of the option's field.
+
+        Returns
+        -------
+        bool
+            True for its own options, and for what it has settled.
+        """
         return name in vars(cls).get("__annotations__", {}) or any(one.name == name for one in cls.options())
 
 

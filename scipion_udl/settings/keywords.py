@@ -14,18 +14,52 @@ _OF_COMMANDS = ("debug", "output", "overwrite", "resume", "quiet", "verbose")
 
 
 def keywords_of(kind: type[Settings], without: Collection[str] = ()) -> list[Option]:
-    """The options of a command that a function may have as keywords: all but those of files and of the screen, and
-    those ``without`` which it does."""
+    """The options of a command that a function may have as keywords: all but those of files and of the screen.
+
+    Parameters
+    ----------
+    kind : type of Settings
+        Those of the command.
+    without : collection of str, optional
+        Options that the function does without.
+
+    Returns
+    -------
+    list of Option
+        In the order of the command's help.
+    """
     return [one for one in kind.options() if one.name not in (*_OF_COMMANDS, *without)]
 
 
 def settings_of(
     function: str, kind: type[_Settings], keywords: Mapping[str, Any], without: Collection[str] = (), **own: Any
 ) -> _Settings:
-    """The settings of a command from the keywords of a function; own: what the function has settled itself.
+    """The settings of a command from the keywords of a function.
 
-    Raises TypeError, naming the nearest keyword, for one that there is not, and ValueError for a value that the option
-    does not take.
+    Parameters
+    ----------
+    function : str
+        Its name, for what is said of a fault.
+    kind : type of Settings
+        Those of the command.
+    keywords : mapping of str to Any
+        As the function got them.
+    without : collection of str, optional
+        Options that the function does without.
+    **own : Any
+        What the function has settled itself.
+
+    Returns
+    -------
+    Settings
+        Of that kind.
+
+    Raises
+    ------
+    TypeError
+        For a keyword that there is not, naming the nearest one.
+    ValueError
+        For a value that the option does not take.
     """
     known = {one.name: one for one in keywords_of(kind, without)}
     for name in keywords:

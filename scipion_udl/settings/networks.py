@@ -58,7 +58,23 @@ ROWS: dict[str, NetworkRow] = {}
 
 
 def register(row: NetworkRow) -> NetworkRow:
-    """Add a network. Raises ValueError where there is one of that name."""
+    """Add a network.
+
+    Parameters
+    ----------
+    row : NetworkRow
+        What there is to know of it.
+
+    Returns
+    -------
+    NetworkRow
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Where there is one of that name.
+    """
     if row.name in ROWS:
         raise ValueError(f"there is a network {row.name} already")
     ROWS[row.name] = row
@@ -66,7 +82,13 @@ def register(row: NetworkRow) -> NetworkRow:
 
 
 def offered() -> dict[str, list[NetworkRow]]:
-    """The rows by what --network calls them."""
+    """The rows by what --network calls them.
+
+    Returns
+    -------
+    dict of str to list of NetworkRow
+        In the order of their registration; without those that it does not offer.
+    """
     found: dict[str, list[NetworkRow]] = {}
     for row in ROWS.values():
         if row.word is not None:
@@ -75,37 +97,96 @@ def offered() -> dict[str, list[NetworkRow]]:
 
 
 def choices() -> tuple[str, ...]:
-    """What --network may be."""
+    """What --network may be.
+
+    Returns
+    -------
+    tuple of str
+        Words.
+    """
     return tuple(offered())
 
 
 def help_text() -> str:
-    """What --network says of them."""
+    """What --network says of them.
+
+    Returns
+    -------
+    str
+        A part of a sentence for each.
+    """
     return "; ".join(f"{word}: {rows[0].help}" for word, rows in offered().items())
 
 
 def in_form() -> dict[str, str]:
-    """The labels of those that the form offers, by what --network calls them."""
+    """The labels of those that the form offers.
+
+    Returns
+    -------
+    dict of str to str
+        By what --network calls them.
+    """
     return {word: rows[0].label for word, rows in offered().items() if rows[0].label}
 
 
 def form_labels() -> tuple[str, ...]:
-    """Those labels."""
+    """The labels of :func:`in_form`.
+
+    Returns
+    -------
+    tuple of str
+        In its order.
+    """
     return tuple(in_form().values())
 
 
 def form_answers() -> tuple[str, ...]:
-    """What --network calls what they stand for."""
+    """What --network calls what the labels stand for.
+
+    Returns
+    -------
+    tuple of str
+        In the order of :func:`form_labels`.
+    """
     return tuple(in_form())
 
 
 def methods(word: str) -> tuple[str, ...]:
-    """The methods that a network, by its word of --network, is trained by, the usual one first."""
+    """The methods that a network is trained by.
+
+    Parameters
+    ----------
+    word : str
+        What --network calls it.
+
+    Returns
+    -------
+    tuple of str
+        The usual one first.
+    """
     return tuple(method for row in offered()[word] for method in row.presets)
 
 
 def trained_by(word: str, method: str) -> NetworkRow:
-    """The row of a word of --network and a method. Raises UdlError where there is none."""
+    """The row of a network that is trained by a method.
+
+    Parameters
+    ----------
+    word : str
+        What --network calls the network.
+    method : str
+        The method.
+
+    Returns
+    -------
+    NetworkRow
+        The first of that word with this method.
+
+    Raises
+    ------
+    UdlError
+        Where there is none, naming the methods that there are.
+    """
     for row in offered().get(word, ()):
         if method in row.presets:
             return row

@@ -55,7 +55,18 @@ class Question:
         return f"{self.label} ({_SIGNS.get(self.unit, self.unit)})" if self.unit else self.label
 
     def but(self, **changes: Any) -> Question:
-        """The same question with other words, choices or conditions."""
+        """The same question with other words, choices or conditions.
+
+        Parameters
+        ----------
+        **changes : Any
+            Fields that are changed.
+
+        Returns
+        -------
+        Question
+            A new one.
+        """
         return dataclasses.replace(self, **changes)
 
 
@@ -103,7 +114,18 @@ class Option:
         return self.flags[-1]
 
     def words(self, value: object) -> list[str]:
-        """The option as words of a command line; none where the value leaves it out (None or False)."""
+        """The option as words of a command line.
+
+        Parameters
+        ----------
+        value : object
+            Its value.
+
+        Returns
+        -------
+        list of str
+            None where the value leaves it out (None or False).
+        """
         if value is None or value is False:
             return []
         if value is True:
@@ -112,7 +134,18 @@ class Option:
         return [self.flag, *(f"{one:g}" if isinstance(one, float) else str(one) for one in values)]
 
     def answer(self, given: Any) -> Any:
-        """The value that an answer in the form stands for; None where it leaves the option out."""
+        """The value that an answer in the form stands for.
+
+        Parameters
+        ----------
+        given : Any
+            The answer: of a choice its number, from 0.
+
+        Returns
+        -------
+        Any
+            None where it leaves the option out.
+        """
         question = self.question
         assert question is not None
         if question.kind == "choice":
@@ -124,7 +157,13 @@ class Option:
         return given
 
     def sayings(self) -> list[tuple[str, str]]:
-        """What messages call it and what forms do, pairs; those with a value first."""
+        """What messages call it and what forms do.
+
+        Returns
+        -------
+        list of (str, str)
+            Pairs; those with a value first. None where forms have no name for it.
+        """
         question, said = self.question, self.said
         if not self.flags or said == "" or (said is None and question is None):
             return []
@@ -147,18 +186,67 @@ class Group:
 
 
 def option(help: str | Callable[[], str], default: Any = None, question: Question | None = None, **more: Any) -> Any:
-    """A field of a family; more: of :class:`Option`. Its flag is its name unless ``flags`` says otherwise."""
+    """A field of a family.
+
+    Parameters
+    ----------
+    help : str or callable
+        What the help says, or what gives it.
+    default : Any, optional
+        Its value where nobody gives one.
+    question : Question, optional
+        That a form asks for it.
+    **more : Any
+        Of :class:`Option`. The flag is the field's name unless ``flags`` says otherwise.
+
+    Returns
+    -------
+    Any
+        A dataclass field, which may stand for a value of any type.
+    """
     return field(default=default, metadata={"option": Option("", help, default, question=question, **more)})
 
 
 def flag(help: str, question: Question | None = None, **more: Any) -> Any:
-    """The same for an option that is present or not."""
+    """The same for an option that is present or not.
+
+    Parameters
+    ----------
+    help : str or callable
+        What the help says, or what gives it.
+    question : Question, optional
+        That a form asks for it.
+    **more : Any
+        Of :class:`Option`.
+
+    Returns
+    -------
+    Any
+        A dataclass field, False where nobody gives it.
+    """
     return option(help, False, question, is_flag=True, **more)
 
 
 def variant(family: type[Settings], name: str, question: Mapping[str, Any] | None = None, **changes: Any) -> Any:
     """An option of another family as a command tells it that means something slightly different by it: with another
-    help, say. question: what is changed in the question of the form."""
+    help, say.
+
+    Parameters
+    ----------
+    family : type of Settings
+        The other family.
+    name : str
+        Of the option's field.
+    question : mapping of str to Any, optional
+        What is changed in the question of the form.
+    **changes : Any
+        What is changed in the option.
+
+    Returns
+    -------
+    Any
+        A dataclass field.
+    """
     base = next(field for field in dataclasses.fields(family) if field.name == name).metadata["option"]
     if question is not None:
         changes["question"] = base.question.but(**question)
@@ -182,17 +270,45 @@ class Settings:
 
     @classmethod
     def families(cls) -> tuple[type[Settings], ...]:
-        """Those that are offered, :class:`Settings` with what all commands have at the head."""
+        """Those that are offered.
+
+        Returns
+        -------
+        tuple of types of Settings
+            :class:`Settings`, with what all commands have, at the head.
+        """
         return (Settings, *(cls.OFFERS or (cls,)))
 
     @classmethod
     def options(cls) -> tuple[Option, ...]:
-        """All options of the command in the order of its help."""
+        """All options of the command.
+
+        Returns
+        -------
+        tuple of Option
+            In the order of its help.
+        """
         return tuple(one for family in cls.families() for one in own_options(family))
 
     @classmethod
     def option(cls, name: str) -> Option:
-        """One of them. Raises KeyError where the command does not have it."""
+        """One of the command's options.
+
+        Parameters
+        ----------
+        name : str
+            Of its field.
+
+        Returns
+        -------
+        Option
+            Complete.
+
+        Raises
+        ------
+        KeyError
+            Where the command does not have it.
+        """
         for one in cls.options():
             if one.name == name:
                 return one
@@ -200,7 +316,23 @@ class Settings:
 
     @classmethod
     def question(cls, name: str) -> Question:
-        """The question that asks for an option. Raises KeyError where there is none."""
+        """The question that asks for an option.
+
+        Parameters
+        ----------
+        name : str
+            Of the option's field.
+
+        Returns
+        -------
+        Question
+            As the form asks it.
+
+        Raises
+        ------
+        KeyError
+            Where no form asks for it.
+        """
         asked = cls.option(name).question
         if asked is None:
             raise KeyError(f"no form asks for {name} of {cls.__name__}")
@@ -208,27 +340,82 @@ class Settings:
 
     @classmethod
     def of(cls: type[_Settings], values: Mapping[str, Any]) -> _Settings:
-        """The settings of values by name, such as the parser gives; others are left aside."""
+        """The settings of values by name, such as the parser gives.
+
+        Parameters
+        ----------
+        values : mapping of str to Any
+            Those of other names are left aside.
+
+        Returns
+        -------
+        Settings
+            Of this kind.
+        """
         names = {one.name for one in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
     def values(self) -> dict[str, Any]:
-        """The values of the options that the command has, by name, in the order of its help."""
+        """The values of the options that the command has.
+
+        Returns
+        -------
+        dict of str to Any
+            By name, in the order of its help.
+        """
         return {one.name: getattr(self, one.name) for one in self.options()}
 
     def but(self: _Settings, **changes: Any) -> _Settings:
-        """The same settings with other values."""
+        """The same settings with other values.
+
+        Parameters
+        ----------
+        **changes : Any
+            Options that are changed, by name.
+
+        Returns
+        -------
+        Settings
+            Of the same kind.
+        """
         return dataclasses.replace(self, **changes)
 
 
 def given(value: _Value | None) -> _Value:
-    """A value that was given, or was filled in where it was not: what a type checker cannot know."""
+    """A value that was given, or was filled in where it was not: what a type checker cannot know.
+
+    Parameters
+    ----------
+    value : Any or None
+        The value.
+
+    Returns
+    -------
+    Any
+        The same.
+
+    Raises
+    ------
+    AssertionError
+        For None.
+    """
     assert value is not None, "nothing was given, and nothing filled in"
     return value
 
 
 def own_options(family: type[Settings]) -> list[Option]:
-    """The options of one family, in their order, with names, flags and the kinds of their questions filled in."""
+    """The options of one family, with names, flags and the kinds of their questions filled in.
+
+    Parameters
+    ----------
+    family : type of Settings
+        The family.
+
+    Returns
+    -------
+    list of Option
+        In their order.
+    """
     return [
         _named(one.metadata["option"], one.name)
         for one in dataclasses.fields(family)

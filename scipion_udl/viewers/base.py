@@ -19,7 +19,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, View
 
 from scipion_udl.errors import UdlError
 from scipion_udl.protocols.forms import ask
-from scipion_udl.report import figures
+from scipion_udl.report import figures, training_figures
 from scipion_udl.settings.option import Question
 
 TRAINING_HELP = (
@@ -91,13 +91,13 @@ class UdlProtocolViewer(EmProtocolViewer):
         return path
 
     def _show_training(self) -> list[View]:
-        curves = figures.training_curves(self.protocol.readTraining())
+        curves = training_figures.training_curves(self.protocol.readTraining())
         if not curves:
             raise NothingToShow("No model was trained in this run, or the first epoch is not through yet.")
         plotter = EmPlotter(x=1, y=len(curves), windowTitle="Training", figsize=(1 + 5 * len(curves), 4))
         with figures.style():
             for stage, columns in curves.items():  # each has its own axes: their losses are not comparable
-                figures.draw_stage(plotter.createSubPlot(stage, "", "loss (lower is better)"), columns)
+                training_figures.draw_stage(plotter.createSubPlot(stage, "", "loss (lower is better)"), columns)
         return [plotter]
 
     def _show_set(self, name: str) -> list[View]:

@@ -10,7 +10,7 @@ from matplotlib.widgets import Button, RadioButtons, RangeSlider, Slider
 from pwem.viewers import EmPlotter
 
 from scipion_udl.errors import UdlError
-from scipion_udl.report import figures
+from scipion_udl.report import figures, pictures
 
 STRETCH = (0.3, 99.7)  # percentiles that are drawn black and white, to begin with
 STRIP = 1.2  # inches of the controls below the images
@@ -201,4 +201,4 @@ class Gallery:
         if finest <= 2:  # there is nothing finer in an image
             return images
         box = images.shape[-1]
-        return np.stack([figures.lowpass(image, max(LEAST_CYCLES, box / finest)) for image in images])
+        return np.stack([pictures.lowpass(image, max(LEAST_CYCLES, box / finest)) for image in images])

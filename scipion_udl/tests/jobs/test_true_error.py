@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from scipion_udl.models.checkpoint import load_model
-from scipion_udl.report import figures
+from scipion_udl.report import figures, training_figures
 from scipion_udl.tests.engine_helpers import CPU, run, simulate
 from scipion_udl.training.history import read_history
 
@@ -64,7 +64,7 @@ def test_training_with_the_truth_is_training_without_it(particles, trained, tmp_
 
 
 def test_the_drawn_error_is_the_error_on_an_axis_of_its_own_from_zero(trained):
-    figure = figures.training_figure(trained[1])
+    figure = training_figures.training_figure(trained[1])
     loss, error = figure.axes
     assert "true error" in error.get_ylabel()
     (curve,) = error.get_lines()
@@ -79,5 +79,5 @@ def test_the_drawn_error_is_the_error_on_an_axis_of_its_own_from_zero(trained):
 
 def test_without_a_truth_there_is_one_axis():
     rows = [{"epoch": k, "stage": "network", "loss": 1 / k, "validation": 2 / k} for k in (1, 2, 3)]
-    axes: list[Axes] = figures.training_figure(rows).axes
+    axes: list[Axes] = training_figures.training_figure(rows).axes
     assert len(axes) == 1

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("matplotlib")
 from PIL import Image
 
-from scipion_udl.report import figures
+from scipion_udl.report import figures, training_figures
 
 
 def grey_at(picture: np.ndarray, angle: float, part: float) -> float:
@@ -25,7 +25,7 @@ def drawn(template: np.ndarray) -> np.ndarray:
     with figures.style():
         figure = figures.new_figure(3, 3)
         axes = figure.add_axes([0, 0, 1, 1], projection="polar")
-        figures.draw_template(axes, template, np.arange(1, 11) / 100.0, "Å")
+        training_figures.draw_template(axes, template, np.arange(1, 11) / 100.0, "Å")
         for text in list(axes.texts):
             text.remove()
         stream = io.BytesIO()
@@ -53,7 +53,7 @@ def test_fine_detail_stands_outside() -> None:
 def test_each_view_has_its_template_up_to_a_dozen(views: int) -> None:
     names = [f"class {k}" for k in range(views)]
     with figures.style():
-        figure = figures.templates_figure(np.ones((views, 10, 60)), np.arange(1, 11) / 100.0, "Å", names)
+        figure = training_figures.templates_figure(np.ones((views, 10, 60)), np.arange(1, 11) / 100.0, "Å", names)
     seen = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in seen] == names[:12]
     assert all(axes.collections for axes in seen)

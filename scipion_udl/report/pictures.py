@@ -1,0 +1,114 @@
+"""Images as a page shows them: grey values, low-pass, length of a scale bar, circle. Runs on Python 3.8, too."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """An image as grey values, from its 0.3 to its 99.7 percentile.
+
+    Parameters
+    ----------
+    image : (D, D) array
+        The image.
+
+    Returns
+    -------
+    (D, D) uint8 array
+        A constant image is mid grey.
+    """
+    low, high = np.percentile(image, [0.3, 99.7])
+    if not high > low:
+        return np.full(image.shape, 128, np.uint8)
+    return (np.clip((image - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+
+
+def to_png(image: np.ndarray, smallest: int = 0, largest: int = 4096) -> str:
+    """An image as a data: URI of a grey PNG.
+
+    Parameters
+    ----------
+    image : (D, D) array
+        Of any dtype.
+    smallest, largest : int, optional
+        It is resized so that its side lies between them, pixels.
+
+    Returns
+    -------
+    str
+        The URI.
+    """
+    picture = Image.fromarray(to_grey(np.asarray(image, np.float64)))
+    side = min(max(picture.width, smallest), largest)
+    if side != picture.width:
+        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def to_circle(box: int, radius: float) -> str:
+    """A circle about the origin (pixel box//2) to lie on an image, whatever the size it is shown in.
+
+    Parameters
+    ----------
+    box : int
+        Pixels of the image's side.
+    radius : float
+        Pixels.
+
+    Returns
+    -------
+    str
+        An <svg> element.
+    """
+    centre = box // 2 + 0.5  # a pixel is as wide as its number to the next
+    return (
+        f'<svg class="circle" viewBox="0 0 {box} {box}" aria-hidden="true"><circle cx="{centre:g}" cy="{centre:g}" '
+        f'r="{radius:.3f}"/></svg>'
+    )
+
+
+def lowpass(image: np.ndarray, cycles: float) -> np.ndarray:
+    """A copy of an image for the eye: Gaussian low-pass.
+
+    Parameters
+    ----------
+    image : (D, D) array
+        The image.
+    cycles : float
+        Per box side, where the amplitude is half.
+
+    Returns
+    -------
+    (D, D) array
+        The copy.
+    """
+    y, x = np.meshgrid(np.fft.fftfreq(len(image)), np.fft.rfftfreq(len(image)), indexing="ij")
+    radius = np.hypot(x, y) * len(image)
+    return np.fft.irfft2(np.fft.rfft2(image) * np.exp(-np.log(2) * (radius / cycles) ** 2), image.shape)
+
+
+def nice_length(longest: float) -> float:
+    """The largest of 1, 2, 5 x 10^k that is not longer than a length.
+
+    Parameters
+    ----------
+    longest : float
+        The length, above 0.
+
+    Returns
+    -------
+    float
+        In the same unit.
+    """
+    power = 10.0 ** np.floor(np.log10(longest))
+    return float(power * max(m for m in (1, 2, 5) if m * power <= longest * (1 + 1e-9)))
+
+
+# Drawings on given axes.
