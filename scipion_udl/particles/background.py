@@ -44,7 +44,13 @@ class Levels:
     peak: torch.Tensor
 
     def numpy(self) -> list[np.ndarray]:
-        """The same as arrays, in this order, float64 but for ``flat``."""
+        """The same as arrays.
+
+        Returns
+        -------
+        list of (n,) or (n, 2) arrays
+            mean, slope, std, flat and peak, in this order; float64, but for ``flat``, which is bool.
+        """
         values = [getattr(self, one.name).cpu().numpy() for one in fields(self)]
         return [value if value.dtype == bool else value.astype(np.float64) for value in values]
 
@@ -72,7 +78,18 @@ class Background:
         self._plane = torch.stack([torch.ones_like(x), x, y], -1).double()
 
     def measure(self, images: torch.Tensor) -> Levels:
-        """The backgrounds of images (n, D, D)."""
+        """The backgrounds of images.
+
+        Parameters
+        ----------
+        images : (n, D, D) float32 tensor
+            Of the box.
+
+        Returns
+        -------
+        Levels
+            Of n images, in grey levels of theirs.
+        """
         # Squares of very large or tiny values leave single precision. A unit that is a power of two changes nothing.
         peak = images.abs().amax((-2, -1))
         exponent = torch.frexp(peak).exponent.clamp(-120, 120)
@@ -110,8 +127,26 @@ class Background:
     def levelled(
         self, images: torch.Tensor, mean: torch.Tensor, slope: torch.Tensor, std: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(images (n, D, D) less their planes, in units of their noise, pixels that stick out replaced; how many pixels
-        of each were, (n,)). mean, std (n,), slope (n, 2): as of :class:`Levels`."""
+        """Images less their planes, in units of their noise, pixels that stick out replaced.
+
+        Parameters
+        ----------
+        images : (n, D, D) float32 tensor
+            Of the box.
+        mean : (n,) tensor
+            Of the background at the origin, as of :class:`Levels`.
+        slope : (n, 2) tensor
+            Rise of the background per pixel towards +x and +y.
+        std : (n,) tensor
+            Deviation of the noise.
+
+        Returns
+        -------
+        images : (n, D, D) float32 tensor
+            Their background is 0, its noise of deviation 1.
+        count : (n,) int64 tensor
+            How many pixels of each were replaced.
+        """
         images = (images - self._ramps(mean, slope)) / std[:, None, None]
         return repaired(images)
 
@@ -137,10 +172,21 @@ class Background:
 
 
 def repaired(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(images (n, D, D), in units of their noise about 0, in which pixels that stick out of their surroundings by more
-    than STICKS_OUT deviations have the median of these; how many of each image, int64 (n,)).
+    """Images in which pixels that stick out of their surroundings have the median of these.
 
-    What is bright together with its neighbours stays: it is a structure.
+    By more than STICKS_OUT deviations, that is. What is bright together with its neighbours stays: it is a structure.
+
+    Parameters
+    ----------
+    images : (n, D, D) float32 tensor
+        In units of their noise about 0.
+
+    Returns
+    -------
+    images : (n, D, D) float32 tensor
+        The repaired ones.
+    count : (n,) int64 tensor
+        How many pixels of each were replaced.
     """
     count = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     high = images.abs() > STICKS_OUT
@@ -165,8 +211,22 @@ def repaired(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def steepness(slope: np.ndarray, std: np.ndarray, box: int) -> np.ndarray:
-    """How far each ramp rises from the centre to the edge of the box, in deviations of its noise, (N,). slope: (N, 2)
-    grey levels per pixel; std: (N,)."""
+    """How far each ramp rises from the centre to the edge of the box, in deviations of its noise.
+
+    Parameters
+    ----------
+    slope : (N, 2) array
+        Grey levels per pixel towards +x and +y.
+    std : (N,) array
+        Deviation of the noise, grey levels.
+    box : int
+        Pixels.
+
+    Returns
+    -------
+    (N,) array
+        Deviations.
+    """
     return np.hypot(slope[:, 0], slope[:, 1]) * (box / 2) / np.maximum(std, 1e-300)
 
 
@@ -182,7 +242,15 @@ class Uneven:
     pixels: int = 0
 
     def add(self, steep: np.ndarray, hot: np.ndarray) -> None:
-        """Take in n images. steep: (n,) what :func:`steepness` gives; hot: (n,) pixels of each that were replaced."""
+        """Take in n images.
+
+        Parameters
+        ----------
+        steep : (n,) array
+            What :func:`steepness` gives.
+        hot : (n,) int array
+            Pixels of each that were replaced.
+        """
         if not len(steep):
             return
         self.count += len(steep)
@@ -192,7 +260,13 @@ class Uneven:
         self.pixels += int(hot.sum())
 
     def words(self) -> str | None:
-        """What is said of ramps and hot pixels that mattered and were taken off; None where none did."""
+        """What is said of ramps and hot pixels that mattered and were taken off.
+
+        Returns
+        -------
+        str or None
+            None where none did.
+        """
         said = []
         if self.ramps:
             said.append(
@@ -205,7 +279,20 @@ class Uneven:
 
 
 def background_words(steep: np.ndarray, hot: np.ndarray) -> str | None:
-    """:meth:`Uneven.words` of N images, whose figures :meth:`Uneven.add` takes."""
+    """:meth:`Uneven.words` of N images.
+
+    Parameters
+    ----------
+    steep : (N,) array
+        What :func:`steepness` gives.
+    hot : (N,) int array
+        Pixels of each that were replaced.
+
+    Returns
+    -------
+    str or None
+        None where nothing mattered.
+    """
     uneven = Uneven()
     uneven.add(steep, hot)
     return uneven.words()

@@ -16,12 +16,31 @@ if TYPE_CHECKING:  # it takes PyTorch, which `check --quick` has no use for, and
 
 
 def given_radius(settings: Size, box: int, pixel_size: float, known: bool, path: str) -> float | None:
-    """The radius of the particle in pixels of the input, as ``--diameter`` or ``--mask-radius`` gives it; None where
-    neither does, and it is automatic.
+    """The radius of the particle in pixels of the input, as ``--diameter`` or ``--mask-radius`` gives it.
 
-    box: pixels; pixel_size: A, and known: whether the
-    table, the header or --pixel-size says it; path: of the particles. Raises UdlError where both are given, where what
-    is given does not fit into the box, and for a diameter where the pixel size is not known.
+    Parameters
+    ----------
+    settings : Size
+        The diameter (A) and the mask radius (pixels of the input), None each where it is not given.
+    box : int
+        Pixels.
+    pixel_size : float
+        A.
+    known : bool
+        Whether the table, the header or --pixel-size says the pixel size.
+    path : str
+        Of the particles.
+
+    Returns
+    -------
+    float or None
+        None where neither is given, and it is automatic.
+
+    Raises
+    ------
+    UdlError
+        Where both are given, where what is given does not fit into the box, and for a diameter where the pixel size is
+        not known.
     """
     diameter, radius = settings.diameter, settings.mask_radius
     if diameter is not None and radius is not None:
@@ -41,32 +60,91 @@ def given_radius(settings: Size, box: int, pixel_size: float, known: bool, path:
 
 
 def radius_in_use(particles: PreparedParticles) -> float:
-    """The radius of the particle, pixels of the input; automatic ones are known after the scan."""
+    """The radius of the particle; automatic ones are known after the scan.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Of a set.
+
+    Returns
+    -------
+    float
+        Pixels of the input.
+    """
     return particles.disc.mask_radius * particles.scale
 
 
 def known_clear_radius(particles: PreparedParticles) -> float | None:
-    """At what distance from the centre neighbours begin, pixels of the input; None where none show."""
+    """At what distance from the centre neighbours begin.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Of a set, after its scan.
+
+    Returns
+    -------
+    float or None
+        Pixels of the input; None where no neighbours show.
+    """
     return particles.disc.clear_radius if math.isfinite(particles.disc.clear_radius) else None
 
 
 def diameter_facts(particles: PreparedParticles) -> dict:
-    """What summary.json says of it: diameter (A, None where the pixel size is not known), mask_radius (pixels of the
-    input), diameter_from (data, given, run or box, see DIAMETER_FROM)."""
+    """What summary.json says of the particle's size.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Of a set, after its scan.
+
+    Returns
+    -------
+    dict
+        ``diameter`` (A, None where the pixel size is not known), ``mask_radius`` (pixels of the input) and
+        ``diameter_from`` (data, given, run or box, see DIAMETER_FROM).
+    """
     radius, source = radius_in_use(particles), particles.source
     diameter = round(2 * radius * source.pixel_size, 2) if source.pixel_size_known else None
     return {"diameter": diameter, "mask_radius": round(radius, 2), "diameter_from": particles.disc.radius_from}
 
 
 def size_words(radius: float, pixel_size: float, known: bool) -> str:
-    """A radius in pixels as its diameter in A and itself: '130 A (mask radius 43 px)'."""
+    """A radius as its diameter and itself: '130 A (mask radius 43 px)'.
+
+    Parameters
+    ----------
+    radius : float
+        Pixels.
+    pixel_size : float
+        A.
+    known : bool
+        Whether the pixel size is known; else the diameter is told in pixels.
+
+    Returns
+    -------
+    str
+        The words.
+    """
     if not known:
         return f"{2 * radius:.3g} px (mask radius {radius:.3g} px)"
     return f"{2 * radius * pixel_size:.4g} A (mask radius {radius:.3g} px)"
 
 
 def diameter_words(particles: PreparedParticles) -> str:
-    """The diameter in use and where it comes from: '130 A (mask radius 43 px), found from the data'."""
+    """The diameter in use and where it comes from: '130 A (mask radius 43 px), found from the data'.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Of a set, after its scan.
+
+    Returns
+    -------
+    str
+        The words.
+    """
     source = particles.source
     size = size_words(radius_in_use(particles), source.pixel_size, source.pixel_size_known)
     return f"{size}, {DIAMETER_FROM[particles.disc.radius_from]}"

@@ -13,8 +13,20 @@ _TOGETHER = 1 << 18  # keys that are looked up at a time
 
 
 def originals(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> np.ndarray:
-    """For each of N particles the index (from 0) of the first that is the same image, int64 (N,): its own where it is
-    new. mean, std, blank: as of :func:`copies`."""
+    """For each particle the first that is the same image.
+
+    Parameters
+    ----------
+    source : Source
+        Of N particles.
+    mean, std, blank : (N,) arrays
+        As of :func:`copies`.
+
+    Returns
+    -------
+    (N,) int64 array
+        Indices, from 0: a particle's own where it is new.
+    """
     found = np.arange(len(source))
     rows, first = copies(source, mean, std, blank)
     found[rows] = first
@@ -22,11 +34,27 @@ def originals(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarr
 
 
 def copies(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The particles (M,), from 0, that are the same image as an earlier one of N, and the first that is (M,), int64.
+    """The particles that are the same image as an earlier one, and the first that is.
 
     The same is what lies at the same place of the same file, whatever its name, and what is the same in every pixel;
-    such copies are looked for among images whose background has the same mean and std ((N,) each). Blank ones (N, bool)
-    count as new. Beside the arrays given, it takes some 32 bytes a particle.
+    such copies are looked for among images whose background has the same mean and deviation. Beside the arrays given,
+    it takes some 32 bytes a particle.
+
+    Parameters
+    ----------
+    source : Source
+        Of N particles.
+    mean, std : (N,) arrays
+        Of the images' backgrounds, grey levels.
+    blank : (N,) bool array
+        Constant images, which count as new.
+
+    Returns
+    -------
+    rows : (M,) int64 array
+        The copies, from 0.
+    first : (M,) int64 array
+        The first particle that each is a copy of, from 0.
     """
     rows, first = _repeated(source.places, len(source))
     first_of = dict(zip(rows.tolist(), first.tolist()))

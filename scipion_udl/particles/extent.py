@@ -45,9 +45,21 @@ class Extent:
 
 
 def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None) -> Extent:
-    """The disc that holds the particle; LARGEST of the box where the profile does not tell.
+    """The disc that holds the particle.
 
-    profile: of normalised particles; pixel_size: A, defocus: of some of them, None where they are not known.
+    Parameters
+    ----------
+    profile : RadialProfile
+        Of normalised particles.
+    pixel_size : float or None
+        A, None where it is not known.
+    defocus : Defocus or None
+        Of some of the particles, None where it is not known.
+
+    Returns
+    -------
+    Extent
+        LARGEST of the box where the profile does not tell.
     """
     box, count = profile.box, int(profile.count)
     nothing = Extent(LARGEST * box, False, np.zeros(0), profile.width)
@@ -89,8 +101,20 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
 
 
 def matter_kernel(profile: RadialProfile, radius: float) -> torch.Tensor:
-    """What a normalised image (D, D) is multiplied with and summed over to tell how much it shows of what all show on
-    the mean: 1 on the mean of the particles of ``profile``, 0 where there is none. radius: of the particle, pixels."""
+    """What an image is multiplied with and summed over to tell how much it shows of what all show on the mean.
+
+    Parameters
+    ----------
+    profile : RadialProfile
+        Of normalised particles.
+    radius : float
+        Of the particle, pixels.
+
+    Returns
+    -------
+    (D, D) float32 tensor
+        For normalised images: the sum is 1 for the mean of the particles of ``profile``, 0 where there is none.
+    """
     distance = distances(profile.box, profile.sums.device)
     mean = (profile.sums / profile.count.clamp(min=1)).float()
     image = mean[(distance / profile.width + 0.5).long().clamp(max=len(mean) - 1)] * (distance <= radius)
@@ -145,14 +169,30 @@ class VarianceProfile:
         self.count = 0
 
     def add(self, images: torch.Tensor) -> None:
-        """Add images (n, D, D)."""
+        """Add images.
+
+        Parameters
+        ----------
+        images : (n, D, D) tensor
+            Normalised ones.
+        """
         cells = functional.avg_pool2d(images[:, None], self.side).flatten(1).double()
         self.sums += torch.stack([cells.sum(0), cells.square().sum(0)])
         self.count += len(images)
 
     def clear_radius(self, radius: float) -> float:
-        """The distance from the centre, pixels, at which neighbours of particles of ``radius`` pixels begin to show;
-        infinity where none do."""
+        """The distance from the centre at which neighbours begin to show.
+
+        Parameters
+        ----------
+        radius : float
+            Of the particles, pixels.
+
+        Returns
+        -------
+        float
+            Pixels; infinity where no neighbours show.
+        """
         if self.count < FEWEST:
             return float("inf")
         mean, square = (self.sums / self.count).cpu().numpy()

@@ -18,7 +18,18 @@ NUMBER = 8  # bytes
 
 
 def digest(*parts: bytes) -> int:
-    """A number of 64 bits, signed, that tells these bytes from all others."""
+    """A number of 64 bits, signed, that tells some bytes from all others.
+
+    Parameters
+    ----------
+    *parts : bytes
+        The bytes, in pieces; where they are cut makes no difference.
+
+    Returns
+    -------
+    int
+        The number.
+    """
     found = hashlib.blake2b(digest_size=NUMBER)
     for part in parts:
         found.update(part)
@@ -26,12 +37,34 @@ def digest(*parts: bytes) -> int:
 
 
 def image_digests(images: np.ndarray) -> np.ndarray:
-    """Numbers int64 (n,) of images (n, D, D), float32: equal where every pixel is."""
+    """Numbers of images, equal where every pixel is.
+
+    Parameters
+    ----------
+    images : (n, D, D) float32 array
+        The images.
+
+    Returns
+    -------
+    (n,) int64 array
+        The numbers.
+    """
     return np.array([digest(image) for image in np.ascontiguousarray(images)], np.int64)
 
 
 def place_digests(source: Source) -> np.ndarray:
-    """Numbers int64 (N,) of where particles lie: the file that a name leads to, links followed, and the item in it."""
+    """Numbers of where particles lie: the file that a name leads to, links followed, and the item in it.
+
+    Parameters
+    ----------
+    source : Source
+        Of N particles.
+
+    Returns
+    -------
+    (N,) int64 array
+        The numbers.
+    """
     return np.array([digest(f"{item}@{file}".encode(errors="surrogateescape")) for file, item in source.locations()])
 
 
@@ -44,12 +77,43 @@ class Known:
 
     @classmethod
     def of(cls, source: Source, images: np.ndarray, blank: np.ndarray) -> Known:
-        """Of the particles of a source; images: :func:`image_digests` (N,), blank: which are constant (N,)."""
+        """The particles of a source.
+
+        Parameters
+        ----------
+        source : Source
+            Of N particles.
+        images : (N,) int64 array
+            Their :func:`image_digests`.
+        blank : (N,) bool array
+            Which are constant.
+
+        Returns
+        -------
+        Known
+            Their numbers.
+        """
         return cls(np.unique(place_digests(source)), np.unique(images[~blank]))
 
     @classmethod
     def unpacked(cls, fields: dict[str, str]) -> Known:
-        """What :meth:`packed` gave. Raises ValueError, KeyError or TypeError where it is damaged."""
+        """What :meth:`packed` gave.
+
+        Parameters
+        ----------
+        fields : dict of str to str
+            The texts of ``places`` and ``images``.
+
+        Returns
+        -------
+        Known
+            The numbers.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            Where it is damaged.
+        """
         found = [
             np.frombuffer(base64.b64decode(fields[name], validate=True), np.dtype(">i8")).astype(np.int64)
             for name in ("places", "images")
@@ -59,20 +123,67 @@ class Known:
         return cls(*found)
 
     def packed(self) -> dict[str, Any]:
-        """As texts for JSON: places and images."""
+        """The numbers as texts for JSON.
+
+        Returns
+        -------
+        dict of str to str
+            ``places`` and ``images``, base64.
+        """
         fields = {"places": self.places, "images": self.images}
         return {name: base64.b64encode(numbers.astype(">i8").tobytes()).decode() for name, numbers in fields.items()}
 
     def and_those_of(self, other: Known) -> Known:
-        """These and others."""
+        """These particles and others.
+
+        Parameters
+        ----------
+        other : Known
+            The others.
+
+        Returns
+        -------
+        Known
+            Both, each number once.
+        """
         return Known(np.union1d(self.places, other.places), np.union1d(self.images, other.images))
 
     def refuse_places(self, source: Source, whose: str) -> None:
-        """Raise UdlError where a particle lies where one of these does, under whatever name; it needs no image."""
+        """Refuse particles that lie where one of these does, under whatever name; it needs no image.
+
+        Parameters
+        ----------
+        source : Source
+            The particles.
+        whose : str
+            Whom these particles belong to, for the message.
+
+        Raises
+        ------
+        UdlError
+            Where there is such a particle; names the first and how many more.
+        """
         _refuse(source, np.isin(place_digests(source), self.places), f"among the particles of {whose} already")
 
     def refuse_images(self, source: Source, images: np.ndarray, blank: np.ndarray, whose: str) -> None:
-        """Raise UdlError where a particle has the very image of one of these; arguments as of :meth:`of`."""
+        """Refuse particles that have the very image of one of these.
+
+        Parameters
+        ----------
+        source : Source
+            Of N particles.
+        images : (N,) int64 array
+            Their :func:`image_digests`.
+        blank : (N,) bool array
+            Which are constant: these are let pass.
+        whose : str
+            Whom these particles belong to, for the message.
+
+        Raises
+        ------
+        UdlError
+            Where there is such a particle; names the first and how many more.
+        """
         again = np.isin(images, self.images) & ~blank
         _refuse(source, again, f"among the particles of {whose} already (the same image, from another file)")
 

@@ -30,15 +30,36 @@ class Loudness:
         self.inside = ((places[:, None].square() + places.square()) <= radius**2).to(device)
 
     def measure(self, images: torch.Tensor) -> torch.Tensor:
-        """(n,) float64 of normalised images (n, D, D), in variances of the noise of a pixel."""
+        """The loudness of images.
+
+        Parameters
+        ----------
+        images : (n, D, D) float32 tensor
+            Normalised ones.
+
+        Returns
+        -------
+        (n,) float64 tensor
+            In variances of the noise of a pixel.
+        """
         return (self.rows @ images @ self.rows.T)[:, self.inside].double().var(1, correction=0)
 
 
 def loud_limit(loudness: np.ndarray) -> float:
-    """The loudness above which images show no particle, infinity for none. loudness: (N,) of all that have an image.
+    """The loudness above which images show no particle.
 
     It is the least of which no more than HARDLY_ANY of the particles are, and that leaves few particles among what is
     louder (:func:`how_many_beyond`). Median and median absolute deviation tell how loud particles are.
+
+    Parameters
+    ----------
+    loudness : (N,) array
+        Of all that have an image.
+
+    Returns
+    -------
+    float
+        Infinity for none.
     """
     loudness = loudness[loudness > 0]
     if len(loudness) < FEWEST:

@@ -10,7 +10,20 @@ import numpy as np
 
 
 def ranks(names: Sequence[str], seed: int) -> np.ndarray:
-    """A pseudo-random number (uint64) for each of N image names that depends on the name and the seed alone."""
+    """A pseudo-random number for each image name, which depends on the name and the seed alone.
+
+    Parameters
+    ----------
+    names : sequence of str
+        N image names. Their folders count only where one name stands in several.
+    seed : int
+        Another one gives other numbers.
+
+    Returns
+    -------
+    (N,) uint64 array
+        The numbers.
+    """
     short = [_short(name) for name in names]
     times = Counter(short)
     if len(times) < len(short):  # stacks of one name in several folders: there the folder counts
@@ -19,7 +32,18 @@ def ranks(names: Sequence[str], seed: int) -> np.ndarray:
 
 
 def halves_by_name(names: Sequence[str]) -> np.ndarray:
-    """0 or 1 for each of N image names, int64 (N,), by the name alone: whatever else is in the set."""
+    """The half that each image goes to, by its name alone: whatever else is in the set.
+
+    Parameters
+    ----------
+    names : sequence of str
+        N image names.
+
+    Returns
+    -------
+    (N,) int64 array
+        0 or 1.
+    """
     return (_numbers([_short(name) for name in names], 0) % 2).astype(np.int64)
 
 

@@ -21,7 +21,18 @@ SAME = 0.01  # deviation of the logarithm: scores that differ less are one
 
 
 def score_spread(score: np.ndarray) -> tuple[float, float]:
-    """Median and median absolute deviation of scores (N,); zeros of none."""
+    """Median and median absolute deviation of scores.
+
+    Parameters
+    ----------
+    score : (N,) array
+        The scores.
+
+    Returns
+    -------
+    median, deviation : float
+        Zeros of none.
+    """
     if not len(score):
         return 0.0, 0.0
     median = float(np.median(score))
@@ -29,20 +40,44 @@ def score_spread(score: np.ndarray) -> tuple[float, float]:
 
 
 def outliers(score: np.ndarray, sure: np.ndarray, limit: float) -> np.ndarray:
-    """Which of N particles of one set (or of one class) are outliers, (N,) bool.
+    """Which particles of one set (or of one class) are outliers.
 
-    score: (N,) float, higher is better; sure: (N,) bool, those that are whatever their score, constant images and what
-    is far louder than particles are (:attr:`Scan.odd`); limit: of the scores, what :func:`score_limit` gives.
+    Parameters
+    ----------
+    score : (N,) float array
+        Higher is better.
+    sure : (N,) bool array
+        Those that are whatever their score: constant images and what is far louder than particles are
+        (:attr:`Scan.odd`).
+    limit : float
+        Of the scores, what :func:`score_limit` gives.
+
+    Returns
+    -------
+    (N,) bool array
+        The outliers.
     """
     return np.asarray(sure, bool) | (np.asarray(score, np.float64) < limit)
 
 
 def how_many_beyond(deviations: np.ndarray, particles: float, most: float) -> int:
-    """How many values lie so far off that they are no particles, of which one in 1 / ``most`` at most lies as far off,
-    and that make up no more than WRONG of what does.
+    """How many values lie so far off that they are no particles.
 
-    deviations: (N,) of all values from the particles' mean, in standard deviations of these, the farthest first;
-    particles: how many of the values are.
+    Of the particles, one in 1 / ``most`` at most lies as far off, and they make up no more than WRONG of what does.
+
+    Parameters
+    ----------
+    deviations : (N,) array
+        Of all values from the particles' mean, in standard deviations of these, the farthest first.
+    particles : float
+        How many of the values are particles.
+    most : float
+        Share of the particles, 0 to 1.
+
+    Returns
+    -------
+    int
+        The first so many of ``deviations``.
     """
     expected = ndtr(-deviations) * particles
     found = np.flatnonzero((deviations > -ndtri(most)) & (expected <= WRONG * np.arange(1, len(deviations) + 1)))
@@ -50,17 +85,39 @@ def how_many_beyond(deviations: np.ndarray, particles: float, most: float) -> in
 
 
 def known_limit(limit: float) -> float | None:
-    """A limit as JSON has it: None for none."""
+    """A limit as JSON has it.
+
+    Parameters
+    ----------
+    limit : float
+        Infinite for none.
+
+    Returns
+    -------
+    float or None
+        None for none.
+    """
     return float(limit) if np.isfinite(limit) else None
 
 
 def score_limit(score: np.ndarray, noise: np.ndarray | None = None) -> float:
-    """The score below which particles are outliers; -inf for none, as where particles score no better than noise.
+    """The score below which particles are outliers.
 
-    score: (N,) of all that have an image, outliers and not; noise: (M,) scores of aligned noise, None where it is not
-    known. The limit is the highest at which no more than MOST of the particles lie below, and no more than WRONG of
-    what lies below are particles. What scores as noise does lies below, unless particles do so, too; it is never nearer
-    to what particles score than to what noise does.
+    The limit is the highest at which no more than MOST of the particles lie below, and no more than WRONG of what lies
+    below are particles. What scores as noise does lies below, unless particles do so, too; it is never nearer to what
+    particles score than to what noise does.
+
+    Parameters
+    ----------
+    score : (N,) array
+        Of all that have an image, outliers and not.
+    noise : (M,) array, optional
+        Scores of aligned noise, None where it is not known.
+
+    Returns
+    -------
+    float
+        -inf for none, as where particles score no better than noise.
     """
     if len(score) < FEWEST or np.median(score) <= 0:
         return -np.inf

@@ -87,8 +87,18 @@ class RadialProfile:
         self.products = torch.zeros(rings, rings, dtype=torch.float64, device=device)
 
     def add(self, images: torch.Tensor) -> torch.Tensor:
-        """Take images (n, box, box) in, of background 0 with deviation 1; returns their profiles (n, rings), float64.
-        The sums do not depend on how many come at a time."""
+        """Take images in; the sums do not depend on how many come at a time.
+
+        Parameters
+        ----------
+        images : (n, box, box) tensor
+            Of background 0 with deviation 1.
+
+        Returns
+        -------
+        (n, rings) float64 tensor
+            Their profiles.
+        """
         found = images.new_zeros(len(images), len(self.pixels) + 1).index_add_(1, self._ring, images.flatten(1))
         profiles = found[:, :-1].double() / self.pixels
         self.count += len(images)
@@ -97,14 +107,31 @@ class RadialProfile:
         return profiles
 
     def add_up(self, team: Ranks) -> None:
-        """Put the sums over the processes of a run in the place of this one's; collective."""
+        """Put the sums over the processes of a run in the place of this one's; collective.
+
+        Parameters
+        ----------
+        team : Ranks
+            The processes.
+        """
         self.count, self.sums, self.products = (team.total(v) for v in (self.count, self.sums, self.products))
 
     def decide(self, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None) -> Polarity:
         """The polarity of the images that were added.
 
-        pixel_size: angstrom, None where it is unknown; defocus: of some or all of the particles, None where it is
-        unknown; radius: of the particle, pixels of the images, None where it is unknown.
+        Parameters
+        ----------
+        pixel_size : float or None
+            A, None where it is unknown.
+        defocus : Defocus or None
+            Of some or all of the particles, None where it is unknown.
+        radius : float, optional
+            Of the particle, pixels of the images, None where it is unknown.
+
+        Returns
+        -------
+        Polarity
+            "unknown" for fewer than ENOUGH images.
         """
         count = int(self.count)
         if count < ENOUGH:
@@ -121,11 +148,24 @@ class RadialProfile:
         defocus: Defocus | None,
         radius: float | None = None,
     ) -> list[str]:
-        """ "bright", "dark" or "unknown" for each of S parts (stacks, say) that make up the images that were added.
+        """The polarity of each of S parts (stacks, say) that make up the images that were added.
 
-        counts: (S,) images of each; sums: (S, rings) of their profiles; otherwise as :meth:`decide`. Parts are sorted
-        by the sign of what they have most in common, where a part shows that clearly by itself, and the parts of
-        either sign decided on together.
+        Parts are sorted by the sign of what they have most in common, where a part shows that clearly by itself, and
+        the parts of either sign decided on together.
+
+        Parameters
+        ----------
+        counts : (S,) array
+            Images of each.
+        sums : (S, rings) array
+            Of their profiles.
+        pixel_size, defocus, radius
+            As :meth:`decide` takes them.
+
+        Returns
+        -------
+        list of str
+            S times "bright", "dark" or "unknown".
         """
         words, free = [UNKNOWN] * len(counts), int(counts.sum() - (counts > 0).sum())
         if len(counts) < 2 or free < ENOUGH:
@@ -149,8 +189,20 @@ class RadialProfile:
     def model(
         self, pixel_size: float | None, defocus: Defocus | None, radius: float | None
     ) -> tuple[dict[str, np.ndarray], list[int]]:
-        """(by the name of a CTF the profiles (rings, K) of K rings of density; how many of these supports hold);
-        pixel_size, defocus, radius: as of :meth:`decide`."""
+        """What rings of density look like in a profile, and how many of them a particle may have.
+
+        Parameters
+        ----------
+        pixel_size, defocus, radius
+            As :meth:`decide` takes them.
+
+        Returns
+        -------
+        profiles : dict of str to (rings, K) array
+            By the name of a CTF the profiles of K rings of density.
+        supports : list of int
+            How many of these supports hold.
+        """
         whole = radius is None or radius > _WHOLE * self.box
         extent = _EXTENT * self.box if radius is None or whole else radius + _MARGIN * self.box
         places = np.arange(0.0, max(extent / self.width, 2 * _STEP), _STEP)
@@ -160,9 +212,19 @@ class RadialProfile:
     def seen_rings(
         self, places: np.ndarray, pixel_size: float | None, defocus: Defocus | None
     ) -> dict[str, np.ndarray]:
-        """By the name of a CTF the profiles (rings, K), seen through it, of K thin rings of unit mass about the centre.
+        """The profiles of thin rings of unit mass about the centre, seen through CTFs.
 
-        places: (K,) their radii in rings (:attr:`width` pixels each); pixel_size, defocus: as of :meth:`decide`.
+        Parameters
+        ----------
+        places : (K,) array
+            Their radii, in rings (:attr:`width` pixels each).
+        pixel_size, defocus
+            As :meth:`decide` takes them.
+
+        Returns
+        -------
+        dict of str to (rings, K) array
+            By the name of a CTF.
         """
         step = 1.0 / _FREQUENCIES
         k = np.arange(_FREQUENCIES // 2 + 1) * step  # cycles per reduced pixel
@@ -180,8 +242,26 @@ class RadialProfile:
         profiles: dict[str, np.ndarray],
         supports: list[int],
     ) -> Polarity:
-        """The polarity of a mean profile (rings,) of ``count`` images, whose covariance (rings, rings) was measured on
-        ``free``; profiles, supports: of :meth:`model`."""
+        """The polarity of a mean profile.
+
+        Parameters
+        ----------
+        mean : (rings,) array
+            The mean profile.
+        covariance : (rings, rings) array
+            Of single profiles.
+        count : int
+            Images that the mean is of.
+        free : int
+            Images that the covariance was measured on.
+        profiles, supports
+            What :meth:`model` gives.
+
+        Returns
+        -------
+        Polarity
+            Of these images.
+        """
         rings = len(mean)
         bowl = (self.radii * self.width / (self.box / 2)) ** 2
         errors = _shrunk(covariance, free) / count + _BOWL**2 * np.outer(bowl, bowl)
@@ -225,8 +305,20 @@ def _shrunk(covariance: np.ndarray, free: int) -> np.ndarray:
 
 
 def mean_ctfs(pixel_size: float | None, defocus: Defocus | None) -> dict[str, np.ndarray]:
-    """By name the rotational CTFs (129,), from 0 to half a cycle per pixel, that the mean particle may have been seen
-    through. pixel_size: angstrom, None where it is unknown; defocus: of the particles, None where it is unknown."""
+    """The rotational CTFs that the mean particle may have been seen through.
+
+    Parameters
+    ----------
+    pixel_size : float or None
+        A, None where it is unknown.
+    defocus : Defocus or None
+        Of the particles, None where it is unknown.
+
+    Returns
+    -------
+    dict of str to (129,) array
+        By their names, from 0 to half a cycle per pixel.
+    """
     if defocus is None or pixel_size is None:
         return dict(_ctfs_of_unknown(pixel_size))
     middle = (defocus.defocus_u + defocus.defocus_v) / 2

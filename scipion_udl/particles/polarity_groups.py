@@ -45,7 +45,15 @@ class GroupProfiles:
         self._sums = {kind: _zeros(device, len(names), rings) for kind, (_, names) in self._of.items()}
 
     def add(self, rows: np.ndarray, profiles: torch.Tensor) -> None:
-        """Take in the profiles (n, rings) of the particles ``rows`` (n,), from 0."""
+        """Take in the profiles of particles.
+
+        Parameters
+        ----------
+        rows : (n,) int array
+            The particles, from 0.
+        profiles : (n, rings) float64 tensor
+            Theirs.
+        """
         places = torch.from_numpy(np.asarray(rows, np.int64)).to(profiles.device)
         for kind, (of, _) in self._of.items():
             self._counts[kind].index_add_(0, of[places], torch.ones_like(profiles[:, 0]))
@@ -53,7 +61,13 @@ class GroupProfiles:
         self._held.add(np.asarray(rows, np.int64), profiles)
 
     def add_up(self, team: Ranks) -> None:
-        """Put the sums over the processes of a run in the place of this one's; collective."""
+        """Put the sums over the processes of a run in the place of this one's; collective.
+
+        Parameters
+        ----------
+        team : Ranks
+            The processes.
+        """
         for kind in self._of:
             self._counts[kind], self._sums[kind] = team.total(self._counts[kind]), team.total(self._sums[kind])
         self._held.values, self._held.seen = team.total(self._held.values), team.total(self._held.seen)
@@ -61,8 +75,19 @@ class GroupProfiles:
     def opposite(
         self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None
     ) -> Message | None:
-        """The sentence on parts of opposite polarity, None where none was seen; of stacks and optics groups it names
-        those that are fewer. profile: of the same images all together; the rest as :meth:`RadialProfile.decide` has it.
+        """The sentence on parts of opposite polarity; of stacks and optics groups it names those that are fewer.
+
+        Parameters
+        ----------
+        profile : RadialProfile
+            Of the same images all together.
+        pixel_size, defocus, radius
+            As :meth:`RadialProfile.decide` takes them.
+
+        Returns
+        -------
+        Message or None
+            None where none was seen.
         """
         for kind in sorted(self._of, key=lambda kind: len(self._of[kind][1])):
             counts, sums = self._counts[kind].cpu().numpy(), self._sums[kind].cpu().numpy()

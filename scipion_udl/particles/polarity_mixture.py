@@ -28,10 +28,21 @@ def both_polarities(
     defocus: Defocus | None,
     radius: float | None = None,
 ) -> np.ndarray | None:
-    """Which of M images are bright, (M,) bool, where some clearly are and the others are dark; None where not.
+    """Which images are bright, where some clearly are and the others are dark.
 
-    profile: of images of that box; held: (M, rings) their profiles, as it gives them; the rest as
-    :meth:`RadialProfile.decide` has it.
+    Parameters
+    ----------
+    profile : RadialProfile
+        Of images of that box.
+    held : (M, rings) array
+        The profiles of M images, as ``profile`` gives them.
+    pixel_size, defocus, radius
+        As :meth:`RadialProfile.decide` takes them.
+
+    Returns
+    -------
+    (M,) bool array or None
+        None where images are not clearly of both kinds.
     """
     if len(held) < FEWEST:
         return None
@@ -96,7 +107,15 @@ class HeldProfiles:
         self.seen = torch.zeros(len(self.rows), dtype=torch.float32, device=device)
 
     def add(self, rows: np.ndarray, profiles: torch.Tensor) -> None:
-        """Take in the profiles (n, rings) of the particles ``rows`` (n,), from 0; those that are not chosen go by."""
+        """Take in the profiles of particles; those that are not chosen go by.
+
+        Parameters
+        ----------
+        rows : (n,) int array
+            The particles, from 0.
+        profiles : (n, rings) tensor
+            Theirs.
+        """
         if not len(self.rows):
             return
         place = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
@@ -106,6 +125,14 @@ class HeldProfiles:
         self.seen[there] = 1
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
-        """(rows (M,) of those that came, their profiles (M, rings) float64)."""
+        """The profiles that came.
+
+        Returns
+        -------
+        rows : (M,) int array
+            Of which particles, from 0.
+        profiles : (M, rings) float64 array
+            Theirs.
+        """
         seen = self.seen.cpu().numpy() > 0
         return self.rows[seen], self.values.cpu().numpy()[seen].astype(np.float64)

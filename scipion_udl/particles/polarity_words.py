@@ -13,12 +13,36 @@ WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
 
 
 def contrast_of(found: Scan) -> str:
-    """ "bright" or "dark" particles, or "unknown": see :mod:`scipion_udl.particles.polarity`."""
+    """Whether particles are bright or dark: see :mod:`scipion_udl.particles.polarity`.
+
+    Parameters
+    ----------
+    found : Scan
+        Of a set.
+
+    Returns
+    -------
+    str
+        "bright", "dark" or "unknown".
+    """
     return found.polarity.word
 
 
 def contrast_warning(found: Scan, expected: str) -> Message | None:
-    """The sentence for the user where particles clearly look otherwise than ``expected`` (auto, bright or dark)."""
+    """The sentence for the user where particles clearly look otherwise than expected.
+
+    Parameters
+    ----------
+    found : Scan
+        Of a set.
+    expected : str
+        auto, bright or dark.
+
+    Returns
+    -------
+    Message or None
+        None where they do not.
+    """
     seen = contrast_of(found)
     if expected == "auto" or seen in ("unknown", expected):
         return None

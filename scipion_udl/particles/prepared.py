@@ -88,8 +88,18 @@ class PreparedParticles:
         return self.reader.context.say
 
     def part(self, indices: np.ndarray) -> PreparedParticles:
-        """The particles ``indices`` (from 0) as a set of their own: of the same files, with the noise and all else that
-        :meth:`scan` found in the whole set."""
+        """Some particles as a set of their own, with the noise and all else that :meth:`scan` found in the whole set.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        PreparedParticles
+            n of them, of the same files.
+        """
         found, other = self.statistics, copy.copy(self)
         other.__dict__.pop("originals", None)
         other.source = self.source.subset(indices)
@@ -104,12 +114,28 @@ class PreparedParticles:
     # What was found in them
 
     def scan(self, given: torch.Tensor | None = None, loud_limit: float | None = None) -> Scan:
-        """Read every particle once and measure background, noise spectrum and blank images; before, where nobody gave
-        a mask radius, find out on some of them how far they reach.
+        """Read every particle once and measure background, noise spectrum and blank images.
 
-        given: power per ring (D//2 + 1,) of the noise that is to be taken instead of what these particles have: of the
-        set that they come to; then nothing but constant images is no error. loud_limit: of that set, likewise. Raises
-        UdlError where all images are constant (the source raises it for NaN, inf and truncated files).
+        Before, where nobody gave a mask radius, it is found out on some of them how far they reach.
+
+        Parameters
+        ----------
+        given : (D//2 + 1,) tensor, optional
+            Power per ring of the noise that is to be taken instead of what these particles have: of the set that they
+            come to; then nothing but constant images is no error.
+        loud_limit : float, optional
+            Of the loudness, of that set, likewise.
+
+        Returns
+        -------
+        Scan
+            What was found; :attr:`statistics` gives it again.
+
+        Raises
+        ------
+        UdlError
+            Where all images are constant, or one has values too large to be computed with (the source raises it for
+            NaN, inf and truncated files).
         """
         kernel, disc = None, self.disc
         if disc.radius_from in ("box", "given"):
@@ -161,7 +187,20 @@ class PreparedParticles:
         return ~self.statistics.blank & (self.originals == np.arange(len(self)))
 
     def subset(self, count: int, seed: int) -> np.ndarray:
-        """At most ``count`` typical particles, chosen by their names and the seed, whatever the order of the items."""
+        """Some typical particles, chosen by their names and the seed, whatever the order of the items.
+
+        Parameters
+        ----------
+        count : int
+            So many at most.
+        seed : int
+            Another one chooses others.
+
+        Returns
+        -------
+        int array
+            Their indices, from 0.
+        """
         typical = self.typical
         return typical[np.argsort(ranks(self.source.names, seed)[typical], kind="stable")[:count]]
 
@@ -173,23 +212,78 @@ class PreparedParticles:
         return self.within(round(FINEST_RING * self.box))
 
     def within(self, ring: int) -> int:
-        """A Fourier ring, or ``finest`` where that is less."""
+        """A Fourier ring, or ``finest`` where that is less.
+
+        Parameters
+        ----------
+        ring : int
+            Fourier pixels.
+
+        Returns
+        -------
+        int
+            Fourier pixels.
+        """
         return ring if self.finest is None else min(ring, self.finest)
 
     def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """(indices, whitened coefficients (n, box, box//2 + 1) of the working box) over ``indices``."""
+        """The particles' whitened coefficients, chunk by chunk.
+
+        Parameters
+        ----------
+        indices : (N,) int array
+            The particles, from 0.
+        stage : str
+            What the pass is called in reports.
+
+        Yields
+        ------
+        part : (n,) int array
+            Some of ``indices``, in their order.
+        coefficients : (n, box, box//2 + 1) complex tensor
+            Theirs, of the working box.
+        """
         for part, images in self.reader.chunks(indices, stage):
             yield part, self.apply_mirror(part, self.whitening.of_normal(self.normalised(part, images)))
 
     def normalised(self, part: np.ndarray, images: torch.Tensor) -> torch.Tensor:
-        """Images (n, D, D) of the particles ``part`` as everything sees them: their background, a plane, at 0, its
-        noise of deviation 1, pixels that stick out replaced."""
+        """Images as everything sees them: their background at 0, its noise of deviation 1.
+
+        The background, a plane, is taken off; pixels that stick out are replaced.
+
+        Parameters
+        ----------
+        part : (n,) int array
+            The particles, from 0.
+        images : (n, D, D) float32 tensor
+            As they are in the source.
+
+        Returns
+        -------
+        (n, D, D) float32 tensor
+            The normalised ones.
+        """
         return self._background.levelled(images, *self.statistics.levels(part, self.device))[0]
 
     def all(
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """What ``keep`` makes of (indices, coefficients) of each chunk, in one tensor: for bounded subsets."""
+        """What is made of each chunk, in one tensor: for bounded subsets.
+
+        Parameters
+        ----------
+        indices : (N,) int array
+            The particles, from 0.
+        stage : str
+            What the pass is called in reports.
+        keep : callable
+            Given indices (n,) and coefficients (n, box, box//2 + 1), makes a tensor (n, ...) of them.
+
+        Returns
+        -------
+        (N, ...) tensor
+            In the order of ``indices``.
+        """
         out, start = torch.empty(0), 0
         for part, coefficients in self.chunks(indices, stage):
             kept = keep(part, coefficients)
@@ -200,20 +294,57 @@ class PreparedParticles:
         return out
 
     def apply_mirror(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients (n, box, box//2 + 1) that belong to particles, those of mirrored ones mirrored."""
+        """Coefficients, those of mirrored particles mirrored.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+        coefficients : (n, box, box//2 + 1) tensor
+            What belongs to them.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) tensor
+            Of the same particles.
+        """
         if self.mirrored is None:
             return coefficients
         which = torch.from_numpy(self.mirrored[indices]).to(coefficients.device)
         return torch.where(which[:, None, None], mirrored(coefficients), coefficients)
 
     def ctf(self, indices: np.ndarray) -> torch.Tensor | None:
-        """The contrast transfer (n, box, box//2 + 1) of particles in the working box; None where it is not known."""
+        """The contrast transfer of particles in the working box.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) tensor or None
+            None where it is not known, or not made use of.
+        """
         if self.contrast is None or self.contrast.mode == "none":
             return None
         return self.apply_mirror(indices, self.contrast.evaluate(indices, self.box, self.device))
 
     def apply_ctf(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients (n, box, box//2 + 1) of particles, each times its contrast transfer where that is known."""
+        """Coefficients of particles, each times its contrast transfer where that is known.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+        coefficients : (n, box, box//2 + 1) complex tensor
+            Theirs.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) complex tensor
+            Multiplied by what :meth:`ctf_and_factor` gives.
+        """
         found = self.ctf_and_factor(indices)
         return coefficients if found is None else coefficients * found[1]
 

@@ -38,7 +38,18 @@ class ChunkReader:
         self._upload = Upload(device)
 
     def of(self, source: Source) -> ChunkReader:
-        """One that reads another source in the same way."""
+        """A reader that reads another source in the same way.
+
+        Parameters
+        ----------
+        source : Source
+            The other.
+
+        Returns
+        -------
+        ChunkReader
+            Of that.
+        """
         other = copy.copy(self)
         other.source = source
         return other
@@ -49,7 +60,18 @@ class ChunkReader:
         return self.context.team
 
     def told_to(self, report: Report) -> ChunkReader:
-        """One that reads the same, and reports to somebody else."""
+        """A reader that reads the same, and reports to somebody else.
+
+        Parameters
+        ----------
+        report : callable
+            Told (stage, done, total).
+
+        Returns
+        -------
+        ChunkReader
+            Of the same source.
+        """
         other = copy.copy(self)
         other.context = replace(self.context, report=report)
         return other
@@ -57,8 +79,25 @@ class ChunkReader:
     def chunks(
         self, indices: np.ndarray, stage: str, look: Callable[[np.ndarray, np.ndarray], None] | None = None
     ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """(indices, images (n, D, D) float32 on the device) over ``indices`` (from 0) in their order. look: called by
-        the reader with the indices and images, float32, as they come from the source."""
+        """Images of particles as they are, chunk by chunk.
+
+        Parameters
+        ----------
+        indices : (N,) int array
+            The particles, from 0.
+        stage : str
+            What the pass is called in reports.
+        look : callable, optional
+            Called by the reading thread with the indices and images (arrays) of each chunk, float32, as they come from
+            the source.
+
+        Yields
+        ------
+        part : (n,) int array
+            Some of ``indices``, in their order.
+        images : (n, D, D) float32 tensor
+            Theirs, on the device.
+        """
         parts = self.parts(indices)
         done = 0
         with ThreadPoolExecutor(1) as reader:
@@ -71,16 +110,45 @@ class ChunkReader:
                 self.context.report(stage, done, len(indices))
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        """``indices`` (n,) in pieces of at most a chunk."""
+        """Indices in pieces of at most a chunk.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        list of int arrays
+            In their order.
+        """
         return [indices[i : i + self.chunk] for i in range(0, len(indices), self.chunk)]
 
     def own(self, indices: np.ndarray) -> np.ndarray:
-        """This process's part of the particles ``indices`` of a pass; all of them where it works alone."""
+        """This process's part of the particles of a pass; all of them where it works alone.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        int array
+            Some of them.
+        """
         return self.team.share(indices, self._unit)
 
     def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None:
-        """Bring the rows that every process has written in a pass over its part of ``indices`` together, in place;
-        arrays: (N, ...), a row a particle. Collective."""
+        """Bring the rows together, in place, that every process has written in a pass over its part. Collective.
+
+        Parameters
+        ----------
+        arrays : sequence of (N, ...) arrays
+            A row a particle.
+        indices : (n,) int array
+            The particles of the pass, of all processes, from 0.
+        """
         self.team.gather_rows(arrays, indices, self._unit)
 
     @property

@@ -18,10 +18,24 @@ LEAST = 8  # Fourier pixels, below which there is too little to align by
 
 
 def limit_resolution(particles: PreparedParticles, finest: float | None) -> Message | None:
-    """Have nothing finer than ``finest`` angstrom compared (None: no limit). Returns a sentence for the user where that
-    changes nothing.
+    """Have nothing finer than a limit compared.
 
-    Raises UdlError where the pixel size is not known, and for a limit that leaves fewer than LEAST Fourier pixels.
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Whose ``finest`` is set.
+    finest : float or None
+        A, None for no limit.
+
+    Returns
+    -------
+    Message or None
+        A sentence for the user where that changes nothing.
+
+    Raises
+    ------
+    UdlError
+        Where the pixel size is not known, and for a limit that leaves fewer than LEAST Fourier pixels.
     """
     if finest is None:
         return None
@@ -49,7 +63,20 @@ class BoundedSpectra(SpectraSettings):
     finest: int = 0
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
-        """As of SpectraSettings, (N, radii, angles), radii beyond ``finest`` 0."""
+        """Polar spectra, as of SpectraSettings.
+
+        Parameters
+        ----------
+        coefficients : (N, box, box//2 + 1) complex tensor
+            Of whitened particles.
+        box : int
+            Side of the box, pixels.
+
+        Returns
+        -------
+        (N, radii, angles) tensor
+            Radii beyond ``finest`` are 0.
+        """
         spectra = super().of(coefficients, box)
         spectra[:, max(self.finest - self.r_min + 1, 0) :] = 0
         return spectra

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from scipion_udl.compute.distributed import Ranks
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
@@ -74,8 +75,20 @@ class Scan:
     loud_limit: float = np.inf
 
     def levels(self, rows: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """mean, slope and std of the images ``rows`` (n,), float32 on the device, as :meth:`Background.levelled` takes
-        them."""
+        """The backgrounds of some images, as :meth:`Background.levelled` takes them.
+
+        Parameters
+        ----------
+        rows : (n,) int array
+            The images, from 0.
+        device : torch.device
+            Where they are wanted.
+
+        Returns
+        -------
+        mean, slope, std : (n,), (n, 2) and (n,) float32 tensors
+            On the device.
+        """
         found = (values[rows].astype(np.float32) for values in (self.mean, self.slope, self.std))
         mean, slope, std = (torch.from_numpy(values).to(device) for values in found)
         return mean, slope, std
@@ -92,8 +105,24 @@ class Scan:
 
 
 def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
-    """How far particles reach, and the profiles that tell it and where their neighbours begin, of PROFILE of them at
-    most; which ones does not depend on their order."""
+    """How far particles reach, and the profiles that tell it and where their neighbours begin.
+
+    PROFILE of them at most are looked at; which ones does not depend on their order.
+
+    Parameters
+    ----------
+    prepared : RawParticles
+        Those of the set.
+
+    Returns
+    -------
+    extent : Extent
+        The disc that holds a particle.
+    variance : VarianceProfile
+        How much particles differ, by the distance from the centre.
+    profile : RadialProfile
+        Their rotational mean.
+    """
     box, device = prepared.source.box, prepared.device
     background, profile = Background(box, DISC * box, device), RadialProfile(box, device)
     variance = VarianceProfile(box, device)
@@ -108,8 +137,20 @@ def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, Radial
 
 
 def microscope(prepared: RawParticles) -> tuple[float | None, Defocus | None]:
-    """The pixel size (A) and the defocus of some particles, whatever their order, each None where it is not known, or
-    not to be made use of."""
+    """The pixel size and the defocus of some particles, whatever their order.
+
+    Parameters
+    ----------
+    prepared : RawParticles
+        Those of the set.
+
+    Returns
+    -------
+    pixel_size : float or None
+        A, None where it is not known.
+    defocus : Defocus or None
+        None where it is not known, or not to be made use of.
+    """
     source = prepared.source
     rows = np.argsort(ranks(prepared.source.names, 0), kind="stable")
     defocus = None if prepared.ignores_ctf else sampled_defocus(source, rows)
@@ -134,7 +175,13 @@ class NoiseMeter:
         self.count = 0
 
     def add(self, images: torch.Tensor) -> None:
-        """Add normalised images (n, D, D)."""
+        """Add images.
+
+        Parameters
+        ----------
+        images : (n, D, D) tensor
+            Normalised ones.
+        """
         inside = to_fourier(images * self.disc)
         for row, values in enumerate((to_fourier(images * self.outside), inside)):
             # In double precision, so that the sum does not depend on how many are held at a time.
@@ -144,7 +191,13 @@ class NoiseMeter:
         self.count += len(images)
 
     def spectrum(self) -> torch.Tensor:
-        """Power of the noise per ring (D//2 + 1,), float32, 1 for white noise of deviation 1."""
+        """The spectrum of the noise.
+
+        Returns
+        -------
+        (D//2 + 1,) float32 tensor
+            Power per ring, 1 for white noise of deviation 1.
+        """
         n = max(self.count, 1)
         counts = torch.bincount(self.ring, minlength=self.box // 2 + 1)
         outside, inside = self.sums / counts / n
@@ -169,18 +222,87 @@ def look_through(
     kernel: torch.Tensor | None = None,
     limit: float | None = None,
 ) -> Scan:
-    """Read every particle once; see :meth:`PreparedParticles.scan`. radius: of the particle's disc, pixels; kernel:
-    what tells how much of the particle an image shows, None where the set does not show it; limit: of the loudness,
-    None for that of these particles."""
-    n, team = len(prepared), prepared.reader.team
+    """Read every particle once; see :meth:`PreparedParticles.scan`.
+
+    Parameters
+    ----------
+    prepared : RawParticles
+        N particles.
+    background : Background
+        What measures and takes off their backgrounds.
+    radius : float
+        Of the particle's disc, pixels.
+    given : (D//2 + 1,) tensor or None
+        Power of the noise per ring that is taken instead of theirs; then nothing but constant images is no error.
+    kernel : (D, D) tensor, optional
+        What tells how much of the particle an image shows, None where the set does not show it.
+    limit : float, optional
+        Of the loudness, None for that of these particles.
+
+    Returns
+    -------
+    Scan
+        What was found.
+
+    Raises
+    ------
+    UdlError
+        Where all images are constant, or one has values beyond LARGEST.
+    """
+    heard = _Heard(prepared, background, radius)
+    mean, slope, std, blank, hot, matter, loudness, digests = _read(prepared, background, radius, kernel, heard)
+    heard.add_up(prepared.reader.team)
+    if blank.all() and given is None:
+        raise UdlError(message("all_constant", count=len(prepared), path=prepared.source.path))
+    meter, profile = heard.meter, heard.profile
+    noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
+    known = radius if prepared.disc.radius_from in ("given", "data") else None
+    model = (*microscope(prepared), known)
+    opposite = heard.groups.opposite(profile, *model) if given is None else None
+    count = max(meter.count, 1)
+    limit = loud_limit(loudness[~blank]) if limit is None else limit
+    polarity = profile.decide(*model)
+    return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, count, digests, opposite, limit)
+
+
+class _Heard:
+    """What some of the particles add up to, which tell the noise and the polarity of all."""
+
+    def __init__(self, prepared: RawParticles, background: Background, radius: float) -> None:
+        source, device = prepared.source, prepared.device
+        self.meter, self.profile = NoiseMeter(background, radius), RadialProfile(source.box, device)
+        # A few thousand particles tell the noise; which ones does not depend on their order.
+        self.chosen = np.zeros(len(prepared), bool)
+        self.chosen[np.argsort(ranks(source.names, 0), kind="stable")[:LISTEN]] = True
+        self.groups = GroupProfiles(source, len(self.profile.sums), self.chosen, device)
+
+    def add(self, part: np.ndarray, images: torch.Tensor, flat: torch.Tensor) -> None:
+        """Take in those of normalised images (n, D, D) of the particles ``part`` (n,) that were chosen; flat: (n,)
+        bool, the constant ones, which say nothing."""
+        those = ~flat & torch.from_numpy(self.chosen[part]).to(images.device)
+        if those.any():
+            self.meter.add(images[those])
+            self.groups.add(part[those.cpu().numpy()], self.profile.add(images[those]))
+
+    def add_up(self, team: Ranks) -> None:
+        """Put the sums over the processes of a run in the place of this one's; collective."""
+        meter = self.meter
+        meter.sums = team.total(meter.sums)
+        meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
+        meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
+        self.profile.add_up(team)
+        self.groups.add_up(team)
+
+
+def _read(
+    prepared: RawParticles, background: Background, radius: float, kernel: torch.Tensor | None, heard: _Heard
+) -> list[np.ndarray]:
+    """mean, slope, std, blank, hot, matter, loudness and images as of :class:`Scan`, of all N particles; ``heard`` is
+    shown all that this process reads. Shared by the processes of a team."""
+    n = len(prepared)
     mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
     blank, matter, loudness = np.zeros(n, bool), np.full(n, np.nan), np.zeros(n)
     disc = Loudness(prepared.source.box, radius, prepared.device)
-    meter = NoiseMeter(background, radius)
-    profile = RadialProfile(prepared.source.box, prepared.device)
-    listen = np.zeros(n, bool)  # a few thousand particles tell the noise; which ones does not depend on their order
-    listen[np.argsort(ranks(prepared.source.names, 0), kind="stable")[:LISTEN]] = True
-    groups = GroupProfiles(prepared.source, len(profile.sums), listen, prepared.device)
     digests = np.zeros(n, np.int64)
 
     def look(part: np.ndarray, images: np.ndarray) -> None:
@@ -198,28 +320,25 @@ def look_through(
         loudness[part] = disc.measure(normal).cpu().numpy()
         if kernel is not None:
             matter[part] = (normal.flatten(1) @ kernel.flatten()).double().cpu().numpy()
-        those = ~levels.flat & torch.from_numpy(listen[part]).to(prepared.device)
-        if those.any():
-            meter.add(normal[those])
-            groups.add(part[those.cpu().numpy()], profile.add(normal[those]))
-    prepared.reader.make_known([mean, slope, std, blank, hot, matter, loudness, digests], np.arange(n))
-    meter.sums = team.total(meter.sums)
-    meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
-    meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
-    profile.add_up(team)
-    groups.add_up(team)
-    if blank.all() and given is None:
-        raise UdlError(message("all_constant", count=n, path=prepared.source.path))
-    noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
-    known = radius if prepared.disc.radius_from in ("given", "data") else None
-    model = (*microscope(prepared), known)
-    opposite = groups.opposite(profile, *model) if given is None else None
-    heard = max(meter.count, 1)
-    limit = loud_limit(loudness[~blank]) if limit is None else limit
-    polarity = profile.decide(*model)
-    return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, heard, digests, opposite, limit)
+        heard.add(part, normal, levels.flat)
+    found = [mean, slope, std, blank, hot, matter, loudness, digests]
+    prepared.reader.make_known(found, np.arange(n))
+    return found
 
 
 def too_large(source: Source, item: int) -> Message:
-    """What is wrong with an item (from 0) whose peak exceeds LARGEST."""
+    """What is wrong with an item whose peak exceeds LARGEST.
+
+    Parameters
+    ----------
+    source : Source
+        The particles.
+    item : int
+        From 0.
+
+    Returns
+    -------
+    Message
+        Names item and image.
+    """
     return message("values_beyond_camera", item=item + 1, name=source.names[item], most=LARGEST)

@@ -32,8 +32,20 @@ class ShiftLimit:
     centre: torch.Tensor | None = None
 
     def inside(self, maps: ShiftMaps, base: torch.Tensor) -> torch.Tensor | None:
-        """Which shifts of maps, in the frames of particles that are turned by ``base`` (n,) degrees, lie within, (n, S,
-        S); None for those of the maps."""
+        """Which shifts of maps lie within the limit.
+
+        Parameters
+        ----------
+        maps : ShiftMaps
+            Of S by S shifts in the frames of the particles.
+        base : (n,) tensor
+            Degrees that the particles are turned by.
+
+        Returns
+        -------
+        (n, S, S) bool tensor or None
+            None for those of the maps.
+        """
         if self.centre is None:
             return None
         x, y = self._centres(base).unbind(-1)
@@ -41,13 +53,39 @@ class ShiftLimit:
         return square <= (self.radius + _DIAGONAL) ** 2
 
     def kept(self, shift: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Shifts (n, 2) in the frames of particles turned by ``base`` (n,) degrees, those beyond brought to the rim."""
+        """Shifts, those beyond the limit brought to its rim.
+
+        Parameters
+        ----------
+        shift : (n, 2) tensor
+            Working pixels, in the frames of the particles.
+        base : (n,) tensor
+            Degrees that the particles are turned by.
+
+        Returns
+        -------
+        (n, 2) tensor
+            Working pixels, in the same frames.
+        """
         centre = 0.0 if self.centre is None else self._centres(base)
         off = shift - centre
         return centre + off * (self.radius / off.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
 
     def reached(self, shift: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-        """Which of the shifts lie at the rim, (n,) bool."""
+        """Which shifts lie at the rim of the limit.
+
+        Parameters
+        ----------
+        shift : (n, 2) tensor
+            Working pixels, in the frames of the particles.
+        base : (n,) tensor
+            Degrees that the particles are turned by.
+
+        Returns
+        -------
+        (n,) bool tensor
+            True at the rim.
+        """
         centre = 0.0 if self.centre is None else self._centres(base)
         return (shift - centre).norm(dim=-1) >= self.radius - AT
 
@@ -61,13 +99,37 @@ class ShiftLimit:
 
 
 def centre_of(shift: np.ndarray) -> np.ndarray | None:
-    """Where in its box the average lies (2,), by the shifts (n, 2) of its particles, which lie about it on all sides;
-    None where too few have one yet."""
+    """Where in its box the average lies, by the shifts of its particles, which lie about it on all sides.
+
+    Parameters
+    ----------
+    shift : (n, 2) array
+        Working pixels; zeros of particles that have none yet.
+
+    Returns
+    -------
+    (2,) array or None
+        x and y, working pixels; None where too few particles have a shift yet.
+    """
     known = shift[(shift != 0).any(1)]
     return known.mean(0) if len(known) >= KNOWN else None
 
 
 def is_too_small(share: float, radius: float, signal: bool | None) -> bool:
-    """Whether a limit of ``radius`` working pixels is too small, with this share of the particles at it. signal:
-    whether halves of them agree on something; where they may be noise, many lie at any limit."""
+    """Whether a limit of shifts is too small for the particles.
+
+    Parameters
+    ----------
+    share : float
+        Of the particles at the limit, 0 to 1.
+    radius : float
+        The limit, working pixels.
+    signal : bool or None
+        Whether halves of the particles agree on something; where they may be noise, many lie at any limit.
+
+    Returns
+    -------
+    bool
+        True where it is.
+    """
     return share > (MANY if signal else min(BY_CHANCE / max(radius, 1e-6), 1 - 2 * MORE) + MORE)

@@ -20,11 +20,35 @@ class Whitening:
         self._filter = _whitening(noise)[ring]
 
     def of_normal(self, images: torch.Tensor) -> torch.Tensor:
-        """Coefficients (n, box, box//2 + 1) of images (n, D, D) whose background is 0 and its noise of deviation 1."""
+        """Coefficients of normalised images.
+
+        Parameters
+        ----------
+        images : (n, D, D) float32 tensor
+            Their background is 0 and its noise of deviation 1.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) complex tensor
+            Of the working box, the noise white.
+        """
         return resize(to_fourier(images) * self._filter, self.source_box, self.box)
 
     def of(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
-        """The same of images with this background, (n,) each: of averages, say."""
+        """Coefficients of images with a background of their own: of averages, say.
+
+        Parameters
+        ----------
+        images : (n, D, D) tensor
+            Grey levels.
+        mean, std : (n,) arrays
+            Of the backgrounds, grey levels.
+
+        Returns
+        -------
+        (n, box, box//2 + 1) complex tensor
+            As of :meth:`of_normal`.
+        """
         return self.of_normal((images - self._column(mean)) / self._column(std))
 
     def _column(self, values: np.ndarray) -> torch.Tensor:

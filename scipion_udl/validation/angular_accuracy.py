@@ -38,7 +38,21 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
 
     Where halves agree on nothing finer than their common start, that may be all there is to see: particles that
     nevertheless tell their angles by themselves are no noise (of noise 14 to 27 % seem to), unless they fit no better
-    (``fit``) than noise that was picked to tell them.
+    than noise that was picked to tell them.
+
+    Parameters
+    ----------
+    claim : Claim
+        What the halves' agreement says.
+    sure : float
+        Share of sure particles, 0 to 1.
+    fit : Fit, optional
+        How well the particles fit what both halves agree on; None where it was not measured.
+
+    Returns
+    -------
+    Claim
+        With ``sure``, unless there is no signal; with a note where the signal is now an open question.
     """
     picked = claim.picked or (fit is not None and fit.like_picked_noise)
     if claim.signal is False and sure >= ENOUGH and not picked:
@@ -48,7 +62,18 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
 
 
 def certainty_warnings(sure: float | None) -> list[Message]:
-    """The sentence for the user where :func:`share_of_sure` is low; empty where it is not, or was not asked (None)."""
+    """The sentence for the user where :func:`share_of_sure` is low.
+
+    Parameters
+    ----------
+    sure : float or None
+        Share of sure particles, 0 to 1; None where it was not asked.
+
+    Returns
+    -------
+    list of Message
+        Empty where the share is not low, or was not asked.
+    """
     if sure is None or sure >= ENOUGH:
         return []
     return [message("angles_uncertain", sure=sure, near=CLOSE)]
@@ -59,8 +84,23 @@ def share_of_sure(particles: PreparedParticles, alignment: Alignment, averages: 
     """The expected share (0 to 1) of particles whose angle, modulo 180 degrees, is right to CLOSE degrees.
 
     Every particle of a subset is compared with the average of the half that it is not in, in all orientations and
-    shifts up to ``max_shift`` (pixels of the input); what counts is how much of its likelihood lies about the angle
-    that it was given. ``averages`` must have halves, of an alignment whose halves were refined apart.
+    shifts; what counts is how much of its likelihood lies about the angle that it was given.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Those that were aligned.
+    alignment : Alignment
+        Theirs, whose halves were refined apart.
+    averages : Averages
+        Theirs, with halves.
+    max_shift : float
+        Shifts that are looked at, pixels of the input.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
     maps = ShiftMaps(band, shift_reach(max_shift / particles.scale), particles.box / (4 * band.k_max))

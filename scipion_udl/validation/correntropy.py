@@ -28,8 +28,20 @@ FLAT = 1e-6  # deviation over the largest value, below which an image is constan
 
 
 def normalised(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Images (..., D, D) of any real type with mean 0 and variance 1 under ``weight`` (D, D; 0 to 1), same shape,
-    float64; constant ones become 0."""
+    """Images with mean 0 and variance 1 under a weight.
+
+    Parameters
+    ----------
+    images : (..., D, D) tensor
+        Of any real type.
+    weight : (D, D) tensor
+        From 0 to 1.
+
+    Returns
+    -------
+    (..., D, D) float64 tensor
+        Constant images become 0.
+    """
     images, weight = images.double(), weight.double()
     weight = weight / weight.sum()
     centred = images - (images * weight).sum((-2, -1), keepdim=True)
@@ -39,8 +51,20 @@ def normalised(images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def correntropy(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Correntropy (...), float64, in [0, 1], of images a and b (..., D, D; either may be one for all) within
-    ``weight`` (D, D; 0 to 1). 0 where one of them is constant: it shows nothing that could be alike."""
+    """Correntropy of images within a weight.
+
+    Parameters
+    ----------
+    a, b : (..., D, D) tensors
+        The images; either may be one for all.
+    weight : (D, D) tensor
+        From 0 to 1.
+
+    Returns
+    -------
+    (...) float64 tensor
+        From 0 to 1; 0 where one of the two is constant: it shows nothing that could be alike.
+    """
     a, b = normalised(a, weight), normalised(b, weight)
     alike = (torch.exp(-((a - b) / SIGMA).square()) * weight.double()).sum((-2, -1)) / weight.double().sum()
     something = (a != 0).any(-1).any(-1) & (b != 0).any(-1).any(-1)
@@ -48,18 +72,43 @@ def correntropy(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch
 
 
 def correntropy_of_all(images: torch.Tensor, weight: torch.Tensor) -> float:
-    """The mean correntropy of all pairs of images (K, D, D), K of 2 or more, within ``weight`` (D, D)."""
+    """The mean correntropy of all pairs of some images.
+
+    Parameters
+    ----------
+    images : (K, D, D) tensor
+        Two or more.
+    weight : (D, D) tensor
+        Within which they are compared, 0 to 1.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
     pairs = torch.tensor(list(combinations(range(len(images)), 2)))
     return float(correntropy(images[pairs[:, 0]], images[pairs[:, 1]], weight).mean())
 
 
 def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.ndarray) -> np.ndarray:
-    """Correntropy (N,), float64, of each aligned particle with the average of all others; one pass over the set, which
-    the processes of a team share.
+    """Correntropy of each aligned particle with the average of all others, within the particles' disc.
 
-    poses (N,): to apply; average (D, D): the plain mean of all N aligned particles, of which each is taken out again,
-    or noise would be like the average that holds it. The disc is that of ``prepared``. 0 for constant images, and where
-    there are no others.
+    One pass over the set, which the processes of a team share. Each particle is taken out of the average, or noise
+    would be like the average that holds it.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        N particles.
+    poses : Poses
+        N of them, to apply; shifts in pixels of the input.
+    average : (D, D) array
+        The plain mean of all N aligned particles.
+
+    Returns
+    -------
+    (N,) float64 array
+        0 for constant images, and where there are no others.
     """
     n, device, box = len(prepared), prepared.device, prepared.source.box
     values = np.zeros(n)

@@ -29,7 +29,18 @@ FEW = 0.7  # share of the particles that a plain mean must be worth
 
 
 def image_warnings(particles: PreparedParticles) -> list[Message]:
-    """Sentences for the user about images that come twice or are much brighter than the rest; empty where none do."""
+    """Sentences for the user about images that come twice or are much brighter than the rest.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Once they were scanned.
+
+    Returns
+    -------
+    list of Message
+        Empty where there are none.
+    """
     warnings = []
     count = len(particles)
     copies = np.flatnonzero(particles.originals != np.arange(count))
@@ -44,9 +55,17 @@ def image_warnings(particles: PreparedParticles) -> list[Message]:
 
 
 def worth_of_mean(noise: np.ndarray) -> float:
-    """Share of N images that their plain mean is worth: 1 where all have the same noise.
+    """Share of images that their plain mean is worth.
 
-    noise: standard deviations of theirs, finite and above 0 (N,), in any unit, as large or small as its type holds.
+    Parameters
+    ----------
+    noise : (N,) array
+        Standard deviations of the images' noise, finite and above 0, in any unit, as large or small as its type holds.
+
+    Returns
+    -------
+    float
+        1 where all have the same noise, less where few are much louder.
     """
     relative = noise.astype(np.float64) / noise.max()  # squares of grey values need not be within single precision
     return float(relative.sum() ** 2 / (relative**2).sum() / len(relative))
@@ -60,10 +79,30 @@ def consider_views(
     of_a_class: bool = False,
     limited: bool = False,
 ) -> tuple[Claim, list[Message]]:
-    """(the claim, without a resolution where views are mixed; sentences for the user about ambiguity and mixed views,
-    none where all is well). one_view: False where the views of a class are known to be near each
-    other, not one; of_a_class: whether the particles are those of a class of several; limited: whether shifts had too
-    small a limit, which mixes what is aligned just so."""
+    """The claim, without a resolution where views are mixed, and what the user is told of ambiguity and mixed views.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Those that were aligned.
+    alignment : Alignment
+        Theirs.
+    claim : Claim
+        What the halves' agreement says.
+    one_view : bool, optional
+        False where the views of a class are known to be near each other, not one.
+    of_a_class : bool, optional
+        Whether the particles are those of a class of several.
+    limited : bool, optional
+        Whether shifts had too small a limit, which mixes what is aligned just so.
+
+    Returns
+    -------
+    claim : Claim
+        With a note on why it has no resolution, where that was taken away.
+    warnings : list of Message
+        None where all is well.
+    """
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
@@ -108,9 +147,21 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     """The largest way in which aligned particles differ from their average, in a coarse band.
 
     The average is taken off every particle ring by ring, each with an amplitude of its own, for particles differ in
-    their contrast transfer; rings in which it is strong weigh less, or what counts would depend on that transfer. The
-    first principal component of one half of them is looked for in the other half, so that
-    noise alone gives nothing; the noise in it is measured on white noise behind the same mask. Outliers are left out.
+    their CTF; rings in which it is strong weigh less, or what counts would depend on the CTF. The first principal
+    component of one half is looked for in the other, so that noise alone gives nothing; the noise in it is measured
+    on white noise behind the same mask. Outliers are left out.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Those that were aligned.
+    alignment : Alignment
+        Theirs.
+
+    Returns
+    -------
+    Mixture
+        How much they differ.
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
     poses = mirrored_first(alignment.poses)

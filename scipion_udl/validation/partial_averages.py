@@ -39,7 +39,18 @@ class Parts:
     neighbours: float = float("nan")
 
     def averages(self, number: int) -> torch.Tensor | None:
-        """The averages (number, D, D), float64, of 1, 2 or PARTS parts; None where one would be empty."""
+        """Averages of the set cut into 1, 2 or PARTS parts.
+
+        Parameters
+        ----------
+        number : int
+            How many parts.
+
+        Returns
+        -------
+        (number, D, D) float64 tensor or None
+            None where one would be empty.
+        """
         sums = self.sums.reshape(PARTS // number, number, *self.sums.shape[1:]).sum(0)
         counts = self.counts.reshape(PARTS // number, number).sum(0)
         if not counts.all():
@@ -47,13 +58,34 @@ class Parts:
         return sums / torch.from_numpy(counts).to(sums)[:, None, None]
 
     def correntropies(self, weight: torch.Tensor) -> dict[str, float]:
-        """``correntropy_2`` and ``correntropy_4``: the mean over pairs of the averages of so many parts, within
-        ``weight`` (D, D); what has too few particles is left out."""
+        """The mean correntropy over pairs of the averages of 2 and of 4 parts.
+
+        Parameters
+        ----------
+        weight : (D, D) tensor
+            Within which they are compared, 0 to 1.
+
+        Returns
+        -------
+        dict of str to float
+            ``correntropy_2`` and ``correntropy_4``; what has too few particles is left out.
+        """
         averages = {number: self.averages(number) for number in (2, PARTS)}
         return {f"correntropy_{k}": correntropy_of_all(a, weight) for k, a in averages.items() if a is not None}
 
     def frc(self, weight: torch.Tensor) -> np.ndarray | None:
-        """FRC per ring (D//2,) of the averages of even and odd items, masked by ``weight``; None for one particle."""
+        """FRC of the averages of even and odd items.
+
+        Parameters
+        ----------
+        weight : (D, D) tensor
+            The mask, 0 to 1.
+
+        Returns
+        -------
+        (D//2,) array or None
+            A value per ring; None for one particle.
+        """
         halves = self.averages(2)
         return None if halves is None else image_frc(halves[0], halves[1], weight)
 
@@ -68,11 +100,32 @@ def read_parts(
     report: Callable[[str, int, int], None] | None = None,
     warn: Callable[[Message], None] = warnings.warn,
 ) -> Parts:
-    """One pass over the particles of ``source``, aligned by ``poses`` (N,).
+    """One pass over the aligned particles of a set.
 
-    weight (D, D): the particle's disc, 0 to 1, on the device; what comes from outside of the box is the mean of the
-    image outside of the disc. batch: particles at a time; neighbours: compare each with the next, too; report is told
-    (stage, done, total), warn where memory is not enough for the batch.
+    Parameters
+    ----------
+    source : ParticleSource
+        N particles.
+    poses : Poses
+        N of them, to apply; shifts in pixels of the input.
+    device : torch.device
+        Where it is computed.
+    weight : (D, D) tensor
+        The particle's disc, 0 to 1, on the device; what comes from outside of the box is the mean of the image outside
+        of the disc.
+    batch : int, optional
+        Particles at a time.
+    neighbours : bool, optional
+        Compare each with the next, too.
+    report : callable, optional
+        Told (stage, done, total).
+    warn : callable, optional
+        Told where memory is not enough for the batch.
+
+    Returns
+    -------
+    Parts
+        Sums and counts of the parts.
     """
     prepared = PreparedParticles(source, device, batch, context=Context(report=report or nobody))
     return within_memory(prepared.reader, lambda: _one_pass(prepared, poses, weight, neighbours), warn)

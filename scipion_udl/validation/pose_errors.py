@@ -22,22 +22,49 @@ RIGHT = 90.0  # degrees: less than that off is the right way round
 
 
 def periods(symmetry: int | None = None) -> dict[str, float]:
-    """Endings of figures and the period (degrees) each of them takes rotation errors modulo: the full circle, 180, and
-    360 / ``symmetry`` for a view of that many folds."""
+    """Periods that rotation errors are taken modulo: the full circle, 180 degrees, and that of a symmetric view.
+
+    Parameters
+    ----------
+    symmetry : int, optional
+        Folds of the view.
+
+    Returns
+    -------
+    dict of str to float
+        Endings of figures ("", "_180", "_symmetry") and their periods, degrees.
+    """
     found = {"": 360.0, "_180": 180.0}
     return found if symmetry is None else {**found, "_symmetry": 360.0 / symmetry}
 
 
 def compare(found: Poses, truth: Poses, pixel_size: float = 1.0, symmetry: int | None = None) -> dict[str, float]:
-    """Figures of merit of ``found`` against ``truth``, both (N,), modulo one common rigid transform.
+    """Figures of merit of poses against true ones, modulo one common rigid transform.
 
-    pixel_size: A. The dict holds, in degrees, ``rotation_mean``, ``_median`` and ``_p90`` (90th percentile) of the
-    absolute rotation error, ``rotation_signed``, the mean of the errors with their sign, and ``within_5``, the share
-    (0 to 1) below 5 degrees, on the full circle, and the same with the endings of :func:`periods`;
-    ``right_way_round``, the share less than 90 degrees off; over these particles alone ``shift_rms`` and
-    ``shift_median``, the length of the shift error in pixels, and the same in A with the ending ``_angstrom``;
-    ``particles``. Signed means, too, leave out who is the wrong way round. Raises ValueError for no particles or
-    different numbers of them.
+    Signed means, too, leave out who is the wrong way round.
+
+    Parameters
+    ----------
+    found, truth : Poses
+        N each; shifts in pixels.
+    pixel_size : float, optional
+        A.
+    symmetry : int, optional
+        Folds of the view.
+
+    Returns
+    -------
+    dict of str to float
+        In degrees ``rotation_mean``, ``_median`` and ``_p90`` (90th percentile) of the absolute rotation error,
+        ``rotation_signed``, the mean of the errors with their sign, and ``within_5``, the share (0 to 1) below 5
+        degrees, on the full circle, and the same with the endings of :func:`periods`; ``right_way_round``, the share
+        less than 90 degrees off; over these particles alone ``shift_rms`` and ``shift_median``, the length of the shift
+        error in pixels, and the same in A with the ending ``_angstrom``; ``particles``.
+
+    Raises
+    ------
+    ValueError
+        For no particles or different numbers of them.
     """
     if len(found) != len(truth) or not len(found):
         raise ValueError(f"{len(found)} poses cannot be compared with {len(truth)}")
@@ -78,8 +105,18 @@ def _shift_figures(shift: np.ndarray, pixel_size: float, prefix: str) -> dict[st
 
 
 def bias(found: Poses, truth: Poses) -> dict[str, float]:
-    """The common transform that :func:`compare` takes out: ``common_turn`` in degrees, ``common_shift_x`` and ``_y`` in
-    pixels; it takes the frame of the true poses (N,) to that of the found ones (N,)."""
+    """The common transform that :func:`compare` takes out: from the frame of the true poses to that of the found ones.
+
+    Parameters
+    ----------
+    found, truth : Poses
+        N each; shifts in pixels.
+
+    Returns
+    -------
+    dict of str to float
+        ``common_turn`` in degrees, ``common_shift_x`` and ``common_shift_y`` in pixels.
+    """
     common = pose_errors(found, truth).common
     x, y = common.shift[0]
     return {"common_turn": float(common.angle[0]), "common_shift_x": float(x), "common_shift_y": float(y)}
@@ -99,15 +136,39 @@ class PairErrors:
 
 
 def relative_poses(poses: Poses, rows: np.ndarray) -> Poses:
-    """The poses (M,) that bring particle ``rows[k]`` onto the one behind it, of the poses (N,) of single particles."""
+    """The poses that bring particles onto the one behind them.
+
+    Parameters
+    ----------
+    poses : Poses
+        N, of single particles.
+    rows : (M,) int array
+        The first particle of each pair.
+
+    Returns
+    -------
+    Poses
+        M: that brings particle ``rows[k]`` onto ``rows[k] + 1``.
+    """
     return compose(invert(poses[rows + 1]), poses[rows])
 
 
 def pair_errors(found: Poses, truth: Poses, centre: np.ndarray | None = None) -> PairErrors:
-    """Errors of ``found`` against ``truth``, both (M,): poses that bring the first image of a pair onto the second.
+    """Errors of poses that bring the first image of a pair onto the second.
 
-    centre: (M, 2), where the particle truly lies in the first image, pixels from its origin (None: there). An error of
-    the turn moves what lies off the turn's centre; there it does not count as a shift.
+    An error of the turn moves what lies off the turn's centre; where the particle lies it does not count as a shift.
+
+    Parameters
+    ----------
+    found, truth : Poses
+        M each; shifts in pixels.
+    centre : (M, 2) array, optional
+        Where the particle truly lies in the first image, (x, y) in pixels from its origin; None: there.
+
+    Returns
+    -------
+    PairErrors
+        Of M pairs.
     """
     errors = pose_errors(found, truth)
     place = np.zeros((len(found), 2)) if centre is None else np.asarray(centre, np.float64)
@@ -125,9 +186,25 @@ def compare_pairs(
 ) -> dict[str, float]:
     """Figures of merit of the poses between the images of M pairs, as :func:`compare` with ``pair_`` before the names.
 
-    found, truth, centre: as :func:`pair_errors` takes them. ``pairs``: M; ``pair_bias``: degrees, the constant of the
-    paper, which is taken out of all rotation errors. Turns that are differences of single poses have none: it cancels.
-    Raises ValueError for no pairs or different numbers of them.
+    Parameters
+    ----------
+    found, truth, centre
+        As :func:`pair_errors` takes them.
+    pixel_size : float, optional
+        A.
+    symmetry : int, optional
+        Folds of the view.
+
+    Returns
+    -------
+    dict of str to float
+        Besides these figures ``pairs``: M; ``pair_bias``: degrees, the constant of the paper, which is taken out of all
+        rotation errors. Turns that are differences of single poses have none: it cancels.
+
+    Raises
+    ------
+    ValueError
+        For no pairs or different numbers of them.
     """
     if len(found) != len(truth) or not len(found):
         raise ValueError(f"{len(found)} pairs cannot be compared with {len(truth)}")
@@ -145,9 +222,24 @@ def compare_pairs(
 
 
 def located_truth(path: str) -> tuple[list[tuple[str, int]], Poses]:
-    """The images (real path, item from 0) and true poses (N,) of a truth.star.
+    """The images and true poses of a truth.star.
 
-    Raises UdlError where the file cannot be read, holds no true poses, or names images that are not there.
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    images : list of (str, int)
+        The real path and the item, from 0, of N images.
+    poses : Poses
+        N; shifts in pixels.
+
+    Raises
+    ------
+    UdlError
+        Where the file cannot be read, holds no true poses, or names images that are not there.
     """
     _, poses = read_truth(path)
     source = open_particles(path)
@@ -155,7 +247,18 @@ def located_truth(path: str) -> tuple[list[tuple[str, int]], Poses]:
 
 
 def join(found: Sequence[tuple[str, int]], truth: Sequence[tuple[str, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the images that both lists name: (rows of ``found``, rows of ``truth``), int (M,), in found's order."""
+    """Rows of the images that two lists both name.
+
+    Parameters
+    ----------
+    found, truth : sequences of (str, int)
+        Images, by path and item.
+
+    Returns
+    -------
+    found_rows, truth_rows : (M,) int64 arrays
+        Rows of either list, in the order of ``found``.
+    """
     row_of = {image: row for row, image in enumerate(truth)}
     pairs = [(row, row_of[image]) for row, image in enumerate(found) if image in row_of]
     pairs_array = np.array(pairs, np.int64).reshape(-1, 2)

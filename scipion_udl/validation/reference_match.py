@@ -41,7 +41,20 @@ class ReferenceMatch:
 
 
 def transform(image: np.ndarray, pose: Poses) -> np.ndarray:
-    """One image (D, D) moved by one pose (cubic splines); what comes from outside it is its mean."""
+    """An image moved by a pose, with cubic splines.
+
+    Parameters
+    ----------
+    image : (D, D) array
+        One image.
+    pose : Poses
+        One, to apply; shift in pixels.
+
+    Returns
+    -------
+    (D, D) float64 array
+        What comes from outside of the image is its mean.
+    """
     matrix = np.linalg.inv(to_matrices(pose)[0])
     rows_first = matrix[1::-1, 1::-1]
     centre = np.array([side // 2 for side in image.shape])
@@ -52,8 +65,22 @@ def transform(image: np.ndarray, pose: Poses) -> np.ndarray:
 
 
 def soft_circle(box: int, radius: float = RADIUS, edge: float = EDGE) -> np.ndarray:
-    """A mask (box, box): 1 well within ``radius`` of the origin, 1/2 there, 0 from ``radius + edge / 2`` on (shares of
-    the box)."""
+    """A mask with a soft edge about the origin.
+
+    Parameters
+    ----------
+    box : int
+        Pixels.
+    radius : float, optional
+        Share of the box; there the mask is 1/2.
+    edge : float, optional
+        Over which it falls from 1 to 0, half to either side, share of the box.
+
+    Returns
+    -------
+    (box, box) float64 array
+        From 1 well within to 0 from ``radius + edge / 2`` on.
+    """
     y, x = np.indices((box, box)) - box // 2
     distance = np.hypot(x, y) / box
     return 0.5 + 0.5 * np.cos(np.pi * np.clip((distance - radius + edge / 2) / edge, 0, 1))
@@ -62,11 +89,24 @@ def soft_circle(box: int, radius: float = RADIUS, edge: float = EDGE) -> np.ndar
 def match_reference(
     average: np.ndarray, reference: np.ndarray, pixel_size: float, radius: float = RADIUS
 ) -> ReferenceMatch:
-    """Bring ``average`` onto ``reference`` (both (D, D)) by a turn and a shift, and compare them within a soft circle
-    of ``radius`` (share of the box).
+    """Bring an average onto a reference by a turn and a shift, and compare them within a soft circle.
 
     The whole circle and all shifts are searched in a small box, then the best place is refined at full size. A
     reference of opposite contrast is matched all the same; its correlation is negative.
+
+    Parameters
+    ----------
+    average, reference : (D, D) arrays
+        The images.
+    pixel_size : float
+        A.
+    radius : float, optional
+        Of the circle, share of the box.
+
+    Returns
+    -------
+    ReferenceMatch
+        The pose of the average, both images as compared, their correlation and FRC.
     """
     mask = soft_circle(len(average), radius)
     target = _normalised(reference, mask)
@@ -131,7 +171,22 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def ring_correlation(first: np.ndarray, second: np.ndarray, pixel_size: float) -> tuple[np.ndarray, np.ndarray]:
-    """FRC of two images (D, D): frequency (1/A) and correlation, both (D // 2 + 1,), rings one Fourier pixel wide."""
+    """FRC of two images, in rings one Fourier pixel wide.
+
+    Parameters
+    ----------
+    first, second : (D, D) arrays
+        The images.
+    pixel_size : float
+        A.
+
+    Returns
+    -------
+    frequency : (D // 2 + 1,) array
+        1/A.
+    frc : (D // 2 + 1,) array
+        From -1 to 1.
+    """
     box = len(first)
     f, g = np.fft.fft2(first), np.fft.fft2(second)
     y, x = np.meshgrid(*[np.fft.fftfreq(box, 1 / box)] * 2, indexing="ij")
@@ -147,9 +202,23 @@ def ring_correlation(first: np.ndarray, second: np.ndarray, pixel_size: float) -
 
 
 def crossing(frequency: np.ndarray, frc: np.ndarray, threshold: float) -> tuple[float, bool]:
-    """Where an FRC first falls to ``threshold``: (resolution in A, whether it never does and the finest ring is given).
+    """Where an FRC first falls to a threshold. The ring of frequency 0 is left out.
 
-    The ring of frequency 0 is left out. NaN where the curve is below the threshold from the start.
+    Parameters
+    ----------
+    frequency : (F,) array
+        1/A.
+    frc : (F,) array
+        The curve.
+    threshold : float
+        The value.
+
+    Returns
+    -------
+    resolution : float
+        A; NaN where the curve is below the threshold from the start.
+    reaches_end : bool
+        Whether it never falls to the threshold, and the finest ring is given.
     """
     frequency, frc = frequency[1:], frc[1:]
     below = np.flatnonzero(frc < threshold)
