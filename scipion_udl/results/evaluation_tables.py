@@ -22,7 +22,7 @@ def rotation_table(result: dict[str, float], symmetry: int | None, prefix: str =
     result : dict of str to float
         Figures by name.
     symmetry : int or None
-        Of the view: the order of its rotation axis.
+        How many times the view looks the same in a rotation; None where nobody says it.
     prefix : str, optional
         Of their names in ``result``.
 
@@ -54,7 +54,7 @@ def truth_table(result: dict[str, float], symmetry: int | None, aligned: str, tr
     result : dict of str to float
         Figures by name.
     symmetry : int or None
-        Of the view: the order of its rotation axis.
+        How many times the view looks the same in a rotation; None where nobody says it.
     aligned, truth : str
         The files that were compared.
 
@@ -83,7 +83,7 @@ def pairs_table(result: dict[str, float], symmetry: int | None) -> str:
     result : dict of str to float
         Figures by name.
     symmetry : int or None
-        Of the view: the order of its rotation axis.
+        How many times the view looks the same in a rotation; None where nobody says it.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def meaning(figure: str, symmetry: int | None = None) -> tuple[str, str]:
     figure : str
         Its name.
     symmetry : int, optional
-        Of the view: the order of its rotation axis.
+        How many times the view looks the same in a rotation; None where nobody says it.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def write_figures(path: str, result: dict[str, float], symmetry: int | None = No
     result : dict of str to float
         Figures by name.
     symmetry : int, optional
-        Of the view: the order of its rotation axis.
+        How many times the view looks the same in a rotation; None where nobody says it.
     unit : str, optional
         Of what is in angstrom where the pixel size is known.
     """

@@ -367,7 +367,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     outcome : Outcome
         What came of it.
     path : str
-        What it points to.
+        The output folder.
 
     Returns
     -------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,10 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from PIL import Image
-
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.report import pictures, training_figures
 from scipion_udl.report.data import ClassEntry, ReportData
 from scipion_udl.report.page import build_page, example_indices, write_report
 
@@ -196,32 +191,6 @@ def test_best_examples_come_first_whatever_their_order(data):
     order = [text.index(f"{k:06d}@p.mrcs") for k in (6, 5, 4, 3, 2, 1)]
     assert order == sorted(order)
     assert text.index("Lowest scores") < text.index("000003@p.mrcs")
-
-
-def test_images_in_the_page_keep_up_up_and_left_left():
-    image = np.zeros((16, 16))
-    image[:4, :4] = 1.0  # a bright corner at row 0, column 0
-    picture = Image.open(io.BytesIO(base64.b64decode(pictures.to_png(image).split(",")[1])))
-    grey = np.asarray(picture)
-    assert grey[1, 1] == 255
-    assert grey[-2, 1] == grey[1, -2] == 0
-
-
-def test_lowpass_keeps_the_mean_and_halves_the_stated_frequency():
-    x = np.arange(64)
-    wave = np.tile(np.cos(2 * np.pi * 8 * x / 64), (64, 1)) + 3.0
-    smooth = pictures.lowpass(wave, 8.0)
-    assert smooth.mean() == pytest.approx(3.0)
-    assert np.ptp(smooth) / np.ptp(wave) == pytest.approx(0.5, rel=1e-6)
-    assert pictures.lowpass(wave[:63, :63], 8.0).shape == (63, 63)
-
-
-def test_numeric_columns_take_numbers_and_their_text():
-    columns = training_figures.numeric_columns(
-        [{"loss": "0.5", "stage": "a"}, {"loss": 0.25, "stage": "b", "gain": None}]
-    )
-    assert list(columns) == ["loss"]
-    assert list(columns["loss"]) == [0.5, 0.25]
 
 
 def test_classes_are_shown_in_a_gallery_with_what_is_said_of_each(data):

@@ -1,4 +1,4 @@
-"""Figures that are drawn from arrays: what stands where on the picture."""
+"""Figures of a training: what stands where on the picture, and what is drawn of its epochs."""
 
 from __future__ import annotations
 
@@ -57,3 +57,11 @@ def test_each_view_has_its_template_up_to_a_dozen(views: int) -> None:
     seen = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in seen] == names[:12]
     assert all(axes.collections for axes in seen)
+
+
+def test_numeric_columns_take_numbers_and_their_text() -> None:
+    columns = training_figures.numeric_columns(
+        [{"loss": "0.5", "stage": "a"}, {"loss": 0.25, "stage": "b", "gain": None}]
+    )
+    assert list(columns) == ["loss"]
+    assert list(columns["loss"]) == [0.5, 0.25]
