@@ -16,7 +16,9 @@ from benchmarks.methods.common import arguments, read_particles, write_poses
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.aligner import SEARCH_BAND
 from scipion_udl.alignment.half_sets import Split
-from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ContrastTransfer

@@ -27,16 +27,44 @@ class Sums:
     count: int
 
     def mean(self, band: Band) -> torch.Tensor:
-        """The particles' mean (band), their transfer taken out where there is one."""
+        """The particles' mean, their transfer taken out where there is one.
+
+        Parameters
+        ----------
+        band : Band
+            That of the total.
+
+        Returns
+        -------
+        (band) complex tensor
+            Rings that were hardly transferred stay small in it.
+        """
         least = LEAST_TRANSFER * max(float(self.transfer.max()), 1e-12)
         return self.total / band.spread(self.transfer.clamp(min=least)).clamp(min=least)
 
     def mean_transfer(self) -> torch.Tensor:
-        """Squared transfer of a particle per ring (k_max + 1,), float32."""
+        """Squared transfer of a particle per ring.
+
+        Returns
+        -------
+        (k_max + 1,) float32 tensor
+            The mean over the particles.
+        """
         return (self.transfer / max(self.count, 1)).float()
 
     def over(self, team: Ranks) -> Sums:
-        """What the sums of all processes of a team come to."""
+        """What the sums of all processes of a team come to.
+
+        Parameters
+        ----------
+        team : Ranks
+            The processes; collective.
+
+        Returns
+        -------
+        Sums
+            Of all.
+        """
         count = int(team.total(torch.tensor(self.count)))
         return Sums(team.total(self.total), team.total(self.transfer), count)
 
@@ -48,25 +76,78 @@ class Sums:
 
 
 def add_up(sums: list[Sums]) -> Sums:
-    """All of some folds (one or more) together."""
+    """All of some folds together.
+
+    Parameters
+    ----------
+    sums : list of Sums
+        One or more.
+
+    Returns
+    -------
+    Sums
+        Of all.
+    """
     return sum(sums[1:], sums[0])
 
 
 def halves_of(sums: list[Sums]) -> list[Sums]:
-    """The even and the odd folds (two or more), added up each."""
+    """The even and the odd folds, added up each.
+
+    Parameters
+    ----------
+    sums : list of Sums
+        Of two folds or more.
+
+    Returns
+    -------
+    list of Sums
+        Two.
+    """
     return [add_up(sums[half::2]) for half in (0, 1)]
 
 
 def share_of_others(folds: int) -> float:
-    """How many times the particles of a half all folds but one hold."""
+    """How many times the particles of a half all folds but one hold.
+
+    Parameters
+    ----------
+    folds : int
+        All of them.
+
+    Returns
+    -------
+    float
+        1 for two folds, towards 2 for many.
+    """
     return 2 * (folds - 1) / folds
 
 
 def posed_sums(
     prepared: PreparedParticles, band: Band, indices: np.ndarray, poses: Poses, fold: np.ndarray, folds: int
 ) -> list[Sums]:
-    """Sums of the particles ``indices`` (n,) with poses (n,; shifts in pixels of the input) applied, one of each fold
-    (n,), 0 to ``folds`` - 1, through their contrast transfer where that is known."""
+    """Sums of particles with poses applied, through their contrast transfer where that is known.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        The set.
+    band : Band
+        That of the sums.
+    indices : (n,) int array
+        The particles, from 0.
+    poses : Poses
+        n of them, to apply; shifts in pixels of the input.
+    fold : (n,) int array
+        The fold of each, 0 to ``folds`` - 1.
+    folds : int
+        How many.
+
+    Returns
+    -------
+    list of Sums
+        One of each fold.
+    """
     row = np.zeros(len(prepared), np.int64)
     row[indices] = np.arange(len(indices))
     angle, shift = torch.from_numpy(poses.angle), torch.from_numpy(poses.shift / prepared.scale)

@@ -2,7 +2,7 @@
 
 1. A bounded subset settles shift and branch (initial_poses.py); a full-circle search checks the network's angles on it.
 2. The first average, low-passed, starts two halves; from there on each half uses its own average alone.
-3. All particles are swept against their half's average until poses stand still (refinement.py).
+3. All particles are swept against their half's average until poses stand still (refinement/).
 4. The halves are brought into one frame, and the last rounds align every particle to the average of all.
 """
 
@@ -23,7 +23,10 @@ from scipion_udl.alignment.initial_average import First, FirstAverage
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import FAR, Refiner
+from scipion_udl.alignment.state import State
+from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -63,7 +66,20 @@ class AlignmentPlan:
 
 
 def longest_shift(settings: AlignmentPlan, scale: float) -> float:
-    """How far off centre a particle may lie, pixels of the input; scale: of these in a working pixel."""
+    """How far off centre a particle may lie.
+
+    Parameters
+    ----------
+    settings : AlignmentPlan
+        With shifts in pixels of the input.
+    scale : float
+        Pixels of the input in a working pixel.
+
+    Returns
+    -------
+    float
+        Pixels of the input.
+    """
     return shift_reach(settings.max_shift / scale) * scale if settings.bound is None else settings.bound
 
 
@@ -130,8 +146,20 @@ class Aligner:
         self.network_angle = np.full(len(prepared), np.nan)
 
     def run(self, reference: np.ndarray | None = None, start: Poses | KnownStart | None = None) -> Alignment:
-        """Align. reference: an image (D, D) of the input's box to start from, or None; start: poses (N,) that are about
-        right, then no network is asked; or None."""
+        """Align the particles.
+
+        Parameters
+        ----------
+        reference : (D, D) array, optional
+            An image of the input's box to start from.
+        start : Poses or KnownStart, optional
+            Poses of all N particles that are about right, shifts in pixels of the input; then no network is asked.
+
+        Returns
+        -------
+        Alignment
+            Of N particles.
+        """
         prepared, team = self.prepared, self.prepared.team
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
@@ -156,15 +184,9 @@ class Aligner:
             if unknown:
                 averages = [centred(prepared, self.band, a)[0] for a in averages]
             state.angle[subset] = first.angle
-            ask: Asked | None = self._asked(state, subset)
             if first.searched:
                 refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
-                ask = None
-            elif isinstance(start, KnownStart):
-                state.angle[rest], ask = start.poses.angle[rest], None
-            elif start is not None:
-                self.given.find(state, rest)
-                ask = None
+            ask = None if first.searched else self._begun(state, subset, rest, start)
             averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
             prepared.reader.make_known([self.network_angle], usable)
             half_state = state.copy()
@@ -173,20 +195,45 @@ class Aligner:
             joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
             noise = self._score(state, refiner, halves, NOISE_OF_MANY if isinstance(start, KnownStart) else NOISE)
             if reference is None:
-                off = self._off_origin(joint.average, state, start)
-                state.shift[usable] -= off
-                half_state.shift[usable] -= off
-        else:  # the network's angles; shift and branch against the first average
-            state.angle[subset] = first.angle
-            state.angle[rest] = self.network_angles(rest)
-            joint = self._widen(first.start.average, first.start.weight)
-            refiner.sweep(state, [joint], np.zeros(len(prepared), np.int64), "shift and branch", usable, turn=False)
+                self._to_origin([state, half_state], joint.average, start)
+        else:
+            joint = self._unrefined(state, first, subset, rest, refiner)
         if reference is not None:
             self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
         alignment = self._finish(state, half_state, split.half, first, noise)
         if half_state is None:
             return alignment
         return replace(alignment, score_weight=halves.judges[0].ring_weight.cpu().numpy(), fit=halves.fit)
+
+    def _begun(
+        self, state: State, subset: np.ndarray, rest: np.ndarray, start: Poses | KnownStart | None
+    ) -> Asked | None:
+        """Find the angles of the particles ``rest``, beside the ``subset``, by what poses are given; None then. Without
+        poses, what asks the network for them."""
+        if start is None:
+            return self._asked(state, subset)
+        if isinstance(start, KnownStart):
+            state.angle[rest] = start.poses.angle[rest]
+        else:
+            self.given.find(state, rest)
+        return None
+
+    def _unrefined(
+        self, state: State, first: First, subset: np.ndarray, rest: np.ndarray, refiner: Refiner
+    ) -> Reference:
+        """The network's angles in ``state``, shift and branch against the first average, which is returned."""
+        state.angle[subset] = first.angle
+        state.angle[rest] = self.network_angles(rest)
+        joint, usable = self._widen(first.start.average, first.start.weight), self.prepared.usable
+        member = np.zeros(len(self.prepared), np.int64)
+        refiner.sweep(state, [joint], member, "shift and branch", usable, turn=False)
+        return joint
+
+    def _to_origin(self, states: list[State], average: torch.Tensor, start: Poses | KnownStart | None) -> None:
+        """Have an average (band) lie on its origin, by the shifts of its particles in ``states``."""
+        off = self._off_origin(average, states[0], start)
+        for state in states:
+            state.shift[self.prepared.usable] -= off
 
     def _off_origin(self, average: torch.Tensor, state: State, start: Poses | KnownStart | None) -> np.ndarray:
         """How far an average (band) lies off its origin (2,), x and y in working pixels: off its centre of mass, or off
@@ -257,8 +304,18 @@ class Aligner:
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
-        """Pose angles (len(indices),) in degrees, modulo 180, by the network; zeros without one. Processes of a team
-        share the work."""
+        """Pose angles by the network. Processes of a team share the work.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        (n,) array
+            Degrees, modulo 180; zeros without a network.
+        """
         if self.network is None:
             return np.zeros(len(indices))
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), "network"):
@@ -304,7 +361,18 @@ class Aligner:
             prepared.mirrored = ~prepared.mirrored
 
     def band_of(self, image: np.ndarray) -> torch.Tensor:
-        """Coefficients in the working box (box, box//2 + 1) of an image (D, D) of the input's box, normalised."""
+        """Coefficients in the working box of an image, normalised.
+
+        Parameters
+        ----------
+        image : (D, D) array
+            Of the input's box.
+
+        Returns
+        -------
+        (box, box//2 + 1) complex tensor
+            Of the working box, on the device.
+        """
         prepared = self.prepared
         values = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(prepared.device)
         values = (values - values.mean()) / values.std().clamp(min=1e-12)

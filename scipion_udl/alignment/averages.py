@@ -43,8 +43,24 @@ class Averages:
 def apply_poses(
     images: torch.Tensor, fill: torch.Tensor, poses: Poses, transfer: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Images (n, D, D) with poses applied; what comes from outside of the box is ``fill`` (n,). transfer: what the
-    images are multiplied by in Fourier space before, (n, D, D//2 + 1)."""
+    """Images with poses applied.
+
+    Parameters
+    ----------
+    images : (n, D, D) tensor
+        The images.
+    fill : (n,) tensor
+        What comes from outside of the box of each.
+    poses : Poses
+        n of them; shifts in pixels of the images.
+    transfer : (n, D, D//2 + 1) tensor, optional
+        What the images are multiplied by in Fourier space before.
+
+    Returns
+    -------
+    (n, D, D) tensor
+        The aligned ones; an image that stays where it is comes out as it was, unless there is a transfer.
+    """
     box, device = images.shape[-1], images.device
     if poses.mirror.any():  # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
         sign = np.where(poses.mirror, -1.0, 1.0)
@@ -80,26 +96,64 @@ class HalfSums:
         self.ring_count = torch.bincount(self.ring.flatten(), minlength=self.box).clamp(min=1)
 
     def transfer(self, part: np.ndarray) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """What particles ``part`` are multiplied by before they are aligned, and their transfer; None for nothing."""
+        """What particles are multiplied by before they are aligned, and their transfer.
+
+        Parameters
+        ----------
+        part : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        factor, transfer : (n, D, D//2 + 1) tensors or None
+            None both where contrast transfer is not made use of.
+        """
         if self.contrast is None:
             return None, None
         transfer = self.contrast.evaluate(part, self.box, self.total.device)
         return self.contrast.factor(part, transfer, self.box, raw=True), transfer
 
     def add(self, half: int, images: torch.Tensor, transfer: torch.Tensor | None) -> None:
-        """Add aligned images (n, D, D), normalised."""
+        """Add aligned images.
+
+        Parameters
+        ----------
+        half : int
+            0 or 1.
+        images : (n, D, D) tensor
+            Normalised ones, times their factor.
+        transfer : (n, D, D//2 + 1) tensor or None
+            Theirs, None for none.
+        """
         self.total[half] += images.double().sum(0) * self.noise
         self.count[half] += len(images)
         if transfer is not None:
             self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
 
     def over(self, team: Ranks) -> None:
-        """Add up what all processes of a team have."""
+        """Add up what all processes of a team have.
+
+        Parameters
+        ----------
+        team : Ranks
+            The processes; collective.
+        """
         self.total, self.power = team.total(self.total), team.total(self.power)
         self.count = team.total(torch.tensor(self.count)).tolist()
 
     def mean(self, halves: list[int]) -> torch.Tensor:
-        """The mean (D, D) of one half or both, without its background: as the microscope shows it on the whole."""
+        """The mean of one half or both, without its background: as the microscope shows it on the whole.
+
+        Parameters
+        ----------
+        halves : list of int
+            Which, 0 or 1.
+
+        Returns
+        -------
+        (D, D) float64 tensor
+            In grey levels.
+        """
         total = self.total[halves].sum(0)
         if self.contrast is None:
             return total / max(sum(self.count[half] for half in halves), 1)
@@ -111,8 +165,17 @@ class HalfSums:
         return power.clamp(min=LEAST_TRANSFER * float(power.max()) or 1.0)
 
     def add_means(self, images: Sequence[np.ndarray], count: Sequence[int], power: np.ndarray | None) -> None:
-        """Add what other particles came to, of the same background and noise: the means ``images`` (D, D) of their
-        halves, of ``count`` particles each, and their squared transfers per ring (2, D), None without transfer."""
+        """Add what other particles came to, of the same background and noise.
+
+        Parameters
+        ----------
+        images : sequence of (D, D) arrays
+            The means of their halves.
+        count : sequence of int
+            Particles of each half.
+        power : (2, D) array or None
+            Their squared transfers per ring, None without transfer.
+        """
         other = copy.copy(self)
         if power is not None:
             other.power = torch.from_numpy(power).to(self.total.device)
@@ -127,8 +190,15 @@ class HalfSums:
             self.power = self.power + other.power
 
     def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The means (D, D) float32 of the first half, the second, and of both with the mean transfer taken out (None
-        where none is made use of), on the background."""
+        """The means of the halves, on the background.
+
+        Returns
+        -------
+        first, second : (D, D) float32 arrays
+            Of either half.
+        corrected : (D, D) float32 array or None
+            Of both with the mean transfer taken out, None where none is made use of.
+        """
         whole = self.corrected()
         return self._image(self.mean([0])), self._image(self.mean([1])), None if whole is None else self._image(whole)
 
@@ -136,8 +206,14 @@ class HalfSums:
         return (mean + self.background).float().cpu().numpy()
 
     def corrected(self) -> torch.Tensor | None:
-        """The mean of both halves, without its background, with the mean transfer taken out of it; None where no
-        transfer is made use of. Rings of which little is transferred stay weak, or they would show their noise alone.
+        """The mean of both halves, without its background, with the mean transfer taken out of it.
+
+        Rings of which little is transferred stay weak, or they would show their noise alone.
+
+        Returns
+        -------
+        (D, D) float64 tensor or None
+            None where no transfer is made use of.
         """
         if self.contrast is None:
             return None
@@ -155,18 +231,35 @@ def average_particles(
     keep: Callable[[np.ndarray], None] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> Averages:
-    """One pass over all particles in the full box, shared by the processes of a team. ``keep`` is given the aligned
-    images (n, D, D) chunk by chunk, in the order of the set; of a team, each process gets those of its own part, so
-    that a stack as a whole is for the first alone (:meth:`Ranks.by_first`).
+    """One pass over all particles in the full box, shared by the processes of a team.
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
     that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
-    is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones. scale:
-    the background and the noise to bring particles to, where these are not the medians of the set.
+    is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        N particles.
+    poses, half_poses : Poses
+        N of all together and of halves that never saw each other's average (None without), shifts in pixels of the
+        input.
+    half : (N,) int array
+        0 or 1.
+    keep : callable, optional
+        Given the aligned images (n, D, D) chunk by chunk, in the order of the set; of a team, each process gets those
+        of its own part, so that a stack as a whole is for the first alone (:meth:`Ranks.by_first`).
+    scale : two floats, optional
+        Background and noise to bring particles to, where these are not the medians of the set.
+
+    Returns
+    -------
+    Averages
+        Without halves where there are no ``half_poses``.
     """
     box, device, n = prepared.source.box, prepared.device, len(prepared)
     mean, std, blank = prepared.statistics.mean, prepared.statistics.std, prepared.statistics.blank
-    counted = prepared.counted
+    counted_half = np.where(prepared.counted, half, -1)
     background, noise = scale or (float(np.median(v if blank.all() else v[~blank])) for v in (mean, std))
     before, total = torch.zeros(2, box, box, dtype=torch.float64, device=device)
     sums = HalfSums(prepared, background, noise)
@@ -178,12 +271,7 @@ def average_particles(
         if keep:
             keep(aligned.cpu().numpy())
         if half_poses is not None:
-            factor, transfer = sums.transfer(part)
-            normal = prepared.normalised(part, images)
-            own = apply_poses(normal, torch.zeros_like(fill), half_poses[part], factor)
-            for number in (0, 1):
-                rows = torch.from_numpy(np.flatnonzero(counted[part] & (half[part] == number))).to(device)
-                sums.add(number, own[rows], None if transfer is None else transfer[rows])
+            _add_halves(sums, prepared, part, images, half_poses[part], counted_half[part])
     counts = (max(int((~blank).sum()), 1), n)
     plain = [(prepared.team.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
     if half_poses is None:
@@ -193,9 +281,37 @@ def average_particles(
     return Averages(plain[0], plain[1], (first, second), corrected, sums)
 
 
+def _add_halves(
+    sums: HalfSums, prepared: PreparedParticles, part: np.ndarray, images: torch.Tensor, poses: Poses, half: np.ndarray
+) -> None:
+    """Add images (n, D, D) of the particles ``part`` (n,), aligned by poses (n,), to the half (n,) of each: 0 or 1, -1
+    for none."""
+    factor, transfer = sums.transfer(part)
+    own = apply_poses(prepared.normalised(part, images), images.new_zeros(len(part)), poses, factor)
+    for number in (0, 1):
+        rows = torch.from_numpy(np.flatnonzero(half == number)).to(images.device)
+        sums.add(number, own[rows], None if transfer is None else transfer[rows])
+
+
 def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:
-    """An average (D, D) with every Fourier ring weighted by what the half-set FRC says of the average of both halves;
-    rings up to ``shared``, where the FRC proves nothing, are kept."""
+    """An average with every Fourier ring weighted by what the half-set FRC says of the average of both halves.
+
+    Parameters
+    ----------
+    average : (D, D) array
+        The average.
+    frc : (K,) array
+        Of the halves, per ring.
+    background : float
+        Its grey level, which stays.
+    shared : float
+        Fourier ring up to which the FRC proves nothing: these rings are kept.
+
+    Returns
+    -------
+    (D, D) float32 array
+        The weighted one.
+    """
     box = average.shape[-1]
     per_ring = torch.zeros(box, dtype=torch.float64)
     per_ring[: len(frc)] = frc_weights(of_more(torch.from_numpy(frc), 2), floor=0.25)

@@ -15,9 +15,25 @@ FAR = 0.3  # of the disc's radius: farther off it is something else
 
 
 def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> np.ndarray:
-    """The centre of mass (2,), x and y in working pixels from the box's centre, of an average (band), (0, 0) where it
-    shows none. What counts is what stands out of the ground beside the particle, to the side that the whole particle
-    does, within the particle's disc; the disc is moved onto it."""
+    """The centre of mass of an average.
+
+    What counts is what stands out of the ground beside the particle, to the side that the whole particle does, within
+    the particle's disc; the disc is moved onto it.
+
+    Parameters
+    ----------
+    prepared : PreparedParticles
+        Whose disc it is.
+    band : Band
+        That of the average.
+    average : (band) complex tensor
+        The average.
+
+    Returns
+    -------
+    (2,) float64 array
+        x and y in working pixels from the box's centre; (0, 0) where it shows none.
+    """
     softened = average * torch.exp(-((band.radius * prepared.disc.radius / (FINE * band.box)) ** 2))
     centre = torch.zeros(2, device=band.device)
     axis = torch.arange(band.box, device=band.device) - band.box // 2
@@ -38,7 +54,19 @@ def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tenso
 
 
 def centred(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """(an average (band) moved to the centre of its box, where its centre of mass was (2,)); the same for all processes
-    of a team."""
+    """An average moved to the centre of its box; the same for all processes of a team.
+
+    Parameters
+    ----------
+    prepared, band, average
+        As :func:`centre_of_mass` takes them.
+
+    Returns
+    -------
+    average : (band) complex tensor
+        The moved one.
+    centre : (2,) array
+        Where its centre of mass was, x and y in working pixels.
+    """
     centre = prepared.team.by_first(lambda: centre_of_mass(prepared, band, average))
     return band.shifted(average, torch.from_numpy(-centre).float().to(band.device)), centre

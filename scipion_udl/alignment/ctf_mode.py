@@ -43,7 +43,18 @@ WORDS = {
 
 
 def words_of(contrast: ContrastTransfer | None) -> str:
-    """How contrast transfer is taken, for the user: one way, or how many particles each way."""
+    """How contrast transfer is taken, for the user.
+
+    Parameters
+    ----------
+    contrast : ContrastTransfer or None
+        Of the particles, None where it is not known.
+
+    Returns
+    -------
+    str
+        One way, or how many particles each way.
+    """
     if contrast is None or contrast.mode == "none":
         return WORDS["none"]
     known = contrast.defocus.known
@@ -97,7 +108,13 @@ class TransferChoice:
             self._ways = _ways(prepared.contrast)
 
     def note(self) -> Message | None:
-        """The sentence for log, summary and report; None where the input has no defocus."""
+        """The sentence for log, summary and report.
+
+        Returns
+        -------
+        Message or None
+            None where the input has no defocus.
+        """
         if self.prepared.contrast is None:
             return None
         return message("ctf_taken", how=words_of(self.prepared.contrast), reason=self.reason)
@@ -105,12 +122,25 @@ class TransferChoice:
     def hear(
         self, name: str, prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray | None = None
     ) -> None:
-        """Ask particles that show one view, where the images are to be asked, and keep what they tell for
-        :meth:`settle`.
+        """Ask particles of one view, where the images are to be asked, and keep what they tell for :meth:`settle`.
 
-        name: of their class; prepared: all particles, or a part of them; indices: which of these, in an order that does
-        not hang on theirs; poses (n,): theirs, shifts in pixels of the input; half: (n,) 0 or 1, such that poses of
-        either half do not know the other; None for any.
+        Parameters
+        ----------
+        name : str
+            Of their class.
+        prepared : PreparedParticles
+            All particles, or a part of them.
+        indices : (n,) int array
+            Which of these, in an order that does not hang on theirs.
+        poses : Poses
+            n of them; shifts in pixels of the input.
+        half : (n,) int array, optional
+            0 or 1, such that poses of either half do not know the other; None for any.
+
+        Raises
+        ------
+        ValueError
+            Where the particles have no contrast transfer.
         """
         if not self.asks_images:
             return
@@ -125,9 +155,21 @@ class TransferChoice:
         self._heard[name] = prepared.team.by_first(lambda: mode_evidence(*given))
 
     def settle(self, names: Iterable[str]) -> bool:
-        """Judge, once, by what the particles of the classes ``names`` told, all together. Where the table says, or the
-        rule of its form, its word stands, and the user is told what speaks clearly against it; where neither does, what
-        the images tell clearly is done. Returns whether the mode has changed."""
+        """Judge, once, by what the particles of some classes told, all together.
+
+        Where the table says, or the rule of its form, its word stands, and the user is told what speaks clearly against
+        it; where neither does, what the images tell clearly is done.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The classes.
+
+        Returns
+        -------
+        bool
+            Whether the mode has changed.
+        """
         if not self.asks_images:
             return False
         self.asks_images = False
@@ -189,7 +231,18 @@ def _contradiction(own: str, best: str) -> Message:
 
 
 def is_clear(gain: torch.Tensor) -> bool:
-    """Whether evidence that particles gain, (n,) nats, speaks clearly for it."""
+    """Whether evidence that particles gain speaks clearly.
+
+    Parameters
+    ----------
+    gain : (n,) tensor
+        Of each particle, nats.
+
+    Returns
+    -------
+    bool
+        True where it does.
+    """
     total = float(gain.double().sum())
     return total > CLEAR_TOTAL and total > CLEAR * float(gain.double().std()) * len(gain) ** 0.5
 
@@ -213,11 +266,27 @@ def _ways(contrast: ContrastTransfer) -> list[str]:
 def mode_evidence(
     prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray, ways: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """Log evidence (n,), nats, of each of a few particles, by each of ``ways`` to take them ("table", "contrary",
-    "flipped", "signed" or "none"); other arguments as of :meth:`TransferChoice.hear`.
+    """Log evidence of each of a few particles, by each way to take them.
 
     Rings inside of the first peak of the transfer are taken alike by all ways: there it hardly tells flipped from
     signed, and what the images have of it rests on more than defocus (high-pass filters, normalisation).
+
+    Parameters
+    ----------
+    prepared, indices, poses, half
+        As :meth:`TransferChoice.hear` takes them.
+    ways : sequence of str
+        Of "table", "contrary", "flipped", "signed" and "none".
+
+    Returns
+    -------
+    dict of str to (n,) tensor
+        By way, nats.
+
+    Raises
+    ------
+    ValueError
+        Where the particles have no contrast transfer.
     """
     contrast, mask = prepared.contrast, prepared.disc.mask
     if contrast is None:

@@ -59,7 +59,22 @@ class CircleSolver(Solver):
         self._logs = torch.empty(STEP, 2 * ANGLES, size * size, device=band.device)
 
     def run(self, start: torch.Tensor, rounds: int, told: Callable[[int, float], None] | None = None) -> CircleFit:
-        """Rounds from a weighted average (band), until the likelihood stands still; ``told`` after each."""
+        """Rounds until the likelihood stands still.
+
+        Parameters
+        ----------
+        start : (band) complex tensor
+            A weighted average.
+        rounds : int
+            At most.
+        told : callable, optional
+            Told the number, from 1, and the likelihood after each round.
+
+        Returns
+        -------
+        CircleFit
+            Where they ended.
+        """
         references = [start] * self.folds
         history: list[float] = []
         for number in range(1, rounds + 1):
@@ -118,8 +133,22 @@ class CircleSolver(Solver):
 
 
 def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> Iterator[torch.Tensor]:
-    """For every orientation the log likelihood of all shifts, their prior with it, (2 n, S * S), of particles (n, band)
-    times their transfer and then of the same turned by 180 degrees."""
+    """For every orientation the log likelihood of all shifts, their prior with it.
+
+    Parameters
+    ----------
+    particles : (n, band) complex tensor
+        Times their transfer.
+    orientations : Orientations
+        Of the average.
+    maps : ShiftMaps
+        The S by S shifts.
+
+    Yields
+    ------
+    (2 n, S * S) tensor
+        Nats; of the particles and then of the same turned by 180 degrees.
+    """
     both = torch.cat([particles, particles.conj()])
     for image in orientations.images:
         yield (2 * maps.of_products(both.conj() * image) + maps.prior).flatten(1)

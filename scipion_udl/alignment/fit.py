@@ -53,8 +53,18 @@ class Fit:
 
 
 def picked_energy(chosen: float = CHOSEN) -> float:
-    """The mean square fit, squared standard deviations, of windows of noise to the template that they were picked with;
-    chosen: the share of all placements that were kept."""
+    """The mean square fit of windows of noise to the template that they were picked with.
+
+    Parameters
+    ----------
+    chosen : float, optional
+        The share of all placements that were kept, 0 to 1.
+
+    Returns
+    -------
+    float
+        Squared standard deviations.
+    """
     limit = -special.ndtri(chosen)
     return float(1 + limit * np.exp(-(limit**2) / 2) / np.sqrt(2 * np.pi) / chosen)
 
@@ -64,10 +74,27 @@ def measure_fit(
 ) -> Fit:
     """The fit of the particles of two halves that were refined apart.
 
-    averages: of each half (band), in one frame and behind the ``mask`` (box, box), their transfer taken out, in units
-    of the noise (variance 1 a coefficient); transfer: squared transfer of a particle per ring (k_max + 1,); members:
-    particles of either half. Noise that the halves do not share gives 0 on average; how far off 0 is told by how the
-    halves differ in as many independent coefficients as the mask leaves.
+    Noise that the halves do not share gives 0 on average; how far off 0 is told by how the halves differ in as many
+    independent coefficients as the mask leaves.
+
+    Parameters
+    ----------
+    band : Band
+        That of the averages.
+    averages : list of (band) complex tensors
+        Of each half, in one frame and behind the mask, their transfer taken out, in units of the noise (variance 1 a
+        coefficient).
+    transfer : (k_max + 1,) tensor
+        Squared transfer of a particle per ring.
+    members : (2,) int array
+        Particles of either half.
+    mask : (box, box) tensor
+        The soft disc.
+
+    Returns
+    -------
+    Fit
+        The energy and its error.
     """
     first, second = averages
     each = transfer.double().to(band.device)
@@ -79,9 +106,23 @@ def measure_fit(
 
 
 def with_fit(claim: Claim, fit: Fit | None) -> Claim:
-    """A claim that knows how well the particles fit: where halves agree, but windows of noise that were picked with a
-    template would as well, there is no signal to speak of; where they do not agree, the fit tells whether that is for
-    want of signal in each particle. fit: None where it was not measured."""
+    """A claim that knows how well the particles fit.
+
+    Where halves agree, but windows of noise that were picked with a template would as well, there is no signal to speak
+    of; where they do not agree, the fit tells whether that is for want of signal in each particle.
+
+    Parameters
+    ----------
+    claim : Claim
+        What the halves' agreement says.
+    fit : Fit or None
+        None where it was not measured.
+
+    Returns
+    -------
+    Claim
+        With a note where its signal and resolution are taken away.
+    """
     if fit is None or claim.signal is None:
         return claim
     if claim.signal is False:

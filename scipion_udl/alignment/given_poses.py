@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.refinement import FAR
+from scipion_udl.alignment.refinement.refiner import FAR
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.source import Source
@@ -14,8 +14,28 @@ MANY = 0.3  # share of the particles that lie elsewhere, above which the user is
 
 
 def check_measure(poses: Poses, box: int, path: str) -> Poses:
-    """The poses (N,) as they are. Raises UdlError, which names file and row, where one shifts a particle by more than
-    its box (pixels), so that nothing of it is left in view: no program means that, and sums of such numbers are none.
+    """The poses as they are, refused where one leaves nothing of a particle in view.
+
+    No program means a shift by more than the box, and sums of such numbers are none.
+
+    Parameters
+    ----------
+    poses : Poses
+        N of them; shifts in pixels.
+    box : int
+        Pixels.
+    path : str
+        Of the file, for the message.
+
+    Returns
+    -------
+    Poses
+        The same.
+
+    Raises
+    ------
+    UdlError
+        Where one shifts a particle by more than its box, or is no number; names file and row.
     """
     shift = np.abs(poses.shift).max(1) if len(poses) else np.zeros(0)
     wrong = np.flatnonzero(~(shift <= box) | ~np.isfinite(poses.angle))
@@ -28,9 +48,25 @@ def check_measure(poses: Poses, box: int, path: str) -> Poses:
 
 
 def given_poses(source: Source, mirrored: bool) -> Poses:
-    """The poses (N,) of a set, to start from; mirrored: whether some may be mirrored.
+    """The poses of a set, to start from.
 
-    Raises UdlError where the set carries none, or projection directions, or mirrored ones that may not be.
+    Parameters
+    ----------
+    source : Source
+        N particles.
+    mirrored : bool
+        Whether some may be mirrored.
+
+    Returns
+    -------
+    Poses
+        N of them; shifts in pixels of the input.
+
+    Raises
+    ------
+    UdlError
+        Where the set carries none, or projection directions, or mirrored ones that may not be; or where a shift is
+        longer than the box.
     """
     poses = source.poses()
     if poses is None:
@@ -43,8 +79,22 @@ def given_poses(source: Source, mirrored: bool) -> Poses:
 
 
 def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[float, Message]:
-    """(share of the particles ``used``, indices, that lie elsewhere than given, by more than FAR degrees or mirrored; a
-    sentence on it), once the turn common to all is taken out."""
+    """How many particles lie elsewhere than given, once the turn common to all is taken out.
+
+    Parameters
+    ----------
+    given, found : Poses
+        N each.
+    used : int array
+        The particles that count, from 0.
+
+    Returns
+    -------
+    share : float
+        Of these, 0 to 1, those that lie off by more than FAR degrees or are mirrored.
+    told : Message
+        A sentence on it.
+    """
     given, found = given[used], found[used]
     same = given.mirror == found.mirror
     if same.mean() < 0.5:  # all mirrored is the same alignment, seen from behind

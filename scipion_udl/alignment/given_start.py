@@ -11,7 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
-from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import FAR, Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
@@ -36,8 +38,20 @@ class GivenStart:
         self.reference: Reference | None = None
 
     def angles(self, subset: np.ndarray, poses: Poses) -> np.ndarray | None:
-        """Angles (degrees, of the subset) found against the average that its poses make; None where the poses lead
-        nowhere."""
+        """Angles found against the average that the given poses make.
+
+        Parameters
+        ----------
+        subset : (n,) int array
+            The particles, from 0.
+        poses : Poses
+            n of them; shifts in pixels of the input.
+
+        Returns
+        -------
+        (n,) array or None
+            Degrees; None where the poses lead nowhere.
+        """
         state = State.start(np.zeros(len(self.prepared)))
         state.angle[subset] = poses.angle
         given = state.angle.copy()
@@ -57,8 +71,25 @@ class GivenStart:
         return None if far > LOST else state.angle[subset]
 
     def find(self, state: State, indices: np.ndarray) -> list[Sums]:
-        """Find angles of particles against the reference (in ``state``); returns the sums of two halves of them. Shared
-        by the processes of a team."""
+        """Find angles of particles against the reference. Shared by the processes of a team.
+
+        Parameters
+        ----------
+        state : State
+            Of all particles; takes the angles.
+        indices : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        list of Sums
+            Of two halves of them.
+
+        Raises
+        ------
+        ValueError
+            Where :meth:`angles` has not been called.
+        """
         half = np.zeros(len(state.angle), np.int64)
         half[indices[1::2]] = 1
         if self.reference is None:

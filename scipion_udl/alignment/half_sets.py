@@ -17,7 +17,11 @@ from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, s
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit, measure_fit
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
-from scipion_udl.alignment.refinement import CLEAR, FAR, Reference, Refiner, State, SweepResult, register
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import CLEAR, FAR, Refiner
+from scipion_udl.alignment.refinement.registration import register
+from scipion_udl.alignment.refinement.results import SweepResult
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses, compose
@@ -38,8 +42,22 @@ class Split:
 
     @classmethod
     def of(cls, order: np.ndarray, count: int, originals: np.ndarray | None = None) -> Split:
-        """Of ``count`` particles, dealt out in ``order`` (indices of those that count). originals: (count,) for each
-        the index of the first particle that is the same image (duplicates.py): they stay together."""
+        """A set dealt out to halves and folds.
+
+        Parameters
+        ----------
+        order : (n,) int array
+            The particles that count, from 0, in the order in which they are dealt out.
+        count : int
+            All particles, N.
+        originals : (N,) int array, optional
+            For each the index of the first particle that is the same image (duplicates.py): they stay together.
+
+        Returns
+        -------
+        Split
+            Of N particles.
+        """
         fold = np.zeros(count, np.int64)
         fold[order] = np.arange(len(order)) % FOLDS
         if originals is not None:
@@ -66,7 +84,18 @@ class HalfRefinement:
         self._transfer = torch.ones(self.band.k_max + 1)
 
     def references(self, averages: list[torch.Tensor]) -> list[Reference]:
-        """A reference for either half, weighted by what both averages (bands, in about one frame) agree on."""
+        """A reference for either half, weighted by what both averages agree on.
+
+        Parameters
+        ----------
+        averages : list of (band) complex tensors
+            Of the halves, in about one frame.
+
+        Returns
+        -------
+        list of Reference
+            Two.
+        """
         denoiser = self._denoiser(averages)
         return [Reference(self.band, a, denoiser.weight(1), denoiser(a, 1)) for a in averages]
 
@@ -78,22 +107,32 @@ class HalfRefinement:
         rounds: int,
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
     ) -> list[torch.Tensor]:
-        """Sweeps of both halves, each against its own average, until poses stand still; returns the averages (bands).
+        """Sweeps of both halves, each against its own average, until poses stand still.
 
-        first: told indices and coefficients of each chunk of the first round, before it is aligned.
+        Parameters
+        ----------
+        state : State
+            Of all particles, updated.
+        averages : list of (band) complex tensors
+            Of the halves, to start from.
+        usable : (n,) int array
+            The particles that are aligned, from 0.
+        rounds : int
+            At most.
+        first : callable, optional
+            Told indices and coefficients of each chunk of the first round, before it is aligned.
+
+        Returns
+        -------
+        list of (band) complex tensors
+            The averages of the halves.
         """
         source, scale = self.prepared.source, self.prepared.scale
         references = self.references(averages)
         for number in range(1, rounds + 1):
-            result = self.refiner.sweep(
-                state,
-                references,
-                self.split.half,
-                f"halves, round {number}",
-                usable,
-                first=first,
-                settle=number > (1 if len(usable) > LARGE else 2),
-            )
+            settle = number > (1 if len(usable) > LARGE else 2)
+            stage, half = f"halves, round {number}", self.split.half
+            result = self.refiner.sweep(state, references, half, stage, usable, first=first, settle=settle)
             first = None
             self._transfer = add_up(result.sums).mean_transfer()
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
@@ -125,51 +164,64 @@ class HalfRefinement:
         search: bool = False,
         least: int = 2,
     ) -> Reference:
-        """Bring half 1 into the frame of half 0 (poses of both states), then align all to the common average, where
-        that promises better poses; returns that average. search: look over the full circle once more, too; least:
-        rounds before it may end."""
+        """Bring half 1 into the frame of half 0, then align all to one average, where that promises better poses.
+
+        Parameters
+        ----------
+        state, half_state : State
+            Of all particles: to go on with, and what the halves found; either is brought into the common frame.
+        averages : list of (band) complex tensors
+            Of the halves, which have not seen each other.
+        usable : (n,) int array
+            The particles that are aligned, from 0.
+        rounds, least : int
+            How many at most, and how many before it may end.
+        search : bool, optional
+            Look over the full circle once more, too.
+
+        Returns
+        -------
+        Reference
+            The average of all.
+        """
         averages = self._into_one_frame(averages, [state, half_state])
         self.judges, self.judged = self.references(averages), 1 - self.split.half
         denoiser = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
-        self.fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.disc.mask)
-        self.prepared.say(
-            f"Particles fit what both halves agree on by {self.fit.deviations:.1f} sigma of the noise", detail=True
-        )
+        self.fit = self._fitted(averages, members)
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
-        agree = self.prepared.team.agree
-        if not agree(self._worthwhile(state, denoiser, total, usable)):
+        if not self.prepared.team.agree(self._worthwhile(state, denoiser, total, usable)):
             self.prepared.say("The average of all particles would not align them better than that of either half: done")
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
             arbiters = self._arbiters(judges, judging, share, confirmed)
-            result = self.refiner.sweep(
-                state,
-                [joint] * FOLDS,
-                self.split.fold,
-                f"all together, round {number}",
-                usable,
-                judge=arbiters,
-                settle=True,
-            )
+            common, fold, stage = [joint] * FOLDS, self.split.fold, f"all together, round {number}"
+            result = self.refiner.sweep(state, common, fold, stage, usable, judge=arbiters, settle=True)
             self.judges, self.judged = arbiters, self.split.fold
             still = self._is_still(result, joint, number, len(usable))
             if search and number > 1:
                 self._look_again(state, joint, arbiters, usable)
                 search = False
-            elif agree(number >= least and still):
+            elif self.prepared.team.agree(number >= least and still):
                 break
             whole = add_up(result.sums)
-            total = self._means([whole])[0]
-            judges = self._means([whole - own for own in result.sums])
+            total, *judges = self._means([whole, *(whole - own for own in result.sums)])
             share = share_of_others(FOLDS)
             # For the way round, which no claim rests on, halves that saw the same reference tell more.
             judging = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
         return joint
+
+    def _fitted(self, averages: list[torch.Tensor], members: np.ndarray) -> Fit:
+        """How well particles fit what both averages (bands, in one frame) of ``members`` (2,) particles agree on."""
+        fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.disc.mask)
+        self.prepared.say(
+            f"Particles fit what both halves agree on by {fit.deviations:.1f} sigma of the noise", detail=True
+        )
+        return fit
 
     def _is_still(self, result: SweepResult, joint: Reference, number: int, count: int) -> bool:
         """Say what round ``number`` of all together came to; whether it moved the ``count`` particles hardly more than

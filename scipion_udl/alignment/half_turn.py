@@ -15,16 +15,43 @@ EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves'
 
 
 def half_turn_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch.Tensor:
-    """An average (band) minus itself turned by 180 degrees about the point where that changes it least, a band."""
+    """An average minus itself turned by 180 degrees about the point where that changes it least.
+
+    Parameters
+    ----------
+    band : Band
+        That of the average.
+    maps : ShiftMaps
+        In which the point is looked for.
+    average : (band) complex tensor
+        The average.
+
+    Returns
+    -------
+    (band) complex tensor
+        The difference.
+    """
     shift, _ = peaks(maps, maps.correlate(average.conj(), average)[None])
     return average - band.shifted(average.conj(), shift[0])
 
 
 def confirmed_rings(band: Band, maps: ShiftMaps, averages: list[torch.Tensor]) -> torch.Tensor:
-    """How much of the difference two halves confirm: weights 0 to 1 laid out over the band; all 0 where their agreement
-    is within EVIDENCE of chance, and so no way round is better than the other.
+    """How much of the difference between an average and its half turn two halves confirm.
 
-    averages: of two halves (bands), aligned apart from each other and then brought into one frame.
+    Parameters
+    ----------
+    band : Band
+        That of the averages.
+    maps : ShiftMaps
+        In which the centre is looked for.
+    averages : list of (band) complex tensors
+        Of two halves, aligned apart from each other and then brought into one frame.
+
+    Returns
+    -------
+    (band) tensor
+        Weights 0 to 1; all 0 where their agreement is within EVIDENCE of chance, and so no way round is better than the
+        other.
     """
     total = (averages[0] + averages[1]) / 2
     shift, _ = peaks(maps, maps.correlate(total.conj(), total)[None])

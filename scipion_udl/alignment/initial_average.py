@@ -14,7 +14,10 @@ import torch.nn.functional as functional
 
 from scipion_udl.alignment.exhaustive import CircleFit, CircleSolver
 from scipion_udl.alignment.initial_poses import BranchSolver, Start, first_of_best
-from scipion_udl.alignment.refinement import FAR, Reference, Refiner, State, shift_reach
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import FAR, Refiner
+from scipion_udl.alignment.state import State
+from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import wrap
@@ -62,7 +65,22 @@ class FirstAverage:
         self.shared = min(shared, self.band.k_max)
 
     def from_angles(self, subset: np.ndarray, angles: np.ndarray, search: bool = True) -> First:
-        """The first average of particles whose angles (degrees, modulo 180) the network gave. search: check them."""
+        """The first average of particles whose angles are known.
+
+        Parameters
+        ----------
+        subset : (n,) int array
+            The particles, from 0.
+        angles : (n,) array
+            Degrees, modulo 180, as the network gave them.
+        search : bool, optional
+            Whether to check them over the full circle.
+
+        Returns
+        -------
+        First
+            With angles searched anew where those did not hold.
+        """
         first = First(self._solver(subset, angles).solve(log=self.prepared.say), angles)
         self.prepared.say(f"First average made from {len(subset)} particles")
         for _ in range(3 if search else 0):
@@ -81,8 +99,20 @@ class FirstAverage:
         return first
 
     def from_nothing(self, subset: np.ndarray, image: torch.Tensor | None) -> First:
-        """The first average where there is no network: from a reference image (box, box//2 + 1), or from single
-        particles of which the best serves."""
+        """The first average where there is no network: from a reference image, or the best of single particles.
+
+        Parameters
+        ----------
+        subset : (n,) int array
+            The particles, from 0.
+        image : (box, box//2 + 1) complex tensor or None
+            The reference, in the working box; None for none.
+
+        Returns
+        -------
+        First
+            Found by weighing all angles.
+        """
         solver = self._circle_solver(subset)
         band = self.circle_band
         if image is not None:
@@ -100,8 +130,22 @@ class FirstAverage:
         return self._after_circle(subset, self._weighed(solver, begin, CIRCLE_ROUNDS))
 
     def halves(self, first: First, subset: np.ndarray, half: np.ndarray) -> list[torch.Tensor]:
-        """An average (band) for either half of the subset (half: (n,) 0 or 1): from the low-passed first average on
-        each goes its own way. Angles of ``first`` are renewed where all were weighed."""
+        """An average for either half of the subset: from the low-passed first average on each goes its own way.
+
+        Parameters
+        ----------
+        first : First
+            Of the subset; its angles are renewed where all were weighed.
+        subset : (n,) int array
+            The particles, from 0.
+        half : (n,) int array
+            0 or 1.
+
+        Returns
+        -------
+        list of (band) complex tensors
+            Two.
+        """
         inner = self.band
         low = first.start.average * inner.spread(first.start.weight) * (inner.radius <= self.shared)
         averages = []

@@ -64,11 +64,27 @@ class Start:
 def expectation(
     maps: ShiftMaps, particles: torch.Tensor, reference: torch.Tensor, both: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log evidence (N,), posterior (N, 2, S, S)) of the candidates and shifts of particles against a reference.
+    """Log evidence and posterior of the candidates and shifts of particles against a reference.
 
-    particles: bands (N, ...), already turned by the network's angle, times their transfer; reference: one band, Wiener
-    weighted. Noise has variance 1 a coefficient. With ``both`` false the second candidate is left out. What does not
-    depend on candidate and shift is left out of the evidence.
+    Noise has variance 1 a coefficient. What does not depend on candidate and shift is left out of the evidence.
+
+    Parameters
+    ----------
+    maps : ShiftMaps
+        The S by S shifts.
+    particles : (N, band) complex tensor
+        Already turned by the network's angle, times their transfer.
+    reference : (band) complex tensor
+        Wiener weighted.
+    both : bool, optional
+        False leaves the second candidate out.
+
+    Returns
+    -------
+    evidence : (N,) tensor
+        Nats.
+    posterior : (N, 2, S, S) tensor
+        Sums to 1 for each particle; (N, 1, S, S) with one candidate.
     """
     logs = 2 * maps.correlate(particles, reference)[:, None] + maps.prior
     if both:
@@ -78,13 +94,37 @@ def expectation(
 
 
 def slight(likelihood: float) -> float:
-    """A difference of likelihoods a particle that means nothing."""
+    """A difference of likelihoods that means nothing.
+
+    Parameters
+    ----------
+    likelihood : float
+        Log likelihood a particle, nats.
+
+    Returns
+    -------
+    float
+        Nats a particle.
+    """
     return 1e-3 * max(1.0, 0.01 * abs(likelihood))
 
 
 def first_of_best(starts: Sequence[Fit]) -> Fit:
-    """The first of the starts that fit best. Clear particles come to one average from any start, now and then turned by
-    180 degrees: rounding, which changes with the size of a chunk, must not choose among them."""
+    """The first of the starts that fit best.
+
+    Clear particles come to one average from any start, now and then turned by 180 degrees: rounding, which changes with
+    the size of a chunk, must not choose among them.
+
+    Parameters
+    ----------
+    starts : sequence of Start
+        Or of what else has a likelihood.
+
+    Returns
+    -------
+    Start
+        One of them.
+    """
     best = max(start.likelihood for start in starts)
     return next(start for start in starts if start.likelihood >= best - slight(best))
 
@@ -125,10 +165,25 @@ class BranchSolver(Solver):
         self.fold = torch.arange(len(particles), device=band.device) % min(FOLDS, max(len(particles), 1))
 
     def run(self, start: torch.Tensor, rounds: int, name: str, symmetric: bool = False, local: bool = False) -> Start:
-        """Rounds of expectation maximisation from an average (band), until the likelihood stands still.
+        """Rounds of expectation maximisation from an average, until the likelihood stands still.
 
-        symmetric: hold the average two-fold symmetric (real in Fourier space), which leaves the branch open; local:
-        weigh what decides the branch place by place (see wiener.py).
+        Parameters
+        ----------
+        start : (band) complex tensor
+            The average.
+        rounds : int
+            At most.
+        name : str
+            How it began.
+        symmetric : bool, optional
+            Hold the average two-fold symmetric (real in Fourier space), which leaves the branch open.
+        local : bool, optional
+            Weigh what decides the branch place by place (see wiener.py).
+
+        Returns
+        -------
+        Start
+            Where they ended.
         """
         references = [start] * (int(self.fold.max()) + 1)
         history: list[float] = []
@@ -180,7 +235,18 @@ class BranchSolver(Solver):
         return masked.real.to(masked.dtype) if symmetric else masked
 
     def symmetric_start(self, rounds: int = 15) -> Start:
-        """The two-fold symmetrised average: shifts are known against it, branches are not."""
+        """The two-fold symmetrised average: shifts are known against it, branches are not.
+
+        Parameters
+        ----------
+        rounds : int, optional
+            At most.
+
+        Returns
+        -------
+        Start
+            Where they ended.
+        """
         blurred = self.particles.real.sum(0).to(self.particles.dtype) * (self.band.radius < 12)
         return self.run(self._finish(self._all(blurred), True), rounds, "symmetrised", symmetric=True)
 
@@ -189,10 +255,20 @@ class BranchSolver(Solver):
         return Sums(total, self.power.double().sum(0), len(self.particles))
 
     def spectral_start(self, symmetric: Start) -> torch.Tensor:
-        """An average (band) with the branches that the antisymmetric parts agree on.
+        """An average with the branches that the antisymmetric parts agree on.
 
         The antisymmetric part of a particle (imaginary in Fourier space once it is centred on the symmetrised average)
         is the same for all but for its sign, the branch: its first principal component has the signs.
+
+        Parameters
+        ----------
+        symmetric : Start
+            The symmetrised average.
+
+        Returns
+        -------
+        (band) complex tensor
+            The average.
         """
         band = self.band
         reference = symmetric.average * band.spread(symmetric.weight)
@@ -211,16 +287,37 @@ class BranchSolver(Solver):
         return self._all(both.sum(0)).mean(band)
 
     def single_start(self, number: int) -> torch.Tensor:
-        """An average (band) that is one particle, low-passed."""
+        """An average that is one particle, low-passed.
+
+        Parameters
+        ----------
+        number : int
+            Of the particle, from 0.
+
+        Returns
+        -------
+        (band) complex tensor
+            The average.
+        """
         low = self.particles[number] * (self.band.radius < 16)
         return self._finish(self._all(low * len(self.particles)), False)
 
     def centred(self, reference: torch.Tensor) -> BranchSolver:
-        """A solver for the same particles, each centred (and turned by 180 degrees where that fits better) on a
-        weighted reference, with a fine grid of small shifts.
+        """A solver for the same particles, each centred on a reference, with a fine grid of small shifts.
 
-        The frame's origin becomes the centre about which the reference is most like itself turned by 180 degrees, so
-        that either candidate of a nearly two-fold view needs no shift.
+        Particles are turned by 180 degrees where that fits better. The frame's origin becomes the centre about which
+        the reference is most like itself turned by 180 degrees, so that either candidate of a nearly two-fold view
+        needs no shift.
+
+        Parameters
+        ----------
+        reference : (band) complex tensor
+            Weighted.
+
+        Returns
+        -------
+        BranchSolver
+            Which :meth:`home` leads back from.
         """
         band, maps = self.band, self.maps
         centre, size = half_turn_centre(maps, reference), len(maps.shifts)
@@ -241,21 +338,64 @@ class BranchSolver(Solver):
         return solver
 
     def mean(self) -> torch.Tensor:
-        """The plain mean (band) of the particles as they are, their transfer taken out."""
+        """The plain mean of the particles as they are, their transfer taken out.
+
+        Returns
+        -------
+        (band) complex tensor
+            The mean.
+        """
         return self._all(self.particles.sum(0)).mean(self.band)
 
     def home(self, average: torch.Tensor) -> torch.Tensor:
-        """An average (band) of this solver in the frame of the solver that was centred."""
+        """An average of this solver in the frame of the solver that was centred.
+
+        Parameters
+        ----------
+        average : (band) complex tensor
+            Of this one.
+
+        Returns
+        -------
+        (band) complex tensor
+            The moved one.
+        """
         return self.band.shifted(average, self.origin)
 
     def subset(self, count: int) -> BranchSolver:
-        """A solver for the first ``count`` particles."""
+        """A solver for the first particles.
+
+        Parameters
+        ----------
+        count : int
+            So many at most.
+
+        Returns
+        -------
+        BranchSolver
+            This one where it has no more.
+        """
         if count >= len(self.particles):
             return self
         return BranchSolver(self.band, self.maps, self.mask, self.particles[:count], self.power[:count])
 
     def solve(self, singles: int = 2, rounds: int = 40, log: Say | None = None) -> Start:
-        """The best of the spectral start and ``singles`` single particles, by the one likelihood."""
+        """The best of the spectral start and some single particles, by the one likelihood.
+
+        Parameters
+        ----------
+        singles : int, optional
+            Single particles to start from.
+        rounds : int, optional
+            At most.
+        log : Say, optional
+            Told what the starts came to.
+
+        Returns
+        -------
+        Start
+            Settled (:meth:`settle`).
+        """
         few = self.subset(FEW)
         starts = [few.run(few.spectral_start(few.symmetric_start()), TRIAL, "spectral signs")]
         for number in range(min(singles, len(few.particles))):
@@ -267,7 +407,22 @@ class BranchSolver(Solver):
         return self.settle(best, rounds, log)
 
     def settle(self, best: Start, rounds: int = 40, log: Say | None = None) -> Start:
-        """The best that is reached from a start with the particles centred on it."""
+        """The best that is reached from a start with the particles centred on it.
+
+        Parameters
+        ----------
+        best : Start
+            The start.
+        rounds : int, optional
+            At most.
+        log : Say, optional
+            Told what the ways came to.
+
+        Returns
+        -------
+        Start
+            In the frame of this solver.
+        """
         fine = self.centred(best.average * self.band.spread(best.weight))
         starts = [
             fine.run(fine.spectral_start(fine.symmetric_start()), rounds, "spectral signs"),

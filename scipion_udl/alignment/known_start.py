@@ -32,7 +32,26 @@ class KnownStart:
     def first(
         self, prepared: PreparedParticles, band: Band, subset: np.ndarray, half: np.ndarray
     ) -> tuple[First, list[torch.Tensor]]:
-        """The first average of the particles ``subset`` (n,), and that (band) of each half; half: (n,) 0 or 1."""
+        """The first average of some particles, and that of each half.
+
+        Parameters
+        ----------
+        prepared : PreparedParticles
+            All particles.
+        band : Band
+            That of the averages.
+        subset : (n,) int array
+            The particles, from 0.
+        half : (n,) int array
+            0 or 1.
+
+        Returns
+        -------
+        first : First
+            Of all of the subset.
+        averages : list of (band) complex tensors
+            Of each half; of the whole subset for a half of one particle or none.
+        """
         sums = posed_sums(prepared, band, subset, self.poses[subset], half, 2)
         whole = band.masked(add_up(sums).mean(band), prepared.disc.mask)
         # Too few go nowhere by themselves: nothing will be claimed of them.

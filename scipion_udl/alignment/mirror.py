@@ -22,7 +22,9 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -49,8 +51,22 @@ class HandFit:
 
 
 def decide_hands(particles: PreparedParticles, seed: int) -> np.ndarray | None:
-    """Which particles of one view are mirrored, (N,) bool, by their amplitude spectra, the fewer of the two hands; None
-    where the hands cannot be told apart. Shared by the processes of a team, which all call it."""
+    """Which particles of one view are mirrored, by their amplitude spectra: the fewer of the two hands.
+
+    Shared by the processes of a team, which all call it.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        N particles.
+    seed : int
+        Of what is looked at.
+
+    Returns
+    -------
+    (N,) bool array or None
+        None where the hands cannot be told apart.
+    """
     subset, settings, stage = particles.subset(LOOK, seed), _settings(particles), "mirrored particles"
     if len(subset) < 2 * FEWEST:
         particles.say(f"{len(subset)} particles are too few to tell which are mirrored")
@@ -88,9 +104,23 @@ def _settings(particles: PreparedParticles) -> SpectraSettings:
 
 
 def fit_hands(data: torch.Tensor, seed: int) -> HandFit:
-    """Fit one template to spectra of a view and of its mirror image; data: (n, radii, orders), Fourier transforms of
-    polar spectra along the angle. Each round turns and mirrors every spectrum as it fits best and takes the mean; the
-    best of a few single particles as starts, by the power of the mean (see template_init.py)."""
+    """Fit one template to spectra of a view and of its mirror image.
+
+    Each round turns and mirrors every spectrum as it fits best and takes the mean; the best of a few single particles
+    as starts, by the power of the mean (see template_init.py).
+
+    Parameters
+    ----------
+    data : (n, radii, orders) complex tensor
+        Fourier transforms of polar spectra along the angle.
+    seed : int
+        Of the particles to start from.
+
+    Returns
+    -------
+    HandFit
+        The template and which particles fit it mirrored.
+    """
     bins = 2 * (data.shape[-1] - 1)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data), generator=generator)[: min(STARTS, len(data))].to(data.device)
@@ -126,8 +156,22 @@ def _better_hand(data: torch.Tensor, templates: torch.Tensor, bins: int) -> tupl
 
 
 def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(both templates (2, radii, orders), the second turned and mirrored onto the first; how much each radius counts
-    (radii,), by their agreement)."""
+    """Two templates, the second turned and mirrored onto the first, and how far they agree.
+
+    Parameters
+    ----------
+    first, second : (radii, orders) complex tensors
+        The templates.
+    bins : int
+        Angles over 180 degrees.
+
+    Returns
+    -------
+    both : (2, radii, orders) complex tensor
+        In one frame.
+    weight : (radii,) tensor
+        How much each radius counts, 0 to 1, by their agreement.
+    """
     mirrored, turn = _better_hand(second[None], first[None], bins)
     second = _turned(_in_hand(second[None], mirrored[:, 0])[0], turn[0, 0])
     order = torch.full((first.shape[-1],), 2.0, device=first.device)
@@ -147,7 +191,20 @@ def _turned(template: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 
 def share_mirrored(flags: np.ndarray, used: np.ndarray) -> Message:
-    """The sentence for the user on how many particles (indices ``used``) are mirrored."""
+    """The sentence for the user on how many particles are mirrored.
+
+    Parameters
+    ----------
+    flags : (N,) bool array
+        Which are.
+    used : int array
+        The particles that count, from 0.
+
+    Returns
+    -------
+    Message
+        With count and share.
+    """
     return message("mirrored", count=int(flags[used].sum()), total=len(used), share=flags[used].mean())
 
 
@@ -155,9 +212,27 @@ def share_mirrored(flags: np.ndarray, used: np.ndarray) -> Message:
 def decide_again(
     particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
 ) -> np.ndarray:
-    """Which particles are mirrored, (N,) bool, judged in real space: each is looked for in both hands, over the full
-    circle, against the average of the half that it is not in, up to the ring that the halves share. max_shift: pixels
-    of the input. Shared by the processes of a team."""
+    """Which particles are mirrored, judged in real space. Shared by the processes of a team.
+
+    Each is looked for in both hands, over the full circle, against the average of the half that it is not in, up to the
+    ring that the halves share.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        N particles.
+    alignment : Alignment
+        Theirs.
+    averages : Averages
+        Theirs, with halves.
+    max_shift : float
+        Pixels of the input.
+
+    Returns
+    -------
+    (N,) bool array
+        True for mirrored ones.
+    """
     band = Band(particles.box, min(particles.k_max, int(alignment.shared)), particles.device)
     refiner = Refiner(particles, band, max_shift / particles.scale, band.k_max)
     half = alignment.half

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.refinement import Reference, Refiner, register
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.refinement.registration import register
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses
@@ -15,9 +17,26 @@ MARGIN = 0.1  # of correlation, by which a reference must fit better inverted th
 
 
 def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool, float]:
-    """(the pose, in working pixels, that brings an average onto a reference image; whether the reference fits clearly
-    better with its contrast inverted, and the pose is for that; their correlation then). Pose and decision are the same
-    for all processes of a team."""
+    """The pose that brings an average onto a reference image. The same for all processes of a team.
+
+    Parameters
+    ----------
+    refiner : Refiner
+        Of the particles.
+    moving : Reference
+        The average.
+    fixed : Reference
+        The reference image.
+
+    Returns
+    -------
+    pose : Poses
+        One, in working pixels.
+    inverted : bool
+        Whether the reference fits clearly better with its contrast inverted; the pose is for that then.
+    alike : float
+        Their correlation then, -1 to 1.
+    """
     negative = Reference(fixed.band, -fixed.average, fixed.ring_weight)
     poses = [register(refiner, moving, one) for one in (fixed, negative)]
     alike = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
@@ -26,8 +45,22 @@ def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tup
 
 
 def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> float:
-    """The correlation, -1 to 1, of two averages, the first with a pose (one, working pixels) applied; Fourier rings
-    weighted as the second says."""
+    """The correlation of two averages, the first with a pose applied.
+
+    Parameters
+    ----------
+    band : Band
+        That of both.
+    moving, fixed : Reference
+        The averages; Fourier rings are weighted as the second says.
+    pose : Poses
+        One, in working pixels, for the first.
+
+    Returns
+    -------
+    float
+        From -1 to 1.
+    """
     angle, shift = (torch.from_numpy(np.asarray(v)).to(band.device) for v in (pose.angle, pose.shift))
     moved = band.shifted(turned_band(band, moving.average, angle), shift.float())[0]
     weight = band.spread(fixed.ring_weight)
@@ -36,5 +69,16 @@ def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> fl
 
 
 def inverted_warning(path: str) -> Message:
-    """The sentence for the user about a reference image of the other contrast."""
+    """The sentence for the user about a reference image of the other contrast.
+
+    Parameters
+    ----------
+    path : str
+        Of the image.
+
+    Returns
+    -------
+    Message
+        The sentence.
+    """
     return message("reference_inverted", path=path)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.alignment.refinement import Reference, Refiner
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
 from scipion_udl.imaging.fourier import transform
 
@@ -36,8 +37,17 @@ class ParticleScores:
 
     @torch.no_grad()
     def measure(self, state: State, indices: np.ndarray, stage: str = "scores") -> None:
-        """Write the scores, -1 to 1, of the particles ``indices`` where they lie into ``state``. Shared by the
-        processes of a team."""
+        """Write the scores of particles where they lie into a state. Shared by the processes of a team.
+
+        Parameters
+        ----------
+        state : State
+            With their poses; takes the scores, -1 to 1.
+        indices : (n,) int array
+            The particles, from 0.
+        stage : str, optional
+            What the pass is called in reports.
+        """
         device = self.band.device
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             seen, power = self._through_transfer(part, coefficients)
@@ -53,8 +63,20 @@ class ParticleScores:
 
     @torch.no_grad()
     def of_noise(self, indices: np.ndarray, seed: int) -> np.ndarray:
-        """Scores (n,) of white noise that was aligned, image by image with the transfer of the particles ``indices``:
-        searched for over the full circle, and refined. Pixels are drawn by ``seed``, whatever the device."""
+        """Scores of white noise that was aligned: searched for over the full circle, and refined.
+
+        Parameters
+        ----------
+        indices : (n,) int array
+            Particles, from 0, whose transfer the images of noise have, one each.
+        seed : int
+            By which pixels are drawn, whatever the device.
+
+        Returns
+        -------
+        (n,) array
+            From -1 to 1.
+        """
         prepared, band, reference = self.prepared, self.band, self.references[0]
         reach = min(max(int((reference.ring_weight > 0).sum()), LEAST), self.refiner.coarse_band.k_max)
         searcher = Refiner(prepared, band, self.refiner.max_shift, reach, self.refiner.bound)

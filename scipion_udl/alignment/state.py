@@ -27,12 +27,29 @@ class State:
 
     @classmethod
     def start(cls, angle: np.ndarray) -> State:
-        """A state that knows angles (degrees) only."""
+        """A state that knows angles only.
+
+        Parameters
+        ----------
+        angle : (N,) array
+            Degrees.
+
+        Returns
+        -------
+        State
+            Of N particles.
+        """
         n = len(angle)
         return cls(np.array(angle, np.float64), np.zeros((n, 2)), np.zeros(n), np.zeros(n), np.zeros(n, bool))
 
     def copy(self) -> State:
-        """An independent copy."""
+        """An independent copy.
+
+        Returns
+        -------
+        State
+            With arrays of its own.
+        """
         return State(*(v.copy() for v in (self.angle, self.shift, self.score, self.log_odds, self.limited)))
 
     def take_better(
@@ -42,11 +59,23 @@ class State:
         search: Callable[[State], None],
         settle: Callable[[State, np.ndarray], None],
     ) -> int:
-        """Look elsewhere for the particles ``usable`` (indices from 0), and take over those that fit better there; how
-        many did.
+        """Look elsewhere for particles, and take over those that fit better there.
 
-        search: gives all of them other angles, in a copy; settle: finds the poses of those that it turned by more than
-        ``step`` degrees.
+        Parameters
+        ----------
+        usable : (n,) int array
+            The particles, from 0.
+        step : float
+            Degrees.
+        search : callable
+            Given a copy of the state, gives all of them other angles in it.
+        settle : callable
+            Given that and the particles that were turned by more than ``step``, finds the poses of these.
+
+        Returns
+        -------
+        int
+            How many were taken over.
         """
         trial = self.copy()
         search(trial)
@@ -57,6 +86,14 @@ class State:
         return len(better)
 
     def take(self, other: State, which: np.ndarray) -> None:
-        """The particles ``which`` (indices from 0) as they are in another state."""
+        """Take some particles as they are in another state.
+
+        Parameters
+        ----------
+        other : State
+            Of the same particles.
+        which : (n,) int array
+            The particles, from 0.
+        """
         for name in vars(self):
             getattr(self, name)[which] = getattr(other, name)[which]

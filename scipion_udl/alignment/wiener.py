@@ -23,9 +23,21 @@ CAUTION = 1.5  # times the mean noise power: what a place must exceed to count a
 
 
 def half_turn_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
-    """The point (x, y) in pixels about which a half turn changes an image (band) least, float32 (2,).
+    """The point about which a half turn changes an image least.
 
     Not far from the origin: an asymmetric view has no such point, and any would do.
+
+    Parameters
+    ----------
+    maps : ShiftMaps
+        In which it is looked for.
+    image : (band) complex tensor
+        The image.
+
+    Returns
+    -------
+    (2,) float32 tensor
+        x and y in pixels.
     """
     near = maps.shifts[:, None] ** 2 + maps.shifts[None] ** 2 <= (NEAR * maps.box) ** 2
     likeness = maps.correlate(image.conj(), image).masked_fill(~near, -torch.inf)
@@ -63,7 +75,18 @@ class Denoiser:
         return even + odd if self.centre is None else self.band.shifted(even + odd, self.centre)
 
     def weight(self, share: float) -> torch.Tensor:
-        """Wiener weight per ring (k_max + 1,) of such an average as a whole."""
+        """Wiener weight of an average as a whole.
+
+        Parameters
+        ----------
+        share : float
+            How many times the particles of a half it holds.
+
+        Returns
+        -------
+        (k_max + 1,) tensor
+            Per ring, 0 to 1.
+        """
         return frc_weights(of_more(self.whole, share))
 
     def _odd_weight(self, within: torch.Tensor, share: float) -> torch.Tensor:

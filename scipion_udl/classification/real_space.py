@@ -16,7 +16,8 @@ import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, add_up, halves_of, posed_sums, share_of_others
 from scipion_udl.alignment.half_sets import Split
-from scipion_udl.alignment.refinement import Reference, Refiner
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up

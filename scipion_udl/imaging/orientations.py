@@ -2,7 +2,7 @@
 
 Turning one average into a few hundred orientations costs the same for any number of particles; turning every particle
 costs an interpolation each. What is left between a particle's angle and the nearest orientation is solved for, to first
-order, with the slope of the orientation (refinement.py).
+order, with the slope of the orientation (refinement/refiner.py).
 """
 
 from __future__ import annotations

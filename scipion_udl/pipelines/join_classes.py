@@ -13,7 +13,9 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.band import Band

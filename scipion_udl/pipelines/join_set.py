@@ -18,7 +18,10 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement import SEARCH_STEP, Reference, Refiner, State
+from scipion_udl.alignment.refinement.full_circle import SEARCH_STEP
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError

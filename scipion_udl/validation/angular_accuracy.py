@@ -16,8 +16,8 @@ from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.exhaustive import log_likelihoods
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.refinement import shift_reach
 from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.frc import Claim
 from scipion_udl.imaging.orientations import Orientations

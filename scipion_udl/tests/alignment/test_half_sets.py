@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.half_sets import FOLDS, HalfRefinement, Split
-from scipion_udl.alignment.refinement import Refiner, State
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors, wrap
 from scipion_udl.simulation.phantoms import phantom

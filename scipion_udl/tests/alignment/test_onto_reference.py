@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import torch
 
 from scipion_udl.alignment import onto_reference as onto_reference_module
-from scipion_udl.alignment.refinement import Reference
+from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.compute.distributed import Ranks
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap

@@ -10,7 +10,9 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement import Reference, Refiner, State
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.state import State
 from scipion_udl.imaging.band import Band
 from scipion_udl.particles.outliers import score_limit
 from scipion_udl.simulation.phantoms import phantom

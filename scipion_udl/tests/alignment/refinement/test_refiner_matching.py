@@ -10,7 +10,9 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.refinement import Matched, Reference, Refiner
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.refinement.results import Matched
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.poses import Poses, wrap

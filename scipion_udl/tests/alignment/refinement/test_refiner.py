@@ -9,16 +9,13 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.refinement import (
-    Reference,
-    Refiner,
-    State,
-    full_circle,
-    peaks,
-    register,
-    shift_reach,
-)
-from scipion_udl.imaging.band import Band, ShiftMaps
+from scipion_udl.alignment.refinement.full_circle import full_circle
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.refiner import Refiner
+from scipion_udl.alignment.refinement.registration import register
+from scipion_udl.alignment.state import State
+from scipion_udl.constants import shift_reach
+from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.poses import Poses, compose, pose_errors, wrap
 from scipion_udl.simulation.phantoms import phantom

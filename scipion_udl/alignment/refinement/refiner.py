@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from scipion_udl.alignment.accumulators import Sums
+from scipion_udl.alignment.refinement.full_circle import SEARCH_STEP, full_circle
+from scipion_udl.alignment.refinement.reference import Reference
+from scipion_udl.alignment.refinement.results import Matched, SweepResult
 from scipion_udl.alignment.state import State
 from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
-from scipion_udl.imaging.orientations import AngleBins, Orientations, ring_normals, turned_band
-from scipion_udl.imaging.poses import Poses
+from scipion_udl.imaging.orientations import AngleBins
 from scipion_udl.models.contrast import with_contrast
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.shift_limit import ShiftLimit, centre_of
@@ -33,103 +33,18 @@ FAR = 2 * MAX_TURN  # degrees between two angles that are different places for s
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
 STAY = 0.05  # half the log likelihood by which the other way round must be better to be taken: not on mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
-SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
 
 
-class Reference:
-    """An average to align to.
+class _Gathered:
+    """What the particles of one reference add up to in a round: by their angles, with the squared transfers."""
 
-    average: the masked mean (band), its contrast transfer taken out where that is known; weight: Wiener weight per ring
-    (k_max + 1,); weighted: the average as particles are compared with it (band), None for the average times its weight;
-    difference: what is believed of the average minus itself turned by 180 degrees (band), which the log odds rest on;
-    None for all of it.
-    """
+    def __init__(self, band: Band, reference: Reference) -> None:
+        self.bins = AngleBins(band, reference.orientations.count)
+        self.transfer = torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device)
+        self.count = 0
 
-    def __init__(
-        self,
-        band: Band,
-        average: torch.Tensor,
-        weight: torch.Tensor,
-        weighted: torch.Tensor | None = None,
-        difference: torch.Tensor | None = None,
-    ) -> None:
-        self.band, self.average, self.ring_weight, self.difference = band, average, weight, difference
-        self.weighted = average * band.spread(weight) if weighted is None else weighted
-
-    @cached_property
-    def orientations(self) -> Orientations:
-        """The weighted average in all orientations."""
-        return Orientations(self.band, self.weighted)
-
-    @cached_property
-    def differences(self) -> Orientations | None:
-        """The believed difference in all orientations."""
-        if self.difference is None:
-            return None
-        return Orientations(self.band, self.difference)
-
-    @cached_property
-    def normals(self) -> torch.Tensor:
-        """What a small move costs per ring, weighted, (k_max + 1, 3, 3): see :func:`ring_normals`."""
-        normals = ring_normals(self.band, self.average) * self.ring_weight[:, None, None].float()
-        # An image that looks the same moved or turned (a stripe, a ring) has a singular system: then nothing is moved.
-        total = normals.sum(0)
-        slight = torch.eye(3, device=self.band.device) * (1e-6 * total.trace() + 1e-12) / len(normals)
-        return normals + slight
-
-    @cached_property
-    def powers(self) -> torch.Tensor:
-        """Weighted power per ring (k_max + 1,), float32."""
-        return (self.band.ring_sums(self.average.abs().pow(2)) * self.ring_weight.double()).float()
-
-    @cached_property
-    def weighted_powers(self) -> torch.Tensor:
-        """Power of the weighted average per ring (k_max + 1,), float32: of what particles are expected to show, where
-        the weight is that of a Wiener filter."""
-        return self.band.ring_sums(self.weighted.abs().pow(2)).float()
-
-    def expected_errors(self, transfer: torch.Tensor | None = None) -> tuple[float, float]:
-        """(degrees, working pixels): standard deviation of the angle and of the shift along an axis that noise of
-        variance 1 leaves a particle with (the Cramer-Rao bound). transfer: its squared transfer per ring, None for 1.
-        """
-        normals = self.normals if transfer is None else self.normals * transfer[:, None, None]
-        variances = torch.linalg.inv(2 * normals.sum(0).double()).diagonal()
-        return float(variances[2].clamp(min=0).sqrt()), float(variances[:2].mean().clamp(min=0).sqrt())
-
-    def turned(self, angles: torch.Tensor) -> torch.Tensor:
-        """The weighted reference with poses of ``angles`` (degrees) applied, (len(angles), band)."""
-        return turned_band(self.band, self.weighted, angles)
-
-
-@dataclass
-class SweepResult:
-    """Sums per reference, the median change of angle (degrees, modulo 180) and shift (working pixels), and the share of
-    particles that were turned round by 180 degrees."""
-
-    sums: list[Sums]
-    turned: float
-    moved: float
-    flipped: float
-
-
-@dataclass
-class Matched:
-    """Poses of n particles that were compared with a reference; torch, working pixels.
-
-    angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that
-    the particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
-    orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the
-    other half circle), not turned; limited: (n,) bool, the shift is as long as it may be.
-    """
-
-    angle: torch.Tensor
-    shift: torch.Tensor
-    score: torch.Tensor
-    log_odds: torch.Tensor
-    gain: torch.Tensor
-    place: torch.Tensor
-    centred: torch.Tensor
-    limited: torch.Tensor
+    def sums(self) -> Sums:
+        return Sums(self.bins.total(), self.transfer, self.count)
 
 
 class Refiner:
@@ -171,53 +86,104 @@ class Refiner:
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
         settle: bool = False,
     ) -> SweepResult:
-        """One round over ``indices``: updates ``state`` in place. Shared by the processes of a team.
+        """One round over some particles. Shared by the processes of a team.
 
-        member: (N,) which reference each particle is aligned to; judge: references that decide branch, log odds and
-        score instead (the other half's, so that a particle does not vote for itself); turn: whether angles may change
-        (but for the 180 degree branch); first: called with the indices and coefficients of each chunk before it;
-        settle: particles whose branch is clear keep it and are moved from where they are, no other shift is looked at.
+        Parameters
+        ----------
+        state : State
+            Of all particles, updated.
+        references : list of Reference
+            What particles are aligned to.
+        member : (N,) int array
+            Which reference each particle is aligned to.
+        stage : str
+            What the round is called in reports.
+        indices : (n,) int array
+            The particles, from 0.
+        turn : bool, optional
+            Whether angles may change (but for the 180 degree branch).
+        judge : list of Reference, optional
+            What decides branch, log odds and score instead (the other half's, so that a particle does not vote for
+            itself).
+        first : callable, optional
+            Told the indices and coefficients of each chunk before it is aligned.
+        settle : bool, optional
+            Particles whose branch is clear keep it and are moved from where they are, no other shift is looked at.
+
+        Returns
+        -------
+        SweepResult
+            Sums and changes.
         """
-        band = self.band
-        bins = [AngleBins(band, reference.orientations.count) for reference in references]
-        transfer = [torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device) for _ in references]
-        counts = [0] * len(references)
+        gathered = [_Gathered(self.band, reference) for reference in references]
         changes, limits = [np.zeros((0, 3))], self._limits(state, references, member, indices)
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
-            particles, power, ring_power = self.through_transfer(part, coefficients)
+            seen = self.through_transfer(part, coefficients)
             for number, reference in enumerate(references):
                 own = np.flatnonzero(member[part] == number)
-                if not len(own):
-                    continue
-                arbiter = (judge or references)[number]
-                clear = (state.log_odds[part[own]] > CLEAR) & settle
-                for those, known in ((own[~clear], False), (own[clear], True)):
-                    if not len(those):
-                        continue
-                    at = torch.from_numpy(those).to(band.device)
-                    angle = torch.from_numpy(state.angle[part[those]]).to(band.device)
-                    shift = torch.from_numpy(state.shift[part[those]]).to(band.device) if known else None
-                    q = power if power is None else power[at]
-                    pair, limit = (reference, arbiter), limits[number]
-                    found = self.match(particles[at], q, ring_power[at], angle, *pair, turn, shift, limit)
-                    changes.append(self._store(state, part[those], found))
-                    bins[number].add(found.place, found.centred)
-                transfer[number] += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
-                counts[number] += len(own)
-        team = self.prepared.team
+                pair, limit = (reference, (judge or references)[number]), limits[number]
+                changes += self._aligned(state, part, own, seen, pair, turn, settle, limit, gathered[number])
         self.prepared.reader.make_known(list(vars(state).values()), indices)
-        change = team.gather(np.concatenate(changes))
-        turned, moved, _ = np.median(change, axis=0) if len(change) else (0.0, 0.0, 0.0)
-        sums = [Sums(b.total(), t, c).over(team) for b, t, c in zip(bins, transfer, counts)]
-        return SweepResult(sums, float(turned), float(moved), float(change[:, 2].mean()) if len(change) else 0.0)
+        change = self.prepared.team.gather(np.concatenate(changes))
+        return SweepResult([one.sums().over(self.prepared.team) for one in gathered], *_typical(change))
+
+    def _aligned(
+        self,
+        state: State,
+        part: np.ndarray,
+        own: np.ndarray,
+        seen: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor],
+        pair: tuple[Reference, Reference],
+        turn: bool,
+        settle: bool,
+        limit: ShiftLimit,
+        gathered: _Gathered,
+    ) -> list[np.ndarray]:
+        """Align those of the particles ``part`` that are ``own`` to the first of a pair of references, judged by the
+        second; they are added to what is gathered, and their changes returned as :meth:`_store` gives them. seen: of
+        all of the part, as of :meth:`through_transfer`; otherwise as :meth:`sweep` has it."""
+        if not len(own):
+            return []
+        (particles, power, ring_power), device = seen, self.band.device
+        clear = (state.log_odds[part[own]] > CLEAR) & settle
+        changes = []
+        for those, known in ((own[~clear], False), (own[clear], True)):
+            if not len(those):
+                continue
+            at = torch.from_numpy(those).to(device)
+            angle = torch.from_numpy(state.angle[part[those]]).to(device)
+            shift = torch.from_numpy(state.shift[part[those]]).to(device) if known else None
+            q = power if power is None else power[at]
+            found = self.match(particles[at], q, ring_power[at], angle, *pair, turn, shift, limit)
+            changes.append(self._store(state, part[those], found))
+            gathered.bins.add(found.place, found.centred)
+        gathered.transfer += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
+        gathered.count += len(own)
+        return changes
 
     def through_transfer(
         self, part: np.ndarray, coefficients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """(particles times their transfer (n, band), squared transfer per ring (n, k_max + 1) or None, power of the
-        particles per ring)."""
+        """Particles as they are compared: times their transfer.
+
+        Parameters
+        ----------
+        part : (n,) int array
+            The particles, from 0.
+        coefficients : (n, box, box//2 + 1) complex tensor
+            Theirs.
+
+        Returns
+        -------
+        particles : (n, band) complex tensor
+            Times their transfer.
+        power : (n, k_max + 1) tensor or None
+            Their squared transfer per ring, None for 1.
+        ring_power : (n, k_max + 1) tensor
+            Power of the particles per ring, without their transfer.
+        """
         band = self.band
         particles = band.crop(coefficients)
         ring_power = band.ring_totals(particles.real.square() + particles.imag.square())
@@ -239,53 +205,63 @@ class Refiner:
         shift: torch.Tensor | None = None,
         limit: ShiftLimit | None = None,
     ) -> Matched:
-        """Branch, shift and correction of the angle of particles (n, band) near ``angle`` (n,) degrees.
+        """Branch, shift and correction of the angle of particles near given angles.
 
-        power: their squared transfer per ring (n, k_max + 1), None for 1; ring_power: theirs; shift: where they lie
-        (n, 2), if branch and shift are not to be looked for (then log odds are nan); limit: of shifts. Both candidates
-        are moved to a fraction of a pixel before they are compared: on whole pixels the branch would serve as half a
-        step.
+        Parameters
+        ----------
+        particles : (n, band) complex tensor
+            Times their transfer.
+        power : (n, k_max + 1) tensor or None
+            Their squared transfer per ring, None for 1.
+        ring_power : (n, k_max + 1) tensor
+            Their power per ring.
+        angle : (n,) tensor
+            Degrees.
+        reference, arbiter : Reference
+            What they are aligned to, and what decides branch, log odds and score.
+        turn : bool, optional
+            Whether angles may change (but for the 180 degree branch).
+        shift : (n, 2) tensor, optional
+            Where they lie, working pixels, if branch and shift are not to be looked for (then log odds are nan).
+        limit : ShiftLimit, optional
+            Of shifts, None for that of the refiner.
+
+        Returns
+        -------
+        Matched
+            Of n particles.
         """
-        place, other = arbiter.orientations.nearest(angle)
         limit = limit or self.reach
+        place, other = arbiter.orientations.nearest(angle)
         particles = torch.where(other[:, None, None], particles.conj(), particles)
-        images = arbiter.orientations.at(place)
-        base = place * arbiter.orientations.step
-        normal = self._normal(arbiter, power)
+        base, seen = place * arbiter.orientations.step, self._seen_by(arbiter, place, power)
         if shift is None:
-            particles, shift, flipped, odds = self._branch(particles, images, base, normal, limit)
+            particles, shift, flipped, odds = self._branch(particles, *seen, base, limit)
         else:  # in the frame of the particle as it is, or turned by 180 degrees
             shift = _turned_vector(shift, 180.0 * other - angle).float()
             flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
         if turn:
-            if reference is not arbiter:
-                images, normal = reference.orientations.at(place), self._normal(reference, power)
-            slopes = reference.orientations.slopes_at(place)
-            strength = _strength(reference, power)
-            shift, delta = self._correct(particles, shift, images, slopes, base, normal, strength)
+            own = seen if reference is arbiter else self._seen_by(reference, place, power)
+            shift, delta = self._correct(particles, shift, *own, base, place, reference, power)
             shift = limit.kept(shift, base)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
-        centred = self.band.shifted(particles, shift)
-        if arbiter is not reference:
-            images = arbiter.orientations.at(place)
-        inner, expected = _inner(centred, images), _strength(arbiter, power)
-        score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
-        if arbiter.differences is not None:
-            odds = 2 * _inner(centred, arbiter.differences.at(place))
-        new = base + delta
+        centred, new = self.band.shifted(particles, shift), base + delta
+        judged = _judged(centred, seen[0], place, odds, arbiter, power, ring_power)
         bins, beyond = reference.orientations.nearest(new)
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
-        half_turn = 180.0 * (other ^ flipped)
         # A shift of the turned particle: it was found in the particle's own frame.
-        gain = with_contrast(inner, _seen(arbiter.weighted_powers, power))
-        limited = limit.reached(shift, base)
-        return Matched(new + half_turn, _turned_vector(shift, new), score, odds, gain, bins, centred, limited)
+        pose = new + 180.0 * (other ^ flipped), _turned_vector(shift, new)
+        return Matched(*pose, *judged, bins, centred, limit.reached(shift, base))
 
-    def _normal(self, reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
-        if power is None:
-            return reference.normals.sum(0)[None]
-        return torch.einsum("nr,rjk->njk", power, reference.normals)
+    def _seen_by(
+        self, reference: Reference, place: torch.Tensor, power: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(a reference in the orientations ``place`` (n,), bands; its normals through the transfer whose square is
+        ``power``, (n, 3, 3) or (1, 3, 3))."""
+        normals = reference.normals
+        normal = normals.sum(0)[None] if power is None else torch.einsum("nr,rjk->njk", power, normals)
+        return reference.orientations.at(place), normal
 
     def _limits(
         self, state: State, references: list[Reference], member: np.ndarray, indices: np.ndarray
@@ -305,13 +281,14 @@ class Refiner:
         self,
         particles: torch.Tensor,
         images: torch.Tensor,
-        base: torch.Tensor,
         normal: torch.Tensor,
+        base: torch.Tensor,
         limit: ShiftLimit,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The better of particles (n, band) and themselves turned by 180 degrees: (particles, shift (n, 2) in their own
-        frame, whether they are turned (n,), log odds (n,))."""
-        found = [self._shift(p, images, base, normal, limit) for p in (particles, particles.conj())]
+        frame, whether they are turned (n,), log odds (n,)). Both are moved to a fraction of a pixel before they are
+        compared: on whole pixels the branch would serve as half a step."""
+        found = [self._shift(p, images, normal, base, limit) for p in (particles, particles.conj())]
         flipped = found[1][1] > found[0][1] + STAY
         particles = torch.where(flipped[:, None, None], particles.conj(), particles)
         shift = torch.where(flipped[:, None], found[1][0], found[0][0])
@@ -321,8 +298,8 @@ class Refiner:
         self,
         particles: torch.Tensor,
         images: torch.Tensor,
-        base: torch.Tensor,
         normal: torch.Tensor,
+        base: torch.Tensor,
         limit: ShiftLimit,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (n, 2) in the particle's own frame, value (n,)) of the best match over all shifts."""
@@ -348,16 +325,18 @@ class Refiner:
         particles: torch.Tensor,
         shift: torch.Tensor,
         images: torch.Tensor,
-        slopes: torch.Tensor,
-        base: torch.Tensor,
         normal: torch.Tensor,
-        strength: torch.Tensor,
+        base: torch.Tensor,
+        place: torch.Tensor,
+        reference: Reference,
+        power: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (n, 2), turn away from the orientation (n,) degrees) after one Gauss-Newton step in all three.
 
-        strength: the reference's power as each particle sees it. How much stronger or weaker a particle is than that
-        scales its step, or the orientation it started from would pull on the answer.
+        How much stronger or weaker a particle is than the reference's power as it sees that scales its step, or the
+        orientation it started from would pull on the answer.
         """
+        slopes, strength = reference.orientations.slopes_at(place), _strength(reference, power)
         moved = self.band.shifted(particles, shift)
         sums = torch.view_as_real(moved * images.conj()).flatten(1) @ self._sums
         gradient = torch.cat([_turned_vector(sums[:, 1:], base), _inner(moved, slopes)[:, None]], 1)
@@ -384,8 +363,21 @@ class Refiner:
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
     ) -> None:
-        """Full-circle search: every angle in steps, all shifts, in a coarse band; writes angles to ``state``. Shared by
-        the processes of a team."""
+        """Full-circle search: every angle in steps, all shifts, in a coarse band. Shared by the processes of a team.
+
+        Parameters
+        ----------
+        state : State
+            Of all particles; takes the angles.
+        references : list of Reference
+            What particles are compared with.
+        member : (N,) int array
+            Which reference each particle is compared with.
+        stage : str
+            What the pass is called in reports.
+        indices : (n,) int array
+            The particles, from 0.
+        """
         band = self.coarse_band
         coarse = [self._turned(reference) for reference in references]
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
@@ -398,8 +390,20 @@ class Refiner:
         self.prepared.reader.make_known([state.angle], indices)
 
     def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
-        """The angles (n,) degrees, float64, of such a search for coefficients (n, box, box//2 + 1), times their
-        transfer."""
+        """The angles of such a search for particles at hand.
+
+        Parameters
+        ----------
+        seen : (n, box, box//2 + 1) complex tensor
+            Coefficients, times their transfer.
+        reference : Reference
+            What they are compared with.
+
+        Returns
+        -------
+        (n,) float64 tensor
+            Degrees.
+        """
         return full_circle(self.coarse_band.crop(seen), *self._turned(reference), self.coarse_maps).double()
 
     def _turned(self, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
@@ -412,6 +416,32 @@ class Refiner:
         band = self.coarse_band
         inner, weighted = (band.taken_from(self.band, b) for b in (reference.average, reference.weighted))
         return Reference(band, inner, reference.ring_weight[: band.k_max + 1], weighted)
+
+
+def _judged(
+    centred: torch.Tensor,
+    images: torch.Tensor,
+    place: torch.Tensor,
+    odds: torch.Tensor,
+    arbiter: Reference,
+    power: torch.Tensor | None,
+    ring_power: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """score, log_odds and gain as of :class:`Matched`, (n,) each, of centred particles (n, band) by the arbiter's
+    ``images`` in the orientations ``place``; odds: those of the branch, where the arbiter believes all of itself."""
+    inner, expected = _inner(centred, images), _strength(arbiter, power)
+    score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
+    if arbiter.differences is not None:
+        odds = 2 * _inner(centred, arbiter.differences.at(place))
+    return score, odds, with_contrast(inner, _seen(arbiter.weighted_powers, power))
+
+
+def _typical(change: np.ndarray) -> tuple[float, float, float]:
+    """Medians of changes (n, 3) of angle and shift, and the share of particles that were turned round; 0 for none."""
+    if not len(change):
+        return 0.0, 0.0, 0.0
+    turned, moved, _ = np.median(change, axis=0)
+    return float(turned), float(moved), float(change[:, 2].mean())
 
 
 def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
@@ -441,38 +471,3 @@ def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Te
     """The step (n, 2) in the particle's frame; the normal matrix is that of the average's frame."""
     step = torch.linalg.solve(normal.expand(len(gradient), 2, 2), _turned_vector(gradient, base))
     return _turned_vector(step, -base)
-
-
-def full_circle(particles: torch.Tensor, turned: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps) -> torch.Tensor:
-    """The pose angle (n,), degrees, of particles (n, band) whose best match among references turned by -angles is
-    there.
-
-    turned: (A, band), weighted, for ``angles`` (A,) over 180 degrees; the other half circle is their complex
-    conjugates.
-    """
-    best = torch.full((len(particles),), -torch.inf, device=particles.device)
-    angle = torch.zeros_like(best)
-    both = particles.conj(), particles
-    for reference, degrees in zip(turned, angles):
-        for candidate, extra in zip(both, (0.0, 180.0)):
-            value = maps.of_products(candidate * reference).masked_fill(~maps.inside, -torch.inf).flatten(1).amax(1)
-            better = value > best
-            best = torch.where(better, value, best)
-            angle = torch.where(better, degrees + extra, angle)
-    return angle
-
-
-def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
-    """The pose (one, in working pixels) that brings one average onto another: full-circle search, then Gauss-Newton."""
-    return refiner.prepared.team.by_first(lambda: _registered(refiner, moving, fixed))
-
-
-def _registered(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
-    band = refiner.band
-    angles = torch.arange(0, 180, 4.0, device=band.device)
-    angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()
-    power = band.ring_totals(moving.average[None].abs().square())
-    for _ in range(5):
-        found = refiner.match(moving.average[None], None, power, angle, fixed, fixed)
-        angle = found.angle.double()
-    return Poses(angle.cpu().numpy(), found.shift.double().cpu().numpy())
