@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +14,10 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.output import durable
 from scipion_udl.io.source import Source
 from scipion_udl.models.checkpoint import ModelCard, save_model
+from scipion_udl.models.network import Network
 from scipion_udl.pipelines.classes import ClassResult, together
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
-
-if TYPE_CHECKING:
-    from scipion_udl.models.network import Network
 
 
 @dataclass(frozen=True)

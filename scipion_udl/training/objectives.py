@@ -250,22 +250,6 @@ class PolarObjective(Objective[TellsTurns]):
         batch : (N, radii, angles) tensor
             Polar spectra.
         generator : torch.Generator
-            Draws the turns; on the CPU.
-        epoch : int
-            From 1.
-
-        Returns
-        -------
-        () tensor
-            The UDL or the joint term, or what the method makes of both.
-
-        Parameters
-        ----------
-        network : TellsTurns
-            What is trained.
-        batch : (N, radii, angles) tensor
-            Polar spectra.
-        generator : torch.Generator
             Draws turns and noise; on the CPU.
         epoch : int
             From 1.
@@ -279,20 +263,6 @@ class PolarObjective(Objective[TellsTurns]):
 
     def validation(self, network: TellsTurns, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The same loss under turns of any size.
-
-        Parameters
-        ----------
-        network : TellsTurns
-            What is trained.
-        held_out : (N, radii, angles) tensor
-            Polar spectra that are not learned from.
-        generator : torch.Generator
-            Draws the turns; on the CPU.
-
-        Returns
-        -------
-        () tensor
-            The lower the better.
 
         Parameters
         ----------
