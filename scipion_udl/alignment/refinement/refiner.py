@@ -390,7 +390,7 @@ class Refiner:
         self.prepared.reader.make_known([state.angle], indices)
 
     def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
-        """The angles of such a search for particles at hand.
+        """The angles of a full-circle search for particles at hand.
 
         Parameters
         ----------
