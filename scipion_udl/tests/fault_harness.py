@@ -30,6 +30,7 @@ from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.tests.fault_hooks import PATIENCE, Hooks
 
+RUN_LOG = "run.log"  # grows while a run goes on
 VARIES = {"seconds", "command"}  # of summary.json
 LIST, SCRATCH = ".udl-files.json", ".unfinished"
 
@@ -166,7 +167,7 @@ def broken(folder: Path) -> list[str]:
     """Files under a final name that are not whole."""
     found = []
     for path in folder.rglob("*"):
-        if SCRATCH in path.parts or path.name.endswith(".part") or path.name == lock.NAME or path.is_dir():
+        if SCRATCH in path.parts or path.name.endswith(".part") or path.name in (lock.NAME, RUN_LOG) or path.is_dir():
             continue
         try:
             _open_whole(path)
@@ -217,8 +218,8 @@ def content(folder: Path) -> dict[str, object]:
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in VARIES}
         elif path.name == LIST:
             found[name] = sorted(json.loads(path.read_text())["files"])
-        else:  # the report holds times and the command
-            found[name] = "" if path.suffix == ".html" or path.is_dir() else path.read_bytes()
+        else:  # report and log hold times and the command
+            found[name] = "" if path.suffix in (".html", ".log") or path.is_dir() else path.read_bytes()
     return found
 
 
@@ -273,7 +274,7 @@ class Bench:
             self.fresh(case)
             ended = run(self.words(case, *case.extra), self.out, self.log)
             assert ended.code == 0, ended.errors
-            assert not broken(self.out)
+            assert not (wrong := broken(self.out)), wrong
             self._whole[case.name] = content(self.out), ended
         return self._whole[case.name]
 
