@@ -35,7 +35,7 @@ def test_killed_and_failing_runs_go_on_to_the_same_results(tmp_path):
     options = ["--kills", "10", "--faults", "4", "--only", "train,join,simulate,classify", "--seed", "1"]
     done = subprocess.run(
         [sys.executable, "-m", MODULE, tmp_path / "work", *options],
-        env={**os.environ, **threads}, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, **threads}, capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{options}\n{done.stdout}\n{done.stderr}"
     assert "kills by SIGKILL" in done.stdout
