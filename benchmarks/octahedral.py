@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmarks.many_views.particles import Truth
-from scipion_udl.imaging.ctf import contrast_transfer
+from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
@@ -79,7 +79,7 @@ def means(folder: Path, label: np.ndarray, poses: Poses) -> np.ndarray:
     for n in range(len(source)):
         image = np.asarray(source.read(np.array([n]))[0], np.float64)
         if defocus is not None:
-            sign = np.sign(contrast_transfer(defocus.rows(np.array([n])), box, source.pixel_size)[0].numpy())
+            sign = np.sign(evaluate_ctf(defocus.rows(np.array([n])), box, source.pixel_size)[0].numpy())
             image = np.fft.irfft2(np.fft.rfft2(image) * sign, s=image.shape)
         matrix = rotations(-poses.angle[n : n + 1])[0][::-1, ::-1]  # of (y, x), from the average to the particle
         offset = middle - matrix @ (middle + poses.shift[n, ::-1])

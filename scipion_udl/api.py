@@ -163,7 +163,7 @@ def classify(
         run = Run(settings, NoFolder(), source=source, report=progress)
         shift_reach(run)
         run.scan()
-        run.use_contrast()
+        run.use_ctf()
         given = _model(model, run.device)
         if given is None:
             check_enough(run)
@@ -171,7 +171,7 @@ def classify(
         else:
             (bank, card), history = checked_classes(run, *given.pair, "the model that was given"), []
         done = classify_set(run, bank, sampling_of(card))
-        run.note_contrast()
+        run.note_ctf()
         return Classification.of(run, done.found.label + 1, done.classes, Model(done.bank, card, history))
 
 

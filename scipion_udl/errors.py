@@ -106,10 +106,10 @@ def no_file(path: str) -> str | None:
 
 # What a reader does with a fault that it could go on after: it gets the kind of the fault and one sentence. The checks
 # of `scipion-udl check` collect them; everybody else refuses the first.
-Complain = Callable[[str, Message], None]
+OnIssue = Callable[[str, Message], None]
 
 
-def refuse(kind: str, sentence: Message) -> None:
+def raise_issue(kind: str, sentence: Message) -> None:
     """Raise the sentence as UdlError, whatever kind of fault it is.
 
     Parameters

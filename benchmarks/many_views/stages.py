@@ -27,7 +27,7 @@ from benchmarks.many_views.programs import Result
 from scipion_udl.classification.assignment import Sorted, sort_particles
 from scipion_udl.cli.commands import build_parser
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.pipelines.learn_classes import learner_of, levels
+from scipion_udl.pipelines.learn_classes import class_fit_of, levels
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.commands import ClassifySettings
 
@@ -52,15 +52,15 @@ class Levels:
 
     def __init__(self, run: Run, classes: int) -> None:
         self.run, self.classes = run, classes
-        self.learner = learner_of(run, classes, 0.1 * run.particles.box)
+        self.class_fit = class_fit_of(run, classes, 0.1 * run.particles.box)
         self.aside = np.zeros(2)
 
     def sorted(self) -> Iterator[tuple[int, Sorted, np.ndarray]]:
         """(rings of the level, all particles in classes, seconds of CPU and by the clock) after each level."""
-        learner = self.learner
-        for bank in levels(self.run, learner, self.classes):
+        class_fit = self.class_fit
+        for bank in levels(self.run, class_fit, self.classes):
             before = _now()
-            found = sort_particles(self.run.particles, bank, learner.sampling, learner.reach)
+            found = sort_particles(self.run.particles, bank, class_fit.sampling, class_fit.reach)
             yield bank.config["rings"], found, _now() - self.aside
             self.aside += _now() - before
 
@@ -85,7 +85,7 @@ def main() -> None:
     with OutputFolder(settings.output, settings.overwrite, settings.resume) as folder:
         run = Run(settings, folder)
         run.scan()
-        run.use_contrast()
+        run.use_ctf()
         for rings, found, seconds in Levels(run, own.classes).sorted():
             took[rings] = dict(zip(("cpu_s", "wall_s"), np.round(seconds - began, 2).tolist()))
             write_classes(own.out / f"rings_{rings:02d}.star", run.source.names, found.label, found.poses)

@@ -21,7 +21,7 @@ from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.particles.prepared import PreparedParticles
@@ -37,7 +37,7 @@ def sums_at(refiner: Refiner, state: State, split: Split) -> list[Sums]:
     blank = Reference(band, torch.zeros_like(band.disc, dtype=torch.complex64), torch.ones(band.k_max + 1))
     state.log_odds[:] = _KNOWN
     usable = refiner.prepared.usable
-    return refiner.sweep(state, [blank] * FOLDS, split.fold, "known", usable, turn=False, settle=True).sums
+    return refiner.iterate(state, [blank] * FOLDS, split.fold, "known", usable, turn=False, settle=True).sums
 
 
 def others(refiner: Refiner, sums: list[Sums]) -> list[Reference]:
@@ -62,7 +62,7 @@ def main() -> None:
     prepared = PreparedParticles(source, torch.device("cpu"))
     defocus = read_defocus(source)
     if defocus is not None:
-        prepared.contrast = ContrastTransfer(defocus, source.box * source.pixel_size)
+        prepared.contrast = ParticleCtf(defocus, source.box * source.pixel_size)
     images, truth = located_truth(str(args.data / "truth.star"))
     rows, true_rows = join(source.locations(), images)
     known = truth[true_rows[np.argsort(rows)]]
@@ -73,7 +73,7 @@ def main() -> None:
     split = Split.of(prepared.usable, len(prepared))
     references = others(refiner, sums_at(refiner, state, split))
     state.log_odds[:] = 0
-    refiner.sweep(state, references, split.fold, "aligned", prepared.usable)
+    refiner.iterate(state, references, split.fold, "aligned", prepared.usable)
     write_poses(args.out, source, Poses(state.angle, state.shift * prepared.scale))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import CLAIM, claim_resolution, image_frc
+from scipion_udl.imaging.frc import CLAIM, estimate_resolution, image_frc
 from scipion_udl.simulation.phantoms import phantom
 
 box, pixel_size, snr = 128, 2.0, 0.05
@@ -36,7 +36,7 @@ averages = {}
 for count in (50, 200, 800, 3200):
     averages[count] = [half(count // 2), half(count // 2)]
     frc = image_frc(*(torch.from_numpy(one) for one in averages[count]), mask)
-    claim = claim_resolution(frc, box, pixel_size, shared=4, mask_radius=0.4 * box)
+    claim = estimate_resolution(frc, box, pixel_size, shared=4, mask_radius=0.4 * box)
     ax.plot(frequency[1:], frc[1:], label=f"{count} particles")
     print(f"{count:5d} particles: {claim.resolution:.1f} Å")
 ax.axhline(CLAIM, color="0.6", ls="--", lw=1)

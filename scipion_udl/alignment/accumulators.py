@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses
@@ -52,12 +52,12 @@ class Sums:
         """
         return (self.transfer / max(self.count, 1)).float()
 
-    def over(self, team: Ranks) -> Sums:
-        """What the sums of all processes of a team come to.
+    def over(self, group: ProcessGroup) -> Sums:
+        """What the sums of all processes of a group come to.
 
         Parameters
         ----------
-        team : Ranks
+        group : ProcessGroup
             The processes; collective.
 
         Returns
@@ -65,8 +65,8 @@ class Sums:
         Sums
             Of all.
         """
-        count = int(team.total(torch.tensor(self.count)))
-        return Sums(team.total(self.total), team.total(self.transfer), count)
+        count = int(group.total(torch.tensor(self.count)))
+        return Sums(group.total(self.total), group.total(self.transfer), count)
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.total + other.total, self.transfer + other.transfer, self.count + other.count)
@@ -123,7 +123,7 @@ def share_of_others(folds: int) -> float:
     return 2 * (folds - 1) / folds
 
 
-def posed_sums(
+def accumulate(
     prepared: PreparedParticles, band: Band, indices: np.ndarray, poses: Poses, fold: np.ndarray, folds: int
 ) -> list[Sums]:
     """Sums of particles with poses applied, through their contrast transfer where that is known.

@@ -160,7 +160,7 @@ class Aligner:
         Alignment
             Of N particles.
         """
-        prepared, team = self.prepared, self.prepared.team
+        prepared, group = self.prepared, self.prepared.group
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared), prepared.originals)
@@ -179,7 +179,7 @@ class Aligner:
             halves = HalfRefinement(refiner, split, first.start.local, unknown)
             # Which angles of ``first`` are renewed on the way is for all to know.
             both = split.half[subset]
-            first, averages = team.by_first(lambda: (first, known or self.first.halves(first, subset, both)))
+            first, averages = group.on_rank0(lambda: (first, known or self.first.halves(first, subset, both)))
             averages = [self._wide(a) for a in averages]
             if unknown:
                 averages = [centred(prepared, self.band, a)[0] for a in averages]
@@ -226,7 +226,7 @@ class Aligner:
         state.angle[rest] = self.network_angles(rest)
         joint, usable = self._widen(first.start.average, first.start.weight), self.prepared.usable
         member = np.zeros(len(self.prepared), np.int64)
-        refiner.sweep(state, [joint], member, "shift and branch", usable, turn=False)
+        refiner.iterate(state, [joint], member, "shift and branch", usable, turn=False)
         return joint
 
     def _to_origin(self, states: list[State], average: torch.Tensor, start: Poses | KnownStart | None) -> None:
@@ -254,15 +254,15 @@ class Aligner:
         scores = ParticleScores(refiner, halves.judges, halves.judged)
         scores.measure(state, prepared.usable)
         chosen = prepared.subset(count, self.settings.seed)
-        return prepared.team.by_first(lambda: scores.of_noise(chosen, self.settings.seed))
+        return prepared.group.on_rank0(lambda: scores.of_noise(chosen, self.settings.seed))
 
     def _first_average(
         self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | KnownStart | None, half: np.ndarray
     ) -> tuple[First, list[torch.Tensor] | None]:
-        """Of a team, the first process finds it; with averages (bands) of the subset's halves where they are known."""
+        """Of a group, the first process finds it; with averages (bands) of the subset's halves where they are known."""
         if isinstance(start, KnownStart):
             self.first.shared = min(start.ring, self.band.k_max)
-            return self.prepared.team.by_first(lambda: start.first(self.prepared, self.first.band, subset, half))
+            return self.prepared.group.on_rank0(lambda: start.first(self.prepared, self.first.band, subset, half))
         if start is not None:
             return self._first_from(start, subset), None
         angles = self.network_angles(subset)
@@ -274,11 +274,11 @@ class Aligner:
                 first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
             return first, self.first.shared
 
-        first, self.first.shared = self.prepared.team.by_first(find)
+        first, self.first.shared = self.prepared.group.on_rank0(find)
         return first, None
 
     def _first_from(self, start: Poses, subset: np.ndarray) -> First:
-        """The first average from poses (N,) that are about right; of a team, the first process finds it."""
+        """The first average from poses (N,) that are about right; of a group, the first process finds it."""
 
         def find() -> tuple[First, int, Reference | None]:
             angles = self.given.angles(subset, start[subset])
@@ -287,7 +287,7 @@ class Aligner:
             self.first.shared = self.given.band.k_max
             return self.first.from_angles(subset, angles), self.first.shared, self.given.reference
 
-        first, self.first.shared, self.given.reference = self.prepared.team.by_first(find)
+        first, self.first.shared, self.given.reference = self.prepared.group.on_rank0(find)
         return first
 
     def _asked(self, state: State, known: np.ndarray) -> Asked:
@@ -304,7 +304,7 @@ class Aligner:
 
     @torch.no_grad()
     def network_angles(self, indices: np.ndarray) -> np.ndarray:
-        """Pose angles by the network. Processes of a team share the work.
+        """Pose angles by the network. Processes of a group share the work.
 
         Parameters
         ----------
@@ -350,7 +350,7 @@ class Aligner:
             Reference(band, band.masked(band.crop(hand), prepared.disc.mask), joint.ring_weight) for hand in hands
         ]
         found = [onto_reference(refiner, joint, target) for target in targets]
-        best = prepared.team.by_first(lambda: max(range(len(found)), key=lambda hand: found[hand][2]))
+        best = prepared.group.on_rank0(lambda: max(range(len(found)), key=lambda hand: found[hand][2]))
         between, self.inverted, _ = found[best]
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses
@@ -130,16 +130,16 @@ class HalfSums:
         if transfer is not None:
             self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
 
-    def over(self, team: Ranks) -> None:
-        """Add up what all processes of a team have.
+    def over(self, group: ProcessGroup) -> None:
+        """Add up what all processes of a group have.
 
         Parameters
         ----------
-        team : Ranks
+        group : ProcessGroup
             The processes; collective.
         """
-        self.total, self.power = team.total(self.total), team.total(self.power)
-        self.count = team.total(torch.tensor(self.count)).tolist()
+        self.total, self.power = group.total(self.total), group.total(self.power)
+        self.count = group.total(torch.tensor(self.count)).tolist()
 
     def mean(self, halves: list[int]) -> torch.Tensor:
         """The mean of one half or both, without its background: as the microscope shows it on the whole.
@@ -231,7 +231,7 @@ def average_particles(
     keep: Callable[[np.ndarray], None] | None = None,
     scale: tuple[float, float] | None = None,
 ) -> Averages:
-    """One pass over all particles in the full box, shared by the processes of a team.
+    """One pass over all particles in the full box, shared by the processes of a group.
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
     that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
@@ -247,8 +247,8 @@ def average_particles(
     half : (N,) int array
         0 or 1.
     keep : callable, optional
-        Given the aligned images (n, D, D) chunk by chunk, in the order of the set; of a team, each process gets those
-        of its own part, so that a stack as a whole is for the first alone (:meth:`Ranks.by_first`).
+        Given the aligned images (n, D, D) chunk by chunk, in the order of the set; of a group, each process gets those
+        of its own part, so that a stack as a whole is for the first alone (:meth:`ProcessGroup.on_rank0`).
     scale : two floats, optional
         Background and noise to bring particles to, where these are not the medians of the set.
 
@@ -273,10 +273,10 @@ def average_particles(
         if half_poses is not None:
             _add_halves(sums, prepared, part, images, half_poses[part], counted_half[part])
     counts = (max(int((~blank).sum()), 1), n)
-    plain = [(prepared.team.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
+    plain = [(prepared.group.total(s) / c).float().cpu().numpy() for s, c in zip((before, total), counts)]
     if half_poses is None:
         return Averages(plain[0], plain[1], None)
-    sums.over(prepared.team)
+    sums.over(prepared.group)
     first, second, corrected = sums.images()
     return Averages(plain[0], plain[1], (first, second), corrected, sums)
 

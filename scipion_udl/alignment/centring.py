@@ -10,7 +10,7 @@ from scipion_udl.particles.prepared import PreparedParticles
 
 FINE = 2.0  # periods in the radius of the disc: what is finer is damped, for it is noise first
 ROUNDS = 8  # in which the disc follows the density
-STILL = 0.02  # working pixels
+TOLERANCE = 0.02  # working pixels
 FAR = 0.3  # of the disc's radius: farther off it is something else
 
 
@@ -47,14 +47,14 @@ def centre_of_mass(prepared: PreparedParticles, band: Band, average: torch.Tenso
             return np.zeros(2)
         step = torch.stack([(density.sum(0) * axis).sum(), (density.sum(1) * axis).sum()]) / mass
         centre = centre + step
-        if float(step.norm()) < STILL:
+        if float(step.norm()) < TOLERANCE:
             break
     near = float(centre.norm()) < FAR * prepared.disc.radius
     return centre.double().cpu().numpy() if near else np.zeros(2)
 
 
 def centred(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """An average moved to the centre of its box; the same for all processes of a team.
+    """An average moved to the centre of its box; the same for all processes of a group.
 
     Parameters
     ----------
@@ -68,5 +68,5 @@ def centred(prepared: PreparedParticles, band: Band, average: torch.Tensor) -> t
     centre : (2,) array
         Where its centre of mass was, x and y in working pixels.
     """
-    centre = prepared.team.by_first(lambda: centre_of_mass(prepared, band, average))
+    centre = prepared.group.on_rank0(lambda: centre_of_mass(prepared, band, average))
     return band.shifted(average, torch.from_numpy(-centre).float().to(band.device)), centre

@@ -19,7 +19,7 @@ from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses, mirrored_first
@@ -42,12 +42,12 @@ WORDS = {
 }
 
 
-def words_of(contrast: ContrastTransfer | None) -> str:
+def words_of(contrast: ParticleCtf | None) -> str:
     """How contrast transfer is taken, for the user.
 
     Parameters
     ----------
-    contrast : ContrastTransfer or None
+    contrast : ParticleCtf or None
         Of the particles, None where it is not known.
 
     Returns
@@ -70,12 +70,12 @@ def words_of(contrast: ContrastTransfer | None) -> str:
     return "by particle; " + "; ".join(f"{counts[kind]} {WORDS[kind]}" for kind in used)
 
 
-class TransferChoice:
+class CtfState:
     """How the particles' contrast transfer is taken, and why.
 
     prepared: the particles, whose ``contrast`` this sets; defocus: what their table gives, None without; asked: "auto",
     "flipped", "signed" or "none"; fallback: "flipped" or "signed", where neither the user nor the table says, nor the
-    rule of its form; log, warn: told a sentence. ``mode`` is the one in use (of :class:`ContrastTransfer`), ``reason``
+    rule of its form; log, warn: told a sentence. ``mode`` is the one in use (of :class:`ParticleCtf`), ``reason``
     why.
     """
 
@@ -104,7 +104,7 @@ class TransferChoice:
         self._ways: list[str] = []
         if defocus is not None:
             box = prepared.source.box
-            prepared.contrast = ContrastTransfer(defocus, box * prepared.source.pixel_size, self.mode, box=box)
+            prepared.contrast = ParticleCtf(defocus, box * prepared.source.pixel_size, self.mode, box=box)
             self._ways = _ways(prepared.contrast)
 
     def note(self) -> Message | None:
@@ -152,7 +152,7 @@ class TransferChoice:
         if min((half == number).sum() for number in (0, 1)) < FEWEST:
             return
         given = prepared, indices[asked], poses[asked], half, self._ways
-        self._heard[name] = prepared.team.by_first(lambda: mode_evidence(*given))
+        self._heard[name] = prepared.group.on_rank0(lambda: mode_evidence(*given))
 
     def settle(self, names: Iterable[str]) -> bool:
         """Judge, once, by what the particles of some classes told, all together.
@@ -247,12 +247,12 @@ def is_clear(gain: torch.Tensor) -> bool:
     return total > CLEAR_TOTAL and total > CLEAR * float(gain.double().std()) * len(gain) ** 0.5
 
 
-def _can_tell(contrast: ContrastTransfer) -> np.ndarray:
+def _can_tell(contrast: ParticleCtf) -> np.ndarray:
     """Which particles (N,) bool can tell how they are to be taken: those with a defocus whose transfer has a sign."""
     return contrast.defocus.known & ~contrast.premultiplied
 
 
-def _ways(contrast: ContrastTransfer) -> list[str]:
+def _ways(contrast: ParticleCtf) -> list[str]:
     """The ways to take the particles of a set, the one in use first: all flipped, none flipped; where the table says
     different things of them, also as it says, and each the other way about."""
     flipped = contrast.flipped[_can_tell(contrast)]
@@ -274,7 +274,7 @@ def mode_evidence(
     Parameters
     ----------
     prepared, indices, poses, half
-        As :meth:`TransferChoice.hear` takes them.
+        As :meth:`CtfState.hear` takes them.
     ways : sequence of str
         Of "table", "contrary", "flipped", "signed" and "none".
 

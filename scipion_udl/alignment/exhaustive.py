@@ -19,7 +19,7 @@ from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
 
-STILL = 0.2  # nats a particle, gained in three rounds: less is what noise gains
+TOLERANCE = 0.2  # nats a particle, gained in three rounds: less is what noise gains
 ANGLES = 60  # orientations over 180 degrees
 STEP = 16  # particles at a time: bounds the memory of the maps
 
@@ -87,7 +87,7 @@ class CircleSolver(Solver):
             history.append(likelihood)
             if told:
                 told(number, likelihood)
-            if number > 4 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), STILL):
+            if number > 4 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), TOLERANCE):
                 break
         return CircleFit(self._mean(whole), weight, history[-1], angle, history)
 

@@ -19,7 +19,7 @@ import torch
 from scipy import special
 
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.messages import message
 
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
@@ -105,7 +105,7 @@ def measure_fit(
     return Fit(energy, float(np.sqrt(variance)))
 
 
-def with_fit(claim: Claim, fit: Fit | None) -> Claim:
+def with_fit(claim: ResolutionEstimate, fit: Fit | None) -> ResolutionEstimate:
     """A claim that knows how well the particles fit.
 
     Where halves agree, but windows of noise that were picked with a template would as well, there is no signal to speak
@@ -113,14 +113,14 @@ def with_fit(claim: Claim, fit: Fit | None) -> Claim:
 
     Parameters
     ----------
-    claim : Claim
+    claim : ResolutionEstimate
         What the halves' agreement says.
     fit : Fit or None
         None where it was not measured.
 
     Returns
     -------
-    Claim
+    ResolutionEstimate
         With a note where its signal and resolution are taken away.
     """
     if fit is None or claim.signal is None:

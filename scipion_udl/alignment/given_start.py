@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scipion_udl.alignment.accumulators import Sums, add_up, posed_sums
+from scipion_udl.alignment.accumulators import Sums, accumulate, add_up
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import FAR, Refiner
 from scipion_udl.alignment.state import State
@@ -56,7 +56,7 @@ class GivenStart:
         state.angle[subset] = poses.angle
         given = state.angle.copy()
         half = np.arange(len(subset)) % 2
-        self.reference = self._as_reference(posed_sums(self.prepared, self.band, subset, poses, half, 2))
+        self.reference = self._as_reference(accumulate(self.prepared, self.band, subset, poses, half, 2))
         for _ in range(ROUNDS):
             before = state.angle[subset]
             sums = self.find(state, subset)
@@ -71,7 +71,7 @@ class GivenStart:
         return None if far > LOST else state.angle[subset]
 
     def find(self, state: State, indices: np.ndarray) -> list[Sums]:
-        """Find angles of particles against the reference. Shared by the processes of a team.
+        """Find angles of particles against the reference. Shared by the processes of a group.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class GivenStart:
         both = [self.reference] * 2
         self.refiner.search(state, both, half, "full-circle search", indices)
         for number in (1, 2):
-            found = self.refiner.sweep(state, both, half, f"angles, round {number}", indices)
+            found = self.refiner.iterate(state, both, half, f"angles, round {number}", indices)
         return found.sums
 
     def _as_reference(self, sums: list[Sums]) -> Reference:

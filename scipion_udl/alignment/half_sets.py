@@ -20,13 +20,13 @@ from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_differenc
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import CLEAR, FAR, Refiner
 from scipion_udl.alignment.refinement.registration import register
-from scipion_udl.alignment.refinement.results import SweepResult
+from scipion_udl.alignment.refinement.results import Iteration
 from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.imaging.orientations import turned_band
 from scipion_udl.imaging.poses import Poses, compose
 
-STILL = 1 / 3  # of the expected error: changes below it are not worth another round
+TOLERANCE = 1 / 3  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 CENTRED = 2  # rounds of halves after which averages are moved to the centre of the box
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
@@ -132,7 +132,7 @@ class HalfRefinement:
         for number in range(1, rounds + 1):
             settle = number > (1 if len(usable) > LARGE else 2)
             stage, half = f"halves, round {number}", self.split.half
-            result = self.refiner.sweep(state, references, half, stage, usable, first=first, settle=settle)
+            result = self.refiner.iterate(state, references, half, stage, usable, first=first, settle=settle)
             first = None
             self._transfer = add_up(result.sums).mean_transfer()
             turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
@@ -149,8 +149,8 @@ class HalfRefinement:
                 f"Independent halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, "
                 f"{move * scale:.2f} px); they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
             )
-            still = number > 1 and result.turned < STILL * turn and result.moved < STILL * move
-            if self.prepared.team.agree(still):
+            still = number > 1 and result.turned < TOLERANCE * turn and result.moved < TOLERANCE * move
+            if self.prepared.group.agree(still):
                 break
         return averages
 
@@ -192,20 +192,20 @@ class HalfRefinement:
         self.fit = self._fitted(averages, members)
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
         joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
-        if not self.prepared.team.agree(self._worthwhile(state, denoiser, total, usable)):
+        if not self.prepared.group.agree(self._worthwhile(state, denoiser, total, usable)):
             self.prepared.say("The average of all particles would not align them better than that of either half: done")
             return joint
         judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
         for number in range(1, rounds + 1):
             arbiters = self._arbiters(judges, judging, share, confirmed)
             common, fold, stage = [joint] * FOLDS, self.split.fold, f"all together, round {number}"
-            result = self.refiner.sweep(state, common, fold, stage, usable, judge=arbiters, settle=True)
+            result = self.refiner.iterate(state, common, fold, stage, usable, judge=arbiters, settle=True)
             self.judges, self.judged = arbiters, self.split.fold
             still = self._is_still(result, joint, number, len(usable))
             if search and number > 1:
                 self._look_again(state, joint, arbiters, usable)
                 search = False
-            elif self.prepared.team.agree(number >= least and still):
+            elif self.prepared.group.agree(number >= least and still):
                 break
             whole = add_up(result.sums)
             total, *judges = self._means([whole, *(whole - own for own in result.sums)])
@@ -223,7 +223,7 @@ class HalfRefinement:
         )
         return fit
 
-    def _is_still(self, result: SweepResult, joint: Reference, number: int, count: int) -> bool:
+    def _is_still(self, result: Iteration, joint: Reference, number: int, count: int) -> bool:
         """Say what round ``number`` of all together came to; whether it moved the ``count`` particles hardly more than
         the expected errors of their poses."""
         turn, move = joint.expected_errors(result.sums[0].mean_transfer())
@@ -232,8 +232,8 @@ class HalfRefinement:
             f"{turn:.2f}), {result.flipped:.1%} flipped by 180 degrees"
         )
         return (
-            result.turned < STILL * turn
-            and result.moved < STILL * move
+            result.turned < TOLERANCE * turn
+            and result.moved < TOLERANCE * move
             and result.flipped <= max(FLIPS, SINGLE / max(count, 1))
         )
 
@@ -256,8 +256,8 @@ class HalfRefinement:
 
     def _look_again(self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
-        # A team's processes need not find the very same weights; what they do together must be the same.
-        reach = self.prepared.team.by_first(lambda: int((joint.ring_weight > 0).sum()))
+        # A group's processes need not find the very same weights; what they do together must be the same.
+        reach = self.prepared.group.on_rank0(lambda: int((joint.ring_weight > 0).sum()))
         searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8), self.refiner.bound)
         fold = self.split.fold
 
@@ -266,7 +266,7 @@ class HalfRefinement:
 
         def settle(trial: State, far: np.ndarray) -> None:
             for number in (1, 2):
-                self.refiner.sweep(trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, judge=arbiters)
+                self.refiner.iterate(trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, judge=arbiters)
 
         better = state.take_better(usable, FAR, search, settle)
         self.prepared.say(f"Last full-circle search: {better} of {len(usable)} particles fit better elsewhere")

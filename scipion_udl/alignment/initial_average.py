@@ -165,7 +165,7 @@ class FirstAverage:
             solver = self._solver(subset[members], first.angle[members]).centred(start)
             limit = inner.radius <= (self.circle_band.k_max if first.circled else self.shared)
             own = solver.run(solver.mean() * limit, 15, "half", local=first.start.local)
-            averages.append(solver.home(own.average))
+            averages.append(solver.to_original_frame(own.average))
         return averages
 
     def _solver(self, subset: np.ndarray, angles: np.ndarray) -> BranchSolver:
@@ -258,5 +258,5 @@ class FirstAverage:
         weight[(self.band.k_max if limit is None else limit) + 1 :] = 0
         reference = Reference(self.band, start.average, weight)
         for number in (1, 2):
-            refiner.sweep(state, [reference], np.zeros(len(state.angle), np.int64), f"angles, round {number}", subset)
+            refiner.iterate(state, [reference], np.zeros(len(state.angle), np.int64), f"angles, round {number}", subset)
         return state.angle[subset]

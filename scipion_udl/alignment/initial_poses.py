@@ -347,7 +347,7 @@ class BranchSolver(Solver):
         """
         return self._all(self.particles.sum(0)).mean(self.band)
 
-    def home(self, average: torch.Tensor) -> torch.Tensor:
+    def to_original_frame(self, average: torch.Tensor) -> torch.Tensor:
         """An average of this solver in the frame of the solver that was centred.
 
         Parameters
@@ -437,4 +437,4 @@ class BranchSolver(Solver):
             log(f"With the 180-degree difference weighted pixel by pixel: {local.likelihood:.2f}", detail=True)
         if local.likelihood > best.likelihood:
             best = replace(local, local=True)
-        return replace(best, average=fine.home(best.average))
+        return replace(best, average=fine.to_original_frame(best.average))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scipion_udl.alignment.accumulators import add_up, posed_sums
+from scipion_udl.alignment.accumulators import accumulate, add_up
 from scipion_udl.alignment.initial_average import First
 from scipion_udl.alignment.initial_poses import Start
 from scipion_udl.alignment.wiener import Denoiser
@@ -52,7 +52,7 @@ class KnownStart:
         averages : list of (band) complex tensors
             Of each half; of the whole subset for a half of one particle or none.
         """
-        sums = posed_sums(prepared, band, subset, self.poses[subset], half, 2)
+        sums = accumulate(prepared, band, subset, self.poses[subset], half, 2)
         whole = band.masked(add_up(sums).mean(band), prepared.disc.mask)
         # Too few go nowhere by themselves: nothing will be claimed of them.
         averages = [band.masked(s.mean(band), prepared.disc.mask) if s.count > 1 else whole for s in sums]

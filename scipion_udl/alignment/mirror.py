@@ -37,7 +37,7 @@ FEWEST = 16  # particles, for two halves to say anything
 STARTS, FIT_ROUNDS = 6, 40
 SURE = 0.9  # share of the particles of which two halves must say the same; of images of noise they do of up to 0.8
 RING = 12  # Fourier pixels: the spectra are compared up to here
-STILL = 0.002  # share of the particles: fewer that change hands are not worth another alignment
+TOLERANCE = 0.002  # share of the particles: fewer that change hands are not worth another alignment
 ROUNDS = 2  # alignments after the first, at most
 
 
@@ -50,10 +50,10 @@ class HandFit:
     power: float
 
 
-def decide_hands(particles: PreparedParticles, seed: int) -> np.ndarray | None:
+def decide_mirror(particles: PreparedParticles, seed: int) -> np.ndarray | None:
     """Which particles of one view are mirrored, by their amplitude spectra: the fewer of the two hands.
 
-    Shared by the processes of a team, which all call it.
+    Shared by the processes of a group, which all call it.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def decide_hands(particles: PreparedParticles, seed: int) -> np.ndarray | None:
         flags, _ = _better_hand(data, both, settings.angles)
         return both.mean(0), float((flags[:, 0] == flags[:, 1]).float().mean())
 
-    template, alike = particles.team.by_first(fitted)
+    template, alike = particles.group.on_rank0(fitted)
     particles.say(f"Mirrored or not, by their spectra: two independent halves agree on {alike:.1%} of the particles")
     if alike < SURE:
         return None
@@ -212,7 +212,7 @@ def share_mirrored(flags: np.ndarray, used: np.ndarray) -> Message:
 def decide_again(
     particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
 ) -> np.ndarray:
-    """Which particles are mirrored, judged in real space. Shared by the processes of a team.
+    """Which particles are mirrored, judged in real space. Shared by the processes of a group.
 
     Each is looked for in both hands, over the full circle, against the average of the half that it is not in, up to the
     ring that the halves share.
@@ -245,7 +245,7 @@ def decide_again(
         state = State.start(np.zeros(len(particles)))
         refiner.search(state, references, 1 - half, f"mirror images, {hand}", usable)
         for number in (1, 2):
-            refiner.sweep(state, references, 1 - half, f"mirror images, {hand}, round {number}", usable)
+            refiner.iterate(state, references, 1 - half, f"mirror images, {hand}, round {number}", usable)
         scores.append(state.score)
     particles.mirrored = before
     changed = scores[1] > scores[0]

@@ -17,7 +17,7 @@ MARGIN = 0.1  # of correlation, by which a reference must fit better inverted th
 
 
 def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tuple[Poses, bool, float]:
-    """The pose that brings an average onto a reference image. The same for all processes of a team.
+    """The pose that brings an average onto a reference image. The same for all processes of a group.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tup
     negative = Reference(fixed.band, -fixed.average, fixed.ring_weight)
     poses = [register(refiner, moving, one) for one in (fixed, negative)]
     alike = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
-    inverted = refiner.prepared.team.agree(alike[1] > alike[0] + MARGIN)
+    inverted = refiner.prepared.group.agree(alike[1] > alike[0] + MARGIN)
     return poses[inverted], inverted, alike[inverted]
 
 

@@ -37,7 +37,7 @@ class ParticleScores:
 
     @torch.no_grad()
     def measure(self, state: State, indices: np.ndarray, stage: str = "scores") -> None:
-        """Write the scores of particles where they lie into a state. Shared by the processes of a team.
+        """Write the scores of particles where they lie into a state. Shared by the processes of a group.
 
         Parameters
         ----------

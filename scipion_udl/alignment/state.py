@@ -12,7 +12,7 @@ from scipion_udl.imaging.poses import wrap
 
 @dataclass
 class State:
-    """Poses of all particles in working pixels and what the last sweep saw of them, numpy arrays of length N.
+    """Poses of all particles in working pixels and what the last iteration saw of them, numpy arrays of length N.
 
     angle: degrees; shift: (N, 2); score: weighted correlation with the judge's average; log_odds: log likelihood of the
     candidate taken over that of the one turned by 180 degrees, nats; limited: whether the shift is as long as it may

@@ -22,7 +22,7 @@ from scipion_udl.models.class_bank import ClassBank, Compared
 
 LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class
 ROUNDS = 5  # of a level at most
-STILL = 0.03  # share of particles that change classes, below which a level is done
+TOLERANCE = 0.03  # share of particles that change classes, below which a level is done
 SPLITS = 3  # times of a level that classes are split, at most
 AGAIN = 3  # more rounds at most after classes were split
 WIDE = 2  # rounds of a level that look over all shifts; the others look about the last one
@@ -61,7 +61,7 @@ class RoundRow:
 
 
 @dataclass
-class Learner:
+class ClassFit:
     """Teaches classes from samples.
 
     samples; sampling; reach: how far off centre particles lie along an axis, working pixels; seed; report: told
@@ -206,7 +206,7 @@ class Learner:
             bank.set(step.templates(revive=True))
             bank.members = step.count.clone()
             self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))
-            still = changed < STILL and number > 1  # the first has nothing yet to compare the finest rings with
+            still = changed < TOLERANCE and number > 1  # the first has nothing yet to compare the finest rings with
             if splits and (still or number == last):
                 splits, last = splits - 1, number + (AGAIN if step.split() else 0)
             elif still:
@@ -218,10 +218,10 @@ class Learner:
 class Step:
     """One round: the sums that the next templates are made of."""
 
-    def __init__(self, comparer: Comparer, learner: Learner, rows: torch.Tensor, near: bool) -> None:
-        self.comparer, self.learner, self.rows, self.near = comparer, learner, rows, near
+    def __init__(self, comparer: Comparer, class_fit: ClassFit, rows: torch.Tensor, near: bool) -> None:
+        self.comparer, self.class_fit, self.rows, self.near = comparer, class_fit, rows, near
         shape = comparer.bank.complex.shape
-        device = learner.device
+        device = class_fit.device
         self.total = torch.zeros(shape, dtype=torch.complex64, device=device)
         self.transfer = torch.zeros(shape[:2], device=device)
         self.count, self.misfit, self.explained = torch.zeros(3, shape[0], device=device)
@@ -243,27 +243,27 @@ class Step:
         float
             The share of those that changed classes, 0 to 1.
         """
-        done, changed, samples = 0, 0, self.learner.samples
+        done, changed, samples = 0, 0, self.class_fit.samples
         for part, shifts, found in self.comparer.chunks(samples, self.rows, self.near):
             high = found.gain.topk(min(2, found.gain.shape[1]), 1)
             best = high.indices[:, 0]
             self.worth.index_add_(0, best, high.values[:, 0] - high.values[:, -1])
             own = torch.arange(len(part), device=best.device)
-            self.learner.angle[part] = self.comparer.angle(found.turn[own, best]).cpu()
-            self.learner.contrast[part] = found.contrast[own, best].cpu()
+            self.class_fit.angle[part] = self.comparer.angle(found.turn[own, best]).cpu()
+            self.class_fit.contrast[part] = found.contrast[own, best].cpu()
             samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
             samples.known[part] = True
-            changed += int((self.learner.best[part] != best.cpu()).sum())
-            self.learner.best[part] = best.cpu()
+            changed += int((self.class_fit.best[part] != best.cpu()).sum())
+            self.class_fit.best[part] = best.cpu()
             self.gain += float(found.gain.amax(1).double().sum())
             self._add(part, shifts, found)
             done += len(part)
-            self.learner.report(stage, done, len(self.rows))
+            self.class_fit.report(stage, done, len(self.rows))
         self.gain /= max(len(self.rows), 1)
         return changed / max(len(self.rows), 1)
 
     def _add(self, part: torch.Tensor, shifts: torch.Tensor, found: Compared) -> None:
-        samples, comparer = self.learner.samples, self.comparer
+        samples, comparer = self.class_fit.samples, self.comparer
         share, which = found.gain.softmax(1).topk(min(SHARED, found.gain.shape[1]), 1)
         share = share / share.sum(1, keepdim=True)
         row, column = (share > 1e-3).nonzero().unbind(1)
@@ -337,10 +337,10 @@ class Step:
         few = LEAST * len(self.rows) / len(self.count)
         spared = self.count < few
         spared[self._dull(few)] = True
-        learner, rows = self.learner, self.rows
-        found = learner.best[rows], learner.angle[rows], learner.contrast[rows]
-        done = exchanged(self.comparer, learner.samples, rows, *found, self.worth, spared)
-        learner.splits += len(done)
+        class_fit, rows = self.class_fit, self.rows
+        found = class_fit.best[rows], class_fit.angle[rows], class_fit.contrast[rows]
+        done = exchanged(self.comparer, class_fit.samples, rows, *found, self.worth, spared)
+        class_fit.splits += len(done)
         return bool(done)
 
     def _dull(self, few: float) -> torch.Tensor:
@@ -369,8 +369,8 @@ class Step:
                 continue
             _, item, shift, angle = self.odd[donor]
             row = torch.tensor([item])
-            own = self.comparer.aligned(self.learner.samples, row, shift[None], angle[None])[0]
-            transfer = self.learner.samples.transfer[row, : self.comparer.rings].to(own.device)[0]
+            own = self.comparer.aligned(self.class_fit.samples, row, shift[None], angle[None])[0]
+            transfer = self.class_fit.samples.transfer[row, : self.comparer.rings].to(own.device)[0]
             alone = own / (transfer + 1 / self.comparer.bank.signal)[:, None]
             templates[number] = 0.5 * (templates[donor] + alone)
             misfit[donor] /= 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.classification.em import LEVELS, Learner
+from scipion_udl.classification.em import LEVELS, ClassFit
 from scipion_udl.classification.scoring import Comparer
 from scipion_udl.compute.log import Say
 from scipion_udl.models.class_bank import ClassBank
@@ -20,12 +20,12 @@ POOREST = 0.15  # of the pool: the next seeds come from this share that is expla
 TRIAL = 3  # rounds of each start before they are judged
 
 
-def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.Generator) -> ClassBank:
+def seeded(class_fit: ClassFit, classes: int, rows: torch.Tensor, generator: torch.Generator) -> ClassBank:
     """A bank at the first level whose templates are particles that the ones before explain least.
 
     Parameters
     ----------
-    learner : Learner
+    class_fit : ClassFit
         What teaches.
     classes : int
         How many templates.
@@ -39,7 +39,7 @@ def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.
     ClassBank
         With the templates.
     """
-    bank = learner.empty_bank(classes, min(LEVELS[0], learner.levels()[-1]))
+    bank = class_fit.empty_bank(classes, min(LEVELS[0], class_fit.levels()[-1]))
     pool = rows[torch.randperm(len(rows), generator=generator)[: max(POOL * classes, 200)]]
     templates, explained = bank.complex.clone(), torch.full((len(pool),), -torch.inf)
     per_group = max(1, classes // GROUP)
@@ -51,20 +51,20 @@ def seeded(learner: Learner, classes: int, rows: torch.Tensor, generator: torch.
         if len(picked) < count:  # fewer particles than classes
             picked = picked.repeat(count)[:count]
         explained[picked] = torch.inf
-        one = _as_templates(learner, bank, pool[picked])
+        one = _as_templates(class_fit, bank, pool[picked])
         templates[chosen : chosen + count] = one
-        explained = torch.maximum(explained, _explained(learner, one, pool))
+        explained = torch.maximum(explained, _explained(class_fit, one, pool))
         chosen += count
     bank.set(templates)
     return bank
 
 
-def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, log: Say) -> ClassBank:
+def best_start(class_fit: ClassFit, classes: int, rows: torch.Tensor, starts: int, log: Say) -> ClassBank:
     """Of one or more starts the one that explains the particles best, after rounds of the first level.
 
     Parameters
     ----------
-    learner : Learner
+    class_fit : ClassFit
         What teaches; its seed tells the starts.
     classes : int
         How many templates.
@@ -88,10 +88,10 @@ def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, 
     best: ClassBank | None = None
     highest = -torch.inf
     for number in range(1, starts + 1):
-        generator = torch.Generator().manual_seed(1000 * learner.seed + number)
-        learner.samples.known[rows] = False
-        bank = seeded(learner, classes, rows, generator)
-        gain = learner.level(bank, rows, TRIAL, split_too=False)
+        generator = torch.Generator().manual_seed(1000 * class_fit.seed + number)
+        class_fit.samples.known[rows] = False
+        bank = seeded(class_fit, classes, rows, generator)
+        gain = class_fit.level(bank, rows, TRIAL, split_too=False)
         log(f"Start {number} of {starts}: log likelihood {gain:.1f} a particle after {TRIAL} rounds", detail=True)
         if best is None or gain > highest:
             best, highest = bank, gain
@@ -100,18 +100,18 @@ def best_start(learner: Learner, classes: int, rows: torch.Tensor, starts: int, 
     return best
 
 
-def _as_templates(learner: Learner, bank: ClassBank, rows: torch.Tensor) -> torch.Tensor:
+def _as_templates(class_fit: ClassFit, bank: ClassBank, rows: torch.Tensor) -> torch.Tensor:
     """Particles as templates (n, rings, orders), as strong as the expected signal lets believe."""
-    comparer = Comparer(bank, learner.sampling, 0.0)
-    still = torch.zeros(len(rows), 2, device=learner.device)
-    own = comparer.aligned(learner.samples, rows, still, still[:, 0])
-    transfer = learner.samples.transfer[rows, : comparer.rings].to(own.device)
+    comparer = Comparer(bank, class_fit.sampling, 0.0)
+    still = torch.zeros(len(rows), 2, device=class_fit.device)
+    own = comparer.aligned(class_fit.samples, rows, still, still[:, 0])
+    transfer = class_fit.samples.transfer[rows, : comparer.rings].to(own.device)
     return own / (transfer + 1 / bank.signal)[..., None]
 
 
-def _explained(learner: Learner, templates: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _explained(class_fit: ClassFit, templates: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """The highest gain of each of the particles ``rows`` with any of these templates, (len(rows),)."""
-    few = learner.empty_bank(len(templates), templates.shape[1])
+    few = class_fit.empty_bank(len(templates), templates.shape[1])
     few.set(templates)
-    comparer = Comparer(few, learner.sampling, learner.reach)
-    return torch.cat([found.gain.amax(1).cpu() for _, _, found in comparer.chunks(learner.samples, rows, False)])
+    comparer = Comparer(few, class_fit.sampling, class_fit.reach)
+    return torch.cat([found.gain.amax(1).cpu() for _, _, found in comparer.chunks(class_fit.samples, rows, False)])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from scipion_udl.alignment.accumulators import FOLDS, add_up, halves_of, posed_sums, share_of_others
+from scipion_udl.alignment.accumulators import FOLDS, accumulate, add_up, halves_of, share_of_others
 from scipion_udl.alignment.half_sets import Split
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
@@ -30,7 +30,7 @@ from scipion_udl.particles.prepared import PreparedParticles
 RING = 32  # Fourier pixels: how fine averages are compared with
 ROUNDS = 4
 JUDGED = 2  # round from which on classes are given up: before, averages have not become sharp
-STILL = 0.05  # share of particles that change classes, below which no more rounds follow
+TOLERANCE = 0.05  # share of particles that change classes, below which no more rounds follow
 CLOSE = 6.0  # nats: a class that was so much less likely than the best in a round is not tried in the next
 STEPS = 2  # of a particle's pose in each class
 LEAST = 4  # particles of a class that has an average to try
@@ -97,7 +97,7 @@ class LikelyRounds:
             self.prepared.say(f"Particles compared with class averages, round {number}: {words}")
             self.prepared.say(f"{tried:.1%} of the particles were compared with several classes", detail=True)
             found = after
-            if moved < STILL:
+            if moved < TOLERANCE:
                 break
         return replace(found, angle=given.angle, shift=given.shift)
 
@@ -141,7 +141,7 @@ class LikelyRounds:
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
         """For each fold an average that it is no part of."""
         band, mask = self.band, self.prepared.disc.mask
-        sums = posed_sums(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
+        sums = accumulate(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
         denoiser = Denoiser(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
         weight = denoiser.weight(share_of_others(FOLDS))
         whole = add_up(sums)
@@ -158,7 +158,7 @@ class LikelyRounds:
         where = np.zeros(len(tries.gain), np.int64)
         where[rows] = places
         for part, coefficients in self.prepared.chunks(rows, "real space"):
-            particles, power, ring_power = self.refiner.through_transfer(part, coefficients)
+            particles, power, ring_power = self.refiner.apply_ctf(part, coefficients)
             for fold, reference in enumerate(references):
                 own = np.flatnonzero(self.fold[part] == fold)
                 if not len(own):

@@ -137,9 +137,9 @@ def _complain(args: argparse.Namespace, what: Message, code: int = 1, more: str 
     from scipion_udl.compute import launch
 
     if launch.is_one_of_several():
-        from scipion_udl.compute.distributed import may_speak
+        from scipion_udl.compute.distributed import is_reporting_rank
 
-        if not may_speak():
+        if not is_reporting_rank():
             return code
     write_error(args.error_to, what)
     print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {what}{more}", file=sys.stderr, flush=True)

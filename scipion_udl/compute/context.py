@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.log import Say
 
 Report = Callable[[str, int, int], None]
@@ -23,9 +23,9 @@ def nobody(*facts: object, **more: object) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """team: the processes that share a run; report: told (stage, done, total) as a pass goes on; say: told a line a
+    """group: the processes that share a run; report: told (stage, done, total) as a pass goes on; say: told a line a
     stage. By itself a method works alone, and tells nobody."""
 
-    team: Ranks = field(default_factory=Ranks)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     report: Report = nobody
     say: Say = nobody

@@ -3,8 +3,8 @@
 torchrun, or launch.py for several GPUs of one machine, starts the processes ("ranks"), and its environment tells each
 of them which it is. A pass over particles is shared: every rank takes a part, sums are added up over the ranks, and
 what was found for a particle is made known to all, so that between two passes all ranks know the same, bit for bit.
-What is not worth sharing, or must not be done twice, the first rank does for all (:meth:`Ranks.by_first`). Only the
-first rank writes and speaks. Host memory travels through gloo, GPU memory through NCCL.
+What is not worth sharing, or must not be done twice, the first rank does for all (:meth:`ProcessGroup.on_rank0`). Only
+the first rank writes and speaks. Host memory travels through gloo, GPU memory through NCCL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LEVELS = 64  # more than blocks ever lie in each other
 _WAIT = timedelta(days=7)  # the first may train for hours; that a process has ended is noticed at once, not by this
 
 
-class Ranks:
+class ProcessGroup:
     """The processes of a run, as one of them sees them; the only one where nothing else is said.
 
     rank: its number, from 0, of ``size``; local_rank, local_size: the same on this machine. Alone, no method
@@ -44,7 +44,7 @@ class Ranks:
     They raise LostRank where another process has ended.
     """
 
-    current: ClassVar[Ranks | None] = None  # of this process, for what it says when it ends by an error
+    current: ClassVar[ProcessGroup | None] = None  # of this process, for what it says when it ends by an error
     _meetings: ClassVar[int] = 0  # the same number in all processes: what one leaves behind is not for the next
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
@@ -55,14 +55,14 @@ class Ranks:
         self._level = 0  # how many blocks that all leave together this process is in
 
     @classmethod
-    def from_environment(cls) -> Ranks:
+    def from_environment(cls) -> ProcessGroup:
         """The ranks that torchrun (or launch.py) has started, met; a single process where it has not.
 
         Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
         Returns
         -------
-        Ranks
+        ProcessGroup
             As this process sees them.
 
         Raises
@@ -84,9 +84,9 @@ class Ranks:
     def _meet(self) -> None:
         try:
             store = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_MEET)))[0]
-            Ranks._meetings += 1
-            self._store = dist.PrefixStore(f"scipion-udl/{Ranks._meetings}", store)
-            Ranks.current = self
+            ProcessGroup._meetings += 1
+            self._store = dist.PrefixStore(f"scipion-udl/{ProcessGroup._meetings}", store)
+            ProcessGroup.current = self
             both = torch.cuda.is_available() and dist.is_nccl_available()
             # Both at once: what lies on a GPU goes through NCCL, which only begins when there is such a thing.
             dist.init_process_group(
@@ -102,7 +102,7 @@ class Ranks:
             # Whoever starts ranks ends them so when one has failed: unfinished files must be cleared away all the same.
             signal.signal(signal.SIGTERM, _end)
 
-    def __enter__(self) -> Ranks:
+    def __enter__(self) -> ProcessGroup:
         return self
 
     def __exit__(
@@ -111,17 +111,17 @@ class Ranks:
         if self.size == 1:
             return
         if kind is not None and not issubclass(kind, SystemExit):
-            self.has_the_word()  # before the others see that contact is lost
+            self.is_reporting_rank()  # before the others see that contact is lost
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL if kind is None else signal.SIG_IGN)  # it is ending already
         if kind is None or dist.get_backend() == "gloo":  # after an error NCCL would wait for the others
             with suppress(RuntimeError):
                 dist.destroy_process_group()
         if kind is None:
-            Ranks.current = None
+            ProcessGroup.current = None
 
-    def __reduce__(self) -> tuple[Callable[[], Ranks], tuple[()]]:
-        return _ranks_here, ()  # sent to another process, with a network say, they are the ranks as that one sees them
+    def __reduce__(self) -> tuple[Callable[[], ProcessGroup], tuple[()]]:
+        return _group_here, ()  # sent to another process, with a network say, they are the ranks as that one sees them
 
     @property
     def is_alone(self) -> bool:
@@ -148,7 +148,7 @@ class Ranks:
         """
         return out if self.first else NoFolder(out.path)
 
-    def has_the_word(self) -> bool:
+    def is_reporting_rank(self) -> bool:
         """Whether this process is the first to tell of an error: one that all ranks come upon is told once.
 
         Returns
@@ -370,9 +370,9 @@ class Ranks:
         bool
             What all do.
         """
-        return self.by_first(lambda: decision)
+        return self.on_rank0(lambda: decision)
 
-    def by_first(self, work: Callable[[], Any]) -> Any:
+    def on_rank0(self, work: Callable[[], Any]) -> Any:
         """Have the first rank alone do some work; the others wait. Inside of it nothing is shared.
 
         Parameters
@@ -464,7 +464,7 @@ class Ranks:
         )
 
 
-def may_speak() -> bool:
+def is_reporting_rank() -> bool:
     """Whether this process is to tell of the error that ends it: of several that share a run, one does.
 
     Returns
@@ -472,13 +472,13 @@ def may_speak() -> bool:
     bool
         True on one process of a run, or where there is no other.
     """
-    if Ranks.current is not None:
-        return Ranks.current.has_the_word()
+    if ProcessGroup.current is not None:
+        return ProcessGroup.current.is_reporting_rank()
     return _number("WORLD_SIZE", 1) <= 1 or _number("RANK", 0) == 0
 
 
-def _ranks_here() -> Ranks:
-    return Ranks.current or Ranks()
+def _group_here() -> ProcessGroup:
+    return ProcessGroup.current or ProcessGroup()
 
 
 def _number(name: str, otherwise: int) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.messages import Message, message
 
@@ -15,22 +15,22 @@ Result = TypeVar("Result")
 
 
 class InChunks(Protocol):
-    """What is gone through in chunks of ``chunk`` particles, on ``device``, shared by the processes ``team``."""
+    """What is gone through in chunks of ``chunk`` particles, on ``device``, shared by the processes ``group``."""
 
     chunk: int
     device: torch.device
 
     @property
-    def team(self) -> Ranks: ...  # noqa: D102
+    def group(self) -> ProcessGroup: ...  # noqa: D102
 
 
-def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
+def until_it_fits(group: ProcessGroup, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
     """Do a piece of work, and where memory is not enough for it do it again with less. Of several processes all call
     this, and all lower where one of them has to.
 
     Parameters
     ----------
-    team : Ranks
+    group : ProcessGroup
         The processes.
     work : callable
         Without arguments; fit to be done again.
@@ -44,10 +44,10 @@ def until_it_fits(team: Ranks, work: Callable[[], Result], lower: Callable[[], N
     """
     while True:
         try:
-            with team.together():
+            with group.together():
                 return work()
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or team.is_of_outer(error):
+            if not is_out_of_memory(error) or group.is_of_outer(error):
                 raise
         # Here the error is gone, and with it all that its traceback held.
         if torch.cuda.is_available():
@@ -84,7 +84,7 @@ def within_memory(particles: InChunks, work: Callable[[], Result], warn: Callabl
         particles.chunk //= 2
         warn(message("memory_halved", chunk=particles.chunk))
 
-    return until_it_fits(particles.team, work, lower)
+    return until_it_fits(particles.group, work, lower)
 
 
 def name_of(device: torch.device) -> str:

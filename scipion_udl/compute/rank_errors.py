@@ -11,7 +11,7 @@ class LostRank(UdlError):
 
 class ShortElsewhere(MemoryError):
     """Memory was not enough in another process of this run, in a block of this ``level``: see
-    :meth:`scipion_udl.compute.distributed.Ranks.together`."""
+    :meth:`scipion_udl.compute.distributed.ProcessGroup.together`."""
 
     def __init__(self, level: int) -> None:
         super().__init__("out of memory in another process of this run")

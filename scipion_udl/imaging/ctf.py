@@ -17,7 +17,7 @@ LEAST_LEVEL = 1e-2  # of the largest: rings that hardly any particle shows are n
 PEAK = 0.9  # of the highest mean transfer: up to this ring all particles show the same sign
 
 
-class ContrastTransfer:
+class ParticleCtf:
     """Contrast transfer functions of N particles.
 
     defocus: what they are made of; field: side of the box, angstrom; mode: "table" (each image as its table says:
@@ -127,7 +127,7 @@ class ContrastTransfer:
         defocus = self.defocus.rows(indices)
         if turn is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
             defocus = replace(defocus, angle=defocus.angle + turn)
-        values = contrast_transfer(defocus, box, self.field / box, device)
+        values = evaluate_ctf(defocus, box, self.field / box, device)
         flipped = self.flipped[indices]
         if not flipped.any():
             return values
@@ -199,7 +199,7 @@ class ContrastTransfer:
             chosen = order[np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).round().astype(int)]
             ring, total = _rings(box, device), torch.zeros(box, dtype=torch.float64, device=device)
             for part in np.array_split(chosen, -(-len(chosen) // 64)):
-                values = contrast_transfer(self.defocus.rows(part), box, self.field / box, device)
+                values = evaluate_ctf(self.defocus.rows(part), box, self.field / box, device)
                 total.index_add_(0, ring.flatten(), values.square().sum(0).double().flatten())
             count = torch.bincount(ring.flatten(), minlength=box)[: box // 2 + 1]
             self._levels[box] = (total[: box // 2 + 1] / count / len(chosen)).sqrt()
@@ -228,7 +228,7 @@ class ContrastTransfer:
         level = level.clamp(min=LEAST_LEVEL * float(level.max()))
         return level[_rings(box, device).clamp(max=box // 2)].float()
 
-    def subset(self, indices: np.ndarray) -> ContrastTransfer:
+    def subset(self, indices: np.ndarray) -> ParticleCtf:
         """The transfer of the particles ``indices`` alone, relative to the same level.
 
         Parameters
@@ -238,12 +238,12 @@ class ContrastTransfer:
 
         Returns
         -------
-        ContrastTransfer
+        ParticleCtf
             That of these.
         """
         return self._like(self.defocus.rows(indices), self.mode)
 
-    def with_mode(self, mode: str) -> ContrastTransfer:
+    def with_mode(self, mode: str) -> ParticleCtf:
         """The same particles, their images taken another way.
 
         Parameters
@@ -253,13 +253,13 @@ class ContrastTransfer:
 
         Returns
         -------
-        ContrastTransfer
+        ParticleCtf
             Of the same particles.
         """
         return self._like(self.defocus, mode)
 
-    def _like(self, defocus: Defocus, mode: str) -> ContrastTransfer:
-        other = ContrastTransfer(defocus, self.field, mode)
+    def _like(self, defocus: Defocus, mode: str) -> ParticleCtf:
+        other = ParticleCtf(defocus, self.field, mode)
         other._whole = self._whole
         return other
 
@@ -272,9 +272,7 @@ def _rings(box: int, device: torch.device | str) -> torch.Tensor:
     return radii(box, device).round().long()
 
 
-def contrast_transfer(
-    defocus: Defocus, box: int, pixel_size: float, device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def evaluate_ctf(defocus: Defocus, box: int, pixel_size: float, device: torch.device | str = "cpu") -> torch.Tensor:
     """The signed transfer with its envelope, (N, box, box//2 + 1) float32, positive at the lowest frequencies.
 
     pixel_size: angstrom. The phase is that of the weak-phase approximation with amplitude contrast as RELION and

@@ -161,7 +161,7 @@ def _background(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass
-class Claim:
+class ResolutionEstimate:
     """What the half-set FRC allows to say.
 
     signal: whether the halves agree on anything they did not share, None where that was not asked; resolution:
@@ -229,9 +229,9 @@ def cautious_frc(frc: np.ndarray, independent: np.ndarray) -> np.ndarray:
     return lowest
 
 
-def claim_resolution(
+def estimate_resolution(
     frc: np.ndarray, box: int, pixel_size: float, shared: float, mask_radius: float, finest: int | None = None
-) -> Claim:
+) -> ResolutionEstimate:
     """The resolution that two halves support.
 
     frc: per ring, of averages refined apart from each other; shared: the Fourier ring (pixels) up to which the halves
@@ -258,27 +258,27 @@ def claim_resolution(
 
     Returns
     -------
-    Claim
+    ResolutionEstimate
         The resolution, or why none is claimed.
     """
     first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
     beyond = np.asarray(frc, np.float64)[first:]
     if not len(beyond):
-        return Claim(None, None, message("claim_box_too_small"))
+        return ResolutionEstimate(None, None, message("claim_box_too_small"))
     if not np.isfinite(beyond).all():
-        return Claim(None, None, message("claim_without_numbers"))
+        return ResolutionEstimate(None, None, message("claim_without_numbers"))
     independent = independent_coefficients(np.arange(first, len(frc)), box, mask_radius)
     near = slice(0, 4)
     score = float((beyond[near] * independent[near]).sum() / np.sqrt(independent[near].sum()))
     limit = box * pixel_size / max(shared, 1e-9)
     if score < 4 or beyond[near].mean() < CLAIM:
-        return Claim(False, None, message("no_signal", limit=limit))
+        return ResolutionEstimate(False, None, message("no_signal", limit=limit))
     ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)
     beyond_limit = finest is not None and ring > finest
     resolution = box * pixel_size / (finest if finest is not None and beyond_limit else ring)
     code = "resolution_at_limit" if beyond_limit else "resolution_claimed"
     note = message(code, level=CLAIM, resolution=resolution, start=limit)
-    return Claim(True, float(resolution), note)
+    return ResolutionEstimate(True, float(resolution), note)
 
 
 def _falls_to(curve: np.ndarray, level: float) -> float:

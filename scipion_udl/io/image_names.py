@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scipion_udl.errors import Complain, UdlError
+from scipion_udl.errors import OnIssue, UdlError
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import ADVICE
 from scipion_udl.messages import message
@@ -59,7 +59,7 @@ def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
 
 
 def locate(
-    path: str, names: Sequence[str], complain: Complain
+    path: str, names: Sequence[str], on_issue: OnIssue
 ) -> tuple[list[StackReader], np.ndarray, np.ndarray, list[tuple[str, str]]]:
     """The stacks that image names speak of, and where in them each image is.
 
@@ -71,7 +71,7 @@ def locate(
         Of the table.
     names : sequence of str
         N of them.
-    complain : Complain
+    on_issue : OnIssue
         Told of each name, number and file that is wrong.
 
     Returns
@@ -85,17 +85,17 @@ def locate(
     Raises
     ------
     UdlError
-        What ``complain`` raises.
+        What ``on_issue`` raises.
     """
-    file_of, item, files = _parsed(path, names, complain)
+    file_of, item, files = _parsed(path, names, on_issue)
     stack_of = np.full(len(files) + 1, -1, np.int64)  # the last one is that of names without a file
     readers: list[StackReader] = []
     renamed: list[tuple[str, str]] = []
     for place, (file, row) in enumerate(files):
         try:
-            reader = _reader(path, file, row, names[row], complain)
+            reader = _reader(path, file, row, names[row], on_issue)
         except UdlError as error:
-            complain("files", error.message)
+            on_issue("files", error.message)
         else:
             stack_of[place] = len(readers)
             readers.append(reader)
@@ -107,7 +107,7 @@ def locate(
     for row in np.flatnonzero(item >= counts[stack]):
         reader = readers[stack[row]]
         stack[row] = -1
-        complain(
+        on_issue(
             "image numbers",
             message(
                 "image_past_end", path=path, row=row + 1, item=item[row] + 1, stack=reader.path, count=reader.count
@@ -116,9 +116,7 @@ def locate(
     return readers, stack, item, renamed
 
 
-def _parsed(
-    path: str, names: Sequence[str], complain: Complain
-) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int]]]:
+def _parsed(path: str, names: Sequence[str], on_issue: OnIssue) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int]]]:
     """What names (N) say: the place of each one's file among the files, int32, -1 for none, the item in it, int64, from
     0, and the files, each with the first row (from 0) that names it."""
     number_of: dict[str, int] = {}
@@ -129,7 +127,7 @@ def _parsed(
         if not at:
             number, file = "1", name
         if not (_is_number(number) and int(number) > 0 and file):
-            complain("image names", message("image_name_odd", path=path, row=row + 1, name=name))
+            on_issue("image names", message("image_name_odd", path=path, row=row + 1, name=name))
             continue
         file_of[row] = number_of.setdefault(file, len(number_of))
         item[row] = int(number) - 1
@@ -138,10 +136,10 @@ def _parsed(
     return file_of, item, list(zip(number_of, first_row))
 
 
-def _reader(path: str, file: str, row: int, name: str, complain: Complain) -> StackReader:
+def _reader(path: str, file: str, row: int, name: str, on_issue: OnIssue) -> StackReader:
     """The stack of a file that a table names in a row. Raises UdlError where a name without a number is of several
     images."""
-    reader = StackReader(_resolve(path, file, row), complain)
+    reader = StackReader(_resolve(path, file, row), on_issue)
     if "@" not in name and reader.count > 1:
         raise UdlError(
             message("image_of_several", path=path, row=row + 1, name=name, count=reader.count, advice=ADVICE)
@@ -197,8 +195,8 @@ def lasting(file: str, path: str) -> str:
     return os.path.abspath(path) + (file[len(plain) :] or stack)
 
 
-def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, complain: Complain) -> None:
-    """Complain of every image that is named twice.
+def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, on_issue: OnIssue) -> None:
+    """OnIssue of every image that is named twice.
 
     Parameters
     ----------
@@ -208,7 +206,7 @@ def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np
         N of them.
     stack, item : (N,) int arrays
         Where each name's image lies, from 0; stack -1 nowhere.
-    complain : Complain
+    on_issue : OnIssue
     """
     # The number in a name that lies nowhere may be any: with it the keys of others would leave 64 bits.
     key = place_numbers(stack.astype(np.int64), item, int(item.max(where=stack >= 0, initial=0)) + 1)
@@ -220,7 +218,7 @@ def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np
     key = key[order]
     for k in np.flatnonzero(key[1:] == key[:-1]):
         first, second = order[k], order[k + 1]
-        complain(
+        on_issue(
             "same image twice",
             message("same_image_twice", path=path, first=first + 1, second=second + 1, name=names[first]),
         )

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from scipion_udl.errors import Complain, UdlError, no_file, refuse
+from scipion_udl.errors import OnIssue, UdlError, no_file, raise_issue
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io import dialects
 from scipion_udl.io.class_blocks import joined_blocks
@@ -59,7 +59,7 @@ class ParticleSource:
         stacks: list[StackReader],
         stack: np.ndarray,
         item: np.ndarray,
-        complain: Complain = refuse,
+        on_issue: OnIssue = raise_issue,
     ) -> None:
         self.path = path
         self.warnings: list[Message] = []
@@ -73,7 +73,7 @@ class ParticleSource:
         self.pixel_size, self.pixel_size_known = 1.0, False
         self.stacks, self.stack, self.item = stacks, _small(stack), _small(item)
         self._numbers: np.ndarray | None = None  # of a subset
-        self.box = _common_box(stacks, complain)
+        self.box = _common_box(stacks, on_issue)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
         if odd:
             self.warnings.append(message("mrc_header_odd", stacks=odd))
@@ -300,7 +300,7 @@ class ParticleSource:
 
 
 def open_particles(
-    path: str, pixel_size: float | None = None, complain: Complain = refuse, lean: bool = False
+    path: str, pixel_size: float | None = None, on_issue: OnIssue = raise_issue, lean: bool = False
 ) -> ParticleSource:
     """Open particles in files; reads tables and headers, no image.
 
@@ -310,7 +310,7 @@ def open_particles(
         .mrcs or .mrc (also .gz, .bz2), .star, .xmd or .cs.
     pixel_size : float, optional
         Angstrom, used where neither the table nor the image header gives one.
-    complain : Complain, optional
+    on_issue : OnIssue, optional
         Told of faults after which it could go on; raises them by default.
     lean : bool, optional
         Not to keep what only who writes tables needs: the rows of a .cs, and of other tables the columns that
@@ -330,12 +330,12 @@ def open_particles(
         raise UdlError(message("input_not_there", what=no_file(path)))
     stem, ending = os.path.splitext(path.lower())
     if ending in _TABLES:
-        source, from_table = _open_table(path, complain, lean)
+        source, from_table = _open_table(path, on_issue, lean)
     elif ending in STACKS or (ending in PACKED and os.path.splitext(stem)[1] in STACKS):
-        source, from_table = _open_stack(path, complain), None
+        source, from_table = _open_stack(path, on_issue), None
     else:
         raise UdlError(message("input_of_no_kind", path=path))
-    _set_pixel_size(source, from_table, pixel_size, complain)
+    _set_pixel_size(source, from_table, pixel_size, on_issue)
     return source
 
 
@@ -345,16 +345,16 @@ def _small(numbers: np.ndarray) -> np.ndarray:
     return numbers if large else numbers.astype(np.int32)
 
 
-def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
+def _common_box(stacks: Sequence[StackReader], on_issue: OnIssue) -> int:
     first = stacks[0]
     for reader in stacks:
         if reader.shape[0] != reader.shape[1]:
-            complain(
+            on_issue(
                 "box",
                 message("images_not_square", path=reader.path, width=reader.shape[1], height=reader.shape[0]),
             )
         elif reader.shape != first.shape:
-            complain(
+            on_issue(
                 "box",
                 message(
                     "boxes_mixed", path=reader.path, size=reader.shape[1], other=first.path, other_size=first.shape[1]
@@ -363,14 +363,14 @@ def _common_box(stacks: Sequence[StackReader], complain: Complain) -> int:
     return first.shape[0]
 
 
-def _open_stack(path: str, complain: Complain) -> ParticleSource:
-    reader = StackReader(path, complain)
+def _open_stack(path: str, on_issue: OnIssue) -> ParticleSource:
+    reader = StackReader(path, on_issue)
     if reader.looks_like_volume:
         raise UdlError(message("volume_not_a_stack", path=path, count=reader.count))
     if not reader.whole:
         raise UdlError(message("no_image_whole", path=path, count=reader.count))
     # those that are there, all of them unless a truncated file is checked: its header may promise anything
-    source = ParticleSource(path, [reader], np.zeros(reader.whole, np.int64), np.arange(reader.whole), complain)
+    source = ParticleSource(path, [reader], np.zeros(reader.whole, np.int64), np.arange(reader.whole), on_issue)
     name = os.path.abspath(path)
     if not name.lower().endswith(".mrcs"):
         name += ":mrcs"  # tells RELION and Xmipp that the file is a stack in spite of its name
@@ -380,7 +380,7 @@ def _open_stack(path: str, complain: Complain) -> ParticleSource:
     return source
 
 
-def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSource, float | None]:
+def _open_table(path: str, on_issue: OnIssue, lean: bool) -> tuple[ParticleSource, float | None]:
     """The source and the pixel size its table gives."""
     found = read_array(path, lean) if path.lower().endswith(".cs") else None
     used = dialects.tells_facts if lean else lambda label: True
@@ -394,7 +394,7 @@ def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSour
     try:
         from_table = dialects.table_pixel_size(table, optics, form, warnings)
     except UdlError as error:
-        complain("pixel size", error.message)
+        on_issue("pixel size", error.message)
         from_table = None
     names = table.texts(dialects.IMAGE_LABEL[form])
     from_zero = form == dialects.XMIPP and any(counts_from_zero(name) for name in names)
@@ -403,13 +403,13 @@ def _open_table(path: str, complain: Complain, lean: bool) -> tuple[ParticleSour
         table.set(dialects.IMAGE_LABEL[form], [quote(name) for name in names])
 
     def hinting(kind: str, what: Message) -> None:
-        complain(kind, message("counted_from_0", what=what))
+        on_issue(kind, message("counted_from_0", what=what))
 
-    stacks, stack, item, renamed = locate(path, names, hinting if from_zero else complain)
+    stacks, stack, item, renamed = locate(path, names, hinting if from_zero else on_issue)
     if not stacks:
         raise UdlError(message("no_image_readable", path=path, count=len(names)))
-    refuse_repeated(path, names, stack, item, complain)
-    source = ParticleSource(path, stacks, stack, item, complain)
+    refuse_repeated(path, names, stack, item, on_issue)
+    source = ParticleSource(path, stacks, stack, item, on_issue)
     source.warnings += warnings
     if from_zero:
         source.warnings.append(message("counts_from_0", path=path))
@@ -458,7 +458,7 @@ def _warn_of_other_endings(source: ParticleSource, renamed: Sequence[tuple[str, 
         )
 
 
-def _set_pixel_size(source: ParticleSource, from_table: float | None, option: float | None, complain: Complain) -> None:
+def _set_pixel_size(source: ParticleSource, from_table: float | None, option: float | None, on_issue: OnIssue) -> None:
     """Table, else header, else option, else 1.0 marked as unknown. Where the header has none, or a placeholder, the
     option counts first and the size of the micrographs next."""
     if option is not None and not (np.isfinite(option) and option > 0):
@@ -470,7 +470,7 @@ def _set_pixel_size(source: ParticleSource, from_table: float | None, option: fl
         micrograph = dialects.micrograph_pixel_size(table_of(source), dialects.optics_table(source.tables))
     source.pixel_size_known = True
     if from_table is None and header is not None and any(h is None or abs(h - header) > 1e-3 * header for h in headers):
-        complain(
+        on_issue(
             "pixel size",
             message("header_pixel_sizes_mixed", path=source.path),
         )

@@ -22,7 +22,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.mrcinterpreter import MrcInterpreter
 from mrcfile.utils import data_dtype_from_header
 
-from scipion_udl.errors import Complain, UdlError, refuse
+from scipion_udl.errors import OnIssue, UdlError, raise_issue
 from scipion_udl.io.mrc_integers import meant
 from scipion_udl.io.output import durable
 from scipion_udl.io.unpacking import discard, unpack
@@ -49,11 +49,11 @@ class StackReader:
     stamp; axes: of which axis of space, 1 to 3 for x to z, the columns, rows and sections are; looks_like_volume:
     whether a program that knows nothing else would take it for a map.
     .gz and .bz2 are unpacked to a scratch file (in TMPDIR), which goes away with the reader (see unpacking.py).
-    Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``complain``
+    Raises UdlError where the file is missing, no MRC file, or of a mode that holds no real images; tells ``on_issue``
     (which raises it by default) where it is truncated.
     """
 
-    def __init__(self, path: str, complain: Complain = refuse) -> None:
+    def __init__(self, path: str, on_issue: OnIssue = raise_issue) -> None:
         self.path = str(path)
         self._file = self.path
         opener = _PACKED.get(_first_bytes(self.path))
@@ -73,7 +73,7 @@ class StackReader:
         self.axes = (int(header.mapc), int(header.mapr), int(header.maps))
         is_map = int(header.ispg) != 0 and ".mrcs" not in os.path.basename(self.path).lower()
         self.looks_like_volume = is_map and self.count == self.shape[0] == self.shape[1] > 1
-        self.whole = self._check_size(complain)
+        self.whole = self._check_size(on_issue)
 
     def _first_image(self) -> np.ndarray | None:
         """The first rows (rows, columns) of the first image as they lie in the file, all of them where it is no giant;
@@ -90,10 +90,10 @@ class StackReader:
     def _image_bytes(self) -> int:
         return self.shape[0] * self.shape[1] * self._dtype.itemsize
 
-    def _check_size(self, complain: Complain) -> int:
+    def _check_size(self, on_issue: OnIssue) -> int:
         there = max(0, os.path.getsize(self._file) - self._start) // self._image_bytes
         if there < self.count:
-            complain(
+            on_issue(
                 "files",
                 message("stack_truncated", path=self.path, promised=self.count, there=there),
             )
@@ -123,7 +123,7 @@ class StackReader:
         return images
 
     def read_into(
-        self, images: np.ndarray, places: np.ndarray, indices: np.ndarray, complain: Complain = refuse
+        self, images: np.ndarray, places: np.ndarray, indices: np.ndarray, on_issue: OnIssue = raise_issue
     ) -> None:
         """Read image ``indices[k]`` into ``images[places[k]]``.
 
@@ -133,7 +133,7 @@ class StackReader:
             Written to.
         places, indices : (n,) int arrays
             From 0.
-        complain : Complain, optional
+        on_issue : OnIssue, optional
             Told of NaN and inf; raises it by default.
 
         Raises
@@ -156,7 +156,7 @@ class StackReader:
         try:
             for first, last in _runs(indices, longest):
                 chunk = self._read_run(descriptor, int(indices[first]), int(indices[last - 1]) + 1)
-                self._look_for_nan(chunk, int(indices[first]), complain)
+                self._look_for_nan(chunk, int(indices[first]), on_issue)
                 if self.mode == 6:
                     self.highest = max(int(chunk.max()), self.highest if self._read_any else 0)
                     self._read_any = True
@@ -181,8 +181,8 @@ class StackReader:
             done += got
         return raw
 
-    def _look_for_nan(self, raw: np.ndarray, first: int, complain: Complain) -> None:
-        """Complain of each image (n, rows, columns) that is not finite; ``first``: the item (from 0) of the first."""
+    def _look_for_nan(self, raw: np.ndarray, first: int, on_issue: OnIssue) -> None:
+        """OnIssue of each image (n, rows, columns) that is not finite; ``first``: the item (from 0) of the first."""
         if raw.dtype.kind != "f":
             return
         # A sum is NaN or inf exactly where a pixel is, and needs no array of flags as large as the images.
@@ -190,7 +190,7 @@ class StackReader:
             bad = np.flatnonzero(~np.isfinite(np.add.reduce(raw, axis=(1, 2), dtype=np.float64)))
         for k in bad:
             kind = "NaN" if np.isnan(raw[k]).any() else "infinite values"
-            complain("pixel values", message("image_value_not_finite", path=self.path, item=first + k + 1, kind=kind))
+            on_issue("pixel values", message("image_value_not_finite", path=self.path, item=first + k + 1, kind=kind))
 
 
 def _runs(indices: np.ndarray, longest: int) -> list[tuple[int, int]]:

@@ -120,7 +120,7 @@ def _new_file() -> str:
     with _guard:
         folder = _folders.get(where)
         if folder is None or folder.owner != os.getpid() or not os.path.isdir(folder.path):
-            sweep(where)
+            iterate(where)
             folder = _folders[where] = _Folder(where)
         file, name = tempfile.mkstemp(suffix=".mrcs", dir=folder.path)
         os.close(file)
@@ -154,7 +154,7 @@ class _Folder:
         os.close(self._lock)
 
 
-def sweep(where: str) -> None:
+def iterate(where: str) -> None:
     """Remove the scratch folders that processes of this user have left and which live no more.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.folder import OutputFolder
@@ -32,14 +32,14 @@ def align(settings: commands.AlignSettings) -> None:
     """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
     folder.spare(given_files(settings))
-    with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(settings, out, team)
-        team.by_first(lambda: forget_earlier(out))
+    with ProcessGroup.from_environment() as group, group.folder(folder) as out:
+        run = Run(settings, out, group)
+        group.on_rank0(lambda: forget_earlier(out))
         reference = read_image(settings.reference)[0] if settings.reference else None
         done = align_particles(run, reference, _keep)
-        if not team.first:
+        if not group.first:
             return
-        with team.alone():
+        with group.alone():
             learned = done.guide.training, done.guide.history
             outcome = done.outcome
             if outcome is not None:

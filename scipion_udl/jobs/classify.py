@@ -27,7 +27,7 @@ from scipion_udl.pipelines.learn_classes import (
     shift_reach,
     warn_of_few,
 )
-from scipion_udl.pipelines.prepared_like import scan_new, use_contrast_of
+from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
 from scipion_udl.settings.commands import ClassifySettings
@@ -68,7 +68,7 @@ def classify(settings: ClassifySettings) -> None:
         # The templates in the order of the classes, for those who come later.
         save_model(out.scratch(MODEL), done.bank, replace(card, config=done.bank.config))
         if earlier is None:
-            run.note_contrast()
+            run.note_ctf()
         columns = {"number": done.found.label + 1, "flagged": (done.flags != "")[done.found.label]}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
         if not settings.model:
@@ -116,11 +116,11 @@ def _look_through(run: Run, earlier: Earlier | None) -> None:
     """Measure what preparation needs and take the contrast transfer, as the run that particles join took it."""
     if earlier is None:
         run.scan()
-        run.use_contrast()
+        run.use_ctf()
         return
     known = {f"{run.settings.join} or of those that it was joined to": earlier.known}
     scan_new(run, known, earlier.noise, earlier.loud_limit)
-    use_contrast_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
+    use_ctf_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
 
 
 def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:

@@ -13,7 +13,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
 from scipion_udl.messages import Message, message
 
-# The subjects, in the order of the table. Readers name the ones of theirs (see errors.Complain).
+# The subjects, in the order of the table. Readers name the ones of theirs (see errors.OnIssue).
 SUBJECTS = {
     "table": "Table",
     "image names": "Image names",

@@ -10,7 +10,7 @@ from math import inf
 import torch
 
 from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
@@ -31,7 +31,7 @@ from scipion_udl.pipelines.joinable import (
     levels_of,
     take_radius,
 )
-from scipion_udl.pipelines.prepared_like import scan_new, use_contrast_of
+from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
 from scipion_udl.settings import commands
@@ -70,20 +70,20 @@ def join(settings: commands.AlignSettings) -> None:
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
     read = [os.path.join(f, name) for f in (first, pool) for name in (FILE, *NEEDED)]
     folder.spare([*given_files(settings), *read])
-    with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(settings, out, team)
+    with ProcessGroup.from_environment() as group, group.folder(folder) as out:
+        run = Run(settings, out, group)
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, first, settings.input)
         take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, first)
         known = {first: base.known(), f"{pool} or of those that it was pooled with": earlier.known()}
         scan_new(run, known, torch.tensor(base.noise), inf if base.loud_limit is None else base.loud_limit)
-        use_contrast_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
+        use_ctf_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
         network, inputs = _network(run, base)
         max_shift = base.max_shift if settings.max_shift is None else float(settings.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignmentPlan(max_shift, settings.seed))
         alignment = run.within_memory(lambda: Joiner(aligner, base, first).run())
         averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
-        if not team.first:
+        if not group.first:
             return
         counts = counts_of(run.particles, averages)
         averages, counts = pooled(run, averages, counts, earlier)

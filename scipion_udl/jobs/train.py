@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import MODEL
 from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.folder import OutputFolder
@@ -32,9 +32,9 @@ def train(settings: TrainSettings) -> None:
     """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "train")
     folder.spare(given_files(settings))
-    with Ranks.from_environment() as team, team.folder(folder) as out:
-        run = Run(settings, out, team)
-        team.by_first(lambda: forget_earlier(out))
+    with ProcessGroup.from_environment() as group, group.folder(folder) as out:
+        run = Run(settings, out, group)
+        group.on_rank0(lambda: forget_earlier(out))
         if settings.by_class:
             run.source.classes()  # before anything is read: there may be none
             run.warn_of(run.source.missing_classes())
@@ -42,7 +42,7 @@ def train(settings: TrainSettings) -> None:
         classes = learned_from(run)
         result, card = run.within_memory(lambda: train_model(run, settings.model, classes))
         write_model(run, result, card)
-        if not team.first:
+        if not group.first:
             return
         summary = run_results.summary(run, training=result.summary, method=card.method)
         write_json(out.scratch("summary.json"), summary)

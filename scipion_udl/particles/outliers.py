@@ -14,7 +14,7 @@ NOISE = 2.33  # standard deviations above the mean of aligned noise: 99 % of it 
 MOST = 0.003  # of the particles lie below the limit at most, by their distribution: its lower end is longer than that
 WRONG = 0.1  # of the outliers are particles at most, likewise
 FIRST = 0.1  # share of outliers that is assumed at first
-ROUNDS, STILL = 300, 1e-5  # in which the two distributions are found, and a change of the mean that is none
+ROUNDS, TOLERANCE = 300, 1e-5  # in which the two distributions are found, and a change of the mean that is none
 LEAST = 0.5  # times what noise scores: lower scores are all the same
 FEWEST = 8  # scores that tell what particles score
 SAME = 0.01  # deviation of the logarithm: scores that differ less are one
@@ -161,6 +161,6 @@ def _particles(
         if share * len(logs) > 1:
             other = float(np.average(logs, weights=1 - likely))
             width = max(float(np.sqrt(np.average((logs - other) ** 2, weights=1 - likely))), narrowest)
-        if abs(mean - before) < STILL:
+        if abs(mean - before) < TOLERANCE:
             break
     return mean, deviation, share

@@ -21,8 +21,8 @@ import torch
 from scipy.optimize import nnls
 from scipy.special import j0
 
-from scipion_udl.compute.distributed import Ranks
-from scipion_udl.imaging.ctf import contrast_transfer
+from scipion_udl.compute.distributed import ProcessGroup
+from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.defocus import Defocus
 
 BRIGHT, DARK, UNKNOWN = "bright", "dark", "unknown"
@@ -106,15 +106,15 @@ class RadialProfile:
         self.products += profiles.T @ profiles
         return profiles
 
-    def add_up(self, team: Ranks) -> None:
+    def add_up(self, group: ProcessGroup) -> None:
         """Put the sums over the processes of a run in the place of this one's; collective.
 
         Parameters
         ----------
-        team : Ranks
+        group : ProcessGroup
             The processes.
         """
-        self.count, self.sums, self.products = (team.total(v) for v in (self.count, self.sums, self.products))
+        self.count, self.sums, self.products = (group.total(v) for v in (self.count, self.sums, self.products))
 
     def decide(self, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None) -> Polarity:
         """The polarity of the images that were added.
@@ -348,4 +348,4 @@ def _section(defocus: Defocus, pixel_size: float) -> np.ndarray:
     """The signed CTF (N, 129) along x, from 0 to half a cycle per pixel; positive at the lowest frequencies."""
     count = len(defocus.defocus_u)
     pieces = [defocus.rows(slice(k, k + _TOGETHER)) for k in range(0, count, _TOGETHER)]  # each is made as an image
-    return torch.cat([contrast_transfer(piece, _FREQUENCIES, pixel_size)[:, 0] for piece in pieces]).double().numpy()
+    return torch.cat([evaluate_ctf(piece, _FREQUENCIES, pixel_size)[:, 0] for piece in pieces]).double().numpy()

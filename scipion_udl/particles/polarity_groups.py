@@ -13,7 +13,7 @@ import os
 import numpy as np
 import torch
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
@@ -60,17 +60,17 @@ class GroupProfiles:
             self._sums[kind].index_add_(0, of[places], profiles)
         self._held.add(np.asarray(rows, np.int64), profiles)
 
-    def add_up(self, team: Ranks) -> None:
+    def add_up(self, group: ProcessGroup) -> None:
         """Put the sums over the processes of a run in the place of this one's; collective.
 
         Parameters
         ----------
-        team : Ranks
+        group : ProcessGroup
             The processes.
         """
         for kind in self._of:
-            self._counts[kind], self._sums[kind] = team.total(self._counts[kind]), team.total(self._sums[kind])
-        self._held.values, self._held.seen = team.total(self._held.values), team.total(self._held.seen)
+            self._counts[kind], self._sums[kind] = group.total(self._counts[kind]), group.total(self._sums[kind])
+        self._held.values, self._held.seen = group.total(self._held.values), group.total(self._held.seen)
 
     def opposite(
         self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None

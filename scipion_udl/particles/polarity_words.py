@@ -12,7 +12,7 @@ from scipion_udl.particles.scan import Scan
 WORDS = {"bright": "bright on a dark ground", "dark": "dark on a bright ground"}
 
 
-def contrast_of(found: Scan) -> str:
+def polarity_of(found: Scan) -> str:
     """Whether particles are bright or dark: see :mod:`scipion_udl.particles.polarity`.
 
     Parameters
@@ -28,7 +28,7 @@ def contrast_of(found: Scan) -> str:
     return found.polarity.word
 
 
-def contrast_warning(found: Scan, expected: str) -> Message | None:
+def polarity_warning(found: Scan, expected: str) -> Message | None:
     """The sentence for the user where particles clearly look otherwise than expected.
 
     Parameters
@@ -43,7 +43,7 @@ def contrast_warning(found: Scan, expected: str) -> Message | None:
     Message or None
         None where they do not.
     """
-    seen = contrast_of(found)
+    seen = polarity_of(found)
     if expected == "auto" or seen in ("unknown", expected):
         return None
     return message(

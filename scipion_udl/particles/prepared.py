@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from scipion_udl.compute.context import Context
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.log import Say
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.imaging.fourier import mirrored
 from scipion_udl.io.source import Source
 from scipion_udl.messages import message
@@ -67,7 +67,7 @@ class PreparedParticles:
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
         self.disc = ParticleDisc(source.box, self.box, device, mask_radius)
-        self.contrast: ContrastTransfer | None = None
+        self.contrast: ParticleCtf | None = None
         self.ignores_ctf = False  # whether the user says that the table's defocus is not to be made use of
         self.finest: int | None = None
         self.mirrored: np.ndarray | None = None
@@ -78,9 +78,9 @@ class PreparedParticles:
         return len(self.source)
 
     @property
-    def team(self) -> Ranks:
+    def group(self) -> ProcessGroup:
         """The processes that share passes over all particles."""
-        return self.reader.team
+        return self.reader.group
 
     @property
     def say(self) -> Say:
@@ -139,7 +139,7 @@ class PreparedParticles:
         """
         kernel, disc = None, self.disc
         if disc.radius_from in ("box", "given"):
-            extent, variance, profile = self.team.by_first(lambda: find_extent(self))
+            extent, variance, profile = self.group.on_rank0(lambda: find_extent(self))
             if extent.found and disc.radius_from == "box":
                 disc.mask_radius, disc.radius_from = extent.radius / self.scale, "data"
             disc.clear_radius = variance.clear_radius(disc.mask_radius * self.scale)
@@ -179,7 +179,7 @@ class PreparedParticles:
     def originals(self) -> np.ndarray:
         """For each particle the index (from 0) of the first that is the same image; its own where it is new."""
         found = self.statistics
-        return self.team.by_first(lambda: originals(self.source, found.mean, found.std, found.blank))
+        return self.group.on_rank0(lambda: originals(self.source, found.mean, found.std, found.blank))
 
     @property
     def counted(self) -> np.ndarray:
@@ -359,7 +359,7 @@ class PreparedParticles:
         Returns
         -------
         two (n, box, box//2 + 1) tensors, or None
-            As of :meth:`ctf` and of :meth:`.ContrastTransfer.factor`; None where the transfer is not known.
+            As of :meth:`ctf` and of :meth:`.ParticleCtf.factor`; None where the transfer is not known.
         """
         transfer = self.ctf(indices)
         if transfer is None or self.contrast is None:

@@ -12,7 +12,7 @@ import torch
 
 from scipion_udl.compute.context import Context, Report
 from scipion_udl.compute.device import Upload
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.io.source import Source
 
 CHUNK = 64
@@ -55,9 +55,9 @@ class ChunkReader:
         return other
 
     @property
-    def team(self) -> Ranks:
+    def group(self) -> ProcessGroup:
         """The processes that share passes over all particles."""
-        return self.context.team
+        return self.context.group
 
     def told_to(self, report: Report) -> ChunkReader:
         """A reader that reads the same, and reports to somebody else.
@@ -137,7 +137,7 @@ class ChunkReader:
         int array
             Some of them.
         """
-        return self.team.share(indices, self._unit)
+        return self.group.share(indices, self._unit)
 
     def make_known(self, arrays: Sequence[np.ndarray], indices: np.ndarray) -> None:
         """Bring the rows together, in place, that every process has written in a pass over its part. Collective.
@@ -149,7 +149,7 @@ class ChunkReader:
         indices : (n,) int array
             The particles of the pass, of all processes, from 0.
         """
-        self.team.gather_rows(arrays, indices, self._unit)
+        self.group.gather_rows(arrays, indices, self._unit)
 
     @property
     def _unit(self) -> int:

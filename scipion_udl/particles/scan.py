@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
@@ -251,7 +251,7 @@ def look_through(
     """
     heard = _Heard(prepared, background, radius)
     mean, slope, std, blank, hot, matter, loudness, digests = _read(prepared, background, radius, kernel, heard)
-    heard.add_up(prepared.reader.team)
+    heard.add_up(prepared.reader.group)
     if blank.all() and given is None:
         raise UdlError(message("all_constant", count=len(prepared), path=prepared.source.path))
     meter, profile = heard.meter, heard.profile
@@ -284,21 +284,21 @@ class _Heard:
             self.meter.add(images[those])
             self.groups.add(part[those.cpu().numpy()], self.profile.add(images[those]))
 
-    def add_up(self, team: Ranks) -> None:
+    def add_up(self, group: ProcessGroup) -> None:
         """Put the sums over the processes of a run in the place of this one's; collective."""
         meter = self.meter
-        meter.sums = team.total(meter.sums)
-        meter.mean = torch.view_as_complex(team.total(torch.view_as_real(meter.mean)))
-        meter.count = int(team.total(torch.tensor([meter.count], dtype=torch.float64)))
-        self.profile.add_up(team)
-        self.groups.add_up(team)
+        meter.sums = group.total(meter.sums)
+        meter.mean = torch.view_as_complex(group.total(torch.view_as_real(meter.mean)))
+        meter.count = int(group.total(torch.tensor([meter.count], dtype=torch.float64)))
+        self.profile.add_up(group)
+        self.groups.add_up(group)
 
 
 def _read(
     prepared: RawParticles, background: Background, radius: float, kernel: torch.Tensor | None, heard: _Heard
 ) -> list[np.ndarray]:
     """mean, slope, std, blank, hot, matter, loudness and images as of :class:`Scan`, of all N particles; ``heard`` is
-    shown all that this process reads. Shared by the processes of a team."""
+    shown all that this process reads. Shared by the processes of a group."""
     n = len(prepared)
     mean, slope, std, hot = np.zeros(n), np.zeros((n, 2)), np.ones(n), np.zeros(n, np.int64)
     blank, matter, loudness = np.zeros(n, bool), np.full(n, np.nan), np.zeros(n)

@@ -9,7 +9,7 @@ import numpy as np
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.given_poses import given_poses
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.mirror import decide_hands
+from scipion_udl.alignment.mirror import decide_mirror
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.errors import is_out_of_memory
 from scipion_udl.messages import message
@@ -45,13 +45,13 @@ def align_classes(
     Returns
     -------
     list of ClassResult
-        What came of them by ascending number; of a team, all but the first process get none.
+        What came of them by ascending number; of a group, all but the first process get none.
     """
     work = _ClassWork(run, guide, settings, classes, start)
     found: list[ClassResult | None] = []
     order, finished = list(work.order), 0
     run.say(f"Aligning {len(order)} classes, each by itself")
-    while order and (run.team.size > 1 or run.device.type != "cpu"):
+    while order and (run.group.size > 1 or run.device.type != "cpu"):
         number = order.pop(0)
         found.append(work.alone(number))
         finished += len(classes[number])
@@ -65,7 +65,7 @@ def align_classes(
     found += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
     done = [result for result in found if result is not None]
     # What classes tell whose halves agree on nothing is of no account: junk, or noise.
-    if run.settle_contrast([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
+    if run.settle_ctf([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
         return align_classes(run, guide, settings, classes, start)
     return sorted(done, key=lambda result: result.number)
 
@@ -88,7 +88,7 @@ class _ClassWork:
         self.short: list[int] = []
 
     def alone(self, number: int) -> ClassResult | None:
-        """A class while no other is aligned; None for all but the first process of a team."""
+        """A class while no other is aligned; None for all but the first process of a group."""
         part = self._part(number)
         outcome = part.within_memory(lambda: self._outcome(part, number))
         self.run.particles.reader.chunk = part.particles.reader.chunk  # what was too much once is not tried again
@@ -142,7 +142,7 @@ def find_mirrored(run: Run, classes: dict[int, np.ndarray] | None) -> None:
         return
     flags, unclear = np.zeros(len(particles), bool), 0
     for own in [np.arange(len(particles))] if classes is None else classes.values():
-        found = decide_hands(particles if classes is None else particles.part(own), run.settings.seed)
+        found = decide_mirror(particles if classes is None else particles.part(own), run.settings.seed)
         unclear += found is None
         if found is not None:
             flags[own] = found

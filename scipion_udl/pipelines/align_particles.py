@@ -75,7 +75,7 @@ def align_particles(
     _check_start(run)
     plan = AlignmentPlan(_max_shift(run), settings.seed, not settings.no_refine, bound=settings.max_shift)
     run.scan()
-    run.use_contrast()
+    run.use_ctf()
     if settings.mirror:
         run.within_memory(lambda: find_mirrored(run, classes))
     guide = own = run.within_memory(lambda: guide_for(run, classes, keep, model))
@@ -85,7 +85,7 @@ def align_particles(
         outcome = run.within_memory(lambda: align_set(run, own, plan, reference))
     else:
         results = align_classes(run, guide, plan, classes)
-    run.note_contrast()
+    run.note_ctf()
     return AlignedParticles(guide, own, plan, outcome, results)
 
 

@@ -12,12 +12,12 @@ from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.fit import with_fit
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.mirror import RING as HANDS
-from scipion_udl.alignment.mirror import ROUNDS, STILL, decide_again, share_mirrored
+from scipion_udl.alignment.mirror import RING as MIRROR_RING
+from scipion_udl.alignment.mirror import ROUNDS, TOLERANCE, decide_again, share_mirrored
 from scipion_udl.alignment.onto_reference import inverted_warning
 from scipion_udl.constants import ENOUGH
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import Claim, claim_resolution, image_frc
+from scipion_udl.imaging.frc import ResolutionEstimate, estimate_resolution, image_frc
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.messages import message
@@ -27,7 +27,7 @@ from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
-from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
+from scipion_udl.validation.angular_accuracy import angular_accuracy_warnings, expected_accuracy, with_angular_accuracy
 from scipion_udl.validation.heterogeneity import consider_views, image_warnings
 
 IN_A_CLASS = 32  # particles of a class found by a network of many views, of which a resolution is claimed
@@ -59,7 +59,7 @@ def align_set(
     Returns
     -------
     Outcome or None
-        What came of it; of a team, all but the first process get None.
+        What came of it; of a group, all but the first process get None.
     """
     particles = run.particles
     if start is None and run.settings.start_poses:
@@ -69,7 +69,7 @@ def align_set(
     if isinstance(start, Poses):
         _tell_of_start(run, start, alignment)
     alike = correntropies(run, alignment, averages)
-    if not run.team.first:  # all that is left is small
+    if not run.group.first:  # all that is left is small
         return None
     # Few particles of a class are no witness, however many of other classes the network has learned from.
     alone = guide.network is None or run.settings.by_class
@@ -81,19 +81,19 @@ def align_set(
     if sorted_ and claim.signal is False and not claim.picked:
         claim = _of_a_class(run, claim, alignment.shared)
     if claim.signal is not None:
-        sure = share_of_sure(particles, alignment, averages, settings.max_shift)
-        claim = with_certainty(claim, sure, alignment.fit)
+        sure = expected_accuracy(particles, alignment, averages, settings.max_shift)
+        claim = with_angular_accuracy(claim, sure, alignment.fit)
     if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
         run.warn(claim.note)
     claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.settings.by_class), limited)
-    for warning in (*image_warnings(particles), *certainty_warnings(claim.sure), *warnings):
+    for warning in (*image_warnings(particles), *angular_accuracy_warnings(claim.sure), *warnings):
         run.warn(warning)
     if limited:
         run.warn(message("shift_limit", share=alignment.at_limit, limit=longest))
     return Outcome(run, alignment, averages, claim, frc, alike)
 
 
-def _of_a_class(run: Run, claim: Claim, shared: float) -> Claim:
+def _of_a_class(run: Run, claim: ResolutionEstimate, shared: float) -> ResolutionEstimate:
     """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
     particles may not show more, and noise is told by other means (classification/assignment.py)."""
     limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
@@ -117,12 +117,12 @@ def _aligned(
         if _takes_transfer_otherwise(run, alignment):
             aligner, alignment = found()
         if particles.mirrored is not None:
-            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(HANDS))))
+            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(MIRROR_RING))))
         averages = averages_of(run, alignment)
         if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
             break
         flags = decide_again(particles, alignment, averages, settings.max_shift)
-        if (flags != particles.mirrored)[particles.usable].mean() <= STILL:
+        if (flags != particles.mirrored)[particles.usable].mean() <= TOLERANCE:
             break
         particles.mirrored = flags
     if run.settings.mirror and len(particles.usable):
@@ -144,7 +144,7 @@ def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
     apart = alignment.half_poses
     half = None if apart is None else alignment.half[order]
     transfer.hear(run.heading, particles, order, (alignment.poses if apart is None else apart)[order], half)
-    return not run.settings.by_class and run.settle_contrast([run.heading])
+    return not run.settings.by_class and run.settle_ctf([run.heading])
 
 
 def _tell_of_start(run: Run, start: Poses, alignment: Alignment) -> None:
@@ -208,10 +208,10 @@ def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | Non
         with StackWriter(path, len(particles), run.source.box, run.source.pixel_size) as stack:
             return average_particles(particles, *poses, alignment.half, stack.write, scale)
 
-    return run.team.by_first(with_stack)  # a file has one writer: on a shared disk several are not safe
+    return run.group.on_rank0(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[Claim, np.ndarray]:
+def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[ResolutionEstimate, np.ndarray]:
     """What may be said of the resolution.
 
     Parameters
@@ -227,7 +227,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
 
     Returns
     -------
-    Claim
+    ResolutionEstimate
         Why none is made where none is.
     (rings,) array
         FRC of the halves per Fourier ring.
@@ -238,8 +238,8 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
     first, second = (torch.from_numpy(half) for half in averages.both[0])
     frc = image_frc(first, second, mask)
     if alignment.half_poses is None:
-        return Claim(None, None, message("halves_not_apart")), frc
+        return ResolutionEstimate(None, None, message("halves_not_apart")), frc
     if len(particles.usable) < enough:
-        return Claim(None, None, message("too_few_to_claim", count=len(particles.usable))), frc
-    claim = claim_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
+        return ResolutionEstimate(None, None, message("too_few_to_claim", count=len(particles.usable))), frc
+    claim = estimate_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
     return with_fit(claim, alignment.fit), frc

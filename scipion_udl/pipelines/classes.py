@@ -90,7 +90,7 @@ def members(source: Source) -> dict[int, np.ndarray]:
     return dict(zip(numbers.tolist(), np.split(order, starts[1:])))
 
 
-def that_teach(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def training_subset(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     """The classes with enough images for the network to learn their view.
 
     Parameters

@@ -219,7 +219,7 @@ def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     for number in np.flatnonzero(~flagged):
         own = usable[order[label[order] == number]]
         run.ctf_choice.hear(str(number), particles, own, found.poses[own])
-    run.settle_contrast(map(str, np.flatnonzero(~flagged)))
+    run.settle_ctf(map(str, np.flatnonzero(~flagged)))
 
 
 def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:

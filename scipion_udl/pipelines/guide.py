@@ -17,7 +17,7 @@ from scipion_udl.models.checkpoint import ModelCard, load_model
 from scipion_udl.models.network import Network, TellsTurns
 from scipion_udl.models.polar import PolarNetwork, PolarView, view_of
 from scipion_udl.particles.resolution_limit import bounded
-from scipion_udl.pipelines.classes import that_teach
+from scipion_udl.pipelines.classes import training_subset
 from scipion_udl.pipelines.continued import check_began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import how_many, train_model, warn_of_training
@@ -76,7 +76,7 @@ class Guide:
             return replace(self, network=None)
         subset = particles.subset(FIT, run.settings.seed)
         spectra = particles.all(subset, "spectra", lambda part, values: inputs.of(values, particles.box))
-        best = run.team.by_first(lambda: network.best_view(spectra))
+        best = run.group.on_rank0(lambda: network.best_view(spectra))
         run.say(f"View {best + 1} of the model's {network.views} fits best")
         return replace(self, network=network.view(best))
 
@@ -118,7 +118,7 @@ def guide_for(
         network, card = load_network(run, name) if model is None else checked_network(run, *model, name)
         run.say(f"Model {name} ({card.method.upper()}, version {card.made_by})")
         return Guide(cast(TellsTurns, network), particle_inputs(card), card=card)
-    teaching = None if classes is None else that_teach(run, classes)
+    teaching = None if classes is None else training_subset(run, classes)
     usable = how_many(run, teaching)
     if usable < ENOUGH:
         if settings.no_refine:
@@ -126,12 +126,12 @@ def guide_for(
         if usable > 1:
             run.warn(message("too_few_for_training", count=usable, least=ENOUGH))
         return Guide(None, SpectraSettings.for_box(run.particles.box))
-    if settings.resume and run.team.by_first(lambda: out.has(MODEL)):
+    if settings.resume and run.group.on_rank0(lambda: out.has(MODEL)):
         run.say("Going on with the model that was trained before")
         network, card = load_network(run, out.final(MODEL))
         check_began_with(run, card, out.final(MODEL))
         warn_of_training(run, card.training)
-        history = run.team.by_first(lambda: read_history(out.final("training.csv")))
+        history = run.group.on_rank0(lambda: read_history(out.final("training.csv")))
         return Guide(
             cast(TellsTurns, network), particle_inputs(card), card.training, history, card.training.get("classes"), card
         )

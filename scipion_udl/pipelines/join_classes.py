@@ -156,7 +156,7 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
     state = State.start(start.angle)
     for number in range(1, SWEEPS + 1):
-        refiner.sweep(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
+        refiner.iterate(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
     ParticleScores(refiner, [reference], np.zeros(n, np.int64)).measure(state, particles.usable)
     for values in (state.angle, state.shift, state.score, state.log_odds):
         values[blank] = 0

@@ -25,7 +25,7 @@ from scipion_udl.alignment.state import State
 from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
 from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.messages import message
 from scipion_udl.particles.name_order import halves_by_name
@@ -40,7 +40,7 @@ from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
 
 SWEEPS = 8  # at most; from the network's angles two or three do
-STILL = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
+TOLERANCE = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
 JOINT = 2
 
 
@@ -84,7 +84,7 @@ class Joiner:
             self._look_elsewhere(state, usable)
         half_state = state.copy()
         for number in range(1, JOINT + 1):
-            self.refiner.sweep(
+            self.refiner.iterate(
                 state,
                 [self.both] * 2,
                 self.half,
@@ -118,12 +118,12 @@ class Joiner:
         must not depend on the others."""
         for number in range(1, SWEEPS + 1):
             before = state.copy()
-            self.refiner.sweep(state, self.own, self.half, f"{stage}, round {number}", indices, settle=number > 2)
+            self.refiner.iterate(state, self.own, self.half, f"{stage}, round {number}", indices, settle=number > 2)
             if number == 1:  # it only finds the shifts
                 continue
             turned = np.abs(wrap(state.angle[indices] - before.angle[indices]))
             moved = np.hypot(*(state.shift[indices] - before.shift[indices]).T)
-            indices = indices[(turned > STILL) | (moved > STILL)]
+            indices = indices[(turned > TOLERANCE) | (moved > TOLERANCE)]
             if not len(indices):
                 break
 
@@ -190,7 +190,9 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tup
     return averages, total | {name: counts[name] + getattr(earlier, name) for name in ("particles", "usable")}
 
 
-def claim_of_all(run: Run, alignment: Alignment, averages: Averages, counts: dict) -> tuple[Claim, np.ndarray]:
+def claim_of_all(
+    run: Run, alignment: Alignment, averages: Averages, counts: dict
+) -> tuple[ResolutionEstimate, np.ndarray]:
     """What may be said of the resolution of all particles together.
 
     Parameters
@@ -206,14 +208,14 @@ def claim_of_all(run: Run, alignment: Alignment, averages: Averages, counts: dic
 
     Returns
     -------
-    Claim
+    ResolutionEstimate
         Why none is made where none is.
     (rings,) array
         FRC of the halves per Fourier ring.
     """
     claim, frc = claim_of(run, alignment, averages, 0)
     if counts["usable"] < ENOUGH:
-        claim = Claim(None, None, message("too_few_to_claim", count=counts["usable"]))
+        claim = ResolutionEstimate(None, None, message("too_few_to_claim", count=counts["usable"]))
     elif claim.signal is False:
         run.warn(claim.note)
     return claim, frc

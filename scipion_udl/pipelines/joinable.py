@@ -19,7 +19,7 @@ import torch
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.ctf import MODES, ContrastTransfer
+from scipion_udl.imaging.ctf import MODES, ParticleCtf
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
 from scipion_udl.messages import message
@@ -294,7 +294,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         background=sums.background,
         noise_level=sums.noise,
         noise=particles.statistics.noise.tolist(),
-        **contrast_facts(particles.contrast, (particles.box, run.source.box)),
+        **ctf_facts(particles.contrast, (particles.box, run.source.box)),
         shared=alignment.shared,
         local=alignment.local,
         score_limit=known_limit(alignment.score_limit),
@@ -368,7 +368,7 @@ def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
 
 
 def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
-    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ContrastTransfer` takes them.
+    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ParticleCtf` takes them.
 
     Parameters
     ----------
@@ -383,12 +383,12 @@ def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
     return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
 
 
-def contrast_facts(contrast: ContrastTransfer | None, boxes: Iterable[int]) -> dict:
+def ctf_facts(contrast: ParticleCtf | None, boxes: Iterable[int]) -> dict:
     """How a run takes the contrast transfer.
 
     Parameters
     ----------
-    contrast : ContrastTransfer or None
+    contrast : ParticleCtf or None
         Of its particles.
     boxes : iterable of int
         Pixels; levels of these are told.

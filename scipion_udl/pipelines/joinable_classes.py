@@ -21,7 +21,7 @@ from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
 from scipion_udl.pipelines.classes import STACKS, ClassResult
-from scipion_udl.pipelines.joinable import contrast_facts, levels_of
+from scipion_udl.pipelines.joinable import ctf_facts, levels_of
 from scipion_udl.pipelines.run import Run
 
 REFERENCES = "references.mrcs"
@@ -194,7 +194,7 @@ def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult
     """
     found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
     level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
-    contrast = contrast_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
+    contrast = ctf_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
     known = Known.of(run.source, found.images, found.blank)
     discs = {"mask_radius": radius_in_use(particles), "clear_radius": known_clear_radius(particles)}
     limits = {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scipion_udl.classification.em import LEVELS, Learner
+from scipion_udl.classification.em import LEVELS, ClassFit
 from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.samples import gathered
 from scipion_udl.classification.scoring import seen_up_to
@@ -19,7 +19,7 @@ from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.particles.polarity_words import polarity_of
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
@@ -28,7 +28,7 @@ CLASSES, STARTS = 50, 2  # where nothing is said
 EARLY = 60  # of each class: so many teach the first level
 
 
-def learner_of(run: Run, classes: int, reach: float) -> Learner:
+def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     """What teaches a number of classes, with the polar samples of the particles that do.
 
     Parameters
@@ -42,7 +42,7 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
 
     Returns
     -------
-    Learner
+    ClassFit
         Nothing is learned yet.
     """
     particles, settings = run.particles, run.settings
@@ -51,17 +51,17 @@ def learner_of(run: Run, classes: int, reach: float) -> Learner:
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
     subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return Learner(samples, sampling, reach, settings.seed, particles.reader.context.report)
+    return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report)
 
 
-def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
+def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
     """Learn level by level, of more and more Fourier rings.
 
     Parameters
     ----------
     run : Run
         Which says how it goes.
-    learner : Learner
+    class_fit : ClassFit
         What teaches.
     classes : int
         How many.
@@ -71,17 +71,17 @@ def levels(run: Run, learner: Learner, classes: int) -> Iterator[ClassBank]:
     ClassBank
         The network after each level; the last is the result.
     """
-    everything = torch.arange(len(learner.samples))
-    field, last = run.source.box * run.source.pixel_size, learner.levels()[-1]
+    everything = torch.arange(len(class_fit.samples))
+    field, last = run.source.box * run.source.pixel_size, class_fit.levels()[-1]
     run.say(f"Learning {classes} classes from {len(everything)} particles, up to {field / last:.1f} A")
-    run.say(f"In steps of {learner.levels()} Fourier pixels", detail=True)
+    run.say(f"In steps of {class_fit.levels()} Fourier pixels", detail=True)
     early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
-    bank = best_start(learner, classes, early, run.settings.starts or STARTS, run.say)
-    for number, rings in enumerate(learner.levels()):
-        bank = learner.widened(bank, rings)
-        gain = learner.level(bank, everything if number else early)
-        done, split = learner.history[-1], learner.splits
-        learner.splits = 0
+    bank = best_start(class_fit, classes, early, run.settings.starts or STARTS, run.say)
+    for number, rings in enumerate(class_fit.levels()):
+        bank = class_fit.widened(bank, rings)
+        gain = class_fit.level(bank, everything if number else early)
+        done, split = class_fit.history[-1], class_fit.splits
+        class_fit.splits = 0
         changed = f"{done.changed:.1%} of the particles changed class in the last round"
         run.say(f"Classes at {field / rings:.1f} A: {changed}")
         run.say(f"Log likelihood {gain:.1f} a particle; classes split at the cost of others: {split}", detail=True)
@@ -106,7 +106,7 @@ def warn_of_few(run: Run, training: dict) -> None:
         run.warn(message("few_teach", particles=teach, classes=count, each=teach // count))
 
 
-def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
+def card_of(run: Run, bank: ClassBank, class_fit: ClassFit) -> ModelCard:
     """The card of a network that the run's particles have taught.
 
     Parameters
@@ -115,7 +115,7 @@ def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
         The run.
     bank : ClassBank
         The network.
-    learner : Learner
+    class_fit : ClassFit
         What has taught it.
 
     Returns
@@ -123,10 +123,10 @@ def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
     ModelCard
         As it stands in the model file.
     """
-    last = learner.history[-1]
+    last = class_fit.history[-1]
     training: dict[str, Any] = {
-        "rounds": len(learner.history),
-        "particles": len(learner.samples),
+        "rounds": len(class_fit.history),
+        "particles": len(class_fit.samples),
         "classes": run.settings.classes,
     }
     training |= {"seed": run.settings.seed, "input": os.path.basename(run.settings.input), BEGAN: began_with(run)}
@@ -134,10 +134,10 @@ def card_of(run: Run, bank: ClassBank, learner: Learner) -> ModelCard:
         method="judl",
         network="classes",
         config=bank.config,
-        spectra=vars(learner.sampling),
+        spectra=vars(class_fit.sampling),
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        contrast=contrast_of(run.particles.statistics),
+        contrast=polarity_of(run.particles.statistics),
         training=training | {"gain": last.gain, "changed": last.changed},
         format=card_format("classes", bank.config),
     )
@@ -205,11 +205,11 @@ def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
         Figures of each of its rounds, as in training.csv.
     """
     count = given(run.settings.classes)
-    learner = learner_of(run, count, shift_reach(run))
-    *_, bank = levels(run, learner, count)
-    card = card_of(run, bank, learner)
+    class_fit = class_fit_of(run, count, shift_reach(run))
+    *_, bank = levels(run, class_fit, count)
+    card = card_of(run, bank, class_fit)
     warn_of_few(run, card.training)
-    return bank, card, [row.as_epoch(number) for number, row in enumerate(learner.history, 1)]
+    return bank, card, [row.as_epoch(number) for number, row in enumerate(class_fit.history, 1)]
 
 
 def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tuple[ClassBank, ModelCard]:

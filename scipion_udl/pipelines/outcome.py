@@ -8,9 +8,9 @@ import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages, weighted_average
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.particles.outliers import score_spread
-from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.particles.polarity_words import polarity_of
 from scipion_udl.pipelines.run import Run
 from scipion_udl.validation.correntropy import particle_correntropy
 
@@ -26,7 +26,7 @@ class Outcome:
     run: Run
     alignment: Alignment
     averages: Averages
-    claim: Claim
+    claim: ResolutionEstimate
     frc: np.ndarray
     alike: np.ndarray | None = None
 
@@ -61,7 +61,7 @@ class Outcome:
             "score_mad": deviation,
             "ambiguous": int(alignment.ambiguous[used].sum()),
             "outliers": int(alignment.outlier.sum()),
-            "contrast": contrast_of(self.run.particles.statistics),
+            "contrast": polarity_of(self.run.particles.statistics),
             "shared_ring": alignment.shared,
             "half_counts": np.bincount(alignment.half[self.run.particles.counted], minlength=2).tolist(),
         }

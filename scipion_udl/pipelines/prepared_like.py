@@ -6,7 +6,7 @@ import torch
 
 from scipion_udl.alignment.ctf_mode import WORDS, words_of
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.ctf import ContrastTransfer
+from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.messages import message
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.run import Run
@@ -39,7 +39,7 @@ def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit:
         those.refuse_images(run.source, found.images, found.blank, whose)
 
 
-def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
+def use_ctf_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
     """Take the contrast transfer as the run did that particles are joined to.
 
     Where that run believed its table, the table of those that come is believed.
@@ -80,6 +80,6 @@ def use_contrast_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share:
     elif defocus.said and defocus.flipped is not None and (defocus.flipped[defocus.known] != (mode == "flipped")).any():
         run.warn(message("joined_flips_contradicted", path=run.settings.input, run=run.settings.join, how=WORDS[mode]))
     box = run.source.box
-    contrast = ContrastTransfer(defocus, box * run.source.pixel_size, mode, levels, share, box)
+    contrast = ParticleCtf(defocus, box * run.source.pixel_size, mode, levels, share, box)
     run.particles.contrast = contrast
     run.notes.append(message("ctf_taken", how=words_of(contrast), reason=reason))

@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from scipion_udl.alignment.ctf_mode import TransferChoice
+from scipion_udl.alignment.ctf_mode import CtfState
 from scipion_udl.compute.context import Context, Report, nobody
 from scipion_udl.compute.device import choose_device, describe
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.log import Log
 from scipion_udl.compute.memory import Result, within_memory
 from scipion_udl.compute.progress import FILE, Progress
@@ -29,7 +29,7 @@ from scipion_udl.io.source import Optics, Source
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
-from scipion_udl.particles.polarity_words import contrast_warning
+from scipion_udl.particles.polarity_words import polarity_warning
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import limit_resolution
 from scipion_udl.settings.commands import RunSettings
@@ -60,31 +60,32 @@ def given_files(settings: RunSettings) -> list[str]:
 class Run:
     """What one command works with: particles, device, output folder, what it has to say.
 
-    team: the processes that share the run, None for this one alone; all but the first are silent. source: the particles
-    where they are not in the file that the settings name. A run without a folder (:class:`NoFolder`) says nothing.
+    group: the processes that share the run, None for this one alone; all but the first are silent. source: the
+    particles where they are not in the file that the settings name. A run without a folder (:class:`NoFolder`) says
+    nothing.
     """
 
     def __init__(
         self,
         settings: RunSettings,
         out: OutputFolder,
-        team: Ranks | None = None,
+        group: ProcessGroup | None = None,
         source: Source | None = None,
         report: Report | None = None,
     ) -> None:
         self.settings, self.out = settings, out
-        self.team = team or Ranks()
-        self.device = choose_device(settings.gpu, settings.threads, self.team.local_rank, self.team.local_size)
+        self.group = group or ProcessGroup()
+        self.device = choose_device(settings.gpu, settings.threads, self.group.local_rank, self.group.local_size)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        self.device_words = self.team.words(describe(self.device))
-        silent = not (self.team.first and out.path)
+        self.device_words = self.group.words(describe(self.device))
+        silent = not (self.group.first and out.path)
         self.progress = Progress(None if silent else partial(out.tell, FILE), self.say, bool(out.path))
         self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, silent)
         self.log.begin(shlex.join(["scipion-udl", *sys.argv[1:]]) + f"  (version {__version__})")
         self.warnings: list[Message] = []
         self.notes: list[Message] = []
-        self.transfer: TransferChoice | None = None  # until :meth:`use_contrast`
+        self.transfer: CtfState | None = None  # until :meth:`use_ctf`
         self.defocus: Defocus | None = None  # that the table gives, likewise
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
@@ -98,7 +99,7 @@ class Run:
         out.begin_log()
         self.say(f"{len(source)} particles of {source.box} px at {source.pixel_size:g} A/px in {settings.input}")
         report = report or (nobody if silent else self.progress.show)
-        context = Context(self.team, report, self.say)
+        context = Context(self.group, report, self.say)
         self.given_radius = given_radius(
             settings, source.box, source.pixel_size, source.pixel_size_known, settings.input
         )
@@ -127,7 +128,7 @@ class Run:
         other.particles = self.particles.part(indices)
         report = self.particles.reader.context.report
         other.particles.reader.context = Context(
-            self.team, lambda stage, done, total: report(f"{name}, {stage}", done, total), other.say
+            self.group, lambda stage, done, total: report(f"{name}, {stage}", done, total), other.say
         )
         if self.transfer is not None:
             other._take_ctf(self.transfer.mode)
@@ -166,7 +167,7 @@ class Run:
         sentence : Message
             Told once, however often it is said.
         """
-        if self.team.first and sentence not in self.warnings:
+        if self.group.first and sentence not in self.warnings:
             self.warnings.append(sentence)
             self.log.warn(f"{self.heading}{sentence}", bool(self.heading))
 
@@ -246,16 +247,16 @@ class Run:
         )
         if found:
             self.note(message("background_uneven", what=found))
-        odd = contrast_warning(statistics, self.settings.contrast)
+        odd = polarity_warning(statistics, self.settings.contrast)
         if odd:
             self.warn(odd)
 
-    def use_contrast(self) -> TransferChoice:
+    def use_ctf(self) -> CtfState:
         """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.
 
         Returns
         -------
-        TransferChoice
+        CtfState
             How it is taken.
 
         Raises
@@ -268,12 +269,12 @@ class Run:
         if defocus is None and asked in ("flipped", "signed"):
             raise UdlError(message("ctf_without_defocus", value=asked, path=self.settings.input))
         # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
-        self.transfer = TransferChoice(self.particles, defocus, asked, "flipped", self.say, self.warn)
+        self.transfer = CtfState(self.particles, defocus, asked, "flipped", self.say, self.warn)
         return self.transfer
 
     @property
-    def ctf_choice(self) -> TransferChoice:
-        """How the particles' contrast transfer is taken. Raises ValueError before :meth:`use_contrast`."""
+    def ctf_choice(self) -> CtfState:
+        """How the particles' contrast transfer is taken. Raises ValueError before :meth:`use_ctf`."""
         if self.transfer is None:
             raise ValueError("nobody has asked yet how the contrast transfer is to be taken")
         return self.transfer
@@ -294,13 +295,13 @@ class Run:
             self.note(defocus.filled)
         return defocus
 
-    def settle_contrast(self, classes: Iterable[str]) -> bool:
+    def settle_ctf(self, classes: Iterable[str]) -> bool:
         """Judge how the contrast transfer is to be taken by what particles told, and take it so.
 
         Parameters
         ----------
         classes : iterable of str
-            Names of the classes that these are of: see :meth:`TransferChoice.settle`.
+            Names of the classes that these are of: see :meth:`CtfState.settle`.
 
         Returns
         -------
@@ -315,7 +316,7 @@ class Run:
 
         if not transfer.asks_images:
             return False
-        changed, transfer.mode, transfer.reason = self.team.by_first(settle)
+        changed, transfer.mode, transfer.reason = self.group.on_rank0(settle)
         transfer.asks_images = False
         self._take_ctf(transfer.mode)
         return changed
@@ -326,7 +327,7 @@ class Run:
         if contrast is not None and contrast.mode != mode:
             self.particles.contrast = contrast.with_mode(mode)
 
-    def note_contrast(self) -> None:
+    def note_ctf(self) -> None:
         """Say how the contrast transfer was taken: in the log now, in summary and report later."""
         note = self.ctf_choice.note()
         if note:

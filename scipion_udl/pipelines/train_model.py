@@ -18,12 +18,12 @@ from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.network import Network
 from scipion_udl.models.polar import view_of
-from scipion_udl.particles.polarity_words import contrast_of
-from scipion_udl.pipelines.classes import LEARNS, members, that_teach
+from scipion_udl.particles.polarity_words import polarity_of
+from scipion_udl.pipelines.classes import LEARNS, members, training_subset
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.networks import ROWS, methods
-from scipion_udl.training.tasks import Course, course
+from scipion_udl.training.tasks import TrainingTask, training_task
 from scipion_udl.training.trainer import (
     TrainingResult,
     TrainingSettings,
@@ -74,7 +74,7 @@ def learned_from(run: Run) -> dict[int, np.ndarray] | None:
     UdlError
         Where there are too few particles.
     """
-    classes = that_teach(run, members(run.source)) if run.settings.by_class else None
+    classes = training_subset(run, members(run.source)) if run.settings.by_class else None
     usable = how_many(run, classes)
     if usable < ENOUGH:
         where = "" if classes is None else f" in classes of at least {LEARNS}"
@@ -112,7 +112,7 @@ def train_model(
         known[1].check_fits(run.source.box, run.source.pixel_size, name)
     method = settings.method or (known[1].method if known else methods(settings.network)[0])
     settings = settings.but(method=method)
-    plan = course(settings, run.particles, known, classes)
+    plan = training_task(settings, run.particles, known, classes)
     if ROWS[plan.name].judl_after_udl and method == "judl" and known is None:
         run.warn(message("judl_without_udl"))
     began = began_with(run)
@@ -138,13 +138,13 @@ def train_model(
         monitor=_true_error(run, plan),
         warn=run.warn,
         objective=plan.objective,
-        team=run.team,
+        group=run.group,
     )
     _tell(run, result.summary)
     return result, _card(run, plan, result, method, began)
 
 
-def _card(run: Run, plan: Course, result: TrainingResult, method: str, began: dict) -> ModelCard:
+def _card(run: Run, plan: TrainingTask, result: TrainingResult, method: str, began: dict) -> ModelCard:
     """The card of a network that was trained in this run."""
     return ModelCard(
         method=method,
@@ -153,7 +153,7 @@ def _card(run: Run, plan: Course, result: TrainingResult, method: str, began: di
         spectra=plan.inputs,
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        contrast=contrast_of(run.particles.statistics),
+        contrast=polarity_of(run.particles.statistics),
         training={**result.summary, "input": os.path.basename(run.settings.input), BEGAN: began}
         | ({"classes": plan.classes} if plan.classes else {}),
         format=card_format(plan.name, result.network.config),
@@ -184,7 +184,7 @@ def warn_of_training(run: Run, done: dict) -> None:
         run.warn(message("not_converged", epochs=epochs))
 
 
-def _true_error(run: Run, plan: Course) -> Callable[[nn.Module], dict] | None:
+def _true_error(run: Run, plan: TrainingTask) -> Callable[[nn.Module], dict] | None:
     """A monitor that logs the network's true error per epoch where a truth was given; it teaches nothing.
 
     The error is what is left of the turns, in degrees, once a turn common to all (of a class) is taken off.

@@ -10,7 +10,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.messages import message
-from scipion_udl.particles.polarity_words import contrast_of
+from scipion_udl.particles.polarity_words import polarity_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
 from scipion_udl.results import run_results
@@ -111,7 +111,7 @@ def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dic
         # Of the particles of this run: those of classes that they join are all so far.
         ambiguous=int(sum(result.alignment.ambiguous[used[result.members]].sum() for result in classes)),
         outliers=int(sum(result.alignment.outlier[used[result.members]].sum() for result in classes)),
-        contrast=contrast_of(run.particles.statistics),
+        contrast=polarity_of(run.particles.statistics),
         shift_rms=run_results.shift_rms(shifts),
         classes=[{"class": r.number, "image": k, **r.figures} for k, r in enumerate(classes, 1)],
     )

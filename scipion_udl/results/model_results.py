@@ -28,7 +28,7 @@ def write_model(run: Run, result: TrainingResult, card: ModelCard) -> None:
     card : ModelCard
         That of the network.
     """
-    if not run.team.first:
+    if not run.group.first:
         return
     save_model(run.out.scratch(MODEL), result.network, card)
     write_history(run.out.scratch("training.csv"), result.history)

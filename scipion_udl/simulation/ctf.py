@@ -57,14 +57,14 @@ def transfer(
     (N, box, box // 2 + 1) float32 array
         As rfft2 has it.
     """
-    from scipion_udl.imaging.ctf import contrast_transfer
+    from scipion_udl.imaging.ctf import evaluate_ctf
 
     defocus = np.asarray(defocus, np.float64) * 1e4
 
     def all_of(value: float) -> np.ndarray:
         return np.full(len(defocus), value)
 
-    values = contrast_transfer(
+    values = evaluate_ctf(
         Defocus(
             defocus_u=defocus,
             defocus_v=defocus if defocus_v is None else np.asarray(defocus_v, np.float64) * 1e4,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl.classification.em import Learner
+from scipion_udl.classification.em import ClassFit
 from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.samples import gathered
 from scipion_udl.imaging.fourier import to_fourier
@@ -66,18 +66,18 @@ def away(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().square().sum().sqrt() / other.abs().square().sum().sqrt())
 
 
-def learner_of(images: np.ndarray, folder: Path, seed: int = 1, reach: float = 3.0) -> Learner:
+def class_fit_of(images: np.ndarray, folder: Path, seed: int = 1, reach: float = 3.0) -> ClassFit:
     """What learns from images (n, box, box), in their order."""
     particles = prepared(folder, images)
     sampling = PolarSampling(particles.box, min(RINGS, particles.k_max))
-    return Learner(gathered(particles, sampling, np.arange(len(images))), sampling, reach, seed)
+    return ClassFit(gathered(particles, sampling, np.arange(len(images))), sampling, reach, seed)
 
 
-def taught(learner: Learner, classes: int, starts: int = 2) -> ClassBank:
+def taught(class_fit: ClassFit, classes: int, starts: int = 2) -> ClassBank:
     """Classes taught as `classify` teaches them: the best of several starts, then level by level."""
-    every = torch.arange(len(learner.samples))
-    bank = best_start(learner, classes, every, starts, Told())
-    for rings in learner.levels():
-        bank = learner.widened(bank, rings)
-        learner.level(bank, every)
+    every = torch.arange(len(class_fit.samples))
+    bank = best_start(class_fit, classes, every, starts, Told())
+    for rings in class_fit.levels():
+        bank = class_fit.widened(bank, rings)
+        class_fit.level(bank, every)
     return bank

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.gradients import share_statistics, total_with_gradient
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
@@ -50,20 +50,20 @@ class Objective(Generic[Net]):
     """
 
     def __init__(self, method: str, recipe: Recipe) -> None:
-        self.method, self.recipe, self.extra, self.team, self.parts = method, recipe, nn.Module(), Ranks(), 1
+        self.method, self.recipe, self.extra, self.group, self.parts = method, recipe, nn.Module(), ProcessGroup(), 1
 
-    def join(self, network: nn.Module, team: Ranks) -> None:
+    def join(self, network: nn.Module, group: ProcessGroup) -> None:
         """Share the work on every batch among processes, which all come to the same loss.
 
         Parameters
         ----------
         network : torch.nn.Module
             What is trained; its batch norms share their statistics from now on.
-        team : Ranks
+        group : ProcessGroup
             The processes.
         """
-        self.team = team
-        share_statistics(network, team)
+        self.group = group
+        share_statistics(network, group)
 
     def begin(self, known: torch.Tensor) -> None:
         """Take note of inputs that are the same whenever this training is begun or continued.
@@ -168,11 +168,11 @@ class Objective(Generic[Net]):
             What ``work`` makes of all rows; gradients flow through it.
         """
         count = len(inputs[0])
-        if self.team.size == 1 or count < self.team.size:
+        if self.group.size == 1 or count < self.group.size:
             return self._in_parts(work, *inputs)
-        own = torch.from_numpy(self.team.share(np.arange(count))).to(inputs[0].device)
+        own = torch.from_numpy(self.group.share(np.arange(count))).to(inputs[0].device)
         mine = self._in_parts(work, *(values[own] for values in inputs))
-        return total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine), self.team)
+        return total_with_gradient(mine.new_zeros(count, *mine.shape[1:]).index_copy(0, own, mine), self.group)
 
     def _in_parts(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """``work`` of inputs (N, ...), ``parts`` one after the other: of each the result alone is kept, and the rest is
@@ -314,18 +314,18 @@ class PairObjective(Objective[PairNetwork]):
         if method == "judl" and recipe.joint == "autoencoder":
             self.extra = Autoencoder()
 
-    def join(self, network: nn.Module, team: Ranks) -> None:
+    def join(self, network: nn.Module, group: ProcessGroup) -> None:
         """Share the features of a batch; all processes compare the features of all of it.
 
         Parameters
         ----------
         network : torch.nn.Module
             What is trained.
-        team : Ranks
+        group : ProcessGroup
             The processes.
         """
-        super().join(network, team)
-        share_statistics(cast(PairNetwork, network).head, Ranks())
+        super().join(network, group)
+        share_statistics(cast(PairNetwork, network).head, ProcessGroup())
 
     def begin(self, known: torch.Tensor) -> None:
         """Keep a particle that all batches are brought into register with.

@@ -45,7 +45,7 @@ class StepMemory:
 
     def run(self, work: Callable[[], Result], generator: torch.Generator) -> Result:
         """Do a piece of work; where memory is not enough, again as it was begun, but with less at a time. All processes
-        of the team call this.
+        of the group call this.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class StepMemory:
                 norm.load_state_dict(state)
             self._want_less(bool(norms))
 
-        return until_it_fits(self._objective.team, work, lower)
+        return until_it_fits(self._objective.group, work, lower)
 
     def _want_less(self, normed: bool) -> None:
         if not normed and self._objective.parts < self._batch:

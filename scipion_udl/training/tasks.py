@@ -49,7 +49,7 @@ SMALLEST_SIZE = 8
 
 
 @dataclass
-class Course:
+class TrainingTask:
     """A training that is about to begin.
 
     name: of the network in model files; network; objective; samples: what it looks at; items: the particles (or pairs
@@ -67,12 +67,12 @@ class Course:
     classes: list[int] | None = None
 
 
-def course(
+def training_task(
     settings: RunSettings,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None = None,
     classes: dict[int, np.ndarray] | None = None,
-) -> Course:
+) -> TrainingTask:
     """The training that the settings ask for.
 
     Parameters
@@ -88,7 +88,7 @@ def course(
 
     Returns
     -------
-    Course
+    TrainingTask
         Network, loss and samples, ready to begin.
 
     Raises
@@ -136,7 +136,7 @@ def _polar(
     recipe: Recipe,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
-) -> Course:
+) -> TrainingTask:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
     seen = bounded(spectra, particles.finest)
@@ -151,7 +151,7 @@ def _polar(
     objective = named(row.objective)(given(settings.method), recipe)
     words = _words(len(subset), particles, particles.within(spectra.r_max))
     network = known[0] if known else network
-    return Course(row.name, network, objective, TensorSamples(data), subset, asdict(spectra), words)
+    return TrainingTask(row.name, network, objective, TensorSamples(data), subset, asdict(spectra), words)
 
 
 def _polar_by_class(
@@ -161,7 +161,7 @@ def _polar_by_class(
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
     classes: dict[int, np.ndarray],
-) -> Course:
+) -> TrainingTask:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     numbers = list(classes)
     if known is not None and known[0].config.get("views", 1) > 1 and known[1].training.get("classes") != numbers:
@@ -185,7 +185,7 @@ def _polar_by_class(
     objective = named(row.objective)(given(settings.method), recipe)
     words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
     network = known[0] if known else network
-    return Course(row.name, network, objective, samples, items, asdict(spectra), words, numbers)
+    return TrainingTask(row.name, network, objective, samples, items, asdict(spectra), words, numbers)
 
 
 def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> Network:
@@ -215,7 +215,7 @@ def _resnet(
     recipe: Recipe,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
-) -> Course:
+) -> TrainingTask:
     published = settings.recipe in PAPER
     if known:
         network, spectra = known[0], known[1].inputs_as(SpectrumImageSettings)
@@ -228,7 +228,7 @@ def _resnet(
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
     objective = named(row.objective)(given(settings.method), recipe, spectra)
     words = _words(len(subset), particles, min(spectra.r_max, particles.box // 2))
-    return Course(row.name, network, objective, samples, subset, asdict(spectra), words)
+    return TrainingTask(row.name, network, objective, samples, subset, asdict(spectra), words)
 
 
 def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairNetwork, SpectrumImageSettings]:
@@ -256,7 +256,7 @@ def _matching(
     recipe: Recipe,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
-) -> Course:
+) -> TrainingTask:
     _refuse(settings, "joint", "widths", "hidden", "finest")
     if settings.head == "difference":
         raise UdlError(message("difference_of_resnet"))
@@ -271,7 +271,7 @@ def _matching(
     samples = pair_samples(particles, pairs, network.config["box"])
     objective = named(row.objective)(given(settings.method), recipe)
     words = f"{len(pairs)} pairs of images, {network.config['box']} px"
-    return Course(row.name, network, objective, samples, pairs, {}, words)
+    return TrainingTask(row.name, network, objective, samples, pairs, {}, words)
 
 
 def _refuse(settings: RunSettings, *names: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.gradients import average_gradients
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import Message, message
@@ -99,7 +99,7 @@ def train_network(
     report: Callable[[dict, int], None] | None = None,
     monitor: Callable[[nn.Module], dict] | None = None,
     objective: Objective[Any] | None = None,
-    team: Ranks | None = None,
+    group: ProcessGroup | None = None,
     warn: Callable[[Message], None] | None = None,
 ) -> TrainingResult:
     """Train a network until what is held out gains no more.
@@ -122,7 +122,7 @@ def train_network(
         Adds figures to each row; it does not take part.
     objective : Objective, optional
         The loss; None for that of polar spectra.
-    team : Ranks, optional
+    group : ProcessGroup, optional
         Processes that share every batch and all call this with the same arguments.
     warn : callable, optional
         Told where the loss was not finite and training went back to its best epoch, once, with a lower rate; and where
@@ -141,8 +141,8 @@ def train_network(
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
     objective = objective or PolarObjective(settings.method, settings.recipe)
-    team = team or Ranks()
-    training = _Training(network.to(samples.known.device), objective, samples, settings, team, warn or warnings.warn)
+    group = group or ProcessGroup()
+    training = _Training(network.to(samples.known.device), objective, samples, settings, group, warn or warnings.warn)
     training.start(checkpoint, started, monitor)
     training.go_on(checkpoint, report, monitor, warn)
     network.load_state_dict(training.best)
@@ -181,13 +181,13 @@ class _Training:
         objective: Objective[Any],
         samples: Samples,
         settings: TrainingSettings,
-        team: Ranks,
+        group: ProcessGroup,
         warn: Callable[[Message], None],
     ) -> None:
-        self.network, self.objective, self.samples, self.settings, self.team = (
-            network, objective, samples, settings, team
+        self.network, self.objective, self.samples, self.settings, self.group = (
+            network, objective, samples, settings, group
         )  # fmt: skip
-        objective.join(network, team)
+        objective.join(network, group)
         objective.extra.to(samples.known.device)
         objective.begin(samples.known)
         self.memory = StepMemory(network, objective, settings.batch, samples.known.device, warn)
@@ -200,7 +200,7 @@ class _Training:
 
     def start(self, checkpoint: str | None, started: bool, monitor: Callable[[nn.Module], dict] | None) -> None:
         """Where the checkpoint was left, or the start: of a network that is not trained yet, the template."""
-        resumed = self.team.by_first(lambda: checkpoint is not None and os.path.exists(checkpoint))
+        resumed = self.group.on_rank0(lambda: checkpoint is not None and os.path.exists(checkpoint))
         if checkpoint is not None and resumed:
             self.resume(checkpoint)
         elif isinstance(self.network, PolarNetwork) and self.settings.method == "judl" and not started:
@@ -223,7 +223,7 @@ class _Training:
                 if warn:
                     warn(lowered_warning(self.state.lowered, self.rate))
                 continue
-            if checkpoint and self.team.first:
+            if checkpoint and self.group.first:
                 self.save(checkpoint)
             if report:
                 report(row, self.settings.epochs)
@@ -282,7 +282,7 @@ class _Training:
     def begin(self, monitor: Callable[[nn.Module], dict] | None, resumed: bool) -> None:
         """The row of the start, epoch 0, where there is none yet."""
         for module in (self.network, self.objective.extra):
-            self.team.broadcast_state(module)
+            self.group.broadcast_state(module)
         if resumed:
             return
         state = self.state
@@ -353,11 +353,11 @@ class _Training:
         """The loss of a batch, and its gradients in ``parameters``."""
         with self.memory.keeping():
             loss = self.objective.loss(view_of(self.network, view), batch, generator, self.state.epoch)
-        if not torch.isfinite(self.team.total(loss)):
+        if not torch.isfinite(self.group.total(loss)):
             raise _Diverged
         self.optimiser.zero_grad()
         loss.backward()
-        average_gradients(parameters, self.team)
+        average_gradients(parameters, self.group)
         return loss
 
     @torch.no_grad()
@@ -374,7 +374,7 @@ class _Training:
             inputs = self.held_out[rows]
             share = len(inputs) / self.held
             loss += share * float(self.objective.validation(view_of(self.network, view), inputs, generator))
-        return self.team.by_first(lambda: loss)
+        return self.group.on_rank0(lambda: loss)
 
     def finish(self) -> None:
         """Make the network fit for use."""
@@ -403,7 +403,7 @@ class _Training:
         from safetensors import SafetensorError
 
         try:
-            tensors, saved = self.team.by_first(lambda: _read_checkpoint(path, self.samples.known.device))
+            tensors, saved = self.group.on_rank0(lambda: _read_checkpoint(path, self.samples.known.device))
             if saved["method"] != self.settings.method:
                 raise ValueError(saved["method"])
             self._check_same(path, saved["of"])

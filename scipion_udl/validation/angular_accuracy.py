@@ -19,7 +19,7 @@ from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band, ShiftMaps
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.imaging.orientations import Orientations
 from scipion_udl.imaging.poses import mirrored_first, wrap
 from scipion_udl.messages import Message, message
@@ -33,8 +33,8 @@ ENOUGH = 0.9  # share of sure particles below which the user is told
 STEP = 16  # particles at a time: bounds the memory of the maps
 
 
-def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
-    """A claim that knows what :func:`share_of_sure` found.
+def with_angular_accuracy(claim: ResolutionEstimate, sure: float, fit: Fit | None = None) -> ResolutionEstimate:
+    """A claim that knows what :func:`expected_accuracy` found.
 
     Where halves agree on nothing finer than their common start, that may be all there is to see: particles that
     nevertheless tell their angles by themselves are no noise (of noise 14 to 27 % seem to), unless they fit no better
@@ -42,7 +42,7 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
 
     Parameters
     ----------
-    claim : Claim
+    claim : ResolutionEstimate
         What the halves' agreement says.
     sure : float
         Share of sure particles, 0 to 1.
@@ -51,7 +51,7 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
 
     Returns
     -------
-    Claim
+    ResolutionEstimate
         With ``sure``, unless there is no signal; with a note where the signal is now an open question.
     """
     picked = claim.picked or (fit is not None and fit.like_picked_noise)
@@ -61,8 +61,8 @@ def with_certainty(claim: Claim, sure: float, fit: Fit | None = None) -> Claim:
     return replace(claim, sure=sure if claim.signal else None)
 
 
-def certainty_warnings(sure: float | None) -> list[Message]:
-    """The sentence for the user where :func:`share_of_sure` is low.
+def angular_accuracy_warnings(sure: float | None) -> list[Message]:
+    """The sentence for the user where :func:`expected_accuracy` is low.
 
     Parameters
     ----------
@@ -80,7 +80,9 @@ def certainty_warnings(sure: float | None) -> list[Message]:
 
 
 @torch.no_grad()
-def share_of_sure(particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float) -> float:
+def expected_accuracy(
+    particles: PreparedParticles, alignment: Alignment, averages: Averages, max_shift: float
+) -> float:
     """The expected share (0 to 1) of particles whose angle, modulo 180 degrees, is right to CLOSE degrees.
 
     Every particle of a subset is compared with the average of the half that it is not in, in all orientations and

@@ -93,7 +93,7 @@ def correntropy_of_all(images: torch.Tensor, weight: torch.Tensor) -> float:
 def particle_correntropy(prepared: PreparedParticles, poses: Poses, average: np.ndarray) -> np.ndarray:
     """Correntropy of each aligned particle with the average of all others, within the particles' disc.
 
-    One pass over the set, which the processes of a team share. Each particle is taken out of the average, or noise
+    One pass over the set, which the processes of a group share. Each particle is taken out of the average, or noise
     would be like the average that holds it.
 
     Parameters

@@ -13,7 +13,7 @@ import torch
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import transform
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.imaging.poses import mirrored_first
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
@@ -74,11 +74,11 @@ def worth_of_mean(noise: np.ndarray) -> float:
 def consider_views(
     particles: PreparedParticles,
     alignment: Alignment,
-    claim: Claim,
+    claim: ResolutionEstimate,
     one_view: bool = True,
     of_a_class: bool = False,
     limited: bool = False,
-) -> tuple[Claim, list[Message]]:
+) -> tuple[ResolutionEstimate, list[Message]]:
     """The claim, without a resolution where views are mixed, and what the user is told of ambiguity and mixed views.
 
     Parameters
@@ -87,7 +87,7 @@ def consider_views(
         Those that were aligned.
     alignment : Alignment
         Theirs.
-    claim : Claim
+    claim : ResolutionEstimate
         What the halves' agreement says.
     one_view : bool, optional
         False where the views of a class are known to be near each other, not one.
@@ -98,7 +98,7 @@ def consider_views(
 
     Returns
     -------
-    claim : Claim
+    claim : ResolutionEstimate
         With a note on why it has no resolution, where that was taken away.
     warnings : list of Message
         None where all is well.

@@ -18,7 +18,7 @@ import torch
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.refinement.full_circle import SEARCH_STEP, full_circle
 from scipion_udl.alignment.refinement.reference import Reference
-from scipion_udl.alignment.refinement.results import Matched, SweepResult
+from scipion_udl.alignment.refinement.results import Iteration, Matched
 from scipion_udl.alignment.state import State
 from scipion_udl.constants import shift_reach
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
@@ -27,7 +27,7 @@ from scipion_udl.models.contrast import with_contrast
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.shift_limit import ShiftLimit, centre_of
 
-MAX_TURN = 4.0  # degrees a sweep may turn a particle by, about the range in which the slope holds
+MAX_TURN = 4.0  # degrees an iteration may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
 FAR = 2 * MAX_TURN  # degrees between two angles that are different places for sweeps
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
@@ -74,7 +74,7 @@ class Refiner:
         columns[..., 1, 2] = wave * band.ky[:, None]
         self._sums = columns.flatten(0, 2)
 
-    def sweep(
+    def iterate(
         self,
         state: State,
         references: list[Reference],
@@ -85,8 +85,8 @@ class Refiner:
         judge: list[Reference] | None = None,
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
         settle: bool = False,
-    ) -> SweepResult:
-        """One round over some particles. Shared by the processes of a team.
+    ) -> Iteration:
+        """One round over some particles. Shared by the processes of a group.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Refiner:
 
         Returns
         -------
-        SweepResult
+        Iteration
             Sums and changes.
         """
         gathered = [_Gathered(self.band, reference) for reference in references]
@@ -120,14 +120,14 @@ class Refiner:
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             if first is not None:
                 first(part, coefficients)
-            seen = self.through_transfer(part, coefficients)
+            seen = self.apply_ctf(part, coefficients)
             for number, reference in enumerate(references):
                 own = np.flatnonzero(member[part] == number)
                 pair, limit = (reference, (judge or references)[number]), limits[number]
                 changes += self._aligned(state, part, own, seen, pair, turn, settle, limit, gathered[number])
         self.prepared.reader.make_known(list(vars(state).values()), indices)
-        change = self.prepared.team.gather(np.concatenate(changes))
-        return SweepResult([one.sums().over(self.prepared.team) for one in gathered], *_typical(change))
+        change = self.prepared.group.gather(np.concatenate(changes))
+        return Iteration([one.sums().over(self.prepared.group) for one in gathered], *_typical(change))
 
     def _aligned(
         self,
@@ -143,7 +143,7 @@ class Refiner:
     ) -> list[np.ndarray]:
         """Align those of the particles ``part`` that are ``own`` to the first of a pair of references, judged by the
         second; they are added to what is gathered, and their changes returned as :meth:`_store` gives them. seen: of
-        all of the part, as of :meth:`through_transfer`; otherwise as :meth:`sweep` has it."""
+        all of the part, as of :meth:`apply_ctf`; otherwise as :meth:`iterate` has it."""
         if not len(own):
             return []
         (particles, power, ring_power), device = seen, self.band.device
@@ -163,7 +163,7 @@ class Refiner:
         gathered.count += len(own)
         return changes
 
-    def through_transfer(
+    def apply_ctf(
         self, part: np.ndarray, coefficients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Particles as they are compared: times their transfer.
@@ -363,7 +363,7 @@ class Refiner:
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
     ) -> None:
-        """Full-circle search: every angle in steps, all shifts, in a coarse band. Shared by the processes of a team.
+        """Full-circle search: every angle in steps, all shifts, in a coarse band. Shared by the processes of a group.
 
         Parameters
         ----------

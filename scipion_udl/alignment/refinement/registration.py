@@ -13,7 +13,7 @@ from scipion_udl.imaging.poses import Poses
 def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     """The pose that brings one average onto another: full-circle search, then Gauss-Newton.
 
-    The same for all processes of a team.
+    The same for all processes of a group.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     Poses
         One, in working pixels.
     """
-    return refiner.prepared.team.by_first(lambda: _registered(refiner, moving, fixed))
+    return refiner.prepared.group.on_rank0(lambda: _registered(refiner, moving, fixed))
 
 
 def _registered(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:

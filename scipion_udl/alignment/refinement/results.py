@@ -10,7 +10,7 @@ from scipion_udl.alignment.accumulators import Sums
 
 
 @dataclass
-class SweepResult:
+class Iteration:
     """Sums per reference, the median change of angle (degrees, modulo 180) and shift (working pixels), and the share of
     particles that were turned round by 180 degrees."""
 

@@ -30,7 +30,7 @@ def seen(noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sums_of(particles: torch.Tensor, transfer: torch.Tensor) -> Sums:
-    """As a sweep adds them up."""
+    """As an iteration adds them up."""
     squares = BAND.ring_totals(transfer.square()) / BAND.ring_count
     return Sums((particles * transfer).sum(0), squares.double().sum(0), len(particles))
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.imaging.ctf import contrast_transfer
+from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.fourier import to_fourier, to_images
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
@@ -41,7 +41,7 @@ def halves(folder):
         found["flipped", number] = simulate(folder / f"flipped{number}", COUNT, BOX, SNR, **more)
         source = open_particles(str(signed / "particles.star"))
         images = torch.from_numpy(source.read(np.arange(COUNT)))
-        transfer = contrast_transfer(read_defocus(source), BOX, PIXEL_SIZE)
+        transfer = evaluate_ctf(read_defocus(source), BOX, PIXEL_SIZE)
         path = folder / f"multiplied{number}"
         path.mkdir()
         write_stack(str(path / "particles.mrcs"), to_images(to_fourier(images) * transfer, BOX).numpy(), PIXEL_SIZE)

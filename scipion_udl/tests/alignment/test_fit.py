@@ -13,13 +13,13 @@ from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.alignment.fit import Fit, measure_fit, picked_energy, with_fit
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU, phantom_band, simulate
-from scipion_udl.validation.angular_accuracy import with_certainty
+from scipion_udl.validation.angular_accuracy import with_angular_accuracy
 
 
 def test_the_best_of_many_normal_deviates_have_the_energy_that_is_expected():
@@ -65,7 +65,7 @@ def test_what_the_transfer_takes_from_a_particle_it_cannot_fit_by():
 
 
 def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
-    claim, limit = Claim(True, 8.0, "8 A"), picked_energy()
+    claim, limit = ResolutionEstimate(True, 8.0, "8 A"), picked_energy()
     for fit, stands in (
         (Fit(limit + 1, 0.1), True),
         (Fit(limit - 0.1, 0.0), False),
@@ -80,19 +80,19 @@ def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
             assert (found.signal, found.resolution) == (False, None)
             assert "No common signal" in found.note
     assert with_fit(claim, None) == claim  # nobody asked
-    apart = Claim(False, None, "they do not agree")
+    apart = ResolutionEstimate(False, None, "they do not agree")
     assert with_fit(apart, Fit(limit - 1, 0.1)).picked  # each holds too little
     assert not with_fit(apart, Fit(limit - 1, 0.55)).picked  # there are too few
-    nothing = Claim(None, None, "too few")
+    nothing = ResolutionEstimate(None, None, "too few")
     assert with_fit(nothing, Fit(0.0, 1.0)) == nothing
 
 
 def test_noise_that_was_picked_to_tell_its_angles_is_not_called_a_signal_for_it():
-    none = Claim(False, None, "nothing")
-    assert with_certainty(none, 1.0, Fit(picked_energy() + 5, 0.1)).signal is None
-    assert with_certainty(none, 1.0, Fit(20.0, 0.1)).signal is False
-    picked = Claim(False, None, "picked", picked=True)
-    assert with_certainty(picked, 1.0, None) == picked
+    none = ResolutionEstimate(False, None, "nothing")
+    assert with_angular_accuracy(none, 1.0, Fit(picked_energy() + 5, 0.1)).signal is None
+    assert with_angular_accuracy(none, 1.0, Fit(20.0, 0.1)).signal is False
+    picked = ResolutionEstimate(False, None, "picked", picked=True)
+    assert with_angular_accuracy(picked, 1.0, None) == picked
 
 
 @pytest.mark.parametrize("energy", [25.0, 100.0])

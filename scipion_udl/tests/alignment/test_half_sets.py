@@ -149,15 +149,15 @@ def test_the_judge_of_a_particle_does_not_hold_its_fold(tmp_path, monkeypatch):
     images, truth = particles_of()
     halves = halves_of(tmp_path, images)
     seen = []
-    sweep = halves.refiner.sweep
+    iterate = halves.refiner.iterate
 
     def spy(*arguments, **named):
-        found = sweep(*arguments, **named)
+        found = iterate(*arguments, **named)
         if named.get("judge"):
             seen.append((named["judge"], found.sums))
         return found
 
-    monkeypatch.setattr(halves.refiner, "sweep", spy)
+    monkeypatch.setattr(halves.refiner, "iterate", spy)
     _, _, averages = refined(halves, truth.angle)
     assert len(seen) == 2
     first, second = seen
@@ -178,13 +178,13 @@ def test_in_the_first_round_together_the_other_half_judges(tmp_path, monkeypatch
     images, truth = particles_of()
     halves = halves_of(tmp_path, images)
     judges = []
-    sweep = halves.refiner.sweep
+    iterate = halves.refiner.iterate
 
     def spy(*arguments, **named):
         judges.append(named.get("judge"))
-        return sweep(*arguments, **named)
+        return iterate(*arguments, **named)
 
-    monkeypatch.setattr(halves.refiner, "sweep", spy)
+    monkeypatch.setattr(halves.refiner, "iterate", spy)
     _, _, averages = refined(halves, truth.angle)
     judge = next(one for one in judges if one)
     assert judge[0].average is judge[2].average

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.mirror import SURE, decide_hands
+from scipion_udl.alignment.mirror import SURE, decide_mirror
 from scipion_udl.imaging.fourier import mirrored, to_fourier, to_images
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, pose_errors
 from scipion_udl.io.particles import open_particles
@@ -136,7 +136,7 @@ def test_where_both_hands_fit_equally_well_nothing_is_mirrored(tmp_path, view):
         both = phantom(view, 32).sample(Poses(angles)) + phantom(view, 32).sample(Poses(angles, None, [True] * 130))
         images += both / both.std(axis=(1, 2), keepdims=True) * np.sqrt(0.3)
     told = Told()
-    assert decide_hands(prepared(tmp_path, images, told=told), 1) is None
+    assert decide_mirror(prepared(tmp_path, images, told=told), 1) is None
     assert float(told[0].split("agree on ")[1].split("%")[0]) < 100 * SURE
     words = ["align", tmp_path / "images.mrcs", "-o", tmp_path / "out", "--mirror", "--epochs", 2]
     assert run(*words) == 0

@@ -13,7 +13,7 @@ import torch
 
 from scipion_udl.alignment import onto_reference as onto_reference_module
 from scipion_udl.alignment.refinement.reference import Reference
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -43,7 +43,7 @@ def test_a_reference_is_inverted_only_where_it_fits_clearly_better_so(monkeypatc
         "register",
         lambda refiner, moving, fixed: Poses([0.0 if fixed.average is image else 90.0]),
     )
-    refiner = SimpleNamespace(prepared=SimpleNamespace(team=Ranks()))
+    refiner = SimpleNamespace(prepared=SimpleNamespace(group=ProcessGroup()))
     pose, turned_over, found = onto_reference_module.onto_reference(refiner, average, average)
     assert (turned_over, found) == (inverted, other_way if inverted else as_it_is)
     assert pose.angle[0] == (90.0 if inverted else 0.0)

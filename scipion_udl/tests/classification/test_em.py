@@ -19,7 +19,7 @@ from scipion_udl.classification.similarity import by_similarity, correlations, m
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms_3d import molecule
 from scipion_udl.simulation.views import ViewSimulation
-from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, learner_of, random_poses, seen, taught
+from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, class_fit_of, random_poses, seen, taught
 from scipion_udl.tests.engine_helpers import Told
 
 EACH = 40  # particles of a view
@@ -35,9 +35,9 @@ def particles(views: np.ndarray, seed: int = 1, snr: float = SNR) -> np.ndarray:
     return images
 
 
-def members(learner) -> np.ndarray:
+def members(class_fit) -> np.ndarray:
     """The class that each particle fits best, (n,)."""
-    return learner.best.numpy()
+    return class_fit.best.numpy()
 
 
 def purity(label: np.ndarray, truth: np.ndarray) -> float:
@@ -51,34 +51,34 @@ def views():
 
 
 @pytest.fixture(scope="module")
-def learner(views, tmp_path_factory):
-    return learner_of(particles(views), tmp_path_factory.mktemp("views"))
+def class_fit(views, tmp_path_factory):
+    return class_fit_of(particles(views), tmp_path_factory.mktemp("views"))
 
 
 @pytest.fixture(scope="module")
-def bank(learner):
-    return taught(learner, VIEWS)
+def bank(class_fit):
+    return taught(class_fit, VIEWS)
 
 
-def test_views_that_differ_come_apart(learner, bank, views):
-    assert purity(members(learner), views) > 0.97
-    assert np.bincount(members(learner), minlength=VIEWS).min() > EACH / 2
+def test_views_that_differ_come_apart(class_fit, bank, views):
+    assert purity(members(class_fit), views) > 0.97
+    assert np.bincount(members(class_fit), minlength=VIEWS).min() > EACH / 2
     assert bank.members.sum() == pytest.approx(len(views), rel=1e-4)
 
 
 def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tmp_path, monkeypatch):
     """Of particles seen from anywhere, all rounds done, though few change classes. A round's gain is that of the
     templates that it begins with."""
-    monkeypatch.setattr(em, "STILL", -1.0)
-    learner = learner_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
+    monkeypatch.setattr(em, "TOLERANCE", -1.0)
+    class_fit = class_fit_of(ViewSimulation(molecule("boot", BOX), 240, 0.3, 4.0, 2.0).images(np.arange(240)), tmp_path)
     every = torch.arange(240)
-    bank = best_start(learner, 8, every, 1, Told())
+    bank = best_start(class_fit, 8, every, 1, Told())
     steps, finest = 0, 0
-    for rings in learner.levels():
-        bank, before = learner.widened(bank, rings), len(learner.history)
-        last = learner.level(bank, every)
-        gains = [row.gain for row in learner.history[before:]]
-        assert {row.rings for row in learner.history[before:]} == {rings}
+    for rings in class_fit.levels():
+        bank, before = class_fit.widened(bank, rings), len(class_fit.history)
+        last = class_fit.level(bank, every)
+        gains = [row.gain for row in class_fit.history[before:]]
+        assert {row.rings for row in class_fit.history[before:]} == {rings}
         assert last == gains[-1]
         assert (np.diff(gains) > -0.001 * gains[0]).all(), gains
         assert rings > finest
@@ -86,26 +86,26 @@ def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tm
     assert steps >= 10
 
 
-def test_a_seed_repeats_bit_for_bit_and_another_does_not(learner, bank, views, tmp_path):
-    again = learner_of(particles(views), tmp_path)
+def test_a_seed_repeats_bit_for_bit_and_another_does_not(class_fit, bank, views, tmp_path):
+    again = class_fit_of(particles(views), tmp_path)
     repeated = taught(again, VIEWS)
     assert torch.equal(repeated.template, bank.template)
-    assert torch.equal(again.best, learner.best)
-    other = learner_of(particles(views), tmp_path, seed=2)
+    assert torch.equal(again.best, class_fit.best)
+    other = class_fit_of(particles(views), tmp_path, seed=2)
     assert not torch.equal(taught(other, VIEWS, 1).template, bank.template)
 
 
-def test_a_template_is_the_view_that_its_particles_show(learner, bank, views):
+def test_a_template_is_the_view_that_its_particles_show(class_fit, bank, views):
     """Up to turn and shift, each template is one of the views, through nothing but noise."""
     grid = Grid()
-    true = learner.empty_bank(VIEWS, bank.config["rings"])
+    true = class_fit.empty_bank(VIEWS, bank.config["rings"])
     rings = bank.config["rings"]
     coefficients = grid.coefficients(seen(np.arange(VIEWS), Poses.identity(VIEWS)))
     true.set(coefficients[:, :rings, : true.config["orders"]])
-    both = learner.empty_bank(2 * VIEWS, rings)
+    both = class_fit.empty_bank(2 * VIEWS, rings)
     both.set(torch.cat([bank.complex, true.complex]))
-    alike = correlations(both, learner.sampling, learner.reach, False)[:VIEWS, VIEWS:]
-    label = members(learner)
+    alike = correlations(both, class_fit.sampling, class_fit.reach, False)[:VIEWS, VIEWS:]
+    label = members(class_fit)
     for k in range(VIEWS):
         view = np.bincount(views[label == k]).argmax()
         assert alike[k].argmax() == view
@@ -113,19 +113,19 @@ def test_a_template_is_the_view_that_its_particles_show(learner, bank, views):
 
 
 @pytest.mark.parametrize("bad", ["nothing", "noise"])
-def test_a_class_that_nobody_fits_is_given_particles_again(learner, bank, bad):
-    worse = learner.empty_bank(VIEWS, bank.config["rings"])
+def test_a_class_that_nobody_fits_is_given_particles_again(class_fit, bank, bad):
+    worse = class_fit.empty_bank(VIEWS, bank.config["rings"])
     templates = bank.complex.clone()
     templates[1] = 0
     if bad == "noise":
         templates[1] = 5 * torch.randn(templates[1].shape, generator=torch.Generator().manual_seed(1))
     worse.set(templates)
-    rows = torch.arange(len(learner.samples))
+    rows = torch.arange(len(class_fit.samples))
     few = 0.15 * len(rows) / VIEWS
-    learner.level(worse, rows, 1)
+    class_fit.level(worse, rows, 1)
     assert worse.members[1] >= few, "its half of another class"
-    learner.level(worse, rows, 4)
-    found = np.bincount(members(learner), minlength=VIEWS)
+    class_fit.level(worse, rows, 4)
+    found = np.bincount(members(class_fit), minlength=VIEWS)
     assert found.min() >= few
 
 
@@ -133,40 +133,40 @@ def test_a_class_that_nobody_fits_is_given_particles_again(learner, bank, bad):
 def test_noise_is_gathered_in_few_classes_and_they_are_told(tmp_path, junk):
     """Also where there is more of it than of particles, and it would have most classes."""
     truth = np.random.default_rng(3).permutation(np.r_[np.full(junk, -1), np.arange(VIEWS * EACH) % VIEWS])
-    learner = learner_of(particles(truth, 5), tmp_path)
+    class_fit = class_fit_of(particles(truth, 5), tmp_path)
     count = 10
-    bank = taught(learner, count, 1)
-    label = members(learner)
+    bank = taught(class_fit, count, 1)
+    label = members(class_fit)
     noise = np.bincount(label[truth < 0], minlength=count)
     there = np.bincount(label[truth >= 0], minlength=count)
     assert 1 <= (noise > there).sum() <= 3
     assert noise[noise > there].sum() >= 0.97 * junk
-    flagged = flags(learner, bank)
+    flagged = flags(class_fit, bank)
     held = noise + there > 0
     assert flagged[held].tolist() == (noise > there)[held].tolist()
 
 
-def flags(learner, bank) -> np.ndarray:
+def flags(class_fit, bank) -> np.ndarray:
     """Which classes hold particles that look like noise."""
-    rows, gains = torch.arange(len(learner.samples)), []
-    for _, _, found in Comparer(bank, learner.sampling, learner.reach).chunks(learner.samples, rows, False):
+    rows, gains = torch.arange(len(class_fit.samples)), []
+    for _, _, found in Comparer(bank, class_fit.sampling, class_fit.reach).chunks(class_fit.samples, rows, False):
         gains.append(found.gain)
     gains = torch.cat(gains)
     sorted_ = SimpleNamespace(label=gains.argmax(1).numpy(), gain=gains.amax(1).double().numpy())
-    return like_noise(bank, learner.sampling, learner.reach, learner.samples.transfer, sorted_, learner.seed)
+    return like_noise(bank, class_fit.sampling, class_fit.reach, class_fit.samples.transfer, sorted_, class_fit.seed)
 
 
-def test_of_pure_noise_all_classes_are_flagged_and_of_views_none(tmp_path, learner, bank):
-    nothing = learner_of(particles(np.full(160, -1), 7), tmp_path)
+def test_of_pure_noise_all_classes_are_flagged_and_of_views_none(tmp_path, class_fit, bank):
+    nothing = class_fit_of(particles(np.full(160, -1), 7), tmp_path)
     assert flags(nothing, taught(nothing, VIEWS, 1)).all()
-    assert not flags(learner, bank).any()
+    assert not flags(class_fit, bank).any()
 
 
-def test_more_classes_than_views_leave_none_empty(learner, views):
-    bank = taught(learner, 8, 1)
-    sizes = np.bincount(members(learner), minlength=8)
+def test_more_classes_than_views_leave_none_empty(class_fit, views):
+    bank = taught(class_fit, 8, 1)
+    sizes = np.bincount(members(class_fit), minlength=8)
     assert sizes.min() > 0
-    assert purity(members(learner), views) > 0.95
+    assert purity(members(class_fit), views) > 0.95
     assert len(bank.complex) == 8
 
 
@@ -175,21 +175,21 @@ def test_more_classes_than_views_leave_none_empty(learner, views):
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory):
-    """Two views and the mirror image of the first: (bank, learner, which view most particles of each class show)."""
+    """Two views and the mirror image of the first: (bank, class_fit, which view most particles of each class show)."""
     truth = np.random.default_rng(2).permutation(np.arange(3 * EACH) % 3)
     images = np.random.default_rng(6).normal(size=(len(truth), BOX, BOX))
     clean = seen(np.array([0, 1, 0])[truth], random_poses(len(truth), 6))
     flipped = np.roll(clean[:, :, ::-1], 1 - BOX % 2, 2)  # about pixel BOX // 2
     images += np.sqrt(SNR) * np.where((truth == 2)[:, None, None], flipped, clean)
-    learner = learner_of(images, tmp_path_factory.mktemp("mirrored"))
-    bank = taught(learner, 3)
-    assert purity(members(learner), truth) > 0.97
-    return bank, learner, [int(np.bincount(truth[members(learner) == k]).argmax()) for k in range(3)]
+    class_fit = class_fit_of(images, tmp_path_factory.mktemp("mirrored"))
+    bank = taught(class_fit, 3)
+    assert purity(members(class_fit), truth) > 0.97
+    return bank, class_fit, [int(np.bincount(truth[members(class_fit) == k]).argmax()) for k in range(3)]
 
 
 def test_a_view_and_its_mirror_image_are_two_classes_that_are_told_to_be_so(mirrored):
-    bank, learner, shown = mirrored
-    pairs = mirror_pairs(correlations(bank, learner.sampling, learner.reach, True), np.zeros(3, bool))
+    bank, class_fit, shown = mirrored
+    pairs = mirror_pairs(correlations(bank, class_fit.sampling, class_fit.reach, True), np.zeros(3, bool))
     first, other, flipped = (shown.index(view) for view in range(3))
     assert pairs[first] == flipped
     assert pairs[flipped] == first
@@ -197,19 +197,19 @@ def test_a_view_and_its_mirror_image_are_two_classes_that_are_told_to_be_so(mirr
 
 
 def test_a_flagged_class_mirrors_nothing(mirrored):
-    bank, learner, shown = mirrored
-    values = correlations(bank, learner.sampling, learner.reach, True)
+    bank, class_fit, shown = mirrored
+    values = correlations(bank, class_fit.sampling, class_fit.reach, True)
     flagged = np.array([view == 2 for view in shown])
     assert mirror_pairs(values, flagged) == [None] * 3
 
 
 def test_a_view_is_like_itself_and_unlike_its_mirror_image(mirrored):
-    bank, learner, shown = mirrored
-    alike = correlations(bank, learner.sampling, learner.reach, False)
+    bank, class_fit, shown = mirrored
+    alike = correlations(bank, class_fit.sampling, class_fit.reach, False)
     assert np.diag(alike) == pytest.approx(1, abs=2e-3)
     first, flipped = shown.index(0), shown.index(2)
     assert alike[first, flipped] < 0.9
-    assert correlations(bank, learner.sampling, learner.reach, True)[first, flipped] > 0.95
+    assert correlations(bank, class_fit.sampling, class_fit.reach, True)[first, flipped] > 0.95
 
 
 def test_a_view_that_is_its_own_mirror_image_is_told_to_be_so():

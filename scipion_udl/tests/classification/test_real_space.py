@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.accumulators import add_up, posed_sums
+from scipion_udl.alignment.accumulators import accumulate, add_up
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.real_space import SURE, LikelyRounds
@@ -119,7 +119,7 @@ def test_posed_sums_are_what_the_posed_particles_add_up_to(particles, truth):
     _, poses = truth
     band, own = Band(particles.box, particles.k_max), np.array([7, 1, 40, 5])
     fold = np.array([0, 1, 1, 0])
-    sums = posed_sums(particles, band, own, poses[own], fold, 2)
+    sums = accumulate(particles, band, own, poses[own], fold, 2)
     assert [one.count for one in sums] == [2, 2]
 
     def expected(those: np.ndarray, applied: Poses) -> torch.Tensor:

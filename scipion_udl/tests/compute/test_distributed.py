@@ -18,7 +18,7 @@ import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner
 from scipion_udl.compute import launch
-from scipion_udl.compute.distributed import Ranks, may_speak
+from scipion_udl.compute.distributed import ProcessGroup, is_reporting_rank
 from scipion_udl.compute.gradients import share_statistics, total_with_gradient
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
@@ -51,16 +51,16 @@ def norm_network() -> torch.nn.Sequential:
 
 
 def test_a_process_alone_communicates_with_nobody():
-    ranks = Ranks.from_environment()
+    ranks = ProcessGroup.from_environment()
     values, rows = torch.randn(3, requires_grad=True), np.arange(4.0)
     assert (ranks.rank, ranks.size, ranks.first) == (0, 1, True)
     assert ranks.total(values) is values
     assert total_with_gradient(values, ranks) is values
     assert ranks.gather(rows) is rows
     assert ranks.share(rows) is rows
-    assert ranks.by_first(lambda: 7) == 7
+    assert ranks.on_rank0(lambda: 7) == 7
     assert ranks.words("CPU") == "CPU"
-    assert may_speak()
+    assert is_reporting_rank()
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
@@ -68,7 +68,7 @@ def test_a_process_alone_communicates_with_nobody():
 @pytest.mark.parametrize("unit", [1, 64])
 def test_shares_hold_every_particle_once_in_order_and_are_about_as_large(size, count, unit):
     indices = np.random.default_rng(0).permutation(5000)[:count]
-    shares = [Ranks(rank, size).share(indices, unit) for rank in range(size)]
+    shares = [ProcessGroup(rank, size).share(indices, unit) for rank in range(size)]
     assert np.array_equal(np.concatenate(shares), indices)
     ends = np.cumsum([len(share) for share in shares])[:-1]
     assert all(end % unit == 0 or end == count for end in ends)
@@ -79,19 +79,19 @@ def test_an_environment_that_is_incomplete_is_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(UdlError, match=r"MASTER_ADDR.*torchrun"):
-        Ranks.from_environment()
+        ProcessGroup.from_environment()
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(UdlError, match="not a number"):
-        Ranks.from_environment()
+        ProcessGroup.from_environment()
 
 
 def test_only_the_first_makes_a_folder_and_speaks(tmp_path, monkeypatch):
-    with Ranks(1, 2).folder(OutputFolder(str(tmp_path / "out"))) as out:
+    with ProcessGroup(1, 2).folder(OutputFolder(str(tmp_path / "out"))) as out:
         out.publish("nothing.txt")
     assert not (tmp_path / "out").exists()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert not may_speak()
+    assert not is_reporting_rank()
     assert cli.main(["evaluate", "no.star", "--truth", "no.star", "-o", str(tmp_path / "out")]) == 0
 
 
@@ -113,12 +113,12 @@ import torch
 from scipion_udl import cli
 from scipion_udl.alignment import aligner
 from scipion_udl.pipelines import align_set, guide
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.gradients import average_gradients, share_statistics, total_with_gradient
 from scipion_udl.tests.compute.test_distributed import norm_network
 
 folder = sys.argv[1]
-with Ranks.from_environment() as ranks:
+with ProcessGroup.from_environment() as ranks:
     rows = np.arange(10) + 100
     own = ranks.share(rows - 100, 3)
     angle, flag = np.zeros(10), np.zeros((10, 2), bool)
@@ -147,11 +147,11 @@ with Ranks.from_environment() as ranks:
         made = torch.zeros(7, 3).index_copy(0, torch.from_numpy(rows), layers(images[rows]))
         total_with_gradient(made, ranks).pow(3).mean().backward()
         average_gradients(layers.parameters(), ranks)
-    layers = ranks.by_first(lambda: layers)  # with its norms it goes to the others
+    layers = ranks.on_rank0(lambda: layers)  # with its norms it goes to the others
 
     rows, ran = np.arange(10) + 100, []
-    tensor, words = ranks.by_first(lambda: (ran.append(1), (torch.arange(3), "first"))[1])
-    alone = ranks.by_first(lambda: len(ranks.share(rows)))
+    tensor, words = ranks.on_rank0(lambda: (ran.append(1), (torch.arange(3), "first"))[1])
+    alone = ranks.on_rank0(lambda: len(ranks.share(rows)))
     ranks.barrier()
     torch.save(
         {
@@ -159,7 +159,7 @@ with Ranks.from_environment() as ranks:
             "state": other.weight.detach(), "tensor": tensor, "words": words, "ran": len(ran), "alone": alone,
             "total": ranks.total(torch.tensor([1 + 2j]) * (ranks.rank + 1)), "agreed": ranks.agree(ranks.first),
             "layers": layers.state_dict(), "layer_gradient": layers[0].weight.grad,
-            "said": ranks.words("CPU"), "spoke": ranks.has_the_word(),
+            "said": ranks.words("CPU"), "spoke": ranks.is_reporting_rank(),
         },
         f"{folder}/{ranks.rank}.pt",
     )
@@ -256,8 +256,8 @@ def test_a_batch_norm_is_of_the_global_batch_where_the_parts_differ_in_size(both
 
 def test_statistics_are_shared_no_longer_once_a_process_is_alone():
     layers, images = norm_network(), torch.randn(4, 1, 6, 6)
-    share_statistics(layers, Ranks(0, 2))
-    share_statistics(layers, Ranks())
+    share_statistics(layers, ProcessGroup(0, 2))
+    share_statistics(layers, ProcessGroup())
     assert torch.equal(layers(images), norm_network()(images))
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment import averages
-from scipion_udl.compute.distributed import Ranks
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import lock
@@ -118,7 +118,7 @@ def test_other_errors_are_not_taken_for_short_memory():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        until_it_fits(Ranks(), fail, print)
+        until_it_fits(ProcessGroup(), fail, print)
 
 
 # a loss that is not finite

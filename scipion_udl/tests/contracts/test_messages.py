@@ -14,7 +14,7 @@ from scipion_udl.messages.sentence import TABLES, TEXTS
 from scipion_udl.settings.commands import COMMANDS
 
 PACKAGE = Path(__file__).resolve().parents[2]
-TELLING = {"warn", "note", "complain", "_warn", "error"}  # what takes a message, by its last argument or its first
+TELLING = {"warn", "note", "on_issue", "_warn", "error"}  # what takes a message, by its last argument or its first
 LOOKING = {"startswith", "endswith", "replace", "find", "index", "partition", "rpartition", "split", "count"}
 # Sentences of others, which have no codes: PyTorch's of a full memory, and Scipion's of an empty question.
 OF_OTHERS = {"out of memory", "can't allocate memory", "cannot be EMPTY."}

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.imaging.ctf import ContrastTransfer, contrast_transfer
+from scipion_udl.imaging.ctf import ParticleCtf, evaluate_ctf
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
 from scipion_udl.simulation.phantoms import phantom
@@ -44,22 +44,22 @@ def frequencies():
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, -75.0])
 def test_astigmatism_lies_as_the_angle_says(angle):
-    found = contrast_transfer(defocus(15000, 11000, angle), BOX, PIXEL)[0].numpy()
+    found = evaluate_ctf(defocus(15000, 11000, angle), BOX, PIXEL)[0].numpy()
     assert np.allclose(found, by_formula(15000, 11000, angle, *frequencies()), atol=2e-3)
 
 
 def test_either_defocus_may_be_the_larger():
-    found = contrast_transfer(defocus([15000, 9000, 9000], [11000, 14000, 9000], 25.0), BOX, PIXEL).numpy()
+    found = evaluate_ctf(defocus([15000, 9000, 9000], [11000, 14000, 9000], 25.0), BOX, PIXEL).numpy()
     for one, (u, v) in zip(found, [(15000, 11000), (9000, 14000), (9000, 9000)]):
         assert np.allclose(one, by_formula(u, v, 25.0, *frequencies()), atol=2e-3)
 
 
 def test_the_larger_defocus_lies_along_x_at_angle_0():
     """Said without a formula: along x the first zero comes sooner than along y, at 30 degrees soonest at 30 degrees."""
-    straight = contrast_transfer(defocus(20000, 8000, 0.0), BOX, PIXEL)[0]
+    straight = evaluate_ctf(defocus(20000, 8000, 0.0), BOX, PIXEL)[0]
     along_x, along_y = straight[0, :], straight[: BOX // 2, 0]
     assert first_zero(along_x) < first_zero(along_y)
-    turned = contrast_transfer(defocus(20000, 8000, 30.0), BOX, PIXEL)[0]
+    turned = evaluate_ctf(defocus(20000, 8000, 30.0), BOX, PIXEL)[0]
     k = 8
     at = {a: float(turned[round(k * np.sin(np.radians(a))), round(k * np.cos(np.radians(a)))]) for a in (30, -60)}
     down, up = float(turned[4, 7]), float(turned[-4, 7])  # +30 and -30 degrees from x, y down
@@ -81,13 +81,13 @@ def first_zero(values):
     ],
 )
 def test_phase_plate_and_microscope(more):
-    found = contrast_transfer(defocus(9000, 8000, 20.0, **more), BOX, PIXEL)[0].numpy()
+    found = evaluate_ctf(defocus(9000, 8000, 20.0, **more), BOX, PIXEL)[0].numpy()
     assert np.allclose(found, by_formula(9000, 8000, 20.0, *frequencies(), **more), atol=2e-3)
 
 
 def test_particles_of_different_microscopes_keep_their_own():
     both = defocus([9000, 9000], [9000, 9000], voltage=[200, 300], b_factor=[0, 100])
-    found = contrast_transfer(both, BOX, PIXEL)
+    found = evaluate_ctf(both, BOX, PIXEL)
     x, y = frequencies()
     assert np.allclose(found[0].numpy(), by_formula(9000, 9000, 0, x, y, voltage=200), atol=2e-3)
     envelope = np.exp(-100 / 4 * (x**2 + y**2))
@@ -95,13 +95,13 @@ def test_particles_of_different_microscopes_keep_their_own():
 
 
 def test_overfocus_keeps_the_contrast():
-    assert float(contrast_transfer(defocus(-9000), BOX, PIXEL)[0, 0, 0]) > 0
+    assert float(evaluate_ctf(defocus(-9000), BOX, PIXEL)[0, 0, 0]) > 0
 
 
 def test_turning_a_particle_turns_its_transfer():
     """What ``turn`` means, on images: the particle seen through its transfer and then turned is the turned particle
     seen through the turned transfer."""
-    contrast = ContrastTransfer(defocus(22000, 9000, 25.0, b_factor=200), BOX * PIXEL, "signed")
+    contrast = ParticleCtf(defocus(22000, 9000, 25.0, b_factor=200), BOX * PIXEL, "signed")
     image = to_fourier(torch.from_numpy(phantom("hook", BOX).image()))[None]
     turn = torch.tensor([40.0])
     seen = transform(image * contrast.absolute(np.array([0]), BOX), BOX, turn)
@@ -113,7 +113,7 @@ def test_turning_a_particle_turns_its_transfer():
 
 
 def test_modes():
-    contrast = ContrastTransfer(defocus(20000), BOX * PIXEL, "signed")
+    contrast = ParticleCtf(defocus(20000), BOX * PIXEL, "signed")
     signed = contrast.absolute(np.array([0]), BOX)
     assert (signed < -0.5).any()
     assert torch.equal(contrast.with_mode("flipped").absolute(np.array([0]), BOX), signed.abs())
@@ -124,7 +124,7 @@ def test_modes():
 
 def test_relative_transfers_have_a_mean_square_of_one_in_every_ring():
     particles = defocus(np.linspace(8000, 22000, 40))
-    contrast = ContrastTransfer(particles, BOX * PIXEL, "flipped")
+    contrast = ParticleCtf(particles, BOX * PIXEL, "flipped")
     square = contrast.evaluate(np.arange(40), BOX).square().mean(0)
     ring = radii(BOX).round().long()
     means = [float(square[ring == k].mean()) for k in range(BOX // 2)]
@@ -134,8 +134,8 @@ def test_relative_transfers_have_a_mean_square_of_one_in_every_ring():
 def test_relative_transfers_do_not_depend_on_the_order_of_the_particles():
     u = np.random.default_rng(0).uniform(5000, 20000, 600)
     order = np.random.default_rng(1).permutation(600)
-    first = ContrastTransfer(defocus(u), BOX * PIXEL).evaluate(order[:5], BOX)
-    second = ContrastTransfer(defocus(u[order]), BOX * PIXEL).evaluate(np.arange(5), BOX)
+    first = ParticleCtf(defocus(u), BOX * PIXEL).evaluate(order[:5], BOX)
+    second = ParticleCtf(defocus(u[order]), BOX * PIXEL).evaluate(np.arange(5), BOX)
     assert torch.allclose(first, second, atol=1e-5)
 
 
@@ -149,7 +149,7 @@ def mixed(**more):
 
 
 def test_each_particle_has_the_transfer_that_its_row_says():
-    contrast = ContrastTransfer(mixed(), BOX * PIXEL, "table", box=BOX)
+    contrast = ParticleCtf(mixed(), BOX * PIXEL, "table", box=BOX)
     signed = contrast.with_mode("signed").evaluate(np.arange(6), BOX)
     found = contrast.evaluate(np.arange(6), BOX)
     assert torch.equal(found[:2], signed[:2].abs())
@@ -161,23 +161,23 @@ def test_each_particle_has_the_transfer_that_its_row_says():
 
 def test_a_particle_without_defocus_has_the_transfer_1_up_to_where_signs_part():
     known = np.array([True, True, False, True, True, True])
-    contrast = ContrastTransfer(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table")
+    contrast = ParticleCtf(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table")
     ring, peak = radii(BOX).round().long(), contrast.peak(BOX)
     found = contrast.evaluate(np.arange(6), BOX)
     assert (found[2][ring <= peak] == 1).all()
     assert (found[2][ring > peak] == 0).all()
     assert (contrast.with_mode("flipped").evaluate(np.array([2]), BOX) == 1).all()
     others = np.flatnonzero(known)  # what it has for a defocus moves the level of nobody
-    alone = ContrastTransfer(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "signed")
+    alone = ParticleCtf(mixed(known=known, premultiplied=np.zeros(6, bool)), BOX * PIXEL, "signed")
     few = replace(mixed(), **{k: v[others] for k, v in vars(mixed()).items() if isinstance(v, np.ndarray)})
-    assert torch.equal(alone.level(BOX), ContrastTransfer(few, BOX * PIXEL, "signed").level(BOX))
+    assert torch.equal(alone.level(BOX), ParticleCtf(few, BOX * PIXEL, "signed").level(BOX))
 
 
 @pytest.mark.parametrize("all_of_them", [True, False])
 def test_a_multiplied_image_is_matched_as_its_plain_image_is(all_of_them):
     """Noise-free and whitened by the noise of the whole set: the product that is compared is the same for both."""
     flags = np.ones(6, bool) if all_of_them else mixed().premultiplied
-    contrast = ContrastTransfer(mixed(premultiplied=flags), BOX * PIXEL, "table", box=BOX)
+    contrast = ParticleCtf(mixed(premultiplied=flags), BOX * PIXEL, "table", box=BOX)
     signed = contrast.with_mode("signed")
     ctf, mean, which = signed.absolute(np.arange(6), BOX), contrast._mean_square("cpu"), np.array([4, 5])
     signal = to_fourier(torch.from_numpy(phantom("hook", BOX).image()))
@@ -194,6 +194,6 @@ def test_a_multiplied_image_is_matched_as_its_plain_image_is(all_of_them):
 
 
 def test_where_nothing_was_multiplied_nothing_changes():
-    contrast = ContrastTransfer(mixed(premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table", box=BOX)
+    contrast = ParticleCtf(mixed(premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table", box=BOX)
     transfer = contrast.evaluate(np.arange(6), BOX)
     assert contrast.factor(np.arange(6), transfer, BOX) is transfer

@@ -14,7 +14,7 @@ from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier, to_images
 from scipion_udl.imaging.frc import (
     CLAIM,
     LEAST,
-    claim_resolution,
+    estimate_resolution,
     frc_weights,
     image_frc,
     of_more,
@@ -73,7 +73,7 @@ def test_a_background_that_halves_have_in_common_is_no_agreement(offset):
     """Raw images lie far from zero: under a mask, that alone would look like a perfect signal."""
     a, b = noise(2, seed=8) / 30
     assert np.allclose(image_frc(a + offset, b + offset, MASK), image_frc(a, b, MASK), atol=0.05)
-    assert not claim_resolution(image_frc(a + offset, b + offset, MASK), BOX, PIXEL, 8, 27).signal
+    assert not estimate_resolution(image_frc(a + offset, b + offset, MASK), BOX, PIXEL, 8, 27).signal
 
 
 def test_strong_rings_that_agree_do_not_show_in_weak_rings_that_do_not():
@@ -86,7 +86,7 @@ def test_strong_rings_that_agree_do_not_show_in_weak_rings_that_do_not():
         frc = image_frc(a, b, MASK)
         assert frc[2:7].mean() > 0.5
         assert abs(frc[12:].mean()) < 0.1
-        assert not claim_resolution(frc, BOX, PIXEL, 8, 27).signal
+        assert not estimate_resolution(frc, BOX, PIXEL, 8, 27).signal
 
 
 @pytest.mark.parametrize("unit", [1e-20, 1e15])
@@ -129,7 +129,7 @@ def curve(reach: float, width: float = 4.0, rings: int = BOX // 2) -> np.ndarray
 
 @pytest.mark.parametrize("reach", [12, 16, 21])
 def test_the_resolution_is_a_little_before_the_curve_falls_to_0_143(reach):
-    claim = claim_resolution(curve(reach), BOX, PIXEL, shared=6, mask_radius=27)
+    claim = estimate_resolution(curve(reach), BOX, PIXEL, shared=6, mask_radius=27)
     ring = reach + (0.5 - CLAIM) * 8
     assert claim.signal
     assert 1 < claim.resolution / (BOX * PIXEL / ring) < 1.08
@@ -140,21 +140,21 @@ def test_the_resolution_is_a_little_before_the_curve_falls_to_0_143(reach):
 def test_the_larger_the_box_the_less_caution_is_needed():
     """Rings of large boxes have more coefficients: what is measured well is claimed nearly as it is."""
     ring = 160 + (0.5 - CLAIM) * 80
-    claim = claim_resolution(curve(160, 40, 512), 1024, PIXEL, shared=60, mask_radius=430)
+    claim = estimate_resolution(curve(160, 40, 512), 1024, PIXEL, shared=60, mask_radius=430)
     assert claim.resolution == pytest.approx(1024 * PIXEL / ring, rel=0.02)
 
 
 @pytest.mark.parametrize("ring", [14, 20, 26])
 def test_a_curve_that_falls_at_once_is_claimed_to_its_fall(ring):
     """Low-passed particles: an average over many rings reaches beyond the fall, the claim may not."""
-    claim = claim_resolution(np.where(np.arange(32) <= ring, 0.98, 0.0), BOX, PIXEL, 6, 27)
+    claim = estimate_resolution(np.where(np.arange(32) <= ring, 0.98, 0.0), BOX, PIXEL, 6, 27)
     assert ring - 1 < BOX * PIXEL / claim.resolution < 1.05 * (ring + (0.98 - CLAIM) / 0.98)
 
 
 def test_one_ring_that_dips_does_not_end_the_curve():
     dipped = curve(20)
     dipped[13] = 0.1
-    claimed = [claim_resolution(frc, BOX, PIXEL, 6, 27).resolution for frc in (curve(20), dipped)]
+    claimed = [estimate_resolution(frc, BOX, PIXEL, 6, 27).resolution for frc in (curve(20), dipped)]
     assert claimed[1] == pytest.approx(claimed[0], rel=0.02)
 
 
@@ -168,7 +168,7 @@ def test_no_more_is_claimed_than_the_average_of_both_halves_shows(fall):
     ratios = []
     for signal, a, b in draws.view(30, 3, box, box):
         signal = to_images(to_fourier(signal) * of_ring * 2, box)
-        claim = claim_resolution(image_frc(signal + a, signal + b, mask), box, PIXEL, 6, radius)
+        claim = estimate_resolution(image_frc(signal + a, signal + b, mask), box, PIXEL, 6, radius)
         true = image_frc(signal + (a + b) / 2, signal, mask)
         reached = int(np.flatnonzero(true[1:] < 0.5)[0]) + 1
         ratios.append(box * PIXEL / claim.resolution / reached)
@@ -177,14 +177,14 @@ def test_no_more_is_claimed_than_the_average_of_both_halves_shows(fall):
 
 
 def test_the_claim_scales_with_the_pixel_size():
-    one, two = (claim_resolution(curve(16), BOX, size, 6, 27).resolution for size in (1.0, 2.5))
+    one, two = (estimate_resolution(curve(16), BOX, size, 6, 27).resolution for size in (1.0, 2.5))
     assert two == pytest.approx(2.5 * one)
 
 
 def test_agreement_up_to_the_shared_start_proves_nothing():
     shared = 12
     frc = np.where(np.arange(32) <= shared + 1, 0.99, 0.0)
-    claim = claim_resolution(frc, BOX, PIXEL, shared, 27)
+    claim = estimate_resolution(frc, BOX, PIXEL, shared, 27)
     assert claim.signal is False
     assert claim.resolution is None
     assert "No common signal was found" in claim.note
@@ -194,20 +194,20 @@ def test_agreement_up_to_the_shared_start_proves_nothing():
 def test_the_first_crossing_counts_not_a_later_return():
     frc = curve(16)
     frc[26:] = 0.9
-    assert claim_resolution(frc, BOX, PIXEL, 6, 27).resolution == pytest.approx(
-        claim_resolution(curve(16), BOX, PIXEL, 6, 27).resolution
+    assert estimate_resolution(frc, BOX, PIXEL, 6, 27).resolution == pytest.approx(
+        estimate_resolution(curve(16), BOX, PIXEL, 6, 27).resolution
     )
 
 
 def test_a_curve_that_never_falls_ends_at_the_last_ring():
-    claim = claim_resolution(np.full(32, 0.9), BOX, PIXEL, 6, 27)
+    claim = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, 6, 27)
     assert claim.signal
     assert claim.resolution == pytest.approx(BOX * PIXEL / 31)
 
 
 @pytest.mark.parametrize("shared", [30, 31, 40])
 def test_where_no_ring_is_left_nothing_is_claimed(shared):
-    claim = claim_resolution(np.full(32, 0.9), BOX, PIXEL, shared, 27)
+    claim = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, shared, 27)
     assert claim.signal is None
     assert claim.resolution is None
     assert claim.note.endswith(".")
@@ -218,7 +218,7 @@ def test_halves_of_noise_claim_nothing(shared, radius):
     mask = soft_disc(BOX, radius, 4)
     images = noise(400, seed=shared)
     claims = [
-        claim_resolution(image_frc(a, b, mask), BOX, PIXEL, shared, radius).signal
+        estimate_resolution(image_frc(a, b, mask), BOX, PIXEL, shared, radius).signal
         for a, b in images.view(200, 2, BOX, BOX)
     ]
     assert sum(claims) <= 1
@@ -228,7 +228,7 @@ def test_a_weak_signal_beyond_the_shared_start_is_found():
     signal = torch.from_numpy(phantom("hook", BOX).image())
     signal = 2 * signal / signal.std()
     found = [
-        claim_resolution(image_frc(signal + a, signal + b, MASK), BOX, PIXEL, 8, 27)
+        estimate_resolution(image_frc(signal + a, signal + b, MASK), BOX, PIXEL, 8, 27)
         for a, b in noise(20).view(10, 2, BOX, BOX)
     ]
     assert all(claim.signal and claim.resolution < BOX * PIXEL / 9 for claim in found)
@@ -236,6 +236,6 @@ def test_a_weak_signal_beyond_the_shared_start_is_found():
 
 def test_where_there_are_no_numbers_nothing_is_claimed():
     frc = np.r_[np.ones(20), np.full(12, np.nan)]
-    claim = claim_resolution(frc, 64, 2.0, 4.0, 28.0)
+    claim = estimate_resolution(frc, 64, 2.0, 4.0, 28.0)
     assert (claim.signal, claim.resolution) == (None, None)
-    assert claim_resolution(np.r_[np.ones(20), np.zeros(12)], 64, 2.0, 4.0, 28.0).resolution is not None
+    assert estimate_resolution(np.r_[np.ones(20), np.zeros(12)], 64, 2.0, 4.0, 28.0).resolution is not None

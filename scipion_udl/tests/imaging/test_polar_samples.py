@@ -18,7 +18,7 @@ from scipion_udl.imaging.polar_samples import EDGE, AngularTransform, PolarSampl
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.tests.class_helpers import Grid, away, random_poses, seen
 
-STILL = Poses.identity(1)
+TOLERANCE = Poses.identity(1)
 
 
 @pytest.fixture(params=[40, 41, 64], ids=lambda box: f"{box} px")
@@ -38,7 +38,7 @@ def applied(images: np.ndarray, poses: Poses) -> np.ndarray:
 
 @pytest.mark.parametrize("angle", [25.0, -110.0, 180.0])
 def test_a_positive_angle_turns_the_content_clockwise_in_samples_as_in_images(grid, angle):
-    image = seen(0, STILL, grid.box)
+    image = seen(0, TOLERANCE, grid.box)
     found = grid.coefficients(applied(image, Poses(np.array([angle]))))
     still = grid.coefficients(image)
     assert away(grid.transform.turned(still, torch.tensor([angle])), found) < 0.02
@@ -47,7 +47,7 @@ def test_a_positive_angle_turns_the_content_clockwise_in_samples_as_in_images(gr
 
 
 def test_moving_a_particle_to_the_right_and_down_is_a_wave_on_its_samples(grid):
-    image, shift = seen(1, STILL, grid.box), torch.tensor([[2.5, -1.0]])
+    image, shift = seen(1, TOLERANCE, grid.box), torch.tensor([[2.5, -1.0]])
     found = grid.samples(applied(image, Poses(np.zeros(1), shift.numpy())))
     still = grid.samples(image)
     assert away(still * grid.transform.waves(shift), found) < 0.02
@@ -61,9 +61,9 @@ def test_the_true_pose_of_a_simulated_particle_brings_it_onto_its_view(grid):
     back = torch.from_numpy(np.einsum("nji,nj->ni", rotations(poses.angle), poses.shift))
     values = grid.samples(seen(2, poses, grid.box)) * grid.transform.waves(back)
     aligned = grid.transform.turned(grid.transform.forward(values.to(torch.complex64)), torch.from_numpy(poses.angle))
-    view = grid.coefficients(seen(2, STILL, grid.box))
+    view = grid.coefficients(seen(2, TOLERANCE, grid.box))
     assert max(away(one, view[0]) for one in aligned) < 0.02
-    other = grid.coefficients(seen(3, STILL, grid.box))
+    other = grid.coefficients(seen(3, TOLERANCE, grid.box))
     assert min(away(one, other[0]) for one in aligned) > 0.4
 
 
@@ -98,14 +98,14 @@ def test_what_noise_has_in_common_with_a_view_spreads_as_its_likelihood_says(gri
     half the view's power as its variance. Were all of the box counted, it would have 1.6 or 2.9 times as much."""
     grid.sampling = PolarSampling(grid.box, grid.rings, mask=mask)
     grid.transform = AngularTransform(grid.sampling, grid.rings)
-    view, images = grid.coefficients(seen(1, STILL, grid.box))[0], grid.coefficients(noise(3000, grid.box))
+    view, images = grid.coefficients(seen(1, TOLERANCE, grid.box))[0], grid.coefficients(noise(3000, grid.box))
     products = ((images * view.conj()).real * grid.transform.weight).sum((-2, -1))
     assert float(products.var() / (grid.power(view) / 2)) == pytest.approx(1.08, abs=0.12)
 
 
 def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
     """Per image; and in units of noise within the disc alone, of which there is less than in the box."""
-    image = seen(1, STILL, grid.box)
+    image = seen(1, TOLERANCE, grid.box)
     band = Band(grid.box, grid.rings)
     coefficients = band.crop(to_fourier(torch.from_numpy(image.astype(np.float32))))
     disc = soft_disc(grid.box, grid.sampling.mask * grid.box, EDGE * grid.box)
@@ -115,7 +115,7 @@ def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
 
 
 def test_a_level_background_is_not_seen(grid):
-    image = seen(0, STILL, grid.box)
+    image = seen(0, TOLERANCE, grid.box)
     assert away(grid.coefficients(image + 30.0), grid.coefficients(image)) < 1e-3
 
 

@@ -115,6 +115,6 @@ def test_a_number_beyond_all_measure_makes_no_two_images_one(table):
         stack(file)
     told = []
     names = [*(f"1@{file}" for file in files), f"{2**59}@s0.mrcs"]
-    source = open_particles(table(names), complain=lambda subject, sentence: told.append((subject, sentence)))
+    source = open_particles(table(names), on_issue=lambda subject, sentence: told.append((subject, sentence)))
     assert [subject for subject, _ in told] == ["image numbers"]
     assert len(set(source.places().tolist())) == len(names)

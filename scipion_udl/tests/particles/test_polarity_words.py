@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.particles.polarity_words import contrast_of, contrast_warning
+from scipion_udl.particles.polarity_words import polarity_of, polarity_warning
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom
@@ -26,10 +26,10 @@ from scipion_udl.tests.engine_helpers import (
 def test_particles_are_seen_as_what_they_are(tmp_path, name, ctf, snr, sign):
     images = Simulation(phantom(name, 48), 200, snr, PIXEL_SIZE, 4.0, ctf=ctf, seed=1).images(np.arange(200))
     found = prepared(tmp_path, 7 + sign * images).statistics
-    assert contrast_of(found) == ("bright" if sign > 0 else "dark")
-    assert contrast_warning(found, "auto") is None
-    assert contrast_warning(found, "bright" if sign > 0 else "dark") is None
-    warning = contrast_warning(found, "dark" if sign > 0 else "bright")
+    assert polarity_of(found) == ("bright" if sign > 0 else "dark")
+    assert polarity_warning(found, "auto") is None
+    assert polarity_warning(found, "bright" if sign > 0 else "dark") is None
+    warning = polarity_warning(found, "dark" if sign > 0 else "bright")
     assert ("look bright on a dark ground" if sign > 0 else "look dark on a bright ground") in warning
 
 
@@ -37,8 +37,8 @@ def test_noise_has_no_contrast_and_gives_no_alarm(tmp_path):
     rng = np.random.default_rng(0)
     for count in [1, 5, 40, 40, 40, 40, 40, 40, 40, 40, 200, 600]:
         found = prepared(tmp_path, rng.normal(3, 2, (count, 32, 32))).statistics
-        assert contrast_of(found) == "unknown"
-        assert contrast_warning(found, "dark") is None
+        assert polarity_of(found) == "unknown"
+        assert polarity_warning(found, "dark") is None
 
 
 def test_a_set_that_looks_otherwise_than_expected_is_told(particles, model, tmp_path, capsys):

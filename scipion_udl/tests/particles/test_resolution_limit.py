@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images
-from scipion_udl.imaging.frc import claim_resolution
+from scipion_udl.imaging.frc import estimate_resolution
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
@@ -99,7 +99,7 @@ def test_no_resolution_finer_than_the_limit_is_claimed(particles, model, tmp_pat
 
 def test_a_claim_ends_at_the_limit_and_is_the_same_where_it_ends_before():
     frc = np.where(np.arange(32) <= 20, 0.98, 0.0)
-    free, wide, narrow = (claim_resolution(frc, 64, PIXEL_SIZE, 6, 27, finest) for finest in (None, 25, 12))
+    free, wide, narrow = (estimate_resolution(frc, 64, PIXEL_SIZE, 6, 27, finest) for finest in (None, 25, 12))
     assert wide == free
     assert narrow.resolution == pytest.approx(64 * PIXEL_SIZE / 12)
     assert narrow.signal is True

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.half_sets import Split
-from scipion_udl.imaging.frc import claim_resolution
+from scipion_udl.imaging.frc import estimate_resolution
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -28,7 +28,7 @@ from scipion_udl.tests.engine_helpers import (
     simulate,
     summary,
 )
-from scipion_udl.validation.angular_accuracy import certainty_warnings, share_of_sure, with_certainty
+from scipion_udl.validation.angular_accuracy import angular_accuracy_warnings, expected_accuracy, with_angular_accuracy
 from scipion_udl.validation.heterogeneity import image_warnings
 
 
@@ -129,12 +129,12 @@ def test_copies_stay_in_one_half():
 
 def test_halves_that_agree_up_to_their_start_alone_are_no_alarm_where_angles_are_sure():
     flat = np.where(np.arange(32) < 14, 0.95, 0.0)
-    claim = claim_resolution(flat, 64, PIXEL_SIZE, shared=14, mask_radius=30)
+    claim = estimate_resolution(flat, 64, PIXEL_SIZE, shared=14, mask_radius=30)
     assert claim.signal is False
-    calm = with_certainty(claim, 0.99)
+    calm = with_angular_accuracy(claim, 0.99)
     assert (calm.signal, calm.resolution, calm.sure) == (None, None, 0.99)
     assert "no noise, 99% of their angles" in calm.note
-    assert with_certainty(claim, 0.3) == claim
+    assert with_angular_accuracy(claim, 0.3) == claim
 
 
 def test_a_small_set_whose_halves_agree_no_further_is_not_called_noise(tmp_path):
@@ -155,9 +155,9 @@ def test_angles_that_are_wrong_are_noticed_though_nobody_knows_the_right_ones(tm
     astray = rng.permutation(200)[: round(wrong * 200)]
     given.angle[astray] += rng.uniform(30, 150, len(astray))
     alignment = known(given)
-    sure = share_of_sure(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
+    sure = expected_accuracy(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
     assert sure == pytest.approx(1 - wrong, abs=0.06)
-    assert bool(certainty_warnings(sure)) == (wrong > 0)
+    assert bool(angular_accuracy_warnings(sure)) == (wrong > 0)
 
 
 def test_noise_is_not_sure_of_angles_by_an_average_that_it_is_part_of(tmp_path):
@@ -166,7 +166,7 @@ def test_noise_is_not_sure_of_angles_by_an_average_that_it_is_part_of(tmp_path):
     given = Poses(rng.uniform(-180, 180, 24), rng.uniform(-3, 3, (24, 2)))
     particles = prepared(tmp_path, rng.normal(size=(24, 48, 48)))
     alignment = known(given)
-    sure = share_of_sure(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
+    sure = expected_accuracy(particles, alignment, average_particles(particles, given, given, alignment.half), 5.0)
     assert sure < 0.35  # 11 % of all angles lie as near
 
 
@@ -181,7 +181,9 @@ def test_particles_too_weak_to_be_sure_of_are_told_from_the_strong(tmp_path):
         folder.mkdir()
         particles = prepared(folder, clean / clean.std() * np.sqrt(snr) + rng.normal(size=clean.shape))
         alignment = known(true)
-        found.append(share_of_sure(particles, alignment, average_particles(particles, true, true, alignment.half), 5.0))
+        found.append(
+            expected_accuracy(particles, alignment, average_particles(particles, true, true, alignment.half), 5.0)
+        )
     assert found[0] > 0.97
     assert found[1] < 0.8
-    assert "can be expected to be right" in certainty_warnings(found[1])[0]
+    assert "can be expected to be right" in angular_accuracy_warnings(found[1])[0]

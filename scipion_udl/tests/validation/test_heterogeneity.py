@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.imaging.frc import Claim
+from scipion_udl.imaging.frc import ResolutionEstimate
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_truth
@@ -18,7 +18,7 @@ from scipion_udl.tests.engine_helpers import prepared, run
 from scipion_udl.validation.heterogeneity import MIXED, consider_views, measure_mixture, worth_of_mean
 
 N, BOX, SNR = 160, 48, 0.3
-CLAIM = Claim(True, 12.0, "claimed")
+CLAIM = ResolutionEstimate(True, 12.0, "claimed")
 
 
 def views(folder: Path, *options: object, count: int = N, seed: int = 1) -> tuple[np.ndarray, Poses]:

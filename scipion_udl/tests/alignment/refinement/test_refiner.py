@@ -56,12 +56,12 @@ def everyone(n: int = N) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(n, np.int64), np.arange(n)
 
 
-def sweep(refiner: Refiner, state: State, rounds: int = 3, **more) -> None:
+def iterate(refiner: Refiner, state: State, rounds: int = 3, **more) -> None:
     member, indices = everyone(len(state.angle))
     # the particles are in units of their noise, and so must be what they are compared with
     reference = scaled(refiner, template_reference(refiner))
     for _ in range(rounds):
-        refiner.sweep(state, [reference], member, "test", indices, **more)
+        refiner.iterate(state, [reference], member, "test", indices, **more)
 
 
 def scaled(refiner: Refiner, reference: Reference) -> Reference:
@@ -88,14 +88,14 @@ def test_shifts_are_looked_for_beyond_the_largest_that_is_expected():
     assert shift_reach(0.0) >= 2
 
 
-# one sweep
+# one iteration
 
 
 def test_poses_a_little_off_are_set_right(scene):
     refiner, truth = scene
     rng = np.random.default_rng(1)
     state = State.start(truth.angle + rng.normal(0, 1.5, N))
-    sweep(refiner, state)
+    iterate(refiner, state)
     errors = pose_errors(Poses(state.angle, state.shift), truth)
     assert np.abs(errors.rotation).max() < 0.5
     assert np.hypot(*errors.shift.T).max() < 0.15
@@ -106,7 +106,7 @@ def test_poses_a_little_off_are_set_right(scene):
 def test_a_particle_upside_down_is_turned_round(scene):
     refiner, truth = scene
     state = State.start(truth.angle + 180.0 * (np.arange(N) % 2))
-    sweep(refiner, state)
+    iterate(refiner, state)
     assert np.abs(wrap(state.angle - truth.angle)).max() < 1
     assert state.log_odds.min() > 5
 
@@ -115,7 +115,7 @@ def test_without_turning_only_the_shift_and_the_side_change(scene):
     refiner, truth = scene
     start = truth.angle + 1.0
     state = State.start(start + 180.0 * (np.arange(N) % 3 == 0))
-    sweep(refiner, state, turn=False)
+    iterate(refiner, state, turn=False)
     assert np.abs(wrap(state.angle - start)).max() < 1e-4  # none takes the angle of the orientation it is compared with
     errors = pose_errors(Poses(state.angle, state.shift), truth)
     assert np.hypot(*errors.shift.T).max() < 0.5
@@ -124,8 +124,8 @@ def test_without_turning_only_the_shift_and_the_side_change(scene):
 def test_the_score_is_a_correlation_and_best_for_the_right_pose(scene):
     refiner, truth = scene
     right, wrong = State.start(truth.angle), State.start(truth.angle + 40)
-    sweep(refiner, right, 1)
-    sweep(refiner, wrong, 1)
+    iterate(refiner, right, 1)
+    iterate(refiner, wrong, 1)
     assert bool((np.abs(right.score) <= 1 + 1e-6).all())
     assert right.score.min() > 0.5
     assert bool((right.score > wrong.score).all())
@@ -136,7 +136,7 @@ def test_the_sum_of_the_aligned_particles_shows_the_template(scene):
     member, indices = everyone()
     state = State.start(truth.angle)
     reference = scaled(refiner, template_reference(refiner))
-    result = refiner.sweep(state, [reference], member, "test", indices)
+    result = refiner.iterate(state, [reference], member, "test", indices)
     assert [one.count for one in result.sums] == [N]
     band = refiner.band
     mean = band.masked(result.sums[0].mean(band), refiner.prepared.disc.mask)
@@ -154,7 +154,7 @@ def test_each_particle_is_aligned_to_its_own_reference(scene):
     member, indices = (np.arange(N) % 2).astype(np.int64), np.arange(N)
     state = State.start(truth.angle)
     for _ in range(4):
-        result = refiner.sweep(state, [one, other], member, "test", indices)
+        result = refiner.iterate(state, [one, other], member, "test", indices)
     assert [one.count for one in result.sums] == [N // 2, N // 2]
     assert result.turned < 0.2
     found = Poses(state.angle, state.shift)
@@ -170,7 +170,7 @@ def test_particles_that_are_left_out_are_left_alone(scene):
     state = State.start(truth.angle + 1)
     before = state.copy()
     member, _ = everyone()
-    refiner.sweep(state, [scaled(refiner, template_reference(refiner))], member, "test", np.arange(5, 12))
+    refiner.iterate(state, [scaled(refiner, template_reference(refiner))], member, "test", np.arange(5, 12))
     outside = np.r_[0:5, 12:N]
     assert np.array_equal(state.angle[outside], before.angle[outside])
     assert np.array_equal(state.score[outside], before.score[outside])
@@ -183,10 +183,10 @@ def test_the_change_that_is_told_is_the_change_of_the_poses(scene):
     member, indices = everyone()
     reference = scaled(refiner, template_reference(refiner))
     before = state.copy()
-    first = refiner.sweep(state, [reference], member, "test", indices)
+    first = refiner.iterate(state, [reference], member, "test", indices)
     assert first.turned == pytest.approx(np.median(np.abs(wrap(state.angle - before.angle))), rel=1e-4)
     assert first.turned == pytest.approx(1.0, abs=0.4)
-    last = [refiner.sweep(state, [reference], member, "test", indices) for _ in range(3)][-1]
+    last = [refiner.iterate(state, [reference], member, "test", indices) for _ in range(3)][-1]
     assert last.turned < 0.1
     assert last.moved < 0.05
 
@@ -207,7 +207,7 @@ def test_search_and_sweep_align_particles_of_which_nothing_is_known(scene):
     state = State.start(np.zeros(N))
     member, indices = everyone()
     refiner.search(state, [scaled(refiner, template_reference(refiner))], member, "test", indices)
-    sweep(refiner, state)
+    iterate(refiner, state)
     errors = pose_errors(Poses(state.angle, state.shift), truth)
     assert np.abs(errors.rotation).max() < 0.5
     assert np.hypot(*errors.shift.T).max() < 0.15
