@@ -102,7 +102,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo importlinter.toml
-	$(BIN)/python tools/type_check.py
+	$(BIN)/python -m mypy
 
 # A warning is an error, and so is a script of the gallery that fails.
 docs: $(VENV)/.docs

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from scipion_udl.classification.flags import NOISE
 from scipion_udl.pipelines.classify_set import _settled
 
-RUN = SimpleNamespace(particles=SimpleNamespace(mask_radius=10.0, scale=1.0, edge=4.0))
+RUN = SimpleNamespace(particles=SimpleNamespace(disc=SimpleNamespace(mask_radius=10.0, edge=4.0), scale=1.0))
 
 
 def aligned(signal, picked):
