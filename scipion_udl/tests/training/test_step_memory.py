@@ -121,7 +121,8 @@ import os
 import sys
 
 from scipion_udl import cli
-from scipion_udl.alignment import averages, refinement
+from scipion_udl.alignment import averages
+from scipion_udl.alignment.refinement import refiner
 from scipion_udl.particles.background import Background
 from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import Bottleneck
@@ -130,7 +131,7 @@ from scipion_udl.tests.compute.test_killed import ERRORS, Full
 SHORT = {
     "training": (FreeHeadNetwork, "forward", 1, 1, 20), "learning": (PolarNetwork, "forward", 0, 1, 10),
     "reading": (Background, "measure", 1, 1, 10), "averages": (averages, "apply_poses", 0, 0, 6),
-    "refining": (refinement.Refiner, "match", 1, 1, 9), "norms": (Bottleneck, "forward", 1, 1, 3),
+    "refining": (refiner.Refiner, "match", 1, 1, 9), "norms": (Bottleneck, "forward", 1, 1, 3),
 }
 for name, command in json.loads(sys.argv[1]):
     place, function, rank, argument, most = SHORT[name]
