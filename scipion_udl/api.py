@@ -17,6 +17,7 @@ from torch import nn
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.no_folder import NoFolder
@@ -32,7 +33,6 @@ from scipion_udl.pipelines.learn_classes import (
     check_enough,
     checked_classes,
     learn_classes,
-    sampling_of,
     shift_reach,
 )
 from scipion_udl.pipelines.run import Run
@@ -170,7 +170,7 @@ def classify(
             bank, card, history = run.within_memory(lambda: learn_classes(run))
         else:
             (bank, card), history = checked_classes(run, *given.pair, "the model that was given"), []
-        done = classify_set(run, bank, sampling_of(card))
+        done = classify_set(run, bank, card.inputs_as(PolarSampling))
         run.note_ctf()
         return Classification.of(run, done.found.label + 1, done.classes, Model(done.bank, card, history))
 

@@ -1,9 +1,7 @@
-"""Public functions whose docstring is not yet in NumPy form: python tools/docstrings.py [FOLDER ...] [--update]
+"""Public functions whose docstring is not in NumPy form: python tools/docstrings.py [FOLDER ...]
 
 A public function or method of the engine names each of its parameters under Parameters, says what it gives under
-Returns (or Yields), and tells under Raises of a UdlError that it raises itself. Those that are not yet so are counted
-in tools/docstrings.txt, by folder. Their sum may only fall, and a folder that is done stays so. --update writes the
-counts anew, and refuses to raise them.
+Returns (or Yields), and tells under Raises of a UdlError that it raises itself.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scipion_udl"
-KNOWN = ROOT / "tools" / "docstrings.txt"
 # The Scipion side, whose methods have the names and parameters that Scipion gives them.
 OTHERS = {"convert", "protocols", "templates", "tests", "viewers"}
 OTHER_MODULES = {"__init__.py", "bibtex.py", "engine_env.py", "objects.py", "plugin.py", "wizards.py"}
@@ -94,39 +91,12 @@ def to_do() -> dict[str, list[str]]:
     return found
 
 
-def known() -> dict[str, int]:
-    """The counts of KNOWN."""
-    lines = KNOWN.read_text(encoding="utf-8").splitlines() if KNOWN.exists() else []
-    pairs = (line.split() for line in lines if line and not line.startswith("#"))
-    return {folder: int(count) for count, folder in pairs}
-
-
-def wrong(found: dict[str, list[str]], before: dict[str, int]) -> list[str]:
-    """What may not be: functions in folders that were done, or more of them altogether than before."""
-    counts = {folder: len(listed) for folder, listed in found.items()}
-    told = [line for folder, listed in found.items() if before.get(folder) == 0 for line in listed]
-    if sum(counts.values()) > sum(before.values()):
-        more = [line for folder, listed in found.items() if len(listed) > before.get(folder, 0) for line in listed]
-        told += [f"{sum(counts.values())} functions are not in NumPy form, {sum(before.values())} are known:", *more]
-    return list(dict.fromkeys(told))
-
-
-def main(words: list[str]) -> int:
-    """Returns the exit code."""
-    found, before = to_do(), known()
-    folders = [word for word in words if not word.startswith("-")]
-    for folder in folders:
-        print("\n".join(found[folder]) or f"{folder} is done")
-    told = wrong(found, before) if before else []
-    if told:
-        print("\n".join(told))
-        return 1
-    total = sum(map(len, found.values()))
-    if "--update" in words:
-        rows = "".join(f"{len(listed)} {folder}\n" for folder, listed in sorted(found.items()))
-        KNOWN.write_text(f"# Public functions not yet in NumPy form, by folder: see tools/docstrings.py\n{rows}")
-    print(f"Docstrings: {total} functions are not yet in NumPy form, {sum(before.values())} are known.")
-    return 0
+def main(folders: list[str]) -> int:
+    """Print what is not yet done, in these folders or in all; returns the exit code."""
+    found = to_do()
+    told = [line for folder in folders or found for line in found[folder]]
+    print("\n".join(told) or "Docstrings: every public function of the engine is in NumPy form.")
+    return int(bool(told))
 
 
 if __name__ == "__main__":

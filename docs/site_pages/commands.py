@@ -10,6 +10,7 @@ from pathlib import Path
 from scipion_udl.cli.commands import COMMANDS, Command, build_parser
 from scipion_udl.settings.option import Option, own_options
 from scipion_udl.values import Number, Whole
+from site_pages.pages import save
 
 _MADE = "<!-- Made from scipion_udl/settings by docs/site_pages/commands.py: change it there. -->\n"
 
@@ -19,22 +20,16 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     parsers = _parsers()
     for command in COMMANDS:
-        _save(folder / f"{command.name}.md", _page(command, parsers[command.name]))
+        save(folder / f"{command.name}.md", _page(command, parsers[command.name]))
     rows = "\n".join(f"| [`{c.name}`]({c.name}.md) | {_sentence(c.text)} |" for c in COMMANDS)
     names = "\n".join(c.name for c in COMMANDS)
-    _save(
+    save(
         folder / "index.md",
         f"{_MADE}# Every command, every option\n\n"
         "What each option means, in which unit and range, and what it is where you leave it out. "
         "[The command line](../../command-line.md) explains what they are for, with examples.\n\n"
         f"| command | |\n| --- | --- |\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n",
     )
-
-
-def _save(path: Path, text: str) -> None:
-    """Write a page, where it is not so already: Sphinx reads again what is newer."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
 
 
 def _parsers() -> dict[str, argparse.ArgumentParser]:

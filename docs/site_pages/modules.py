@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from site_pages.pages import save
+
 PACKAGE = Path(__file__).resolve().parents[2] / "scipion_udl"
 # Folders from the ground up, and what they are.
 FOLDERS = {
@@ -27,20 +29,15 @@ def write(folder: Path) -> None:
     """Write ``index.md`` and a page for each folder of the engine into ``folder``, made where it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in FOLDERS.items():
-        _save(folder / f"{name}.md", _page(name, text))
+        save(folder / f"{name}.md", _page(name, text))
     rows = "\n".join(f"| [`{name}`]({name}.md) | {text} |" for name, text in FOLDERS.items())
     names = "\n".join(FOLDERS)
-    _save(
+    save(
         folder / "index.md",
         "# The modules of the engine\n\nFor those who change the program, or need a piece of it: from the ground up. "
         "Names may change from version to version; those of the [Python interface](../api.md) stay.\n\n"
         f"| folder | |\n| --- | --- |\n{rows}\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n",
     )
-
-
-def _save(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
 
 
 def _page(name: str, text: str) -> str:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
+
+
+def command_line() -> str:
+    """The command that the program was called with.
+
+    Returns
+    -------
+    str
+        As it may be typed again in a shell.
+    """
+    return shlex.join(["scipion-udl", *sys.argv[1:]])
 
 
 class Say(Protocol):

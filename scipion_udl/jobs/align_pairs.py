@@ -7,7 +7,6 @@ tells the correlation of what both images show (overlap.py).
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.log import command_line
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
@@ -371,7 +371,7 @@ def _record(
     """The content of summary.json; reach: the farthest shift, pixels."""
     return {
         "version": __version__,
-        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "command": command_line(),
         "input": settings.input,
         "second": settings.second,
         "model": settings.model,

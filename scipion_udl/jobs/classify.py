@@ -9,6 +9,7 @@ import torch
 
 from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
+from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
@@ -23,7 +24,6 @@ from scipion_udl.pipelines.learn_classes import (
     check_enough,
     checked_classes,
     learn_classes,
-    sampling_of,
     shift_reach,
     warn_of_few,
 )
@@ -59,7 +59,7 @@ def classify(settings: ClassifySettings) -> None:
         _check(run, earlier)
         _look_through(run, earlier)
         bank, card, history = run.within_memory(lambda: _network(run))
-        sampling = sampling_of(card)
+        sampling = card.inputs_as(PolarSampling)
         if earlier is None:
             more, done = {}, classify_set(run, bank, sampling)
         else:

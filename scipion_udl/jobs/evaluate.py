@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from scipion_udl.alignment.given_poses import check_measure
 from scipion_udl.compute.device import choose_device, describe
+from scipion_udl.compute.log import command_line
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
@@ -283,7 +283,7 @@ def _write(job: _Evaluation) -> None:
             evaluation_figures.evaluation_figure(job.rows).savefig(out.scratch("evaluation.png"), dpi=150)
     summary = {
         "version": __version__,
-        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "command": command_line(),
         "input": settings.aligned,
         "truth": settings.truth,
         "reference": settings.reference,

@@ -79,9 +79,10 @@ class Findings:
         UdlError
             Naming the file.
         """
-        own = self._path
-        for path in paths if own else ():
-            if own and os.path.realpath(path) == os.path.realpath(own):
+        if self._path is None:
+            return
+        for path in paths:
+            if os.path.realpath(path) == os.path.realpath(self._path):
                 raise UdlError(message("list_over_input", list=self._path, path=path, advice=_NAME_IT))
 
     def __enter__(self) -> Findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import overload
+from typing import TypeVar, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
 
 LEAST = 8  # Fourier pixels, below which there is too little to align by
+Seen = TypeVar("Seen", bound=SpectraSettings | SpectrumImageSettings)
 
 
 def limit_resolution(particles: PreparedParticles, finest: float | None) -> Message | None:
@@ -82,23 +83,7 @@ class BoundedSpectra(SpectraSettings):
         return spectra
 
 
-@overload
-def bounded(inputs: SpectraSettings, finest: int | None) -> SpectraSettings: ...
-
-
-@overload
-def bounded(inputs: SpectrumImageSettings, finest: int | None) -> SpectrumImageSettings: ...
-
-
-@overload
-def bounded(
-    inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
-) -> SpectraSettings | SpectrumImageSettings: ...
-
-
-def bounded(
-    inputs: SpectraSettings | SpectrumImageSettings, finest: int | None
-) -> SpectraSettings | SpectrumImageSettings:
+def bounded(inputs: Seen, finest: int | None) -> Seen:
     """A network's input, of the same shape, that knows nothing beyond a Fourier ring.
 
     Parameters
@@ -116,5 +101,5 @@ def bounded(
     if finest is None or inputs.r_max <= finest or isinstance(inputs, BoundedSpectra):
         return inputs
     if isinstance(inputs, SpectrumImageSettings):
-        return replace(inputs, r_max=finest)
-    return BoundedSpectra(**asdict(inputs), finest=finest)
+        return cast(Seen, replace(inputs, r_max=finest))
+    return cast(Seen, BoundedSpectra(**asdict(inputs), finest=finest))

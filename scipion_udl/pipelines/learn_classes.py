@@ -242,22 +242,4 @@ def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tu
         raise UdlError(message("model_of_one_view", path=path))
     card.check_fits(run.source.box, run.source.pixel_size, path)
     rings = run.particles.within(bank.config["rings"])  # --finest
-    return seen_up_to(bank, sampling_of(card), rings), card
-
-
-def sampling_of(card: ModelCard) -> PolarSampling:
-    """How the input of a class network is sampled.
-
-    Parameters
-    ----------
-    card : ModelCard
-        That of the network.
-
-    Returns
-    -------
-    PolarSampling
-        By the card.
-    """
-    sampling = card.inputs()
-    assert isinstance(sampling, PolarSampling), "it is the card of a class network"
-    return sampling
+    return seen_up_to(bank, card.inputs_as(PolarSampling), rings), card

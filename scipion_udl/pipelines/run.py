@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shlex
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -15,7 +13,7 @@ from scipion_udl.alignment.ctf_mode import CtfState
 from scipion_udl.compute.context import Context, Report, nobody
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import ProcessGroup
-from scipion_udl.compute.log import Log
+from scipion_udl.compute.log import Log, command_line
 from scipion_udl.compute.memory import Result, within_memory
 from scipion_udl.compute.progress import FILE, Progress
 from scipion_udl.constants import __version__
@@ -82,7 +80,7 @@ class Run:
         silent = not (self.group.first and out.path)
         self.progress = Progress(None if silent else partial(out.tell, FILE), self.say, bool(out.path))
         self.log = Log(settings.quiet, settings.verbose, out.log, self.progress.clear, silent)
-        self.log.begin(shlex.join(["scipion-udl", *sys.argv[1:]]) + f"  (version {__version__})")
+        self.log.begin(f"{command_line()}  (version {__version__})")
         self.warnings: list[Message] = []
         self.notes: list[Message] = []
         self.transfer: CtfState | None = None  # until :meth:`use_ctf`

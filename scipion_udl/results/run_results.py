@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 import time
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.compute.log import command_line
 from scipion_udl.constants import __version__
 from scipion_udl.imaging.poses import mirrored_first, pose_errors
 from scipion_udl.io.aligned import names_note, write_aligned, write_authors_xmd
@@ -42,7 +41,7 @@ def summary(run: Run, **more: object) -> dict:
     source, settings = run.source, run.settings
     return {
         "version": __version__,
-        "command": shlex.join(["scipion-udl", *sys.argv[1:]]),
+        "command": command_line(),
         "input": settings.input,
         "particles": len(source),
         "box": source.box,
