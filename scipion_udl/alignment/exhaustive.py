@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
-from scipion_udl.alignment.initial_poses import Solver
+from scipion_udl.alignment.initial_poses import Solver, without_underflow
 from scipion_udl.alignment.wiener import Denoiser
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
@@ -119,9 +119,9 @@ class CircleSolver(Solver):
         logs = self._logs[:n]
         for place, found in enumerate(log_likelihoods(particles, orientations, maps)):
             logs[:, place], logs[:, ANGLES + place] = found[:n], found[n:]
-        flat = logs.flatten(1)
+        flat = without_underflow(logs.flatten(1))
         evidence = torch.logsumexp(flat, 1)
-        posterior = torch.exp(logs - evidence[:, None, None])
+        posterior = torch.exp(flat - evidence[:, None]).view(logs.shape)
         marginal = posterior.sum(-1)
         likely = marginal > 1e-4
         for way, those in enumerate((particles, particles.conj())):

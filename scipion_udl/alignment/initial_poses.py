@@ -28,6 +28,7 @@ from scipion_udl.imaging.band import Band, ShiftMaps
 
 FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
+NOTHING = 70.0  # nats below the likeliest pose: a weight that changes no bit of a sum in single precision
 
 
 class HasLikelihood(Protocol):
@@ -61,6 +62,24 @@ class Start:
     local: bool = False
 
 
+def without_underflow(logs: torch.Tensor) -> torch.Tensor:
+    """Log likelihoods, none so far below the best of its particle that its exponential is no normal number.
+
+    Exponentials that underflow take ten times as long, and add nothing to the sum that they are part of.
+
+    Parameters
+    ----------
+    logs : (N, M) float32 tensor
+        Nats, of M poses of each particle.
+
+    Returns
+    -------
+    (N, M) tensor
+        The same, NOTHING below the best of its particle at the least.
+    """
+    return torch.maximum(logs, logs.amax(1, keepdim=True) - NOTHING)
+
+
 def expectation(
     maps: ShiftMaps, particles: torch.Tensor, reference: torch.Tensor, both: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +109,7 @@ def expectation(
     if both:
         logs = torch.cat([logs, 2 * maps.correlate(particles.conj(), reference)[:, None] + maps.prior], 1)
     flat = logs.flatten(1)
-    return torch.logsumexp(flat, 1), torch.softmax(flat, 1).view(logs.shape)
+    return torch.logsumexp(without_underflow(flat), 1), torch.softmax(flat, 1).view(logs.shape)
 
 
 def slight(likelihood: float) -> float:

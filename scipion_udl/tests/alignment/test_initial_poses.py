@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.initial_poses import BranchSolver, Start, expectation, first_of_best
+from scipion_udl.alignment.initial_poses import BranchSolver, Start, expectation, first_of_best, without_underflow
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.poses import Poses
@@ -56,6 +56,18 @@ def right_way_round(found: torch.Tensor, turned: np.ndarray) -> float:
 
 
 # expectation
+
+
+@pytest.mark.parametrize("spread", [1, 30, 300])
+def test_poses_that_are_far_too_unlikely_change_no_bit_of_the_evidence(spread):
+    logs = spread * torch.randn(8, 20_000, generator=torch.Generator().manual_seed(1))
+    logs[:, ::3] = -torch.inf  # shifts out of reach
+    lifted = without_underflow(logs)
+    evidence = torch.logsumexp(logs, 1, keepdim=True)
+    assert torch.equal(torch.logsumexp(lifted, 1, keepdim=True), evidence)
+    posterior = torch.exp(lifted - evidence)
+    assert posterior.min() >= torch.finfo(torch.float32).tiny  # exponentials of less are slow
+    assert torch.allclose(posterior, torch.exp(logs - evidence), rtol=0, atol=1e-25)
 
 
 def test_the_posterior_is_a_probability_over_candidates_and_shifts_inside_the_reach():
