@@ -50,7 +50,7 @@ from scipion_udl.jobs.check import check_table
 from scipion_udl.jobs.check_images import check_images
 from scipion_udl.jobs.findings import Findings
 from scipion_udl.jobs.simulate import write_simulation
-from scipion_udl.models.checkpoint import ModelCard, load_model, read_card, save_model
+from scipion_udl.models.checkpoint import ModelCard, load_card, load_model, save_model
 from scipion_udl.models.polar import PolarNetwork
 from scipion_udl.pipelines.joinable import NEEDED, Joinable, levels_of
 from scipion_udl.pipelines.joinable_classes import Earlier
@@ -225,13 +225,13 @@ def read(path: Path) -> None:
         return
     if path.parent.name == "classes_broken":
         Earlier.read(str(path.parent))
-        read_card(str(path.parent / "model.safetensors")).check_fits(24, 3.0, str(path))
+        load_card(str(path.parent / "model.safetensors")).check_fits(24, 3.0, str(path))
         load_model(str(path.parent / "model.safetensors"), torch.device("cpu"))
         return
     if path.parent.name == f"{JOB}_broken":
         path = path.parent / RUNS[JOB][0]
     if path.name.endswith(".safetensors"):
-        read_card(str(path)).check_fits(64, 2.0, str(path))
+        load_card(str(path)).check_fits(64, 2.0, str(path))
         load_model(str(path), torch.device("cpu"))
         return
     if path.name.startswith("truth"):

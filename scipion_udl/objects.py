@@ -1,45 +1,15 @@
-"""The trained model as a Scipion object, and the reading of a model's card."""
+"""The trained model as a Scipion object, and what its card says in words."""
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 
 from pwem.objects import EMObject
 from pyworkflow.object import Boolean, Float, Integer, String
 
 from scipion_udl.constants import MODEL_PICTURE
-from scipion_udl.errors import UdlError
-from scipion_udl.messages import message
+from scipion_udl.model_card import fits, read_card
 from scipion_udl.settings.networks import PAIRS, ROWS
-
-# By how much the field of view (box times pixel size) of particles may differ from the model's, as in the engine.
-FIELD_TOLERANCE = 0.02
-# A header is a list of tensors and the card; more than this is some other file whose first bytes look like a length.
-_LONGEST_HEADER = 100_000_000
-
-
-def read_card(path: str) -> dict:
-    """The card of a model file (safetensors): what it was trained by and on.
-
-    It stands in the file's header, so no tensor is read and torch is not needed. Raises UdlError naming the file where
-    it is missing, no safetensors file, or without the card that this program's models have.
-    """
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(_LONGEST_HEADER, os.path.getsize(path)):
-                raise ValueError
-            metadata = json.loads(file.read(length)).get("__metadata__", {})
-            return json.loads(metadata["udl"])
-    except OSError as error:
-        raise UdlError(message("cannot_be_read", path=path, reason=error.strerror)) from None
-    except KeyError:
-        raise UdlError(message("model_without_card", path=path)) from None
-    except (struct.error, ValueError):
-        raise UdlError(message("not_a_safetensors_file", path=path)) from None
-
 
 _RECIPES = {
     "paper-synthetic": " with the published settings for synthetic particles",
@@ -155,8 +125,9 @@ class UdlModel(EMObject):
 
         The network sees frequencies of the whole field of view, so particles that were only binned fit.
         """
-        mine, theirs = self._box.get(0) * self._samplingRate.get(0.0), box * sampling_rate
-        if not mine or abs(mine - theirs) <= FIELD_TOLERANCE * mine:
+        own = self._box.get(0), self._samplingRate.get(0.0)
+        mine, theirs = own[0] * own[1], box * sampling_rate
+        if not mine or fits(*own, box, sampling_rate):
             return ""
         return (
             f"The model was trained on particles {mine:.0f} Å across ({self._box.get()} px at "

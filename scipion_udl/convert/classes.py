@@ -142,12 +142,25 @@ def add_sorted(
     classes: Mapping[int, Mapping],
     images: Mapping[int, Particle],
 ) -> None:
-    """Fill ``output`` with classes that hold the items of ``particles`` that have results.
+    """Add the items of ``particles`` that have results to their classes in ``output``.
 
-    numbers (N,): the class of each result; classes: number of a class -> what the engine says of it; images: number of
-    a class -> its representative.
+    A class that ``output`` has gets the items that it lacks, and another representative and facts; one that it lacks is
+    made. numbers (N,): the class of each result; classes: number of a class -> what the engine says of it; images:
+    number of a class -> its representative.
     """
+    there = output.getIdSet() if output.getSize() else set()
+    for part in class_parts(output) if there else ():
+        own = results[numbers == part.number]
+        own = own[~np.isin(own.ids, read_columns(part.items, ())[ID])]
+        if len(own):
+            append_items(particles, part.items, own.ids, _columns(own, part.number))
+        part.items.setRepresentative(images[part.number])
+        describe(part.items, classes[part.number])
+        output.update(part.items)
+        output.write(properties=False)  # commits, so that the file is free
     for number, facts in classes.items():
+        if number in there:
+            continue
         own = results[numbers == number]
         new = Class2D(objId=number)
         new.copyInfo(particles)
@@ -158,27 +171,6 @@ def add_sorted(
         output.append(new)
         copy_items([particles], new, own.ids, _columns(own, number))
         output.update(new)
-
-
-def append_sorted(
-    particles: SetOfParticles,
-    output: SetOfClasses2D,
-    results: Results,
-    numbers: np.ndarray,
-    classes: Mapping[int, Mapping],
-    images: Mapping[int, Particle],
-) -> None:
-    """Add further items of ``particles`` to classes that :func:`add_sorted` has made, as that does it; what is said of
-    the classes and their representatives are replaced. An item that is in its class already is left as it is."""
-    for part in class_parts(output):
-        own = results[numbers == part.number]
-        own = own[~np.isin(own.ids, read_columns(part.items, ())[ID])]
-        if len(own):
-            append_items(particles, part.items, own.ids, _columns(own, part.number))
-        part.items.setRepresentative(images[part.number])
-        describe(part.items, classes[part.number])
-        output.update(part.items)
-        output.write(properties=False)  # commits, so that the file is free
 
 
 def _columns(results: Results, number: int) -> list[Column]:

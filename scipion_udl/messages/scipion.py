@@ -46,13 +46,11 @@ TEXTS = {
         "particles, so take them from one classification"
     ),
     "item_without_alignment": "The particle with id {item_id} has no alignment: leave it out, or align the set anew",
-    "model_without_card": "{path} has no card, so it is no model of udl; give one that udl trained",
     "no_alignment_in_file": "{path} holds no alignment",
     "no_score_high_enough": (
         "No particle has a score of {least:g} or more, the highest is {highest:.3f}: lower *Lowest score* and run "
         "with *Continue*"
     ),
-    "not_a_safetensors_file": "{path} is no safetensors file; give a model.safetensors that udl trained",
     "package_not_installed": "{package} is not installed in {python}: install it there with pip",
     "result_lacks_item": "The engine gave no pose for the particle with id {item_id}: run it again",
     "result_unknown_image": "{path} names the image {image}, which {table} does not: run it again",

@@ -19,20 +19,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from scipion_udl.constants import __version__
-from scipion_udl.errors import UdlError, no_file
+from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SCALINGS, SpectrumImageSettings
 from scipion_udl.io.output import durable
 from scipion_udl.messages import message
+from scipion_udl.model_card import fits, read_card
 from scipion_udl.models.network import Network
 from scipion_udl.models.registry import inputs_of, network_class
 from scipion_udl.settings.networks import ROWS
 
 CARD_FORMAT = 3  # 3: networks of classes, 2: of several views; all others are written as 1, which older versions read
-_NO_CARD = (OverflowError, RecursionError)  # what JSON can come to: Infinity for a number, lists without end
 LARGEST_BOX = 4096  # pixels; more than any network is shown, and its spectra would not fit into memory
-FIELD_TOLERANCE = 0.02  # by how much the field of view may differ from the model's
 
 
 Kind = TypeVar("Kind")
@@ -112,18 +111,17 @@ class ModelCard:
         UdlError
             Where it is not; the sentence names both fields.
         """
-        mine, theirs = self.box * self.pixel_size, box * pixel_size
-        if abs(mine - theirs) > FIELD_TOLERANCE * mine:
+        if not fits(self.box, self.pixel_size, box, pixel_size):
             raise UdlError(
                 message(
                     "model_of_other_particles",
                     path=path,
                     box=self.box,
                     pixel_size=self.pixel_size,
-                    field=mine,
+                    field=self.box * self.pixel_size,
                     own_box=box,
                     own_pixel_size=pixel_size,
-                    own_field=theirs,
+                    own_field=box * pixel_size,
                 )
             )
 
@@ -219,7 +217,7 @@ def opened_tensors(path: str, device: str = "cpu") -> Iterator[safe_open]:
             yield tensors
 
 
-def read_card(path: str) -> ModelCard:
+def load_card(path: str) -> ModelCard:
     """The card of a model file.
 
     Parameters
@@ -237,27 +235,20 @@ def read_card(path: str) -> ModelCard:
     UdlError
         For a file that is missing, cut, or no model of this program.
     """
-    if no_file(path):
-        missing = message("model_not_there", path=path) if not os.path.exists(path) else no_file(path)
-        raise UdlError(message("no_model_file", what=missing))
+    fields = read_card(path)
     try:
-        with opened_tensors(path) as file:
-            fields = json.loads((file.metadata() or {})["udl"])
         _check_kinds(path, fields)
         if int(fields.get("format", 0)) > CARD_FORMAT:
             raise UdlError(message("model_too_new", path=path, version=fields.get("made_by")))
         if fields.get("network") == "classes" and fields["format"] < card_format("classes", {}):
             raise UdlError(message("classes_too_old", path=path))
         return ModelCard(**fields)
-    except (SafetensorError, AttributeError, KeyError, ValueError, TypeError, OSError, *_NO_CARD) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise UdlError(message("not_a_model", path=path, reason=type(error).__name__)) from None
 
 
 def _check_kinds(path: str, fields: dict) -> None:
-    """Raises UdlError where a field of a card is of another kind than this program writes, KeyError where one lacks,
-    TypeError where it is no card at all."""
-    if not isinstance(fields, dict):
-        raise TypeError(type(fields).__name__)
+    """Raises UdlError where a field of a card is of another kind than this program writes, KeyError where one lacks."""
     kinds: dict[str, type | tuple[type, ...]]
     kinds = {"method": str, "network": str, "config": dict, "spectra": dict, "box": int, "pixel_size": (int, float)}
     optional = {"contrast": str, "training": dict, "made_by": str, "format": int}
@@ -324,9 +315,9 @@ def load_model(path: str, device: torch.device) -> tuple[Network, ModelCard]:
     Raises
     ------
     UdlError
-        Where :func:`read_card` raises it, or the weights are not those of the card.
+        Where :func:`load_card` raises it, or the weights are not those of the card.
     """
-    card = read_card(path)
+    card = load_card(path)
     try:
         with opened_tensors(path) as file:
             _check_shapes(card, {name: file.get_slice(name).get_shape() for name in file.keys()})  # noqa: SIM118

@@ -22,7 +22,7 @@ from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.messages import message
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.models.checkpoint import load_card
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.particles.prepared import DISC
 from scipion_udl.pipelines.classes import STACKS, ClassResult
@@ -72,7 +72,7 @@ def check_fits(run: Run, earlier: Earlier) -> None:
         diameter.
     """
     model, earlier_run = given(run.settings.model), given(run.settings.join)
-    read_card(model).check_fits(run.source.box, run.source.pixel_size, model)
+    load_card(model).check_fits(run.source.box, run.source.pixel_size, model)
     box = earlier.references.shape[-1]
     if run.source.box != box:
         raise UdlError(

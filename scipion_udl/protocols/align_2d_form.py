@@ -8,7 +8,7 @@ from pwem.objects import Class2D, Particle, SetOfAverages, SetOfClasses2D
 from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particle_input import are_classes, count_items, has_alignment_2d
-from scipion_udl.objects import FIELD_TOLERANCE
+from scipion_udl.model_card import FIELD_TOLERANCE
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
@@ -134,7 +134,6 @@ class Align2DForm(ParticleQuestions):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def _validateForm(self) -> list[str]:
-        """Sentences where the answers do not fit the particles or each other."""
         particles = self.inputParticles.get()
         # The size of a set is known without its file, which another program may hold: nobody waits for it here.
         if not (count_items(particles) if are_classes(particles) else particles.getSize()):

@@ -72,7 +72,6 @@ class Classify2DForm(ParticleQuestions):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def _validateForm(self) -> list[str]:
-        """Sentences where the answers do not fit the particles or each other."""
         count, classes = self._particlesToClassify(), self.numberOfClasses.get()
         if not count:
             return [NO_PARTICLES]

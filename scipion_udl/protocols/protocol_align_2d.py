@@ -15,7 +15,8 @@ from scipion_udl.convert.particle_input import are_classes, count_items, info_of
 from scipion_udl.convert.particles import Results, add_aligned_images, add_results, check_complete, read_results
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import message
-from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
+from scipion_udl.model_card import read_card
+from scipion_udl.objects import UdlModel, method_in_words, network_in_words
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
 from scipion_udl.protocols.cost import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
@@ -190,11 +191,6 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         return emptied
 
     # -- information ---------------------------------------------------------------------------------------------------
-
-    def _validate(self) -> list[str]:
-        if self.inputParticles.get() is None:  # Scipion says so itself
-            return []
-        return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()

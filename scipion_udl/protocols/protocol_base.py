@@ -396,6 +396,15 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         misfit = model.misfit(particles.getXDim(), particles.getSamplingRate())
         return [f"*{label}*: {misfit}"] if misfit else []
 
+    def _validate(self) -> list[str]:
+        if self.inputParticles.get() is None:  # Scipion says so itself
+            return []
+        return self._validateEngine() + self._validateForm()
+
+    def _validateForm(self) -> list[str]:
+        """Sentences where the answers do not fit the particles or each other."""
+        return []
+
     def _validateEngine(self) -> list[str]:
         """Sentences where the engine cannot run, or a GPU was asked for that it does not see."""
         if Plugin.validateInstallation():

@@ -10,7 +10,8 @@ from pwem.protocols import ProtClassify2D
 from scipion_udl.convert.classes import add_sorted, average_image, fill_averages, read_classified
 from scipion_udl.convert.particle_input import count_items
 from scipion_udl.convert.particles import check_complete
-from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
+from scipion_udl.model_card import read_card
+from scipion_udl.objects import UdlModel, method_in_words, network_in_words
 from scipion_udl.protocols.classify_2d_form import Classify2DForm
 from scipion_udl.protocols.cost import warnings_of_classification
 from scipion_udl.protocols.forms import in_words_of_the_form
@@ -92,11 +93,6 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         return {number: average_image(path, pixel_size, facts) for number, facts in classes.items()}
 
     # -- information ---------------------------------------------------------------------------------------------------
-
-    def _validate(self) -> list[str]:
-        if self.inputParticles.get() is None:  # Scipion says so itself
-            return []
-        return self._validateEngine() + self._validateForm()
 
     def _warnings(self) -> list[str]:
         particles = self.inputParticles.get()

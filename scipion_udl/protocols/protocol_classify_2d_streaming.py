@@ -10,7 +10,7 @@ from pyworkflow.object import Set
 from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL, MODEL_PICTURE
-from scipion_udl.convert.classes import add_sorted, append_sorted, fill_averages, read_classified, update_averages
+from scipion_udl.convert.classes import add_sorted, fill_averages, read_classified, update_averages
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT, FRC
 from scipion_udl.protocols.protocol_base import PARTICLES, REPORT, TRAINING
 from scipion_udl.protocols.protocol_classify_2d import CLASSES_STAR, ProtUdlClassify2D
@@ -75,14 +75,12 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
         """Add a batch to the classes; what is there of it from an attempt that was stopped stays."""
         results, numbers = read_classified(batch.path(CLASSES_STAR), batch.path(PARTICLES))
         facts = self._factsOfClasses(self._factsOfAll(batch))
-        sorted_in = (results, numbers, facts, self._averageImages(facts))
         if batch.number == 1:
             output = self._createSetOfClasses2D(self.inputParticles)
-            add_sorted(particles, output, *sorted_in)
         else:
             output = SetOfClasses2D(filename=getattr(self, CLASSES_OUT).getFileName())
             output.loadAllProperties()
-            append_sorted(particles, output, *sorted_in)
+        add_sorted(particles, output, results, numbers, facts, self._averageImages(facts))
         self._giveSet(CLASSES_OUT, output)
         write_json(batch.path(ADDED), {"particles": len(results)})
 

@@ -135,11 +135,9 @@ class ProtUdlEvaluate(ProtUdlBase):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
-    def _validate(self) -> list[str]:
+    def _validateForm(self) -> list[str]:
         particles, reference = self.inputParticles.get(), self.inputReference.get()
-        if particles is None:  # Scipion says so itself
-            return []
-        errors = self._validateEngine() + self._validateDiameter()
+        errors = self._validateDiameter()
         if not particles.hasAlignment2D():
             errors.append("The particles have no 2D alignment: choose the output of an alignment.")
         if reference is not None:

@@ -10,7 +10,8 @@ from pyworkflow.protocol import Form
 
 from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
-from scipion_udl.objects import UdlModel, method_in_words, network_in_words, read_card
+from scipion_udl.model_card import read_card
+from scipion_udl.objects import UdlModel, method_in_words, network_in_words
 from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, ProtUdlBase
 from scipion_udl.settings.commands import TrainSettings
@@ -108,10 +109,8 @@ class ProtUdlTrain(ProtUdlBase):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
-    def _validate(self) -> list[str]:
-        if self.inputParticles.get() is None:  # Scipion says so itself
-            return []
-        errors = self._validateEngine() + self._validateDiameter()
+    def _validateForm(self) -> list[str]:
+        errors = self._validateDiameter()
         size = self.inputParticles.get().getSize()
         if size < FEWEST_TO_TRAIN:
             errors.append(f"There are {size} particles, and training needs about {FEWEST_TO_TRAIN}: give more.")

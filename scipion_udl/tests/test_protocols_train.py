@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from scipion_udl.cli.commands import build_parser
-from scipion_udl.objects import UdlModel, read_card
+from scipion_udl.model_card import read_card
+from scipion_udl.objects import UdlModel
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
 from scipion_udl.protocols.protocol_train import JUDL, POLAR, RESNET, UDL
 from scipion_udl.settings.commands import TrainSettings

@@ -9,7 +9,8 @@ from PIL import Image
 from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
-from scipion_udl.objects import UdlModel, card_in_words, read_card
+from scipion_udl.model_card import read_card
+from scipion_udl.objects import UdlModel, card_in_words
 from scipion_udl.protocols import ProtUdlTrain
 from scipion_udl.report import figures
 from scipion_udl.viewers.base import TRAINING_HELP, Button, NothingToShow, UdlProtocolViewer

@@ -15,7 +15,7 @@ from scipion_udl import cli
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
-from scipion_udl.models.checkpoint import load_model, opened_tensors, read_card, save_model, write_tensors
+from scipion_udl.models.checkpoint import load_card, load_model, opened_tensors, save_model, write_tensors
 from scipion_udl.simulation.phantoms import phantom
 
 LATIN = os.fsdecode(b"caf\xe9")  # a name in Latin-1
@@ -75,7 +75,7 @@ def test_a_model_that_was_written_there_is_read_again(folder):
     out, words = f"{LATIN}/out", ("--classes", "1", "--no-refine")
     assert cli.main(["classify", "p.star", "-o", out, *words, *COMPUTE]) == 0
     assert cli.main(["classify", "p.star", "-o", "again", "--model", f"{out}/model.safetensors", *COMPUTE]) == 0
-    card = read_card(f"{out}/model.safetensors")
+    card = load_card(f"{out}/model.safetensors")
     assert card.network == "classes"
     save_model(f"{LATIN}/same.safetensors", *load_model(f"{out}/model.safetensors", torch.device("cpu")))
     with open(f"{LATIN}/same.safetensors", "rb") as one, open(f"{out}/model.safetensors", "rb") as other:

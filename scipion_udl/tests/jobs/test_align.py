@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.models.checkpoint import load_card
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     correlation,
@@ -202,7 +202,7 @@ def test_the_summary_tells_what_was_done(both):
 
 def test_the_model_tells_what_it_was_trained_on(both):
     simulation, out = both
-    card = read_card(str(out / "model.safetensors"))
+    card = load_card(str(out / "model.safetensors"))
     assert (card.method, card.network, card.contrast) == ("judl", "polar", "bright")
     assert card.box == open_particles(str(simulation / "particles.star")).box
     assert card.pixel_size == PIXEL_SIZE

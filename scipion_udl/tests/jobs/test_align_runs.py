@@ -15,7 +15,7 @@ from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.models.checkpoint import load_card
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
@@ -265,7 +265,7 @@ def test_training_leaves_a_model_its_history_and_a_summary(udl_model):
     names = {path.name for path in udl_model.iterdir() if not path.name.startswith(".")}
     assert {"model.safetensors", "training.csv", "summary.json"} <= names
     assert "model.png" not in names  # a free head holds no template to be drawn
-    card = read_card(str(udl_model / "model.safetensors"))
+    card = load_card(str(udl_model / "model.safetensors"))
     assert (card.method, card.network) == ("udl", "polar-free")
     assert summary(udl_model)["training"]["epochs"] <= 30
 

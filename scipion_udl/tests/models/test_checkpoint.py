@@ -21,8 +21,8 @@ from scipion_udl.models.checkpoint import (
     ModelCard,
     card_format,
     check_answers,
+    load_card,
     load_model,
-    read_card,
     save_model,
 )
 from scipion_udl.models.polar import PolarNetwork
@@ -122,8 +122,8 @@ def one_sentence(action, *arguments):
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    assert "no model file" in one_sentence(read_card, str(tmp_path / "model.safetensors"))
-    assert str(tmp_path) in one_sentence(read_card, str(tmp_path))
+    assert "no model file" in one_sentence(load_card, str(tmp_path / "model.safetensors"))
+    assert str(tmp_path) in one_sentence(load_card, str(tmp_path))
 
 
 @pytest.mark.parametrize("left", [0, 5, 200, -1])
@@ -166,7 +166,7 @@ _NO_CARDS = ["", "{", "[]", "3", '{"method": "judl"}', '{"format": "new"}', '{"f
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, text):
     path = str(tmp_path / "model.safetensors")
     save_file({"weight": torch.zeros(3)}, path, metadata={"udl": text})
-    assert path in one_sentence(read_card, path)
+    assert path in one_sentence(load_card, path)
 
 
 def rewrite(path: str, **changes: object) -> None:
@@ -219,7 +219,7 @@ def test_a_card_that_asks_for_more_than_a_machine_has_takes_no_memory(path, netw
 
 
 def test_a_model_fits_particles_of_its_field_of_view(path):
-    card = read_card(path)
+    card = load_card(path)
     card.check_fits(128, 1.5, path)
     card.check_fits(64, 3.0, path)  # binned
     card.check_fits(256, 0.75, path)
@@ -228,7 +228,7 @@ def test_a_model_fits_particles_of_its_field_of_view(path):
 
 @pytest.mark.parametrize(("box", "pixel_size"), [(128, 1.0), (128, 3.0), (64, 1.5), (140, 1.5)])
 def test_particles_of_another_field_of_view_are_refused(path, box, pixel_size):
-    message = one_sentence(read_card(path).check_fits, box, pixel_size, path)
+    message = one_sentence(load_card(path).check_fits, box, pixel_size, path)
     for word in ("128 px at 1.5", f"{box} px at {pixel_size:g}", "192 A", path):
         assert word in message
 

@@ -13,7 +13,7 @@ import scipion_udl
 from scipion_udl import cli
 from scipion_udl.errors import UdlError
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.models.checkpoint import load_card
 from scipion_udl.models.polar import refine_angles
 from scipion_udl.models.registry import INPUTS, named, network_class
 from scipion_udl.settings import networks
@@ -69,7 +69,7 @@ def test_a_toy_network_is_trained_and_aligns_through_the_command_line(toy, made,
     monkeypatch.chdir(tmp_path)
     write_stack("some.mrcs", made.images, 4.0)
     assert cli.main(["train", "some.mrcs", "-o", "model", "--network", "toy", *WORDS]) == 0
-    card = read_card("model/model.safetensors")
+    card = load_card("model/model.safetensors")
     assert (card.network, card.method, card.training["epochs"] > 0) == ("toy", "judl", True)
     words = ["--model", "model/model.safetensors", "--no-refine", *WORDS]
     assert cli.main(["align", "some.mrcs", "-o", "aligned", *words]) == 0

@@ -18,7 +18,7 @@ from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.models.checkpoint import read_card
+from scipion_udl.models.checkpoint import load_card
 from scipion_udl.particles.resolution_limit import BoundedSpectra, bounded
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
@@ -74,7 +74,7 @@ def test_what_is_finer_has_no_say_in_poses(pair, tmp_path):
     assert shift < 0.02
     errors = errors_to_truth(tmp_path / "one" / "aligned.star", folder)
     assert (np.abs(errors.rotation) < 5).mean() > 0.97
-    card = read_card(str(tmp_path / "one" / "model.safetensors"))
+    card = load_card(str(tmp_path / "one" / "model.safetensors"))
     assert card.spectra["r_max"] < RING + 1
     facts = summary(tmp_path / "one")
     assert facts["resolution"] is None or facts["resolution"] >= limit

@@ -19,7 +19,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.models.checkpoint import load_model, read_card
+from scipion_udl.models.checkpoint import load_card, load_model
 from scipion_udl.models.polar import PolarNetwork, turn_spectra, view_of
 from scipion_udl.pipelines import align_classes as pipeline
 from scipion_udl.pipelines.run import Run
@@ -205,7 +205,7 @@ def test_the_aligned_stack_is_what_the_averages_are_the_means_of(classes):
 
 
 def test_the_model_holds_a_view_for_each_class_that_teaches(classes):
-    card = read_card(str(classes.out / "model.safetensors"))
+    card = load_card(str(classes.out / "model.safetensors"))
     assert card.training["classes"] == [3, 7, 12]
     assert (card.config["views"], card.format) == (3, 2)
 

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.tables import read_tables
-from scipion_udl.models.checkpoint import load_model, read_card
+from scipion_udl.models.checkpoint import load_card, load_model
 from scipion_udl.tests.engine_helpers import (
     CPU,
     difference,
@@ -73,7 +73,7 @@ def sentence(capsys, *arguments, code=1):
 
 
 def test_the_card_says_what_was_trained(udl):
-    card = read_card(str(udl))
+    card = load_card(str(udl))
     assert (card.network, card.method, card.box) == ("resnet", "udl", 32)
     assert card.config["widths"] == [8, 16]
     assert card.config["hidden"] == [16]
@@ -86,9 +86,9 @@ def test_the_card_says_what_was_trained(udl):
 def test_a_start_model_is_trained_on_jointly(views, udl, tmp_path):
     options = ["--network", "resnet", "--method", "judl", "--model", udl, "--epochs", 2]
     assert train(views, tmp_path / "judl", *options, "--truth", views / "truth.star") == 0
-    card = read_card(str(tmp_path / "judl" / "model.safetensors"))
+    card = load_card(str(tmp_path / "judl" / "model.safetensors"))
     assert (card.network, card.method) == ("resnet", "judl")
-    assert card.config == read_card(str(udl)).config
+    assert card.config == load_card(str(udl)).config
     history = read_history(str(tmp_path / "judl" / "training.csv"))
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert all(0 < row["true_error"] < 90 for row in history)
@@ -99,13 +99,13 @@ def test_a_start_model_is_trained_on_jointly(views, udl, tmp_path):
 def test_every_head_and_joint_term_can_be_trained(views, tmp_path, head, joint):
     options = ["--network", "resnet", "--method", "judl", "--head", head, "--joint", joint, "--epochs", 1, *NARROW]
     assert train(views, tmp_path / "out", *options) == 0
-    assert read_card(str(tmp_path / "out" / "model.safetensors")).config["head"] == head
+    assert load_card(str(tmp_path / "out" / "model.safetensors")).config["head"] == head
 
 
 def test_a_published_recipe_can_be_trained_narrow(views, tmp_path):
     options = ["--network", "resnet", "--method", "judl", "--preset", "paper-synthetic", "--epochs", 1, *NARROW]
     assert train(views, tmp_path / "out", *options) == 0
-    card = read_card(str(tmp_path / "out" / "model.safetensors"))
+    card = load_card(str(tmp_path / "out" / "model.safetensors"))
     assert card.training["recipe"] == "paper-synthetic"
     assert (card.training["batch"], card.training["lr"]) == (32, 3e-4)
     assert card.spectra["scaling"] == "published"
@@ -135,7 +135,7 @@ def test_particles_that_are_read_anew_teach_what_those_in_memory_do(views, tmp_p
 def test_particles_of_an_odd_box_can_be_trained_on(tmp_path):
     odd = simulate(tmp_path / "odd", 130, 33, 2.0, "clamp", max_shift=2.0, ctf=None)
     assert train(odd, tmp_path / "out", "--network", "resnet", "--method", "udl", "--epochs", 1) == 0
-    card = read_card(str(tmp_path / "out" / "model.safetensors"))
+    card = load_card(str(tmp_path / "out" / "model.safetensors"))
     assert (card.box, card.spectra["box"], card.spectra["size"]) == (33, 32, 32)
 
 
@@ -254,8 +254,8 @@ def test_a_matching_model_is_for_pairs_alone(views, matching, tmp_path, capsys):
 def test_the_pair_network_begins_with_udl_and_a_start_model_goes_on_as_it_was(views, udl, tmp_path):
     fresh, more = tmp_path / "fresh", tmp_path / "more"
     assert train(views, fresh, "--network", "resnet", *NARROW, "--epochs", 1) == 0
-    assert read_card(str(fresh / "model.safetensors")).method == "udl"
+    assert load_card(str(fresh / "model.safetensors")).method == "udl"
     assert train(views, tmp_path / "polar", "--epochs", 1) == 0
-    assert read_card(str(tmp_path / "polar" / "model.safetensors")).method == "judl"
+    assert load_card(str(tmp_path / "polar" / "model.safetensors")).method == "judl"
     assert train(views, more, "--network", "resnet", "--model", udl, "--epochs", 1) == 0
-    assert read_card(str(more / "model.safetensors")).method == "udl"
+    assert load_card(str(more / "model.safetensors")).method == "udl"
