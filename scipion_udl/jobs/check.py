@@ -10,7 +10,8 @@ import os
 import numpy as np
 
 from scipion_udl.compute.heap import give_back_arrays
-from scipion_udl.constants import ENOUGH, SMALLEST_BOX, WORKING_BOX
+from scipion_udl.constants import ENOUGH, SMALLEST_BOX
+from scipion_udl.cost_estimate import cost_of_alignment, in_words
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
@@ -23,7 +24,6 @@ from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.settings.commands import CheckSettings
 
 HEADER_DIFFERS = 0.01  # of the pixel size: headers hold it as single numbers, and people round it
-READING = 3.2  # milliseconds for each further area of the working box, see estimate
 
 
 def check(settings: CheckSettings) -> None:
@@ -244,43 +244,10 @@ def estimate_text(count: int, box: int) -> str:
     str
         Two lines.
     """
-    seconds, memory = estimate(count, box)
-    cores = len(os.sched_getaffinity(0))
-    wall = _in_words(seconds / min(1 + 0.4 * (cores - 1), 4))  # measured: two cores take 0.7 of the time of one
+    cost, cores = cost_of_alignment(count, box), len(os.sched_getaffinity(0))
+    time = in_words(cost.minutes(cores))
     return (
-        f"Estimate: align takes about {wall} on the CPU here ({cores} cores), training included, and {memory:.1f} GB "
-        "of memory.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 it takes up to five "
-        "times as long, with a GPU less."
+        f"Estimate: align takes about {time} on the CPU here ({cores} cores), training included, and "
+        f"{cost.gigabytes:.1f} GB of memory.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 "
+        "it takes up to five times as long, with a GPU less."
     )
-
-
-def _in_words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
-def estimate(count: int, box: int) -> tuple[float, float]:
-    """What an alignment with training costs.
-
-    Fitted to runs of 512 to 50 000 particles of 64 to 256 px (docs/benchmarks.md). The working box is 128 px at most;
-    larger images cost their reading and cropping.
-
-    Parameters
-    ----------
-    count : int
-        Particles.
-    box : int
-        Pixels.
-
-    Returns
-    -------
-    float
-        CPU seconds of one core.
-    float
-        GB of memory.
-    """
-    area = (min(box, WORKING_BOX) / WORKING_BOX) ** 2
-    larger = max(0.0, (box / WORKING_BOX) ** 2 - 1)
-    per_particle = 1e-3 * (1.0 + 3.0 * area + READING * larger)
-    return 5 + 12 * area + count * per_particle, 0.4 + 0.3 * area + 0.03 * larger + 2e-6 * count

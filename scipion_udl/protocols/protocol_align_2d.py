@@ -13,12 +13,13 @@ from scipion_udl.constants import MODEL
 from scipion_udl.convert.classes import add_classes, average_image, fill_averages
 from scipion_udl.convert.particle_input import are_classes, count_items, info_of
 from scipion_udl.convert.particles import Results, add_aligned_images, add_results, check_complete, read_results
+from scipion_udl.cost_estimate import cost_of_alignment
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import message
 from scipion_udl.model_card import read_card
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words
 from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
-from scipion_udl.protocols.cost import warnings_of_cost
+from scipion_udl.protocols.cost_warnings import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING, told_in
 from scipion_udl.protocols.questions import MODEL_OUT
@@ -206,7 +207,9 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
             )
         warnings += self._alignmentWarnings() + self._referenceWarnings(info.getSamplingRate())
         if not self.usesGpu():
-            warnings += warnings_of_cost(count, info.getXDim(), self.numberOfThreads.get(), trains, self.doMirror.get())
+            box = info.getXDim()
+            cost = cost_of_alignment(count, box, trains, self.doMirror.get())
+            warnings += warnings_of_cost(count, box, self.numberOfThreads.get(), cost)
         return warnings
 
     def _summary(self) -> list[str]:

@@ -10,10 +10,11 @@ from pwem.protocols import ProtClassify2D
 from scipion_udl.convert.classes import add_sorted, average_image, fill_averages, read_classified
 from scipion_udl.convert.particle_input import count_items
 from scipion_udl.convert.particles import check_complete
+from scipion_udl.cost_estimate import cost_of_classification
 from scipion_udl.model_card import read_card
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words
 from scipion_udl.protocols.classify_2d_form import Classify2DForm
-from scipion_udl.protocols.cost import warnings_of_classification
+from scipion_udl.protocols.cost_warnings import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
 from scipion_udl.protocols.protocol_base import PARTICLES, told_in
@@ -100,8 +101,9 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             return []
         warnings = self._classWarnings() + self._alignmentWarnings()
         if not self.usesGpu():
-            count, threads = count_items(particles), self.numberOfThreads.get()
-            warnings += warnings_of_classification(count, particles.getXDim(), self.numberOfClasses.get(), threads)
+            count, box = count_items(particles), particles.getXDim()
+            cost = cost_of_classification(count, box, self.numberOfClasses.get())
+            warnings += warnings_of_cost(count, box, self.numberOfThreads.get(), cost)
         return warnings
 
     def _summary(self) -> list[str]:
