@@ -27,7 +27,7 @@ from scipion_udl.io.image_names import (
     place_numbers,
     refuse_repeated,
 )
-from scipion_udl.io.source import Optics, table_of
+from scipion_udl.io.source import Optics, Source, table_of
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.subtomograms import refuse_subtomograms
 from scipion_udl.io.tables import Table, quote, read_tables
@@ -39,8 +39,8 @@ _TABLES = (".star", ".xmd", ".cs")
 PLACEHOLDER = 1.0
 
 
-class ParticleSource:
-    """N particles of one box and pixel size in files; see :class:`scipion_udl.io.source.Source`.
+class ParticleSource(Source):
+    """N particles of one box and pixel size in files.
 
     box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody gave one and 1.0 stands in;
     names: N image names as outputs give them; path: of the input;
@@ -71,7 +71,7 @@ class ParticleSource:
         self.sign: np.ndarray | None = None
         self.optics = Optics()
         self.pixel_size, self.pixel_size_known = 1.0, False
-        self.stacks, self.stack, self.item = stacks, _small(stack), _small(item)
+        self.stacks, self._stack, self.item = stacks, _small(stack), _small(item)
         self._numbers: np.ndarray | None = None  # of a subset
         self.box = _common_box(stacks, on_issue)
         odd = next((reader.path for reader in stacks if reader.odd_header), None)
@@ -82,33 +82,18 @@ class ParticleSource:
         return len(self.item)
 
     @property
+    def stack(self) -> np.ndarray:
+        return self._stack
+
+    @property
     def stack_names(self) -> list[str]:
-        """The files that :attr:`stack` counts."""
         return [reader.path for reader in self.stacks]
 
     @property
     def numbers(self) -> np.ndarray:
-        """The places (N,) of the particles in the input, from 1."""
         return np.arange(1, len(self) + 1) if self._numbers is None else self._numbers
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The images of some particles, in the sign that their table gives them.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            From 0, in any order.
-
-        Returns
-        -------
-        (n, box, box) float32 array
-            C-contiguous.
-
-        Raises
-        ------
-        UdlError
-            Naming file and item (from 1) for a truncated file, an index past the end, NaN or inf.
-        """
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
@@ -135,13 +120,6 @@ class ParticleSource:
             images *= self.sign[indices][:, None, None]
 
     def poses(self) -> Poses | None:
-        """The in-plane poses that the table carries, by the rules of its form.
-
-        Returns
-        -------
-        Poses or None
-            N; None without.
-        """
         if self.table is None:
             return None
         return dialects.table_poses(self.table, self.form, self.pixel_size)
@@ -213,21 +191,10 @@ class ParticleSource:
         return found
 
     def subset(self, indices: np.ndarray) -> ParticleSource:
-        """Some of the particles as a source of their own that reads the same files.
-
-        Parameters
-        ----------
-        indices : int array
-            From 0; their order is kept.
-
-        Returns
-        -------
-        ParticleSource
-        """
         part = copy.copy(self)
         part.warnings = []
         part.names = [self.names[index] for index in indices]
-        part.stack, part.item = self.stack[indices], self.item[indices]
+        part._stack, part.item = self.stack[indices], self.item[indices]
         part._numbers = self.numbers[indices]
         part.cs = self.cs[indices] if self.cs is not None and len(self.cs) else self.cs
         part.sign = None if self.sign is None else self.sign[indices]
@@ -251,29 +218,11 @@ class ParticleSource:
             self.table = lean
 
     def classes(self) -> np.ndarray:
-        """The class number of each particle.
-
-        Returns
-        -------
-        (N,) int64 array
-
-        Raises
-        ------
-        UdlError
-            Where the input gives none.
-        """
         if self.table is None:
             raise UdlError(message("stack_without_classes", path=self.path))
         return dialects.class_numbers(self.table, self.form, self.path)
 
     def missing_classes(self) -> Message | None:
-        """The warning of particles whose table has a placeholder in place of their class.
-
-        Returns
-        -------
-        Message or None
-            None where all have one.
-        """
         rows = np.zeros(0, int) if self.table is None else dialects.without_class(self.table, self.form)
         if not len(rows):
             return None
@@ -281,13 +230,6 @@ class ParticleSource:
         return message("classes_missing", path=self.path, count=count, total=len(self), row=rows[0] + 1, taken=taken)
 
     def missing_poses(self) -> Message | None:
-        """The warning of particles whose table has a placeholder in place of their pose.
-
-        Returns
-        -------
-        Message or None
-            None where all have one, and where the table has none at all.
-        """
         rows = np.zeros(0, int) if self.table is None else dialects.without_pose(self.table, self.form)
         if not 0 < len(rows) < len(self):
             return None
@@ -295,7 +237,6 @@ class ParticleSource:
 
     @property
     def has_3d_angles(self) -> bool:
-        """Whether the table's rot or tilt say that its poses are projection directions, not a 2D alignment."""
         return self.table is not None and dialects.has_3d_angles(self.table)
 
 

@@ -33,11 +33,9 @@ class Source(Protocol):
     """N particles of one box and pixel size.
 
     path: what messages call them by; box: pixels of a side; pixel_size: angstrom; pixel_size_known: False where nobody
-    gave one and 1.0 stands in; names: N image names; numbers: their places (N,) in the input, from 1; table: its rows,
-    of all ``tables``, in the ``form`` of a program (io/dialects.py), None, [] and "" without; cs: the rows of a
-    cryoSPARC file, None for others; optics: what the user says of the microscope; has_3d_angles: whether its poses are
-    projection directions; stacks: the files of images, [] of an array; stack: (N,) which of ``stack_names`` each
-    particle lies in, from 0; warnings: sentences for the user.
+    gave one and 1.0 stands in; names: N image names; table: its rows, of all ``tables``, in the ``form`` of a program
+    (io/dialects.py), None, [] and "" without; cs: the rows of a cryoSPARC file, None for others; optics: what the user
+    says of the microscope; stacks: the files of images, [] of an array; warnings: sentences for the user.
     """
 
     path: str
@@ -56,16 +54,24 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def numbers(self) -> np.ndarray: ...  # noqa: D102
+    def numbers(self) -> np.ndarray:
+        """The places (N,) of the particles in the input, from 1."""
+        raise NotImplementedError
 
     @property
-    def stack(self) -> np.ndarray: ...  # noqa: D102
+    def stack(self) -> np.ndarray:
+        """Which of ``stack_names`` each particle lies in, int (N,), from 0."""
+        raise NotImplementedError
 
     @property
-    def stack_names(self) -> list[str]: ...  # noqa: D102
+    def stack_names(self) -> list[str]:
+        """The files, or what stands for them, that :attr:`stack` counts."""
+        raise NotImplementedError
 
     @property
-    def has_3d_angles(self) -> bool: ...  # noqa: D102
+    def has_3d_angles(self) -> bool:
+        """Whether its poses are projection directions, not a 2D alignment."""
+        raise NotImplementedError
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """The images of some particles.
@@ -201,11 +207,12 @@ def table_of(source: Source) -> Table:
     return source.table
 
 
-class ArraySource:
+class ArraySource(Source):
     """Particles in an array: a source without files.
 
     images: (N, D, D), numpy or torch (on any device), of any real type; it is not copied, only what is read at a time
     is. pixel_size: angstrom, None where it is not known; name: what they are named after, ``000001@array`` and so on.
+    It has no poses, no classes and no files.
     Raises UdlError where the shape or the type is another.
     """
 
@@ -226,9 +233,8 @@ class ArraySource:
         self.tables: list[Table] = []
         self.form = ""
         self.cs: np.ndarray | None = None
-        self.optics, self.has_3d_angles = Optics(), False
+        self.optics = Optics()
         self.stacks: list[StackReader] = []
-        self.stack_names = [name]
         self.warnings: list[Message] = []
         if pixel_size is None:
             self.warnings.append(message("array_pixel_size_unknown"))
@@ -238,32 +244,21 @@ class ArraySource:
 
     @property
     def stack(self) -> np.ndarray:
-        """Which of ``stack_names`` each particle lies in, int32 (N,): the only one."""
         return np.zeros(len(self), np.int32)
 
     @property
+    def stack_names(self) -> list[str]:
+        return [self.path]
+
+    @property
+    def has_3d_angles(self) -> bool:
+        return False
+
+    @property
     def numbers(self) -> np.ndarray:
-        """The places (N,) of the particles in the array, from 1."""
         return self._rows + 1
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The images of some particles.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            From 0, in any order.
-
-        Returns
-        -------
-        (n, box, box) float32 array
-            C-contiguous.
-
-        Raises
-        ------
-        UdlError
-            Naming the item (from 1) for an index past the end, NaN or inf.
-        """
         indices = np.asarray(indices, np.int64).reshape(-1)
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
@@ -283,17 +278,6 @@ class ArraySource:
         return images
 
     def subset(self, indices: np.ndarray) -> ArraySource:
-        """Some of the particles as a source of their own that reads the same array.
-
-        Parameters
-        ----------
-        indices : int array
-            From 0; their order is kept.
-
-        Returns
-        -------
-        ArraySource
-        """
         part = copy.copy(self)
         part.warnings = []
         part._rows = self._rows[indices]
@@ -301,88 +285,25 @@ class ArraySource:
         return part
 
     def poses(self) -> Poses | None:
-        """An array has images alone: no poses.
-
-        Returns
-        -------
-        None
-        """
         return None
 
     def classes(self) -> np.ndarray:
-        """An array has images alone: asking for classes is an error.
-
-        Returns
-        -------
-        (N,) int64 array
-            Never.
-
-        Raises
-        ------
-        UdlError
-            Always; says that an array has no classes.
-        """
         raise UdlError(message("array_without_classes", path=self.path))
 
     def missing_classes(self) -> Message | None:
-        """An array has no classes that could lack.
-
-        Returns
-        -------
-        None
-        """
         return None
 
     def missing_poses(self) -> Message | None:
-        """An array has no poses that could lack.
-
-        Returns
-        -------
-        None
-        """
         return None
 
     def locations(self) -> list[tuple[str, int]]:
-        """Where each particle lies.
-
-        Returns
-        -------
-        list of (str, int)
-            N: the array's name, item from 0.
-        """
         return [(self.path, int(row)) for row in self._rows]
 
     def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """The place of each particle in the array.
-
-        Parameters
-        ----------
-        rows : slice or int array, optional
-            Of these only (from 0).
-
-        Returns
-        -------
-        (N,) int64 array
-            From 0.
-        """
         return self._rows[rows].astype(np.int64)
 
     def lasting_names(self) -> list[str]:
-        """The image names, which are those of the array everywhere.
-
-        Returns
-        -------
-        list of str
-            N.
-        """
         return list(self.names)
 
     def files(self) -> list[str]:
-        """An array is read from no file.
-
-        Returns
-        -------
-        list of str
-            Empty.
-        """
         return []

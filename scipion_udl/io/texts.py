@@ -100,33 +100,15 @@ class Texts(Column):
 
     @property
     def nbytes(self) -> int:
-        """Bytes."""
         return self.values.nbytes + (0 if self.codes is None else self.codes.nbytes)
 
     def rows(self, indices: np.ndarray) -> Texts:
-        """The texts of some rows.
-
-        Parameters
-        ----------
-        indices : int array
-            From 0; their order is kept.
-
-        Returns
-        -------
-        Texts
-        """
         if self.codes is None:
             return Texts(self.values[indices])
         codes = self.codes[indices]
         return Texts(self.values, codes) if len(codes) >= _SHARED * len(self.values) else Texts(self.values[codes])
 
     def begin_quoted(self) -> bool:
-        """Whether one of the texts begins with a quote.
-
-        Returns
-        -------
-        bool
-        """
         if not len(self.values):
             return False
         first = self.values.view(np.uint8).reshape(len(self.values), -1)[:, 0]
@@ -178,31 +160,12 @@ class ImageNames(Column):
 
     @property
     def nbytes(self) -> int:
-        """Bytes, without those of the files' names, which are few."""
         return self.numbers.nbytes + self.of.nbytes
 
     def rows(self, indices: np.ndarray) -> ImageNames:
-        """The names of some rows.
-
-        Parameters
-        ----------
-        indices : int array
-            From 0; their order is kept.
-
-        Returns
-        -------
-        ImageNames
-        """
         return ImageNames(self.numbers[indices], self.files, self.of[indices])
 
     def begin_quoted(self) -> bool:
-        """No name begins with a quote: all begin with a number.
-
-        Returns
-        -------
-        bool
-            False.
-        """
         return False
 
 
@@ -241,30 +204,12 @@ class Unread(Column):
 
     @property
     def nbytes(self) -> int:
-        """None."""
         return 0
 
     def rows(self, indices: np.ndarray) -> Unread:
-        """As many texts as rows are asked for.
-
-        Parameters
-        ----------
-        indices : int array
-
-        Returns
-        -------
-        Unread
-        """
         return Unread(len(indices))
 
     def begin_quoted(self) -> bool:
-        """No text begins with a quote, as far as anybody asks.
-
-        Returns
-        -------
-        bool
-            False.
-        """
         return False
 
 

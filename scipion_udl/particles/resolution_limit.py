@@ -64,20 +64,6 @@ class BoundedSpectra(SpectraSettings):
     finest: int = 0
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
-        """Polar spectra, as of SpectraSettings.
-
-        Parameters
-        ----------
-        coefficients : (N, box, box//2 + 1) complex tensor
-            Of whitened particles.
-        box : int
-            Side of the box, pixels.
-
-        Returns
-        -------
-        (N, radii, angles) tensor
-            Radii beyond ``finest`` are 0.
-        """
         spectra = super().of(coefficients, box)
         spectra[:, max(self.finest - self.r_min + 1, 0) :] = 0
         return spectra

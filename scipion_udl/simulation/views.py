@@ -222,19 +222,6 @@ class ViewSimulation(Simulation):
         return self.template.project(self.central_direction[None], Poses.identity(1))[0]
 
     def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
-        """What particles show, from their directions, in other poses.
-
-        Parameters
-        ----------
-        indices : (n,) int array
-            From 0.
-        poses : Poses
-            n.
-
-        Returns
-        -------
-        (n, box, box) float32 array
-        """
         indices = np.asarray(indices, np.int64)
         if self.views == "single":
             turn = rolled_angles(self.central_direction, self._direction[indices])
@@ -242,19 +229,6 @@ class ViewSimulation(Simulation):
         return self._projections(self._molecule[indices], self._direction[indices], poses)
 
     def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:
-        """More molecules of the set: as the particles, but about a single view from anywhere.
-
-        Parameters
-        ----------
-        draws : (n, 4) array
-            Uniform from 0 to 1, say which it is and from where it is seen.
-        poses : Poses
-            n.
-
-        Returns
-        -------
-        (n, box, box) float32 array
-        """
         share = self.second_share / max(1 - self.noise_share, 1e-9)
         shown = np.where(draws[:, 0] < share, SECOND, FIRST)
         if self.views == "single":

@@ -26,51 +26,21 @@ WORKING_BOX = 32  # pixels that the network gets, where nobody asks for more
 
 
 class MatchingObjective(Objective[MatchingNetwork]):
-    """For the matching network: batches are pairs of working images, (N, 2, S, S). Only UDL trains it."""
+    """For the matching network: batches are pairs of working images, (N, 2, S, S). Only UDL trains it.
+
+    Both images are rotated at random, then by up to half the range more; angles are modulo 360 degrees. The bias of the
+    answers is taken of POOL images that are compared with themselves.
+    """
 
     def loss(
         self, network: MatchingNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int
     ) -> torch.Tensor:
-        """The loss of a batch under random turns: both images at random, then by up to half the reach more.
-
-        Parameters
-        ----------
-        network : MatchingNetwork
-            What is trained.
-        batch : (N, 2, S, S) tensor
-            Pairs of working images.
-        generator : torch.Generator
-            Draws the turns and, where the recipe asks for it, noise; on the CPU.
-        epoch : int
-            From 1.
-
-        Returns
-        -------
-        () tensor
-            The UDL term, modulo 360 degrees.
-        """
         angles = torch.rand(2, 2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
         before, after = self._answers(network, batch, [start, start + turn], generator)
         return pair_loss(self.recipe, network, before, after, turn[0] - turn[1], 360.0)
 
     def validation(self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """1 - cos of the differences under turns of any size.
-
-        Parameters
-        ----------
-        network : MatchingNetwork
-            What is trained.
-        held_out : (N, 2, S, S) tensor
-            Pairs that are not learned from.
-        generator : torch.Generator
-            Draws the turns; on the CPU.
-
-        Returns
-        -------
-        () tensor
-            0 where all differences hold, 1 for chance.
-        """
         turn = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
         parts = [
             self._answers(network, pairs, [torch.zeros_like(part), part], None)
@@ -99,32 +69,9 @@ class MatchingObjective(Objective[MatchingNetwork]):
         return list(self.shared(network, *sides).chunk(len(looks)))
 
     def finish(self, network: MatchingNetwork, known: torch.Tensor) -> None:
-        """Take the bias of the answers to twice the same image.
-
-        Parameters
-        ----------
-        network : MatchingNetwork
-            In evaluation mode; changed in place.
-        known : (N, 2, S, S) tensor
-            Pairs, of which the first POOL are used.
-        """
         network.set_bias(known[:POOL].flatten(0, 1)[:, None])
 
     def turns(self, network: MatchingNetwork, inputs: torch.Tensor) -> torch.Tensor:
-        """The pose angles that bring the second images of pairs onto the first.
-
-        Parameters
-        ----------
-        network : MatchingNetwork
-            What is trained.
-        inputs : (N, 2, S, S) tensor
-            Pairs of working images.
-
-        Returns
-        -------
-        (N,) tensor
-            Degrees.
-        """
         return network.angles(inputs[:, 0], inputs[:, 1])
 
 

@@ -238,46 +238,13 @@ def pair_loss(
 
 
 class PolarObjective(Objective[TellsTurns]):
-    """For networks of polar spectra: batches are (N, radii, angles)."""
+    """For networks of polar spectra: batches are (N, radii, angles). The loss is the UDL term or, of JUDL, the
+    joint term, under random rotations."""
 
     def loss(self, network: TellsTurns, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        """The loss of a batch under random turns.
-
-        Parameters
-        ----------
-        network : TellsTurns
-            What is trained.
-        batch : (N, radii, angles) tensor
-            Polar spectra.
-        generator : torch.Generator
-            Draws turns and noise; on the CPU.
-        epoch : int
-            From 1.
-
-        Returns
-        -------
-        () tensor
-            The UDL term, or, of JUDL, the joint term.
-        """
         return self._loss(network, batch, generator, self.reach(epoch, 180.0))
 
     def validation(self, network: TellsTurns, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The same loss under turns of any size.
-
-        Parameters
-        ----------
-        network : TellsTurns
-            What is trained.
-        held_out : (N, radii, angles) tensor
-            Polar spectra that are not learned from.
-        generator : torch.Generator
-            Draws turns and noise; on the CPU.
-
-        Returns
-        -------
-        () tensor
-            The lower the better.
-        """
         return self._loss(network, held_out, generator, 180.0)
 
     def _loss(
@@ -303,8 +270,10 @@ class PolarObjective(Objective[TellsTurns]):
 class PairObjective(Objective[PairNetwork]):
     """For the siamese network of two spectra: batches are fine spectra (N, F, F) (see spectrum_images.py).
 
-    Every particle is looked at twice, turned by two angles, and paired with ``recipe.rounds`` others of its batch; its
-    features are computed once a look.
+    Every particle is looked at twice, rotated by two angles, and paired with ``recipe.rounds`` others of its batch; its
+    features are computed once a look. The loss is the mean of the UDL term over these pairs, to which JUDL adds the
+    joint term with its weight, and for validation how far the aligned spectra differ. The bias of the answers is taken
+    of POOL spectra that are compared with themselves.
     """
 
     def __init__(self, method: str, recipe: Recipe, spectra: SpectrumImageSettings) -> None:
@@ -342,24 +311,6 @@ class PairObjective(Objective[PairNetwork]):
             self.reference = self.spectra.turned(known[:1])
 
     def loss(self, network: PairNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        """The loss of a batch under random turns.
-
-        Parameters
-        ----------
-        network : PairNetwork
-            What is trained.
-        batch : (N, F, F) tensor
-            Fine spectra.
-        generator : torch.Generator
-            Draws turns and noise; on the CPU.
-        epoch : int
-            From 1.
-
-        Returns
-        -------
-        () tensor
-            The UDL term, the mean over ``recipe.rounds`` partners; JUDL adds the joint term with its weight.
-        """
         recipe = self.recipe
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
         start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
@@ -400,22 +351,6 @@ class PairObjective(Objective[PairNetwork]):
         return reconstruction_loss(aligned)
 
     def validation(self, network: PairNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """1 - cos of the differences under turns of any size; JUDL adds how far the aligned spectra differ.
-
-        Parameters
-        ----------
-        network : PairNetwork
-            What is trained.
-        held_out : (N, F, F) tensor
-            Fine spectra that are not learned from.
-        generator : torch.Generator
-            Draws the turns; on the CPU.
-
-        Returns
-        -------
-        () tensor
-            The lower the better.
-        """
         angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
         before, after = (network.describe(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
         change = network.between(after, after.roll(1, 0)) - network.between(before, before.roll(1, 0))
@@ -436,30 +371,7 @@ class PairObjective(Objective[PairNetwork]):
         return {"joint": self.recipe.joint} if self.method == "judl" else {}
 
     def finish(self, network: PairNetwork, known: torch.Tensor) -> None:
-        """Keep references, and take the bias of the answers to twice the same spectrum.
-
-        Parameters
-        ----------
-        network : PairNetwork
-            In evaluation mode; changed in place.
-        known : (N, F, F) tensor
-            Fine spectra, of which the first POOL are used.
-        """
         network.set_references(self.spectra.turned(known[:POOL]))
 
     def turns(self, network: PairNetwork, inputs: torch.Tensor) -> torch.Tensor:
-        """How fine spectra are turned, by what the network says.
-
-        Parameters
-        ----------
-        network : PairNetwork
-            What is trained.
-        inputs : (N, F, F) tensor
-            Fine spectra.
-
-        Returns
-        -------
-        (N,) tensor
-            Degrees, modulo 180.
-        """
         return network.turns(self.spectra.turned(inputs))

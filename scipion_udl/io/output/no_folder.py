@@ -19,16 +19,6 @@ class NoFolder(OutputFolder):
         return self
 
     def has(self, name: str) -> bool:
-        """Whether the folder has a file; in memory there is none.
-
-        Parameters
-        ----------
-        name : str
-
-        Returns
-        -------
-        bool
-        """
         return bool(self.path) and super().has(name)
 
     def spare(self, paths: Iterable[str | None]) -> None:

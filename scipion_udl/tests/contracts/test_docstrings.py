@@ -47,6 +47,33 @@ def turn(image, angle: float, *more, fill=0, **options) -> int:
 '''
 
 
+BASES = '''
+class Shape:
+    def turned(self, angle: float) -> Shape:
+        """Turn it.
+
+        Parameters
+        ----------
+        angle : float
+            Degrees.
+
+        Returns
+        -------
+        Shape
+        """
+
+
+class Square(Shape):
+    def area(self) -> float:
+        return 1.0
+
+
+class Small(Square):
+    def turned(self, angle: float) -> Small:
+        return self
+'''
+
+
 def lacking(text: str) -> list[str]:
     return docstrings.lacking(ast.parse(text).body[0])
 
@@ -63,3 +90,16 @@ def test_what_a_docstring_lacks_is_found():
     assert lacking(WHOLE.replace("    Returns\n", "    Gives\n")) == ["Returns"]
     assert lacking(WHOLE.replace("    UdlError\n", "    ValueError\n")) == ["Raises"]
     assert lacking("def end(self) -> None:\n    pass") == []
+
+
+def inherits(text: str, name: str) -> bool:
+    tree = ast.parse(text)
+    methods = dict(docstrings.public(tree))
+    return docstrings.inherits(methods[name], name, docstrings.classes_of([tree]))
+
+
+def test_a_method_has_the_docstring_of_the_one_that_it_overrides_unless_it_takes_something_else():
+    assert inherits(BASES, "Small.turned")
+    assert not inherits(BASES.replace("angle: float) -> Small", "degrees: float) -> Small"), "Small.turned")
+    assert not inherits(BASES.replace("class Small(Square)", "class Small"), "Small.turned")
+    assert not inherits(BASES, "Square.area")
