@@ -21,7 +21,9 @@ class InChunks(Protocol):
     device: torch.device
 
     @property
-    def group(self) -> ProcessGroup: ...  # noqa: D102
+    def group(self) -> ProcessGroup:
+        """The processes that share passes over all particles."""
+        raise NotImplementedError
 
 
 def until_it_fits(group: ProcessGroup, work: Callable[[], Result], lower: Callable[[], None]) -> Result:
