@@ -177,12 +177,13 @@ def _check_polarity(
     optics group, and one by one; and how far they reach, where nobody says it. known: defocus and radius."""
     if not facts.profile.count:
         return
-    model = (source.pixel_size if source.pixel_size_known else None, *known)
-    if known[1] is None:
-        extent = extent_of(facts.profile, *model[:2])
+    defocus, radius = known
+    ctfs = facts.profile.mean_ctfs(source.pixel_size if source.pixel_size_known else None, defocus)
+    if radius is None:
+        extent = extent_of(facts.profile, ctfs)
         size = size_words(extent.radius, source.pixel_size, source.pixel_size_known)
         findings.fact("diameter", f"{size}, {DIAMETER_FROM['data' if extent.found else 'box']}")
-    found = facts.profile.decide(*model).word
+    found = facts.profile.decide(ctfs, radius).word
     findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
     if expected != "auto" and found not in (expected, UNKNOWN):
         findings.warn("contrast", message("contrast_unexpected", found=found, expected=expected))
@@ -191,7 +192,7 @@ def _check_polarity(
             "contrast",
             message("contrast_dark"),
         )
-    opposite = facts.groups.opposite(facts.profile, *model)
+    opposite = facts.groups.opposite(facts.profile, ctfs, radius)
     if opposite:
         findings.warn("contrast", opposite)
 

@@ -8,6 +8,7 @@ fringes of the CTF reach, and where it begins again the neighbours begin.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,6 @@ import torch
 import torch.nn.functional as functional
 from scipy.optimize import nnls
 
-from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import distances
 from scipion_udl.particles.polarity import RadialProfile
 
@@ -44,17 +44,15 @@ class Extent:
     step: float
 
 
-def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None) -> Extent:
+def extent_of(profile: RadialProfile, ctfs: Mapping[str, np.ndarray]) -> Extent:
     """The disc that holds the particle.
 
     Parameters
     ----------
     profile : RadialProfile
         Of normalised particles.
-    pixel_size : float or None
-        A, None where it is not known.
-    defocus : Defocus or None
-        Of some of the particles, None where it is not known.
+    ctfs : dict of str to (129,) array
+        What they may have been seen through: what :meth:`RadialProfile.mean_ctfs` gives.
 
     Returns
     -------
@@ -72,7 +70,7 @@ def extent_of(profile: RadialProfile, pixel_size: float | None, defocus: Defocus
     places = np.arange(0.0, box / 2 / profile.width)
     flat = np.ones((len(inside), 1))
     fits = []
-    for name, seen in profile.seen_rings(places, pixel_size, defocus).items():
+    for name, seen in profile.seen_rings(places, ctfs).items():
         for sign in (1, -1):
             matrix = np.hstack([sign * seen[inside], flat, -flat]) * weight[:, None]
             norms = np.linalg.norm(matrix, axis=0)

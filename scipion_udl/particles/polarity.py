@@ -12,7 +12,7 @@ unknown, each sign has the best of several CTFs. Noise fits equally badly either
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -116,15 +116,13 @@ class RadialProfile:
         """
         self.count, self.sums, self.products = (group.total(v) for v in (self.count, self.sums, self.products))
 
-    def decide(self, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None) -> Polarity:
+    def decide(self, ctfs: Mapping[str, np.ndarray], radius: float | None = None) -> Polarity:
         """The polarity of the images that were added.
 
         Parameters
         ----------
-        pixel_size : float or None
-            A, None where it is unknown.
-        defocus : Defocus or None
-            Of some or all of the particles, None where it is unknown.
+        ctfs : dict of str to (129,) array
+            What they may have been seen through: what :meth:`mean_ctfs` gives.
         radius : float, optional
             Of the particle, pixels of the images, None where it is unknown.
 
@@ -138,14 +136,13 @@ class RadialProfile:
             return Polarity(count=count)
         sums, products = self.sums.cpu().numpy(), self.products.cpu().numpy()
         covariance = (products - np.outer(sums, sums) / count) / (count - 1)
-        return self.fit(sums / count, covariance, count, count, *self.model(pixel_size, defocus, radius))
+        return self.fit(sums / count, covariance, count, count, *self.model(ctfs, radius))
 
     def decide_parts(
         self,
         counts: np.ndarray,
         sums: np.ndarray,
-        pixel_size: float | None,
-        defocus: Defocus | None,
+        ctfs: Mapping[str, np.ndarray],
         radius: float | None = None,
     ) -> list[str]:
         """The polarity of each of S parts (stacks, say) that make up the images that were added.
@@ -159,7 +156,7 @@ class RadialProfile:
             Images of each.
         sums : (S, rings) array
             Of their profiles.
-        pixel_size, defocus, radius
+        ctfs, radius
             As :meth:`decide` takes them.
 
         Returns
@@ -175,7 +172,7 @@ class RadialProfile:
         within = (self.products.cpu().numpy() - sums.T @ means) / free
         whitened = np.linalg.solve(np.linalg.cholesky(_shrunk(within, free)), (means * np.sqrt(counts)[:, None]).T).T
         score = whitened @ np.linalg.svd(whitened, full_matrices=False)[2][0]
-        model = self.model(pixel_size, defocus, radius)
+        model = self.model(ctfs, radius)
         for sign in (1, -1):
             rows = np.flatnonzero(sign * score > np.sqrt(CLEAR))
             count = int(counts[rows].sum())
@@ -186,14 +183,12 @@ class RadialProfile:
                 words[row] = word
         return words
 
-    def model(
-        self, pixel_size: float | None, defocus: Defocus | None, radius: float | None
-    ) -> tuple[dict[str, np.ndarray], list[int]]:
+    def model(self, ctfs: Mapping[str, np.ndarray], radius: float | None) -> tuple[dict[str, np.ndarray], list[int]]:
         """What rings of density look like in a profile, and how many of them a particle may have.
 
         Parameters
         ----------
-        pixel_size, defocus, radius
+        ctfs, radius
             As :meth:`decide` takes them.
 
         Returns
@@ -207,18 +202,33 @@ class RadialProfile:
         extent = _EXTENT * self.box if radius is None or whole else radius + _MARGIN * self.box
         places = np.arange(0.0, max(extent / self.width, 2 * _STEP), _STEP)
         supports = sorted({max(2, round(part * len(places))) for part in _SUPPORTS})
-        return self.seen_rings(places, pixel_size, defocus), supports
+        return self.seen_rings(places, ctfs), supports
 
-    def seen_rings(
-        self, places: np.ndarray, pixel_size: float | None, defocus: Defocus | None
-    ) -> dict[str, np.ndarray]:
+    def mean_ctfs(self, pixel_size: float | None, defocus: Defocus | None) -> dict[str, np.ndarray]:
+        """The CTFs that the rings of a profile may have been seen through: :func:`mean_ctfs` of its rings.
+
+        Parameters
+        ----------
+        pixel_size : float or None
+            Of the images, A, None where it is unknown.
+        defocus : Defocus or None
+            Of some or all of the particles, None where it is unknown.
+
+        Returns
+        -------
+        dict of str to (129,) array
+            By their names.
+        """
+        return mean_ctfs(None if pixel_size is None else pixel_size * self.width, defocus)
+
+    def seen_rings(self, places: np.ndarray, ctfs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The profiles of thin rings of unit mass about the centre, seen through CTFs.
 
         Parameters
         ----------
         places : (K,) array
             Their radii, in rings (:attr:`width` pixels each).
-        pixel_size, defocus
+        ctfs
             As :meth:`decide` takes them.
 
         Returns
@@ -230,7 +240,6 @@ class RadialProfile:
         k = np.arange(_FREQUENCIES // 2 + 1) * step  # cycles per reduced pixel
         weight = 2 * np.pi * k * step * np.exp(-2 * (np.pi * _WIDTH * k) ** 2)
         seen, rings = j0(2 * np.pi * np.outer(self.radii, k)), j0(2 * np.pi * np.outer(k, places))
-        ctfs = mean_ctfs(None if pixel_size is None else pixel_size * self.width, defocus)
         return {name: (seen * (weight * ctf)) @ rings for name, ctf in ctfs.items()}
 
     def fit(

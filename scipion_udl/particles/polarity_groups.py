@@ -9,13 +9,13 @@ where these do not tell, images are asked one by one.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io import dialects
 from scipion_udl.io.source import Source
 from scipion_udl.messages import Message, message
@@ -73,7 +73,7 @@ class GroupProfiles:
         self._held.values, self._held.seen = group.total(self._held.values), group.total(self._held.seen)
 
     def opposite(
-        self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None = None
+        self, profile: RadialProfile, ctfs: Mapping[str, np.ndarray], radius: float | None = None
     ) -> Message | None:
         """The sentence on parts of opposite polarity; of stacks and optics groups it names those that are fewer.
 
@@ -81,7 +81,7 @@ class GroupProfiles:
         ----------
         profile : RadialProfile
             Of the same images all together.
-        pixel_size, defocus, radius
+        ctfs, radius
             As :meth:`RadialProfile.decide` takes them.
 
         Returns
@@ -91,19 +91,17 @@ class GroupProfiles:
         """
         for kind in sorted(self._of, key=lambda kind: len(self._of[kind][1])):
             counts, sums = self._counts[kind].cpu().numpy(), self._sums[kind].cpu().numpy()
-            words = profile.decide_parts(counts, sums, pixel_size, defocus, radius)
+            words = profile.decide_parts(counts, sums, ctfs, radius)
             bright, dark = (
                 [name for name, word in zip(self._of[kind][1], words) if word == side] for side in (BRIGHT, DARK)
             )
             if bright and dark:
                 return _sentence(kind, bright, dark)
-        return self._mixed(profile, pixel_size, defocus, radius)
+        return self._mixed(profile, ctfs, radius)
 
-    def _mixed(
-        self, profile: RadialProfile, pixel_size: float | None, defocus: Defocus | None, radius: float | None
-    ) -> Message | None:
+    def _mixed(self, profile: RadialProfile, ctfs: Mapping[str, np.ndarray], radius: float | None) -> Message | None:
         rows, held = self._held.images()
-        bright = both_polarities(profile, held, pixel_size, defocus, radius)
+        bright = both_polarities(profile, held, ctfs, radius)
         if bright is None:
             return None
         few = rows[bright] if bright.mean() < 0.5 else rows[~bright]

@@ -8,10 +8,11 @@ other, for in the images that gave a direction even noise has sides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
-from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.particles.polarity import BRIGHT, DARK, RadialProfile
 
 HELD = 2048  # images that are asked, at most
@@ -24,8 +25,7 @@ _ROUNDS = 200
 def both_polarities(
     profile: RadialProfile,
     held: np.ndarray,
-    pixel_size: float | None,
-    defocus: Defocus | None,
+    ctfs: Mapping[str, np.ndarray],
     radius: float | None = None,
 ) -> np.ndarray | None:
     """Which images are bright, where some clearly are and the others are dark.
@@ -36,7 +36,7 @@ def both_polarities(
         Of images of that box.
     held : (M, rings) array
         The profiles of M images, as ``profile`` gives them.
-    pixel_size, defocus, radius
+    ctfs, radius
         As :meth:`RadialProfile.decide` takes them.
 
     Returns
@@ -53,7 +53,7 @@ def both_polarities(
     sides = [held[upper], held[~upper]]
     free = len(held) - len(sides)
     within = sum((side - side.mean(0)).T @ (side - side.mean(0)) for side in sides) / free
-    model = profile.model(pixel_size, defocus, radius)
+    model = profile.model(ctfs, radius)
     words = [profile.fit(side.mean(0), within, len(side), free, *model).word for side in sides]
     if {*words} != {BRIGHT, DARK}:
         return None

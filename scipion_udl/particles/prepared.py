@@ -31,7 +31,7 @@ from scipion_udl.particles.duplicates import originals
 from scipion_udl.particles.extent import matter_kernel
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.reader import ChunkReader
-from scipion_udl.particles.scan import DISC, Scan, find_extent, look_through
+from scipion_udl.particles.scan import DISC, Scan, find_extent, look_through, mean_ctfs
 from scipion_udl.particles.whitening import Whitening
 
 BEYOND = 0.1  # of the box: so far beyond the particle's disc its background begins, or at DISC
@@ -137,9 +137,9 @@ class PreparedParticles:
             Where all images are constant, or one has values too large to be computed with (the source raises it for
             NaN, inf and truncated files).
         """
-        kernel, disc = None, self.disc
+        kernel, disc, ctfs = None, self.disc, mean_ctfs(self)
         if disc.radius_from in ("box", "given"):
-            extent, variance, profile = self.group.on_rank0(lambda: find_extent(self))
+            extent, variance, profile = self.group.on_rank0(lambda: find_extent(self, ctfs))
             if extent.found and disc.radius_from == "box":
                 disc.mask_radius, disc.radius_from = extent.radius / self.scale, "data"
             disc.clear_radius = variance.clear_radius(disc.mask_radius * self.scale)
@@ -147,7 +147,7 @@ class PreparedParticles:
         box, radius = self.source.box, disc.mask_radius * self.scale
         # Fringes of the contrast transfer, and particles off centre, reach beyond the disc.
         self._background = Background(box, min(radius + BEYOND * box, DISC * box), self.device)
-        self._scan = look_through(self, self._background, radius, given, kernel, loud_limit)
+        self._scan = look_through(self, self._background, radius, ctfs, given, kernel, loud_limit)
         self._whitening = Whitening(self._scan.noise, box, self.box, self.device)
         return self._scan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,6 @@ import torch
 
 from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier
 from scipion_udl.io.defocus import sampled_defocus
 from scipion_udl.io.source import Source
@@ -104,7 +104,9 @@ class Scan:
         return self.blank | self.loud
 
 
-def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, RadialProfile]:
+def find_extent(
+    prepared: RawParticles, ctfs: Mapping[str, np.ndarray]
+) -> tuple[Extent, VarianceProfile, RadialProfile]:
     """How far particles reach, and the profiles that tell it and where their neighbours begin.
 
     PROFILE of them at most are looked at; which ones does not depend on their order.
@@ -113,6 +115,8 @@ def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, Radial
     ----------
     prepared : RawParticles
         Those of the set.
+    ctfs : dict of str to (129,) array
+        What :func:`mean_ctfs` gives of them.
 
     Returns
     -------
@@ -133,28 +137,26 @@ def find_extent(prepared: RawParticles) -> tuple[Extent, VarianceProfile, Radial
         normal = normal[~levels.flat & (levels.peak <= LARGEST)]
         profile.add(normal)
         variance.add(normal)
-    return extent_of(profile, *microscope(prepared)), variance, profile
+    return extent_of(profile, ctfs), variance, profile
 
 
-def microscope(prepared: RawParticles) -> tuple[float | None, Defocus | None]:
-    """The pixel size and the defocus of some particles, whatever their order.
+def mean_ctfs(prepared: RawParticles) -> dict[str, np.ndarray]:
+    """The CTFs that the rotational mean of the particles may have been seen through.
 
     Parameters
     ----------
     prepared : RawParticles
-        Those of the set.
+        Those of the set, whatever their order.
 
     Returns
     -------
-    pixel_size : float or None
-        A, None where it is not known.
-    defocus : Defocus or None
-        None where it is not known, or not to be made use of.
+    dict of str to (129,) array
+        Of some of the particles, by their names, as of :meth:`RadialProfile.mean_ctfs`.
     """
     source = prepared.source
     rows = np.argsort(ranks(prepared.source.names, 0), kind="stable")
     defocus = None if prepared.ignores_ctf else sampled_defocus(source, rows)
-    return source.pixel_size if source.pixel_size_known else None, defocus
+    return RadialProfile(source.box).mean_ctfs(source.pixel_size if source.pixel_size_known else None, defocus)
 
 
 class NoiseMeter:
@@ -218,6 +220,7 @@ def look_through(
     prepared: RawParticles,
     background: Background,
     radius: float,
+    ctfs: Mapping[str, np.ndarray],
     given: torch.Tensor | None,
     kernel: torch.Tensor | None = None,
     limit: float | None = None,
@@ -232,6 +235,8 @@ def look_through(
         What measures and takes off their backgrounds.
     radius : float
         Of the particle's disc, pixels.
+    ctfs : dict of str to (129,) array
+        What :func:`mean_ctfs` gives of them.
     given : (D//2 + 1,) tensor or None
         Power of the noise per ring that is taken instead of theirs; then nothing but constant images is no error.
     kernel : (D, D) tensor, optional
@@ -257,11 +262,10 @@ def look_through(
     meter, profile = heard.meter, heard.profile
     noise = meter.spectrum() if given is None else given.to(meter.sums.device).float()
     known = radius if prepared.disc.radius_from in ("given", "data") else None
-    model = (*microscope(prepared), known)
-    opposite = heard.groups.opposite(profile, *model) if given is None else None
+    opposite = heard.groups.opposite(profile, ctfs, known) if given is None else None
     count = max(meter.count, 1)
     limit = loud_limit(loudness[~blank]) if limit is None else limit
-    polarity = profile.decide(*model)
+    polarity = profile.decide(ctfs, known)
     return Scan(mean, slope, std, blank, hot, matter, loudness, noise, polarity, count, digests, opposite, limit)
 
 

@@ -40,7 +40,7 @@ def particles(count=300, radius=18.0, snr_height=0.7, hollow=0.0, neighbours=0.0
 def extent(images):
     profile = RadialProfile(BOX)
     profile.add(images)
-    return extent_of(profile, PIXEL, None)
+    return extent_of(profile, profile.mean_ctfs(PIXEL, None))
 
 
 @pytest.mark.parametrize("radius", [12.0, 18.0, 24.0])

@@ -82,7 +82,7 @@ def profile_of(images: np.ndarray) -> RadialProfile:
 
 def decided(images: np.ndarray, simulation: Simulation, known: bool) -> Polarity:
     defocus = defocus_of(1e4 * simulation.defocus) if known and simulation.ctf else None
-    return profile_of(images).decide(PIXEL_SIZE, defocus)
+    return profile_of(images).decide(mean_ctfs(PIXEL_SIZE, defocus))
 
 
 # the sums
@@ -175,24 +175,26 @@ def test_noise_has_no_polarity(tmp_path):
         coloured = np.fft.irfft2(np.fft.rfft2(noise(count, BOX, 100 + seed)) * passed, s=(BOX, BOX))
         for images in (white, coloured / coloured.std()):
             for defocus in (defocus_of(np.linspace(1.6e4, 2.5e4, 20)), None):
-                found = profile_of(images).decide(PIXEL_SIZE, defocus)
+                found = profile_of(images).decide(mean_ctfs(PIXEL_SIZE, defocus))
                 assert found.word == "unknown", (seed, found)
 
 
 def test_few_images_and_faint_profiles_tell_nothing():
     shell = Shell().at(np.zeros((1, 2))) / Shell().at(np.zeros((1, 2))).max()
     clear = 0.1 * shell + 0.01 * noise(40, BOX)
-    assert profile_of(clear[: ENOUGH - 1]).decide(PIXEL_SIZE, None).word == "unknown"
-    assert profile_of(clear[:ENOUGH]).decide(PIXEL_SIZE, None).word == "bright"
+    assert profile_of(clear[: ENOUGH - 1]).decide(mean_ctfs(PIXEL_SIZE, None)).word == "unknown"
+    assert profile_of(clear[:ENOUGH]).decide(mean_ctfs(PIXEL_SIZE, None)).word == "bright"
     for height, word in ((3 * LEAST, "bright"), (0.5 * LEAST, "unknown")):
-        assert profile_of(height * shell + 0.01 * noise(40, BOX)).decide(PIXEL_SIZE, None).word == word
+        assert profile_of(height * shell + 0.01 * noise(40, BOX)).decide(mean_ctfs(PIXEL_SIZE, None)).word == word
 
 
 def test_a_particle_radius_is_made_use_of_and_one_of_the_whole_box_is_none():
     simulation = particles(Shell(), SIGNED)
     profile = profile_of(simulation.images(np.arange(100)))
     defocus = defocus_of(1e4 * simulation.defocus)
-    ratios = {radius: profile.decide(PIXEL_SIZE, defocus, radius).ratio for radius in (None, OUTER, 0.47 * BOX)}
+    ratios = {
+        radius: profile.decide(mean_ctfs(PIXEL_SIZE, defocus), radius).ratio for radius in (None, OUTER, 0.47 * BOX)
+    }
     assert ratios[0.47 * BOX] == ratios[None]
     assert ratios[OUTER] > ratios[None] > CLEAR
 
@@ -204,14 +206,14 @@ def test_stacks_of_either_polarity_in_one_set_are_told_apart():
     profile = RadialProfile(BOX)
     sums = np.array([profile.add(torch.from_numpy(np.ascontiguousarray(stack))).sum(0).numpy() for stack in stacks])
     counts = np.array([float(len(stack)) for stack in stacks])
-    words = profile.decide_parts(counts, sums, PIXEL_SIZE, defocus_of(1e4 * simulation.defocus))
+    words = profile.decide_parts(counts, sums, mean_ctfs(PIXEL_SIZE, defocus_of(1e4 * simulation.defocus)))
     assert words == ["bright", "dark", "bright", "dark", "bright", "unknown"]
 
 
 def test_stacks_of_noise_have_no_polarity():
     profile = RadialProfile(32)
     sums = np.array([profile.add(torch.from_numpy(noise(20, 32, seed))).sum(0).numpy() for seed in range(60)])
-    assert set(profile.decide_parts(np.full(60, 20.0), sums, None, None)) == {"unknown"}
+    assert set(profile.decide_parts(np.full(60, 20.0), sums, mean_ctfs(None, None))) == {"unknown"}
 
 
 # the CTF it is seen through

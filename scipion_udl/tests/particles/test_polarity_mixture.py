@@ -17,7 +17,7 @@ from scipion_udl.tests.particles.test_extent import BOX, PIXEL, particles
 def asked(images):
     """(M,) bool, which are bright, or None: of normalised images."""
     profile = RadialProfile(BOX)
-    return both_polarities(profile, profile.add(images).numpy(), PIXEL, None)
+    return both_polarities(profile, profile.add(images).numpy(), profile.mean_ctfs(PIXEL, None))
 
 
 @pytest.mark.parametrize("hollow", [0.0, 0.75])
