@@ -8,18 +8,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scipion_udl import cli
+from scipion_udl import api, cli
+from scipion_udl.alignment.ctf_mode import CtfState
 from scipion_udl.compute.context import Context
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
+from scipion_udl.io.aligned import write_aligned
+from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.source import Source
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.polar import turn_spectra
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.results.returned import Alignment
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom
@@ -36,6 +41,12 @@ def run(*arguments: object) -> int:
     if words[0] in ("train", "align"):
         words += [option for pair in (("--gpu", "none"), ("--threads", "1")) if pair[0] not in words for option in pair]
     return cli.main(words)
+
+
+def align_images(images: np.ndarray | Path, **options: object) -> Alignment:
+    """What `align` finds in images (n, D, D) of PIXEL_SIZE, or in a table, by the API: no report, no files."""
+    given = {"name": "images.mrcs", "pixel_size": PIXEL_SIZE} if isinstance(images, np.ndarray) else {}
+    return api.align(images, **{"gpu": "none", "threads": 1, **given, **options})
 
 
 def simulate(folder: Path, count: int, box: int, snr: float, name: str = "hook", **more: object) -> Path:
@@ -82,6 +93,19 @@ def errors_to_truth(aligned: Path, folder: Path, period: float = 360.0) -> PoseE
     return pose_errors(Poses(values[:, 0], values[:, 1:]), truth[np.array(rows)], period)
 
 
+def table_with(folder: Path, path: Path, poses: Poses) -> Path:
+    """The folder's particles with poses (N,), in a STAR or XMD, by the ending of ``path``, which is returned."""
+    source = open_particles(str(folder / "particles.star"))
+    none = np.zeros(len(source), bool)
+    write_aligned(source, poses, np.zeros(len(source)), none, **{path.suffix[1:]: str(path)})
+    return path
+
+
+def true_poses(folder: Path) -> Poses:
+    """The poses (N,) of the truth.star of a simulation."""
+    return read_truth(str(folder / "truth.star"))[1]
+
+
 def image(path: Path) -> np.ndarray:
     """The one image (D, D) of a stack."""
     return StackReader(str(path)).read()[0]
@@ -93,6 +117,17 @@ def prepared(folder: Path, images: np.ndarray, chunk: int | None = None, told: T
     write_stack(str(path), np.asarray(images, np.float32), PIXEL_SIZE)
     context = Context() if told is None else Context(say=told)
     return PreparedParticles(open_particles(str(path)), CPU, chunk, context=context)
+
+
+def ctf_asked(source: Source, poses: Poses) -> tuple[CtfState, list[str]]:
+    """How the contrast transfer of particles is taken once they were asked in these poses (N,), and what was told of
+    it."""
+    told: list[str] = []
+    particles = PreparedParticles(source, CPU)
+    state = CtfState(particles, read_defocus(source), "auto", "flipped", Told(), told.append)
+    state.hear("all", particles, np.arange(len(source)), poses)
+    state.settle(["all"])
+    return state, told
 
 
 def smooth_template(radii: int = 12, angles: int = 64, seed: int = 0) -> torch.Tensor:
@@ -141,7 +176,12 @@ def difference(a: Path, b: Path) -> tuple[float, float]:
     one, other = named_poses(a), named_poses(b)
     assert one.keys() == other.keys()
     first, second = (np.array([poses[name] for name in one]) for poses in (one, other))
-    errors = pose_errors(Poses(first[:, 0], first[:, 1:]), Poses(second[:, 0], second[:, 1:]))
+    return apart(Poses(first[:, 0], first[:, 1:]), Poses(second[:, 0], second[:, 1:]))
+
+
+def apart(one: Poses, other: Poses) -> tuple[float, float]:
+    """(largest angle in degrees, largest shift in pixels) between poses (N,) of the same particles, common pose out."""
+    errors = pose_errors(one, other)
     return float(np.abs(errors.rotation).max()), float(np.abs(errors.shift).max())
 
 

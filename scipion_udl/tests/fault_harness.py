@@ -231,9 +231,10 @@ def _bytes(folder: Path) -> list[tuple[str, bytes]]:
 class Bench:
     """Cases in a folder of their own, and what came of disturbing them."""
 
-    def __init__(self, folder: Path, epochs: int = 3) -> None:
+    def __init__(self, folder: Path, only: list[str] | None = None) -> None:
         self.folder, self.log = folder, folder / "log"
-        self.cases = _cases(self, epochs)
+        self.cases = [case for case in _cases(folder) if only is None or case.name in only]
+        _prepare(self, [word for case in self.cases for word in case.words])
         self.problems: list[str] = []
         self.stages: Counter = Counter()
         self.done: Counter = Counter()
@@ -367,7 +368,7 @@ class Bench:
         return good
 
     def kills(self, case: Case, count: int, chance: random.Random) -> None:
-        """``count`` kills of a case, in turn in each of its stages, by either signal."""
+        """``count`` kills of a case, spread evenly over its stages, by either signal."""
         _, ended = self.whole(case)
         events = [(0.0, "stage starting"), *ended.events]
         places: dict[str, list[int]] = {}
@@ -375,10 +376,10 @@ class Bench:
             places.setdefault(stage_of(event), []).append(number)
         order = list(places)
         for turn in range(count):
-            number = chance.choice(places[order[turn % len(order)]])
+            number = chance.choice(places[order[(2 * turn + 1) * len(order) // (2 * count)]])
             last = number + 1 == len(events)
             gap = 0.05 if last else events[number + 1][0] - events[number][0]
-            sign = (signal.SIGKILL, signal.SIGTERM)[(turn + turn // len(order)) % 2]
+            sign = (signal.SIGKILL, signal.SIGTERM)[turn % 2]
             for delay in (chance.random() * gap, 0.0):
                 if self.kill(case, number, delay, sign) is not None:
                     break
@@ -386,55 +387,60 @@ class Bench:
                 self.done["had ended before"] += 1
 
 
-def _cases(bench: Bench, epochs: int) -> list[Case]:
+_COMMON = ["--gpu", "none", "--threads", "1"]
+_FEW = [*_COMMON, "--epochs", "3", "--max-shift", "1"]
+_CLASSIFY = ["--classes", "3", "--starts", "1", "--max-shift", "1", *_COMMON]
+
+
+def _cases(folder: Path) -> list[Case]:
     """All long commands on tiny particles; ``--continue`` goes on with those that train, others are run again."""
+    data, run_of = folder / "data", folder / "run"
+    particles, classes, packed = (str(data / name) for name in ("particles.star", "classes.star", "packed.mrcs.gz"))
+    of_views, new_views = (str(folder / name / "particles.star") for name in ("views", "later_views"))
+    new, model = str(folder / "later" / "particles.star"), str(run_of / "model.safetensors")
+    aligned, truth = str(run_of / "aligned.star"), str(data / "truth.star")
+    simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
+    earlier = ["align", particles, *_COMMON, "--epochs", "1", "--seed", "5", "--no-refine", "--write-stack"]
+    join = ["classify", new_views, *_COMMON, "--append-to", str(folder / "classified")]
+    return [
+        Case("align", ["align", particles, *_FEW, "--write-stack"], ["--continue"]),
+        Case("align without refinement", ["align", particles, *_FEW, "--no-refine"], ["--continue"]),
+        Case("train", ["train", particles, *_FEW[:-2]], ["--continue"], None, 1.5),
+        Case("by class", ["align", classes, *_FEW, "--by-class"], ["--continue"], None, 0.7),
+        Case("align over an earlier run", ["align", particles, *_FEW], ["--continue"], earlier, 0.7),
+        Case("join", ["align", new, *_COMMON, "--append-to", str(run_of), "--model", model], ["--continue"]),
+        Case("classify", ["classify", of_views, *_CLASSIFY], ["--continue"]),
+        Case("classify join", join, ["--continue"], None, 0.5),
+        Case("align of a packed stack", ["align", packed, *_FEW, "--no-refine"], ["--continue"], None, 0.3),
+        Case("align-pairs", ["align-pairs", particles, "--model", model, *_COMMON], ["--overwrite"], None, 0.3),
+        Case("evaluate", ["evaluate", aligned, "--truth", truth, *_COMMON], ["--overwrite"]),
+        Case("simulate", simulate, ["--overwrite"]),
+    ]
+
+
+def _prepare(bench: Bench, words: list[str]) -> None:
+    """Make what the ``words`` of the cases name: particles, and runs on them."""
     folder = bench.folder
-    data, later, run_of = folder / "data", folder / "later", folder / "run"
+    data, views = folder / "data", folder / "views"
+
+    def named(name: str) -> bool:
+        return any(f"{word}{os.sep}".startswith(f"{folder / name}{os.sep}") for word in words)
+
     kind = ["--snr", 0.5, "--box", 24, "--pixel-size", 3, "--shift", 1, "--no-ctf"]
     bench.plain("simulate", data, "--count", 130, *kind)
-    bench.plain("simulate", later, "--count", 20, "--seed", 9, *kind)
     *others, table = read_tables(str(data / "particles.star"))
     table.set("rlnClassNumber", [str(1 + k % 2) for k in range(len(table))])
     write_tables(str(data / "classes.star"), [*others, table])
-    common = ["--gpu", "none", "--threads", "1"]
-    few = [*common, "--epochs", str(epochs), "--max-shift", "1"]
-    particles, classes = str(data / "particles.star"), str(data / "classes.star")
-    bench.plain("align", particles, "-o", run_of, *few)
-    views, classified = folder / "views", folder / "classified"
-    bench.plain("simulate", views, "--views", "random", "--count", 40, *kind)
-    of_views = str(views / "particles.star")
-    classify = ["--classes", "3", "--starts", "1", "--max-shift", "1", *common]
-    bench.plain("classify", of_views, "-o", classified, *classify, "--no-refine")
-    later_views = folder / "later_views"
-    bench.plain("simulate", later_views, "--views", "random", "--count", 20, "--seed", 9, *kind)
-    new_views = str(later_views / "particles.star")
-    packed = data / "packed.mrcs.gz"
-    packed.write_bytes(gzip.compress((data / "particles.mrcs").read_bytes()))
-    new, model = str(later / "particles.star"), str(run_of / "model.safetensors")
-    aligned, truth = str(run_of / "aligned.star"), str(data / "truth.star")
-    simulate = ["simulate", "--count", "60", "--snr", "0.3", "--box", "24", "--pixel-size", "3", "--clean"]
-    return [
-        Case("align", ["align", particles, *few, "--write-stack"], ["--continue"]),
-        Case("align without refinement", ["align", particles, *few, "--no-refine"], ["--continue"]),
-        Case("train", ["train", particles, *few[:-2]], ["--continue"], None, 1.5),
-        Case("by class", ["align", classes, *few, "--by-class"], ["--continue"], None, 0.7),
-        Case(
-            "align over an earlier run",
-            ["align", particles, *few],
-            ["--continue"],
-            ["align", particles, *common, "--epochs", "1", "--seed", "5", "--no-refine", "--write-stack"],
-            0.7,
-        ),
-        Case("join", ["align", new, *common, "--append-to", str(run_of), "--model", model], ["--continue"]),
-        Case("classify", ["classify", of_views, *classify], ["--continue"]),
-        Case(
-            "classify join", ["classify", new_views, *common, "--append-to", str(classified)], ["--continue"], None, 0.5
-        ),
-        Case("align of a packed stack", ["align", str(packed), *few, "--no-refine"], ["--continue"], None, 0.3),
-        Case("align-pairs", ["align-pairs", particles, "--model", model, *common], ["--overwrite"], None, 0.3),
-        Case("evaluate", ["evaluate", aligned, "--truth", truth, *common], ["--overwrite"]),
-        Case("simulate", simulate, ["--overwrite"]),
-    ]
+    (data / "packed.mrcs.gz").write_bytes(gzip.compress((data / "particles.mrcs").read_bytes()))
+    if named("later"):
+        bench.plain("simulate", folder / "later", "--count", 20, "--seed", 9, *kind)
+    if named("run"):
+        bench.plain("align", data / "particles.star", "-o", folder / "run", *_FEW)
+    if named("views") or named("classified"):
+        bench.plain("simulate", views, "--views", "random", "--count", 40, *kind)
+    if named("classified"):
+        bench.plain("classify", views / "particles.star", "-o", folder / "classified", *_CLASSIFY, "--no-refine")
+        bench.plain("simulate", folder / "later_views", "--views", "random", "--count", 20, "--seed", 9, *kind)
 
 
 def warm_up() -> None:
@@ -443,6 +449,7 @@ def warm_up() -> None:
     import PIL.PngImagePlugin
     import safetensors.torch
     import torch
+    import torch._dynamo  # optimizers load it
 
     from scipion_udl.jobs import align as pipeline
     from scipion_udl.jobs import classify as classify
@@ -471,11 +478,11 @@ def main(arguments: list[str] | None = None) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     warm_up()
-    start, bench, chance = time.monotonic(), Bench(folder), random.Random(args.seed)
-    cases = [case for case in bench.cases if not args.only or case.name in args.only.split(",")]
-    weights = np.cumsum([0.0] + [case.kills for case in cases])
+    only = args.only.split(",") if args.only else None
+    start, bench, chance = time.monotonic(), Bench(folder, only), random.Random(args.seed)
+    weights = np.cumsum([0.0] + [case.kills for case in bench.cases])
     shares = np.diff((args.kills * weights / weights[-1]).round().astype(int))
-    for case, share in zip(cases, shares):
+    for case, share in zip(bench.cases, shares):
         bench.kills(case, int(share), chance)
         if args.faults != 0:
             bench.faults(case, args.faults)

@@ -9,11 +9,22 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl import api
+from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.alignment.ctf_mode import is_clear
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.simulation.ctf import CtfSettings
-from scipion_udl.tests.engine_helpers import difference, errors_to_truth, run, simulate, summary
+from scipion_udl.tests.engine_helpers import (
+    PIXEL_SIZE,
+    align_images,
+    apart,
+    ctf_asked,
+    run,
+    simulate,
+    true_poses,
+)
 
 COUNT, BOX, SNR = 192, 64, 0.2
 XMIPP = {"rlnDefocusU": "ctfDefocusU", "rlnDefocusV": "ctfDefocusV", "rlnCtfBfactor": "ctfBfactor"}
@@ -37,9 +48,8 @@ def signed(folder):
 
 
 @pytest.fixture(scope="module")
-def model(folder, flipped):
-    assert run("train", flipped / "particles.star", "-o", folder / "model", "--epochs", "3") == 0
-    return folder / "model" / "model.safetensors"
+def model(flipped):
+    return api.train(flipped / "particles.star", epochs=3, gpu="none", threads=1)
 
 
 def rewritten(particles, path, says=None, shuffled=False):
@@ -73,116 +83,125 @@ def without_a_word(particles, path, shuffled=False):
     return path
 
 
-def aligned(table, out, model, *more):
-    assert run("align", table, "-o", out, "--model", model, *more) == 0
-    return out
-
-
-def transfer(out):
-    (note,) = (note for note in summary(out)["notes"] if note.startswith("CTF: "))
+def transfer(notes):
+    (note,) = (note for note in notes if note.startswith("CTF: "))
     return note
 
 
-@pytest.fixture(scope="module")
-def of_flipped(folder, flipped, model):
-    return aligned(flipped / "particles.star", folder / "of_flipped", model)
+def texts(found):
+    return [warning.text for warning in found.warnings]
 
 
 @pytest.fixture(scope="module")
-def of_signed(folder, signed, model):
-    return aligned(signed / "particles.star", folder / "of_signed", model)
+def of_flipped(flipped, model):
+    return align_images(flipped / "particles.star", model=model)
+
+
+@pytest.fixture(scope="module")
+def of_signed(signed, model):
+    return align_images(signed / "particles.star", model=model)
 
 
 def test_the_table_is_believed(of_flipped, of_signed):
-    assert "phase-flipped particles" in transfer(of_flipped)
-    assert "the signed CTF" in transfer(of_signed)
-    for out in (of_flipped, of_signed):
-        assert "as the table says" in transfer(out)
-        assert not [text for text in summary(out)["warnings"] if "--ctf" in text]
+    assert "phase-flipped particles" in transfer(of_flipped.notes)
+    assert "the signed CTF" in transfer(of_signed.notes)
+    for found in (of_flipped, of_signed):
+        assert "as the table says" in transfer(found.notes)
+        assert not [text for text in texts(found) if "--ctf" in text]
 
 
 def test_signed_particles_are_aligned_as_well_as_flipped_ones(flipped, signed, of_flipped, of_signed):
     errors = [
-        np.abs(errors_to_truth(out / "aligned.star", folder).rotation).mean()
-        for out, folder in ((of_flipped, flipped), (of_signed, signed))
+        np.abs(pose_errors(found.poses, true_poses(folder)).rotation).mean()
+        for found, folder in ((of_flipped, flipped), (of_signed, signed))
     ]
     assert errors[1] < 1.15 * errors[0]
 
 
 def test_signed_particles_reach_the_resolution_of_flipped_ones(of_flipped, of_signed):
-    claims = [summary(out)["resolution"] for out in (of_flipped, of_signed)]
-    assert claims[1] == pytest.approx(claims[0], rel=0.1)
+    assert of_signed.resolution == pytest.approx(of_flipped.resolution, rel=0.1)
 
 
-def test_the_average_stays_the_plain_mean(of_signed, signed):
+def test_the_average_stays_the_plain_mean(of_signed):
     """Of signed particles it lacks what the corrected one has."""
-    from scipion_udl.alignment.averages import apply_poses
-    from scipion_udl.io.stacks import StackReader
-
-    source = open_particles(str(of_signed / "aligned.star"))
-    images = torch.from_numpy(source.read(np.arange(COUNT)))
-    mean = apply_poses(images, torch.zeros(COUNT), source.poses()).mean(0).numpy()
-    found = StackReader(str(of_signed / "average.mrcs")).read(np.arange(1))[0]
-    assert np.corrcoef(mean.ravel(), found.ravel())[0, 1] > 0.999
+    images = torch.from_numpy(of_signed.source.read(np.arange(COUNT)))
+    mean = apply_poses(images, torch.zeros(COUNT), of_signed.poses).mean(0).numpy()
+    assert np.corrcoef(mean.ravel(), of_signed.average.ravel())[0, 1] > 0.999
 
 
-@pytest.mark.parametrize("kind", ["flipped", "signed"])
-def test_the_images_tell_where_the_table_does_not(kind, request, model, tmp_path):
-    table = without_a_word(request.getfixturevalue(kind), tmp_path / "silent.xmd")
-    out = aligned(table, tmp_path / "out", model)
-    assert {"flipped": "phase-flipped particles", "signed": "the signed CTF"}[kind] in transfer(out)
-    assert "as the images tell" in transfer(out)
-    angle, shift = difference(out / "aligned.star", request.getfixturevalue(f"of_{kind}") / "aligned.star")
+def test_the_images_tell_where_the_table_does_not(signed, of_signed, model, tmp_path):
+    """Where nobody says, particles are taken as phase-flipped at first: these are aligned anew."""
+    found = align_images(without_a_word(signed, tmp_path / "silent.xmd"), model=model, pixel_size=PIXEL_SIZE)
+    assert "the signed CTF" in transfer(found.notes)
+    assert "as the images tell" in transfer(found.notes)
+    angle, shift = apart(found.poses, of_signed.poses)
     assert angle < 1e-3
     assert shift < 1e-3
 
 
+def test_images_that_say_what_was_assumed_change_nothing(flipped, tmp_path):
+    state, told = asked(without_a_word(flipped, tmp_path / "silent.xmd"), flipped)
+    assert "phase-flipped particles" in state.note()
+    assert "as the images tell" in state.note()
+    assert not told
+
+
+def asked(table, folder):
+    """(state, what was told) of the table's particles, asked in their true poses."""
+    return ctf_asked(open_particles(str(table), PIXEL_SIZE), true_poses(folder))
+
+
 @pytest.mark.parametrize("kind", ["flipped", "signed"])
-def test_a_star_without_a_word_means_not_flipped(kind, request, model, tmp_path):
+def test_a_star_without_a_word_means_not_flipped(kind, request, tmp_path):
     """As RELION reads it; the images may only contradict."""
-    out = aligned(rewritten(request.getfixturevalue(kind), tmp_path / "silent.star"), tmp_path / "out", model)
-    assert "the signed CTF (the table says nothing of flipped phases)" in transfer(out)
-    warned = [text for text in summary(out)["warnings"] if "--ctf" in text]
+    folder = request.getfixturevalue(kind)
+    state, told = asked(rewritten(folder, tmp_path / "silent.star"), folder)
+    assert "the signed CTF (the table says nothing of flipped phases)" in state.note()
+    warned = [text for text in told if "--ctf" in text]
     assert len(warned) == (kind == "flipped")
     assert all("they look phase-flipped: its word stands; if it is wrong, give --ctf flipped" in w for w in warned)
 
 
-def test_defocus_values_of_other_particles_are_left_out(flipped, model, tmp_path):
-    disc = ("--mask-radius", 20)  # which else is found through the CTF
-    out = aligned(without_a_word(flipped, tmp_path / "mixed.xmd", shuffled=True), tmp_path / "out", model, *disc)
-    assert "not taken into account" in transfer(out)
-    assert any("do not fit the images" in text for text in summary(out)["warnings"])
-    plain = aligned(flipped / "particles.star", tmp_path / "plain", model, "--ctf", "none", *disc)
-    angle, shift = difference(out / "aligned.star", plain / "aligned.star")
+@pytest.fixture(scope="module")
+def without(flipped, model):
+    """The flipped particles without regard to the CTF, within a disc that else is found through it."""
+    return align_images(flipped / "particles.star", model=model, ctf="none", mask_radius=20)
+
+
+def test_defocus_values_of_other_particles_are_left_out(flipped, model, without, tmp_path):
+    table = without_a_word(flipped, tmp_path / "mixed.xmd", shuffled=True)
+    found = align_images(table, model=model, pixel_size=PIXEL_SIZE, mask_radius=20)
+    assert "not taken into account" in transfer(found.notes)
+    assert any("do not fit the images" in text for text in texts(found))
+    angle, shift = apart(found.poses, without.poses)
     assert angle < 1e-3
     assert shift < 1e-3
 
 
 @pytest.mark.parametrize(("kind", "says", "give"), [("flipped", "0", "flipped"), ("signed", "1", "signed")])
-def test_a_table_that_says_the_contrary_is_believed_with_a_warning(kind, says, give, request, model, tmp_path):
-    out = aligned(rewritten(request.getfixturevalue(kind), tmp_path / "wrong.star", says), tmp_path / "out", model)
-    assert "as the table says" in transfer(out)
-    assert any(f"--ctf {give}" in text for text in summary(out)["warnings"])
+def test_a_table_that_says_the_contrary_is_believed_with_a_warning(kind, says, give, request, tmp_path):
+    folder = request.getfixturevalue(kind)
+    state, told = asked(rewritten(folder, tmp_path / "wrong.star", says), folder)
+    assert "as the table says" in state.note()
+    assert {"0": "the signed CTF", "1": "phase-flipped particles"}[says] in state.note()
+    assert any(f"--ctf {give}" in text for text in told)
 
 
 def test_what_is_asked_for_is_done(signed, of_signed, model, tmp_path):
-    out = aligned(rewritten(signed, tmp_path / "wrong.star", "1"), tmp_path / "out", model, "--ctf", "signed")
-    assert "as was asked for" in transfer(out)
-    angle, _ = difference(out / "aligned.star", of_signed / "aligned.star")
-    assert angle < 1e-3
+    found = align_images(rewritten(signed, tmp_path / "wrong.star", "1"), model=model, ctf="signed")
+    assert "as was asked for" in transfer(found.notes)
+    assert apart(found.poses, of_signed.poses)[0] < 1e-3
 
 
-def test_without_defocus_it_is_as_with_ctf_none(flipped, model, tmp_path):
-    bare = aligned(flipped / "particles.mrcs", tmp_path / "bare", model)
-    assert not [note for note in summary(bare)["notes"] if "CTF: " in note]
-    none = aligned(flipped / "particles.star", tmp_path / "none", model, "--ctf", "none")
-    found, expected = (open_particles(str(out / "aligned.star")).poses() for out in (bare, none))
-    assert np.abs(found.angle - expected.angle).max() < 1e-3
+def test_without_defocus_it_is_as_with_ctf_none(flipped, model, without):
+    bare = align_images(flipped / "particles.mrcs", model=model, mask_radius=20)
+    assert not [note for note in bare.notes if "CTF: " in note]
+    assert np.abs(bare.poses.angle - without.poses.angle).max() < 1e-3
 
 
 @pytest.mark.parametrize("mode", ["flipped", "signed"])
-def test_a_transfer_that_the_table_does_not_give_is_an_error(flipped, model, tmp_path, capsys, mode):
-    assert run("align", flipped / "particles.mrcs", "-o", tmp_path / "out", "--model", model, "--ctf", mode) == 1
+def test_a_transfer_that_the_table_does_not_give_is_an_error(flipped, tmp_path, capsys, mode):
+    assert run("align", flipped / "particles.mrcs", "-o", tmp_path / "out", "--ctf", mode) == 1
     assert f"--ctf {mode} needs the defocus" in capsys.readouterr().err
 
 

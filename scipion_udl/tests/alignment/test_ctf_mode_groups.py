@@ -10,17 +10,20 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl import api
 from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.fourier import to_fourier, to_images
+from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
+from scipion_udl.pipelines import align_set
 from scipion_udl.simulation.ctf import CtfSettings
-from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, errors_to_truth, run, simulate, summary
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, align_images, apart, ctf_asked, simulate, true_poses
 
 COUNT, BOX, SNR = 128, 64, 0.1
-NOISE = 200
+VIEW, NOISE, JUNK_BOX = 44, 48, 48
 FLAGS = ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied")
 
 
@@ -50,9 +53,8 @@ def halves(folder):
 
 
 @pytest.fixture(scope="module")
-def model(folder, halves):
-    assert run("train", halves["signed", 1] / "particles.star", "-o", folder / "model", "--epochs", "3") == 0
-    return folder / "model" / "model.safetensors"
+def model(halves):
+    return api.train(halves["signed", 1] / "particles.star", epochs=3, gpu="none", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -91,42 +93,48 @@ def together(one, other):
 
 @pytest.fixture(scope="module")
 def aligned(model):
-    """(outcome folder, mean error of the rotation in degrees, share the right way round) of a set's alignment."""
+    """Aligns a set, with one disc for all sets: by default it is found through the CTF."""
+    return lambda place: align_images(place / "particles.star", model=model, mask_radius=30)
 
-    def run_it(place, *more):
-        out = place / ("out" + "_".join(map(str, more)))
-        disc = ("--mask-radius", 30)  # one for all sets: by default it is found through the CTF
-        assert run("align", place / "particles.star", "-o", out, "--model", model, *disc, *more) == 0
-        error = np.abs(errors_to_truth(out / "aligned.star", place).rotation)
-        return out, float(np.minimum(error, 180 - error).mean()), float((error < 90).mean())
 
-    return run_it
+def error(found, place):
+    """(mean error of the rotation in degrees, share the right way round) against the truth of a set."""
+    off = np.abs(pose_errors(found.poses, true_poses(place)).rotation)
+    return float(np.minimum(off, 180 - off).mean()), float((off < 90).mean())
 
 
 @pytest.fixture(scope="module")
 def alike(joined, aligned):
-    """The set with one convention for all."""
-    return aligned(joined("alike", ("signed", "signed")))
+    """(what was found in the set with one convention for all, its error in degrees)"""
+    place = joined("alike", ("signed", "signed"))
+    found = aligned(place)
+    return found, error(found, place)[0]
 
 
-def note(out):
-    (found,) = (text for text in summary(out)["notes"] if text.startswith("CTF: "))
+def note(notes):
+    (found,) = (text for text in notes if text.startswith("CTF: "))
     return found
 
 
-@pytest.mark.parametrize("kinds", [("flipped", "signed"), ("multiplied", "signed"), ("multiplied", "multiplied")])
-def test_images_of_any_kind_are_aligned_as_well_as_those_of_one(kinds, joined, aligned, alike):
+def texts(found):
+    return [warning.text for warning in found.warnings]
+
+
+@pytest.mark.parametrize("kinds", [("flipped", "multiplied"), ("multiplied", "multiplied")])
+def test_images_of_any_kind_are_aligned_as_well_as_those_of_one(kinds, joined, aligned, alike, tmp_path):
     place = joined("_".join(kinds), kinds)
-    out, error, right = aligned(place)
+    found = aligned(place)
+    off, right = error(found, place)
     assert right == 1
-    assert error < 1.05 * alike[1]
-    assert summary(out)["resolution"] == pytest.approx(summary(alike[0])["resolution"], rel=0.06)
-    assert not [text for text in summary(out)["warnings"] if "--ctf" in text]
-    words = {"flipped": "phase-flipped", "signed": "the signed CTF", "multiplied": "multiplied by their CTF"}
-    assert all(words[kind] in note(out) for kind in kinds)
-    written, read = (read_tables(str(path))[1] for path in (out / "aligned.star", place / "particles.star"))
+    assert off < 1.05 * alike[1]
+    assert found.resolution == pytest.approx(alike[0].resolution, rel=0.06)
+    assert not [text for text in texts(found) if "--ctf" in text]
+    words = {"flipped": "phase-flipped", "multiplied": "multiplied by their CTF"}
+    assert all(words[kind] in note(found.notes) for kind in kinds)
+    found.to_star(tmp_path / "aligned.star")
+    written, read = (read_tables(str(path))[1] for path in (tmp_path / "aligned.star", place / "particles.star"))
     assert all(written.columns[label] == column for label, column in read.columns.items())
-    optics = [read_tables(str(path))[0].columns for path in (out / "aligned.star", place / "particles.star")]
+    optics = [read_tables(str(path))[0].columns for path in (tmp_path / "aligned.star", place / "particles.star")]
     assert all(optics[0][label] == optics[1][label] for label in FLAGS)
 
 
@@ -137,60 +145,62 @@ def test_images_of_any_kind_are_aligned_as_well_as_those_of_one(kinds, joined, a
         (("flipped", "signed"), ("signed", "flipped"), "look the other way about"),
     ],
 )
-def test_a_wrong_flag_of_a_group_stands_and_is_told(kinds, says, words, joined, aligned):
-    out, *_ = aligned(joined("wrong_" + "_".join((*kinds, *says)), kinds, says))
-    (told,) = (text for text in summary(out)["warnings"] if "word stands" in text)
-    assert words in told
-    assert "as the table says" in note(out)
+def test_a_wrong_flag_of_a_group_stands_and_is_told(kinds, says, words, joined):
+    """Asked of particles in their true poses."""
+    place = joined("wrong_" + "_".join((*kinds, *says)), kinds, says)
+    state, told = ctf_asked(open_particles(str(place / "particles.star")), true_poses(place))
+    (warning,) = (text for text in told if "word stands" in text)
+    assert words in warning
+    assert "as the table says" in state.note()
 
 
 def test_one_row_without_defocus_leaves_the_others_theirs(halves, aligned, folder):
     """They come out as in a set without that row."""
-    place, value, outcomes = folder / "lacks", "-999.0", []
+    place, value, outcomes, errors = folder / "lacks", "-999.0", [], []
+    others = np.delete(np.arange(COUNT), 7)
+    true = true_poses(halves["signed", 1])
     for name in ("with", "without"):
         own = place / name
         own.mkdir(parents=True)
         optics, rows = read_tables(str(halves["signed", 1] / "particles.star"))
-        truth = read_tables(str(halves["signed", 1] / "truth.star"))
         if name == "with":
             for label in ("rlnDefocusU", "rlnDefocusV"):
                 rows.columns[label] = [value if k == 7 else text for k, text in enumerate(rows.columns[label])]
         else:
-            rows = rows.rows(np.delete(np.arange(COUNT), 7))
+            rows = rows.rows(others)
         write_tables(str(own / "particles.star"), [optics, rows])
-        write_tables(str(own / "truth.star"), truth)
         outcomes.append(aligned(own))
-    (out, error, _), (expected, expected_error, _) = outcomes
-    (warning,) = (text for text in summary(out)["warnings"] if "defocus" in text)
+        there = np.arange(COUNT) if name == "with" else others
+        errors.append(np.abs(pose_errors(outcomes[-1].poses, true[there]).rotation).mean())
+    found, expected = outcomes
+    (warning,) = (text for text in texts(found) if "defocus" in text)
     assert f"no defocus for 1 of {COUNT} particles (the first: item 8, 000008@" in warning
-    assert "the signed CTF" in note(out)
-    assert summary(out)["resolution"] == pytest.approx(summary(expected)["resolution"], rel=0.06)  # a ring
-    rows, optics = (read_tables(str(out / "aligned.star"))[k] for k in (1, 0))
-    write_tables(str(out / "others.star"), [optics, rows.rows(np.delete(np.arange(COUNT), 7))])
-    rotation, shift = difference(out / "others.star", expected / "aligned.star")
+    assert "the signed CTF" in note(found.notes)
+    assert found.resolution == pytest.approx(expected.resolution, rel=0.06)  # a ring
+    rotation, shift = apart(found.poses[others], expected.poses)
     assert rotation < 1.0  # a quarter of what they are off the truth at most
     assert shift < 0.2
-    assert error < 1.03 * expected_error
-    source = open_particles(str(out / "aligned.star"))
-    assert source.table.columns["rlnDefocusU"][7] == value
+    assert errors[0] < 1.03 * errors[1]
+    found.to_star(place / "aligned.star")
+    assert open_particles(str(place / "aligned.star")).table.columns["rlnDefocusU"][7] == value
 
 
 @pytest.fixture(scope="module")
-def with_junk(folder, halves):
+def with_junk(folder):
     """An XMD that does not say whether phases were flipped (they were not): the largest class is noise."""
     place = folder / "junk"
     place.mkdir()
-    noise = np.random.default_rng(5).normal(size=(NOISE, BOX, BOX)).astype(np.float32)
+    noise = np.random.default_rng(5).normal(size=(NOISE, JUNK_BOX, JUNK_BOX)).astype(np.float32)
     write_stack(str(place / "noise.mrcs"), noise, PIXEL_SIZE)
-    other = simulate(place / "clamp", COUNT, BOX, SNR, "clamp", max_shift=3.0, ctf=CtfSettings(signed=True))
     names, u, number = [], [], []
-    for which, source in enumerate((halves["signed", 1], other), 2):
-        rows = read_tables(str(source / "particles.star"))[1]
+    for which, view in enumerate(("hook", "clamp"), 2):
+        more = {"seed": 1, "max_shift": 1.0, "ctf": CtfSettings(signed=True)}
+        rows = read_tables(str(simulate(place / view, VIEW, JUNK_BOX, 0.3, view, **more) / "particles.star"))[1]
         names += rows.texts("rlnImageName")
         u += rows.texts("rlnDefocusU")
-        number += [str(which)] * COUNT
+        number += [str(which)] * VIEW
     names += [f"{k + 1:06d}@{place / 'noise.mrcs'}" for k in range(NOISE)]
-    u += u[:NOISE]
+    u += [u[k % len(u)] for k in range(NOISE)]
     table = Table("noname", {"image": names, "ctfDefocusU": u, "ctfDefocusV": u, "ref": number + ["1"] * NOISE})
     for label, value in {"Voltage": "300", "SphericalAberration": "2.7", "Q0": "0.07", "Bfactor": "50"}.items():
         table.set(f"ctf{label}", value)
@@ -198,16 +208,17 @@ def with_junk(folder, halves):
     return place
 
 
-def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, model):
-    out = with_junk / "by_class"
-    assert run("align", with_junk / "particles.xmd", "-o", out, "--by-class", "--model", model) == 0
-    assert "the signed CTF (as the images tell)" in note(out)
+def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, monkeypatch):
+    monkeypatch.setattr(align_set, "ENOUGH", NOISE)  # so few are told to be noise here
+    found = align_images(with_junk / "particles.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, epochs=2)
+    assert [one.figures["signal_found"] for one in found.classes] == [False, None, None]
+    assert "the signed CTF (as the images tell)" in note(found.notes)
 
 
 def test_nor_does_it_in_classify(with_junk):
-    out = with_junk / "classes"
-    assert run("classify", with_junk / "particles.xmd", "-o", out, "--classes", 4, "--gpu", "none") == 0
-    assert "the signed CTF (as the images tell)" in note(out)
+    options = {"pixel_size": PIXEL_SIZE, "classes": 4, "max_shift": 1, "gpu": "none", "threads": 1}
+    found = api.classify(with_junk / "particles.xmd", **options)
+    assert "the signed CTF (as the images tell)" in note(found.notes)
 
 
 def test_a_star_that_is_silent_means_signed_in_classify_and_is_not_warned_of_where_it_is_right(halves, folder):
@@ -216,7 +227,6 @@ def test_a_star_that_is_silent_means_signed_in_classify_and_is_not_warned_of_whe
     optics, rows = read_tables(str(halves["signed", 1] / "particles.star"))
     optics.drop(FLAGS)
     write_tables(str(place / "particles.star"), [optics, rows])
-    out = place / "out"
-    assert run("classify", place / "particles.star", "-o", out, "--classes", 2, "--gpu", "none") == 0
-    assert "the signed CTF (the table says nothing of flipped phases)" in note(out)
-    assert not [text for text in summary(out)["warnings"] if "--ctf" in text]
+    found = api.classify(place / "particles.star", classes=2, gpu="none", threads=1)
+    assert "the signed CTF (the table says nothing of flipped phases)" in note(found.notes)
+    assert not [text for text in texts(found) if "--ctf" in text]
