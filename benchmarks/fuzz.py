@@ -48,12 +48,12 @@ from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.check import check_table
 from scipion_udl.jobs.check_images import check_images
-from scipion_udl.jobs.findings import Findings
+from scipion_udl.jobs.diagnostics import Diagnostics
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_card, load_model, save_model
-from scipion_udl.models.polar import PolarNetwork
-from scipion_udl.pipelines.joinable import NEEDED, Joinable, levels_of
-from scipion_udl.pipelines.joinable_classes import Earlier
+from scipion_udl.models.polar_network import PolarNetwork
+from scipion_udl.pipelines.appendable_alignment import NEEDED, AppendableRun, levels_of
+from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom
@@ -237,9 +237,9 @@ def read(path: Path) -> None:
     if path.name.startswith("truth"):
         read_truth(str(path))
         return
-    with Findings() as findings:
+    with Diagnostics() as findings:
         source, told = _looked_through(path, findings, lean=True)
-        assert told == _looked_through(path, Findings(), lean=False)[1], "check says other things of a lean source"
+        assert told == _looked_through(path, Diagnostics(), lean=False)[1], "check says other things of a lean source"
         if source is None:
             raise UdlError(told)
         if sum(reader.whole * reader.shape[0] * reader.shape[1] for reader in source.stacks) < READ_AT_MOST:
@@ -260,7 +260,7 @@ def read(path: Path) -> None:
         )
 
 
-def _looked_through(path: Path, findings: Findings, lean: bool) -> tuple[ParticleSource | None, str]:
+def _looked_through(path: Path, findings: Diagnostics, lean: bool) -> tuple[ParticleSource | None, str]:
     """(the particles, what `check` says of table and headers); (None, why they cannot be opened)."""
     try:
         source = open_particles(str(path), None, findings.error, lean)
@@ -271,7 +271,7 @@ def _looked_through(path: Path, findings: Findings, lean: bool) -> tuple[Particl
 
 
 def _read_aligned(folder: str) -> None:
-    base = Joinable.read(folder)
+    base = AppendableRun.read(folder)
     base.known(), base.model_file(folder), levels_of(base.levels)
     base.check_fits(24, 3.0, folder, folder)
     for name in NEEDED:

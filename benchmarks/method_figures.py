@@ -139,7 +139,7 @@ class Workshop:
 
 
 def fine_spectra(particles: PreparedParticles, settings: SpectrumImageSettings) -> torch.Tensor:
-    """Spectra (N, F, F) of all particles, sampled so that they can be turned."""
+    """Spectra (N, F, F) of all particles, sampled so that they can be rotated."""
     rows = np.arange(len(particles))
     return particles.all(rows, "spectra", lambda part, values: settings.fine(values, particles.box))
 
@@ -148,10 +148,10 @@ def fine_spectra(particles: PreparedParticles, settings: SpectrumImageSettings) 
 
 
 def spectrum(shop: Workshop) -> Figure:
-    """A particle, shifted, turned, and turned by 180 degrees more, and their log amplitude spectra."""
+    """A particle, shifted, rotated, and rotated by 180 degrees more, and their log amplitude spectra."""
     off = np.array([9.0, -6.0])
     angle = np.array([0.0, 0.0, TURN, TURN + 180])
-    # A particle turned by a has the pose -a; what lies at ``off`` is brought back by the pose's shift.
+    # A particle rotated by a has the pose -a; what lies at ``off`` is brought back by the pose's shift.
     shift = np.array([[0, 0], -off, [0, 0], [0, 0]])
     images = phantom(VIEW, BOX).sample(Poses(-angle, shift))
     settings = SpectrumImageSettings(box=BOX, size=48, r_max=23)
@@ -179,15 +179,17 @@ def difference(shop: Workshop) -> Figure:
     settings = card.inputs()
     fine = fine_spectra(shop.clean, settings)
     generator = torch.Generator().manual_seed(1)
-    turn = (torch.rand(2, len(fine), generator=generator) - 0.5) * 180
-    applied = wrap((turn[0] - turn[1]).double().numpy(), 180)
+    rotation = (torch.rand(2, len(fine), generator=generator) - 0.5) * 180
+    applied = wrap((rotation[0] - rotation[1]).double().numpy(), 180)
     torch.manual_seed(2)
     fresh = PairNetwork(**card.config).eval()
     figure = figures.new_figure(10.2, 3.5)
     left, middle, right = figure.subplots(1, 3)
     for net, colour, label in ((fresh, "#aeb8c2", "before training"), (network, BLUE, "trained")):
-        looks = [net.describe(settings.turned(fine.roll(k, 0), part)) for k, part in ((0, turn[0]), (1, turn[1]))]
-        start = [net.describe(settings.turned(fine.roll(k, 0))) for k in (0, 1)]
+        looks = [
+            net.describe(settings.rotated(fine.roll(k, 0), part)) for k, part in ((0, rotation[0]), (1, rotation[1]))
+        ]
+        start = [net.describe(settings.rotated(fine.roll(k, 0))) for k in (0, 1)]
         change = wrap((net.between(*looks) - net.between(*start)).double().numpy(), 180)
         left.plot(applied, change, "o", ms=2.5, color=colour, label=label)
     left.set(title="particles: UDL holds", xlabel="a − b (deg, modulo 180)", ylabel="change of g (deg)")
@@ -219,25 +221,25 @@ def difference(shop: Workshop) -> Figure:
 
 @torch.no_grad()
 def joint(shop: Workshop) -> Figure:
-    """JUDL: spectra of a batch as they came and turned as the network says, and the mean of all."""
+    """JUDL: spectra of a batch as they came and rotated as the network says, and the mean of all."""
     network, card = shop.polar
     particles = shop.noisy
     settings = SpectrumImageSettings(box=BOX, size=32, r_max=15)
     fine = fine_spectra(particles, settings)
     look = card.inputs()
-    turns = particles.all(
-        np.arange(len(particles)), "spectra", lambda part, values: network.turns(look.of(values, particles.box))
+    rotations = particles.all(
+        np.arange(len(particles)), "spectra", lambda part, values: network.rotations(look.of(values, particles.box))
     )
     images = particles.source.read(np.arange(5))
-    came, turned = settings.turned(fine), settings.turned(fine, -turns)
+    came, rotated = settings.rotated(fine), settings.rotated(fine, -rotations)
     figure = figures.new_figure(9.4, 4.9)
     grid = figure.subplots(3, 6)
     for column in range(5):
         show(grid[0, column], images[column])
         show(grid[1, column], came[column, 0].numpy())
-        show(grid[2, column], turned[column, 0].numpy(), f"turned {-wrap(float(turns[column]), 180):+.0f}°")
+        show(grid[2, column], rotated[column, 0].numpy(), f"turned {-wrap(float(rotations[column]), 180):+.0f}°")
     show(grid[0, 5], particles.source.read(np.arange(len(particles))).mean(0), f"mean of {len(particles)}")
-    for axes, spectra in ((grid[1, 5], came), (grid[2, 5], turned)):
+    for axes, spectra in ((grid[1, 5], came), (grid[2, 5], rotated)):
         show(axes, spectra.mean(0)[0].numpy(), f"mean; error {float(reconstruction_loss(spectra)):.2f}")
     for axes, words in zip(grid[:, 0], ("particles", "spectra", "spectra, aligned")):
         axes.text(-0.06, 0.5, words, rotation=90, ha="right", va="center", transform=axes.transAxes)
@@ -246,13 +248,13 @@ def joint(shop: Workshop) -> Figure:
 
 @torch.no_grad()
 def polar(shop: Workshop) -> Figure:
-    """Polar spectra of a particle and of the same turned, the network's template, and its logits for both."""
+    """Polar spectra of a particle and of the same rotated, the network's template, and its logits for both."""
     network, card = shop.polar
     look = card.inputs()
     images = phantom(VIEW, BOX).sample(Poses([0.0, -TURN]))
     images = torch.from_numpy((images - images.mean()) / images.std() * 1.2)
     spectra = look.of(to_fourier(images), BOX)
-    logits, turns = network(spectra).numpy(), network.turns(spectra).numpy()
+    logits, rotations = network(spectra).numpy(), network.rotations(spectra).numpy()
     template = (network.template * network.radial_weight[:, None]).numpy()
     figure = figures.new_figure(9.4, 4.4)
     grid = figure.subplots(2, 2)
@@ -268,9 +270,9 @@ def polar(shop: Workshop) -> Figure:
         axes.grid(visible=False)
     direction = np.arange(look.angles) * 180 / look.angles
     words = ("the particle", f"turned by {TURN:.0f}°")
-    for values, turn, colour, label in zip(logits, turns, (TEAL, BLUE), words):
-        grid[1, 1].plot(direction, values, color=colour, label=f"{label}: {turn % 180:.1f}°")
-        grid[1, 1].axvline(turn % 180, color=colour, lw=1, ls=(0, (4, 3)))
+    for values, rotation, colour, label in zip(logits, rotations, (TEAL, BLUE), words):
+        grid[1, 1].plot(direction, values, color=colour, label=f"{label}: {rotation % 180:.1f}°")
+        grid[1, 1].axvline(rotation % 180, color=colour, lw=1, ls=(0, (4, 3)))
     grid[1, 1].set(title="agreement with the template", xlabel="turn (deg)", xlim=(0, 180), xticks=range(0, 181, 45))
     grid[1, 1].legend(loc="best")
     return figure
@@ -284,13 +286,13 @@ def mask(shop: Workshop) -> Figure:
         raise SystemExit("--model: that network has no mask")
     settings = card.inputs()
     fine = fine_spectra(shop.clean, settings)
-    turned = settings.turned(fine)
-    aligned = settings.turned(fine, -network.turns(turned))
-    weights, aligned_weights = network.mask(turned), torch.cat([network.mask(part) for part in aligned.split(64)])
+    rotated = settings.rotated(fine)
+    aligned = settings.rotated(fine, -network.rotations(rotated))
+    weights, aligned_weights = network.mask(rotated), torch.cat([network.mask(part) for part in aligned.split(64)])
     figure = figures.new_figure(10.2, 3.9)
     grid = figure.subplots(2, 5, width_ratios=(1, 1, 1, 1, 1.3))
     for column in range(3):
-        show(grid[0, column], turned[column, 0].numpy(), "spectrum")
+        show(grid[0, column], rotated[column, 0].numpy(), "spectrum")
         shown = show_weight(grid[1, column], weights[column, 0].numpy(), "weights")
     show(grid[0, 3], aligned.mean(0)[0].numpy(), f"mean of {len(fine)}, aligned")
     show_weight(grid[1, 3], aligned_weights.mean(0)[0].numpy(), "mean of the weights")
@@ -304,7 +306,7 @@ def mask(shop: Workshop) -> Figure:
     grid[0, 4].plot(rings, mean, color=BLUE)
     grid[0, 4].fill_between(rings, mean - deviation, mean + deviation, color=BLUE, alpha=0.2, lw=0)
     grid[0, 4].set(title="weight by radius", xlabel="radius (1/box)", ylim=(0, 1))
-    value, weight = turned[:, 0, inside].flatten().numpy(), weights[:, 0, inside].flatten().numpy()
+    value, weight = rotated[:, 0, inside].flatten().numpy(), weights[:, 0, inside].flatten().numpy()
     edges = np.quantile(value, np.linspace(0, 1, 21))
     part = np.clip(np.searchsorted(edges, value) - 1, 0, 19)
     middle, mean = (np.array([v[part == k].mean() for k in range(20)]) for v in (value, weight))
@@ -315,7 +317,7 @@ def mask(shop: Workshop) -> Figure:
 
 @torch.no_grad()
 def matching(shop: Workshop) -> Figure:
-    """Where the features of a place in one photograph are found in the other, and the second turned onto the first."""
+    """Where the features of a place in one photograph are found in the other, and the second rotated onto the first."""
     pairs, true = shop.pairs
     network = shop.matcher[0]
     step = len(pairs) // 5
@@ -323,14 +325,14 @@ def matching(shop: Workshop) -> Figure:
     first, second = (torch.from_numpy(pairs.one.read(rows[chosen])) for rows in (pairs.first, pairs.second))
     found, size = network.angles(first, second), network.config["box"]
     maps = correlation_map(*(network.describe(working_images(images, size)) for images in (first, second)))
-    turned = transform(to_fourier(second), BOX, found)
+    rotated = transform(to_fourier(second), BOX, found)
     figure = figures.new_figure(9.4, 6.0)
     for row, axes in enumerate(figure.subplots(len(chosen), 6)):
         pose = true[chosen[[row]]]
         here, there, agreement = _clearest(maps[row].numpy(), pose, network.config["grid"])
         show(axes[0], first[row].numpy(), "first" if row == 0 else "")
         show(axes[1], second[row].numpy(), "second" if row == 0 else "")
-        show(axes[5], turned[row].numpy(), f"turned {wrap(float(found[row])):.0f}° (true {pose.angle[0]:.0f}°)")
+        show(axes[5], rotated[row].numpy(), f"turned {wrap(float(found[row])):.0f}° (true {pose.angle[0]:.0f}°)")
         for k, colour in enumerate((RED, AMBER, TEAL)):
             for panel, place in ((axes[0], here[k]), (axes[1], there[k])):
                 panel.plot(*place, "o", mfc="none", mec=colour, ms=9, mew=2)

@@ -64,8 +64,8 @@ def classes_by_truth(direction: np.ndarray, poses: Poses, count: int, seed: int)
             total = alike[own, near[own, :, k].argmax(1)].sum(0)
             centres[k] = total / np.linalg.norm(total)
     frames = view_matrices(centres)[label]
-    turned = np.einsum("nij,gjk,nlk->ngil", view_matrices(direction), group, frames)
-    best = turned[np.arange(len(label)), turned[:, :, 2, 2].argmax(1)]
+    rotated = np.einsum("nij,gjk,nlk->ngil", view_matrices(direction), group, frames)
+    best = rotated[np.arange(len(label)), rotated[:, :, 2, 2].argmax(1)]
     angle = poses.angle + np.degrees(np.arctan2(best[:, 0, 1], best[:, 0, 0]))
     return label, Poses(wrap(angle), poses.shift)
 

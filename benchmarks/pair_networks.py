@@ -131,10 +131,10 @@ def published_step(threads: int, steps: int = 2) -> dict:
     from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
     from scipion_udl.models.resnet import PairNetwork
     from scipion_udl.training.objectives import PairObjective
-    from scipion_udl.training.presets import recipe_of
+    from scipion_udl.training.presets import preset_of
 
     torch.set_num_threads(threads)
-    network, recipe = PairNetwork(), recipe_of("resnet", "udl", "paper-synthetic")
+    network, recipe = PairNetwork(), preset_of("resnet", "udl", "paper-synthetic")
     objective = PairObjective("udl", recipe, SpectrumImageSettings.published())
     optimiser, generator = torch.optim.Adam(network.parameters(), lr=recipe.lr), torch.Generator().manual_seed(1)
     fine = torch.rand(recipe.batch, 256, 256, generator=generator)
@@ -151,7 +151,7 @@ def published_step(threads: int, steps: int = 2) -> dict:
 
 _INTRO = """# The networks beside each other
 
-2000 particles of the phantom `hook`, 64 px, each turned by any angle and shifted by up to 5 px, without noise and at
+2000 particles of the phantom `hook`, 64 px, each rotated by any angle and shifted by up to 5 px, without noise and at
 SNR 0.1. The error is the mean over the particles of the absolute rotation error modulo 180 degrees, of the network
 alone, in the epoch with the best held-out loss; a network that knows nothing has 45 degrees. The truth took no part in
 the training. "Narrow" is the published network with channels 16-32-64-64, one linear layer of 128 and the inner 32 x 32

@@ -4,7 +4,7 @@
     python -m benchmarks.photos --out photos_output --photos COCO_FOLDER     (train2017/ and val2017/ of MS-COCO)
 
 Runs `scipion-udl simulate --photos`, `train --network matching --method udl` and `align-pairs` as anybody would, each
-in a process of its own. Writes OUT/photos.csv and photos.json: rotation errors over the full circle, where chance has a
+in a process of its own. Writes OUT/photos.csv and photos.json: rotation errors over all angles, where chance has a
 mean of 90 degrees, all together and by photograph, with CPU and wall time of the training.
 """
 

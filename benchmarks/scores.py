@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import image_frc
+from scipion_udl.imaging.half_set_frc import image_frc
 from scipion_udl.imaging.poses import PoseErrors, Poses, invert, pose_errors
 from scipion_udl.io.images import read_image
 from scipion_udl.io.particles import open_particles

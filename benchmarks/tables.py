@@ -29,7 +29,7 @@ How far from the truth are the poses that `scipion-udl` finds, how long does it 
 that are in use already? Here are the last results, good and bad. How they are made, and how you run the same on
 particles of yours, is told in [benchmarks/README.md](../benchmarks/README.md).
 
-All particles are simulated, because only then the truth is known: 128 px, turned by any angle, up to 10 px off centre
+All particles are simulated, because only then the truth is known: 128 px, rotated by any angle, up to 10 px off centre
 in x and y, each with a defocus of its own, phase-flipped, in white noise. The SNR is the variance of the particle
 over that of the noise, over the whole box: 0.1 is a good data set, 0.01 a very poor one. `groel`, `empiar-10034` and
 `empiar-10065` are published class averages; the other views are phantoms made by formula (`scipion-udl simulate

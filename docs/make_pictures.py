@@ -71,7 +71,7 @@ def _scale_bar(axes: Axes, box: int, pixel_size: float) -> None:
 
 
 def formats(picture: Path, box: int = 96) -> None:
-    """One particle brought into register twice: turned, then shifted; and shifted, then turned."""
+    """One particle brought into register twice: rotated, then shifted; and shifted, then rotated."""
     pose = Poses([35.0], [[15.0, -9.0]])
     psi, origin = to_relion(pose)
     (x, y), (ox, oy) = pose.shift[0], origin[0]
@@ -108,9 +108,9 @@ def formats(picture: Path, box: int = 96) -> None:
 
 def molecules(picture: Path, views: int = 8, box: int = 128) -> None:
     """The built-in molecules of `simulate --views`, a row each, from directions all over one half of the sphere."""
-    turn, height = np.pi * (1 + 5**0.5) * np.arange(views), (np.arange(views) + 0.5) / views
+    rotation, height = np.pi * (1 + 5**0.5) * np.arange(views), (np.arange(views) + 0.5) / views
     flat = np.sqrt(1 - height**2)
-    directions = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], -1)
+    directions = np.stack([flat * np.cos(rotation), flat * np.sin(rotation), height], -1)
     with figures.style():
         figure = figures.new_figure(1.05 * views, 1.05 * len(PHANTOMS_3D))
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)

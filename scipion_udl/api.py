@@ -33,7 +33,7 @@ from scipion_udl.pipelines.learn_classes import (
     check_enough,
     checked_classes,
     learn_classes,
-    shift_reach,
+    shift_search_range,
 )
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import learned_from, train_model
@@ -161,7 +161,7 @@ def classify(
     settings = _settings("classify", ClassifySettings, options, source, model)
     with _threads(), torch.no_grad():
         run = Run(settings, NoFolder(), source=source, report=progress)
-        shift_reach(run)
+        shift_search_range(run)
         run.scan()
         run.use_ctf()
         given = _model(model, run.device)

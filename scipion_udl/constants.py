@@ -18,7 +18,7 @@ AUTOMATIC_SHIFT = 0.1
 WORKING_BOX, FINEST_RING = 128, 0.45
 
 
-def shift_reach(shift: float) -> float:
+def shift_search_range(shift: float) -> float:
     """How far shifts are looked at where particles are thought to lie within a square, and their average is a little
     off centre.
 
@@ -51,7 +51,7 @@ def automatic_shift(box: int) -> float:
         Pixels of that box.
     """
     working = min(box, WORKING_BOX)
-    return shift_reach(AUTOMATIC_SHIFT * working) * box / working
+    return shift_search_range(AUTOMATIC_SHIFT * working) * box / working
 
 
 # Diameter of the circle within which `evaluate` compares images, share of the box.
@@ -59,7 +59,7 @@ EVALUATED = 0.9
 
 # Particles of each class that there must be, for classes to be found at all; that teach it, and in all at most.
 LEAST_OF_A_CLASS = 4
-TEACH_A_CLASS, TEACH_AT_MOST = 200, 20_000
+TRAIN_A_CLASS, TRAIN_AT_MOST = 200, 20_000
 
 # Particles that training needs, and the smallest box (pixels).
 ENOUGH, SMALLEST_BOX = 128, 8

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from scipion_udl.constants import TEACH_A_CLASS, TEACH_AT_MOST, WORKING_BOX
+from scipion_udl.constants import TRAIN_A_CLASS, TRAIN_AT_MOST, WORKING_BOX
 
 NOISY = 5  # times as long, where particles are very noisy
 # Seconds of one core, of particles of 128 px: of an alignment and of training, to begin with and for each particle.
@@ -94,7 +94,7 @@ def cost_of_classification(count: int, box: int, classes: int) -> Cost:
         Of clear particles.
     """
     area = (box / WORKING_BOX) ** 2
-    trained = min(count, TEACH_A_CLASS * classes, TEACH_AT_MOST)
+    trained = min(count, TRAIN_A_CLASS * classes, TRAIN_AT_MOST)
     work = count * _CLASSIFY_PARTICLE + classes * (_CLASSIFY_CLASS + trained * _CLASSIFY_TRAINED)
     return Cost(_CLASSIFY_START + area * work, _gigabytes(count, box), _CLASSIFY_GAIN, float("inf"))
 

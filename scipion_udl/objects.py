@@ -11,7 +11,7 @@ from scipion_udl.constants import MODEL_PICTURE
 from scipion_udl.model_card import fits, read_card
 from scipion_udl.settings.networks import PAIRS, ROWS
 
-_RECIPES = {
+_PRESETS = {
     "paper-synthetic": " with the published settings for synthetic particles",
     "paper-real": " with the published settings for real particles",
 }
@@ -25,7 +25,7 @@ def network_in_words(card: dict) -> str:
 
 def method_in_words(card: dict) -> str:
     """How the network of a card was trained, with citations, as a part of a sentence on methods."""
-    recipe = _RECIPES.get((card.get("training") or {}).get("recipe") or "", "")
+    recipe = _PRESETS.get((card.get("training") or {}).get("recipe") or "", "")
     if card.get("method") != "judl":
         return f"unsupervised difference learning (UDL) [Chen2022]{recipe}"
     row = ROWS.get(card.get("network", ""))
@@ -42,7 +42,7 @@ def card_in_words(card: dict) -> list[tuple[str, str]]:
     method = {"judl": "JUDL (joint)", "udl": "UDL (pair-wise difference)"}.get(card.get("method", ""), "unknown")
     rows = [
         ("Network", network_in_words(card).partition(" ")[2]),
-        ("Method", method + _RECIPES.get(training.get("recipe") or "", "")),
+        ("Method", method + _PRESETS.get(training.get("recipe") or "", "")),
         ("Learned from", f"{training.get('particles', '?')} particles of {training.get('input', 'an unknown file')}"),
         ("Box", f"{card.get('box', '?')} px at {card.get('pixel_size', 0):g} Å/px, {across:.0f} Å across"),
         ("Contrast", f"{card.get('contrast', 'unknown')} particles"),

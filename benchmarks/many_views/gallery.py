@@ -3,7 +3,7 @@
     python -m benchmarks.many_views.gallery OUT/crane_0.1 2000 25 docs/images/views_classes.png
 
 of the runs that ``python -m benchmarks.views --out OUT --only crane:0.1 --relion 2000 25`` leaves. Under each average
-stands the noise-free projection of the molecule along the axis of the class, turned and shifted as the average is.
+stands the noise-free projection of the molecule along the axis of the class, rotated and shifted as the average is.
 """
 
 from __future__ import annotations

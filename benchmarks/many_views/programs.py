@@ -154,7 +154,7 @@ def aspire(table: Path, classes: int, threads: int, centred: Truth | None = None
 
 
 def to_centre(images: np.ndarray, poses: Poses) -> np.ndarray:
-    """Images (N, D, D) moved, not turned, so that what poses (N,) take to the origin lies there; float32."""
+    """Images (N, D, D) moved, not rotated, so that what poses (N,) take to the origin lies there; float32."""
     away = invert(poses).shift  # where the origin lies in each image, x and y
     moved = (ndimage.fourier_shift(np.fft.fft2(image), (-y, -x)) for image, (x, y) in zip(images, away))
     return np.array([np.fft.ifft2(waves).real for waves in moved], np.float32)

@@ -21,7 +21,7 @@ class TrueView:
     """What the average of a class should show.
 
     number: of the class, from 1; members; average: (D, D) as it is; projection: (D, D), of the molecule that most
-    members show, along their axis, turned and shifted as the average is, in the hand that fits it better; frequency:
+    members show, along their axis, rotated and shifted as the average is, in the hand that fits it better; frequency:
     1/px, where the Fourier ring correlation of the two falls to 0.5, 0 where it never is above.
     """
 

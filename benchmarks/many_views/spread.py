@@ -140,7 +140,7 @@ def pose_errors(classes: Classes) -> dict:
     turn is that about the axis, the tilt between the two views taken off by the shortest way: for views that differ
     there is no one right turn, so that part of it is not an error. None where poses are not known.
     """
-    shifts, turns = [], []
+    shifts, rotations = [], []
     for _, own in classes.counted() if classes.poses is not None else ():
         views = classes.direction[own]
         axis = axis_of(views)
@@ -150,20 +150,20 @@ def pose_errors(classes: Classes) -> dict:
         # takes the canonical projection of each particle to where it lies in the class
         moved = compose(classes.poses[own], invert(classes.truth.poses[classes.rows[own]]))
         shifts.append(np.hypot(*(moved.shift - np.median(moved.shift, 0)).T))
-        turns.append(np.abs(_about_common(_twist(moved.angle, classes.direction[own], axis))))
+        rotations.append(np.abs(_about_common(_twist(moved.angle, classes.direction[own], axis))))
     if not shifts:
         return {"shift_error": None, "angle_error": None}
     names = ("shift_error", "angle_error")
-    return {name: round(float(np.median(np.concatenate(v))), 3) for name, v in zip(names, (shifts, turns))}
+    return {name: round(float(np.median(np.concatenate(v))), 3) for name, v in zip(names, (shifts, rotations))}
 
 
 def _twist(angle: np.ndarray, direction: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """The turn (n,), degrees, about ``axis`` (3,) of molecules whose canonical projections from ``direction`` (n, 3)
-    were turned by ``angle`` (n,): what is left of the rotation to the canonical one from ``axis``, its tilt taken off.
+    were rotated by ``angle`` (n,): what is left of the rotation to the canonical one from ``axis``, its tilt taken off.
     """
-    turn = np.tile(np.eye(3), (len(angle), 1, 1))
-    turn[:, :2, :2] = rotations(angle)
-    between = turn @ view_matrices(direction) @ view_matrices(axis[None])[0].T
+    rotation = np.tile(np.eye(3), (len(angle), 1, 1))
+    rotation[:, :2, :2] = rotations(angle)
+    between = rotation @ view_matrices(direction) @ view_matrices(axis[None])[0].T
     return np.degrees(np.arctan2(between[:, 1, 0] - between[:, 0, 1], between[:, 0, 0] + between[:, 1, 1]))
 
 

@@ -60,7 +60,7 @@ class Levels:
         class_fit = self.class_fit
         for bank in levels(self.run, class_fit, self.classes):
             before = _now()
-            found = sort_particles(self.run.particles, bank, class_fit.sampling, class_fit.reach)
+            found = sort_particles(self.run.particles, bank, class_fit.sampling, class_fit.search_range)
             yield bank.config["rings"], found, _now() - self.aside
             self.aside += _now() - before
 

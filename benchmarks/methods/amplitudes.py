@@ -1,8 +1,8 @@
 """Multi-reference alignment of amplitude spectra: views sorted without phases, as plainly as it can be done.
 
 Polar log amplitude spectra (those that networks of one view are given) are blind to shifts. K templates are compared
-with every particle in all turns over 180 degrees, by Fourier transform along the angle; each particle goes to the
-template nearest to it, and the mean of its turned members takes the place of each template. Of several starts the one
+with every particle in all rotations over 180 degrees, by Fourier transform along the angle; each particle goes to the
+template nearest to it, and the mean of its rotated members takes the place of each template. Of several starts the one
 whose templates lie nearest to their particles is taken. Templates start as particles, each drawn among those that the
 ones before are farthest from; a template without particles takes the particle that fits its own worst.
 
@@ -55,13 +55,13 @@ def _rounds(waves: torch.Tensor, templates: torch.Tensor, rounds: int, angles: i
     label = torch.full((len(waves),), -1)
     order = torch.arange(waves.shape[-1])
     for _ in range(rounds):
-        distance, found, turn = _compared(waves, templates, angles)
+        distance, found, rotation = _compared(waves, templates, angles)
         if torch.equal(found, label):
             break
         label = found
-        phase = (2 * torch.pi / angles) * turn[:, None] * order
-        turned = waves * torch.polar(torch.ones_like(phase), phase)[:, None]
-        sums = torch.zeros_like(templates).index_add_(0, label, turned)
+        phase = (2 * torch.pi / angles) * rotation[:, None] * order
+        rotated = waves * torch.polar(torch.ones_like(phase), phase)[:, None]
+        sums = torch.zeros_like(templates).index_add_(0, label, rotated)
         count = torch.bincount(label, minlength=len(templates))
         templates = sums / count.clamp(min=1)[:, None, None]
         lost = (count == 0).nonzero()[:, 0]
@@ -73,7 +73,7 @@ def _compared(
     waves: torch.Tensor, templates: torch.Tensor, angles: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """For each of n particles (n, radii, orders) its squared distance from the nearest template, which that is, and by
-    how many steps of 180 / angles degrees it has to be turned back to lie as the template does, (n,) each."""
+    how many steps of 180 / angles degrees it has to be rotated back to lie as the template does, (n,) each."""
     weight = torch.full((waves.shape[-1],), 2.0)
     weight[0], weight[-1] = 1.0, 2.0 - (angles % 2 == 0)
     strength = (templates.abs().square() * weight).sum((1, 2))
@@ -83,10 +83,10 @@ def _compared(
         product = torch.bmm(part.conj().permute(2, 0, 1).contiguous(), kernel).permute(1, 2, 0)
         # the value at turn s is the sum over angles of particle(a) template(a - s)
         values = torch.fft.irfft(product.conj(), n=angles, norm="forward")
-        best, turn = values.max(-1)
+        best, rotation = values.max(-1)
         own = (part.abs().square() * weight).sum((1, 2))
         distance, label = (own[:, None] + strength - 2 * best).min(1)
-        out.append((distance, label, turn.gather(1, label[:, None])[:, 0]))
+        out.append((distance, label, rotation.gather(1, label[:, None])[:, 0]))
     return tuple(torch.cat(parts) for parts in zip(*out))
 
 

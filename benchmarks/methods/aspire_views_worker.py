@@ -6,8 +6,8 @@ python -I aspire_views_worker.py IMAGES.npy RESULT.npy NEIGHBOURS [BOX]
 IMAGES: float32 (N, D, D), phase-flipped. RESULT: int32 (N, NEIGHBOURS): for each image the numbers, from 0, of those
 that are most like it, itself among them. As in the examples of its gallery: background normalised, noise whitened,
 downsampled to BOX pixels (64), and RIRClass2D with its defaults: 400 Fourier-Bessel components by steerable PCA, 300 of
-their bispectrum, nearest neighbours in either hand. The features do not change when an image is turned; they do when it
-is shifted, and ASPIRE does not centre particles before it compares them.
+their bispectrum, nearest neighbours in either hand. The features do not change when an image is rotated; they do when
+it is shifted, and ASPIRE does not centre particles before it compares them.
 """
 
 from __future__ import annotations

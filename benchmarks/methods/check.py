@@ -2,7 +2,7 @@
 
 python -m benchmarks.methods.check [NAME ...]
 
-128 particles of a phantom, 64 px, SNR 1. A method passes with a mean rotation error below 1 degree over the full circle
+128 particles of a phantom, 64 px, SNR 1. A method passes with a mean rotation error below 1 degree over all angles
 and a shift error (RMS) below 1 pixel. Exit code 1 if one is off or fails.
 """
 
@@ -40,11 +40,11 @@ def check(name: str, method: Method, data: Path, out: Path, model: Path | None) 
         print(f"{name:12} OFF: its image names are not those of the truth", flush=True)
         return False
     errors = pose_errors(found, truth)
-    turn, shift = np.abs(errors.rotation).mean(), np.sqrt((errors.shift**2).sum(1).mean())
-    good = turn < _DEGREES and shift < _PIXELS
+    rotation, shift = np.abs(errors.rotation).mean(), np.sqrt((errors.shift**2).sum(1).mean())
+    good = rotation < _DEGREES and shift < _PIXELS
     verdict = "ok" if good else "OFF"
     seconds = time.monotonic() - start
-    print(f"{name:12} {verdict:3}  {turn:7.3f} degrees  {shift:6.3f} px  {seconds:6.1f} s", flush=True)
+    print(f"{name:12} {verdict:3}  {rotation:7.3f} degrees  {shift:6.3f} px  {seconds:6.1f} s", flush=True)
     return good
 
 

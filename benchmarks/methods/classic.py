@@ -1,9 +1,9 @@
 """Classic reference-free alignment: exhaustive rotations x FFT shifts of every particle against the running average.
 
 1. In a Fourier-cropped box of half the pixels, from each of three particles picked at random as first reference (low
-   pass at 0.05 per pixel): 10 rounds over the full circle in steps of 5 degrees. The start with the highest mean
+   pass at 0.05 per pixel): 10 rounds over all angles in steps of 5 degrees. The start with the highest mean
    correlation goes on, 6 rounds in steps of 2 degrees.
-2. At full resolution: 2 rounds over the full circle in steps of 2 degrees, then 3 rounds within 3 degrees of each
+2. At full resolution: 2 rounds over all angles in steps of 2 degrees, then 3 rounds within 3 degrees of each
    particle's angle in steps of 0.5 degrees; angle and shift by parabolas through the highest correlation.
 
 After each round the particles are averaged anew, the average is weighted ring by ring with 2 FRC / (1 + FRC) of its
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy import fft
 
-from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
+from benchmarks.methods.common import arguments, chunks, read_particles, rotation, write_poses
 from scipion_udl.imaging.poses import Poses, rotations, to_matrices
 from scipion_udl.simulation.templates import fourier_resize, grid
 
@@ -52,7 +52,7 @@ def averages(particles: Particles, poses: Poses) -> tuple[np.ndarray, np.ndarray
     matrices = to_matrices(poses)
     for indices in chunks(particles.count):
         for k, image in zip(indices, particles.read(indices)):
-            halves[k % 2] += turn(image, matrices[k])
+            halves[k % 2] += rotation(image, matrices[k])
     return halves[0] / max(1, (particles.count + 1) // 2), halves[1] / max(1, particles.count // 2)
 
 
@@ -95,7 +95,7 @@ def turned_spectra(image: np.ndarray, step: float) -> torch.Tensor:
     out = np.empty((len(angles), box, box // 2 + 1), np.complex64)
     back = np.exp(-2j * np.pi * (box // 2) * (np.fft.fftfreq(box)[:, None] + np.fft.rfftfreq(box)))
     for spectrum, matrix in zip(out, to_matrices(Poses(-angles))):
-        spectrum[:] = (np.fft.rfft2(turn(image, matrix)) / back).conj()
+        spectrum[:] = (np.fft.rfft2(rotation(image, matrix)) / back).conj()
     # The phase moves the reference's origin to pixel 0, so that correlations peak at the particle's origin.
     return torch.from_numpy(out)
 
@@ -156,7 +156,7 @@ def align(
 
 
 def from_start(particles: Particles, start: int, max_shift: float, rounds: int) -> tuple[Poses, float]:
-    """Poses from rounds over the full circle that begin with particle ``start`` as the reference; last correlation."""
+    """Poses from rounds over all angles that begin with particle ``start`` as the reference; last correlation."""
     image = first_reference(particles.read(np.array([start]))[0], particles.scale)
     for turn_number in range(rounds):
         poses, height = align(particles, image, _COARSE, max_shift * (2 if turn_number == 0 else 1))

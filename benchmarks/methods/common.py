@@ -17,7 +17,7 @@ from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import read_truth, truth_table
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 
 # Particles that are held at a time.
 CHUNK = 64
@@ -92,7 +92,7 @@ class Ctf:
         if self.defocus is None:
             return np.ones((len(indices), self.box, self.box // 2 + 1), np.float32)
         defocus, defocus_v, angle = (values[indices] for values in (self.defocus, self.defocus_v, self.angle))
-        return transfer(self.settings, defocus, self.box, self.pixel_size, defocus_v, angle)
+        return simulated_ctf(self.settings, defocus, self.box, self.pixel_size, defocus_v, angle)
 
 
 def write_poses(out: Path, source: ParticleSource, poses: Poses) -> None:
@@ -100,7 +100,7 @@ def write_poses(out: Path, source: ParticleSource, poses: Poses) -> None:
     write_tables(str(out / "poses.star"), [truth_table(source.names, poses)])
 
 
-def turn(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def rotation(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The image (D, D) under the pose ``matrix`` (3, 3): out(M R p + t) = image(p). Cubic splines; float64 (D, D).
 
     What comes from outside of the image is 0.
@@ -126,6 +126,6 @@ def write_average(data: Path, out: Path) -> None:
     total = np.zeros((source.box, source.box))
     for indices in chunks(len(source)):
         for image, matrix in zip(source.read(indices), matrices[indices]):
-            total += turn(image, matrix)
+            total += rotation(image, matrix)
     average = (total / len(source)).astype(np.float32)
     write_stack(str(out / "average.mrcs"), average[None], source.pixel_size)

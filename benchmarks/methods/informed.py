@@ -15,11 +15,11 @@ import torch
 from benchmarks.methods.common import arguments, read_particles, write_poses
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.aligner import SEARCH_BAND
-from scipion_udl.alignment.half_sets import Split
+from scipion_udl.alignment.half_set_refinement import Split
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.alignment.wiener import WienerFilter, flip_centre
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.imaging.poses import Poses
@@ -37,7 +37,7 @@ def sums_at(refiner: Refiner, state: State, split: Split) -> list[Sums]:
     blank = Reference(band, torch.zeros_like(band.disc, dtype=torch.complex64), torch.ones(band.k_max + 1))
     state.log_odds[:] = _KNOWN
     usable = refiner.prepared.usable
-    return refiner.iterate(state, [blank] * FOLDS, split.fold, "known", usable, turn=False, settle=True).sums
+    return refiner.iterate(state, [blank] * FOLDS, split.fold, "known", usable, rotation=False, settle=True).sums
 
 
 def others(refiner: Refiner, sums: list[Sums]) -> list[Reference]:
@@ -48,11 +48,11 @@ def others(refiner: Refiner, sums: list[Sums]) -> list[Reference]:
         return band.masked(one.mean(band), prepared.disc.mask)
 
     whole, halves = add_up(sums), [mean(half) for half in halves_of(sums)]
-    denoiser = Denoiser(band, halves, half_turn_centre(refiner.maps, halves[0] + halves[1]), local=True)
+    wiener = WienerFilter(band, halves, flip_centre(refiner.maps, halves[0] + halves[1]), local=True)
 
     share = share_of_others(FOLDS)
     averages = [mean(whole - own) for own in sums]
-    return [Reference(band, average, denoiser.weight(share), denoiser(average, share)) for average in averages]
+    return [Reference(band, average, wiener.weight(share), wiener(average, share)) for average in averages]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The physical limit: an exhaustive search of every particle against the TRUE template, seen through its CTF.
 
-A particle is x = s C T(theta, o) + white noise: the template T turned by theta with its origin at o, cut to the box,
+A particle is x = s C T(theta, o) + white noise: the template T rotated by theta with its origin at o, cut to the box,
 and the particle's CTF C, which template.mrc, the defocus and the B-factor of particles.star give exactly. The pose of
 highest likelihood is the one that maximises <C x, T(theta, o)>, for its norm is the same in all poses.
 
@@ -65,7 +65,7 @@ class Bank:
         return float((power * self.weight).sum().sqrt())
 
 
-def turned(template: np.ndarray, angles: np.ndarray) -> np.ndarray:
+def rotated(template: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """The template (D, D) as a particle of each angle (degrees, (n,)) shows it: out(p) = template(R p), (n, D, D).
 
     Read from a four times finer copy (zero-padded spectrum) by cubic splines: correct to 1e-4.
@@ -98,7 +98,7 @@ def make_bank(template: np.ndarray, side: int) -> Bank:
     spectra = torch.empty(_FINE, 2 * len(place))
     angles = np.arange(_FINE) * 180.0 / _FINE
     for rows in chunks(_FINE):
-        part = spectra_of(turned(template, angles[rows]), side).reshape(len(rows), -1)[:, place]
+        part = spectra_of(rotated(template, angles[rows]), side).reshape(len(rows), -1)[:, place]
         spectra[rows] = torch.from_numpy(np.ascontiguousarray(part)).view(torch.float32).reshape(len(rows), -1)
     weight = np.where(frequency[:, 0] > 0, 2.0, 1.0)
     return Bank(
@@ -155,7 +155,7 @@ def refine(
     """
     angle = angle.double()
     for reach, step in _ROUNDS:
-        turns, score, slope, curvature = _expand(bank, spectrum, angle, shift, reach, step)
+        rotations, score, slope, curvature = _expand(bank, spectrum, angle, shift, reach, step)
         move = -torch.linalg.solve(_negative_definite(curvature), slope)
         length = move.norm(dim=-1, keepdim=True)
         move = move * (_LONGEST / length.clamp(min=_LONGEST))
@@ -165,7 +165,7 @@ def refine(
         left, middle, right = (height[row, best + d].double() for d in (-1, 0, 1))
         bend = left - 2 * middle + right
         between = torch.where(bend < 0, 0.5 * (left - right) / bend.clamp(max=-1e-30), torch.zeros_like(bend))
-        angle = angle + (turns[best] + between.clamp(-0.5, 0.5)) * step
+        angle = angle + (rotations[best] + between.clamp(-0.5, 0.5)) * step
         shift = shift + move[row, best]
     return angle, shift, middle
 
@@ -179,10 +179,10 @@ def _expand(
     (K, A, 2, 2) by the shift.
     """
     fine = 180.0 / _FINE
-    turns = torch.arange(-round(reach / step), round(reach / step) + 1, dtype=torch.float64)
+    rotations = torch.arange(-round(reach / step), round(reach / step) + 1, dtype=torch.float64)
     first = torch.floor((angle - reach) / fine).long() - _REACH + 1
     rows = first[:, None] + torch.arange(int(np.ceil(2 * reach / fine)) + 2 * _REACH)
-    want = (angle[:, None] + turns * step) / fine
+    want = (angle[:, None] + rotations * step) / fine
     kernel = _kernel(want[:, :, None] - rows[:, None, :]).float()  # (K, A, J)
     waves = 2 * np.pi * bank.frequency  # radians per pixel
     phase = shift @ waves.T
@@ -199,7 +199,7 @@ def _expand(
         values = torch.where(conjugate[:, None], torch.einsum("ktf,kjf->ktj", swapped, templates), values)
     s, sx, sy, sxx, sxy, syy = torch.einsum("ktj,kaj->tka", values, kernel)
     slope = torch.stack([sx, sy], -1)
-    return turns, s, slope, torch.stack([torch.stack([sxx, sxy], -1), torch.stack([sxy, syy], -1)], -2)
+    return rotations, s, slope, torch.stack([torch.stack([sxx, sxy], -1), torch.stack([sxy, syy], -1)], -2)
 
 
 def _negative_definite(curvature: torch.Tensor) -> torch.Tensor:

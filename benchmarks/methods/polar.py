@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, ndimage
 
-from benchmarks.methods.common import arguments, chunks, read_particles, turn, write_poses
+from benchmarks.methods.common import arguments, chunks, read_particles, rotation, write_poses
 from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.simulation.templates import grid
 
@@ -43,13 +43,13 @@ def spectrum_angle(rings: np.ndarray, first: np.ndarray) -> float:
     return (best + 0.5 * (left - right) / (left - 2 * middle + right)) * 180.0 / _ANGLES
 
 
-def shift_onto(turned: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
-    """The shift (x, y) in pixels that brings a turned particle onto the first, and the correlation there.
+def shift_onto(rotated: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, float]:
+    """The shift (x, y) in pixels that brings a rotated particle onto the first, and the correlation there.
 
     first: its rfft2, low-passed.
     """
-    box = len(turned)
-    plane = fft.irfft2(fft.rfft2(turned).conj() * first, s=(box, box))
+    box = len(rotated)
+    plane = fft.irfft2(fft.rfft2(rotated).conj() * first, s=(box, box))
     y, x = np.unravel_index(plane.argmax(), plane.shape)
     shift = []
     for line, place in ((plane[y], x), (plane[:, x], y)):
@@ -75,8 +75,8 @@ def main() -> None:
             half = spectrum_angle(polar_spectrum(particle), first_rings)
             tries = []
             for candidate in (half, half + 180.0):
-                turned = turn(particle, to_matrices(Poses(candidate))[0])
-                tries.append((*shift_onto(turned, first), candidate))
+                rotated = rotation(particle, to_matrices(Poses(candidate))[0])
+                tries.append((*shift_onto(rotated, first), candidate))
             shift[k], _, angle[k] = max(tries, key=lambda one: one[1])
     write_poses(args.out, source, Poses(angle, shift))
 

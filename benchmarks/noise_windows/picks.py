@@ -20,7 +20,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.simulation.background import mean_power
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.phantoms import phantom
 
 WHITE, CTF, STACK = "white", "ctf", "stack"
@@ -91,9 +91,9 @@ class Windows:
         first = np.random.default_rng([self.noise.seed, number // MICROGRAPH, 1])
         return low + (high - low) * first.random()
 
-    def transfer(self, number: int) -> np.ndarray:
+    def simulated_ctf(self, number: int) -> np.ndarray:
         """The CTF of a window's field, (side, side // 2 + 1)."""
-        return transfer(self.ctf, np.array([self.defocus(number)]), self.side, self.size)[0]
+        return simulated_ctf(self.ctf, np.array([self.defocus(number)]), self.side, self.size)[0]
 
     def field(self, number: int, seen: np.ndarray | None) -> np.ndarray:
         """A window with its margin, float64 (side, side). seen: its CTF."""
@@ -133,7 +133,7 @@ class Windows:
         """(numbers, scores in standard deviations, places (n, 2) of the best fit, x and y off the centre in pixels)."""
         for start in range(0, self.noise.among, MICROGRAPH):
             numbers = np.arange(start, min(start + MICROGRAPH, self.noise.among))
-            seen = self.transfer(start) if self.noise.kind == CTF else None
+            seen = self.simulated_ctf(start) if self.noise.kind == CTF else None
             kernel = self.kernels(seen)
             for part in np.split(numbers, range(_TOGETHER, len(numbers), _TOGETHER)):
                 yield (part, *self._best(torch.from_numpy(self.fields(part, seen)), kernel))
@@ -175,7 +175,7 @@ class Windows:
 
     def cut(self, number: int, place: np.ndarray) -> np.ndarray:
         """A picked window, float32 (box, box)."""
-        seen = self.transfer(number) if self.noise.kind == CTF else None
+        seen = self.simulated_ctf(number) if self.noise.kind == CTF else None
         field = self.fields(np.array([number]), seen)[0]
         x, y = (place if self.noise.centred else np.zeros(2, int)) + self.reach
         return field[y : y + self.box, x : x + self.box].astype(np.float32)

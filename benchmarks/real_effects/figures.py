@@ -15,7 +15,7 @@ from benchmarks.many_views.spread import Classes, spread
 from benchmarks.real_effects.sets import PickTruth
 from benchmarks.scores import MASK_RADIUS, TRUE_LEVEL, falls_to, joined, moved_template, rotation_figures
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import image_frc
+from scipion_udl.imaging.half_set_frc import image_frc
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.io import dialects
 from scipion_udl.io.images import read_image

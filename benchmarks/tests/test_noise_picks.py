@@ -24,7 +24,7 @@ ANGLES = np.arange(ORIENTATIONS) * 360 / ORIENTATIONS
 @pytest.mark.parametrize("kind", [WHITE, CTF])
 def test_fits_are_in_standard_deviations_of_the_noise(kind):
     windows = Windows(Noise(kind, 1, 600, 32, 1))
-    seen = windows.transfer(0) if kind == CTF else None
+    seen = windows.ctf(0) if kind == CTF else None
     fields = torch.from_numpy(windows.fields(np.arange(600), seen)).float()
     maps = torch.fft.irfft2(torch.fft.rfft2(fields) * windows.kernels(seen)[5], s=(windows.side, windows.side))
     assert float(maps[:, 0, 0].std()) == pytest.approx(1, rel=0.09)
@@ -68,9 +68,9 @@ def test_one_piece_of_ice_is_picked_once(tmp_path):
 
 
 def test_an_average_is_like_the_template_whatever_way_round_it_lies():
-    turned = phantom("hook", 48).sample(Poses([33.0, -170.0], np.array([[2.0, -1.0], [0.0, 3.0]])))
+    rotated = phantom("hook", 48).sample(Poses([33.0, -170.0], np.array([[2.0, -1.0], [0.0, 3.0]])))
     random = np.random.default_rng(1).normal(size=(2, 48, 48))
-    assert likeness(np.concatenate([turned, turned[:1, :, ::-1]]), "hook").min() > 0.95
+    assert likeness(np.concatenate([rotated, rotated[:1, :, ::-1]]), "hook").min() > 0.95
     assert likeness(random, "hook").max() < 0.65
 
 

@@ -26,7 +26,7 @@ from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_views
-from scipion_udl.simulation.ctf import transfer
+from scipion_udl.simulation.ctf import simulated_ctf
 
 
 def kind(task, count=24, seed=1):
@@ -82,7 +82,7 @@ def test_the_oracle_has_the_same_particles_and_noise_and_the_true_defocus(tmp_pa
     ctf = Ctf(read_particles(data))
     u, v, angle = (ctf.defocus[:1], ctf.defocus_v[:1], ctf.angle[:1])
     assert u[0] > v[0]
-    assert np.array_equal(ctf(np.array([0]))[0], transfer(ctf.settings, u, 32, 8.0, v, angle)[0])
+    assert np.array_equal(ctf(np.array([0]))[0], simulated_ctf(ctf.settings, u, 32, 8.0, v, angle)[0])
 
 
 def test_the_diameter_is_that_of_the_molecule(tmp_path):

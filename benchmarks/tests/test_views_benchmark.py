@@ -50,8 +50,8 @@ def about(axis: np.ndarray, tilt: float, count: int) -> np.ndarray:
     """Unit vectors (count, 3), ``tilt`` degrees off a unit ``axis`` on all sides of it."""
     one = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
     one /= np.linalg.norm(one)
-    turn = 2 * np.pi * (np.arange(count) + 0.3)[:, None] / count
-    across = np.cos(turn) * one + np.sin(turn) * np.cross(axis, one)
+    rotation = 2 * np.pi * (np.arange(count) + 0.3)[:, None] / count
+    across = np.cos(rotation) * one + np.sin(rotation) * np.cross(axis, one)
     return np.cos(np.radians(tilt)) * axis + np.sin(np.radians(tilt)) * across
 
 
@@ -101,12 +101,12 @@ def test_what_classes_have_in_common_is_no_pose_error_and_what_is_planted_is_one
     label, still = np.ones(count, int), np.zeros(count, bool)
     classes = Classes(truth, np.arange(count), label, still, compose(common, poses))
     assert pose_errors(classes) == {"shift_error": 0.0, "angle_error": 0.0}
-    turn = np.tile([3.0, -3.0], count // 2)
+    rotation = np.tile([3.0, -3.0], count // 2)
     away = np.tile([[1.5, 0.0], [0.0, 0.0], [-1.5, 0.0], [0.0, 1.5], [0.0, -1.5]], (count // 5, 1))
-    wrong = compose(Poses(turn, away), compose(common, poses))
+    wrong = compose(Poses(rotation, away), compose(common, poses))
     found = pose_errors(Classes(truth, np.arange(count), label, still, wrong))
     assert abs(found["angle_error"] - 3) < 0.01
-    # the common shift turned by 3 degrees either way adds a fifth of a pixel
+    # the common shift rotated by 3 degrees either way adds a fifth of a pixel
     assert abs(found["shift_error"] - 1.5) < 0.25
 
 
@@ -116,7 +116,7 @@ def test_tilt_between_views_of_a_class_is_no_error_in_the_plane(tmp_path):
     direction = about(np.array([0.0, 0.0, 1.0]), 8.0, count)
     truth = truth_in(tmp_path, direction, np.ones(count, int))
     rot = np.degrees(np.arctan2(direction[:, 1], direction[:, 0]))
-    images = molecule("crane", BOX).project(direction, Poses(-rot))  # each turned so that its pose is rot
+    images = molecule("crane", BOX).project(direction, Poses(-rot))  # each rotated so that its pose is rot
     mean = images.mean(0)
     assert min(np.corrcoef(image.ravel(), mean.ravel())[0, 1] for image in images) > 0.9  # they do lie alike
     truth.poses = Poses(-rot)

@@ -139,9 +139,9 @@ def test_memory_is_that_of_all_processes_together(tmp_path):
 def test_amplitude_spectra_of_turned_views_come_apart():
     rng = np.random.default_rng(2)
     shapes = rng.standard_normal((4, 10, 64))
-    label, turn = rng.integers(0, 4, 200), rng.integers(0, 64, 200)
-    turned = np.array([np.roll(shapes[k], s, -1) for k, s in zip(label, turn)])
-    noisy = torch.from_numpy(turned + rng.standard_normal(turned.shape)).float()
+    label, rotation = rng.integers(0, 4, 200), rng.integers(0, 64, 200)
+    rotated = np.array([np.roll(shapes[k], s, -1) for k, s in zip(label, rotation)])
+    noisy = torch.from_numpy(rotated + rng.standard_normal(rotated.shape)).float()
     found = sort_spectra(noisy, 4)
     table = np.zeros((4, 4), int)
     np.add.at(table, (label, found), 1)

@@ -9,13 +9,13 @@ Particles are simulated with it, aligned with it, and averages are corrected for
 import matplotlib.pyplot as plt
 import numpy as np
 
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.phantoms import phantom
 
 box, pixel_size = 128, 2.0
 image = phantom("hook", box).image()
 defocus = np.array([0.5, 1.0, 2.0])  # micrometers
-signed = transfer(CtfSettings(signed=True), defocus, box, pixel_size)
+signed = simulated_ctf(CtfSettings(signed=True), defocus, box, pixel_size)
 
 # %%
 # Along one axis: the farther from focus, the earlier the first zero. Phase-flipped images have the absolute value.

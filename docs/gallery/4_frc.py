@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import CLAIM, estimate_resolution, image_frc
+from scipion_udl.imaging.half_set_frc import CLAIM, estimate_resolution, image_frc
 from scipion_udl.simulation.phantoms import phantom
 
 box, pixel_size, snr = 128, 2.0, 0.05
@@ -36,9 +36,9 @@ averages = {}
 for count in (50, 200, 800, 3200):
     averages[count] = [half(count // 2), half(count // 2)]
     frc = image_frc(*(torch.from_numpy(one) for one in averages[count]), mask)
-    claim = estimate_resolution(frc, box, pixel_size, shared=4, mask_radius=0.4 * box)
+    estimate = estimate_resolution(frc, box, pixel_size, initial_lowpass=4, mask_radius=0.4 * box)
     ax.plot(frequency[1:], frc[1:], label=f"{count} particles")
-    print(f"{count:5d} particles: {claim.resolution:.1f} Å")
+    print(f"{count:5d} particles: {estimate.resolution:.1f} Å")
 ax.axhline(CLAIM, color="0.6", ls="--", lw=1)
 ax.set(xlabel="spatial frequency (1/Å)", ylabel="FRC", ylim=(-0.2, 1.05))
 ax.legend(frameon=False)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import scipion_udl
-from scipion_udl.models.polar import refine_angles
+from scipion_udl.models.polar_network import refine_angles
 from scipion_udl.settings import networks
 
 
@@ -25,7 +25,7 @@ class Correlator(nn.Module):
         self.template = nn.Parameter(torch.exp(-((near / 6) ** 2)).expand(radii, -1).clone())
         self.register_buffer("agreement", torch.ones(radii))
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
         """Rotations (N,), degrees, modulo 180, of spectra (N, radii, angles)."""
         product = torch.fft.rfft(spectra) * torch.fft.rfft(self.template).conj()
         return refine_angles(torch.fft.irfft(product.sum(1), n=spectra.shape[-1]))

@@ -1,4 +1,4 @@
-"""What aligned particles add up to, and their mean where each was seen through a contrast transfer of its own."""
+"""What aligned particles add up to, and their mean where each was seen through a CTF of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
 
 FOLDS = 4  # that a set is cut into, so that no particle is compared with an average that holds it
-LEAST_TRANSFER = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
+LEAST_CTF = 0.02  # of the largest: rings that were hardly transferred stay small in the mean
 
 
 @dataclass
 class Sums:
-    """What aligned particles of a reference add up to: total (band), each times its transfer; transfer: sum of the
+    """What aligned particles of a reference add up to: total (band), each times its transfer; ctf: sum of the
     squared transfers per ring (k_max + 1,), float64; count."""
 
     total: torch.Tensor
-    transfer: torch.Tensor
+    ctf: torch.Tensor
     count: int
 
     def mean(self, band: Band) -> torch.Tensor:
@@ -39,10 +39,10 @@ class Sums:
         (band) complex tensor
             Rings that were hardly transferred stay small in it.
         """
-        least = LEAST_TRANSFER * max(float(self.transfer.max()), 1e-12)
-        return self.total / band.spread(self.transfer.clamp(min=least)).clamp(min=least)
+        least = LEAST_CTF * max(float(self.ctf.max()), 1e-12)
+        return self.total / band.spread(self.ctf.clamp(min=least)).clamp(min=least)
 
-    def mean_transfer(self) -> torch.Tensor:
+    def mean_ctf(self) -> torch.Tensor:
         """Squared transfer of a particle per ring.
 
         Returns
@@ -50,7 +50,7 @@ class Sums:
         (k_max + 1,) float32 tensor
             The mean over the particles.
         """
-        return (self.transfer / max(self.count, 1)).float()
+        return (self.ctf / max(self.count, 1)).float()
 
     def over(self, group: ProcessGroup) -> Sums:
         """What the sums of all processes of a group come to.
@@ -66,13 +66,13 @@ class Sums:
             Of all.
         """
         count = int(group.total(torch.tensor(self.count)))
-        return Sums(group.total(self.total), group.total(self.transfer), count)
+        return Sums(group.total(self.total), group.total(self.ctf), count)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.total + other.total, self.transfer + other.transfer, self.count + other.count)
+        return Sums(self.total + other.total, self.ctf + other.ctf, self.count + other.count)
 
     def __sub__(self, other: Sums) -> Sums:
-        return Sums(self.total - other.total, self.transfer - other.transfer, self.count - other.count)
+        return Sums(self.total - other.total, self.ctf - other.ctf, self.count - other.count)
 
 
 def add_up(sums: list[Sums]) -> Sums:
@@ -126,7 +126,7 @@ def share_of_others(folds: int) -> float:
 def accumulate(
     prepared: PreparedParticles, band: Band, indices: np.ndarray, poses: Poses, fold: np.ndarray, folds: int
 ) -> list[Sums]:
-    """Sums of particles with poses applied, through their contrast transfer where that is known.
+    """Sums of particles with poses applied, through their CTF where that is known.
 
     Parameters
     ----------
@@ -156,11 +156,11 @@ def accumulate(
     sums = [Sums(nothing, torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device), 0)] * folds
     for part, coefficients in prepared.chunks(indices, "given poses"):
         rows = torch.from_numpy(row[part])
-        turn, move = (v[rows].to(band.device) for v in (angle, shift))
-        moved = band.of_images(transform(prepared.apply_ctf(part, coefficients), band.box, turn, move))
-        transfer = prepared.ctf(part)
+        rotation, move = (v[rows].to(band.device) for v in (angle, shift))
+        moved = band.of_images(transform(prepared.apply_ctf(part, coefficients), band.box, rotation, move))
+        ctf = prepared.ctf(part)
         power = torch.ones(len(part), band.k_max + 1, device=band.device)
-        power = power if transfer is None else band.ring_means(band.crop(transfer).square())
+        power = power if ctf is None else band.ring_means(band.crop(ctf).square())
         owns = [(member[rows] == number).nonzero()[:, 0].to(band.device) for number in range(folds)]
         new = [Sums(moved[own].sum(0), power[own].double().sum(0), len(own)) for own in owns]
         sums = [a + b for a, b in zip(sums, new)]

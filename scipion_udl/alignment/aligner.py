@@ -1,9 +1,9 @@
 """The way from angles modulo 180 degrees to poses: first average, halves apart, everything together.
 
-1. A bounded subset settles shift and branch (initial_poses.py); a full-circle search checks the network's angles on it.
-2. The first average, low-passed, starts two halves; from there on each half uses its own average alone.
-3. All particles are swept against their half's average until poses stand still (refinement/).
-4. The halves are brought into one frame, and the last rounds align every particle to the average of all.
+1. A bounded subset settles shift and branch (initial_poses.py); a exhaustive angular search checks the network's angles
+on it. 2. The first average, low-passed, starts two halves; from there on each half uses its own average alone. 3. All
+particles are swept against their half's average until poses stand still (refinement/). 4. The halves are brought into
+one frame, and the last rounds align every particle to the average of all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.given_start import GivenStart
-from scipion_udl.alignment.half_sets import HalfRefinement, Split
+from scipion_udl.alignment.half_set_refinement import HalfRefinement, Split
 from scipion_udl.alignment.initial_average import First, FirstAverage
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
@@ -26,14 +26,14 @@ from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import FAR, Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.constants import shift_reach
+from scipion_udl.constants import shift_search_range
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
-from scipion_udl.models.network import TellsTurns
+from scipion_udl.models.network import TellsRotations
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit
 from scipion_udl.particles.prepared import PreparedParticles
@@ -43,7 +43,7 @@ FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so
 SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of halves
 NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
-AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one turned by 180 degrees
+AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one rotated by 180 degrees
 
 Asked = Callable[[np.ndarray, torch.Tensor], None]  # told the numbers of particles and their coefficients
 
@@ -80,7 +80,7 @@ def longest_shift(settings: AlignmentPlan, scale: float) -> float:
     float
         Pixels of the input.
     """
-    return shift_reach(settings.max_shift / scale) * scale if settings.bound is None else settings.bound
+    return shift_search_range(settings.max_shift / scale) * scale if settings.bound is None else settings.bound
 
 
 @dataclass
@@ -89,14 +89,13 @@ class Alignment:
 
     poses: final; half_poses: from halves that never saw each other's average (None without refinement); half: (N,) 0 or
     1; score: correlation, -1 to 1, of the aligned particle with the average of the half that it is not in, every
-    Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; shared: the Fourier ring up to which halves
-    had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,) degrees
-    modulo 180, NaN where the network was not asked; outlier: (N,) bool, scores as noise does, or so far below the
-    others that it is none of them (outliers.py);
-    local: whether what tells both ways round apart was weighed place by place (wiener.py); score_weight: (k_max + 1,)
-    what the rings counted in the scores, None without refinement; at_limit: share of the particles whose shift is as
-    long as it may be (shift_limit.py); fit: how well particles fit what both halves agree on (None without refinement);
-    score_limit: below which particles are outliers, -inf for none.
+    Fourier ring weighted by what the halves agree on; ambiguous: (N,) bool; initial_lowpass: the Fourier ring up to
+    which halves had a common start; searched: whether the network's angles had to be searched anew; network_angle: (N,)
+    degrees modulo 180, NaN where the network was not asked; outlier: (N,) bool, scores as noise does, or so far below
+    the others that it is none of them (outliers.py); local: whether what tells both ways round apart was weighed place
+    by place (wiener.py); score_weight: (k_max + 1,) what the rings counted in the scores, None without refinement;
+    at_limit: share of the particles whose shift is as long as it may be (max_shift.py); fit: how well particles fit
+    what both halves agree on (None without refinement); score_limit: below which particles are outliers, -inf for none.
     """
 
     poses: Poses
@@ -104,7 +103,7 @@ class Alignment:
     half: np.ndarray
     score: np.ndarray
     ambiguous: np.ndarray
-    shared: float
+    initial_lowpass: float
     searched: bool
     network_angle: np.ndarray
     outlier: np.ndarray
@@ -126,7 +125,7 @@ class Aligner:
     def __init__(
         self,
         prepared: PreparedParticles,
-        network: TellsTurns | None,
+        network: TellsRotations | None,
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignmentPlan,
     ) -> None:
@@ -139,8 +138,8 @@ class Aligner:
         self.bound = None if settings.bound is None else settings.bound / prepared.scale
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
-        shared = spectra.r_max if network is not None else ALONE
-        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, shared)
+        initial_lowpass = spectra.r_max if network is not None else ALONE
+        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, initial_lowpass)
         self.given = GivenStart(prepared, self.max_shift)
         self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
@@ -163,7 +162,7 @@ class Aligner:
         prepared, group = self.prepared, self.prepared.group
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
-        split = Split.of(by_rank, len(prepared), prepared.originals)
+        split = Split.of(by_rank, len(prepared), prepared.duplicates_of)
         subset = by_rank[:FIRST]
         first, known = self._first_average(subset, reference, start, split.half[subset])
         state = State.start(np.zeros(len(prepared)))
@@ -185,7 +184,7 @@ class Aligner:
                 averages = [centred(prepared, self.band, a)[0] for a in averages]
             state.angle[subset] = first.angle
             if first.searched:
-                refiner.search(state, halves.references(averages), split.half, "full-circle search", rest)
+                refiner.search(state, halves.references(averages), split.half, "exhaustive angular search", rest)
             ask = None if first.searched else self._begun(state, subset, rest, start)
             averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
             prepared.reader.make_known([self.network_angle], usable)
@@ -203,7 +202,7 @@ class Aligner:
         alignment = self._finish(state, half_state, split.half, first, noise)
         if half_state is None:
             return alignment
-        return replace(alignment, score_weight=halves.judges[0].ring_weight.cpu().numpy(), fit=halves.fit)
+        return replace(alignment, score_weight=halves.independents[0].ring_weight.cpu().numpy(), fit=halves.fit)
 
     def _begun(
         self, state: State, subset: np.ndarray, rest: np.ndarray, start: Poses | KnownStart | None
@@ -226,7 +225,7 @@ class Aligner:
         state.angle[rest] = self.network_angles(rest)
         joint, usable = self._widen(first.start.average, first.start.weight), self.prepared.usable
         member = np.zeros(len(self.prepared), np.int64)
-        refiner.iterate(state, [joint], member, "shift and branch", usable, turn=False)
+        refiner.iterate(state, [joint], member, "shift and branch", usable, rotation=False)
         return joint
 
     def _to_origin(self, states: list[State], average: torch.Tensor, start: Poses | KnownStart | None) -> None:
@@ -251,7 +250,7 @@ class Aligner:
     def _score(self, state: State, refiner: Refiner, halves: HalfRefinement, count: int) -> np.ndarray:
         """Write the final scores into ``state``; returns those of ``count`` images of aligned noise at most."""
         prepared = self.prepared
-        scores = ParticleScores(refiner, halves.judges, halves.judged)
+        scores = ParticleScores(refiner, halves.independents, halves.independent_of)
         scores.measure(state, prepared.usable)
         chosen = prepared.subset(count, self.settings.seed)
         return prepared.group.on_rank0(lambda: scores.of_noise(chosen, self.settings.seed))
@@ -261,7 +260,7 @@ class Aligner:
     ) -> tuple[First, list[torch.Tensor] | None]:
         """Of a group, the first process finds it; with averages (bands) of the subset's halves where they are known."""
         if isinstance(start, KnownStart):
-            self.first.shared = min(start.ring, self.band.k_max)
+            self.first.initial_lowpass = min(start.ring, self.band.k_max)
             return self.prepared.group.on_rank0(lambda: start.first(self.prepared, self.first.band, subset, half))
         if start is not None:
             return self._first_from(start, subset), None
@@ -272,9 +271,9 @@ class Aligner:
                 first = self.first.from_angles(subset, angles, search=self.settings.refine)
             else:
                 first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
-            return first, self.first.shared
+            return first, self.first.initial_lowpass
 
-        first, self.first.shared = self.prepared.group.on_rank0(find)
+        first, self.first.initial_lowpass = self.prepared.group.on_rank0(find)
         return first, None
 
     def _first_from(self, start: Poses, subset: np.ndarray) -> First:
@@ -283,11 +282,11 @@ class Aligner:
         def find() -> tuple[First, int, Reference | None]:
             angles = self.given.angles(subset, start[subset])
             if angles is None:
-                return self.first.from_nothing(subset, None), self.first.shared, self.given.reference
-            self.first.shared = self.given.band.k_max
-            return self.first.from_angles(subset, angles), self.first.shared, self.given.reference
+                return self.first.from_nothing(subset, None), self.first.initial_lowpass, self.given.reference
+            self.first.initial_lowpass = self.given.band.k_max
+            return self.first.from_angles(subset, angles), self.first.initial_lowpass, self.given.reference
 
-        first, self.first.shared, self.given.reference = self.prepared.group.on_rank0(find)
+        first, self.first.initial_lowpass, self.given.reference = self.prepared.group.on_rank0(find)
         return first
 
     def _asked(self, state: State, known: np.ndarray) -> Asked:
@@ -327,8 +326,8 @@ class Aligner:
     def _ask(self, indices: np.ndarray, coefficients: torch.Tensor) -> np.ndarray:
         if self.network is None:
             raise ValueError("there is no network to ask")
-        turns = check_answers(self.network.turns(self.spectra.of(coefficients, self.prepared.box)))
-        self.network_angle[indices] = wrap(-turns.double().cpu().numpy(), 180.0)
+        rotations = check_answers(self.network.rotations(self.spectra.of(coefficients, self.prepared.box)))
+        self.network_angle[indices] = wrap(-rotations.double().cpu().numpy(), 180.0)
         return self.network_angle[indices]
 
     # Averages
@@ -343,19 +342,20 @@ class Aligner:
     def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
         """Bring all poses into the frame of the reference image that was given."""
         band, prepared = self.band, self.prepared
-        hands = [self.band_of(image)]
+        candidates = [self.band_of(image)]
         if prepared.mirrored is not None:
-            hands.append(mirrored(hands[0]))
+            candidates.append(mirrored(candidates[0]))
         targets = [
-            Reference(band, band.masked(band.crop(hand), prepared.disc.mask), joint.ring_weight) for hand in hands
+            Reference(band, band.masked(band.crop(candidate), prepared.disc.mask), joint.ring_weight)
+            for candidate in candidates
         ]
         found = [onto_reference(refiner, joint, target) for target in targets]
-        best = prepared.group.on_rank0(lambda: max(range(len(found)), key=lambda hand: found[hand][2]))
+        best = prepared.group.on_rank0(lambda: max(range(len(found)), key=lambda candidate: found[candidate][2]))
         between, self.inverted, _ = found[best]
         for poses in states:
             joined = compose(between, Poses(poses.angle, poses.shift))
             poses.angle, poses.shift = joined.angle, joined.shift
-            if best == 1:  # the average fits the mirror image of the reference: all particles change hands
+            if best == 1:  # the average fits the mirror image of the reference: all particles are mirrored or no longer
                 poses.angle, poses.shift = -poses.angle, poses.shift * np.array([-1.0, 1.0])
         if best == 1 and prepared.mirrored is not None:
             prepared.mirrored = ~prepared.mirrored
@@ -407,7 +407,7 @@ class Aligner:
             half=half,
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
-            shared=float(self.first.shared),
+            initial_lowpass=float(self.first.initial_lowpass),
             searched=first.searched,
             network_angle=self.network_angle,
             outlier=outliers(state.score, self.prepared.statistics.odd, limit),

@@ -11,11 +11,11 @@ import torch
 
 from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images, transform
-from scipion_udl.imaging.frc import frc_weights, of_more
+from scipion_udl.imaging.half_set_frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
 
-LEAST_TRANSFER = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
+LEAST_CTF = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Averages:
     """Images (D, D) float32. before: plain mean of the particles as they came, blank ones left out; all: plain mean of
     all aligned particles; halves: means by the halves' own poses (None
     without) of particles brought to one background and one noise, the medians of the set, each image counted once;
-    where contrast transfer is made use of, each particle weighs by its own. corrected: the mean of both halves with the
+    where CTF is made use of, each particle weighs by its own. corrected: the mean of both halves with the
     mean transfer taken out, None where none is made use of. sums: what the halves were made of, None without."""
 
     before: np.ndarray
@@ -41,7 +41,7 @@ class Averages:
 
 
 def apply_poses(
-    images: torch.Tensor, fill: torch.Tensor, poses: Poses, transfer: torch.Tensor | None = None
+    images: torch.Tensor, fill: torch.Tensor, poses: Poses, ctf: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Images with poses applied.
 
@@ -53,7 +53,7 @@ def apply_poses(
         What comes from outside of the box of each.
     poses : Poses
         n of them; shifts in pixels of the images.
-    transfer : (n, D, D//2 + 1) tensor, optional
+    ctf : (n, D, D//2 + 1) tensor, optional
         What the images are multiplied by in Fourier space before.
 
     Returns
@@ -65,23 +65,23 @@ def apply_poses(
     if poses.mirror.any():  # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
         sign = np.where(poses.mirror, -1.0, 1.0)
         first = Poses(poses.angle, poses.shift * np.stack([sign, np.ones(len(sign))], -1))
-        turned = apply_poses(images, fill, first, transfer)
+        rotated = apply_poses(images, fill, first, ctf)
         columns = (2 * (box // 2) - torch.arange(box, device=device)) % box
         which = torch.from_numpy(poses.mirror).to(device)
-        return torch.where(which[:, None, None], turned[..., columns], turned)
+        return torch.where(which[:, None, None], rotated[..., columns], rotated)
     fill = fill[:, None, None]
     angle = torch.from_numpy(poses.angle).to(device)
     shift = torch.from_numpy(poses.shift).to(device)
     coefficients = to_fourier(images - fill)
-    moved = transform(coefficients if transfer is None else coefficients * transfer, box, angle, shift) + fill
-    if transfer is not None:
+    moved = transform(coefficients if ctf is None else coefficients * ctf, box, angle, shift) + fill
+    if ctf is not None:
         return moved
     still = (angle == 0) & (shift == 0).all(1)  # nothing to do: not even the Nyquist frequency is touched
     return torch.where(still[:, None, None], images, moved)
 
 
 class HalfSums:
-    """Sums of two halves, through the particles' contrast transfer where it is made use of. background, noise: what
+    """Sums of two halves, through the particles' CTF where it is made use of. background, noise: what
     all particles are brought to, mean and standard deviation of the pixels beside the particle."""
 
     def __init__(self, prepared: PreparedParticles, background: float, noise: float) -> None:
@@ -95,7 +95,7 @@ class HalfSums:
         self.ring = radii(self.box, device).round().long()
         self.ring_count = torch.bincount(self.ring.flatten(), minlength=self.box).clamp(min=1)
 
-    def transfer(self, part: np.ndarray) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def ctf(self, part: np.ndarray) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """What particles are multiplied by before they are aligned, and their transfer.
 
         Parameters
@@ -105,15 +105,15 @@ class HalfSums:
 
         Returns
         -------
-        factor, transfer : (n, D, D//2 + 1) tensors or None
-            None both where contrast transfer is not made use of.
+        factor, ctf : (n, D, D//2 + 1) tensors or None
+            None both where CTF is not made use of.
         """
         if self.contrast is None:
             return None, None
-        transfer = self.contrast.evaluate(part, self.box, self.total.device)
-        return self.contrast.factor(part, transfer, self.box, raw=True), transfer
+        ctf = self.contrast.evaluate(part, self.box, self.total.device)
+        return self.contrast.factor(part, ctf, self.box, raw=True), ctf
 
-    def add(self, half: int, images: torch.Tensor, transfer: torch.Tensor | None) -> None:
+    def add(self, half: int, images: torch.Tensor, ctf: torch.Tensor | None) -> None:
         """Add aligned images.
 
         Parameters
@@ -122,13 +122,13 @@ class HalfSums:
             0 or 1.
         images : (n, D, D) tensor
             Normalised ones, times their factor.
-        transfer : (n, D, D//2 + 1) tensor or None
+        ctf : (n, D, D//2 + 1) tensor or None
             Theirs, None for none.
         """
         self.total[half] += images.double().sum(0) * self.noise
         self.count[half] += len(images)
-        if transfer is not None:
-            self.power[half].index_add_(0, self.ring.flatten(), transfer.square().sum(0).double().flatten())
+        if ctf is not None:
+            self.power[half].index_add_(0, self.ring.flatten(), ctf.square().sum(0).double().flatten())
 
     def over(self, group: ProcessGroup) -> None:
         """Add up what all processes of a group have.
@@ -162,7 +162,7 @@ class HalfSums:
     def _divisor(self, halves: list[int]) -> torch.Tensor:
         """What a sum is divided by per ring, (box,) float64: rings that show too little are not made louder."""
         power = self.power[halves].sum(0) / self.ring_count
-        return power.clamp(min=LEAST_TRANSFER * float(power.max()) or 1.0)
+        return power.clamp(min=LEAST_CTF * float(power.max()) or 1.0)
 
     def add_means(self, images: Sequence[np.ndarray], count: Sequence[int], power: np.ndarray | None) -> None:
         """Add what other particles came to, of the same background and noise.
@@ -218,7 +218,7 @@ class HalfSums:
         if self.contrast is None:
             return None
         level = self.contrast.level(self.box, self.total.device)
-        gain = level / (level.square() + LEAST_TRANSFER * level.square().max())
+        gain = level / (level.square() + LEAST_CTF * level.square().max())
         gain = gain[self.ring.clamp(max=len(gain) - 1)]
         return to_images(to_fourier(self.mean([0, 1])) * gain, self.box)
 
@@ -234,7 +234,7 @@ def average_particles(
     """One pass over all particles in the full box, shared by the processes of a group.
 
     The halves are what a resolution is claimed by, so that neither a few bright particles may carry them nor one image
-    that the set names twice. Where contrast transfer is made use of (in a plain mean signed ones cancel), each particle
+    that the set names twice. Where CTF is made use of (in a plain mean signed ones cancel), each particle
     is multiplied by its own, relative to the mean of all, and the sum is divided by that of the squared ones.
 
     Parameters
@@ -286,14 +286,14 @@ def _add_halves(
 ) -> None:
     """Add images (n, D, D) of the particles ``part`` (n,), aligned by poses (n,), to the half (n,) of each: 0 or 1, -1
     for none."""
-    factor, transfer = sums.transfer(part)
+    factor, ctf = sums.ctf(part)
     own = apply_poses(prepared.normalised(part, images), images.new_zeros(len(part)), poses, factor)
     for number in (0, 1):
         rows = torch.from_numpy(np.flatnonzero(half == number)).to(images.device)
-        sums.add(number, own[rows], None if transfer is None else transfer[rows])
+        sums.add(number, own[rows], None if ctf is None else ctf[rows])
 
 
-def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, shared: float) -> np.ndarray:
+def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, initial_lowpass: float) -> np.ndarray:
     """An average with every Fourier ring weighted by what the half-set FRC says of the average of both halves.
 
     Parameters
@@ -304,7 +304,7 @@ def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, sh
         Of the halves, per ring.
     background : float
         Its grey level, which stays.
-    shared : float
+    initial_lowpass : float
         Fourier ring up to which the FRC proves nothing: these rings are kept.
 
     Returns
@@ -315,7 +315,7 @@ def weighted_average(average: np.ndarray, frc: np.ndarray, background: float, sh
     box = average.shape[-1]
     per_ring = torch.zeros(box, dtype=torch.float64)
     per_ring[: len(frc)] = frc_weights(of_more(torch.from_numpy(frc), 2), floor=0.25)
-    per_ring[: max(int(shared), 4)] = 1
+    per_ring[: max(int(initial_lowpass), 4)] = 1
     coefficients = to_fourier(torch.from_numpy(average - background).double())
     ring = radii(box).round().long()
     return (to_images(coefficients * per_ring[ring], box) + background).float().numpy()

@@ -19,7 +19,7 @@ import torch
 from scipy import special
 
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.messages import message
 
 # The smallest share of all placements that a picker keeps: fits beyond 6 standard deviations. A micrograph of 4096 A by
@@ -70,7 +70,7 @@ def picked_energy(chosen: float = CHOSEN) -> float:
 
 
 def measure_fit(
-    band: Band, averages: list[torch.Tensor], transfer: torch.Tensor, members: np.ndarray, mask: torch.Tensor
+    band: Band, averages: list[torch.Tensor], ctf: torch.Tensor, members: np.ndarray, mask: torch.Tensor
 ) -> Fit:
     """The fit of the particles of two halves that were refined apart.
 
@@ -84,7 +84,7 @@ def measure_fit(
     averages : list of (band) complex tensors
         Of each half, in one frame and behind the mask, their transfer taken out, in units of the noise (variance 1 a
         coefficient).
-    transfer : (k_max + 1,) tensor
+    ctf : (k_max + 1,) tensor
         Squared transfer of a particle per ring.
     members : (2,) int array
         Particles of either half.
@@ -97,7 +97,7 @@ def measure_fit(
         The energy and its error.
     """
     first, second = averages
-    each = transfer.double().to(band.device)
+    each = ctf.double().to(band.device)
     energy = 2 * float((band.ring_sums((first * second.conj()).real) * each).sum())
     noise = float((band.ring_sums((first - second).abs().square()) * each).sum())
     independent = 2 * float(band.ring_count.sum()) * float(mask.double().square().mean())
@@ -105,7 +105,7 @@ def measure_fit(
     return Fit(energy, float(np.sqrt(variance)))
 
 
-def with_fit(claim: ResolutionEstimate, fit: Fit | None) -> ResolutionEstimate:
+def with_fit(estimate: ResolutionEstimate, fit: Fit | None) -> ResolutionEstimate:
     """A claim that knows how well the particles fit.
 
     Where halves agree, but windows of noise that were picked with a template would as well, there is no signal to speak
@@ -113,7 +113,7 @@ def with_fit(claim: ResolutionEstimate, fit: Fit | None) -> ResolutionEstimate:
 
     Parameters
     ----------
-    claim : ResolutionEstimate
+    estimate : ResolutionEstimate
         What the halves' agreement says.
     fit : Fit or None
         None where it was not measured.
@@ -123,11 +123,11 @@ def with_fit(claim: ResolutionEstimate, fit: Fit | None) -> ResolutionEstimate:
     ResolutionEstimate
         With a note where its signal and resolution are taken away.
     """
-    if fit is None or claim.signal is None:
-        return claim
-    if claim.signal is False:
-        return replace(claim, picked=fit.surely_no_better)
+    if fit is None or estimate.signal is None:
+        return estimate
+    if estimate.signal is False:
+        return replace(estimate, picked=fit.surely_no_better)
     if not fit.like_picked_noise:
-        return claim
+        return estimate
     note = message("like_picked_noise", deviations=fit.deviations, most=np.sqrt(picked_energy()))
-    return replace(claim, signal=False, resolution=None, note=note, picked=True)
+    return replace(estimate, signal=False, resolution=None, note=note, picked=True)

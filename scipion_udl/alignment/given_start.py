@@ -2,7 +2,7 @@
 
 Whoever made those poses may have aligned noise to noise, in both halves of the set alike, and nobody can tell from the
 poses. So all that is taken from them is the average that they make, low-passed: every particle is looked for anew
-against it, over the full circle and all shifts, and compared up to the same ring. What is found from there on knows of
+against it, over all angles and all shifts, and compared up to the same ring. What is found from there on knows of
 the given poses what that low-passed average knows, no more; particles leave poses that were wrong.
 """
 
@@ -14,7 +14,7 @@ from scipion_udl.alignment.accumulators import Sums, accumulate, add_up
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import FAR, Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.particles.prepared import PreparedParticles
@@ -66,7 +66,7 @@ class GivenStart:
             self.reference = self._as_reference(sums)
         elsewhere = float((np.abs(wrap(state.angle[subset] - given[subset])) > FAR).mean())
         self.prepared.say(
-            f"Given poses checked over the full circle: {elsewhere:.1%} of {len(subset)} particles lie elsewhere"
+            f"Given poses checked over all angles: {elsewhere:.1%} of {len(subset)} particles lie elsewhere"
         )
         return None if far > LOST else state.angle[subset]
 
@@ -95,7 +95,7 @@ class GivenStart:
         if self.reference is None:
             raise ValueError("there is nothing to find angles against: call angles() first")
         both = [self.reference] * 2
-        self.refiner.search(state, both, half, "full-circle search", indices)
+        self.refiner.search(state, both, half, "exhaustive angular search", indices)
         for number in (1, 2):
             found = self.refiner.iterate(state, both, half, f"angles, round {number}", indices)
         return found.sums
@@ -103,4 +103,4 @@ class GivenStart:
     def _as_reference(self, sums: list[Sums]) -> Reference:
         band, mask = self.band, self.prepared.disc.mask
         first, second, whole = (band.masked(s.mean(band), mask) for s in (*sums, add_up(sums)))
-        return Reference(band, whole, Denoiser(band, [first, second]).weight(2))
+        return Reference(band, whole, WienerFilter(band, [first, second]).weight(2))

@@ -1,6 +1,6 @@
 """The first average: shift and the 180 degree question, settled together.
 
-The network knows each angle modulo 180 degrees. Turned by it, a particle has two candidates (as it is, and turned by
+The network knows each angle modulo 180 degrees. Turned by it, a particle has two candidates (as it is, and rotated by
 another 180 degrees, which in Fourier space is the complex conjugate), each with a shift. Expectation maximisation
 weighs all of them by their likelihood given the average and puts the weighted mean in the average's place. Three things
 make it find the same answer from every start: the reference of a particle never holds that particle (the set is cut
@@ -22,11 +22,11 @@ from typing import Protocol, TypeVar
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
-from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.alignment.wiener import WienerFilter, flip_centre
 from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band, ShiftMaps
 
-FINE_REACH, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
+FINE_RANGE, FINE_STEP = 3.0, 0.25  # working pixels, once the particles are centred
 TRIAL, FEW = 12, 512  # rounds and particles after which starts are judged
 NOTHING = 70.0  # nats below the likeliest pose: a weight that changes no bit of a sum in single precision
 
@@ -48,7 +48,7 @@ class Start:
     """Where the rounds of one start ended.
 
     average: (band) plain masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood
-    of a particle given the average of the others, nats; turned: (N,) posterior of the second candidate of the solver
+    of a particle given the average of the others, nats; rotated: (N,) posterior of the second candidate of the solver
     that ran (the first of a centred solver is the one that fitted better before); name: how it began; history: the
     likelihood after every round; local: whether the half-turn difference was weighed place by place.
     """
@@ -56,7 +56,7 @@ class Start:
     average: torch.Tensor
     weight: torch.Tensor
     likelihood: float
-    turned: torch.Tensor
+    rotated: torch.Tensor
     name: str
     history: list[float]
     local: bool = False
@@ -92,7 +92,7 @@ def expectation(
     maps : ShiftMaps
         The S by S shifts.
     particles : (N, band) complex tensor
-        Already turned by the network's angle, times their transfer.
+        Already rotated by the network's angle, times their transfer.
     reference : (band) complex tensor
         Wiener weighted.
     both : bool, optional
@@ -131,8 +131,8 @@ def slight(likelihood: float) -> float:
 def first_of_best(starts: Sequence[Fit]) -> Fit:
     """The first of the starts that fit best.
 
-    Clear particles come to one average from any start, now and then turned by 180 degrees: rounding, which changes with
-    the size of a chunk, must not choose among them.
+    Clear particles come to one average from any start, now and then rotated by 180 degrees: rounding, which changes
+    with the size of a chunk, must not choose among them.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Solver:
     """What finds poses of some particles, all of them in memory.
 
     band, maps: what to compare with and where; mask: (box, box); particles: bands (N, ...), bounded in number, times
-    their contrast transfer where that is known; power: its square per ring (N, k_max + 1), None for 1.
+    their CTF where that is known; power: its square per ring (N, k_max + 1), None for 1.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class Solver:
 
 
 class BranchSolver(Solver):
-    """Finds shifts and the 180 degree branch of particles turned by the network."""
+    """Finds shifts and the 180 degree branch of particles rotated by the network."""
 
     def __init__(
         self,
@@ -207,27 +207,27 @@ class BranchSolver(Solver):
         references = [start] * (int(self.fold.max()) + 1)
         history: list[float] = []
         for _ in range(rounds):
-            sums, likelihood, turned = self._expect(references, symmetric)
+            sums, likelihood, rotated = self._expect(references, symmetric)
             whole = add_up(sums)
             references = [self._finish(whole - own, symmetric) for own in sums]
             share = share_of_others(len(sums))
             halves = [self._finish(half, symmetric) for half in halves_of(sums)]
-            denoiser = Denoiser(self.band, halves, local=local)
-            weight = denoiser.weight(share)
+            wiener = WienerFilter(self.band, halves, local=local)
+            weight = wiener.weight(share)
             if self.is_centred:
-                references = [denoiser(r, share) for r in references]
+                references = [wiener(r, share) for r in references]
             else:
                 references = [r * self.band.spread(weight) for r in references]
             history.append(likelihood)
             if len(history) > 3 and abs(history[-1] - history[-2]) < slight(likelihood):
                 break
-        return Start(self._finish(whole, symmetric), weight, history[-1], turned, name, history)
+        return Start(self._finish(whole, symmetric), weight, history[-1], rotated, name, history)
 
     def _expect(self, references: list[torch.Tensor], symmetric: bool) -> tuple[list[Sums], float, torch.Tensor]:
         """Sums of the expected aligned particles per fold (centred), the likelihood, the branches."""
         band, maps = self.band, self.maps
         sums, evidence = [], 0.0
-        turned = torch.zeros(len(self.particles), device=band.device)
+        rotated = torch.zeros(len(self.particles), device=band.device)
         drift = torch.zeros(2, dtype=torch.float64, device=band.device)
         for fold, reference in enumerate(references):
             members = (self.fold == fold).nonzero()[:, 0]
@@ -238,16 +238,16 @@ class BranchSolver(Solver):
                 total += (particles * maps.blur(posterior[:, 0])).sum(0)
                 if not symmetric:
                     total += (particles.conj() * maps.blur(posterior[:, 1])).sum(0)
-                    turned[part] = posterior[:, 1].sum((-2, -1))
+                    rotated[part] = posterior[:, 1].sum((-2, -1))
                 across = posterior.sum((0, 1)).double()
                 drift += torch.stack([(across.sum(0) * maps.shifts).sum(), (across.sum(1) * maps.shifts).sum()])
                 evidence += float(logs.double().sum())
             sums.append(Sums(total, self.power[members].double().sum(0), len(members)))
-            evidence -= float((sums[-1].transfer * band.ring_sums(reference.abs().square())).sum())
+            evidence -= float((sums[-1].ctf * band.ring_sums(reference.abs().square())).sum())
         centre = (-drift / len(self.particles)).float()
         for own in sums:
             own.total = band.shifted(own.total, centre)
-        return sums, evidence / len(self.particles), turned
+        return sums, evidence / len(self.particles), rotated
 
     def _finish(self, sums: Sums, symmetric: bool) -> torch.Tensor:
         masked = self.band.masked(sums.mean(self.band), self.mask)
@@ -324,8 +324,8 @@ class BranchSolver(Solver):
     def centred(self, reference: torch.Tensor) -> BranchSolver:
         """A solver for the same particles, each centred on a reference, with a fine grid of small shifts.
 
-        Particles are turned by 180 degrees where that fits better. The frame's origin becomes the centre about which
-        the reference is most like itself turned by 180 degrees, so that either candidate of a nearly two-fold view
+        Particles are rotated by 180 degrees where that fits better. The frame's origin becomes the centre about which
+        the reference is most like itself rotated by 180 degrees, so that either candidate of a nearly two-fold view
         needs no shift.
 
         Parameters
@@ -339,7 +339,7 @@ class BranchSolver(Solver):
             Which :meth:`home` leads back from.
         """
         band, maps = self.band, self.maps
-        centre, size = half_turn_centre(maps, reference), len(maps.shifts)
+        centre, size = flip_centre(maps, reference), len(maps.shifts)
         particles = torch.empty_like(self.particles)
         for start in range(0, len(particles), STEP):
             part = self.particles[start : start + STEP]
@@ -351,7 +351,7 @@ class BranchSolver(Solver):
             shift = torch.stack([maps.shifts[place % size], maps.shifts[place // size]], -1) - centre
             chosen = torch.where(flipped[:, None, None], candidates[:, 1], candidates[:, 0])
             particles[start : start + STEP] = band.shifted(chosen, shift)
-        solver = BranchSolver(band, ShiftMaps(band, FINE_REACH, FINE_STEP), self.mask, particles, self.power)
+        solver = BranchSolver(band, ShiftMaps(band, FINE_RANGE, FINE_STEP), self.mask, particles, self.power)
         solver.origin = centre
         solver.is_centred = True
         return solver

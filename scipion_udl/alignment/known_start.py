@@ -11,7 +11,7 @@ import torch
 from scipion_udl.alignment.accumulators import accumulate, add_up
 from scipion_udl.alignment.initial_average import First
 from scipion_udl.alignment.initial_poses import Start
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
@@ -56,6 +56,6 @@ class KnownStart:
         whole = band.masked(add_up(sums).mean(band), prepared.disc.mask)
         # Too few go nowhere by themselves: nothing will be claimed of them.
         averages = [band.masked(s.mean(band), prepared.disc.mask) if s.count > 1 else whole for s in sums]
-        weight = Denoiser(band, averages).weight(2)
+        weight = WienerFilter(band, averages).weight(2)
         start = Start(whole, weight, math.nan, torch.zeros(0), "network of many views", [])
         return First(start, self.poses.angle[subset]), averages

@@ -9,7 +9,7 @@ from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.refinement.registration import register
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.orientations import turned_band
+from scipion_udl.imaging.orientations import rotated_band
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.messages import Message, message
 
@@ -34,14 +34,14 @@ def onto_reference(refiner: Refiner, moving: Reference, fixed: Reference) -> tup
         One, in working pixels.
     inverted : bool
         Whether the reference fits clearly better with its contrast inverted; the pose is for that then.
-    alike : float
+    likenesses : float
         Their correlation then, -1 to 1.
     """
     negative = Reference(fixed.band, -fixed.average, fixed.ring_weight)
     poses = [register(refiner, moving, one) for one in (fixed, negative)]
-    alike = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
-    inverted = refiner.prepared.group.agree(alike[1] > alike[0] + MARGIN)
-    return poses[inverted], inverted, alike[inverted]
+    likenesses = [likeness(fixed.band, moving, one, pose) for one, pose in zip((fixed, negative), poses)]
+    inverted = refiner.prepared.group.agree(likenesses[1] > likenesses[0] + MARGIN)
+    return poses[inverted], inverted, likenesses[inverted]
 
 
 def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> float:
@@ -62,7 +62,7 @@ def likeness(band: Band, moving: Reference, fixed: Reference, pose: Poses) -> fl
         From -1 to 1.
     """
     angle, shift = (torch.from_numpy(np.asarray(v)).to(band.device) for v in (pose.angle, pose.shift))
-    moved = band.shifted(turned_band(band, moving.average, angle), shift.float())[0]
+    moved = band.shifted(rotated_band(band, moving.average, angle), shift.float())[0]
     weight = band.spread(fixed.ring_weight)
     powers = [band.dot(image, image, weight) for image in (moved, fixed.average)]
     return float(band.dot(moved, fixed.average, weight) / (powers[0] * powers[1]).sqrt().clamp(min=1e-12))

@@ -50,7 +50,7 @@ class ParticleScores:
         """
         device = self.band.device
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
-            seen, power = self._through_transfer(part, coefficients)
+            seen, power = self._apply_ctf(part, coefficients)
             angle, shift = (torch.from_numpy(v[part]).to(device) for v in (state.angle, state.shift))
             for number, reference in enumerate(self.references):
                 own = np.flatnonzero(self.member[part] == number)
@@ -63,7 +63,7 @@ class ParticleScores:
 
     @torch.no_grad()
     def of_noise(self, indices: np.ndarray, seed: int) -> np.ndarray:
-        """Scores of white noise that was aligned: searched for over the full circle, and refined.
+        """Scores of white noise that was aligned: searched for over all angles, and refined.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class ParticleScores:
             part = indices[start : start + prepared.reader.chunk]
             white = torch.randn(len(part), prepared.box, prepared.box, generator=generator).to(band.device)
             coefficients = torch.fft.rfft2(torch.fft.ifftshift(white, dim=(-2, -1)), norm="ortho")
-            seen, power = self._through_transfer(part, coefficients)
+            seen, power = self._apply_ctf(part, coefficients)
             angle, shift = searcher.find(seen, reference), torch.zeros(len(part), 2, dtype=torch.float64)
             inside = band.crop(seen)
             loud = band.ring_totals(inside.abs().square())
@@ -95,16 +95,14 @@ class ParticleScores:
             found.append(self._scores(seen, power, angle, shift, reference).cpu().numpy())
         return np.concatenate(found)
 
-    def _through_transfer(
-        self, part: np.ndarray, coefficients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _apply_ctf(self, part: np.ndarray, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(coefficients (n, box, box//2 + 1) times the transfer of the particles ``part``, its square per ring (n,
         k_max + 1), None for 1)."""
         found = self.prepared.ctf_and_factor(part)
         if found is None:
             return coefficients, None
-        transfer, factor = found
-        return coefficients * factor, self.band.ring_means(self.band.crop(transfer).square())
+        ctf, factor = found
+        return coefficients * factor, self.band.ring_means(self.band.crop(ctf).square())
 
     def _scores(
         self,
@@ -115,7 +113,7 @@ class ParticleScores:
         reference: Reference,
     ) -> torch.Tensor:
         """Scores (n,) of coefficients (n, box, box//2 + 1), times their transfer, of poses angle (n,) degrees and shift
-        (n, 2) working pixels; power: see :meth:`_through_transfer`."""
+        (n, 2) working pixels; power: see :meth:`_apply_ctf`."""
         band, weight = self.band, reference.ring_weight.float().clone()
         if bool((weight[self._first :] > 0).any()):
             weight[: self._first] = 0

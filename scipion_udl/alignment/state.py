@@ -15,7 +15,7 @@ class State:
     """Poses of all particles in working pixels and what the last iteration saw of them, numpy arrays of length N.
 
     angle: degrees; shift: (N, 2); score: weighted correlation with the judge's average; log_odds: log likelihood of the
-    candidate taken over that of the one turned by 180 degrees, nats; limited: whether the shift is as long as it may
+    candidate taken over that of the one rotated by 180 degrees, nats; limited: whether the shift is as long as it may
     be.
     """
 
@@ -70,7 +70,7 @@ class State:
         search : callable
             Given a copy of the state, gives all of them other angles in it.
         settle : callable
-            Given that and the particles that were turned by more than ``step``, finds the poses of these.
+            Given that and the particles that were rotated by more than ``step``, finds the poses of these.
 
         Returns
         -------

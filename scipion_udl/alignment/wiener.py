@@ -15,14 +15,14 @@ import torch
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.blur import gaussian_blur
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import frc_weights, of_more, over_rings, ring_correlation
+from scipion_udl.imaging.half_set_frc import frc_weights, of_more, over_rings, ring_correlation
 
 NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
 LOCAL = 0.025  # of the box: standard deviation of the window in which local power is measured
 CAUTION = 1.5  # times the mean noise power: what a place must exceed to count as more than noise
 
 
-def half_turn_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
+def flip_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
     """The point about which a half turn changes an image least.
 
     Not far from the origin: an asymmetric view has no such point, and any would do.
@@ -46,7 +46,7 @@ def half_turn_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
     return torch.stack([maps.shifts[place % size], maps.shifts[place // size]]) / 2
 
 
-class Denoiser:
+class WienerFilter:
     """Weights for averages like two halves of a set.
 
     halves: two averages (bands) in one frame, independent of each other; centre: about which a half turn changes them

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scipion_udl.classification.class_search import Comparer, Finder, Samples
 from scipion_udl.classification.samples import sampled
-from scipion_udl.classification.scoring import Comparer, Finder, Samples
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, rotations, wrap
 from scipion_udl.models.class_bank import ClassBank
@@ -72,7 +72,9 @@ class Sorted:
         return Poses(self.angle[at], self.shift[at])
 
 
-def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, reach: float) -> Sorted:
+def sort_particles(
+    prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, search_range: float
+) -> Sorted:
     """Put every particle into the class that explains it best; each by itself, whatever the others are.
 
     Parameters
@@ -83,7 +85,7 @@ def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: Polar
         The classes.
     sampling : PolarSampling
         How particles are sampled for the network.
-    reach : float
+    search_range : float
         How far off centre particles lie along either axis, working pixels.
 
     Returns
@@ -91,13 +93,13 @@ def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: Polar
     Sorted
         Of all particles; poses in pixels of the input.
     """
-    finder = Finder(bank, sampling, reach)
+    finder = Finder(bank, sampling, search_range)
     out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)
     for part, samples in sampled(prepared, sampling, prepared.usable, "sorting"):
         for rows, found in finder.chunks(samples):
             at = part[rows.cpu().numpy()]
             angle, moved = (v.double().cpu().numpy() for v in (found.angle, found.shift))
-            # The particle is moved first, then turned; a pose turns first.
+            # The particle is moved first, then rotated; a pose turns first.
             out.shift[at] = np.einsum("ncij,ncj->nci", rotations(angle), moved) * prepared.scale
             out.angle[at] = wrap(angle)
             out.likely[at], gain = found.which.cpu().numpy(), found.gain.double().cpu().numpy()
@@ -108,7 +110,7 @@ def sort_particles(prepared: PreparedParticles, bank: ClassBank, sampling: Polar
 
 
 def like_noise(
-    bank: ClassBank, sampling: PolarSampling, reach: float, transfer: torch.Tensor, sorted_: Sorted, seed: int
+    bank: ClassBank, sampling: PolarSampling, search_range: float, ctf: torch.Tensor, sorted_: Sorted, seed: int
 ) -> np.ndarray:
     """Which classes hold particles that fit no better than noise fits the same classes.
 
@@ -120,9 +122,9 @@ def like_noise(
         The classes.
     sampling : PolarSampling
         How particles are sampled for the network.
-    reach : float
+    search_range : float
         How far off centre particles lie along either axis, working pixels.
-    transfer : (n, rings) tensor
+    ctf : (n, rings) tensor
         Squared transfer of some particles, which the noise images are given.
     sorted_ : Sorted
         The particles in the classes.
@@ -140,21 +142,21 @@ def like_noise(
     pixels = torch.randn(NOISE, box, box, generator=generator).to(device)
     coefficients = torch.fft.rfft2(torch.fft.ifftshift(pixels, dim=(-2, -1)), norm="ortho")
     small = PolarSampling(box, sampling.rings, sampling.angles, sampling.mask)
-    own = transfer[torch.arange(NOISE) % len(transfer)].to(device)
+    own = ctf[torch.arange(NOISE) % len(ctf)].to(device)
     values = small.of(coefficients) * own.sqrt()[..., None]
     still = torch.zeros(NOISE, 2, device=device)
     noise = Samples(values, own, own, still, torch.zeros(NOISE, dtype=torch.bool))
-    finder = Finder(bank, sampling, reach)
+    finder = Finder(bank, sampling, search_range)
     best = torch.cat([found.gain[:, 0] for _, found in finder.chunks(noise)]).double()
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]
-    return np.array(medians) < limit + _own_part(finder.fine, transfer)
+    return np.array(medians) < limit + _own_part(finder.fine, ctf)
 
 
-def _own_part(comparer: Comparer, transfer: torch.Tensor) -> np.ndarray:
+def _own_part(comparer: Comparer, ctf: torch.Tensor) -> np.ndarray:
     """What noise alone gains (K,) by having been one of those that made the template, nats."""
     bank = comparer.bank
-    own = transfer[:, : comparer.rings].mean(0).to(bank.signal.device)
+    own = ctf[:, : comparer.rings].mean(0).to(bank.signal.device)
     share = own / (bank.members[:, None] * own + 1 / bank.signal)  # of the template
     return torch.where(bank.members > 0, 2 * share @ comparer.transform.root.square(), 0.0).double().cpu().numpy()

@@ -1,7 +1,7 @@
 """How the class network learns: rounds over particles, from coarse to fine.
 
 A round compares every particle with every class, in all orientations, and puts in place of each template the one that
-reconstructs its particles best, their contrast transfer and the noise counted, and how thick the ice is that each lies
+reconstructs its particles best, their CTF and the noise counted, and how thick the ice is that each lies
 in: the closed-form step of the joint objective. A particle counts for the classes that it fits about as well as its
 best one, in the proportion of their likelihoods. Rounds begin at low resolution, where few particles tell views apart,
 and take in finer rings as they go. Classes that lose their particles are given half of the one that explains its own
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from scipion_udl.classification.scoring import Comparer, Samples, moved_templates
+from scipion_udl.classification.class_search import Comparer, Samples, moved_templates
 from scipion_udl.classification.splitting import exchanged
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
@@ -64,13 +64,13 @@ class RoundRow:
 class ClassFit:
     """Teaches classes from samples.
 
-    samples; sampling; reach: how far off centre particles lie along an axis, working pixels; seed; report: told
+    samples; sampling; search_range: how far off centre particles lie along an axis, working pixels; seed; report: told
     (rows of a round done, all of them) now and then.
     """
 
     samples: Samples
     sampling: PolarSampling
-    reach: float
+    search_range: float
     seed: int
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
     history: list[RoundRow] = field(default_factory=list)
@@ -86,7 +86,7 @@ class ClassFit:
     @property
     def rings(self) -> int:
         """The rings that carry signal."""
-        seen = self.signal * self.samples.transfer.mean(0) > FAINT
+        seen = self.signal * self.samples.ctf.mean(0) > FAINT
         return max(LEVELS[0], int(seen.nonzero().max()) + 1 if seen.any() else 0)
 
     def levels(self) -> list[int]:
@@ -197,7 +197,7 @@ class ClassFit:
         float
             The last mean log likelihood of a particle, nats.
         """
-        comparer = Comparer(bank, self.sampling, self.reach)
+        comparer = Comparer(bank, self.sampling, self.search_range)
         number, last, splits = 1, rounds, SPLITS if split_too else 0
         while number <= last:
             near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
@@ -223,7 +223,7 @@ class Step:
         shape = comparer.bank.complex.shape
         device = class_fit.device
         self.total = torch.zeros(shape, dtype=torch.complex64, device=device)
-        self.transfer = torch.zeros(shape[:2], device=device)
+        self.ctf = torch.zeros(shape[:2], device=device)
         self.count, self.misfit, self.explained = torch.zeros(3, shape[0], device=device)
         self.offset = torch.zeros(shape[0], 2, device=device)
         self.odd: dict[int, tuple[float, int, torch.Tensor, torch.Tensor]] = {}  # of each class, a poorly fitting one
@@ -249,7 +249,7 @@ class Step:
             best = high.indices[:, 0]
             self.worth.index_add_(0, best, high.values[:, 0] - high.values[:, -1])
             own = torch.arange(len(part), device=best.device)
-            self.class_fit.angle[part] = self.comparer.angle(found.turn[own, best]).cpu()
+            self.class_fit.angle[part] = self.comparer.angle(found.rotation[own, best]).cpu()
             self.class_fit.contrast[part] = found.contrast[own, best].cpu()
             samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
             samples.known[part] = True
@@ -269,19 +269,19 @@ class Step:
         row, column = (share > 1e-3).nonzero().unbind(1)
         own, weight = which[row, column], share[row, column]
         shift = shifts[row, found.place[row, own]]
-        angle = comparer.angle(found.turn[row, own])
+        angle = comparer.angle(found.rotation[row, own])
         aligned = comparer.aligned(samples, part[row.to(part.device)], shift, angle)
-        transfer = samples.transfer[part, : comparer.rings].to(weight.device)[row]
+        ctf = samples.ctf[part, : comparer.rings].to(weight.device)[row]
         contrast = found.contrast[row, own]
         self.total.index_add_(0, own, aligned * (weight * contrast)[:, None, None])
-        self.transfer.index_add_(0, own, transfer * (weight * contrast.square())[:, None])
+        self.ctf.index_add_(0, own, ctf * (weight * contrast.square())[:, None])
         self.count.index_add_(0, own, weight)
         # Where particles of a class lie in its own frame: what all have in common is the template's.
         radians = torch.deg2rad(angle)
         cos, sin = radians.cos(), radians.sin()
         x, y = shift.unbind(1)
-        turned = torch.stack([cos * x - sin * y, sin * x + cos * y], 1)
-        self.offset.index_add_(0, own, turned * weight[:, None])
+        rotated = torch.stack([cos * x - sin * y, sin * x + cos * y], 1)
+        self.offset.index_add_(0, own, rotated * weight[:, None])
         power = samples.power[part, : comparer.rings].to(weight.device)[row]
         left = (power - 1) @ comparer.transform.root.square() - found.gain[row, own]
         self.misfit.index_add_(0, own, left * weight)
@@ -318,7 +318,7 @@ class Step:
         """
         comparer = self.comparer
         prior = 1 / comparer.bank.signal
-        templates = self.total / (self.transfer + prior)[..., None]
+        templates = self.total / (self.ctf + prior)[..., None]
         few = LEAST * len(self.rows) / len(self.count)
         mean = torch.where((self.count > max(few, 8))[:, None], self.offset / self.count.clamp(min=1)[:, None], 0.0)
         templates = moved_templates(comparer.transform, templates, -mean)
@@ -370,8 +370,8 @@ class Step:
             _, item, shift, angle = self.odd[donor]
             row = torch.tensor([item])
             own = self.comparer.aligned(self.class_fit.samples, row, shift[None], angle[None])[0]
-            transfer = self.class_fit.samples.transfer[row, : self.comparer.rings].to(own.device)[0]
-            alone = own / (transfer + 1 / self.comparer.bank.signal)[:, None]
+            ctf = self.class_fit.samples.ctf[row, : self.comparer.rings].to(own.device)[0]
+            alone = own / (ctf + 1 / self.comparer.bank.signal)[:, None]
             templates[number] = 0.5 * (templates[donor] + alone)
             misfit[donor] /= 2
             self.count[donor] /= 2

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, accumulate, add_up, halves_of, share_of_others
-from scipion_udl.alignment.half_sets import Split
+from scipion_udl.alignment.half_set_refinement import Split
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.threads import CLASSES, side_by_side
@@ -67,7 +67,7 @@ class LikelyRounds:
         self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
         typical = prepared.typical
         self.order = typical[np.argsort(ranks(prepared.source.names, seed)[typical], kind="stable")]
-        self.fold = Split.of(self.order, len(prepared), prepared.originals).fold
+        self.fold = Split.of(self.order, len(prepared), prepared.duplicates_of).fold
 
     def run(self, found: Sorted) -> Sorted:
         """Put the particles into the classes that they fit best.
@@ -135,15 +135,15 @@ class LikelyRounds:
 
         for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
             self.report(f"comparison with class averages, round {number}", k * len(open_) // classes, len(open_))
-        judged = self.prepared.typical if self.free and number >= JUDGED else None
-        return _decided(found, tries, open_, judged), float(open_.any(1).mean())
+        typical = self.prepared.typical if self.free and number >= JUDGED else None
+        return _decided(found, tries, open_, typical), float(open_.any(1).mean())
 
     def _references(self, own: np.ndarray, poses: Poses) -> list[Reference]:
         """For each fold an average that it is no part of."""
         band, mask = self.band, self.prepared.disc.mask
         sums = accumulate(self.prepared, band, own, poses[own], self.fold[own], FOLDS)
-        denoiser = Denoiser(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
-        weight = denoiser.weight(share_of_others(FOLDS))
+        wiener = WienerFilter(band, [band.masked(s.mean(band), mask) for s in halves_of(sums)])
+        weight = wiener.weight(share_of_others(FOLDS))
         whole = add_up(sums)
         return [Reference(band, band.masked((whole - own).mean(band), mask), weight) for own in sums]
 
@@ -176,7 +176,7 @@ class LikelyRounds:
                 tries.shift[those] = shift.cpu().numpy() * scale
 
 
-def _decided(found: Sorted, tries: _Tries, open_: np.ndarray, judged: np.ndarray | None) -> Sorted:
+def _decided(found: Sorted, tries: _Tries, open_: np.ndarray, typical: np.ndarray | None) -> Sorted:
     """Every particle in the class that it fits best of those that it tried and that are not given up; it stays where
     its own could not be tried, unless that is given up. judged: the particles (numbers from 0) that say which classes
     are, None for none.
@@ -186,11 +186,11 @@ def _decided(found: Sorted, tries: _Tries, open_: np.ndarray, judged: np.ndarray
     # Of those that tried nothing the network knows how much less likely other classes are.
     gain = np.where(free[:, None], tries.gain, -found.odds)
     gain[~free, before[~free]] = 1e-3  # more than one that the network finds as likely
-    if judged is not None:
-        empty = np.bincount(found.label[judged], minlength=len(tries.cost)) == 0
-        seen = np.where(empty[found.likely[judged]], -np.inf, gain[judged])
-        gone = empty | given_up(seen, found.likely[judged], tries.cost)
-        gain[judged] = np.where(gone[found.likely[judged]], -np.inf, gain[judged])
+    if typical is not None:
+        empty = np.bincount(found.label[typical], minlength=len(tries.cost)) == 0
+        seen = np.where(empty[found.likely[typical]], -np.inf, gain[typical])
+        gone = empty | given_up(seen, found.likely[typical], tries.cost)
+        gain[typical] = np.where(gone[found.likely[typical]], -np.inf, gain[typical])
     best = gain.argmax(1)
     odds = np.where(np.isfinite(gain), gain[at, best][:, None] - gain, found.odds)
     return replace(found, label=found.likely[at, best], odds=odds, angle=tries.angle, shift=tries.shift)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from scipion_udl.classification.scoring import Samples
+from scipion_udl.classification.class_search import Samples
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.particles.prepared import PreparedParticles
 
@@ -40,12 +40,12 @@ def sampled(
             factor = prepared.contrast.factor(part, whole, sampling.small)
         values = sampling.of(coefficients, factor)
         power = values.real.square().mean(-1) + values.imag.square().mean(-1)
-        transfer = torch.ones_like(power)
+        ctf = torch.ones_like(power)
         if factor is not None:
-            transfer = sampling.of_rings(whole.abs())
-            values = values * (transfer if factor is whole else sampling.of_rings(factor.abs()))[..., None]
+            ctf = sampling.of_rings(whole.abs())
+            values = values * (ctf if factor is whole else sampling.of_rings(factor.abs()))[..., None]
         still = torch.zeros(n, 2, device=values.device)
-        yield part, Samples(values, transfer.square(), power, still, torch.zeros(n, dtype=torch.bool))
+        yield part, Samples(values, ctf.square(), power, still, torch.zeros(n, dtype=torch.bool))
 
 
 def gathered(prepared: PreparedParticles, sampling: PolarSampling, indices: np.ndarray) -> Samples:
@@ -76,6 +76,6 @@ def gathered(prepared: PreparedParticles, sampling: PolarSampling, indices: np.n
     start = 0
     for part, chunk in sampled(prepared, sampling, indices, "polar samples"):
         own = slice(start, start + len(part))
-        out.values[own], out.transfer[own], out.power[own] = chunk.values, chunk.transfer, chunk.power
+        out.values[own], out.ctf[own], out.power[own] = chunk.values, chunk.ctf, chunk.power
         start += len(part)
     return out

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from scipion_udl.classification.scoring import Comparer
+from scipion_udl.classification.class_search import Comparer
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 
 MIRRORED = 0.9  # correlation with the mirror image from which on it is said
 
 
-def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror: bool) -> np.ndarray:
+def correlations(bank: ClassBank, sampling: PolarSampling, search_range: float, mirror: bool) -> np.ndarray:
     """How well each template fits each other one, or its mirror image, in any pose.
 
     Parameters
@@ -21,7 +21,7 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
         K templates.
     sampling : PolarSampling
         How particles are sampled for them.
-    reach : float
+    search_range : float
         How far they are shifted along either axis, working pixels.
     mirror : bool
         Whether mirror images are compared with templates.
@@ -31,7 +31,7 @@ def correlations(bank: ClassBank, sampling: PolarSampling, reach: float, mirror:
     (K, K) array
         Correlations; row: the one that is moved.
     """
-    comparer, templates = Comparer(bank, sampling, reach), bank.complex
+    comparer, templates = Comparer(bank, sampling, search_range), bank.complex
     seen = comparer.transform.mirrored(templates) if mirror else templates
     samples, waves = comparer.transform.backward(seen), comparer.transform.waves(comparer.grid)
     power = (templates.abs().square() * comparer.transform.weight).sum((-2, -1))
@@ -66,12 +66,12 @@ def mirror_pairs(mirrored: np.ndarray, flagged: np.ndarray) -> list[int | None]:
     return [int(b) if s else None for b, s in zip(best, sure)]
 
 
-def by_similarity(alike: np.ndarray) -> np.ndarray:
+def by_similarity(similarity: np.ndarray) -> np.ndarray:
     """An order of the classes in which neighbours look alike: from the first on, the most similar of the rest.
 
     Parameters
     ----------
-    alike : (K, K) array
+    similarity : (K, K) array
         Correlations of the templates.
 
     Returns
@@ -79,8 +79,8 @@ def by_similarity(alike: np.ndarray) -> np.ndarray:
     (K,) int array
         Classes, from 0.
     """
-    order, rest = [0], set(range(1, len(alike)))
+    order, rest = [0], set(range(1, len(similarity)))
     while rest:
-        order.append(max(rest, key=lambda k: (alike[order[-1], k], -k)))
+        order.append(max(rest, key=lambda k: (similarity[order[-1], k], -k)))
         rest.remove(order[-1])
     return np.array(order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.classification.scoring import Comparer, Samples
+from scipion_udl.classification.class_search import Comparer, Samples
 
 MOST = 256  # particles of a class that a split is tried on
 LEAST = 12  # particles that a class must have to be split
@@ -21,16 +21,14 @@ AT_ONCE = 0.1  # of the classes may be exchanged at a time
 class Split:
     """Two templates in place of one.
 
-    aligned: (n, rings, orders) particles in the class's frame, times their transfer and their contrast; transfer: (n,
+    aligned: (n, rings, orders) particles in the class's frame, times their transfer and their contrast; ctf: (n,
     rings), the square of both;
     prior: (rings,) one over the expected power of a template; weight: (orders,). ``gain``: nats, of the n particles
     together; ``templates``: (2, rings, orders).
     """
 
-    def __init__(
-        self, aligned: torch.Tensor, transfer: torch.Tensor, prior: torch.Tensor, weight: torch.Tensor
-    ) -> None:
-        self.aligned, self.transfer, self.prior, self.weight = aligned, transfer, prior, weight
+    def __init__(self, aligned: torch.Tensor, ctf: torch.Tensor, prior: torch.Tensor, weight: torch.Tensor) -> None:
+        self.aligned, self.ctf, self.prior, self.weight = aligned, ctf, prior, weight
         n = len(aligned)
         alone = self._of_others(torch.ones(n, 1, device=weight.device))[:, 0]
         member = self._first()
@@ -42,27 +40,27 @@ class Split:
         kept = member.sum(0).min() >= max(2, LEAST / 4)
         self.gain = float((found.amax(1) - alone).sum()) if kept else 0.0
         total = torch.einsum("nro,nk->kro", aligned, member.to(aligned.dtype))
-        self.templates = total / (member.T @ transfer + prior)[..., None]
+        self.templates = total / (member.T @ ctf + prior)[..., None]
 
     def _of_others(self, member: torch.Tensor) -> torch.Tensor:
         """Log likelihood (n, k) of each particle by the template of each of k groups (member: (n, k), 0 or 1), the
         particle itself left out of it."""
-        aligned, transfer = self.aligned, self.transfer
+        aligned, ctf = self.aligned, self.ctf
         out = []
         for own in member.unbind(1):
             total = torch.einsum("nro,n->ro", aligned, own.to(aligned.dtype))
             others = total - aligned * own[:, None, None]
-            power = own @ transfer + self.prior - transfer * own[:, None]
+            power = own @ ctf + self.prior - ctf * own[:, None]
             template = others / power[..., None]
             product = (aligned.conj() * template).real @ self.weight
             strength = template.abs().square() @ self.weight
-            out.append((2 * product - transfer * strength).sum(-1))
+            out.append((2 * product - ctf * strength).sum(-1))
         return torch.stack(out, 1)
 
     def _first(self) -> torch.Tensor:
         """Two groups (n, 2) by the sign of what the particles differ in most."""
-        mean = self.aligned.sum(0) / (self.transfer.sum(0) + self.prior)[:, None]
-        rest = (self.aligned - self.transfer[..., None] * mean) * self.weight.sqrt()
+        mean = self.aligned.sum(0) / (self.ctf.sum(0) + self.prior)[:, None]
+        rest = (self.aligned - self.ctf[..., None] * mean) * self.weight.sqrt()
         rest = torch.view_as_real(rest).flatten(1)
         first = torch.linalg.eigh(rest @ rest.T)[1][:, -1] > 0
         return torch.nn.functional.one_hot(first.long(), 2).float()
@@ -111,10 +109,10 @@ def exchanged(
             continue
         at = rows[own]
         aligned = comparer.aligned(samples, at, samples.centre[at].to(prior.device), angle[own].to(prior.device))
-        transfer = samples.transfer[at, : comparer.rings].to(prior.device)
+        ctf = samples.ctf[at, : comparer.rings].to(prior.device)
         strength = contrast[own].to(prior.device)
-        aligned, transfer = aligned * strength[:, None, None], transfer * strength.square()[:, None]
-        split = Split(aligned, transfer, prior, comparer.transform.weight)
+        aligned, ctf = aligned * strength[:, None, None], ctf * strength.square()[:, None]
+        split = Split(aligned, ctf, prior, comparer.transform.weight)
         splits[k] = (split.gain * share, split.templates)
     templates, worth, done = bank.complex.clone(), worth.clone(), []
     for k in sorted(splits, key=lambda k: -splits[k][0])[: max(1, int(AT_ONCE * len(templates)))]:

@@ -205,10 +205,10 @@ def _poses_of_texts(columns: dict[str, list]) -> Poses:
     if None in texts:
         raise UdlError(_no_alignment(columns[ID][texts.index(None)]))
     matrices = np.array(json.loads(f"[{','.join(texts)}]"), np.float64).reshape(-1, 4, 4)
-    turn = matrices[:, :3, :3].copy()
-    turn[:, 2, 2] = np.abs(turn[:, 2, 2])  # a mirror image has either sign here
-    upright = np.abs(turn[:, 2] - (0, 0, 1)).max(-1)
-    rigid = np.abs(turn.transpose(0, 2, 1) @ turn - np.eye(3)).max((-1, -2))
+    rotation = matrices[:, :3, :3].copy()
+    rotation[:, 2, 2] = np.abs(rotation[:, 2, 2])  # a mirror image has either sign here
+    upright = np.abs(rotation[:, 2] - (0, 0, 1)).max(-1)
+    rigid = np.abs(rotation.transpose(0, 2, 1) @ rotation - np.eye(3)).max((-1, -2))
     wrong = np.flatnonzero(~(np.isfinite(matrices).all((-1, -2)) & (np.maximum(upright, rigid) < _NOT_RIGID)))
     if len(wrong):
         raise UdlError(message("input_set_not_in_plane", count=len(wrong), item=columns[ID][wrong[0]]))
@@ -457,7 +457,7 @@ def add_poses(particles: SetOfParticles, output: SetOfParticles, ids: Sequence[i
 def add_aligned_images(particles: Particles, output: SetOfParticles, results: Results, stack: str, star: str) -> None:
     """Fill ``output`` with the items of ``particles`` that have results, naming their already transformed images.
 
-    They carry no alignment, for it has been applied, and the axis of astigmatism was turned along. stack: the engine's
+    They carry no alignment, for it has been applied, and the axis of astigmatism was rotated along. stack: the engine's
     aligned.mrcs, whose images are in the order of the table ``star`` that it was given. The set's own properties must
     have been copied before.
     """
@@ -467,13 +467,13 @@ def add_aligned_images(particles: Particles, output: SetOfParticles, results: Re
         Column("_index", [image_of[item_id] for item_id in results.ids.tolist()]),
         Column("_filename", [stack] * len(results)),
         *(column for column in results.columns() if column.label != _MATRIX),
-        *_turned_astigmatism(particles, results),
+        *_rotated_astigmatism(particles, results),
     ]
     copy_items([part.items for part in parts(particles)], output, results.ids, columns, without=["_transform"])
 
 
-def _turned_astigmatism(particles: Particles, results: Results) -> list[Column]:
-    """The axis of each particle's astigmatism once its image is turned, where particles have a CTF.
+def _rotated_astigmatism(particles: Particles, results: Results) -> list[Column]:
+    """The axis of each particle's astigmatism once its image is rotated, where particles have a CTF.
 
     Its angle counts from x towards y, as that of a pose does; a mirror image has it the other way round.
     """

@@ -238,19 +238,19 @@ class Band:
 class ShiftMaps:
     """Correlations over a square of shifts, without a Fourier transform of the whole box.
 
-    band: the Band; reach: the farthest shift looked at, pixels; step: pixels between two shifts. The maps are
+    band: the Band; search_range: the farthest shift looked at, pixels; step: pixels between two shifts. The maps are
     (..., S, S) with rows for y, columns for x; ``shifts`` (S,) are the values along either axis.
     """
 
-    def __init__(self, band: Band, reach: float, step: float = 1.0) -> None:
+    def __init__(self, band: Band, search_range: float, step: float = 1.0) -> None:
         self.box = band.box
-        count = math.ceil(reach / step)
+        count = math.ceil(search_range / step)
         self.shifts = torch.arange(-count, count + 1, device=band.device, dtype=torch.float32) * step
-        turn = 2 * math.pi / band.box
-        self._rows = torch.polar(torch.ones(1, device=band.device), turn * self.shifts[:, None] * band.ky)
-        self._columns = torch.polar(torch.ones(1, device=band.device), turn * band.kx[:, None] * self.shifts)
+        rotation = 2 * math.pi / band.box
+        self._rows = torch.polar(torch.ones(1, device=band.device), rotation * self.shifts[:, None] * band.ky)
+        self._columns = torch.polar(torch.ones(1, device=band.device), rotation * band.kx[:, None] * self.shifts)
         square = self.shifts[:, None] ** 2 + self.shifts[None] ** 2
-        self.inside = square <= reach**2
+        self.inside = square <= search_range**2
         # Log prior of the shifts (S, S): a Gaussian whose second standard deviation is the farthest of them.
         self.prior = (-square / (2 * (float(self.shifts[-1]) / 2) ** 2)).masked_fill(~self.inside, -torch.inf)
         self._weight = band.weight

@@ -63,11 +63,11 @@ class ParticleCtf:
         return float(whole.premultiplied.mean()) if whole._share is None else whole._share
 
     def evaluate(
-        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
+        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", rotation: np.ndarray | None = None
     ) -> torch.Tensor:
         """The transfer (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients, relative to
         the root mean square of all particles' in every Fourier ring. turn: (n,) pose angles, degrees, of particles that
-        were turned.
+        were rotated.
 
         With it an average is the particle as the microscope shows it on the whole. Without, the lowest rings, of which
         little is transferred, would be made up to tenfold louder with their noise, and a mask would spread that noise
@@ -83,7 +83,7 @@ class ParticleCtf:
             Side of the box, pixels.
         device : torch.device or str, optional
             Where the result lies.
-        turn : (n,) array, optional
+        rotation : (n,) array, optional
             Pose angles, degrees, of particles that were rotated.
 
         Returns
@@ -93,16 +93,16 @@ class ParticleCtf:
         """
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
-        values = self.absolute(indices, box, device, turn) / self._level(box, device)
+        values = self.absolute(indices, box, device, rotation) / self._level(box, device)
         known = self.defocus.known[indices]
         if known.all():
             return values
         inner = (_rings(box, device) <= self.peak(box, device)).float()
-        alike = torch.from_numpy(self.flipped[indices]).to(device)[:, None, None]
-        return torch.where(_marked(known, device), values, torch.where(alike, torch.ones_like(inner), inner))
+        phase_flipped = torch.from_numpy(self.flipped[indices]).to(device)[:, None, None]
+        return torch.where(_marked(known, device), values, torch.where(phase_flipped, torch.ones_like(inner), inner))
 
     def absolute(
-        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", turn: np.ndarray | None = None
+        self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", rotation: np.ndarray | None = None
     ) -> torch.Tensor:
         """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies.
 
@@ -114,7 +114,7 @@ class ParticleCtf:
             Side of the box, pixels.
         device : torch.device or str, optional
             Where the result lies.
-        turn : (n,) array, optional
+        rotation : (n,) array, optional
             Pose angles, degrees, of particles that were rotated.
 
         Returns
@@ -125,17 +125,17 @@ class ParticleCtf:
         if self.mode == "none":
             return torch.ones(len(indices), box, box // 2 + 1, device=device)
         defocus = self.defocus.rows(indices)
-        if turn is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
-            defocus = replace(defocus, angle=defocus.angle + turn)
+        if rotation is not None:  # a positive pose angle turns from x towards y, as the defocus angle counts
+            defocus = replace(defocus, angle=defocus.angle + rotation)
         values = evaluate_ctf(defocus, box, self.field / box, device)
         flipped = self.flipped[indices]
         if not flipped.any():
             return values
         return values.abs() if flipped.all() else torch.where(_marked(flipped, device), values.abs(), values)
 
-    def factor(self, indices: np.ndarray, transfer: torch.Tensor, box: int, raw: bool = False) -> torch.Tensor:
+    def factor(self, indices: np.ndarray, ctf: torch.Tensor, box: int, raw: bool = False) -> torch.Tensor:
         """What coefficients of particles are multiplied by where they are matched with an average or added to one:
-        ``transfer`` as :meth:`evaluate` gives it, (n, box, box//2 + 1), but for images that were multiplied already.
+        ``ctf`` as :meth:`evaluate` gives it, (n, box, box//2 + 1), but for images that were multiplied already.
 
         Those already hold transfer times signal, and noise that passed the transfer, too. Divided by the level they are
         just what the others are once multiplied. Where the noise of the whole set was made white, that has been done
@@ -145,7 +145,7 @@ class ParticleCtf:
         ----------
         indices : (n,) int array
             Which particles, from 0.
-        transfer : (n, box, box//2 + 1) tensor
+        ctf : (n, box, box//2 + 1) tensor
             Their CTF, of :meth:`evaluate`.
         box : int
             Side of the box, pixels.
@@ -159,12 +159,12 @@ class ParticleCtf:
         """
         share = self.share
         if not share:
-            return transfer
-        device = transfer.device
+            return ctf
+        device = ctf.device
         level, mean = self._level(box, device), self._mean_square(device)
         white = torch.ones_like(level) if raw else (share * level.square() / mean + 1 - share).sqrt()
         own = white * mean**0.5 / level
-        return torch.where(_marked(self.premultiplied[indices], device), own, transfer * white)
+        return torch.where(_marked(self.premultiplied[indices], device), own, ctf * white)
 
     def _mean_square(self, device: torch.device | str) -> float:
         """The mean over the whole image of the squared level: what noise is left of an image that was multiplied."""

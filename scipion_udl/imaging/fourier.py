@@ -204,7 +204,7 @@ def _sharpening(box: int, fine: int, device: torch.device) -> torch.Tensor:
 def transform(
     coefficients: torch.Tensor, box: int, angle: torch.Tensor, shift: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Images (N, box, box) of particles with a pose applied: turned by ``angle``, then moved by ``shift``.
+    """Images (N, box, box) of particles with a pose applied: rotated by ``angle``, then moved by ``shift``.
 
     coefficients: (N, box, box//2 + 1) or (1, ...) for one image in many poses; angle: (N,) degrees; shift: (N, 2) x, y
     in pixels, or None. The pose is that of poses.py: p_aligned = R(angle) p + t. The image is sampled twice as

@@ -39,7 +39,7 @@ def orientation_count(k_max: int) -> int:
 
 
 class Orientations:
-    """An image (band) turned by minus the pose angle of particles, for ``count`` angles over 180 degrees.
+    """An image (band) rotated by minus the pose angle of particles, for ``count`` angles over 180 degrees.
 
     The orientations of the other half circle are the complex conjugates. Each is made when it is first asked for: a few
     particles need few of them. All are times the weight of the half plane, so that a plain sum is an inner product.
@@ -49,8 +49,8 @@ class Orientations:
     def __init__(self, band: Band, image: torch.Tensor, count: int | None = None) -> None:
         self.count = count or orientation_count(band.k_max)
         self.step = 180.0 / self.count
-        self._images = _Turns(band, self.count, partial(_fine_spectrum, band, image))
-        self._slopes = _Turns(band, self.count, partial(_fine_slope, band, image))
+        self._images = _Rotations(band, self.count, partial(_fine_spectrum, band, image))
+        self._slopes = _Rotations(band, self.count, partial(_fine_slope, band, image))
 
     def at(self, place: torch.Tensor) -> torch.Tensor:
         """The orientations ``place`` (n,), (n, band) complex.
@@ -93,7 +93,7 @@ class Orientations:
         return self._slopes.all()
 
     def nearest(self, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(index of the nearest orientation (n,), whether the particle is to be turned by 180 degrees first (n,)) of
+        """(index of the nearest orientation (n,), whether the particle is to be rotated by 180 degrees first (n,)) of
         pose angles (n,) in degrees.
 
         Parameters
@@ -110,8 +110,8 @@ class Orientations:
         return place % self.count, place >= self.count
 
 
-class _Turns:
-    """What a fine spectrum becomes when turned by each of ``count`` angles over 180 degrees, weighted; made when asked
+class _Rotations:
+    """What a fine spectrum becomes when rotated by each of ``count`` angles over 180 degrees, weighted; made when asked
     for. spectrum: makes the fine spectrum."""
 
     def __init__(self, band: Band, count: int, spectrum: Callable[[], torch.Tensor]) -> None:
@@ -134,7 +134,7 @@ class _Turns:
     def _fill(self, missing: torch.Tensor) -> None:
         if len(missing):
             angles = missing.double() * (180.0 / len(self._made))
-            self._all[missing] = _turned(self.band, self._spectrum, angles) * self.band.weight
+            self._all[missing] = _rotated(self.band, self._spectrum, angles) * self.band.weight
             self._made[missing] = True
         self._complete = bool(self._made.all())
         if self._complete:
@@ -150,7 +150,7 @@ class _Turns:
 
 
 class AngleBins:
-    """Sums of particles by orientation: turned and added up once all are in.
+    """Sums of particles by orientation: rotated and added up once all are in.
 
     band; count: orientations over 180 degrees. Particles of the other half circle come as complex conjugates.
     """
@@ -161,7 +161,7 @@ class AngleBins:
         self.filled = torch.zeros(count, dtype=torch.bool, device=band.device)
 
     def add(self, place: torch.Tensor, particles: torch.Tensor) -> None:
-        """Add particles (n, band), centred, not turned, to the bins ``place`` (n,).
+        """Add particles (n, band), centred, not rotated, to the bins ``place`` (n,).
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class AngleBins:
         self._sums.index_add_(0, place, particles)
 
     def total(self) -> torch.Tensor:
-        """The sum of all particles, each turned by the angle of its bin (band).
+        """The sum of all particles, each rotated by the angle of its bin (band).
 
         Returns
         -------
@@ -187,13 +187,13 @@ class AngleBins:
         if not self.filled.any():  # a fold of a handful of particles may be empty
             return total
         for part in self.filled.nonzero()[:, 0].split(STEP):
-            turned = transform(self._on_nothing(self._sums[part]), band.box, part * self.step)
-            total += band.of_images(turned.sum(0))
+            rotated = transform(self._on_nothing(self._sums[part]), band.box, part * self.step)
+            total += band.of_images(rotated.sum(0))
         return total
 
     def _on_nothing(self, bands: torch.Tensor) -> torch.Tensor:
         """Half planes of bands (n, band) with the mean at which the corners are 0: those of the box that come in when
-        it is turned are."""
+        it is rotated are."""
         band = self.band
         coefficients = band.half_plane(bands)
         outside = _outside(band)
@@ -202,7 +202,7 @@ class AngleBins:
         return coefficients
 
 
-def turned_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+def rotated_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     """An image (band), well inside its box, with poses of ``angles`` (n,) degrees applied, (n, band).
 
     Parameters
@@ -219,7 +219,7 @@ def turned_band(band: Band, image: torch.Tensor, angles: torch.Tensor) -> torch.
     (n, 2 k_max + 1, k_max + 1) complex tensor
         The rotated images.
     """
-    return _turned(band, _fine_spectrum(band, image), -angles)
+    return _rotated(band, _fine_spectrum(band, image), -angles)
 
 
 def _fine_spectrum(band: Band, image: torch.Tensor) -> torch.Tensor:
@@ -289,8 +289,8 @@ def _origin_first(values: torch.Tensor, fine: int, dim: int) -> torch.Tensor:
     return torch.cat([after, values.new_zeros(shape), before], dim)
 
 
-def _turned(band: Band, spectrum: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """The band of the image turned by -angles (n,), degrees, read from its fine spectrum: F(R(angle) k)."""
+def _rotated(band: Band, spectrum: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """The band of the image rotated by -angles (n,), degrees, read from its fine spectrum: F(R(angle) k)."""
     size = spectrum.shape[-1]
     radians = torch.deg2rad(angles.double()).float()
     out = torch.empty(len(angles), *band.disc.shape, dtype=torch.complex64, device=band.device)

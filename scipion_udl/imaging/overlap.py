@@ -18,18 +18,18 @@ EDGE = 0.06  # of the disc, parts of the box
 
 
 class OverlapCorrelation:
-    """Correlation coefficients of two images within a soft disc each, for all shifts up to ``reach`` pixels.
+    """Correlation coefficients of two images within a soft disc each, for all shifts up to ``search_range`` pixels.
 
-    box: pixels; reach: length of the farthest shift; radius: of the disc about pixel box//2, pixels.
+    box: pixels; search_range: length of the farthest shift; radius: of the disc about pixel box//2, pixels.
     """
 
-    def __init__(self, box: int, reach: float, radius: float, device: torch.device | str = "cpu") -> None:
+    def __init__(self, box: int, search_range: float, radius: float, device: torch.device | str = "cpu") -> None:
         self.mask = soft_disc(box, radius, max(2.0, EDGE * box), device)
-        self.steps = math.ceil(reach)
+        self.steps = math.ceil(search_range)
         self._size = next_fast_len(box + self.steps + 1, real=True)  # so that no shift comes in again behind
         self._window = self._spectrum(self.mask)
         axis = torch.arange(-self.steps, self.steps + 1, device=device)
-        self._inside = axis[:, None] ** 2 + axis[None] ** 2 <= reach**2
+        self._inside = axis[:, None] ** 2 + axis[None] ** 2 <= search_range**2
         self._common = self._sums(self._window, self._window).clamp(min=1e-3)
 
     def maps(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -49,10 +49,10 @@ class PolarSampling:
         disc = _disc(self).double()
         return float(disc.square().sum().square() / (disc.numel() * disc.pow(4).sum()))
 
-    def of(self, coefficients: torch.Tensor, transfer: torch.Tensor | None = None) -> torch.Tensor:
+    def of(self, coefficients: torch.Tensor, ctf: torch.Tensor | None = None) -> torch.Tensor:
         """Samples (N, rings, angles), complex64, of whitened coefficients (N, box, box//2 + 1): noise has variance 1.
 
-        transfer: what images are to be multiplied by for their CTF, in the small box (N, small, small//2 + 1), None for
+        ctf: what images are to be multiplied by for their CTF, in the small box (N, small, small//2 + 1), None for
         nothing. Where it is negative, phases are flipped before the disc cuts the particle out: the fringes of the
         particle come back into it, and those of its neighbours leave it.
 
@@ -60,7 +60,7 @@ class PolarSampling:
         ----------
         coefficients : (N, box, box//2 + 1) complex tensor
             Of whitened particles.
-        transfer : (N, small, small//2 + 1) tensor, optional
+        ctf : (N, small, small//2 + 1) tensor, optional
             Their CTF in the small box.
 
         Returns
@@ -69,8 +69,8 @@ class PolarSampling:
             The samples.
         """
         cropped, n = resize(coefficients, self.box, self.small), len(coefficients)
-        if transfer is not None:
-            cropped = torch.where(transfer < 0, -cropped, cropped)
+        if ctf is not None:
+            cropped = torch.where(ctf < 0, -cropped, cropped)
         cropped = torch.nn.functional.pad(cropped, (0, 0, 0, 0, 0, -n % TOGETHER))
         return torch.cat([self._of(block) for block in cropped.split(TOGETHER)])[:n]
 
@@ -124,10 +124,10 @@ def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor,
 class AngularTransform:
     """Between samples along the angle and their angular orders.
 
-    sampling; rings: the first so many are used. The coefficient of order m is the mean over the full circle of the
+    sampling; rings: the first so many are used. The coefficient of order m is the mean over all angles of the
     samples times exp(-i m angle), times the root of (pi radius), and of the share that is independent, so that
     sums over orders and rings count every independent Fourier coefficient of a half plane once: :attr:`weight` is that
-    of each order, for the negative ones are left out. A particle turned by a pose angle a has coefficients times
+    of each order, for the negative ones are left out. A particle rotated by a pose angle a has coefficients times
     exp(-i m a).
     """
 
@@ -202,7 +202,7 @@ class AngularTransform:
         phase = phase * (-2 * math.pi / self.sampling.box)
         return torch.polar(torch.ones_like(phase), phase)
 
-    def turned(self, coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+    def rotated(self, coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Coefficients (N, rings, orders) of particles with pose angles (N,), degrees, applied.
 
         Parameters

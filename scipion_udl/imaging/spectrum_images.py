@@ -11,7 +11,7 @@ from scipion_udl.imaging.fourier import distances, resize, soft_disc, to_images
 from scipion_udl.imaging.polar_spectra import less_background, log_amplitude
 
 SCALINGS = ("rings", "published")
-OVERSAMPLING = 2  # of the spectra that are turned: what is between their samples is known then
+OVERSAMPLING = 2  # of the spectra that are rotated: what is between their samples is known then
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SpectrumImageSettings:
     part, Fourier pixels; r_max: what lies farther out is 0; mask: radius of the disc about the particle as a part of
     the box. scaling: "rings", the logarithm of 1 + the amplitude in units of the noise, less its mean over each ring,
     so that what does not turn is gone; "published": image scaled to 0 to 1, log(1 + amplitude), scaled to 0 to 1, no
-    mask. Either leaves out what would tell a network by how much a spectrum was turned, which nothing in the particle
+    mask. Either leaves out what would tell a network by how much a spectrum was rotated, which nothing in the particle
     says: the corners of the square, and the edge of the box.
     """
 
@@ -63,11 +63,11 @@ class SpectrumImageSettings:
         (N, 1, size, size) float32 tensor
             The spectra.
         """
-        return self.turned(self.fine(coefficients, box))
+        return self.rotated(self.fine(coefficients, box))
 
     def fine(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
         """The same, sampled OVERSAMPLING times as finely, (N, F, F), the origin at pixel F//2, so that they can be
-        turned.
+        rotated.
 
         Parameters
         ----------
@@ -115,8 +115,8 @@ class SpectrumImageSettings:
         innermost = 0 if self.scaling == "published" else 2
         return ((radius <= self.r_max) & (radius >= innermost)).float()
 
-    def turned(self, fine: torch.Tensor, angle: torch.Tensor | None = None) -> torch.Tensor:
-        """Spectra (N, 1, size, size) of fine ones (N, F, F), as if each particle had been turned by the pose angle
+    def rotated(self, fine: torch.Tensor, angle: torch.Tensor | None = None) -> torch.Tensor:
+        """Spectra (N, 1, size, size) of fine ones (N, F, F), as if each particle had been rotated by the pose angle
         (N,), degrees (None: 0).
 
         Parameters

@@ -23,9 +23,9 @@ from scipion_udl.io.aligned_optics import (
     set_pixel_size,
     set_pixel_size_30,
 )
+from scipion_udl.io.rotated_columns import rotate_columns
 from scipion_udl.io.source import table_of
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
-from scipion_udl.io.turned import turn_columns
 from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def write_aligned(
     aligned_stack : str, optional
         Path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of RELION and
         cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
-        astigmatism, priors) is turned along.
+        astigmatism, priors) is rotated along.
     correntropy, outlier, number, flagged : (N,) float, bool, int and bool arrays, optional
         Columns of their own where they are given. number: the class, from 1; flagged: whether that class is no view.
 
@@ -205,7 +205,7 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
     poses = results.poses
     if mirrored:
         particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
-        warnings += turn_columns(particles, optics_table, poses)
+        warnings += rotate_columns(particles, optics_table, poses)
         poses = Poses.identity(len(source))
         warnings.append(message("stack_of_mirrored"))
     psi, origin = to_relion(poses)

@@ -16,8 +16,8 @@ from scipion_udl.io.cryosparc.read import ALIGNMENT
 from scipion_udl.io.cryosparc.rows import joined
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.output import durable
+from scipion_udl.io.rotated_columns import rotate_fields
 from scipion_udl.io.source import Source
-from scipion_udl.io.turned import turn_fields
 from scipion_udl.messages import Message, message
 
 
@@ -42,7 +42,7 @@ def write_aligned_cs(
     path : str
     aligned_stack : str, optional
         Path of the aligned images, which are named, with pose 0, where some are mirrored; what has a direction (the
-        axis of astigmatism) is turned along.
+        axis of astigmatism) is rotated along.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def write_aligned_cs(
     if aligned_stack is not None:
         fields["blob/path"] = np.array([aligned_stack.encode("utf-8", "surrogateescape")] * len(source))
         fields["blob/idx"] = np.arange(len(source), dtype=np.uint32)
-        warnings += turn_fields(fields, applied)
+        warnings += rotate_fields(fields, applied)
         if "blob/sign" in fields:  # was applied to them
             fields["blob/sign"] = np.ones_like(fields["blob/sign"])
     fields.update(_alignment_fields(source, poses, score))

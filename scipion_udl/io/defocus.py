@@ -1,4 +1,4 @@
-"""The contrast transfer of particles, as their table gives it."""
+"""The CTF of particles, as their table gives it."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _tell(
     lacking: list[str],
     warn: Callable[[Message], None],
 ) -> None:
-    """Warn of what takes the contrast transfer from some particles, or from all."""
+    """Warn of what takes the CTF from some particles, or from all."""
     n = len(source)
     what, options = _listed([_MICROSCOPE[name][0] for name in lacking]), [_MICROSCOPE[name][1] for name in lacking]
     if not defocused.any():

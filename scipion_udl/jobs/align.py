@@ -10,7 +10,7 @@ from scipion_udl.io.images import read_image
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.jobs.train import forget_earlier
 from scipion_udl.models.checkpoint import ModelCard
-from scipion_udl.pipelines import joinable
+from scipion_udl.pipelines import appendable_alignment
 from scipion_udl.pipelines.align_particles import align_particles
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.pipelines.train_model import CHECKPOINT
@@ -44,7 +44,7 @@ def align(settings: commands.AlignSettings) -> None:
             outcome = done.outcome
             if outcome is not None:
                 text = run.within_memory(lambda: run_results.write_alignment(run, outcome, *learned))
-                joinable.remember(outcome, done.plan.max_shift, done.own.view)
+                appendable_alignment.remember(outcome, done.plan.max_shift, done.own.view)
             else:
                 text = run.within_memory(lambda: write_classes(run, given(done.classes), *learned))
         _end(run)

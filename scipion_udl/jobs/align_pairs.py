@@ -30,14 +30,14 @@ from scipion_udl.io.tables import Table, number_texts, quote, write_tables
 from scipion_udl.messages import Message, entries, message
 from scipion_udl.models.checkpoint import ModelCard, check_answers, load_model
 from scipion_udl.models.matching import MatchingNetwork
-from scipion_udl.models.network import Network, TellsTurns
+from scipion_udl.models.network import Network, TellsRotations
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.pipelines.guide import particle_inputs
 from scipion_udl.settings.commands import PairSettings
 from scipion_udl.validation.pose_errors import join, located_truth, pair_errors
 
 CHUNK = 32  # pairs at a time
-REACH = 0.25  # the farthest shift where nobody gave one, parts of the box
+SEARCH_RANGE = 0.25  # the farthest shift where nobody gave one, parts of the box
 DISC = 0.47
 STEP = 2.0  # degrees between the angles that --search looks at
 
@@ -124,9 +124,9 @@ class PairAligner:
     that the correlation looks through, too (0: the network's angle as it is)."""
 
     def __init__(
-        self, network: Network, card: ModelCard, device: torch.device, reach: float, search: float = 0.0
+        self, network: Network, card: ModelCard, device: torch.device, search_range: float, search: float = 0.0
     ) -> None:
-        self.network, self.card, self.device, self.reach = network, card, device, reach
+        self.network, self.card, self.device, self.search_range = network, card, device, search_range
         steps = int(search // STEP)
         self._around = torch.arange(-steps, steps + 1, device=device) * STEP
 
@@ -149,17 +149,17 @@ class PairAligner:
             Poses that bring second images onto first ones.
         """
         box = pairs.one.box
-        compare = OverlapCorrelation(box, self.reach, DISC * box, self.device)
+        compare = OverlapCorrelation(box, self.search_range, DISC * box, self.device)
         network = self.network if isinstance(self.network, MatchingNetwork) else None
-        single = None if network is not None else self._single_turns(pairs, chunk)
+        single = None if network is not None else self._single_rotations(pairs, chunk)
         angle, shift, score = np.zeros(len(pairs)), np.zeros((len(pairs), 2)), np.zeros(len(pairs))
         for part, first, second in pairs.chunks(chunk or CHUNK):
             first, second = first.to(self.device), second.to(self.device)
             if network is not None:
-                turns = network.angles(first, second)[:, None]
+                rotations = network.angles(first, second)[:, None]
             elif single is not None:
-                turns = _two_ways(single, part, self.device)
-            found = self._settle(compare, first, second, turns)
+                rotations = _two_ways(single, part, self.device)
+            found = self._settle(compare, first, second, rotations)
             blank = (_flat(first) | _flat(second)).cpu().numpy()
             for values, out in zip(found, (angle, shift, score)):
                 out[part] = values.double().cpu().numpy()
@@ -168,12 +168,12 @@ class PairAligner:
         return PairAlignment(Poses(angle, shift), score)
 
     def _settle(
-        self, compare: OverlapCorrelation, first: torch.Tensor, second: torch.Tensor, turns: torch.Tensor
+        self, compare: OverlapCorrelation, first: torch.Tensor, second: torch.Tensor, rotations: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The candidate turn (n,), of (n, K) and those around them, that correlates best, its shift and correlation."""
         coefficients, box = to_fourier(second), second.shape[-1]
         best: list[torch.Tensor] = []
-        for angle in (turns[..., None] + self._around).flatten(1).T:
+        for angle in (rotations[..., None] + self._around).flatten(1).T:
             shift, score = compare.best(first, transform(coefficients, box, angle))
             if not best:
                 best = [angle, shift, score]
@@ -185,20 +185,20 @@ class PairAligner:
             ]
         return best[0], best[1], best[2]
 
-    def _single_turns(self, pairs: PairedImages, chunk: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _single_rotations(self, pairs: PairedImages, chunk: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The turns (M,), degrees modulo 180, of the first and of the second images."""
         if pairs.one is pairs.other:
-            turns = self._turns(pairs.one, chunk)
-            return turns[pairs.first], turns[pairs.second]
-        return self._turns(pairs.one, chunk)[pairs.first], self._turns(pairs.other, chunk)[pairs.second]
+            rotations = self._rotations(pairs.one, chunk)
+            return rotations[pairs.first], rotations[pairs.second]
+        return self._rotations(pairs.one, chunk)[pairs.first], self._rotations(pairs.other, chunk)[pairs.second]
 
-    def _turns(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
+    def _rotations(self, source: ParticleSource, chunk: int | None) -> torch.Tensor:
         particles = PreparedParticles(source, self.device, chunk)
-        look, network = particle_inputs(self.card), cast(TellsTurns, self.network)
-        turns = particles.all(
-            np.arange(len(source)), "spectra", lambda part, values: network.turns(look.of(values, particles.box))
+        look, network = particle_inputs(self.card), cast(TellsRotations, self.network)
+        rotations = particles.all(
+            np.arange(len(source)), "spectra", lambda part, values: network.rotations(look.of(values, particles.box))
         )
-        return check_answers(turns)
+        return check_answers(rotations)
 
 
 def _two_ways(single: tuple[torch.Tensor, torch.Tensor], part: slice, device: torch.device) -> torch.Tensor:
@@ -251,21 +251,23 @@ def align_pairs(settings: PairSettings) -> dict[str, float]:
             raise UdlError(message("model_of_classes", path=settings.model))
         if card.config.get("views", 1) > 1:
             raise UdlError(message("model_of_several_classes", path=settings.model))
-        reach = REACH * one.box if settings.max_shift is None else settings.max_shift
+        search_range = SEARCH_RANGE * one.box if settings.max_shift is None else settings.max_shift
         if settings.search > 180:
             raise UdlError(message("search_too_wide", value=settings.search))
-        if reach > one.box / 2:
-            raise UdlError(message("max_shift_too_large_for_pairs", value=reach, most=one.box / 2))
+        if search_range > one.box / 2:
+            raise UdlError(message("max_shift_too_large_for_pairs", value=search_range, most=one.box / 2))
         truth = true_poses(pairs, settings.truth) if settings.truth else None
         progress = Progress()
-        found = PairAligner(network, card, device, reach, settings.search).run(pairs, progress, settings.batch)
+        found = PairAligner(network, card, device, search_range, settings.search).run(pairs, progress, settings.batch)
         progress.clear()
         figures = {"pairs": len(pairs), "score": float(found.score.mean())}
         table = pairs_table(pairs, found)
         if truth is not None:
             figures |= _errors(found.poses, *truth, table)
         write_tables(out.scratch("pairs.star"), [table])
-        write_json(out.scratch("summary.json"), _record(settings, one, describe(device), reach, figures, warnings))
+        write_json(
+            out.scratch("summary.json"), _record(settings, one, describe(device), search_range, figures, warnings)
+        )
     print(_summary(figures, settings))
     return figures
 
@@ -364,11 +366,11 @@ def _record(
     settings: PairSettings,
     source: ParticleSource,
     device: str,
-    reach: float,
+    search_range: float,
     figures: dict[str, float],
     warnings: list[Message],
 ) -> dict:
-    """The content of summary.json; reach: the farthest shift, pixels."""
+    """The content of summary.json; search_range: the farthest shift, pixels."""
     return {
         "version": __version__,
         "command": command_line(),
@@ -379,7 +381,7 @@ def _record(
         "box": source.box,
         "pixel_size": source.pixel_size,
         "pixel_size_known": source.pixel_size_known,
-        "max_shift": reach,
+        "max_shift": search_range,
         "search": settings.search,
         "device": device,
         "figures": figures,

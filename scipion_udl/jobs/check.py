@@ -18,7 +18,7 @@ from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
 from scipion_udl.io.other_programs import image_warnings, table_notes
 from scipion_udl.io.particles import PLACEHOLDER, ParticleSource, open_particles
 from scipion_udl.io.source import table_of
-from scipion_udl.jobs.findings import Findings
+from scipion_udl.jobs.diagnostics import Diagnostics
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.diameter import given_radius, size_words
 from scipion_udl.settings.commands import CheckSettings
@@ -40,36 +40,38 @@ def check(settings: CheckSettings) -> None:
         Where the set cannot be aligned as it is.
     """
     give_back_arrays()
-    found = Findings(settings.list)
+    found = Diagnostics(settings.list)
     found.spare([settings.input])
-    with found as findings:
+    with found as diagnostics:
         source = None
         try:
-            source = open_particles(settings.input, settings.pixel_size, findings.error, lean=True)
+            source = open_particles(settings.input, settings.pixel_size, diagnostics.error, lean=True)
         except UdlError as error:
-            findings.error("table", error.message)
+            diagnostics.error("table", error.message)
         if source is not None:
-            findings.spare(source.files())
+            diagnostics.spare(source.files())
             facts = (source.box, source.pixel_size, source.pixel_size_known)
             radius = given_radius(settings, *facts, settings.input)
-            findings.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
-            check_table(source, findings)
+            diagnostics.fact("diameter", f"{size_words(radius, *facts[1:])}, as given" if radius else "")
+            check_table(source, diagnostics)
             if not settings.quick:
-                _look_at_images(settings, source, findings, radius)
+                _look_at_images(settings, source, diagnostics, radius)
             for sentence in image_warnings(source.stacks):
-                findings.warn("other programs", sentence)
-        print(_title(settings.input, source), findings.text(), sep="\n\n")
+                diagnostics.warn("other programs", sentence)
+        print(_title(settings.input, source), diagnostics.text(), sep="\n\n")
     if source is not None:
         print("\n" + estimate_text(len(source), source.box))
-    if findings.errors:
-        faults = "one fault" if findings.errors == 1 else f"{findings.errors} faults"
+    if diagnostics.errors:
+        faults = "one fault" if diagnostics.errors == 1 else f"{diagnostics.errors} faults"
         raise UdlError(message("input_has_faults", path=settings.input, faults=faults))
-    warnings = {0: "no warnings", 1: "one warning"}.get(findings.warnings, f"{findings.warnings} warnings")
+    warnings = {0: "no warnings", 1: "one warning"}.get(diagnostics.warnings, f"{diagnostics.warnings} warnings")
     looked = "its images were not looked at" if settings.quick else "all its images were read"
     print(f"\n{settings.input} can be aligned ({warnings}; {looked}).")
 
 
-def _look_at_images(settings: CheckSettings, source: ParticleSource, findings: Findings, radius: float | None) -> None:
+def _look_at_images(
+    settings: CheckSettings, source: ParticleSource, diagnostics: Diagnostics, radius: float | None
+) -> None:
     defocus = sampled_defocus(source)
     source.keep_columns(("rlnOpticsGroup",))  # images need no more, and there may be millions
     import torch  # which takes more memory than the table of a large set
@@ -78,7 +80,7 @@ def _look_at_images(settings: CheckSettings, source: ParticleSource, findings: F
 
     give_back_arrays(2 * CHUNK_BYTES)  # what is made of a piece of the images is made again and again
     torch.set_num_threads(settings.threads or max(1, len(os.sched_getaffinity(0))))
-    check_images(source, findings, settings.contrast, radius, defocus)
+    check_images(source, diagnostics, settings.contrast, radius, defocus)
 
 
 def _title(path: str, source: ParticleSource | None) -> str:
@@ -90,14 +92,14 @@ def _title(path: str, source: ParticleSource | None) -> str:
     return f"{path}: {len(source)} particles of {source.box} px, {size} ({kind})"
 
 
-def check_table(source: ParticleSource, findings: Findings) -> None:
+def check_table(source: ParticleSource, diagnostics: Diagnostics) -> None:
     """Find all that tables and headers tell, no image read.
 
     Parameters
     ----------
     source : ParticleSource
-        The set; of its columns it keeps those of optics groups, contrast transfer, classes and poses alone.
-    findings : Findings
+        The set; of its columns it keeps those of optics groups, CTF, classes and poses alone.
+    diagnostics : Findings
         Told of all.
     """
     notes = table_notes(source)
@@ -105,38 +107,38 @@ def check_table(source: ParticleSource, findings: Findings) -> None:
         poses = dialects.pose_labels(source.table)
         source.keep_columns(("rlnOpticsGroup", *CTF_LABELS, *dialects.CLASS_LABEL.values(), *poses))
     for warning in source.warnings:
-        findings.warn("reading", warning)
+        diagnostics.warn("reading", warning)
     count = len(source.stacks)
-    findings.fact("files", "1 stack" if count == 1 else f"{count} stacks")
-    findings.fact("image numbers", "all within their stacks")
-    findings.fact("same image twice", "none")
-    findings.fact("box", f"{source.box} px")
+    diagnostics.fact("files", "1 stack" if count == 1 else f"{count} stacks")
+    diagnostics.fact("image numbers", "all within their stacks")
+    diagnostics.fact("same image twice", "none")
+    diagnostics.fact("box", f"{source.box} px")
     if source.box < SMALLEST_BOX:
-        findings.error("box", message("check_box_too_small", box=source.box, least=SMALLEST_BOX))
-    _check_number(source, findings)
-    _check_headers(source, findings)
+        diagnostics.error("box", message("check_box_too_small", box=source.box, least=SMALLEST_BOX))
+    _check_number(source, diagnostics)
+    _check_headers(source, diagnostics)
     if source.table is not None:
-        _check_columns(source, findings)
+        _check_columns(source, diagnostics)
     for sentence in notes:
-        findings.note("other programs", sentence)
+        diagnostics.note("other programs", sentence)
 
 
-def _check_number(source: ParticleSource, findings: Findings) -> None:
+def _check_number(source: ParticleSource, diagnostics: Diagnostics) -> None:
     whole = np.array([reader.whole for reader in source.stacks])
     lost = int(((source.stack < 0) | (source.item >= whole[source.stack])).sum())
     if lost:
-        findings.note("number", message("images_lost", count=lost, total=len(source)))
+        diagnostics.note("number", message("images_lost", count=lost, total=len(source)))
     elif len(source) < ENOUGH:
-        findings.warn(
+        diagnostics.warn(
             "number",
             message("check_too_few", count=len(source), least=ENOUGH),
         )
-    findings.fact("number", str(len(source)))
+    diagnostics.fact("number", str(len(source)))
 
 
-def _check_headers(source: ParticleSource, findings: Findings) -> None:
+def _check_headers(source: ParticleSource, diagnostics: Diagnostics) -> None:
     """The pixel size of each image header against the one that is used."""
-    findings.fact("pixel size", f"{source.pixel_size:g} A" if source.pixel_size_known else "unknown, 1 A stands in")
+    diagnostics.fact("pixel size", f"{source.pixel_size:g} A" if source.pixel_size_known else "unknown, 1 A stands in")
     if source.table is None or not source.pixel_size_known:
         return
     for reader in source.stacks:
@@ -144,38 +146,38 @@ def _check_headers(source: ParticleSource, findings: Findings) -> None:
         if size is None or size == PLACEHOLDER:
             continue
         if abs(size - source.pixel_size) > HEADER_DIFFERS * source.pixel_size:
-            findings.warn(
+            diagnostics.warn(
                 "pixel size",
                 message("header_differs", path=reader.path, size=size, table=source.path, in_use=source.pixel_size),
             )
 
 
-def _check_columns(source: ParticleSource, findings: Findings) -> None:
+def _check_columns(source: ParticleSource, diagnostics: Diagnostics) -> None:
     """Classes, optics groups, defocus and old poses of a table."""
     table = table_of(source)
     try:
         classes = len(dialects.told_classes(table, source.form))
     except UdlError as error:
-        findings.warn("classes", error.message)
+        diagnostics.warn("classes", error.message)
         classes = 0
     if classes:
-        findings.fact("classes", "one")
+        diagnostics.fact("classes", "one")
         if classes > 1:
-            findings.warn(
+            diagnostics.warn(
                 "classes",
                 message("several_classes", classes=classes, column=dialects.CLASS_LABEL[source.form]),
             )
         missing = source.missing_classes()
         if missing:
-            findings.warn("classes", missing)
+            diagnostics.warn("classes", missing)
     optics = dialects.optics_table(source.tables)
     try:
         if optics is not None:
-            _check_optics(len(np.unique(dialects.optics_rows(table, optics))), findings)
-        _check_defocus(source, findings)
+            _check_optics(len(np.unique(dialects.optics_rows(table, optics))), diagnostics)
+        _check_defocus(source, diagnostics)
     except UdlError as error:
-        findings.error("optics groups" if _is_of_optics(error.message) else "defocus", error.message)
-    _check_poses(source, findings)
+        diagnostics.error("optics groups" if _is_of_optics(error.message) else "defocus", error.message)
+    _check_poses(source, diagnostics)
 
 
 def _is_of_optics(fault: Message) -> bool:
@@ -184,49 +186,49 @@ def _is_of_optics(fault: Message) -> bool:
     return fault.code == "optics_group_missing" or not named.isdisjoint({"optics", "rlnOpticsGroup"})
 
 
-def _check_defocus(source: ParticleSource, findings: Findings) -> None:
+def _check_defocus(source: ParticleSource, diagnostics: Diagnostics) -> None:
     said: list[Message] = []
     defocus = read_defocus(source, warn=said.append)
     for sentence in said:
-        findings.warn("defocus", sentence)
+        diagnostics.warn("defocus", sentence)
     if defocus is None:
         if not said:
-            findings.note("defocus", message("no_defocus"))
+            diagnostics.note("defocus", message("no_defocus"))
         return
-    _check_voltages(np.unique(defocus.voltage[defocus.known]), findings)
+    _check_voltages(np.unique(defocus.voltage[defocus.known]), diagnostics)
     values = defocus.defocus_u[defocus.known] / 1e4
-    findings.fact("defocus", f"{values.min():.2f} to {values.max():.2f} micrometers")
+    diagnostics.fact("defocus", f"{values.min():.2f} to {values.max():.2f} micrometers")
     if defocus.flipped is None:
         return
     flipped = int(defocus.flipped.sum())
     if 0 < flipped < len(source):
-        findings.note("defocus", message("some_phase_flipped", count=flipped, total=len(source)))
+        diagnostics.note("defocus", message("some_phase_flipped", count=flipped, total=len(source)))
 
 
-def _check_optics(used: int, findings: Findings) -> None:
-    findings.fact("optics groups", "one")
+def _check_optics(used: int, diagnostics: Diagnostics) -> None:
+    diagnostics.fact("optics groups", "one")
     if used > 1:
-        findings.note("optics groups", message("optics_groups", count=used))
+        diagnostics.note("optics groups", message("optics_groups", count=used))
 
 
-def _check_voltages(voltages: np.ndarray, findings: Findings) -> None:
+def _check_voltages(voltages: np.ndarray, diagnostics: Diagnostics) -> None:
     if len(voltages) > 1:
         listed = ", ".join(f"{v:g}" for v in voltages[:4])
-        findings.warn("optics groups", message("voltages_differ", listed=listed))
+        diagnostics.warn("optics groups", message("voltages_differ", listed=listed))
 
 
-def _check_poses(source: ParticleSource, findings: Findings) -> None:
+def _check_poses(source: ParticleSource, diagnostics: Diagnostics) -> None:
     old = dialects.pose_labels(table_of(source))
     try:
         missing = source.missing_poses()  # which stops at what is no number
         if missing:
-            findings.warn("poses", missing)
+            diagnostics.warn("poses", missing)
         if source.has_3d_angles:
-            findings.note("poses", message("poses_are_3d"))
+            diagnostics.note("poses", message("poses_are_3d"))
         elif old:
-            findings.note("poses", message("old_poses", old=", ".join(old)))
+            diagnostics.note("poses", message("old_poses", old=", ".join(old)))
     except UdlError as error:
-        findings.warn("poses", error.message)
+        diagnostics.warn("poses", error.message)
 
 
 def estimate_text(count: int, box: int) -> str:

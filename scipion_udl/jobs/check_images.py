@@ -12,7 +12,7 @@ from scipion_udl.constants import DIAMETER_FROM, SMALLEST_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.io.particles import ParticleSource
-from scipion_udl.jobs.findings import Findings
+from scipion_udl.jobs.diagnostics import Diagnostics
 from scipion_udl.messages import message
 from scipion_udl.particles.background import Background, Uneven, steepness
 from scipion_udl.particles.diameter import size_words
@@ -47,7 +47,7 @@ class ImageFacts:
 
 def check_images(
     source: ParticleSource,
-    findings: Findings,
+    diagnostics: Diagnostics,
     expected: str = "auto",
     mask_radius: float | None = None,
     defocus: Defocus | None = None,
@@ -58,7 +58,7 @@ def check_images(
     ----------
     source : ParticleSource
         The set; of its table the optics groups alone are used.
-    findings : Findings
+    diagnostics : Findings
         Told of all.
     expected : str, optional
         "auto", "bright" or "dark".
@@ -67,36 +67,36 @@ def check_images(
     defocus : Defocus, optional
         Of some of the particles; None where it is unknown.
     """
-    facts = look_through(source, findings, mask_radius)
+    facts = look_through(source, diagnostics, mask_radius)
     read = np.isfinite(facts.mean)
     if not read.any():  # why, was told
         return
     flat = np.flatnonzero(facts.blank & read)
-    findings.fact("pixel values", "all finite")
+    diagnostics.fact("pixel values", "all finite")
     for row in sorted(facts.large):
-        findings.error("pixel values", too_large(source, row))
-    findings.fact("constant images", "none")
+        diagnostics.error("pixel values", too_large(source, row))
+    diagnostics.fact("constant images", "none")
     if len(flat) and len(flat) == read.sum():
-        findings.error("constant images", message("check_all_constant"))
+        diagnostics.error("constant images", message("check_all_constant"))
     else:
         for row in flat:
-            findings.warn("constant images", message("image_constant", item=row + 1, name=source.names[row]))
-    _check_polarity(source, facts, findings, expected, (defocus, mask_radius))
+            diagnostics.warn("constant images", message("image_constant", item=row + 1, name=source.names[row]))
+    _check_polarity(source, facts, diagnostics, expected, (defocus, mask_radius))
     usual = read & ~facts.blank
     usual[facts.large] = False  # which are errors: theirs is no scale
-    _check_scale(facts.std[usual], findings)
-    _check_background(facts, findings)
-    _check_copies(source, facts, findings)
+    _check_scale(facts.std[usual], diagnostics)
+    _check_background(facts, diagnostics)
+    _check_copies(source, facts, diagnostics)
 
 
-def look_through(source: ParticleSource, findings: Findings, mask_radius: float | None = None) -> ImageFacts:
+def look_through(source: ParticleSource, diagnostics: Diagnostics, mask_radius: float | None = None) -> ImageFacts:
     """Go once over the images that can be read, stack by stack, a bounded piece at a time.
 
     Parameters
     ----------
     source : ParticleSource
         The set.
-    findings : Findings
+    diagnostics : Findings
         Told of images with NaN or inf.
     mask_radius : float, optional
         Of the particle, pixels; None where it is unknown.
@@ -125,9 +125,9 @@ def look_through(source: ParticleSource, findings: Findings, mask_radius: float 
             part = rows[start : start + step]
             images = np.empty((len(part), *reader.shape), np.float32)
             try:
-                reader.read_into(images, np.arange(len(part)), source.item[part], findings.error)
+                reader.read_into(images, np.arange(len(part)), source.item[part], diagnostics.error)
             except UdlError as error:  # the file went away, or its disk is broken: the next one may be fine
-                findings.error("files", error.message)
+                diagnostics.error("files", error.message)
                 break
             source.apply_sign(images, part)
             with np.errstate(invalid="ignore"):  # of infinities of both signs: it is no number, as it is to be
@@ -169,7 +169,7 @@ def _measure(facts: ImageFacts, rows: np.ndarray, images: torch.Tensor, backgrou
 def _check_polarity(
     source: ParticleSource,
     facts: ImageFacts,
-    findings: Findings,
+    diagnostics: Diagnostics,
     expected: str,
     known: tuple[Defocus | None, float | None],
 ) -> None:
@@ -182,50 +182,50 @@ def _check_polarity(
     if radius is None:
         extent = extent_of(facts.profile, ctfs)
         size = size_words(extent.radius, source.pixel_size, source.pixel_size_known)
-        findings.fact("diameter", f"{size}, {DIAMETER_FROM['data' if extent.found else 'box']}")
+        diagnostics.fact("diameter", f"{size}, {DIAMETER_FROM['data' if extent.found else 'box']}")
     found = facts.profile.decide(ctfs, radius).word
-    findings.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
+    diagnostics.fact("contrast", "cannot be told" if found == UNKNOWN else f"{found} particles")
     if expected != "auto" and found not in (expected, UNKNOWN):
-        findings.warn("contrast", message("contrast_unexpected", found=found, expected=expected))
+        diagnostics.warn("contrast", message("contrast_unexpected", found=found, expected=expected))
     elif expected == "auto" and found == DARK:
-        findings.warn(
+        diagnostics.warn(
             "contrast",
             message("contrast_dark"),
         )
     opposite = facts.groups.opposite(facts.profile, ctfs, radius)
     if opposite:
-        findings.warn("contrast", opposite)
+        diagnostics.warn("contrast", opposite)
 
 
-def _check_scale(std: np.ndarray, findings: Findings) -> None:
+def _check_scale(std: np.ndarray, diagnostics: Diagnostics) -> None:
     if len(std) < 2:
         return
     worth = worth_of_mean(std)
     spread = float(np.quantile(std, 0.99) / np.median(std))
-    findings.fact("scale", f"noise within a factor of {spread:.3g} (99 % of the images)")
+    diagnostics.fact("scale", f"noise within a factor of {spread:.3g} (99 % of the images)")
     if worth < FEW:
-        findings.warn(
+        diagnostics.warn(
             "scale",
             message("check_noise_differs", spread=spread, worth=worth),
         )
 
 
-def _check_background(facts: ImageFacts, findings: Findings) -> None:
+def _check_background(facts: ImageFacts, diagnostics: Diagnostics) -> None:
     """Ramps and hot pixels, which every run takes off; other programs may not."""
-    findings.fact("background", "even, no pixels that stick out")
+    diagnostics.fact("background", "even, no pixels that stick out")
     found = facts.uneven.words()
     if found:
-        findings.note("background", message("check_background", what=found))
+        diagnostics.note("background", message("check_background", what=found))
 
 
-def _check_copies(source: ParticleSource, facts: ImageFacts, findings: Findings) -> None:
+def _check_copies(source: ParticleSource, facts: ImageFacts, diagnostics: Diagnostics) -> None:
     """Images that are the same in every pixel though they have different names."""
-    findings.fact("copies", "none")
+    diagnostics.fact("copies", "none")
     one_box = np.array([reader.shape == source.stacks[0].shape for reader in source.stacks])
     rows, first = copies(source, facts.mean, facts.std, facts.blank | ~one_box[source.stack])
     for row, of in zip(rows.tolist(), first.tolist()):
         if source.names[row] != source.names[of]:  # else the table names it twice, which was told
-            findings.warn(
+            diagnostics.warn(
                 "copies",
                 message("image_again", item=row + 1, name=source.names[row], other=of + 1, other_name=source.names[of]),
             )

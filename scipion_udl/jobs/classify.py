@@ -15,16 +15,22 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.pipelines.append_to_classes import check_appending, check_fits
+from scipion_udl.pipelines.appendable_classes import (
+    Earlier,
+    files_of,
+    write_appended,
+    write_for_later,
+    write_references,
+)
 from scipion_udl.pipelines.classify_set import classify_like, classify_set
 from scipion_udl.pipelines.continued import check_began_with
-from scipion_udl.pipelines.join_classes import check_fits, check_joining
-from scipion_udl.pipelines.joinable_classes import Earlier, files_of, write_for_later, write_joined, write_references
 from scipion_udl.pipelines.learn_classes import (
     CLASSES,
     check_enough,
     checked_classes,
     learn_classes,
-    shift_reach,
+    shift_search_range,
     warn_of_few,
 )
 from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
@@ -74,12 +80,12 @@ def classify(settings: ClassifySettings) -> None:
         if not settings.model:
             more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
         named = tuple(name for name in COLUMNS if name != "note")
-        run.method, taught = card.method, card.training if history else None
-        text = write_classes(run, done.classes, taught, history, "classes", (*named, *OWN, "note"), columns, more)
+        run.method, trained_on = card.method, card.training if history else None
+        text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
         if earlier is None:
             write_for_later(run, sampling, done.classes)
         else:
-            write_joined(run, earlier)
+            write_appended(run, earlier)
         run.log.result(text)
 
 
@@ -96,14 +102,14 @@ def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | No
     """The settings with the model of the run that particles are to join, and this run; None where there is none."""
     if not settings.join:
         return settings, None
-    check_joining(settings)
+    check_appending(settings)
     return settings.but(model=os.path.join(settings.join, MODEL)), Earlier.read(settings.join)
 
 
 def _check(run: Run, earlier: Earlier | None) -> None:
     """Raises UdlError for what cannot go together, before anything is done."""
     settings, least = run.settings, LEAST_OF_A_CLASS * given(run.settings.classes)
-    shift_reach(run)
+    shift_search_range(run)
     if earlier is not None:
         check_fits(run, earlier)
     elif settings.teach is not None and not settings.model and settings.teach < least:
@@ -113,7 +119,7 @@ def _check(run: Run, earlier: Earlier | None) -> None:
 
 
 def _look_through(run: Run, earlier: Earlier | None) -> None:
-    """Measure what preparation needs and take the contrast transfer, as the run that particles join took it."""
+    """Measure what preparation needs and take the CTF, as the run that particles join took it."""
     if earlier is None:
         run.scan()
         run.use_ctf()

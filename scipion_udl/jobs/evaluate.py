@@ -13,7 +13,7 @@ from scipion_udl.compute.log import command_line
 from scipion_udl.compute.progress import Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.frc import CLAIM
+from scipion_udl.imaging.half_set_frc import CLAIM
 from scipion_udl.imaging.poses import Poses, invert, pose_errors
 from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of, read_image
@@ -164,12 +164,12 @@ def _against_truth(job: _Evaluation) -> None:
 def _pairs_against_truth(job: _Evaluation, rows: np.ndarray, first: np.ndarray, found: Poses, truth: Poses) -> None:
     """found, truth: poses (M,) of the particles in ``rows`` (M,) of the table; first: those whose next one follows."""
     symmetry = job.settings.symmetry
-    turns = relative_poses(found, first), relative_poses(truth, first)
+    rotations = relative_poses(found, first), relative_poses(truth, first)
     centre = invert(truth[first]).shift
-    job.figures |= compare_pairs(*turns, centre, job.source.pixel_size, symmetry)
+    job.figures |= compare_pairs(*rotations, centre, job.source.pixel_size, symmetry)
     print(evaluation_tables.pairs_table(job.figures, symmetry))
-    shift = pair_errors(*turns, centre).shift
-    errors = {e: pose_errors(*turns, p).rotation for e, p in periods(symmetry).items()}
+    shift = pair_errors(*rotations, centre).shift
+    errors = {e: pose_errors(*rotations, p).rotation for e, p in periods(symmetry).items()}
     job.rows.append(lambda part: evaluation_figures.draw_errors(part, errors, shift, "pairs"))
     names = job.source.names
     write_csv(

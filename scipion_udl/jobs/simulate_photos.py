@@ -121,7 +121,7 @@ def write_pairs(
 
 
 def _nothing(pairs: PhotoPairs) -> str:
-    side, reasons = 2 * pairs.reach + 1, pairs.rejected
+    side, reasons = 2 * pairs.half_side + 1, pairs.rejected
     if reasons["broken"] == len(pairs.files):
         return message("no_photograph_readable", files=len(pairs.files), broken=pairs.broken)
     unread = f"{reasons['broken']} cannot be read (the first: {pairs.broken}), " if pairs.broken else ""

@@ -2,7 +2,7 @@
 
 One equivariant layer over polar Fourier samples (imaging/polar_samples.py). Turning a particle turns the answer, moving
 it moves the answer; what is learned is the templates, jointly over all classes: each particle is to be reconstructed
-by the template of its class, in its pose, seen through its contrast transfer (the joint term of JUDL; Chen, Feng, Shen
+by the template of its class, in its pose, seen through its CTF (the joint term of JUDL; Chen, Feng, Shen
 2023, class by class). For templates that objective has a closed-form step, which classification/em.py takes.
 """
 
@@ -27,12 +27,12 @@ class Compared(NamedTuple):
 
     gain: torch.Tensor
     place: torch.Tensor
-    turn: torch.Tensor
+    rotation: torch.Tensor
     contrast: torch.Tensor
     inner: torch.Tensor
 
     @classmethod
-    def of(cls, inner: torch.Tensor, expected: torch.Tensor, place: torch.Tensor, turn: torch.Tensor) -> Compared:
+    def of(cls, inner: torch.Tensor, expected: torch.Tensor, place: torch.Tensor, rotation: torch.Tensor) -> Compared:
         """From the inner product of each particle with each template in the best pose, and its power as they see it,
         all (n, c).
 
@@ -40,7 +40,7 @@ class Compared(NamedTuple):
         ----------
         inner, expected : (n, c) tensors
             Inner products and powers.
-        place, turn : (n, c) int tensors
+        place, rotation : (n, c) int tensors
             The shift and the orientation of the best pose.
 
         Returns
@@ -49,7 +49,7 @@ class Compared(NamedTuple):
             The same, with the contrast and the log likelihood.
         """
         contrast = suited_contrast(inner, expected)
-        return cls(at_contrast(inner, expected, contrast), place, turn, contrast, inner)
+        return cls(at_contrast(inner, expected, contrast), place, rotation, contrast, inner)
 
 
 class ClassBank(Network):
@@ -106,8 +106,8 @@ class ClassBank(Network):
         few.members, few.signal = self.members.clone(), self.signal[:rings].clone()
         return few
 
-    def turns(self) -> int:
-        """Orientations that are looked at over the full circle.
+    def rotations(self) -> int:
+        """Orientations that are looked at over all angles.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class ClassBank(Network):
         """
         return 2 * self.config["angles"] if self.config["rings"] > 10 else self.config["angles"]
 
-    def forward(self, coefficients: torch.Tensor, transfer: torch.Tensor) -> Compared:
+    def forward(self, coefficients: torch.Tensor, ctf: torch.Tensor) -> Compared:
         """Compare particles with all classes.
 
         coefficients: (n, shifts, rings, orders) of the particles times their transfer, at every shift; transfer:
@@ -126,7 +126,7 @@ class ClassBank(Network):
         ----------
         coefficients : (n, shifts, rings, orders) complex tensor
             Of the particles times their CTF, at every shift.
-        transfer : (n, rings) tensor
+        ctf : (n, rings) tensor
             The square of the CTF.
 
         Returns
@@ -136,25 +136,27 @@ class ClassBank(Network):
         """
         templates = self.complex
         n, shifts = coefficients.shape[:2]
-        penalty = transfer @ self._powers().T
+        penalty = ctf @ self._powers().T
         kernel = templates.conj().permute(2, 1, 0).resolve_conj().contiguous()
-        turns, count = self.turns(), len(templates)
-        step = max(1, TILE // (shifts * turns * count))
-        found = [self._best(coefficients[start : start + step], kernel, turns, shifts) for start in range(0, n, step)]
-        best, place, turn = (torch.cat(parts) for parts in zip(*found))
-        return Compared.of(best, penalty, place, turn)
+        rotations, count = self.rotations(), len(templates)
+        step = max(1, TILE // (shifts * rotations * count))
+        found = [
+            self._best(coefficients[start : start + step], kernel, rotations, shifts) for start in range(0, n, step)
+        ]
+        best, place, rotation = (torch.cat(parts) for parts in zip(*found))
+        return Compared.of(best, penalty, place, rotation)
 
-    def each(self, coefficients: torch.Tensor, transfer: torch.Tensor, which: torch.Tensor) -> Compared:
+    def each(self, coefficients: torch.Tensor, ctf: torch.Tensor, which: torch.Tensor) -> Compared:
         """Compare each particle with classes of its own.
 
         which: (n, c), numbers of the classes; coefficients: (n, c, shifts, rings, orders), at shifts that differ from
-        class to class; transfer: as before.
+        class to class; ctf: as before.
 
         Parameters
         ----------
         coefficients : (n, c, shifts, rings, orders) complex tensor
             As before, at the shifts of each class.
-        transfer : (n, rings) tensor
+        ctf : (n, rings) tensor
             The square of the CTF.
         which : (n, c) int tensor
             The classes of each particle.
@@ -164,12 +166,12 @@ class ClassBank(Network):
         Compared
             Of n particles and c classes each.
         """
-        kernel, turns = self.complex.conj().resolve_conj()[which], self.turns()
+        kernel, rotations = self.complex.conj().resolve_conj()[which], self.rotations()
         products = torch.einsum("ncsro,ncro->ncso", coefficients, kernel)
-        values = torch.fft.irfft(products, n=turns, norm="forward")
+        values = torch.fft.irfft(products, n=rotations, norm="forward")
         best, place = values.flatten(2).max(-1)
-        penalty = torch.einsum("nr,ncr->nc", transfer, self._powers()[which])
-        return Compared.of(best, penalty, place // turns, place % turns)
+        penalty = torch.einsum("nr,ncr->nc", ctf, self._powers()[which])
+        return Compared.of(best, penalty, place // rotations, place % rotations)
 
     def _powers(self) -> torch.Tensor:
         """Power of the templates per ring (K, rings)."""
@@ -179,14 +181,14 @@ class ClassBank(Network):
 
     @staticmethod
     def _best(
-        coefficients: torch.Tensor, kernel: torch.Tensor, turns: int, shifts: int
+        coefficients: torch.Tensor, kernel: torch.Tensor, rotations: int, shifts: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         n, count = len(coefficients), kernel.shape[-1]
         flat = coefficients.flatten(0, 1).permute(2, 0, 1)
         products = torch.bmm(flat, kernel).permute(1, 2, 0)  # (n * shifts, classes, orders)
-        values = torch.fft.irfft(products, n=turns, norm="forward").view(n, shifts, count, turns)
+        values = torch.fft.irfft(products, n=rotations, norm="forward").view(n, shifts, count, rotations)
         highest = values.amax(-1)
         best, place = highest.max(1)
-        index = place[:, None, :, None].expand(n, 1, count, turns)
-        turn = values.gather(1, index)[:, 0].argmax(-1)
-        return best, place, turn
+        index = place[:, None, :, None].expand(n, 1, count, rotations)
+        rotation = values.gather(1, index)[:, 0].argmax(-1)
+        return best, place, rotation

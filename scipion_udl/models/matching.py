@@ -175,7 +175,7 @@ class MatchingNetwork(Network):
     def set_bias(self, images: torch.Tensor) -> None:
         """Find the bias: what the answers to twice the same image, of images (N, 1, box, box), are all off by.
 
-        One of the two is turned by known amounts all around the circle. A free output in degrees has to jump by 360
+        One of the two is rotated by known amounts all around the circle. A free output in degrees has to jump by 360
         somewhere, and answers nonsense there: were that at the same turn, unturned copies would tell nothing else.
 
         Parameters
@@ -186,9 +186,9 @@ class MatchingNetwork(Network):
         box, off = images.shape[-1], []
         for part in images.split(_TOGETHER):
             coefficients, known = to_fourier(part[:, 0]), self.describe(part)
-            for turn in torch.arange(0, 360, 45.0, device=images.device):
-                copies = transform(coefficients, box, turn.expand(len(part)))[:, None]
-                off.append(self.compare(self.describe(copies), known) - turn)
+            for rotation in torch.arange(0, 360, 45.0, device=images.device):
+                copies = transform(coefficients, box, rotation.expand(len(part)))[:, None]
+                off.append(self.compare(self.describe(copies), known) - rotation)
         self.bias.copy_(circular_mean(torch.cat(off).double(), 0, self.period))
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 
-class TellsTurns(Protocol):
-    """What tells how particles are turned: a network, or one of its views."""
+class TellsRotations(Protocol):
+    """What tells how particles are rotated: a network, or one of its views."""
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
-        """How particles are turned.
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
+        """How particles are rotated.
 
         Parameters
         ----------

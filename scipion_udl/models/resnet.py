@@ -103,7 +103,7 @@ class PairNetwork(Network):
             self.head = AngleHead(features, hidden, "circular", PERIOD)
         else:
             self.head = AngleHead(2 * features, hidden, head, PERIOD)
-        # What makes angles of pairs turns of single particles (set_references): images, their turns, and g(I, I).
+        # What makes angles of pairs turns of single particles (set_references): images, their rotations, and g(I, I).
         self.register_buffer("references", torch.zeros(REFERENCES, 1, size, size))
         self.register_buffer("reference_turns", torch.zeros(REFERENCES))
         self.register_buffer("bias", torch.zeros(()))
@@ -156,8 +156,8 @@ class PairNetwork(Network):
             Degrees.
         """
         if self.of_each:
-            turns = self.head(torch.cat([first, second]))
-            return turns[: len(first)] - turns[len(first) :]
+            rotations = self.head(torch.cat([first, second]))
+            return rotations[: len(first)] - rotations[len(first) :]
         return self.head(torch.cat([first, second], -1))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -192,7 +192,7 @@ class PairNetwork(Network):
         kept = self.features(self.references)
         self.reference_turns.copy_(self.between(kept, kept[:1].expand_as(kept)) - self.bias)
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180, of spectra (N, 1, S, S): the mean over the references.
 
         Parameters

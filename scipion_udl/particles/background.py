@@ -203,8 +203,8 @@ def repaired(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     spread = (around - middle[:, None]).abs().median(1).values
     hot = (value - middle).abs() > STICKS_OUT * spread.clamp(min=1.0)
     beside = around.view(-1, *2 * [len(reach)])[:, AROUND - 1 : AROUND + 2, AROUND - 1 : AROUND + 2].flatten(1)
-    alike = (beside * value.sign()[:, None] > STICKS_OUT / 2).sum(1) - 1
-    hot &= alike < TOGETHER
+    of_one_sign = (beside * value.sign()[:, None] > STICKS_OUT / 2).sum(1) - 1
+    hot &= of_one_sign < TOGETHER
     images = images.clone()
     images[tuple(own[hot].T)] = middle[hot]
     return images, count.index_add_(0, own[hot][:, 0], torch.ones_like(own[hot][:, 0]))

@@ -12,7 +12,7 @@ CHUNK = 256  # images compared at a time
 _TOGETHER = 1 << 18  # keys that are looked up at a time
 
 
-def originals(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> np.ndarray:
+def duplicates_of(source: Source, mean: np.ndarray, std: np.ndarray, blank: np.ndarray) -> np.ndarray:
     """For each particle the first that is the same image.
 
     Parameters

@@ -27,7 +27,7 @@ from scipion_udl.io.source import Source
 from scipion_udl.messages import message
 from scipion_udl.particles.background import Background
 from scipion_udl.particles.disc import ParticleDisc
-from scipion_udl.particles.duplicates import originals
+from scipion_udl.particles.duplicates import duplicates_of
 from scipion_udl.particles.extent import matter_kernel
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.reader import ChunkReader
@@ -42,7 +42,7 @@ class PreparedParticles:
 
     source: where they come from; device; chunk: particles at a time; mask_radius: of the disc that holds the particle,
     pixels of the source (None: what the particles themselves tell, see :mod:`.extent`); context: who is told of passes
-    over all particles, and shares them (None: nobody): among several processes, :meth:`scan` and ``originals`` are
+    over all particles, and shares them (None: nobody): among several processes, :meth:`scan` and ``duplicates_of`` are
     collective. Raises UdlError for a box below SMALLEST_BOX.
 
     ``box`` is the working box, ``scale`` the pixels of the source in a pixel of it. ``reader``: reads them as they are,
@@ -101,7 +101,7 @@ class PreparedParticles:
             n of them, of the same files.
         """
         found, other = self.statistics, copy.copy(self)
-        other.__dict__.pop("originals", None)
+        other.__dict__.pop("duplicates_of", None)
         other.source = self.source.subset(indices)
         other.reader = self.reader.of(other.source)
         other.disc = copy.copy(self.disc)
@@ -145,7 +145,7 @@ class PreparedParticles:
             disc.clear_radius = variance.clear_radius(disc.mask_radius * self.scale)
             kernel = matter_kernel(profile, disc.mask_radius * self.scale) if extent.found else None
         box, radius = self.source.box, disc.mask_radius * self.scale
-        # Fringes of the contrast transfer, and particles off centre, reach beyond the disc.
+        # Fringes of the CTF, and particles off centre, reach beyond the disc.
         self._background = Background(box, min(radius + BEYOND * box, DISC * box), self.device)
         self._scan = look_through(self, self._background, radius, ctfs, given, kernel, loud_limit)
         self._whitening = Whitening(self._scan.noise, box, self.box, self.device)
@@ -176,15 +176,15 @@ class PreparedParticles:
         return np.flatnonzero(~found.odd) if (~found.odd).any() else self.usable
 
     @cached_property
-    def originals(self) -> np.ndarray:
+    def duplicates_of(self) -> np.ndarray:
         """For each particle the index (from 0) of the first that is the same image; its own where it is new."""
         found = self.statistics
-        return self.group.on_rank0(lambda: originals(self.source, found.mean, found.std, found.blank))
+        return self.group.on_rank0(lambda: duplicates_of(self.source, found.mean, found.std, found.blank))
 
     @property
     def counted(self) -> np.ndarray:
         """Which particles count where halves are compared, (N,) bool: those with an image, each image once."""
-        return ~self.statistics.blank & (self.originals == np.arange(len(self)))
+        return ~self.statistics.blank & (self.duplicates_of == np.arange(len(self)))
 
     def subset(self, count: int, seed: int) -> np.ndarray:
         """Some typical particles, chosen by their names and the seed, whatever the order of the items.
@@ -314,7 +314,7 @@ class PreparedParticles:
         return torch.where(which[:, None, None], mirrored(coefficients), coefficients)
 
     def ctf(self, indices: np.ndarray) -> torch.Tensor | None:
-        """The contrast transfer of particles in the working box.
+        """The CTF of particles in the working box.
 
         Parameters
         ----------
@@ -331,7 +331,7 @@ class PreparedParticles:
         return self.apply_mirror(indices, self.contrast.evaluate(indices, self.box, self.device))
 
     def apply_ctf(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of particles, each times its contrast transfer where that is known.
+        """Coefficients of particles, each times its CTF where that is known.
 
         Parameters
         ----------
@@ -349,7 +349,7 @@ class PreparedParticles:
         return coefficients if found is None else coefficients * found[1]
 
     def ctf_and_factor(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The contrast transfer of particles, and what their coefficients are multiplied by.
+        """The CTF of particles, and what their coefficients are multiplied by.
 
         Parameters
         ----------
@@ -361,7 +361,7 @@ class PreparedParticles:
         two (n, box, box//2 + 1) tensors, or None
             As of :meth:`ctf` and of :meth:`.ParticleCtf.factor`; None where the transfer is not known.
         """
-        transfer = self.ctf(indices)
-        if transfer is None or self.contrast is None:
+        ctf = self.ctf(indices)
+        if ctf is None or self.contrast is None:
             return None
-        return transfer, self.contrast.factor(indices, transfer, self.box)
+        return ctf, self.contrast.factor(indices, ctf, self.box)

@@ -9,7 +9,7 @@ import numpy as np
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.given_poses import given_poses
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.mirror import decide_mirror
+from scipion_udl.alignment.mirror_search import decide_mirror
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.errors import is_out_of_memory
 from scipion_udl.messages import message

@@ -12,17 +12,17 @@ from scipion_udl.alignment.averages import Averages, average_particles
 from scipion_udl.alignment.fit import with_fit
 from scipion_udl.alignment.given_poses import MANY, given_poses, how_far_they_held
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.alignment.mirror import RING as MIRROR_RING
-from scipion_udl.alignment.mirror import ROUNDS, TOLERANCE, decide_again, share_mirrored
+from scipion_udl.alignment.mirror_search import RING as MIRROR_RING
+from scipion_udl.alignment.mirror_search import ROUNDS, TOLERANCE, decide_again, share_mirrored
 from scipion_udl.alignment.onto_reference import inverted_warning
 from scipion_udl.constants import ENOUGH
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import ResolutionEstimate, estimate_resolution, image_frc
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate, estimate_resolution, image_frc
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.messages import message
+from scipion_udl.particles.max_shift import is_too_small
 from scipion_udl.particles.name_order import ranks
-from scipion_udl.particles.shift_limit import is_too_small
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
 from scipion_udl.pipelines.run import Run
@@ -68,37 +68,39 @@ def align_set(
     sorted_ = isinstance(start, KnownStart)
     if isinstance(start, Poses):
         _tell_of_start(run, start, alignment)
-    alike = correntropies(run, alignment, averages)
+    correntropy = correntropies(run, alignment, averages)
     if not run.group.first:  # all that is left is small
         return None
     # Few particles of a class are no witness, however many of other classes the network has learned from.
     alone = guide.network is None or run.settings.by_class
-    claim, frc = claim_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
+    estimate, frc = resolution_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
     longest = longest_shift(settings, particles.scale)
-    limited = is_too_small(alignment.at_limit, longest / particles.scale, claim.signal)
-    if limited and claim.signal is False and not claim.picked:
-        claim = replace(claim, signal=None, note=message("no_claim_at_limit"))
-    if sorted_ and claim.signal is False and not claim.picked:
-        claim = _of_a_class(run, claim, alignment.shared)
-    if claim.signal is not None:
+    limited = is_too_small(alignment.at_limit, longest / particles.scale, estimate.signal)
+    if limited and estimate.signal is False and not estimate.picked:
+        estimate = replace(estimate, signal=None, note=message("no_claim_at_limit"))
+    if sorted_ and estimate.signal is False and not estimate.picked:
+        estimate = _of_a_class(run, estimate, alignment.initial_lowpass)
+    if estimate.signal is not None:
         sure = expected_accuracy(particles, alignment, averages, settings.max_shift)
-        claim = with_angular_accuracy(claim, sure, alignment.fit)
-    if claim.signal is False and not sorted_:  # what flagged classes are is told of all of them together
-        run.warn(claim.note)
-    claim, warnings = consider_views(particles, alignment, claim, not sorted_, bool(run.settings.by_class), limited)
-    for warning in (*image_warnings(particles), *angular_accuracy_warnings(claim.sure), *warnings):
+        estimate = with_angular_accuracy(estimate, sure, alignment.fit)
+    if estimate.signal is False and not sorted_:  # what flagged classes are is told of all of them together
+        run.warn(estimate.note)
+    estimate, warnings = consider_views(
+        particles, alignment, estimate, not sorted_, bool(run.settings.by_class), limited
+    )
+    for warning in (*image_warnings(particles), *angular_accuracy_warnings(estimate.sure), *warnings):
         run.warn(warning)
     if limited:
         run.warn(message("shift_limit", share=alignment.at_limit, limit=longest))
-    return Outcome(run, alignment, averages, claim, frc, alike)
+    return Outcome(run, alignment, averages, estimate, frc, correntropy)
 
 
-def _of_a_class(run: Run, claim: ResolutionEstimate, shared: float) -> ResolutionEstimate:
+def _of_a_class(run: Run, estimate: ResolutionEstimate, initial_lowpass: float) -> ResolutionEstimate:
     """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
     particles may not show more, and noise is told by other means (classification/assignment.py)."""
-    limit = run.source.box * run.source.pixel_size / max(shared, 1e-9)
+    limit = run.source.box * run.source.pixel_size / max(initial_lowpass, 1e-9)
     note = message("class_needs_more", limit=limit)
-    return replace(claim, signal=None, note=note)
+    return replace(estimate, signal=None, note=note)
 
 
 def _aligned(
@@ -114,10 +116,12 @@ def _aligned(
 
     for number in range(ROUNDS + 1):
         aligner, alignment = found()
-        if _takes_transfer_otherwise(run, alignment):
+        if _takes_ctf_otherwise(run, alignment):
             aligner, alignment = found()
         if particles.mirrored is not None:
-            alignment = replace(alignment, shared=max(alignment.shared, float(particles.within(MIRROR_RING))))
+            alignment = replace(
+                alignment, initial_lowpass=max(alignment.initial_lowpass, float(particles.within(MIRROR_RING)))
+            )
         averages = averages_of(run, alignment)
         if particles.mirrored is None or alignment.half_poses is None or number == ROUNDS:
             break
@@ -132,18 +136,18 @@ def _aligned(
     return alignment, averages
 
 
-def _takes_transfer_otherwise(run: Run, alignment: Alignment) -> bool:
-    """Ask the particles that were aligned how their contrast transfer is to be taken; whether that is another way, and
+def _takes_ctf_otherwise(run: Run, alignment: Alignment) -> bool:
+    """Ask the particles that were aligned how their CTF is to be taken; whether that is another way, and
     they are to be aligned again. Classes are judged together, once all have been asked."""
-    particles, transfer = run.particles, run.ctf_choice
-    if not transfer.asks_images:
+    particles, ctf = run.particles, run.ctf_choice
+    if not ctf.asks_images:
         return False
     order = particles.usable[
         np.argsort(ranks(particles.source.names, run.settings.seed)[particles.usable], kind="stable")
     ]
     apart = alignment.half_poses
     half = None if apart is None else alignment.half[order]
-    transfer.hear(run.heading, particles, order, (alignment.poses if apart is None else apart)[order], half)
+    ctf.hear(run.heading, particles, order, (alignment.poses if apart is None else apart)[order], half)
     return not run.settings.by_class and run.settle_ctf([run.heading])
 
 
@@ -174,7 +178,7 @@ def _as_it_is(run: Run) -> Alignment:
         half=nothing.astype(np.int64),
         score=nothing,
         ambiguous=nothing.astype(bool),
-        shared=0.0,
+        initial_lowpass=0.0,
         searched=False,
         network_angle=np.full(n, np.nan),
         outlier=run.particles.statistics.blank.copy(),
@@ -211,7 +215,9 @@ def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | Non
     return run.group.on_rank0(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) -> tuple[ResolutionEstimate, np.ndarray]:
+def resolution_of(
+    run: Run, alignment: Alignment, averages: Averages, enough: int
+) -> tuple[ResolutionEstimate, np.ndarray]:
     """What may be said of the resolution.
 
     Parameters
@@ -241,5 +247,7 @@ def claim_of(run: Run, alignment: Alignment, averages: Averages, enough: int) ->
         return ResolutionEstimate(None, None, message("halves_not_apart")), frc
     if len(particles.usable) < enough:
         return ResolutionEstimate(None, None, message("too_few_to_claim", count=len(particles.usable))), frc
-    claim = estimate_resolution(frc, source.box, source.pixel_size, alignment.shared, radius, particles.finest)
-    return with_fit(claim, alignment.fit), frc
+    estimate = estimate_resolution(
+        frc, source.box, source.pixel_size, alignment.initial_lowpass, radius, particles.finest
+    )
+    return with_fit(estimate, alignment.fit), frc

@@ -27,7 +27,7 @@ class ClassResult:
 
     number; members: its particles, numbers from 0; alignment: theirs; figures: what summary.json says of it; images:
     averages (D, D) float32 by the names before, after and weighted, and of its halves (first, second) where they
-    were aligned apart; frc: (rings,) of its halves; alike: (n,) correntropy, None where nobody asked.
+    were aligned apart; frc: (rings,) of its halves; correntropy: (n,) correntropy, None where nobody asked.
     """
 
     number: int
@@ -36,7 +36,7 @@ class ClassResult:
     figures: dict
     images: dict[str, np.ndarray]
     frc: np.ndarray
-    alike: np.ndarray | None
+    correntropy: np.ndarray | None
 
     @classmethod
     def of(cls, number: int, own: np.ndarray, outcome: Outcome) -> ClassResult:
@@ -63,7 +63,7 @@ class ClassResult:
         figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
         figures |= {"warnings": outcome.run.warnings, "messages": entries(outcome.run.warnings, outcome.run.notes)}
         alignment = replace(outcome.alignment, half_poses=None)
-        return cls(number, own, alignment, figures, images, outcome.frc, outcome.alike)
+        return cls(number, own, alignment, figures, images, outcome.frc, outcome.correntropy)
 
 
 def members(source: Source) -> dict[int, np.ndarray]:
@@ -129,9 +129,9 @@ def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:
     whole = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in PER_PARTICLE}
     whole["poses"] = Poses(*(np.concatenate([getattr(p.poses, f.name) for p in parts])[back] for f in fields(Poses)))
     joined = replace(parts[0], **whole, searched=any(part.searched for part in parts), score_weight=None)
-    if results[0].alike is None:
+    if results[0].correntropy is None:
         return joined, None
-    return joined, np.concatenate([result.alike for result in results])[back]
+    return joined, np.concatenate([result.correntropy for result in results])[back]
 
 
 STACKS = {"averages": "after", "averages_before": "before", "averages_weighted": "weighted"}

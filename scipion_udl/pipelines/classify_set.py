@@ -33,12 +33,12 @@ from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
 from scipion_udl.pipelines.align_classes import align_classes
-from scipion_udl.pipelines.align_set import averages_of, claim_of
+from scipion_udl.pipelines.align_set import averages_of, resolution_of
+from scipion_udl.pipelines.append_to_classes import append_to_classes
+from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.pipelines.classes import ClassResult
 from scipion_udl.pipelines.guide import Guide
-from scipion_udl.pipelines.join_classes import join_classes
-from scipion_udl.pipelines.joinable_classes import Earlier
-from scipion_udl.pipelines.learn_classes import shift_reach
+from scipion_udl.pipelines.learn_classes import shift_search_range
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
@@ -75,11 +75,11 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     Classified
         Classes, in the order of their numbers, and what is wrong with them.
     """
-    found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_reach(run)))
+    found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
     if not run.settings.no_refine:
         found = _in_real_space(run, found)
     bank, found, flags = run.within_memory(partial(_numbered, run, bank, sampling, found))
-    run.within_memory(lambda: _ask_for_transfer(run, found, flags != ""))
+    run.within_memory(lambda: _ask_for_ctf(run, found, flags != ""))
     classes = _aligned(run, found, bank.config["rings"])
     flags = _settled(run, flags, classes)
     tell_of_flagged(run, flags, found)
@@ -109,10 +109,10 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
     Classified
         Its classes, with the new particles in them.
     """
-    found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_reach(run)))
+    found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
     flags = np.array([one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes])
     found = with_blank(run, found, flags != "")
-    classes = run.within_memory(lambda: join_classes(run, earlier, found, shift_reach(run)))
+    classes = run.within_memory(lambda: append_to_classes(run, earlier, found, shift_search_range(run)))
     tell_of_flagged(run, flags, found)
     return Classified(bank, found, classes, flags)
 
@@ -171,7 +171,7 @@ def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) ->
     samples = gathered(run.particles, sampling, few)
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
-    noise = like_noise(bank, sampling, shift_reach(run), samples.transfer, seen, run.settings.seed)
+    noise = like_noise(bank, sampling, shift_search_range(run), samples.ctf, seen, run.settings.seed)
     empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
     loud = mostly(seen.label, run.particles.statistics.loud[usable], len(noise))
     return np.select([empty, loud, noise], [EMPTY, CONTAMINATION, NOISE], "")
@@ -211,8 +211,8 @@ def _score(run: Run, classes: list[ClassResult], found: Sorted) -> None:
         one.figures["score_mean"] = float(score[usable].mean()) if usable.any() else 0.0
 
 
-def _ask_for_transfer(run: Run, found: Sorted, flagged: np.ndarray) -> None:
-    """Ask particles of all classes but the flagged ones (K,), together, how their contrast transfer is to be taken."""
+def _ask_for_ctf(run: Run, found: Sorted, flagged: np.ndarray) -> None:
+    """Ask particles of all classes but the flagged ones (K,), together, how their CTF is to be taken."""
     particles, label = run.particles, found.label[run.particles.usable]
     usable = particles.usable
     order = np.argsort(ranks(particles.source.names, run.settings.seed)[usable], kind="stable")
@@ -226,7 +226,9 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     """Each class aligned in real space, from where the network has its particles; or left as the network has it. rings:
     of the network."""
     members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
-    settings = AlignmentPlan(shift_reach(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift)
+    settings = AlignmentPlan(
+        shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
+    )
     if not run.settings.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
         return align_classes(run, guide, settings, members, KnownStart(found.poses, rings))
@@ -241,8 +243,8 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
             outliers(score, part.particles.statistics.odd, limit), score_limit=limit,
         )  # fmt: skip
         averages = averages_of(part, alignment)
-        claim, frc = claim_of(part, alignment, averages, 0)
-        done.append(ClassResult.of(number, own, Outcome(part, alignment, averages, claim, frc)))
+        estimate, frc = resolution_of(part, alignment, averages, 0)
+        done.append(ClassResult.of(number, own, Outcome(part, alignment, averages, estimate, frc)))
     return done
 
 
@@ -250,9 +252,9 @@ def _characterise(
     run: Run, classes: list[ClassResult], bank: ClassBank, sampling: PolarSampling, flags: np.ndarray
 ) -> None:
     """Add to the figures of each class what it is among the others."""
-    pairs = mirror_pairs(correlations(bank, sampling, shift_reach(run), True), flags != "")
+    pairs = mirror_pairs(correlations(bank, sampling, shift_search_range(run), True), flags != "")
     place = np.empty(len(classes), np.int64)
-    place[by_similarity(correlations(bank, sampling, shift_reach(run), False))] = np.arange(1, len(classes) + 1)
+    place[by_similarity(correlations(bank, sampling, shift_search_range(run), False))] = np.arange(1, len(classes) + 1)
     for k, (result, pair) in enumerate(zip(classes, pairs)):
         result.figures.update(
             share=round(len(result.members) / len(run.source), 5),
@@ -308,5 +310,5 @@ HALVES = message("resolution_of_classes")
 
 
 def _in_real_space(run: Run, found: Sorted) -> Sorted:
-    given = (shift_reach(run), run.settings.seed, not run.settings.model)
+    given = (shift_search_range(run), run.settings.seed, not run.settings.model)
     return run.within_memory(lambda: LikelyRounds(run.particles, *given).run(found))

@@ -33,7 +33,7 @@ def began_with(run: Run) -> dict:
         where the command makes use of it, of what is known of their defocus.
     """
     found = {name: getattr(run.settings, name) for name in OPTIONS if run.settings.asks(name)}
-    if run.transfer is not None:
+    if run.ctf_state is not None:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
             values = str(values or "") if name == "filled" else values  # the sentence, as runs have always kept it

@@ -14,8 +14,8 @@ from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model
-from scipion_udl.models.network import Network, TellsTurns
-from scipion_udl.models.polar import PolarNetwork, PolarView, view_of
+from scipion_udl.models.network import Network, TellsRotations
+from scipion_udl.models.polar_network import PolarNetwork, PolarView, view_of
 from scipion_udl.particles.resolution_limit import bounded
 from scipion_udl.pipelines.classes import training_subset
 from scipion_udl.pipelines.continued import check_began_with
@@ -34,7 +34,7 @@ class Guide:
     of the training in this run, history: its epochs, both None where there was none; classes: numbers of the classes
     that it was trained on in this run; card: of the network, None without one."""
 
-    network: TellsTurns | None
+    network: TellsRotations | None
     inputs: Inputs
     training: dict | None = None
     history: list[dict] | None = None
@@ -117,9 +117,9 @@ def guide_for(
         name = settings.model or "that was given"
         network, card = load_network(run, name) if model is None else checked_network(run, *model, name)
         run.say(f"Model {name} ({card.method.upper()}, version {card.made_by})")
-        return Guide(cast(TellsTurns, network), particle_inputs(card), card=card)
-    teaching = None if classes is None else training_subset(run, classes)
-    usable = how_many(run, teaching)
+        return Guide(cast(TellsRotations, network), particle_inputs(card), card=card)
+    subset = None if classes is None else training_subset(run, classes)
+    usable = how_many(run, subset)
     if usable < ENOUGH:
         if settings.no_refine:
             raise UdlError(message("too_few_for_network_alone", count=usable, least=ENOUGH))
@@ -132,14 +132,13 @@ def guide_for(
         check_began_with(run, card, out.final(MODEL))
         warn_of_training(run, card.training)
         history = run.group.on_rank0(lambda: read_history(out.final("training.csv")))
-        return Guide(
-            cast(TellsTurns, network), particle_inputs(card), card.training, history, card.training.get("classes"), card
-        )
-    result, card = train_model(run, None, teaching)
+        teller, numbers = cast(TellsRotations, network), card.training.get("classes")
+        return Guide(teller, particle_inputs(card), card.training, history, numbers, card)
+    result, card = train_model(run, None, subset)
     run.method = card.method
     if keep is not None:
         keep(run, result, card)
-    teller, numbers = cast(TellsTurns, result.network), card.training.get("classes")
+    teller, numbers = cast(TellsRotations, result.network), card.training.get("classes")
     return Guide(teller, particle_inputs(card), card.training, result.history, numbers, card)
 
 

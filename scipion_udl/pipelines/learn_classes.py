@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from scipion_udl.classification.class_search import seen_up_to
+from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import LEVELS, ClassFit
-from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.samples import gathered
-from scipion_udl.classification.scoring import seen_up_to
-from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TEACH_A_CLASS, TEACH_AT_MOST
+from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TRAIN_A_CLASS, TRAIN_AT_MOST
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.particles.polarity_words import polarity_of
+from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
@@ -49,7 +49,7 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
-    subset = particles.subset(settings.teach or min(TEACH_A_CLASS * classes, TEACH_AT_MOST), settings.seed)
+    subset = particles.subset(settings.teach or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
     return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report)
 
@@ -88,7 +88,7 @@ def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
         yield bank
 
 
-FEW_TEACH = 20  # particles a class that teach: with fewer the user is warned
+FEW_TO_TRAIN = 20  # particles a class that teach: with fewer the user is warned
 
 
 def warn_of_few(run: Run, training: dict) -> None:
@@ -102,7 +102,7 @@ def warn_of_few(run: Run, training: dict) -> None:
         Of the network's card.
     """
     teach, count = training["particles"], training["classes"]
-    if teach < FEW_TEACH * count:
+    if teach < FEW_TO_TRAIN * count:
         run.warn(message("few_teach", particles=teach, classes=count, each=teach // count))
 
 
@@ -143,7 +143,7 @@ def card_of(run: Run, bank: ClassBank, class_fit: ClassFit) -> ModelCard:
     )
 
 
-def shift_reach(run: Run) -> float:
+def shift_search_range(run: Run) -> float:
     """How far off centre particles lie along an axis.
 
     Parameters
@@ -205,7 +205,7 @@ def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
         Figures of each of its rounds, as in training.csv.
     """
     count = given(run.settings.classes)
-    class_fit = class_fit_of(run, count, shift_reach(run))
+    class_fit = class_fit_of(run, count, shift_search_range(run))
     *_, bank = levels(run, class_fit, count)
     card = card_of(run, bank, class_fit)
     warn_of_few(run, card.training)

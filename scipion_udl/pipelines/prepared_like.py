@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.alignment.ctf_mode import WORDS, words_of
+from scipion_udl.alignment.ctf_state import WORDS, words_of
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.messages import message
@@ -40,7 +40,7 @@ def scan_new(run: Run, known: dict[str, Known], noise: torch.Tensor, loud_limit:
 
 
 def use_ctf_of(run: Run, mode: str, levels: dict[int, torch.Tensor], share: float) -> None:
-    """Take the contrast transfer as the run did that particles are joined to.
+    """Take the CTF as the run did that particles are joined to.
 
     Where that run believed its table, the table of those that come is believed.
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from scipion_udl.alignment.ctf_mode import CtfState
+from scipion_udl.alignment.ctf_state import CtfState
 from scipion_udl.compute.context import Context, Report, nobody
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import ProcessGroup
@@ -27,7 +27,7 @@ from scipion_udl.io.source import Optics, Source
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
-from scipion_udl.particles.polarity_words import polarity_warning
+from scipion_udl.particles.polarity_warning import polarity_warning
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import limit_resolution
 from scipion_udl.settings.commands import RunSettings
@@ -83,7 +83,7 @@ class Run:
         self.log.begin(f"{command_line()}  (version {__version__})")
         self.warnings: list[Message] = []
         self.notes: list[Message] = []
-        self.transfer: CtfState | None = None  # until :meth:`use_ctf`
+        self.ctf_state: CtfState | None = None  # until :meth:`use_ctf`
         self.defocus: Defocus | None = None  # that the table gives, likewise
         self.method: str | None = None  # of the network that is used
         self.heading = ""  # of what is said of a part of the set
@@ -128,8 +128,8 @@ class Run:
         other.particles.reader.context = Context(
             self.group, lambda stage, done, total: report(f"{name}, {stage}", done, total), other.say
         )
-        if self.transfer is not None:
-            other._take_ctf(self.transfer.mode)
+        if self.ctf_state is not None:
+            other._take_ctf(self.ctf_state.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
         other.warnings, other.notes = [], []
         return other
@@ -250,7 +250,7 @@ class Run:
             self.warn(odd)
 
     def use_ctf(self) -> CtfState:
-        """Make use of the particles' contrast transfer where their table gives it, as --ctf asks for.
+        """Make use of the particles' CTF where their table gives it, as --ctf asks for.
 
         Returns
         -------
@@ -267,18 +267,18 @@ class Run:
         if defocus is None and asked in ("flipped", "signed"):
             raise UdlError(message("ctf_without_defocus", value=asked, path=self.settings.input))
         # Where nothing is said, RELION means that phases are as they were (read_defocus); Xmipp flips them as a rule.
-        self.transfer = CtfState(self.particles, defocus, asked, "flipped", self.say, self.warn)
-        return self.transfer
+        self.ctf_state = CtfState(self.particles, defocus, asked, "flipped", self.say, self.warn)
+        return self.ctf_state
 
     @property
     def ctf_choice(self) -> CtfState:
-        """How the particles' contrast transfer is taken. Raises ValueError before :meth:`use_ctf`."""
-        if self.transfer is None:
+        """How the particles' CTF is taken. Raises ValueError before :meth:`use_ctf`."""
+        if self.ctf_state is None:
             raise ValueError("nobody has asked yet how the contrast transfer is to be taken")
-        return self.transfer
+        return self.ctf_state
 
     def read_defocus(self) -> Defocus | None:
-        """What the table gives of the particles' contrast transfer.
+        """What the table gives of the particles' CTF.
 
         With the microscope of the options where the table says nothing of that; what lacks is told. See
         :func:`scipion_udl.io.defocus.read_defocus`.
@@ -294,7 +294,7 @@ class Run:
         return defocus
 
     def settle_ctf(self, classes: Iterable[str]) -> bool:
-        """Judge how the contrast transfer is to be taken by what particles told, and take it so.
+        """Judge how the CTF is to be taken by what particles told, and take it so.
 
         Parameters
         ----------
@@ -306,27 +306,27 @@ class Run:
         bool
             Whether that is another way than before.
         """
-        transfer = self.ctf_choice
+        ctf_state = self.ctf_choice
 
         def settle() -> tuple[bool, str, str]:
-            changed = transfer.settle(classes)
-            return changed, transfer.mode, transfer.reason
+            changed = ctf_state.settle(classes)
+            return changed, ctf_state.mode, ctf_state.reason
 
-        if not transfer.asks_images:
+        if not ctf_state.asks_images:
             return False
-        changed, transfer.mode, transfer.reason = self.group.on_rank0(settle)
-        transfer.asks_images = False
-        self._take_ctf(transfer.mode)
+        changed, ctf_state.mode, ctf_state.reason = self.group.on_rank0(settle)
+        ctf_state.asks_images = False
+        self._take_ctf(ctf_state.mode)
         return changed
 
     def _take_ctf(self, mode: str) -> None:
-        """Take the particles' contrast transfer, where it is known, in this mode from now on."""
+        """Take the particles' CTF, where it is known, in this mode from now on."""
         contrast = self.particles.contrast
         if contrast is not None and contrast.mode != mode:
             self.particles.contrast = contrast.with_mode(mode)
 
     def note_ctf(self) -> None:
-        """Say how the contrast transfer was taken: in the log now, in summary and report later."""
+        """Say how the CTF was taken: in the log now, in summary and report later."""
         note = self.ctf_choice.note()
         if note:
             self.note(note)

@@ -17,8 +17,8 @@ from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format, load_model
 from scipion_udl.models.heads import circular_mean
 from scipion_udl.models.network import Network
-from scipion_udl.models.polar import view_of
-from scipion_udl.particles.polarity_words import polarity_of
+from scipion_udl.models.polar_network import view_of
+from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.classes import LEARNS, members, training_subset
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
@@ -208,8 +208,8 @@ def _true_error(run: Run, plan: TrainingTask) -> Callable[[nn.Module], dict] | N
     def errors_of(network: nn.Module, number: int) -> np.ndarray:
         mine = (view == number).nonzero()[:, 0]
         seen, parts = view_of(network, number), index[mine].split(TOGETHER)
-        turns = torch.cat([plan.objective.turns(seen, inputs[part.to(inputs.device)]) for part in parts])
-        errors = wrap(turns.double().cpu().numpy() - true[mine.numpy()], period)
+        rotations = torch.cat([plan.objective.rotations(seen, inputs[part.to(inputs.device)]) for part in parts])
+        errors = wrap(rotations.double().cpu().numpy() - true[mine.numpy()], period)
         common = float(circular_mean(torch.from_numpy(errors), 0, period))
         return np.abs(wrap(errors - common, period))
 

@@ -39,9 +39,9 @@ SUFFIXES = {DISCARDED_OUT: "Discarded", STACK_OUT: "AlignedStack"}  # of the nam
 
 
 class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
-    """Aligns particles that show one view of a molecule, each turned and shifted by an amount that nobody knows.
+    """Aligns particles that show one view of a molecule, each rotated and shifted by an amount that nobody knows.
 
-    A small neural network, trained on the particles themselves without any reference, finds how each is turned. The
+    A small neural network, trained on the particles themselves without any reference, finds how each is rotated. The
     shift and the remaining half turn are found against the average, which sharpens as more particles fall into
     register. The output particles carry the alignment, a score (a correlation with the average, higher is better), a
     flag on those whose two ends cannot be told apart, and one on outliers, which score as noise does

@@ -99,7 +99,7 @@ class ProtUdlAlign2DStreaming(GrowingInput, ProtUdlAlign2D):
         options = f"{self._alignOptions()}{self._modelOption()}"
         return f"{self._trainingOptions()} {options}" if self.modelFrom.get() == MODEL_TRAIN else options
 
-    def _joinOptions(self, first: Batch, before: Batch) -> str:
+    def _appendOptions(self, first: Batch, before: Batch) -> str:
         """Later ones are aligned to the averages of the first, and add to those of all before them."""
         return shlex.join(self._option("join", first.folder) + self._option("pool", before.folder))
 

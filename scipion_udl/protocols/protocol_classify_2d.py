@@ -35,7 +35,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     """Sorts particles of many views into classes, and brings those of each class into register.
 
     A small neural network is trained on the particles themselves, without any reference, for all classes together: it
-    finds at once which class a particle belongs to and how it is turned. Shifts and the remaining half turn are found
+    finds at once which class a particle belongs to and how it is rotated. Shifts and the remaining half turn are found
     against the averages of the classes; then both are improved in rounds in which each particle is compared with the
     averages of its likely classes.
 

@@ -62,7 +62,7 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
     def _firstOptions(self) -> str:
         return self._classifyOptions() + self._modelOption()
 
-    def _joinOptions(self, _first: Batch, before: Batch) -> str:
+    def _appendOptions(self, _first: Batch, before: Batch) -> str:
         """Later ones join the classes of those before them, which have the references of the first."""
         return shlex.join(self._option("join", before.folder))
 

@@ -40,7 +40,7 @@ class ProtUdlExportParticles(EMProtocol):
     """Writes particles with a 2D alignment, of whatever program, as a STAR file for RELION and an XMD file for Xmipp.
 
     Angles and shifts are written as these programs apply them. (scipion-em-relion 5.0.2 writes a STAR whose shifts are
-    wrong wherever a particle is both turned and shifted.)
+    wrong wherever a particle is both rotated and shifted.)
     """
 
     _label = "export particles"

@@ -21,7 +21,7 @@ MAP_OUT, SECOND_OUT = "outputVolume", "outputSecondVolume"
 
 
 class ProtUdlSimulate(SimulateForm):
-    """Makes particles of one view, each turned and shifted by a known amount, seen through a microscope, in noise.
+    """Makes particles of one view, each rotated and shifted by a known amount, seen through a microscope, in noise.
 
     They show what an alignment is worth: the true pose of every particle is known. The view is a built-in phantom, an
     image file, or an image of the project such as a class average. The file truth.star in the folder of the run holds

@@ -115,7 +115,7 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
         """The options of the engine for the first particles, on which all others depend."""
         raise NotImplementedError
 
-    def _joinOptions(self, first: Batch, before: Batch) -> str:
+    def _appendOptions(self, first: Batch, before: Batch) -> str:
         """The options of the engine for later ones; first: the first batch, before: the one before."""
         raise NotImplementedError
 
@@ -253,7 +253,7 @@ class GrowingInput(ParticleQuestions, pwprot.ProtStreamingBase):
         batch, first, before = (self._batches[k] for k in (number - 1, 0, number - 2))
         if not batch.isDone():
             seed = shlex.join(self._words("seed"))
-            self._runBatch(batch, f"{self._joinOptions(first, before)} {seed} {self._begins(interrupted=False)}")
+            self._runBatch(batch, f"{self._appendOptions(first, before)} {seed} {self._begins(interrupted=False)}")
         self._addToOutputs(batch)
 
     def _runBatch(self, batch: Batch, options: str) -> None:

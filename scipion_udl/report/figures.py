@@ -323,8 +323,8 @@ def class_frc_figure(frequency: np.ndarray, curves: Sequence[np.ndarray], claime
     figure = new_figure(7.4, 3.6)
     axes = figure.subplots()
     draw_frc(axes, frequency, np.full(len(frequency), np.nan), 0.143, None, unit)
-    for curve, claim in zip(curves, claimed):
-        axes.plot(frequency, curve, color=BLUE if claim else AMBER, lw=1, alpha=0.6)
+    for curve, estimate in zip(curves, claimed):
+        axes.plot(frequency, curve, color=BLUE if estimate else AMBER, lw=1, alpha=0.6)
     kinds = {"resolution claimed": BLUE, "none claimed": AMBER}
     handles = [Line2D([], [], color=colour, label=name) for name, colour in kinds.items()]
     axes.legend(handles=handles, loc="upper right")

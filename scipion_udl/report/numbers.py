@@ -6,7 +6,7 @@ import numpy as np
 
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.report.data import ReportData
-from scipion_udl.report.words import duration
+from scipion_udl.report.formatting import duration
 
 NAMES = {
     "seconds": "time",

@@ -20,8 +20,8 @@ from scipion_udl.io.output import durable
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.report import figures, pictures, training_figures
 from scipion_udl.report.data import ClassEntry, ReportData
+from scipion_udl.report.formatting import by_unit, duration, percent, thousands
 from scipion_udl.report.numbers import numbers
-from scipion_udl.report.words import by_unit, duration, percent, thousands
 
 EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 _NO_SIGNAL = ("no_signal", "like_picked_noise")  # codes of warnings that the page tells at its head
@@ -113,7 +113,7 @@ def _content(data: ReportData) -> dict[str, object]:
         "averages": _averages(data),
         "unit": data.unit,
         "frc": _frc(data),
-        "claim": _claim(data),
+        "claim": _resolution(data),
         "diameter": _diameter(data),
         "spread": _spread(data),
         "examples": _examples(data),
@@ -285,7 +285,7 @@ def _frc(data: ReportData) -> Markup | None:
     return _svg(figure, "frc")
 
 
-def _claim(data: ReportData) -> dict[str, object]:
+def _resolution(data: ReportData) -> dict[str, object]:
     """The resolution that is claimed, and what it rests on."""
     resolution = data.summary.get("resolution")
     return {

@@ -10,7 +10,7 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import StackWriter, write_stack
 from scipion_udl.messages import message
-from scipion_udl.particles.polarity_words import polarity_of
+from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
 from scipion_udl.results import run_results
@@ -56,8 +56,8 @@ def write_classes(
         The screen's summary.
     """
     out, source = run.out, run.source
-    alignment, alike = together(classes)
-    run_results.write_poses(run, alignment, alike, name, **(columns or {}))
+    alignment, correntropy = together(classes)
+    run_results.write_poses(run, alignment, correntropy, name, **(columns or {}))
     if run.settings.write_stack:
         _write_aligned_stack(run, alignment.poses)
     for stack, image in STACKS.items():

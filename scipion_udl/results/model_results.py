@@ -9,7 +9,7 @@ from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.messages import Message
 from scipion_udl.models.checkpoint import ModelCard, save_model
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.pipelines.run import Run
 from scipion_udl.results.run_results import count_warnings
 from scipion_udl.training.history import write_history
@@ -109,7 +109,7 @@ def training_text(
     history : list of dict, optional
         The epochs.
     of_pairs : bool, optional
-        Whether the network learned from pairs of images, over the full circle.
+        Whether the network learned from pairs of images, over all angles.
 
     Returns
     -------

@@ -247,7 +247,7 @@ class Alignment(_Posed):
     score : (N,) float array
         Correlation with the average, -1 to 1.
     outlier, ambiguous : (N,) bool array
-        Which particles score as noise does, and which fit as well turned by 180 degrees.
+        Which particles score as noise does, and which fit as well rotated by 180 degrees.
     average, average_weighted : (D, D) float32 array or None
         The mean of the aligned particles, and the same weighted by what two halves agree on; None by classes.
     halves : tuple of two (D, D) float32 arrays or None
@@ -297,8 +297,8 @@ class Alignment(_Posed):
         """
         if outcome is None:
             results = classes or []
-            found, alike = together(results)
-            more: dict[str, Any] = {"classes": [ClassAverage.of(one) for one in results], "correntropy": alike}
+            found, correntropy = together(results)
+            more: dict[str, Any] = {"classes": [ClassAverage.of(one) for one in results], "correntropy": correntropy}
         else:
             found, averages = outcome.alignment, outcome.averages
             more = {
@@ -306,9 +306,9 @@ class Alignment(_Posed):
                 "average_weighted": outcome.weighted.astype(np.float32),
                 "halves": averages.halves,
                 "frc": outcome.frc,
-                "resolution": outcome.claim.resolution,
-                "resolution_note": outcome.claim.note,
-                "correntropy": outcome.alike,
+                "resolution": outcome.estimate.resolution,
+                "resolution_note": outcome.estimate.note,
+                "correntropy": outcome.correntropy,
             }
         return cls(found.poses, found.score, found.outlier, found.ambiguous, *_said(run), model, *_of(run), **more)
 

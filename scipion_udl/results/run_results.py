@@ -83,7 +83,7 @@ def write_alignment(
         The screen's summary.
     """
     out, source, averages = run.out, run.source, outcome.averages
-    write_poses(run, outcome.alignment, outcome.alike)
+    write_poses(run, outcome.alignment, outcome.correntropy)
     images = {
         "average": averages.all,
         "average_before": averages.before,
@@ -103,7 +103,7 @@ def write_alignment(
 def write_poses(
     run: Run,
     alignment: Alignment,
-    alike: np.ndarray | None,
+    correntropy: np.ndarray | None,
     name: str = "aligned",
     **columns: np.ndarray,
 ) -> None:
@@ -115,7 +115,7 @@ def write_poses(
         The run.
     alignment : Alignment
         Of its particles.
-    alike : (N,) array or None
+    correntropy : (N,) array or None
         What :func:`correntropies` gives.
     name : str, optional
         Of the tables, without ending.
@@ -138,13 +138,13 @@ def write_poses(
         star,
         out.scratch(f"{name}.xmd"),
         stack,
-        correntropy=alike if settings.correntropy else None,
+        correntropy=correntropy if settings.correntropy else None,
         outlier=alignment.outlier,
         cs=cs,
         **columns,
     )
-    if settings.authors_xmd and alike is not None:
-        write_authors_xmd(source, alignment.poses, alike, out.scratch("authors.xmd"))
+    if settings.authors_xmd and correntropy is not None:
+        write_authors_xmd(source, alignment.poses, correntropy, out.scratch("authors.xmd"))
     for warning in tables:
         run.warn(warning)
     if star is not None and not (stack and alignment.poses.mirror.any()):  # then it names the images as they are
@@ -373,7 +373,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
     str
         Several lines.
     """
-    alignment, claim, used = outcome.alignment, outcome.claim, _shown(run)
+    alignment, estimate, used = outcome.alignment, outcome.estimate, _shown(run)
     network = _network_figures(alignment)
     lines = [
         "",
@@ -382,8 +382,8 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
         f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
         f"Outliers            {int(alignment.outlier.sum())} score as noise does, or show something else",
-        f"Resolution          {f'{claim.resolution:.1f} A' if claim.resolution else 'none claimed'}",
-        f"                    {claim.note}",
+        f"Resolution          {f'{estimate.resolution:.1f} A' if estimate.resolution else 'none claimed'}",
+        f"                    {estimate.note}",
     ]
     if network:
         lines.append(

@@ -24,9 +24,10 @@ class NetworkRow:
 
     name: in model cards, which files hold, so it never changes. network: its class, as "module:Class"; its arguments
     are plain numbers and words, and its attribute ``config`` has them. sees: SPECTRA, IMAGES, PAIRS or RINGS. Networks
-    of SPECTRA are made of ``radii`` and ``angles``, and their ``turns`` gives angles modulo 180 degrees. objective: the
+    of SPECTRA are made of ``radii`` and ``angles``, and their ``rotations`` gives angles modulo 180 degrees. objective:
+    the
     class of its loss, likewise. presets: by method ("judl", "udl"), the usual one first, the fields of
-    :class:`scipion_udl.training.presets.Recipe`. words: what it is, in texts on methods. option: what --network calls
+    :class:`scipion_udl.training.presets.Preset`. words: what it is, in texts on methods. option: what --network calls
     it, "" for its name, None where it is not trained by `train`; rows may share one, with other methods. help: of
     --network. label: in the form, "" where it is not offered there. published: whether the published presets are of it.
     judl_after_udl: whether JUDL goes on from a UDL model. by_design: whether the differences of UDL hold by design.
@@ -198,7 +199,7 @@ def trained_by(word: str, method: str) -> NetworkRow:
 register(
     NetworkRow(
         "polar",
-        "scipion_udl.models.polar:PolarNetwork",
+        "scipion_udl.models.polar_network:PolarNetwork",
         SPECTRA,
         "an equivariant network of polar spectra",
         "scipion_udl.training.objectives:PolarObjective",
@@ -212,7 +213,7 @@ register(
 register(
     NetworkRow(
         "polar-free",
-        "scipion_udl.models.polar:FreeHeadNetwork",
+        "scipion_udl.models.polar_network:FreeHeadNetwork",
         SPECTRA,
         "a network of polar spectra",
         "scipion_udl.training.objectives:PolarObjective",
@@ -224,7 +225,7 @@ register(
                 "patience": 12,
                 "learned": 0.5,
                 "noise": 1.0,
-                "reach": 34.0,
+                "rotation_range": 34.0,
                 "growth": 4.0,
             }
         },

@@ -26,7 +26,7 @@ class CtfSettings:
     signed: bool = False
 
 
-def transfer(
+def simulated_ctf(
     settings: CtfSettings,
     defocus: np.ndarray,
     box: int,

@@ -53,9 +53,9 @@ def blob(random: np.random.Generator, side: int, box: int) -> np.ndarray:
     for _ in range(random.integers(1, _LUMPS + 1)):
         x, y = (random.random(2) - 0.5) * 0.5 * box
         long, short = sorted((between(random, _AXES) * box for _ in range(2)), reverse=True)
-        turn = random.random() * np.pi
-        u = np.cos(turn) * (axis[None] - x) + np.sin(turn) * (axis[:, None] - y)
-        v = -np.sin(turn) * (axis[None] - x) + np.cos(turn) * (axis[:, None] - y)
+        rotation = random.random() * np.pi
+        u = np.cos(rotation) * (axis[None] - x) + np.sin(rotation) * (axis[:, None] - y)
+        v = -np.sin(rotation) * (axis[None] - x) + np.cos(rotation) * (axis[:, None] - y)
         sign = -1 if random.random() < 0.2 else 1
         field += sign * np.exp(-(((u / long) ** 2 + (v / short) ** 2) ** 2))
     return field
@@ -78,8 +78,8 @@ def carbon_film(random: np.random.Generator, side: int, box: int) -> np.ndarray:
         From 0 to 1.
     """
     axis = np.arange(side) - side // 2
-    turn, away = 2 * np.pi * random.random(), (2 * random.random() - 1) * _EDGE * box
-    distance = np.cos(turn) * axis[None] + np.sin(turn) * axis[:, None] - away
+    rotation, away = 2 * np.pi * random.random(), (2 * random.random() - 1) * _EDGE * box
+    distance = np.cos(rotation) * axis[None] + np.sin(rotation) * axis[:, None] - away
     return 1 / (1 + np.exp(-np.clip(distance / _SOFT, -50, 50)))
 
 
@@ -97,6 +97,6 @@ def touching_places(random: np.random.Generator, width: float) -> np.ndarray:
     (2, 2) float64 array
         x and y of each, in pixels from the centre.
     """
-    turn, half = 2 * np.pi * random.random(), between(random, _DISTANCE) * width / 2
-    one = half * np.array([np.cos(turn), np.sin(turn)])
+    rotation, half = 2 * np.pi * random.random(), between(random, _DISTANCE) * width / 2
+    one = half * np.array([np.cos(rotation), np.sin(rotation)])
     return np.stack([one, -one])

@@ -72,13 +72,13 @@ class MapMolecule:
 
     def _particle(self, view: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """One particle; view: E (3, 3); pose: its matrix (3, 3)."""
-        turn, shift = pose[:2, :2], pose[:2, 2]
+        rotation, shift = pose[:2, :2], pose[:2, 2]
         # What is shifted out of the image must not come in again on its other side.
-        period = 16 * int(np.ceil((self.box + np.abs(turn.T @ shift).max()) / 16))
+        period = 16 * int(np.ceil((self.box + np.abs(rotation.T @ shift).max()) / 16))
         plane, inside = _half_plane(period)
-        values = self._slice(view[:2].T @ turn @ plane)
+        values = self._slice(view[:2].T @ rotation @ plane)
         # A point at c in the projection is at turn^T (c - shift) in the particle; its origin goes to period//2.
-        place = period // 2 - turn.T @ shift
+        place = period // 2 - rotation.T @ shift
         values *= np.exp(-2j * np.pi * (place @ plane)).astype(np.complex64)
         spectrum = np.zeros(inside.shape, np.complex64)
         spectrum[inside] = values

@@ -31,7 +31,7 @@ def diameter(images: np.ndarray) -> float:
 def sites(random: np.random.Generator, spacing: float, width: float, share: float, reach: float) -> np.ndarray:
     """Places of the molecules around one at (0, 0).
 
-    A hexagonal pattern, turned by chance, each site off its place by up to half of the room that is left, and taken
+    A hexagonal pattern, rotated by chance, each site off its place by up to half of the room that is left, and taken
     with the probability ``share``. So no two are nearer than ``width``.
 
     Parameters
@@ -54,17 +54,17 @@ def sites(random: np.random.Generator, spacing: float, width: float, share: floa
     n = int(np.ceil(2 * reach / spacing)) + 1
     i, j = (part.ravel() for part in np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1)))
     others = (i != 0) | (j != 0)
-    turn = random.random() * np.pi / 3
+    rotation = random.random() * np.pi / 3
     draws = random.random((others.sum(), 3))
     places = spacing * np.stack([i + 0.5 * j, np.sqrt(0.75) * j], -1)[others]
-    c, s = np.cos(turn), np.sin(turn)
+    c, s = np.cos(rotation), np.sin(rotation)
     places = places @ np.array([[c, s], [-s, c]])
     away = (spacing - width) / 2 * np.sqrt(draws[:, 0])
     places += away[:, None] * np.stack([np.cos(2 * np.pi * draws[:, 1]), np.sin(2 * np.pi * draws[:, 1])], -1)
     return places[(draws[:, 2] < share) & (np.abs(places) <= reach).all(1)]
 
 
-def reach_of(box: int, width: float) -> float:
+def extent_of_neighbours(box: int, width: float) -> float:
     """How far from a box's centre a molecule may lie to be seen in it, the fringes of the CTF included.
 
     Parameters

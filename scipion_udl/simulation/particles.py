@@ -1,4 +1,4 @@
-"""Synthetic particles with known poses: a template, turned, shifted, seen through the CTF, in noise.
+"""Synthetic particles with known poses: a template, rotated, shifted, seen through the CTF, in noise.
 
 Every particle is drawn from (seed, its number) alone, so it is the same whatever is simulated before it or with it.
 """
@@ -13,7 +13,7 @@ from scipy import fft
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.messages import message
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.phantoms import BlobTemplate
 from scipion_udl.simulation.ssnr import SsnrChange
 from scipion_udl.simulation.templates import ImageTemplate
@@ -148,7 +148,7 @@ class Simulation:
         images = self.project(indices)
         if self.ctf is None:
             return images
-        spectra = fft.rfft2(images) * transfer(self.ctf, self._defocus[indices], self.box, self.pixel_size)
+        spectra = fft.rfft2(images) * simulated_ctf(self.ctf, self._defocus[indices], self.box, self.pixel_size)
         return fft.irfft2(spectra, s=images.shape[1:])
 
     def signal(self, indices: np.ndarray) -> np.ndarray:

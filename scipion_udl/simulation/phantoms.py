@@ -124,20 +124,22 @@ def _bar(x0: float, y0: float, x1: float, y1: float, width: float, weight: float
 
 def _ring(x: float, y: float, radius: float, n: int, width: float, weight: float, gap: float = 0.0) -> np.ndarray:
     """n blobs on a circle, of uneven weight; ``gap`` is the part of the circle left open."""
-    turn = 2 * np.pi * (1 - gap) * (np.arange(n) + 0.5) / n
+    rotation = 2 * np.pi * (1 - gap) * (np.arange(n) + 0.5) / n
     uneven = weight * (1 + 0.35 * np.sin(2.7 * np.arange(n) + 0.5))
-    return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn), np.full(n, width), uneven], -1)
+    return np.stack([x + radius * np.cos(rotation), y + radius * np.sin(rotation), np.full(n, width), uneven], -1)
 
 
-def _domain(x: float, y: float, a: float, b: float, turn: float, n: int, weight: float, start: int = 0) -> np.ndarray:
-    """A folded domain: an ellipse (half axes a, b, turned by ``turn`` degrees) of n lumps on a smooth ground.
+def _domain(
+    x: float, y: float, a: float, b: float, rotation: float, n: int, weight: float, start: int = 0
+) -> np.ndarray:
+    """A folded domain: an ellipse (half axes a, b, rotated by ``rotation`` degrees) of n lumps on a smooth ground.
 
     One lump in six is broad, the others range from fine to middling. start: where in the sequence of points the domain
     begins, so that no two have the same texture.
     """
     k = np.arange(n)
     u, v, w = np.mod((k + 1 + start)[:, None] * _STEPS, 1.0).T
-    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    c, s = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
     p, q = a * np.sqrt(u) * np.cos(2 * np.pi * v), b * np.sqrt(u) * np.sin(2 * np.pi * v)
     broad = k % 6 == 0
     width = np.where(broad, 0.022 + 0.012 * w, 0.004 + 0.014 * w * w)
@@ -153,8 +155,8 @@ def _texture(a: float, b: float, n: int, weight: float, start: int) -> np.ndarra
     return np.stack([a * (2 * u - 1), b * (2 * v - 1), 0.006 + 0.012 * w, weight * (0.4 + 1.6 * w)], -1)
 
 
-def _turned(blobs: np.ndarray) -> np.ndarray:
-    """The blobs turned by 180 degrees about the origin."""
+def _rotated(blobs: np.ndarray) -> np.ndarray:
+    """The blobs rotated by 180 degrees about the origin."""
     return blobs * [-1, -1, 1, 1]
 
 
@@ -213,7 +215,7 @@ def _dimer() -> np.ndarray:
             _bar(0.01, 0.03, 0.10, 0.15, 0.014, 0.8),
         ]
     )
-    return np.concatenate([half, _turned(half)])
+    return np.concatenate([half, _rotated(half)])
 
 
 def _barrel() -> np.ndarray:
@@ -230,7 +232,7 @@ def _barrel() -> np.ndarray:
     one_end = np.concatenate(
         [_blob(0.02, 0.245, 0.020, 1.5), _blob(-0.17, 0.23, 0.014, 1.5), _blob(0.09, 0.14, 0.016, 1.2)]
     )
-    return np.concatenate([half, _turned(half), one_end])
+    return np.concatenate([half, _rotated(half), one_end])
 
 
 def _tube() -> np.ndarray:
@@ -279,7 +281,7 @@ def _spindle() -> np.ndarray:
     ]
     half = np.concatenate(layers)
     tips = [_domain(0.17, -0.235, 0.03, 0.022, 38, 12, 0.7, start=5700), _blob(-0.205, 0.175, 0.016, 1.4)]
-    return np.concatenate([half, _turned(half), *tips])
+    return np.concatenate([half, _rotated(half), *tips])
 
 
 # name: (formula, what a user should know of it)

@@ -25,7 +25,7 @@ def _blob(x: float, y: float, z: float, width: float, weight: float) -> np.ndarr
     return np.array([[x, y, z, width, weight]])
 
 
-def _turn(about_z: float, about_y: float, again_z: float) -> np.ndarray:
+def _rotation(about_z: float, about_y: float, again_z: float) -> np.ndarray:
     """The matrix (3, 3) that turns by three angles in degrees: about z, then about y, then about z."""
 
     def matrix(angle: float, i: int, j: int) -> np.ndarray:
@@ -40,13 +40,13 @@ def _turn(about_z: float, about_y: float, again_z: float) -> np.ndarray:
 def _domain(
     place: tuple[float, float, float],
     axes: tuple[float, float, float],
-    turn: tuple[float, float, float],
+    rotation: tuple[float, float, float],
     n: int,
     weight: float,
     start: int,
     coarse: float = 1.0,
 ) -> np.ndarray:
-    """A folded domain: an ellipsoid (half axes, turned by three angles) of n lumps on a smooth ground.
+    """A folded domain: an ellipsoid (half axes, rotated by three angles) of n lumps on a smooth ground.
 
     One lump in five is broad, the others range from fine to middling, by ``coarse`` times. start: where in the sequence
     of points the domain begins, so that no two have the same texture.
@@ -58,7 +58,7 @@ def _domain(
     broad = np.arange(n) % 5 == 0
     width = coarse * np.where(broad, 0.020 + 0.012 * p, 0.006 + 0.012 * p * p)
     lumps = weight * np.where(broad, 0.4 + 0.5 * q, 0.5 + 1.5 * q)
-    matrix = _turn(*turn)
+    matrix = _rotation(*rotation)
     ground = [
         np.array([*(place + matrix @ ([f * axes[0], 0, 0])), 0.28 * sum(axes) / 2, 0.8 * weight]) for f in (-0.45, 0.45)
     ]
@@ -151,8 +151,8 @@ def _tetramer() -> np.ndarray:
             _rod((0.02, 0.03, 0.04), (0.07, 0.13, 0.08), 0.014, 1.0),
         ]
     )
-    half_turns = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
-    return _fitted([subunit * [*signs, 1, 1] for signs in half_turns], 0.52)
+    flips = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+    return _fitted([subunit * [*signs, 1, 1] for signs in flips], 0.52)
 
 
 # name: (formula, symmetry group as RELION writes it, what a user should know of it)

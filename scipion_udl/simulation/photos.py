@@ -1,4 +1,4 @@
-"""Pairs of images cut from photographs: the same patch twice, each time turned and shifted by a known amount.
+"""Pairs of images cut from photographs: the same patch twice, each time rotated and shifted by a known amount.
 
 For `simulate --photos`: natural images as the matching network is trained and tested on (Chen, Feng, Shen 2023, who
 took MS-COCO). Two copies are read from one photograph around one place, from a region large enough that neither shows
@@ -156,11 +156,11 @@ class PhotoPairs:
         self.rejected: Counter[str] = Counter()
         self.broken = ""
         self._grid = grid(self.box)
-        axis = np.arange(-self.reach, self.reach + 1)
+        axis = np.arange(-self.half_side, self.half_side + 1)
         self._disc = np.hypot(*np.meshgrid(axis, axis)) <= self.box / 2
 
     @property
-    def reach(self) -> int:
+    def half_side(self) -> int:
         """Pixels from a patch's middle to the farthest pixel that a copy in any pose may read."""
         return int(np.ceil(np.sqrt(2) * (self.box / 2 + self.max_shift))) + _MARGIN
 
@@ -174,7 +174,7 @@ class PhotoPairs:
                 self.broken = self.broken or str(error)
                 self.rejected["broken"] += 1
                 continue
-            if min(photograph.shape) < 2 * self.reach + 1:
+            if min(photograph.shape) < 2 * self.half_side + 1:
                 self.rejected["small"] += 1
                 continue
             random = np.random.default_rng([self.seed, number])
@@ -188,7 +188,7 @@ class PhotoPairs:
 
     def _regions(self, photograph: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
         """Regions (2 reach + 1 pixels of a side) around places that are not flat."""
-        side, found = 2 * self.reach + 1, []
+        side, found = 2 * self.half_side + 1, []
         for _ in range(_TRIES * self.patches):
             top, left = (int(random.integers(size - side + 1)) for size in photograph.shape)
             region = photograph[top : top + side, left : left + side]
@@ -214,7 +214,7 @@ class PhotoPairs:
 
     def _copy(self, spline: np.ndarray, pose: Poses) -> np.ndarray:
         """What the pose takes to the patch: copy(p) = region(R p + t), p from the middle."""
-        x, y = rotations(pose.angle)[0] @ self._grid.reshape(2, -1) + pose.shift.T + self.reach
+        x, y = rotations(pose.angle)[0] @ self._grid.reshape(2, -1) + pose.shift.T + self.half_side
         values = ndimage.map_coordinates(spline, np.stack([y, x]), order=3, prefilter=False, mode="mirror")
         return values.reshape(self.box, self.box)
 

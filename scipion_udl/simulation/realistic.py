@@ -25,10 +25,10 @@ from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.io.tables import Table
 from scipion_udl.simulation import junk
 from scipion_udl.simulation.background import hot_pixels, mean_power, ramp, structure
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.effects import Effects
 from scipion_udl.simulation.micrographs import Micrographs
-from scipion_udl.simulation.neighbours import add_at, diameter, reach_of, sites
+from scipion_udl.simulation.neighbours import add_at, diameter, extent_of_neighbours, sites
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.views import NOISE, ViewSimulation
 
@@ -60,7 +60,7 @@ class RealisticSimulation:
         self.kind = self._kinds()
         self._off, self.poses = self._placed()
         self._side = 2 * base.box
-        self._transfers: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._ctfs: OrderedDict[int, np.ndarray] = OrderedDict()
         self._scales: dict[int, float] = {}  # of the particles' densities, known once their signal is made
         self._width, self._typical = self._measured()
 
@@ -83,10 +83,10 @@ class RealisticSimulation:
         least = max(base.max_shift, _LEAST_TAIL)
         for k in range(base.count) if self.effects.tail else ():
             draws = self._random(k, _OFF)
-            far, turn, distance = draws.random(), 2 * np.pi * draws.random(), draws.exponential(_TAIL * least)
+            far, rotation, distance = draws.random(), 2 * np.pi * draws.random(), draws.exponential(_TAIL * least)
             if far < self.effects.tail:
                 distance = min(least + distance, max(_FARTHEST * base.box, base.max_shift))
-                off[k] = distance * np.array([np.cos(turn), np.sin(turn)])
+                off[k] = distance * np.array([np.cos(rotation), np.sin(rotation)])
                 off[k] = off[k] if base.subpixel else np.round(off[k])
         angle, good = poses.angle.copy(), self.kind == GOOD
         off[~good] = 0
@@ -109,24 +109,24 @@ class RealisticSimulation:
 
     # -- the microscope ------------------------------------------------------------------------------------------------
 
-    def _transfer(self, m: int) -> np.ndarray | None:
+    def _ctf(self, m: int) -> np.ndarray | None:
         """The CTF of micrograph m for rfft2 of the field; None for none."""
         if self.base.ctf is None:
             return None
-        if m not in self._transfers:
+        if m not in self._ctfs:
             mics = self.micrographs
             own = (mics.true[m], mics.estimated[m], mics.angle[m])
-            self._transfers[m] = self._made_transfer(self.base.ctf, *own)
-            if len(self._transfers) > _KEPT:
-                self._transfers.popitem(last=False)
-        return self._transfers[m]
+            self._ctfs[m] = self._made_ctf(self.base.ctf, *own)
+            if len(self._ctfs) > _KEPT:
+                self._ctfs.popitem(last=False)
+        return self._ctfs[m]
 
-    def _made_transfer(self, ctf: CtfSettings, true: np.ndarray, estimated: np.ndarray, angle: float) -> np.ndarray:
+    def _made_ctf(self, ctf: CtfSettings, true: np.ndarray, estimated: np.ndarray, angle: float) -> np.ndarray:
         signed = replace(ctf, signed=True)
 
         def of(pair: np.ndarray) -> np.ndarray:
             u, v = np.asarray(pair)[:, None] * 1e-4
-            return transfer(signed, u, self._side, self.base.pixel_size, v, np.array([angle]))[0]
+            return simulated_ctf(signed, u, self._side, self.base.pixel_size, v, np.array([angle]))[0]
 
         values = of(true)
         return values if ctf.signed else values * np.where(of(estimated) < 0, -1, 1)
@@ -145,7 +145,7 @@ class RealisticSimulation:
         ctf = None
         if self.base.ctf:
             middle = np.full(2, 1e4 * np.mean(self.base.ctf.defocus))
-            ctf = self._made_transfer(self.base.ctf, middle, middle, 0.0)
+            ctf = self._made_ctf(self.base.ctf, middle, middle, 0.0)
         variance = []
         for view in views:
             field = np.zeros((self._side, self._side))
@@ -171,7 +171,7 @@ class RealisticSimulation:
         pose = Poses(angle, -np.einsum("nij,nj->ni", rotations(angle), (self._off[k] - whole)[None]))
         field = np.zeros((self._side, self._side))
         add_at(field, self.base.show(np.array([k]), pose)[0], whole)
-        image = self._seen(field, self._transfer(self.micrographs.number[k]))
+        image = self._seen(field, self._ctf(self.micrographs.number[k]))
         scale = contrast * self._strength / max(image.std(), 1e-30)
         return image * scale, scale
 
@@ -214,7 +214,7 @@ class RealisticSimulation:
         out = np.array(images, np.float64)
         for image, k in zip(out, map(int, indices)):
             m = self.micrographs.number[k]
-            ctf = self._transfer(m)
+            ctf = self._ctf(m)
             scale = self._scales.pop(k, None) or self._centre(k)[1]
             image += self._seen(self._around(k), ctf) * scale
             image += self._of_kind(k, ctf)
@@ -252,7 +252,7 @@ class RealisticSimulation:
     def _around(self, k: int) -> np.ndarray:
         """The field of the neighbours of particle k."""
         random, spacing = self._random(k, _AROUND), self.effects.spacing * self._width
-        reach = reach_of(self.base.box, self._width) + np.abs(self._off[k]).max()
+        reach = extent_of_neighbours(self.base.box, self._width) + np.abs(self._off[k]).max()
         places = sites(random, spacing, self._width, self.effects.neighbours, reach)
         return self._molecules(random, places + self._off[k])
 

@@ -1,6 +1,6 @@
 """Particles of many views: molecules in three dimensions, seen from random directions, among noise and one another.
 
-Each particle is the projection of its molecule from a direction of its own, turned in its plane and shifted. What a
+Each particle is the projection of its molecule from a direction of its own, rotated in its plane and shifted. What a
 direction and a pose mean stands in :mod:`scipion_udl.simulation.molecules`.
 """
 
@@ -44,9 +44,9 @@ def uniform_directions(draws: np.ndarray) -> np.ndarray:
     (N, 3) float64 array
         Unit vectors.
     """
-    z, turn = 2 * draws[:, 0] - 1, 2 * np.pi * draws[:, 1]
+    z, rotation = 2 * draws[:, 0] - 1, 2 * np.pi * draws[:, 1]
     flat = np.sqrt(1 - z * z)
-    return np.stack([flat * np.cos(turn), flat * np.sin(turn), z], -1)
+    return np.stack([flat * np.cos(rotation), flat * np.sin(rotation), z], -1)
 
 
 def directions_around(axes: np.ndarray, draws: np.ndarray, spread: float = SPREAD) -> np.ndarray:
@@ -68,13 +68,13 @@ def directions_around(axes: np.ndarray, draws: np.ndarray, spread: float = SPREA
     """
     concentration = 1 / np.radians(spread) ** 2
     cosine = 1 + np.log(draws[:, 0] + (1 - draws[:, 0]) * np.exp(-2 * concentration)) / concentration
-    sine, turn = np.sqrt(np.maximum(1 - cosine**2, 0)), 2 * np.pi * draws[:, 1]
+    sine, rotation = np.sqrt(np.maximum(1 - cosine**2, 0)), 2 * np.pi * draws[:, 1]
     # two axes across each: with the coordinate axis that lies farthest off it
     least = np.eye(3)[np.abs(axes).argmin(1)]
     one = np.cross(axes, least)
     one /= np.linalg.norm(one, axis=1, keepdims=True)
     other = np.cross(axes, one)
-    across = np.cos(turn)[:, None] * one + np.sin(turn)[:, None] * other
+    across = np.cos(rotation)[:, None] * one + np.sin(rotation)[:, None] * other
     return cosine[:, None] * axes + sine[:, None] * across
 
 
@@ -98,7 +98,7 @@ def preferred_directions(seed: int, molecule: int) -> np.ndarray:
 
 
 def rolled_angles(central: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """What views are turned by in their planes against a central one that is rolled onto them by the shortest way.
+    """What views are rotated by in their planes against a central one that is rolled onto them by the shortest way.
 
     An angle d is the pose that takes the rolled view to the canonical projection
     (:mod:`scipion_udl.simulation.molecules`), whose own turn is RELION's psi = 0.
@@ -125,8 +125,8 @@ def rolled_angles(central: np.ndarray, directions: np.ndarray) -> np.ndarray:
     # Rodrigues' formula; directions opposite to the central one have no shortest way and are not met within the jitter
     roll = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-6)[:, None, None]
     rolled = view_matrices(central[None]) @ np.swapaxes(roll, 1, 2)
-    turn = np.einsum("nij,nkj->nik", view_matrices(v), rolled)
-    out[shown] = np.degrees(np.arctan2(turn[:, 1, 0], turn[:, 0, 0]))
+    rotation = np.einsum("nij,nkj->nik", view_matrices(v), rolled)
+    out[shown] = np.degrees(np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0]))
     return out
 
 
@@ -224,8 +224,8 @@ class ViewSimulation(Simulation):
     def show(self, indices: np.ndarray, poses: Poses) -> np.ndarray:
         indices = np.asarray(indices, np.int64)
         if self.views == "single":
-            turn = rolled_angles(self.central_direction, self._direction[indices])
-            poses = compose(Poses(turn), poses)
+            rotation = rolled_angles(self.central_direction, self._direction[indices])
+            poses = compose(Poses(rotation), poses)
         return self._projections(self._molecule[indices], self._direction[indices], poses)
 
     def others(self, draws: np.ndarray, poses: Poses) -> np.ndarray:

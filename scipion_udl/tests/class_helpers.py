@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import ClassFit
-from scipion_udl.classification.initialisation import best_start
 from scipion_udl.classification.samples import gathered
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
@@ -73,7 +73,7 @@ def class_fit_of(images: np.ndarray, folder: Path, seed: int = 1, reach: float =
     return ClassFit(gathered(particles, sampling, np.arange(len(images))), sampling, reach, seed)
 
 
-def taught(class_fit: ClassFit, classes: int, starts: int = 2) -> ClassBank:
+def trained_on(class_fit: ClassFit, classes: int, starts: int = 2) -> ClassBank:
     """Classes taught as `classify` teaches them: the best of several starts, then level by level."""
     every = torch.arange(len(class_fit.samples))
     bank = best_start(class_fit, classes, every, starts, Told())

@@ -1,4 +1,4 @@
-"""What the engine's tests share: particles with known poses, spectra with known turns, and the command line."""
+"""What the engine's tests share: particles with known poses, spectra with known rotations, and the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scipion_udl import api, cli
-from scipion_udl.alignment.ctf_mode import CtfState
+from scipion_udl.alignment.ctf_state import CtfState
 from scipion_udl.compute.context import Context
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import PoseErrors, Poses, pose_errors
@@ -22,7 +22,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.simulate import write_simulation
-from scipion_udl.models.polar import turn_spectra
+from scipion_udl.models.polar_network import rotate_spectra
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.results.returned import Alignment
 from scipion_udl.simulation.ctf import CtfSettings
@@ -120,7 +120,7 @@ def prepared(folder: Path, images: np.ndarray, chunk: int | None = None, told: T
 
 
 def ctf_asked(source: Source, poses: Poses) -> tuple[CtfState, list[str]]:
-    """How the contrast transfer of particles is taken once they were asked in these poses (N,), and what was told of
+    """How the CTF of particles is taken once they were asked in these poses (N,), and what was told of
     it."""
     told: list[str] = []
     particles = PreparedParticles(source, CPU)
@@ -141,12 +141,12 @@ def smooth_template(radii: int = 12, angles: int = 64, seed: int = 0) -> torch.T
 
 
 def turned_spectra(n: int, noise: float, seed: int = 0, **shape: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(spectra (n, radii, angles), turns (n,) degrees): a template turned, in white noise of this deviation."""
+    """(spectra (n, radii, angles), turns (n,) degrees): a template rotated, in white noise of this deviation."""
     generator = torch.Generator().manual_seed(seed + 1)
     template = smooth_template(**shape)
-    turns = torch.rand(n, generator=generator) * 180
-    spectra = turn_spectra(template.expand(n, -1, -1), turns)
-    return spectra + noise * torch.randn(spectra.shape, generator=generator), turns
+    rotations = torch.rand(n, generator=generator) * 180
+    spectra = rotate_spectra(template.expand(n, -1, -1), rotations)
+    return spectra + noise * torch.randn(spectra.shape, generator=generator), rotations
 
 
 def turn_errors(found: torch.Tensor, true: torch.Tensor) -> np.ndarray:

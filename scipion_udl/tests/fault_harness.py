@@ -375,11 +375,11 @@ class Bench:
         for number, (_, event) in enumerate(events):
             places.setdefault(stage_of(event), []).append(number)
         order = list(places)
-        for turn in range(count):
-            number = chance.choice(places[order[(2 * turn + 1) * len(order) // (2 * count)]])
+        for rotation in range(count):
+            number = chance.choice(places[order[(2 * rotation + 1) * len(order) // (2 * count)]])
             last = number + 1 == len(events)
             gap = 0.05 if last else events[number + 1][0] - events[number][0]
-            sign = (signal.SIGKILL, signal.SIGTERM)[turn % 2]
+            sign = (signal.SIGKILL, signal.SIGTERM)[rotation % 2]
             for delay in (chance.random() * gap, 0.0):
                 if self.kill(case, number, delay, sign) is not None:
                     break
@@ -452,9 +452,9 @@ def warm_up() -> None:
     import torch._dynamo  # optimizers load it
 
     from scipion_udl.jobs import align as pipeline
+    from scipion_udl.jobs import append as joining
     from scipion_udl.jobs import classify as classify
     from scipion_udl.jobs import evaluate as evaluate_command
-    from scipion_udl.jobs import join as joining
     from scipion_udl.jobs import simulate as command
     from scipion_udl.jobs import train as train_command
     from scipion_udl.report import figures, page

@@ -1,4 +1,5 @@
-"""What tests of the pair network share: spectra of particles with known turns, and a small network that knows them."""
+"""What tests of the pair network share: spectra of particles with known rotations, and a small network that knows
+them."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE
 from scipion_udl.training.datasets import TensorSamples
 from scipion_udl.training.objectives import PairObjective
-from scipion_udl.training.presets import Recipe, recipe_of
+from scipion_udl.training.presets import Preset, preset_of
 from scipion_udl.training.trainer import TrainingResult, TrainingSettings, train_network
 
 BOX = 32
@@ -28,7 +29,7 @@ SMALL = {"size": 16, "widths": (8, 16), "hidden": (16,), "mask": (4,)}
 
 
 def particles(angle: np.ndarray, noise: float = 0.0, seed: int = 0) -> torch.Tensor:
-    """Fine spectra (N, F, F) of a phantom turned by pose angles (N,), degrees, in noise of this part of its scale."""
+    """Fine spectra (N, F, F) of a phantom rotated by pose angles (N,), degrees, in noise of this part of its scale."""
     images = torch.from_numpy(phantom("clamp", BOX).sample(Poses(-np.asarray(angle))))
     images = images / images.std()
     images = images + noise * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
@@ -41,15 +42,15 @@ def train(
     network: PairNetwork | None = None,
     report: Callable[[dict, int], None] | None = None,
     checkpoint: str | None = None,
-    recipe: Recipe | None = None,
+    preset: Preset | None = None,
     **options: object,
 ) -> tuple[TrainingResult, list[dict]]:
     """(result, rows as they were reported) of a training of a small network."""
     settings = TrainingSettings(method, network="resnet", **{"seed": 4, "batch": 32, "epochs": 4, **options})
-    recipe = recipe or settings.recipe
+    preset = preset or settings.preset
     torch.manual_seed(4)
     network = network or PairNetwork(**SMALL, head="difference")
-    objective = PairObjective(method, recipe, SPECTRA)
+    objective = PairObjective(method, preset, SPECTRA)
     rows = []
 
     def tell(row, epochs):
@@ -67,8 +68,8 @@ def train(
 def learned_network() -> PairNetwork:
     """A small network that was trained on clean particles for some seconds, once for all tests."""
     clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
-    recipe = replace(recipe_of("resnet", "udl"), noise=0.2)
-    return train(clean, recipe=recipe, epochs=25, lr=3e-3, patience=25)[0].network
+    preset = replace(preset_of("resnet", "udl"), noise=0.2)
+    return train(clean, preset=preset, epochs=25, lr=3e-3, patience=25)[0].network
 
 
 def save_learned(path: Path) -> Path:

@@ -143,8 +143,8 @@ class TestUdlAlign2D(ProjectTest):
             source = aligned.pop(item.getObjId())
             self.assertFalse(item.hasTransform())
             self.assertEqual(item.getCTF().getDefocusU(), source.getCTF().getDefocusU())
-            turn = poses_in([source]).angle[0]
-            change = item.getCTF().getDefocusAngle() - source.getCTF().getDefocusAngle() - turn
+            rotation = poses_in([source]).angle[0]
+            change = item.getCTF().getDefocusAngle() - source.getCTF().getDefocusAngle() - rotation
             self.assertAlmostEqual((change + 90) % 180, 90, places=3)
             if item.getObjId() % 10 == 0:
                 flat = source.getTransform().getMatrix()[np.ix_([0, 1, 3], [0, 1, 3])]
@@ -392,8 +392,8 @@ class TestUdlModels(ProjectTest):
         self.assertFalse(run.hasAttribute("outputModel"))
         self.assertFalse(self.extraFile(run, "model.safetensors").exists())
         found = poses_of(run.outputParticles)
-        turn = np.abs(Poses(found.angle - self.truth.angle).angle)
-        self.assertLess(np.median(turn), 3.0)  # the truth is the pose that brings a particle onto the template
+        rotation = np.abs(Poses(found.angle - self.truth.angle).angle)
+        self.assertLess(np.median(rotation), 3.0)  # the truth is the pose that brings a particle onto the template
 
     def importSpider(self) -> ProtImportParticles:
         """The template as the second image of a stack of Spider's, such as class averages of Xmipp come in."""

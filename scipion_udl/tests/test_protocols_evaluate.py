@@ -21,7 +21,7 @@ from scipion_udl.protocols import ProtUdlEvaluate, ProtUdlImportParticles
 from scipion_udl.tests.scipion_helpers import particles_at, random_poses, write_spider
 
 BOX, PIXEL_SIZE, COUNT = 48, 2.5, 40
-WRONG = 13  # the item, from 0, that is turned by 90 degrees too far
+WRONG = 13  # the item, from 0, that is rotated by 90 degrees too far
 
 
 class TestUdlEvaluate(BaseTest):
@@ -38,8 +38,8 @@ class TestUdlEvaluate(BaseTest):
         cls.source = open_particles(str(cls.folder / "p.mrcs"))
         write_tables(str(cls.folder / "truth.star"), [truth_table(cls.source.names, cls.truth)])
         rng = np.random.default_rng(2)
-        turns = rng.normal(0, 1.0, COUNT) + 90.0 * (np.arange(COUNT) == WRONG)
-        cls.found = compose(Poses(turns, rng.normal(0, 0.2, (COUNT, 2))), cls.truth)
+        rotations = rng.normal(0, 1.0, COUNT) + 90.0 * (np.arange(COUNT) == WRONG)
+        cls.found = compose(Poses(rotations, rng.normal(0, 0.2, (COUNT, 2))), cls.truth)
         cls.aligned = cls.importPoses("found", cls.found)
 
     @classmethod

@@ -152,7 +152,7 @@ class TestUdlImportParticles(BaseTest):
         self.checkOnTheView(particles)
 
     def _oldRelion(self) -> tuple:
-        """RELION shifts before it turns, so its origins are the shifts turned back."""
+        """RELION shifts before it turns, so its origins are the shifts rotated back."""
         a = np.radians(self.poses.angle)
         x, y = self.poses.shift.T
         return self.poses.angle, np.cos(a) * x + np.sin(a) * y, -np.sin(a) * x + np.cos(a) * y

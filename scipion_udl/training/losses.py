@@ -6,10 +6,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.models.polar import turn_spectra
+from scipion_udl.models.polar_network import rotate_spectra
 
 
-def joint_loss(spectra: torch.Tensor, turns: torch.Tensor, radial_weight: torch.Tensor) -> torch.Tensor:
+def joint_loss(spectra: torch.Tensor, rotations: torch.Tensor, radial_weight: torch.Tensor) -> torch.Tensor:
     """The joint term: the error of reconstructing each aligned particle by the mean of the others, relative to 1.
 
     The batch is turned into register and each member compared with the mean of the rest, so that a particle's own noise
@@ -19,8 +19,8 @@ def joint_loss(spectra: torch.Tensor, turns: torch.Tensor, radial_weight: torch.
     ----------
     spectra : (N, radii, angles) tensor
         Polar spectra.
-    turns : (N,) tensor
-        How each is turned, degrees; all are turned back by it.
+    rotations : (N,) tensor
+        How each is rotated, degrees; all are rotated back by it.
     radial_weight : (radii,) tensor
         Weight of each radius; below 0 it counts as 0.
 
@@ -29,7 +29,7 @@ def joint_loss(spectra: torch.Tensor, turns: torch.Tensor, radial_weight: torch.
     () tensor
         The error: 0 where all agree, about 1 for chance.
     """
-    return reconstruction_loss(turn_spectra(spectra, -turns) * radial_weight.clamp(min=0).sqrt()[:, None])
+    return reconstruction_loss(rotate_spectra(spectra, -rotations) * radial_weight.clamp(min=0).sqrt()[:, None])
 
 
 def reconstruction_loss(aligned: torch.Tensor) -> torch.Tensor:

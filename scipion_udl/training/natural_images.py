@@ -1,4 +1,4 @@
-"""Training of the matching network: pairs of natural images, UDL over the full circle.
+"""Training of the matching network: pairs of natural images, UDL over all angles.
 
 The two images of a pair show the same from unknown turns and shifts. Turned once more by known angles, the network's
 answer must change by their difference, modulo 360 (Chen, Feng, Shen 2023); what the true turn is, nobody says.
@@ -36,18 +36,18 @@ class MatchingObjective(Objective[MatchingNetwork]):
         self, network: MatchingNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int
     ) -> torch.Tensor:
         angles = torch.rand(2, 2, len(batch), generator=generator).to(batch.device)
-        start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
-        before, after = self._answers(network, batch, [start, start + turn], generator)
-        return pair_loss(self.recipe, network, before, after, turn[0] - turn[1], 360.0)
+        start, rotation = angles[0] * 360, (angles[1] - 0.5) * self.rotation_range(epoch, 360.0)
+        before, after = self._answers(network, batch, [start, start + rotation], generator)
+        return pair_loss(self.preset, network, before, after, rotation[0] - rotation[1], 360.0)
 
     def validation(self, network: MatchingNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        turn = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
+        rotation = torch.rand(2, len(held_out), generator=generator).to(held_out.device) * 360
         parts = [
             self._answers(network, pairs, [torch.zeros_like(part), part], None)
-            for pairs, part in zip(held_out.split(TOGETHER), turn.split(TOGETHER, 1))
+            for pairs, part in zip(held_out.split(TOGETHER), rotation.split(TOGETHER, 1))
         ]
         before, after = (torch.cat(answers) for answers in zip(*parts))
-        return difference_loss(after - before, turn[0] - turn[1], 360.0)
+        return difference_loss(after - before, rotation[0] - rotation[1], 360.0)
 
     def _answers(
         self,
@@ -56,22 +56,22 @@ class MatchingObjective(Objective[MatchingNetwork]):
         looks: Sequence[torch.Tensor],
         generator: torch.Generator | None,
     ) -> list[torch.Tensor]:
-        """g of the pairs, (N,) each, with their images turned by each of ``looks``, (2, N) degrees."""
+        """g of the pairs, (N,) each, with their images rotated by each of ``looks``, (2, N) degrees."""
         box = pairs.shape[-1]
         coefficients = to_fourier(pairs)
         sides = []
         for side in range(2):  # all first images, then all second ones
             copies = torch.cat([transform(coefficients[:, side], box, angle[side]) for angle in looks])
-            if generator is not None and self.recipe.noise:
+            if generator is not None and self.preset.noise:
                 noise = torch.randn(copies.shape, generator=generator).to(copies.device)
-                copies = copies + self.recipe.noise * copies.std((-2, -1), keepdim=True) * noise
+                copies = copies + self.preset.noise * copies.std((-2, -1), keepdim=True) * noise
             sides.append(copies[:, None])
-        return list(self.shared(network, *sides).chunk(len(looks)))
+        return list(self.over_group(network, *sides).chunk(len(looks)))
 
     def finish(self, network: MatchingNetwork, known: torch.Tensor) -> None:
         network.set_bias(known[:POOL].flatten(0, 1)[:, None])
 
-    def turns(self, network: MatchingNetwork, inputs: torch.Tensor) -> torch.Tensor:
+    def rotations(self, network: MatchingNetwork, inputs: torch.Tensor) -> torch.Tensor:
         return network.angles(inputs[:, 0], inputs[:, 1])
 
 

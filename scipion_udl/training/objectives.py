@@ -1,7 +1,7 @@
 """What a network is trained for: the loss of a batch, by UDL and JUDL, of each kind of network.
 
 UDL turns two images by known amounts and asks that the network's answer changes by just that; JUDL asks that particles,
-once turned by what the network says, resemble each other. Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940.
+once rotated by what the network says, resemble each other. Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from scipion_udl.compute.gradients import share_statistics, total_with_gradient
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.matching import MatchingNetwork
-from scipion_udl.models.network import TellsTurns
-from scipion_udl.models.polar import turn_spectra
+from scipion_udl.models.network import TellsRotations
+from scipion_udl.models.polar_network import rotate_spectra
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.training.losses import (
     absolute_difference_loss,
@@ -28,7 +28,7 @@ from scipion_udl.training.losses import (
     range_hinge,
     reconstruction_loss,
 )
-from scipion_udl.training.presets import Recipe
+from scipion_udl.training.presets import Preset
 
 POOL = 256  # inputs that the bias is taken of
 
@@ -36,7 +36,7 @@ POOL = 256  # inputs that the bias is taken of
 Net = TypeVar("Net")  # the networks that an objective is for
 
 
-class Agreeing(TellsTurns, Protocol):
+class Agreeing(TellsRotations, Protocol):
     """A network that JUDL trains: ``agreement`` (radii,) weighs the radii of its input."""
 
     agreement: torch.Tensor
@@ -45,14 +45,14 @@ class Agreeing(TellsTurns, Protocol):
 class Objective(Generic[Net]):
     """The loss of a network's training.
 
-    method: judl or udl; recipe: its settings; ``extra``: what is trained with the network and is not part of it;
+    method: judl or udl; preset: its settings; ``extra``: what is trained with the network and is not part of it;
     ``parts``: in how many a batch goes through the network, one after the other, where memory is short.
     """
 
-    def __init__(self, method: str, recipe: Recipe) -> None:
-        self.method, self.recipe, self.extra, self.group, self.parts = method, recipe, nn.Module(), ProcessGroup(), 1
+    def __init__(self, method: str, preset: Preset) -> None:
+        self.method, self.preset, self.extra, self.group, self.parts = method, preset, nn.Module(), ProcessGroup(), 1
 
-    def join(self, network: nn.Module, group: ProcessGroup) -> None:
+    def share_among(self, network: nn.Module, group: ProcessGroup) -> None:
         """Share the work on every batch among processes, which all come to the same loss.
 
         Parameters
@@ -125,8 +125,8 @@ class Objective(Generic[Net]):
             The inputs.
         """
 
-    def turns(self, network: Net, inputs: torch.Tensor) -> torch.Tensor:
-        """How inputs are turned, by what the network says.
+    def rotations(self, network: Net, inputs: torch.Tensor) -> torch.Tensor:
+        """How inputs are rotated, by what the network says.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Objective(Generic[Net]):
         (N,) tensor
             Degrees, modulo 180.
         """
-        return cast(TellsTurns, network).turns(inputs)
+        return cast(TellsRotations, network).rotations(inputs)
 
     def facts(self) -> dict:
         """What the model's card is to say of it, besides the method.
@@ -152,7 +152,7 @@ class Objective(Generic[Net]):
         """
         return {}
 
-    def shared(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
+    def over_group(self, work: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
         """Work on a batch row by row, each process its part; all have all of it.
 
         Parameters
@@ -185,7 +185,7 @@ class Objective(Generic[Net]):
         pieces = zip(*(values.split(size) for values in inputs))
         return torch.cat([checkpoint(work, *part, use_reentrant=False, preserve_rng_state=False) for part in pieces])
 
-    def reach(self, epoch: int, most: float) -> float:
+    def rotation_range(self, epoch: int, most: float) -> float:
         """The span of the turns of UDL in an epoch: small ones are learned first.
 
         Parameters
@@ -200,11 +200,11 @@ class Objective(Generic[Net]):
         float
             Degrees.
         """
-        return min(most, self.recipe.reach + self.recipe.growth * (epoch - 1))
+        return min(most, self.preset.rotation_range + self.preset.growth * (epoch - 1))
 
 
 def pair_loss(
-    recipe: Recipe,
+    preset: Preset,
     network: PairNetwork | MatchingNetwork,
     before: torch.Tensor,
     after: torch.Tensor,
@@ -215,7 +215,7 @@ def pair_loss(
 
     Parameters
     ----------
-    recipe : Recipe
+    preset : Recipe
         Whether the loss is the published one.
     network : PairNetwork or MatchingNetwork
         What has answered.
@@ -231,59 +231,61 @@ def pair_loss(
     () tensor
         1 - cos on average, or, as published, degrees.
     """
-    if not recipe.absolute:
+    if not preset.absolute:
         return difference_loss(after - before, applied, period)
     loss = absolute_difference_loss(after - before, applied, period)
     return loss + range_hinge(before) + range_hinge(after) if network.head.head == "degrees" else loss
 
 
-class PolarObjective(Objective[TellsTurns]):
+class PolarObjective(Objective[TellsRotations]):
     """For networks of polar spectra: batches are (N, radii, angles). The loss is the UDL term or, of JUDL, the
     joint term, under random rotations."""
 
-    def loss(self, network: TellsTurns, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        return self._loss(network, batch, generator, self.reach(epoch, 180.0))
+    def loss(
+        self, network: TellsRotations, batch: torch.Tensor, generator: torch.Generator, epoch: int
+    ) -> torch.Tensor:
+        return self._loss(network, batch, generator, self.rotation_range(epoch, 180.0))
 
-    def validation(self, network: TellsTurns, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def validation(self, network: TellsRotations, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return self._loss(network, held_out, generator, 180.0)
 
     def _loss(
-        self, network: TellsTurns, spectra: torch.Tensor, generator: torch.Generator, reach: float
+        self, network: TellsRotations, spectra: torch.Tensor, generator: torch.Generator, rotation_range: float
     ) -> torch.Tensor:
         angle = torch.rand(2, len(spectra), generator=generator).to(spectra.device)
         if self.method == "judl":
-            turned = turn_spectra(spectra, angle[0] * 180)
-            return joint_loss(turned, self.shared(network.turns, turned), cast(Agreeing, network).agreement)
-        angle = (angle - 0.5) * reach
-        deviation = self.recipe.noise * spectra.std()
+            rotated = rotate_spectra(spectra, angle[0] * 180)
+            return joint_loss(rotated, self.over_group(network.rotations, rotated), cast(Agreeing, network).agreement)
+        angle = (angle - 0.5) * rotation_range
+        deviation = self.preset.noise * spectra.std()
 
-        def turns(copy: torch.Tensor) -> torch.Tensor:
+        def rotations(copy: torch.Tensor) -> torch.Tensor:
             noise = torch.randn(copy.shape, generator=generator).to(copy.device)
-            return self.shared(network.turns, copy + deviation * noise)
+            return self.over_group(network.rotations, copy + deviation * noise)
 
         first, second = spectra, spectra.roll(1, 0)
-        before = turns(first) - turns(second)
-        after = turns(turn_spectra(first, angle[0])) - turns(turn_spectra(second, angle[1]))
+        before = rotations(first) - rotations(second)
+        after = rotations(rotate_spectra(first, angle[0])) - rotations(rotate_spectra(second, angle[1]))
         return difference_loss(after - before, angle[0] - angle[1])
 
 
 class PairObjective(Objective[PairNetwork]):
     """For the siamese network of two spectra: batches are fine spectra (N, F, F) (see spectrum_images.py).
 
-    Every particle is looked at twice, rotated by two angles, and paired with ``recipe.rounds`` others of its batch; its
+    Every particle is looked at twice, rotated by two angles, and paired with ``preset.rounds`` others of its batch; its
     features are computed once a look. The loss is the mean of the UDL term over these pairs, to which JUDL adds the
     joint term with its weight, and for validation how far the aligned spectra differ. The bias of the answers is taken
     of POOL spectra that are compared with themselves.
     """
 
-    def __init__(self, method: str, recipe: Recipe, spectra: SpectrumImageSettings) -> None:
-        super().__init__(method, recipe)
+    def __init__(self, method: str, preset: Preset, spectra: SpectrumImageSettings) -> None:
+        super().__init__(method, preset)
         self.spectra = spectra
         self.reference: torch.Tensor | None = None
-        if method == "judl" and recipe.joint == "autoencoder":
+        if method == "judl" and preset.joint == "autoencoder":
             self.extra = Autoencoder()
 
-    def join(self, network: nn.Module, group: ProcessGroup) -> None:
+    def share_among(self, network: nn.Module, group: ProcessGroup) -> None:
         """Share the features of a batch; all processes compare the features of all of it.
 
         Parameters
@@ -293,7 +295,7 @@ class PairObjective(Objective[PairNetwork]):
         group : ProcessGroup
             The processes.
         """
-        super().join(network, group)
+        super().share_among(network, group)
         share_statistics(cast(PairNetwork, network).head, ProcessGroup())
 
     def begin(self, known: torch.Tensor) -> None:
@@ -308,31 +310,31 @@ class PairObjective(Objective[PairNetwork]):
             Fine spectra, of which the first is kept.
         """
         if self.method == "judl":
-            self.reference = self.spectra.turned(known[:1])
+            self.reference = self.spectra.rotated(known[:1])
 
     def loss(self, network: PairNetwork, batch: torch.Tensor, generator: torch.Generator, epoch: int) -> torch.Tensor:
-        recipe = self.recipe
+        preset = self.preset
         angles = torch.rand(2, len(batch), generator=generator).to(batch.device)
-        start, turn = angles[0] * 360, (angles[1] - 0.5) * self.reach(epoch, 360.0)
-        looks = [self._copies(batch, angle, generator) for angle in (start, start + turn)]
+        start, rotation = angles[0] * 360, (angles[1] - 0.5) * self.rotation_range(epoch, 360.0)
+        looks = [self._copies(batch, angle, generator) for angle in (start, start + rotation)]
         if self.reference is not None:
             looks.append(self.reference)
-        before, after, *reference = self.shared(network.features, torch.cat(looks)).split(len(batch))
+        before, after, *reference = self.over_group(network.features, torch.cat(looks)).split(len(batch))
         total = batch.new_zeros(())
-        for k in range(1, recipe.rounds + 1):
+        for k in range(1, preset.rounds + 1):
             first, second = (network.between(features, features.roll(k, 0)) for features in (before, after))
-            total = total + pair_loss(self.recipe, network, first, second, turn - turn.roll(k, 0), 180.0)
-        total = total / recipe.rounds
+            total = total + pair_loss(self.preset, network, first, second, rotation - rotation.roll(k, 0), 180.0)
+        total = total / preset.rounds
         if self.method == "judl":
-            weight = recipe.joint_weight + recipe.joint_growth * epoch
+            weight = preset.joint_weight + preset.joint_growth * epoch
             total = total + weight * self._joint(network, batch, start, before, *reference)
         return total
 
     def _copies(self, batch: torch.Tensor, angle: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        copies = self.spectra.turned(batch, angle)
-        if self.recipe.noise:
+        copies = self.spectra.rotated(batch, angle)
+        if self.preset.noise:
             noise = torch.randn(copies.shape, generator=generator).to(copies.device)
-            copies = copies + self.recipe.noise * copies.std() * noise * self.spectra.inside(copies.device)
+            copies = copies + self.preset.noise * copies.std() * noise * self.spectra.inside(copies.device)
         return copies
 
     def _joint(
@@ -344,20 +346,20 @@ class PairObjective(Objective[PairNetwork]):
         reference: torch.Tensor,
     ) -> torch.Tensor:
         """The error of reconstructing spectra that the network has brought into register with the reference."""
-        turns = network.between(features, reference.expand_as(features))
-        aligned = self.spectra.turned(batch, start - turns)
+        rotations = network.between(features, reference.expand_as(features))
+        aligned = self.spectra.rotated(batch, start - rotations)
         if isinstance(self.extra, Autoencoder):
             return nn.functional.mse_loss(self.extra(aligned), aligned)
         return reconstruction_loss(aligned)
 
     def validation(self, network: PairNetwork, held_out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         angle = torch.rand(len(held_out), generator=generator).to(held_out.device) * 360
-        before, after = (network.describe(self.spectra.turned(held_out, a)) for a in (0 * angle, angle))
+        before, after = (network.describe(self.spectra.rotated(held_out, a)) for a in (0 * angle, angle))
         change = network.between(after, after.roll(1, 0)) - network.between(before, before.roll(1, 0))
         loss = difference_loss(change, angle - angle.roll(1, 0))
         if self.method == "judl":
-            turns = network.between(before, before[:1].expand_as(before))
-            loss = loss + reconstruction_loss(self.spectra.turned(held_out, -turns))
+            rotations = network.between(before, before[:1].expand_as(before))
+            loss = loss + reconstruction_loss(self.spectra.rotated(held_out, -rotations))
         return loss
 
     def facts(self) -> dict:
@@ -368,10 +370,10 @@ class PairObjective(Objective[PairNetwork]):
         dict
             ``joint`` ("mean" or "autoencoder") for JUDL; empty for UDL.
         """
-        return {"joint": self.recipe.joint} if self.method == "judl" else {}
+        return {"joint": self.preset.joint} if self.method == "judl" else {}
 
     def finish(self, network: PairNetwork, known: torch.Tensor) -> None:
-        network.set_references(self.spectra.turned(known[:POOL]))
+        network.set_references(self.spectra.rotated(known[:POOL]))
 
-    def turns(self, network: PairNetwork, inputs: torch.Tensor) -> torch.Tensor:
-        return network.turns(self.spectra.turned(inputs))
+    def rotations(self, network: PairNetwork, inputs: torch.Tensor) -> torch.Tensor:
+        return network.rotations(self.spectra.rotated(inputs))

@@ -14,7 +14,7 @@ JOINT = ("mean", "autoencoder")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Preset:
     """Settings of a training.
 
     epochs: at most; lr: of Adam; batch: particles a step; patience: epochs without gain after which training has
@@ -34,7 +34,7 @@ class Recipe:
     learned: float = math.inf
     particles: int = 2048
     noise: float = 0.0
-    reach: float = 360.0
+    rotation_range: float = 360.0
     growth: float = 0.0
     decay: tuple[int, float] | None = None
     absolute: bool = False
@@ -46,7 +46,7 @@ class Recipe:
 
 
 # Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940, as their program has it; it trains all epochs.
-_PUBLISHED = Recipe(
+_PUBLISHED = Preset(
     epochs=100,
     lr=3e-4,
     batch=32,
@@ -62,7 +62,7 @@ _PUBLISHED = Recipe(
 _PAPER = {"paper-synthetic": _PUBLISHED, "paper-real": replace(_PUBLISHED, lr=1e-4)}
 
 
-def recipe_of(network: str, method: str, name: str | None = None) -> Recipe:
+def preset_of(network: str, method: str, name: str | None = None) -> Preset:
     """The recipe for a network and a method.
 
     Parameters
@@ -89,4 +89,4 @@ def recipe_of(network: str, method: str, name: str | None = None) -> Recipe:
         published = " or ".join(word for word, those in rows.items() if those[0].published)
         raise UdlError(message("recipe_of_polar", networks=published))
     row = trained_by(network, method)
-    return Recipe(**row.presets[method]) if name is None else _PAPER[name]
+    return Preset(**row.presets[method]) if name is None else _PAPER[name]

@@ -20,7 +20,7 @@ from scipion_udl.models.autoencoder import Autoencoder
 from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.matching import NARROW, PUBLISHED, MatchingNetwork
 from scipion_udl.models.network import Network
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.models.registry import named, network_class
 from scipion_udl.models.resnet import (
     NARROW_HIDDEN,
@@ -39,7 +39,7 @@ from scipion_udl.settings.option import given
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples, ViewSamples, particle_samples
 from scipion_udl.training.natural_images import pair_items, pair_samples, working_box
 from scipion_udl.training.objectives import Objective
-from scipion_udl.training.presets import PAPER, Recipe, recipe_of
+from scipion_udl.training.presets import PAPER, Preset, preset_of
 from scipion_udl.training.template_init import reliable_radii
 
 INPUT_SIZE = 32  # Fourier pixels of a side that the narrow pair network sees of a spectrum
@@ -97,9 +97,9 @@ def training_task(
         Where they do not go together, which the message says: a joint term without JUDL, an input below SMALLEST_SIZE,
         a network that does not know classes, a model of another network or method.
     """
-    recipe = recipe_of(settings.network, given(settings.method), settings.recipe)
+    preset = preset_of(settings.network, given(settings.method), settings.recipe)
     if settings.joint:
-        recipe = replace(recipe, joint=settings.joint)
+        preset = replace(preset, joint=settings.joint)
     if settings.joint and settings.method != "judl":
         raise UdlError(message("joint_without_judl", joint=settings.joint))
     if settings.input_size and settings.input_size < SMALLEST_SIZE:
@@ -111,8 +111,8 @@ def training_task(
     if classes is not None:
         if settings.network != "polar":
             raise UdlError(message("by_class_of_polar", network=settings.network))
-        return _polar_by_class(settings, row, recipe, particles, known, classes)
-    return {SPECTRA: _polar, IMAGES: _resnet, PAIRS: _matching}[row.sees](settings, row, recipe, particles, known)
+        return _polar_by_class(settings, row, preset, particles, known, classes)
+    return {SPECTRA: _polar, IMAGES: _resnet, PAIRS: _matching}[row.sees](settings, row, preset, particles, known)
 
 
 def _check_start(settings: RunSettings, card: ModelCard) -> None:
@@ -133,22 +133,22 @@ def _check_start(settings: RunSettings, card: ModelCard) -> None:
 def _polar(
     settings: RunSettings,
     row: NetworkRow,
-    recipe: Recipe,
+    preset: Preset,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
 ) -> TrainingTask:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
     seen = bounded(spectra, particles.finest)
-    subset = particles.subset(recipe.particles, settings.seed)
+    subset = particles.subset(preset.particles, settings.seed)
     data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
-        reach = particles.within(spectra.r_max) - spectra.r_min + 1
-        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :reach]], settings.seed) - 1)
+        rotation_range = particles.within(spectra.r_max) - spectra.r_min + 1
+        spectra = replace(spectra, r_max=spectra.r_min + reliable_radii([data[:, :rotation_range]], settings.seed) - 1)
         data = data[:, : spectra.radii].contiguous()
     torch.manual_seed(settings.seed)
     network = new_network(row, spectra)
-    objective = named(row.objective)(given(settings.method), recipe)
+    objective = named(row.objective)(given(settings.method), preset)
     words = _words(len(subset), particles, particles.within(spectra.r_max))
     network = known[0] if known else network
     return TrainingTask(row.name, network, objective, TensorSamples(data), subset, asdict(spectra), words)
@@ -157,7 +157,7 @@ def _polar(
 def _polar_by_class(
     settings: RunSettings,
     row: NetworkRow,
-    recipe: Recipe,
+    preset: Preset,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
     classes: dict[int, np.ndarray],
@@ -169,20 +169,21 @@ def _polar_by_class(
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
         raise UdlError(message("model_of_single_view", model=settings.model, classes=len(numbers)))
     spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
-    seen, reach = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
-    most = min(max(VIEW, recipe.particles // len(numbers)), VIEWS // len(numbers))
+    seen, rotation_range = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
+    most = min(max(VIEW, preset.particles // len(numbers)), VIEWS // len(numbers))
     chosen = [own[particles.part(own).subset(most, settings.seed)] for own in classes.values()]
     looks = [particles.all(c, "spectra", lambda part, values: seen.of(values, particles.box)) for c in chosen]
     if known is None:
         spectra = replace(
-            spectra, r_max=spectra.r_min + reliable_radii([look[:, :reach] for look in looks], settings.seed) - 1
+            spectra,
+            r_max=spectra.r_min + reliable_radii([look[:, :rotation_range] for look in looks], settings.seed) - 1,
         )
         looks = [look[:, : spectra.radii] for look in looks]
     torch.manual_seed(settings.seed)
     network = new_network(row, spectra, len(numbers))
     samples = ViewSamples(looks, HELD_OUT, HELD_AT_MOST)
     items = np.concatenate(chosen)[samples.order.numpy()]
-    objective = named(row.objective)(given(settings.method), recipe)
+    objective = named(row.objective)(given(settings.method), preset)
     words = f"{_words(len(items), particles, particles.within(spectra.r_max))}, in {len(numbers)} classes"
     network = known[0] if known else network
     return TrainingTask(row.name, network, objective, samples, items, asdict(spectra), words, numbers)
@@ -212,7 +213,7 @@ def new_network(row: NetworkRow, settings: SpectraSettings, views: int = 1) -> N
 def _resnet(
     settings: RunSettings,
     row: NetworkRow,
-    recipe: Recipe,
+    preset: Preset,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
 ) -> TrainingTask:
@@ -222,11 +223,11 @@ def _resnet(
     else:
         network, spectra = _new_resnet(settings, particles.box, published)
     spectra = bounded(spectra, particles.finest)
-    if settings.method == "judl" and recipe.joint == "autoencoder" and spectra.size % Autoencoder.halved:
+    if settings.method == "judl" and preset.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(message("autoencoder_size", size=spectra.size, multiple=Autoencoder.halved))
-    subset = particles.subset(recipe.particles, settings.seed)
+    subset = particles.subset(preset.particles, settings.seed)
     samples = particle_samples(particles, subset, lambda part, values: spectra.fine(values, particles.box))
-    objective = named(row.objective)(given(settings.method), recipe, spectra)
+    objective = named(row.objective)(given(settings.method), preset, spectra)
     words = _words(len(subset), particles, min(spectra.r_max, particles.box // 2))
     return TrainingTask(row.name, network, objective, samples, subset, asdict(spectra), words)
 
@@ -253,7 +254,7 @@ def _new_resnet(settings: RunSettings, box: int, published: bool) -> tuple[PairN
 def _matching(
     settings: RunSettings,
     row: NetworkRow,
-    recipe: Recipe,
+    preset: Preset,
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
 ) -> TrainingTask:
@@ -267,9 +268,9 @@ def _matching(
         raise UdlError(message("input_size_above_box", value=settings.input_size, box=own))
     box = settings.input_size or (PUBLISHED_SIZE if settings.recipe in PAPER else working_box(particles.source.box))
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
-    pairs = pair_items(particles, recipe.particles, settings.seed)
+    pairs = pair_items(particles, preset.particles, settings.seed)
     samples = pair_samples(particles, pairs, network.config["box"])
-    objective = named(row.objective)(given(settings.method), recipe)
+    objective = named(row.objective)(given(settings.method), preset)
     words = f"{len(pairs)} pairs of images, {network.config['box']} px"
     return TrainingTask(row.name, network, objective, samples, pairs, {}, words)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scipion_udl.models.polar import PolarNetwork, refine_angles
+from scipion_udl.models.polar_network import PolarNetwork, refine_angles
 
 
 @dataclass
@@ -22,7 +22,7 @@ class TemplateFit:
 
     template: torch.Tensor
     radial_weight: torch.Tensor
-    turns: torch.Tensor
+    rotations: torch.Tensor
     history: list[dict]
 
 
@@ -54,13 +54,13 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     templates = data[chosen].clone()
     power = data.abs().pow(2).sum((1, 2)).mean()
     history: list[dict] = []
-    turns = torch.zeros(n, len(templates), device=data.device)
+    rotations = torch.zeros(n, len(templates), device=data.device)
     for round_number in range(1, rounds + 1):
         product = torch.einsum("nrm,srm->nsm", data, templates.conj())
         new = refine_angles(torch.fft.irfft(product, n=bins).flatten(0, 1)).view(n, -1)
-        moved = None if round_number == 1 else _distance(new, turns).mean(0)
-        turns = new
-        phase = torch.polar(torch.ones((), device=data.device), turns[..., None] * order * (torch.pi / 90))
+        moved = None if round_number == 1 else _distance(new, rotations).mean(0)
+        rotations = new
+        phase = torch.polar(torch.ones((), device=data.device), rotations[..., None] * order * (torch.pi / 90))
         templates = torch.einsum("nrm,nsm->srm", data, phase) / n
         objective = templates.abs().pow(2).sum((1, 2)) / power
         best = int(objective.argmax())
@@ -72,7 +72,7 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     aligned = data * phase[:, best, None]
     weight = _agreement(aligned[::2].sum(0), aligned[1::2].sum(0))
     template = torch.fft.irfft(templates[best], n=bins)
-    return TemplateFit(template, weight, turns[:, best] % 180, history)
+    return TemplateFit(template, weight, rotations[:, best] % 180, history)
 
 
 def start_from_template(
@@ -103,7 +103,7 @@ def start_from_template(
 def reliable_radii(views: Sequence[torch.Tensor], seed: int, least: int = 7, threshold: float = 0.4) -> int:
     """How many radii, counted from the innermost, carry a common signal: the band a network may look at.
 
-    Two halves of each view get a template each, on their own; the templates are turned onto each other, and the band
+    Two halves of each view get a template each, on their own; the templates are rotated onto each other, and the band
     ends where their agreement (over all views, smoothed over three radii) first falls below ``threshold``; the
     innermost radii may be empty in a view. In noise that is at once.
 
@@ -133,14 +133,14 @@ def reliable_radii(views: Sequence[torch.Tensor], seed: int, least: int = 7, thr
 
 
 def _half_templates(spectra: torch.Tensor, seed: int) -> list[torch.Tensor]:
-    """Templates of two halves, turned onto each other, Fourier along the angle (radii, angles//2 + 1); in units of
+    """Templates of two halves, rotated onto each other, Fourier along the angle (radii, angles//2 + 1); in units of
     their noise, so that of several views each counts by its signal."""
     halves = [fit_template(part, seed, starts=3, rounds=20).template for part in (spectra[::2], spectra[1::2])]
     first, second = (torch.fft.rfft(template) for template in halves)
-    turn = refine_angles(torch.fft.irfft((second * first.conj()).sum(0)[None], n=spectra.shape[-1]))[0]
+    rotation = refine_angles(torch.fft.irfft((second * first.conj()).sum(0)[None], n=spectra.shape[-1]))[0]
     order = torch.arange(second.shape[-1], device=second.device)
-    turned = second * torch.polar(torch.ones((), device=second.device), turn * order * (torch.pi / 90))
-    return [template * len(spectra) ** 0.5 for template in (first, turned)]
+    rotated = second * torch.polar(torch.ones((), device=second.device), rotation * order * (torch.pi / 90))
+    return [template * len(spectra) ** 0.5 for template in (first, rotated)]
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -24,10 +24,10 @@ from scipion_udl.errors import UdlError
 from scipion_udl.messages import Message, message
 from scipion_udl.models.checkpoint import opened_tensors, write_tensors
 from scipion_udl.models.network import Network
-from scipion_udl.models.polar import PolarNetwork, view_of
+from scipion_udl.models.polar_network import PolarNetwork, view_of
 from scipion_udl.training.datasets import HELD_AT_MOST, HELD_OUT, Samples, TensorSamples
 from scipion_udl.training.objectives import Objective, PolarObjective
-from scipion_udl.training.presets import Recipe, recipe_of
+from scipion_udl.training.presets import Preset, preset_of
 from scipion_udl.training.step_memory import StepMemory
 from scipion_udl.training.template_init import fit_template, start_from_template
 
@@ -56,16 +56,16 @@ class TrainingSettings:
     particles: int | None = None
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
-        self.epochs = recipe.epochs if self.epochs is None else self.epochs
-        self.lr = recipe.lr if self.lr is None else self.lr
-        self.batch = recipe.batch if self.batch is None else self.batch
-        self.patience = recipe.patience if self.patience is None else self.patience
+        preset = self.preset
+        self.epochs = preset.epochs if self.epochs is None else self.epochs
+        self.lr = preset.lr if self.lr is None else self.lr
+        self.batch = preset.batch if self.batch is None else self.batch
+        self.patience = preset.patience if self.patience is None else self.patience
 
     @property
-    def recipe(self) -> Recipe:
+    def preset(self) -> Preset:
         """What suits network and method."""
-        return recipe_of(self.network, self.method, self.name)
+        return preset_of(self.network, self.method, self.name)
 
 
 @dataclass
@@ -140,7 +140,7 @@ def train_network(
     """
     torch.manual_seed(settings.seed)
     samples = TensorSamples(data) if isinstance(data, torch.Tensor) else data
-    objective = objective or PolarObjective(settings.method, settings.recipe)
+    objective = objective or PolarObjective(settings.method, settings.preset)
     group = group or ProcessGroup()
     training = _Training(network.to(samples.known.device), objective, samples, settings, group, warn or warnings.warn)
     training.start(checkpoint, started, monitor)
@@ -187,7 +187,7 @@ class _Training:
         self.network, self.objective, self.samples, self.settings, self.group = (
             network, objective, samples, settings, group
         )  # fmt: skip
-        objective.join(network, group)
+        objective.share_among(network, group)
         objective.extra.to(samples.known.device)
         objective.begin(samples.known)
         self.memory = StepMemory(network, objective, settings.batch, samples.known.device, warn)
@@ -295,7 +295,7 @@ class _Training:
     def converged(self) -> bool:
         """Whether nothing has been gained for as long as the settings wait."""
         state, settings = self.state, self.settings
-        return state.since_gain >= settings.patience and state.best_loss < settings.recipe.learned
+        return state.since_gain >= settings.patience and state.best_loss < settings.preset.learned
 
     @property
     def settled(self) -> bool:
@@ -303,7 +303,7 @@ class _Training:
         the last fifth of them gained nothing."""
         state, settings = self.state, self.settings
         rest = min(settings.patience, max(10, settings.epochs // 5))
-        return state.since_gain >= rest and state.best_loss < settings.recipe.learned
+        return state.since_gain >= rest and state.best_loss < settings.preset.learned
 
     def epoch(self, monitor: Callable[[nn.Module], dict] | None) -> dict:
         """One pass over what is not held out, in batches whose order depends on the seed and the epoch alone."""
@@ -335,14 +335,14 @@ class _Training:
     def _step(self, batch: torch.Tensor, generator: torch.Generator, view: int | None) -> float:
         """One step of the optimiser; returns the loss."""
         state, settings = self.state, self.settings
-        if settings.recipe.decay:
-            steps, factor = settings.recipe.decay
+        if settings.preset.decay:
+            steps, factor = settings.preset.decay
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rate * factor ** (state.steps // steps)
         parameters = [*self.network.parameters(), *self.objective.extra.parameters()]
         loss = self.memory.run(lambda: self._gradients(batch, generator, view, parameters), generator)
-        if math.isfinite(settings.recipe.clip):
-            nn.utils.clip_grad_norm_(parameters, settings.recipe.clip)
+        if math.isfinite(settings.preset.clip):
+            nn.utils.clip_grad_norm_(parameters, settings.preset.clip)
         self.optimiser.step()
         state.steps += 1
         return float(loss.detach())
@@ -362,7 +362,7 @@ class _Training:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The loss of what is held out, with the same random turns in every epoch."""
+        """The loss of what is held out, with the same random rotations in every epoch."""
         self.network.eval()
         self.objective.extra.eval()
         generator = torch.Generator().manual_seed(self.settings.seed)

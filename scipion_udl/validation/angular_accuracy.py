@@ -14,12 +14,12 @@ import torch
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import Averages
-from scipion_udl.alignment.exhaustive import log_likelihoods
+from scipion_udl.alignment.exhaustive_em import log_likelihoods
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.wiener import Denoiser
-from scipion_udl.constants import shift_reach
+from scipion_udl.alignment.wiener import WienerFilter
+from scipion_udl.constants import shift_search_range
 from scipion_udl.imaging.band import Band, ShiftMaps
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.orientations import Orientations
 from scipion_udl.imaging.poses import mirrored_first, wrap
 from scipion_udl.messages import Message, message
@@ -33,7 +33,7 @@ ENOUGH = 0.9  # share of sure particles below which the user is told
 STEP = 16  # particles at a time: bounds the memory of the maps
 
 
-def with_angular_accuracy(claim: ResolutionEstimate, sure: float, fit: Fit | None = None) -> ResolutionEstimate:
+def with_angular_accuracy(estimate: ResolutionEstimate, sure: float, fit: Fit | None = None) -> ResolutionEstimate:
     """A claim that knows what :func:`expected_accuracy` found.
 
     Where halves agree on nothing finer than their common start, that may be all there is to see: particles that
@@ -42,7 +42,7 @@ def with_angular_accuracy(claim: ResolutionEstimate, sure: float, fit: Fit | Non
 
     Parameters
     ----------
-    claim : ResolutionEstimate
+    estimate : ResolutionEstimate
         What the halves' agreement says.
     sure : float
         Share of sure particles, 0 to 1.
@@ -54,11 +54,11 @@ def with_angular_accuracy(claim: ResolutionEstimate, sure: float, fit: Fit | Non
     ResolutionEstimate
         With ``sure``, unless there is no signal; with a note where the signal is now an open question.
     """
-    picked = claim.picked or (fit is not None and fit.like_picked_noise)
-    if claim.signal is False and sure >= ENOUGH and not picked:
+    picked = estimate.picked or (fit is not None and fit.like_picked_noise)
+    if estimate.signal is False and sure >= ENOUGH and not picked:
         note = message("angles_beyond_claim", sure=sure, near=CLOSE)
-        return replace(claim, signal=None, note=note, sure=sure)
-    return replace(claim, sure=sure if claim.signal else None)
+        return replace(estimate, signal=None, note=note, sure=sure)
+    return replace(estimate, sure=sure if estimate.signal else None)
 
 
 def angular_accuracy_warnings(sure: float | None) -> list[Message]:
@@ -105,7 +105,7 @@ def expected_accuracy(
         From 0 to 1.
     """
     band = Band(particles.box, particles.within(BAND), particles.device)
-    maps = ShiftMaps(band, shift_reach(max_shift / particles.scale), particles.box / (4 * band.k_max))
+    maps = ShiftMaps(band, shift_search_range(max_shift / particles.scale), particles.box / (4 * band.k_max))
     chosen = particles.subset(LOOK, 1)
     references = _references(particles, averages, band)
     angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
@@ -132,7 +132,7 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
     seen = band.crop(particles.whitening.of(images, background, noise))
     halves = [band.masked(half, particles.disc.mask) for half in seen]
-    weight = band.spread(Denoiser(band, halves).weight(1))
+    weight = band.spread(WienerFilter(band, halves).weight(1))
     return [Orientations(band, half * weight, ANGLES) for half in halves]
 
 

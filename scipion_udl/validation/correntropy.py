@@ -66,9 +66,9 @@ def correntropy(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch
         From 0 to 1; 0 where one of the two is constant: it shows nothing that could be alike.
     """
     a, b = normalised(a, weight), normalised(b, weight)
-    alike = (torch.exp(-((a - b) / SIGMA).square()) * weight.double()).sum((-2, -1)) / weight.double().sum()
+    found = (torch.exp(-((a - b) / SIGMA).square()) * weight.double()).sum((-2, -1)) / weight.double().sum()
     something = (a != 0).any(-1).any(-1) & (b != 0).any(-1).any(-1)
-    return torch.where(something, alike, torch.zeros_like(alike))
+    return torch.where(something, found, torch.zeros_like(found))
 
 
 def correntropy_of_all(images: torch.Tensor, weight: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ import torch
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import transform
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.poses import mirrored_first
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.prepared import PreparedParticles
@@ -43,9 +43,9 @@ def image_warnings(particles: PreparedParticles) -> list[Message]:
     """
     warnings = []
     count = len(particles)
-    copies = np.flatnonzero(particles.originals != np.arange(count))
+    copies = np.flatnonzero(particles.duplicates_of != np.arange(count))
     if len(copies):
-        again, first = particles.source.numbers[[copies[0], particles.originals[copies[0]]]]
+        again, first = particles.source.numbers[[copies[0], particles.duplicates_of[copies[0]]]]
         warnings.append(message("duplicate_images", count=len(copies), total=count, again=again, first=first))
     noise = particles.statistics.std[particles.usable]
     worth = worth_of_mean(noise) if len(noise) else 1.0
@@ -74,7 +74,7 @@ def worth_of_mean(noise: np.ndarray) -> float:
 def consider_views(
     particles: PreparedParticles,
     alignment: Alignment,
-    claim: ResolutionEstimate,
+    estimate: ResolutionEstimate,
     one_view: bool = True,
     of_a_class: bool = False,
     limited: bool = False,
@@ -87,7 +87,7 @@ def consider_views(
         Those that were aligned.
     alignment : Alignment
         Theirs.
-    claim : ResolutionEstimate
+    estimate : ResolutionEstimate
         What the halves' agreement says.
     one_view : bool, optional
         False where the views of a class are known to be near each other, not one.
@@ -98,7 +98,7 @@ def consider_views(
 
     Returns
     -------
-    claim : ResolutionEstimate
+    estimate : ResolutionEstimate
         With a note on why it has no resolution, where that was taken away.
     warnings : list of Message
         None where all is well.
@@ -106,13 +106,13 @@ def consider_views(
     warnings = []
     used = particles.usable
     ambiguous = float(alignment.ambiguous[used].mean()) if len(used) else 0.0
-    if claim.signal is not False and ambiguous > 0.5 and len(used) > 1:
+    if estimate.signal is not False and ambiguous > 0.5 and len(used) > 1:
         sentence = message("ambiguous_halfturn", share=ambiguous)
         warnings.append(sentence)
     if particles.statistics.opposite:  # told when they were read; not one view as they are, though they may be of one
         note = message("no_claim_of_polarities")
-        return replace(claim, resolution=None, note=note), warnings
-    if one_view and claim.signal is not False and (~alignment.outlier[used]).sum() >= 16:
+        return replace(estimate, resolution=None, note=note), warnings
+    if one_view and estimate.signal is not False and (~alignment.outlier[used]).sum() >= 16:
         mixture = measure_mixture(particles, alignment)
         if mixture.share > MIXED and mixture.sigma > 5:
             advice = (
@@ -126,8 +126,8 @@ def consider_views(
             else:
                 sentence = message("mixed_views", share=mixture.share, advice=advice)
                 warnings.append(sentence)
-            claim = replace(claim, resolution=None, note=note)
-    return claim, warnings
+            estimate = replace(estimate, resolution=None, note=note)
+    return estimate, warnings
 
 
 @dataclass

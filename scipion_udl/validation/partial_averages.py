@@ -16,7 +16,7 @@ import torch
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.compute.context import Context, nobody
 from scipion_udl.compute.memory import within_memory
-from scipion_udl.imaging.frc import image_frc
+from scipion_udl.imaging.half_set_frc import image_frc
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import ParticleSource
 from scipion_udl.messages import Message
@@ -136,14 +136,14 @@ def _one_pass(prepared: PreparedParticles, poses: Poses, weight: torch.Tensor, n
     sums = torch.zeros(PARTS, source.box, source.box, dtype=torch.float64, device=device)
     outside = (1 - weight).clamp(min=1e-6)  # a disc as large as the box leaves nothing: then the whole image counts
     outside = (outside / outside.sum()).float()
-    alike, last = [], None
+    found, last = [], None
     for rows, images in prepared.reader.chunks(np.arange(len(source)), "averages"):
         aligned = apply_poses(images, (images * outside).sum((-2, -1)), poses[rows])
         sums.index_add_(0, torch.from_numpy(rows % PARTS).to(device), aligned.double())
         if neighbours:
             line = aligned if last is None else torch.cat([last, aligned])
-            alike.append(correntropy(line[:-1], line[1:], weight).cpu())
+            found.append(correntropy(line[:-1], line[1:], weight).cpu())
             last = aligned[-1:]
-    values = torch.cat(alike) if alike else torch.zeros(0)
+    values = torch.cat(found) if found else torch.zeros(0)
     mean = float(values.mean()) if len(values) else float("nan")
     return Parts(sums, np.bincount(np.arange(len(source)) % PARTS, minlength=PARTS), mean)

@@ -128,7 +128,7 @@ def bias(found: Poses, truth: Poses) -> dict[str, float]:
 @dataclass
 class PairErrors:
     """Errors of M pairs. rotation: (M,) degrees in (-180, 180], the bias taken out; shift: (M, 2) pixels, how far the
-    centre of the first lands from that of the second; bias: degrees, the constant that all turns are off by."""
+    centre of the first lands from that of the second; bias: degrees, the constant that all rotations are off by."""
 
     rotation: np.ndarray
     shift: np.ndarray

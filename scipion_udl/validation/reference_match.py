@@ -24,7 +24,7 @@ TRUE_THRESHOLD = 0.5  # against an image without noise this is what 0.143 is bet
 class ReferenceMatch:
     """An average laid on a reference.
 
-    average, reference: (D, D) float64 as compared (average turned and shifted, both masked); pose: the one pose that
+    average, reference: (D, D) float64 as compared (average rotated and shifted, both masked); pose: the one pose that
     was applied to the average; correlation: within the mask, -1 to 1; frequency: (F,) 1/A; frc: (F,);
     resolution: A, where the FRC falls to 0.5, NaN where it never is above; reaches_end: the FRC stays above 0.5 up to
     the finest ring.
@@ -148,9 +148,9 @@ def _coarse(average: np.ndarray, reference: np.ndarray, radius: float) -> tuple[
     near = np.hypot(*np.meshgrid(reach, reach)) <= box / 4
     best, place, sign = -np.inf, np.zeros(3), 1.0
     for angle in np.arange(0, 360, COARSE_STEP):
-        turned = _normalised(transform(small, Poses(np.array([angle]))), mask)
-        # The peak of this correlation lies at the shift that the reference has against the turned average.
-        correlation = np.fft.irfft2(np.conj(np.fft.rfft2(turned) * target), (box, box)) * near
+        rotated = _normalised(transform(small, Poses(np.array([angle]))), mask)
+        # The peak of this correlation lies at the shift that the reference has against the rotated average.
+        correlation = np.fft.irfft2(np.conj(np.fft.rfft2(rotated) * target), (box, box)) * near
         peak = int(np.argmax(np.abs(correlation)))
         if abs(correlation.flat[peak]) > best:
             y, x = np.unravel_index(peak, correlation.shape)

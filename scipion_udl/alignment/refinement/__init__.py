@@ -1,1 +1,1 @@
-"""Refinement in real space: sweeps over particles that are not turned, and the search of all angles before them."""
+"""Refinement in real space: sweeps over particles that are not rotated, and the search of all angles before them."""

@@ -7,15 +7,15 @@ from functools import cached_property
 import torch
 
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.orientations import Orientations, ring_normals, turned_band
+from scipion_udl.imaging.orientations import Orientations, ring_normals, rotated_band
 
 
 class Reference:
     """An average to align to.
 
-    average: the masked mean (band), its contrast transfer taken out where that is known; weight: Wiener weight per ring
+    average: the masked mean (band), its CTF taken out where that is known; weight: Wiener weight per ring
     (k_max + 1,); weighted: the average as particles are compared with it (band), None for the average times its weight;
-    difference: what is believed of the average minus itself turned by 180 degrees (band), which the log odds rest on;
+    difference: what is believed of the average minus itself rotated by 180 degrees (band), which the log odds rest on;
     None for all of it.
     """
 
@@ -46,7 +46,7 @@ class Reference:
     def normals(self) -> torch.Tensor:
         """What a small move costs per ring, weighted, (k_max + 1, 3, 3): see :func:`ring_normals`."""
         normals = ring_normals(self.band, self.average) * self.ring_weight[:, None, None].float()
-        # An image that looks the same moved or turned (a stripe, a ring) has a singular system: then nothing is moved.
+        # An image that looks the same moved or rotated (a stripe, a ring) has a singular system: then nothing is moved.
         total = normals.sum(0)
         slight = torch.eye(3, device=self.band.device) * (1e-6 * total.trace() + 1e-12) / len(normals)
         return normals + slight
@@ -62,26 +62,26 @@ class Reference:
         the weight is that of a Wiener filter."""
         return self.band.ring_sums(self.weighted.abs().pow(2)).float()
 
-    def expected_errors(self, transfer: torch.Tensor | None = None) -> tuple[float, float]:
+    def expected_errors(self, ctf: torch.Tensor | None = None) -> tuple[float, float]:
         """Standard deviation of angle and shift that noise of variance 1 leaves a particle with (the Cramer-Rao bound).
 
         Parameters
         ----------
-        transfer : (k_max + 1,) tensor, optional
+        ctf : (k_max + 1,) tensor, optional
             The particle's squared transfer per ring, None for 1.
 
         Returns
         -------
-        turn : float
+        rotation : float
             Degrees.
         move : float
             Working pixels, of the shift along an axis.
         """
-        normals = self.normals if transfer is None else self.normals * transfer[:, None, None]
+        normals = self.normals if ctf is None else self.normals * ctf[:, None, None]
         variances = torch.linalg.inv(2 * normals.sum(0).double()).diagonal()
         return float(variances[2].clamp(min=0).sqrt()), float(variances[:2].mean().clamp(min=0).sqrt())
 
-    def turned(self, angles: torch.Tensor) -> torch.Tensor:
+    def rotated(self, angles: torch.Tensor) -> torch.Tensor:
         """The weighted reference with poses applied.
 
         Parameters
@@ -92,6 +92,6 @@ class Reference:
         Returns
         -------
         (A, band) complex tensor
-            The turned ones.
+            The rotated ones.
         """
-        return turned_band(self.band, self.weighted, angles)
+        return rotated_band(self.band, self.weighted, angles)

@@ -2,8 +2,8 @@
 
 A particle is compared with the average in the orientation nearest to its angle. Both 180 degree candidates are looked
 at over all shifts, the better one is taken, and what is left is solved for by Gauss-Newton: the particle is a sum of
-the average and its three changes (moved in x, in y, turned), so three inner products and a 3 x 3 system give the
-correction. Where the contrast transfer of the particles is known, particle and average are compared through it.
+the average and its three changes (moved in x, in y, rotated), so three inner products and a 3 x 3 system give the
+correction. Where the CTF of the particles is known, particle and average are compared through it.
 Working pixels throughout; the pose is that of poses.py.
 """
 
@@ -16,20 +16,20 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.accumulators import Sums
-from scipion_udl.alignment.refinement.full_circle import SEARCH_STEP, full_circle
+from scipion_udl.alignment.refinement.exhaustive_search import SEARCH_STEP, exhaustive_search
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.results import Iteration, Matched
 from scipion_udl.alignment.state import State
-from scipion_udl.constants import shift_reach
+from scipion_udl.constants import shift_search_range
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.orientations import AngleBins
 from scipion_udl.models.contrast import with_contrast
+from scipion_udl.particles.max_shift import ShiftLimit, centre_of
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.particles.shift_limit import ShiftLimit, centre_of
 
-MAX_TURN = 4.0  # degrees an iteration may turn a particle by, about the range in which the slope holds
+MAX_ROTATION = 4.0  # degrees an iteration may turn a particle by, about the range in which the slope holds
 MAX_MOVE = 1.5  # working pixels
-FAR = 2 * MAX_TURN  # degrees between two angles that are different places for sweeps
+FAR = 2 * MAX_ROTATION  # degrees between two angles that are different places for sweeps
 CLEAR = 20.0  # nats: nobody doubts which way round such a particle lies
 STAY = 0.05  # half the log likelihood by which the other way round must be better to be taken: not on mere rounding
 GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is taken to be
@@ -40,32 +40,33 @@ class _Gathered:
 
     def __init__(self, band: Band, reference: Reference) -> None:
         self.bins = AngleBins(band, reference.orientations.count)
-        self.transfer = torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device)
+        self.ctf = torch.zeros(band.k_max + 1, dtype=torch.float64, device=band.device)
         self.count = 0
 
     def sums(self) -> Sums:
-        return Sums(self.bins.total(), self.transfer, self.count)
+        return Sums(self.bins.total(), self.ctf, self.count)
 
 
 class Refiner:
     """Sweeps over the particles of a set.
 
     prepared: the particles; band; max_shift: how far off centre particles lie, working pixels; coarse: the band of the
-    full-circle search, Fourier pixels; bound: how far they lie at most, None for what :func:`shift_reach` gives.
+    exhaustive angular search, Fourier pixels; bound: how far they lie at most, None for what :func:`shift_search_range`
+    gives.
     """
 
     def __init__(
         self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int, bound: float | None = None
     ) -> None:
         self.prepared, self.band, self.max_shift, self.bound = prepared, band, max_shift, bound
-        self.reach = ShiftLimit(shift_reach(max_shift))
-        self.maps = ShiftMaps(band, shift_reach(max_shift))
+        self.search_range = ShiftLimit(shift_search_range(max_shift))
+        self.maps = ShiftMaps(band, shift_search_range(max_shift))
         # Whole pixels need no more than the inner half of the frequencies; the rest comes in where fractions do.
         self._inner = Band(band.box, min(band.k_max, band.box // 4), band.device)
-        self._inner_maps = ShiftMaps(self._inner, shift_reach(max_shift))
+        self._inner_maps = ShiftMaps(self._inner, shift_search_range(max_shift))
         self.coarse_band = Band(band.box, min(coarse, band.k_max), band.device)
         step = band.box / (4 * max(self.coarse_band.k_max, 1))
-        self.coarse_maps = ShiftMaps(self.coarse_band, shift_reach(max_shift), step)
+        self.coarse_maps = ShiftMaps(self.coarse_band, shift_search_range(max_shift), step)
         # Sums of a product of two bands that give its value and its change with a shift in x and in y: one matrix.
         wave = 2 * math.pi / band.box
         columns = torch.zeros(*band.disc.shape, 2, 3, device=band.device)
@@ -81,8 +82,8 @@ class Refiner:
         member: np.ndarray,
         stage: str,
         indices: np.ndarray,
-        turn: bool = True,
-        judge: list[Reference] | None = None,
+        rotation: bool = True,
+        independent: list[Reference] | None = None,
         first: Callable[[np.ndarray, torch.Tensor], None] | None = None,
         settle: bool = False,
     ) -> Iteration:
@@ -100,9 +101,9 @@ class Refiner:
             What the round is called in reports.
         indices : (n,) int array
             The particles, from 0.
-        turn : bool, optional
+        rotation : bool, optional
             Whether angles may change (but for the 180 degree branch).
-        judge : list of Reference, optional
+        independent : list of Reference, optional
             What decides branch, log odds and score instead (the other half's, so that a particle does not vote for
             itself).
         first : callable, optional
@@ -123,8 +124,8 @@ class Refiner:
             seen = self.apply_ctf(part, coefficients)
             for number, reference in enumerate(references):
                 own = np.flatnonzero(member[part] == number)
-                pair, limit = (reference, (judge or references)[number]), limits[number]
-                changes += self._aligned(state, part, own, seen, pair, turn, settle, limit, gathered[number])
+                pair, limit = (reference, (independent or references)[number]), limits[number]
+                changes += self._aligned(state, part, own, seen, pair, rotation, settle, limit, gathered[number])
         self.prepared.reader.make_known(list(vars(state).values()), indices)
         change = self.prepared.group.gather(np.concatenate(changes))
         return Iteration([one.sums().over(self.prepared.group) for one in gathered], *_typical(change))
@@ -136,7 +137,7 @@ class Refiner:
         own: np.ndarray,
         seen: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor],
         pair: tuple[Reference, Reference],
-        turn: bool,
+        rotation: bool,
         settle: bool,
         limit: ShiftLimit,
         gathered: _Gathered,
@@ -156,10 +157,10 @@ class Refiner:
             angle = torch.from_numpy(state.angle[part[those]]).to(device)
             shift = torch.from_numpy(state.shift[part[those]]).to(device) if known else None
             q = power if power is None else power[at]
-            found = self.match(particles[at], q, ring_power[at], angle, *pair, turn, shift, limit)
+            found = self.match(particles[at], q, ring_power[at], angle, *pair, rotation, shift, limit)
             changes.append(self._store(state, part[those], found))
             gathered.bins.add(found.place, found.centred)
-        gathered.transfer += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
+        gathered.ctf += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
         gathered.count += len(own)
         return changes
 
@@ -190,8 +191,8 @@ class Refiner:
         found = self.prepared.ctf_and_factor(part)
         if found is None:
             return particles, None, ring_power
-        transfer, factor = found[0], band.crop(found[1])
-        return particles * factor, band.ring_means(band.crop(transfer).square()), ring_power
+        ctf, factor = found[0], band.crop(found[1])
+        return particles * factor, band.ring_means(band.crop(ctf).square()), ring_power
 
     def match(
         self,
@@ -200,8 +201,8 @@ class Refiner:
         ring_power: torch.Tensor,
         angle: torch.Tensor,
         reference: Reference,
-        arbiter: Reference,
-        turn: bool = True,
+        independent: Reference,
+        rotation: bool = True,
         shift: torch.Tensor | None = None,
         limit: ShiftLimit | None = None,
     ) -> Matched:
@@ -217,9 +218,9 @@ class Refiner:
             Their power per ring.
         angle : (n,) tensor
             Degrees.
-        reference, arbiter : Reference
+        reference, independent : Reference
             What they are aligned to, and what decides branch, log odds and score.
-        turn : bool, optional
+        rotation : bool, optional
             Whether angles may change (but for the 180 degree branch).
         shift : (n, 2) tensor, optional
             Where they lie, working pixels, if branch and shift are not to be looked for (then log odds are nan).
@@ -231,28 +232,28 @@ class Refiner:
         Matched
             Of n particles.
         """
-        limit = limit or self.reach
-        place, other = arbiter.orientations.nearest(angle)
+        limit = limit or self.search_range
+        place, other = independent.orientations.nearest(angle)
         particles = torch.where(other[:, None, None], particles.conj(), particles)
-        base, seen = place * arbiter.orientations.step, self._seen_by(arbiter, place, power)
+        base, seen = place * independent.orientations.step, self._seen_by(independent, place, power)
         if shift is None:
             particles, shift, flipped, odds = self._branch(particles, *seen, base, limit)
-        else:  # in the frame of the particle as it is, or turned by 180 degrees
-            shift = _turned_vector(shift, 180.0 * other - angle).float()
+        else:  # in the frame of the particle as it is, or rotated by 180 degrees
+            shift = _rotated_vector(shift, 180.0 * other - angle).float()
             flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
-        if turn:
-            own = seen if reference is arbiter else self._seen_by(reference, place, power)
+        if rotation:
+            own = seen if reference is independent else self._seen_by(reference, place, power)
             shift, delta = self._correct(particles, shift, *own, base, place, reference, power)
             shift = limit.kept(shift, base)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred, new = self.band.shifted(particles, shift), base + delta
-        judged = _judged(centred, seen[0], place, odds, arbiter, power, ring_power)
+        scored = _scored(centred, seen[0], place, odds, independent, power, ring_power)
         bins, beyond = reference.orientations.nearest(new)
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
-        # A shift of the turned particle: it was found in the particle's own frame.
-        pose = new + 180.0 * (other ^ flipped), _turned_vector(shift, new)
-        return Matched(*pose, *judged, bins, centred, limit.reached(shift, base))
+        # A shift of the rotated particle: it was found in the particle's own frame.
+        pose = new + 180.0 * (other ^ flipped), _rotated_vector(shift, new)
+        return Matched(*pose, *scored, bins, centred, limit.reached(shift, base))
 
     def _seen_by(
         self, reference: Reference, place: torch.Tensor, power: torch.Tensor | None
@@ -268,13 +269,13 @@ class Refiner:
     ) -> list[ShiftLimit]:
         """Of the shifts against each reference, about the place of the particle in it as far as it is known."""
         if self.bound is None:
-            return [self.reach] * len(references)
+            return [self.search_range] * len(references)
         limits = []
         for reference in references:
             same = [number for number, other in enumerate(references) if other is reference]
             centre = centre_of(state.shift[indices[np.isin(member[indices], same)]])
             known = None if centre is None else torch.from_numpy(centre).float().to(self.band.device)
-            limits.append(self.reach if known is None else ShiftLimit(self.bound, known))
+            limits.append(self.search_range if known is None else ShiftLimit(self.bound, known))
         return limits
 
     def _branch(
@@ -285,9 +286,9 @@ class Refiner:
         base: torch.Tensor,
         limit: ShiftLimit,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The better of particles (n, band) and themselves turned by 180 degrees: (particles, shift (n, 2) in their own
-        frame, whether they are turned (n,), log odds (n,)). Both are moved to a fraction of a pixel before they are
-        compared: on whole pixels the branch would serve as half a step."""
+        """The better of particles (n, band) and themselves rotated by 180 degrees: (particles, shift (n, 2) in their
+        own frame, whether they are rotated (n,), log odds (n,)). Both are moved to a fraction of a pixel before they
+        are compared: on whole pixels the branch would serve as half a step."""
         found = [self._shift(p, images, normal, base, limit) for p in (particles, particles.conj())]
         flipped = found[1][1] > found[0][1] + STAY
         particles = torch.where(flipped[:, None, None], particles.conj(), particles)
@@ -339,31 +340,32 @@ class Refiner:
         slopes, strength = reference.orientations.slopes_at(place), _strength(reference, power)
         moved = self.band.shifted(particles, shift)
         sums = torch.view_as_real(moved * images.conj()).flatten(1) @ self._sums
-        gradient = torch.cat([_turned_vector(sums[:, 1:], base), _inner(moved, slopes)[:, None]], 1)
+        gradient = torch.cat([_rotated_vector(sums[:, 1:], base), _inner(moved, slopes)[:, None]], 1)
         gain = (sums[:, 0] / strength.clamp(min=1e-12)).clamp(*GAIN)
         step = torch.linalg.solve(normal.expand(len(gradient), 3, 3), gradient / gain[:, None])
-        shift = shift + _turned_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE)
-        return shift, step[:, 2].clamp(-MAX_TURN, MAX_TURN)
+        shift = shift + _rotated_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE)
+        return shift, step[:, 2].clamp(-MAX_ROTATION, MAX_ROTATION)
 
     def _store(self, state: State, rows: np.ndarray, found: Matched) -> np.ndarray:
         """Write found poses into the state; returns (n, 3): changes of angle (degrees) and of shift (pixels), and
-        whether a particle was turned round."""
+        whether a particle was rotated round."""
         shift = found.shift.double().cpu().numpy()
         angle = found.angle.double().cpu().numpy()
         moved = np.hypot(*(shift - state.shift[rows]).T)
         full = (angle - state.angle[rows] + 90) % 360 - 90
-        turned = (full + 90) % 180 - 90
+        rotated = (full + 90) % 180 - 90
         state.angle[rows], state.shift[rows] = angle, shift
         state.score[rows] = found.score.double().cpu().numpy()
         odds = found.log_odds.double().cpu().numpy()
         state.limited[rows] = found.limited.cpu().numpy()
         state.log_odds[rows] = np.where(np.isnan(odds), state.log_odds[rows], odds)
-        return np.stack([np.abs(turned), moved, full > 90], 1)
+        return np.stack([np.abs(rotated), moved, full > 90], 1)
 
     def search(
         self, state: State, references: list[Reference], member: np.ndarray, stage: str, indices: np.ndarray
     ) -> None:
-        """Full-circle search: every angle in steps, all shifts, in a coarse band. Shared by the processes of a group.
+        """Exhaustive angular search: every angle in steps, all shifts, in a coarse band. Shared by the processes of a
+        group.
 
         Parameters
         ----------
@@ -379,18 +381,18 @@ class Refiner:
             The particles, from 0.
         """
         band = self.coarse_band
-        coarse = [self._turned(reference) for reference in references]
+        coarse = [self._rotated(reference) for reference in references]
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), stage):
             particles = band.crop(self.prepared.apply_ctf(part, coefficients))
-            for number, turned in enumerate(coarse):
+            for number, rotated in enumerate(coarse):
                 own = np.flatnonzero(member[part] == number)
                 if len(own):
                     those = particles[torch.from_numpy(own).to(band.device)]
-                    state.angle[part[own]] = full_circle(those, *turned, self.coarse_maps).double().cpu().numpy()
+                    state.angle[part[own]] = exhaustive_search(those, *rotated, self.coarse_maps).double().cpu().numpy()
         self.prepared.reader.make_known([state.angle], indices)
 
     def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
-        """The angles of a full-circle search for particles at hand.
+        """The angles of a exhaustive angular search for particles at hand.
 
         Parameters
         ----------
@@ -404,13 +406,13 @@ class Refiner:
         (n,) float64 tensor
             Degrees.
         """
-        return full_circle(self.coarse_band.crop(seen), *self._turned(reference), self.coarse_maps).double()
+        return exhaustive_search(self.coarse_band.crop(seen), *self._rotated(reference), self.coarse_maps).double()
 
-    def _turned(self, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rotated(self, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
         """(a reference in all orientations of a search, weighted, (A, band); their angles (A,), degrees)."""
         band = self.coarse_band
         angles = torch.arange(0, 180, SEARCH_STEP / band.k_max, device=band.device)
-        return self._coarse(reference).turned(-angles) * band.weight, angles
+        return self._coarse(reference).rotated(-angles) * band.weight, angles
 
     def _coarse(self, reference: Reference) -> Reference:
         band = self.coarse_band
@@ -418,30 +420,30 @@ class Refiner:
         return Reference(band, inner, reference.ring_weight[: band.k_max + 1], weighted)
 
 
-def _judged(
+def _scored(
     centred: torch.Tensor,
     images: torch.Tensor,
     place: torch.Tensor,
     odds: torch.Tensor,
-    arbiter: Reference,
+    independent: Reference,
     power: torch.Tensor | None,
     ring_power: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """score, log_odds and gain as of :class:`Matched`, (n,) each, of centred particles (n, band) by the arbiter's
     ``images`` in the orientations ``place``; odds: those of the branch, where the arbiter believes all of itself."""
-    inner, expected = _inner(centred, images), _strength(arbiter, power)
-    score = inner / ((ring_power @ arbiter.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
-    if arbiter.differences is not None:
-        odds = 2 * _inner(centred, arbiter.differences.at(place))
-    return score, odds, with_contrast(inner, _seen(arbiter.weighted_powers, power))
+    inner, expected = _inner(centred, images), _strength(independent, power)
+    score = inner / ((ring_power @ independent.ring_weight.float()) * expected).sqrt().clamp(min=1e-12)
+    if independent.differences is not None:
+        odds = 2 * _inner(centred, independent.differences.at(place))
+    return score, odds, with_contrast(inner, _seen(independent.weighted_powers, power))
 
 
 def _typical(change: np.ndarray) -> tuple[float, float, float]:
-    """Medians of changes (n, 3) of angle and shift, and the share of particles that were turned round; 0 for none."""
+    """Medians of changes (n, 3) of angle and shift, and the share of particles that were rotated round; 0 for none."""
     if not len(change):
         return 0.0, 0.0, 0.0
-    turned, moved, _ = np.median(change, axis=0)
-    return float(turned), float(moved), float(change[:, 2].mean())
+    rotated, moved, _ = np.median(change, axis=0)
+    return float(rotated), float(moved), float(change[:, 2].mean())
 
 
 def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
@@ -459,7 +461,7 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.einsum("nb,nb->n", torch.view_as_real(a).flatten(1), torch.view_as_real(b).flatten(1))
 
 
-def _turned_vector(vector: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+def _rotated_vector(vector: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     """R(angle) v for vectors (n, 2) and angles (n,) in degrees."""
     radians = torch.deg2rad(angle).to(vector.dtype)
     cos, sin = torch.cos(radians), torch.sin(radians)
@@ -469,5 +471,5 @@ def _turned_vector(vector: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 def _solve_in_frame(normal: torch.Tensor, gradient: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
     """The step (n, 2) in the particle's frame; the normal matrix is that of the average's frame."""
-    step = torch.linalg.solve(normal.expand(len(gradient), 2, 2), _turned_vector(gradient, base))
-    return _turned_vector(step, -base)
+    step = torch.linalg.solve(normal.expand(len(gradient), 2, 2), _rotated_vector(gradient, base))
+    return _rotated_vector(step, -base)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.alignment.refinement.full_circle import full_circle
+from scipion_udl.alignment.refinement.exhaustive_search import exhaustive_search
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.imaging.poses import Poses
 
 
 def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
-    """The pose that brings one average onto another: full-circle search, then Gauss-Newton.
+    """The pose that brings one average onto another: exhaustive angular search, then Gauss-Newton.
 
     The same for all processes of a group.
 
@@ -33,7 +33,7 @@ def register(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
 def _registered(refiner: Refiner, moving: Reference, fixed: Reference) -> Poses:
     band = refiner.band
     angles = torch.arange(0, 180, 4.0, device=band.device)
-    angle = full_circle(moving.average[None], fixed.turned(-angles) * band.weight, angles, refiner.maps).double()
+    angle = exhaustive_search(moving.average[None], fixed.rotated(-angles) * band.weight, angles, refiner.maps).double()
     power = band.ring_totals(moving.average[None].abs().square())
     for _ in range(5):
         found = refiner.match(moving.average[None], None, power, angle, fixed, fixed)

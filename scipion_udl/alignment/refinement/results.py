@@ -12,10 +12,10 @@ from scipion_udl.alignment.accumulators import Sums
 @dataclass
 class Iteration:
     """Sums per reference, the median change of angle (degrees, modulo 180) and shift (working pixels), and the share of
-    particles that were turned round by 180 degrees."""
+    particles that were rotated round by 180 degrees."""
 
     sums: list[Sums]
-    turned: float
+    rotated: float
     moved: float
     flipped: float
 
@@ -27,7 +27,7 @@ class Matched:
     angle: (n,) degrees; shift: (n, 2), to apply after turning; score, log_odds: (n,); gain: (n,) log likelihood that
     the particle shows the arbiter's average, over that of noise alone, nats; place: (n,) bin of the angle among the
     orientations; centred: (n, band) the particles moved to the centre (and conjugate where their angle is in the
-    other half circle), not turned; limited: (n,) bool, the shift is as long as it may be.
+    other half circle), not rotated; limited: (n,) bool, the shift is as long as it may be.
     """
 
     angle: torch.Tensor

@@ -7,7 +7,7 @@ Fields are named as cryosparc-tools documents them: ``uid``, ``blob/path``, ``bl
     rlnImageName = (blob/idx + 1) @ blob/path        rlnClassNumber = alignments2D/class + 1
     rlnAnglePsi  = alignments2D/pose in degrees      rlnOriginX, Y = alignments2D/shift, pixels (times psize_A: Angst)
 
-So in cryoSPARC, as in RELION, a particle is shifted first and turned afterwards, and its 2D alignment has no mirror.
+So in cryoSPARC, as in RELION, a particle is shifted first and rotated afterwards, and its 2D alignment has no mirror.
 The shift counts pixels of ``alignments2D/psize_A``, which is larger than ``blob/psize_A`` where classification worked
 on smaller images; csparc2star leaves that to its option --boxsize, here it is taken into account.
 """

@@ -118,8 +118,8 @@ def test_an_image_that_comes_twice_counts_once_in_the_halves(tmp_path):
     half = (np.arange(N) % 2).astype(np.int64)
     images[[20, 23]] = images[5]
     found = prepared(tmp_path, images)
-    assert np.flatnonzero(found.originals != np.arange(N)).tolist() == [20, 23]
-    assert found.originals[[20, 23]].tolist() == [5, 5]
+    assert np.flatnonzero(found.duplicates_of != np.arange(N)).tolist() == [20, 23]
+    assert found.duplicates_of[[20, 23]].tolist() == [5, 5]
     twice = average_particles(found, poses, poses, half)
     once = np.setdiff1d(np.arange(N), [20, 23])
     folder = tmp_path / "once"

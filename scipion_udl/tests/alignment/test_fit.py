@@ -13,7 +13,7 @@ from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.alignment.fit import Fit, measure_fit, picked_energy, with_fit
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
@@ -65,7 +65,7 @@ def test_what_the_transfer_takes_from_a_particle_it_cannot_fit_by():
 
 
 def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
-    claim, limit = ResolutionEstimate(True, 8.0, "8 A"), picked_energy()
+    estimate, limit = ResolutionEstimate(True, 8.0, "8 A"), picked_energy()
     for fit, stands in (
         (Fit(limit + 1, 0.1), True),
         (Fit(limit - 0.1, 0.0), False),
@@ -73,13 +73,13 @@ def test_a_claim_stands_only_where_particles_fit_better_than_picked_noise():
         (Fit(limit + 1, 0.55), False),  # less than two standard deviations: it might be by chance
         (Fit(20.0, 0.1), False),
     ):
-        found = with_fit(claim, fit)
-        assert (found == claim) is stands
+        found = with_fit(estimate, fit)
+        assert (found == estimate) is stands
         assert found.picked is not stands
         if not stands:
             assert (found.signal, found.resolution) == (False, None)
             assert "No common signal" in found.note
-    assert with_fit(claim, None) == claim  # nobody asked
+    assert with_fit(estimate, None) == estimate  # nobody asked
     apart = ResolutionEstimate(False, None, "they do not agree")
     assert with_fit(apart, Fit(limit - 1, 0.1)).picked  # each holds too little
     assert not with_fit(apart, Fit(limit - 1, 0.55)).picked  # there are too few

@@ -14,9 +14,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.initial_average import CIRCLE_START, First, FirstAverage
+from scipion_udl.alignment.initial_average import EXHAUSTIVE_START, First, FirstAverage
 from scipion_udl.imaging.fourier import to_fourier
-from scipion_udl.imaging.frc import ring_correlation
+from scipion_udl.imaging.half_set_frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors, wrap
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulation.particles import noise
@@ -28,7 +28,7 @@ N = 60
 
 
 def made(n: int = N, snr: float = 0.3, seed: int = 4) -> tuple[np.ndarray, Poses]:
-    """(images (n, BOX, BOX), their poses): the hook turned and moved at random, in noise of variance 1."""
+    """(images (n, BOX, BOX), their poses): the hook rotated and moved at random, in noise of variance 1."""
     rng = np.random.default_rng(seed)
     poses = Poses(rng.uniform(-180, 180, n), rng.integers(-3, 4, (n, 2)))
     images = phantom("hook", BOX).sample(poses)
@@ -65,7 +65,7 @@ def test_right_angles_are_kept(hooks):
     angles = wrap(poses.angle, 180.0)
     first = finder(particles).from_angles(np.arange(N), angles)
     assert not first.searched
-    assert not first.circled
+    assert not first.exhaustive
     assert np.array_equal(first.angle, angles)
 
 
@@ -95,7 +95,7 @@ def test_a_few_wrong_angles_are_put_right_and_the_others_left_alone(hooks):
     particles.reader.context = Context(say=told)
     first = finder(particles).from_angles(np.arange(N), angles.copy())
     assert first.searched
-    assert not first.circled
+    assert not first.exhaustive
     others = np.setdiff1d(np.arange(N), wrong)
     assert np.array_equal(first.angle[others], angles[others])
     assert errors(first.angle, poses, 180.0)[wrong].max() < 3.0
@@ -118,8 +118,8 @@ def test_worthless_angles_are_given_up_and_the_truth_is_found(hooks):
     search = finder(particles)
     first = search.from_angles(np.arange(N), angles)
     assert first.searched
-    assert first.circled
-    assert search.shared == CIRCLE_START
+    assert first.exhaustive
+    assert search.initial_lowpass == EXHAUSTIVE_START
     assert np.median(errors(angles, poses, 360.0)) > 30
     assert (errors(first.angle, poses, 360.0) < 4.0).mean() > 0.95
 
@@ -132,8 +132,8 @@ def test_without_a_network_single_particles_begin(hooks):
     search = finder(particles)
     first = search.from_nothing(np.arange(N), None)
     assert first.searched
-    assert first.circled
-    assert search.shared == CIRCLE_START
+    assert first.exhaustive
+    assert search.initial_lowpass == EXHAUSTIVE_START
     assert (errors(first.angle, poses, 360.0) < 4.0).mean() > 0.95
 
 
@@ -141,8 +141,8 @@ def test_with_a_reference_angles_count_from_it(hooks):
     particles, poses = hooks
     image = torch.from_numpy(phantom("hook", BOX).sample(Poses([30.0]))[0])
     first = finder(particles).from_nothing(np.arange(N), to_fourier((image - image.mean()) / image.std()))
-    assert first.circled
-    # What a particle's pose takes to the phantom is to be turned back by 30 degrees to lie on the reference.
+    assert first.exhaustive
+    # What a particle's pose takes to the phantom is to be rotated back by 30 degrees to lie on the reference.
     off = wrap(first.angle - (poses.angle - 30.0))
     assert abs(np.median(off)) < 2.0
     assert (np.abs(off) < 4.0).mean() > 0.95
@@ -163,13 +163,13 @@ def ways(search: FirstAverage, first: First, half: np.ndarray) -> list[torch.Ten
     return search.halves(copy.deepcopy(first), np.arange(len(half)), half)
 
 
-@pytest.mark.parametrize("circled", [False, True])
-def test_halves_share_nothing_beyond_their_common_ring(hooks, circled):
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_halves_share_nothing_beyond_their_common_ring(hooks, exhaustive):
     """Whatever the first average holds farther out, and whatever the other half's images are: the same to the bit."""
     particles, poses = hooks
     half = np.arange(N) % 2
     search = finder(particles)
-    first = replace(search.from_angles(np.arange(N), wrap(poses.angle, 180.0)), circled=circled)
+    first = replace(search.from_angles(np.arange(N), wrap(poses.angle, 180.0)), exhaustive=exhaustive)
     averages = ways(search, first, half)
 
     outside = search.band.radius > SHARED
@@ -182,12 +182,12 @@ def test_halves_share_nothing_beyond_their_common_ring(hooks, circled):
     assert not torch.equal(averages[0], moved[0])
 
 
-@pytest.mark.parametrize("circled", [False, True])
-def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, circled):
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, exhaustive):
     particles, poses = hooks
     half = np.arange(N) % 2
     search = finder(particles)
-    first = replace(search.from_angles(np.arange(N), wrap(poses.angle, 180.0)), circled=circled)
+    first = replace(search.from_angles(np.arange(N), wrap(poses.angle, 180.0)), exhaustive=exhaustive)
     averages = ways(search, first, half)
 
     images, _ = made()
@@ -205,17 +205,17 @@ def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, circled):
     assert not torch.equal(averages[1], again[1])
 
 
-@pytest.mark.parametrize("circled", [False, True])
-def test_halves_of_noise_agree_no_further_than_their_start(of_noise, circled):
+@pytest.mark.parametrize("exhaustive", [False, True])
+def test_halves_of_noise_agree_no_further_than_their_start(of_noise, exhaustive):
     n = len(of_noise)
     angles = np.random.default_rng(2).uniform(-90, 90, n)
     search = finder(of_noise)
-    if circled:
-        search.shared = CIRCLE_START
-    first = replace(search.from_angles(np.arange(n), angles, search=False), circled=circled)
+    if exhaustive:
+        search.initial_lowpass = EXHAUSTIVE_START
+    first = replace(search.from_angles(np.arange(n), angles, search=False), exhaustive=exhaustive)
     one, other = ways(search, first, np.arange(n) % 2)
     agreement = ring_correlation(search.band, one, other).numpy()
-    edge = search.shared
+    edge = search.initial_lowpass
     assert agreement[2 : edge - 1].mean() > 0.2  # what they began with
     assert abs(agreement[edge + 3 :]).mean() < 0.2
 

@@ -18,29 +18,29 @@ from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms import phantom
 
 BOX, N = 48, 160
-REACH = 8
+SEARCH_RANGE = 8
 
 
 def made(name: str, snr: float, n: int = N, box: int = BOX, shift: int = 4) -> tuple[torch.Tensor, np.ndarray]:
-    """(images (n, box, box), turned (n,) bool): the phantom one way round or the other, off centre, noise of variance
+    """(images (n, box, box), rotated (n,) bool): the phantom one way round or the other, off centre, noise of variance
     1."""
     rng = np.random.default_rng(11)
-    turned = rng.random(n) < 0.5
-    poses = Poses(np.where(turned, 180.0, 0.0), rng.integers(-shift, shift + 1, (n, 2)))
+    rotated = rng.random(n) < 0.5
+    poses = Poses(np.where(rotated, 180.0, 0.0), rng.integers(-shift, shift + 1, (n, 2)))
     images = phantom(name, box).sample(poses)
     images *= np.sqrt(snr) / images.std(axis=(1, 2), keepdims=True)
-    return torch.from_numpy(images + rng.normal(size=images.shape).astype(np.float32)), turned
+    return torch.from_numpy(images + rng.normal(size=images.shape).astype(np.float32)), rotated
 
 
 def solver_of(images: torch.Tensor) -> BranchSolver:
     box = images.shape[-1]
     band = Band(box, 18)
-    return BranchSolver(band, ShiftMaps(band, REACH), soft_disc(box, 0.42 * box, 4), band.of_images(images))
+    return BranchSolver(band, ShiftMaps(band, SEARCH_RANGE), soft_disc(box, 0.42 * box, 4), band.of_images(images))
 
 
 def sides(solver: BranchSolver, reference: torch.Tensor) -> torch.Tensor:
-    """The posterior (n,) of the turned candidate, given an average (band), on half pixels."""
-    fine = BranchSolver(solver.band, ShiftMaps(solver.band, REACH, 0.5), solver.mask, solver.particles)
+    """The posterior (n,) of the rotated candidate, given an average (band), on half pixels."""
+    fine = BranchSolver(solver.band, ShiftMaps(solver.band, SEARCH_RANGE, 0.5), solver.mask, solver.particles)
     return expectation(fine.maps, fine.particles, reference)[1][:, 1].sum((-2, -1))
 
 
@@ -49,9 +49,9 @@ def sides_of(solver: BranchSolver, start: Start) -> torch.Tensor:
     return sides(solver, start.average * solver.band.spread(start.weight))
 
 
-def right_way_round(found: torch.Tensor, turned: np.ndarray) -> float:
+def right_way_round(found: torch.Tensor, rotated: np.ndarray) -> float:
     """The share of particles on the right side, whichever side the average took."""
-    same = ((found > 0.5).numpy() == turned).mean()
+    same = ((found > 0.5).numpy() == rotated).mean()
     return max(same, 1 - same)
 
 
@@ -75,23 +75,23 @@ def test_the_posterior_is_a_probability_over_candidates_and_shifts_inside_the_re
     solver = solver_of(images)
     reference = solver.band.of_images(torch.from_numpy(phantom("hook", BOX).image()))
     logs, posterior = expectation(solver.maps, solver.particles, reference)
-    assert posterior.shape == (5, 2, 2 * REACH + 1, 2 * REACH + 1)
+    assert posterior.shape == (5, 2, 2 * SEARCH_RANGE + 1, 2 * SEARCH_RANGE + 1)
     assert torch.allclose(posterior.sum((1, 2, 3)), torch.ones(5), atol=1e-5)
     assert float(posterior[:, :, ~solver.maps.inside].abs().max()) == 0
     assert bool(torch.isfinite(logs).all())
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_posterior_peaks_at_the_shift_and_the_side_of_the_particle(turned):
-    pose = Poses([180.0 if turned else 0.0], [[3.0, -5.0]])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_posterior_peaks_at_the_shift_and_the_side_of_the_particle(rotated):
+    pose = Poses([180.0 if rotated else 0.0], [[3.0, -5.0]])
     images = torch.from_numpy(phantom("hook", BOX).sample(pose)) * 3
     solver = solver_of(images)
     reference = solver.band.of_images(3 * torch.from_numpy(phantom("hook", BOX).image()))
     _, posterior = expectation(solver.maps, solver.particles, reference)
     side, place = divmod(int(posterior.argmax()), posterior[0, 0].numel())
-    row, column = divmod(place, 2 * REACH + 1)
-    assert side == int(turned)
-    assert (column - REACH, row - REACH) == (3, -5)
+    row, column = divmod(place, 2 * SEARCH_RANGE + 1)
+    assert side == int(rotated)
+    assert (column - SEARCH_RANGE, row - SEARCH_RANGE) == (3, -5)
 
 
 def test_where_the_reference_shows_nothing_either_side_is_as_likely_and_shifts_are_as_expected():
@@ -120,19 +120,19 @@ def test_the_evidence_is_larger_for_the_image_that_is_there():
 
 @pytest.mark.parametrize(("name", "snr", "box"), [("hook", 0.1, 48), ("hook", 0.1, 49), ("clamp", 0.1, 48)])
 def test_every_particle_is_put_the_right_way_round(name, snr, box):
-    images, turned = made(name, snr, box=box)
+    images, rotated = made(name, snr, box=box)
     solver = solver_of(images)
-    assert right_way_round(sides_of(solver, solver.solve()), turned) >= 0.99
+    assert right_way_round(sides_of(solver, solver.solve()), rotated) >= 0.99
 
 
 def test_a_nearly_two_fold_view_is_put_right_as_well_as_by_one_who_knows_the_template():
-    images, turned = made("barrel", 1.0, 300, box=64)
+    images, rotated = made("barrel", 1.0, 300, box=64)
     solver = solver_of(images)
     template = phantom("barrel", 64).image()
     known = solver.band.of_images(torch.from_numpy(template / template.std()))
-    oracle = right_way_round(sides(solver, known), turned)
+    oracle = right_way_round(sides(solver, known), rotated)
     assert oracle > 0.9  # two ends that can be told apart
-    assert right_way_round(sides_of(solver, solver.solve()), turned) >= oracle - 0.03
+    assert right_way_round(sides_of(solver, solver.solve()), rotated) >= oracle - 0.03
 
 
 def test_the_first_average_shows_the_particle():
@@ -158,20 +158,20 @@ def test_the_right_sides_are_likelier_than_the_symmetrised_average():
 
 
 def test_signs_read_off_the_principal_component_are_those_of_the_particles():
-    images, turned = made("clamp", 0.3)
+    images, rotated = made("clamp", 0.3)
     solver = solver_of(images)
     average = solver.spectral_start(solver.symmetric_start())
-    assert right_way_round(sides(solver, average), turned) >= 0.98
+    assert right_way_round(sides(solver, average), rotated) >= 0.98
 
 
 def test_all_starts_end_at_the_same_answer():
-    images, turned = made("hook", 0.2)
+    images, rotated = made("hook", 0.2)
     solver = solver_of(images)
     ends = [solver.run(solver.single_start(k), 40, "single") for k in range(3)]
     ends.append(solver.run(solver.spectral_start(solver.symmetric_start()), 40, "spectral"))
     likelihoods = [end.likelihood for end in ends]
     assert max(likelihoods) - min(likelihoods) < 0.02 * max(likelihoods)
-    assert all(right_way_round(sides_of(solver, end), turned) >= 0.99 for end in ends)
+    assert all(right_way_round(sides_of(solver, end), rotated) >= 0.99 for end in ends)
 
 
 def test_the_likelihood_does_not_fall_from_round_to_round():
@@ -227,7 +227,7 @@ def test_of_starts_that_fit_alike_the_first_is_taken():
 
 
 def test_the_frame_does_not_hang_on_rounding():
-    """Clear particles come to the same average from every start, turned by 180 degrees or not."""
+    """Clear particles come to the same average from every start, rotated by 180 degrees or not."""
     images, _ = made("hook", 3.0, n=30)
     rng = torch.Generator().manual_seed(1)
     averages = []

@@ -36,8 +36,8 @@ def test_a_reference_is_inverted_only_where_it_fits_clearly_better_so(monkeypatc
     band = Band(16, 6)
     image = band.of_images(torch.randn(16, 16, generator=torch.Generator().manual_seed(1)))
     average = Reference(band, image, torch.ones(7))
-    alike = iter([as_it_is, other_way])
-    monkeypatch.setattr(onto_reference_module, "likeness", lambda *images: next(alike))
+    likenesses = iter([as_it_is, other_way])
+    monkeypatch.setattr(onto_reference_module, "likeness", lambda *images: next(likenesses))
     monkeypatch.setattr(
         onto_reference_module,
         "register",

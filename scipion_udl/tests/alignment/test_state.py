@@ -1,4 +1,4 @@
-"""Looking elsewhere changes those particles alone that turned far and fit better there."""
+"""Looking elsewhere changes those particles alone that rotated far and fit better there."""
 
 from __future__ import annotations
 

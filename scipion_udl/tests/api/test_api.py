@@ -163,8 +163,8 @@ def test_poses_are_true_and_evaluate_says_so(made, found):
     result = scipion_udl.evaluate(found, made)
     assert result["rotation_mean"] < 5
     assert result.rotation.shape == (150,)
-    turned = Poses(found.angle + 90.0, found.shift, found.mirror)
-    assert np.abs(turned.angle - found.angle).max() > 45
+    rotated = Poses(found.angle + 90.0, found.shift, found.mirror)
+    assert np.abs(rotated.angle - found.angle).max() > 45
     wrong = Poses(np.random.default_rng(0).uniform(-180, 180, 150), found.shift)
     assert scipion_udl.evaluate(wrong, made.poses)["rotation_mean"] > 45
 

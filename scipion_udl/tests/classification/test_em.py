@@ -13,13 +13,13 @@ import torch
 
 from scipion_udl.classification import em
 from scipion_udl.classification.assignment import like_noise
-from scipion_udl.classification.initialisation import best_start
-from scipion_udl.classification.scoring import Comparer
+from scipion_udl.classification.class_search import Comparer
+from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms_3d import molecule
 from scipion_udl.simulation.views import ViewSimulation
-from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, class_fit_of, random_poses, seen, taught
+from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, Grid, class_fit_of, random_poses, seen, trained_on
 from scipion_udl.tests.engine_helpers import Told
 
 EACH = 40  # particles of a view
@@ -57,7 +57,7 @@ def class_fit(views, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bank(class_fit):
-    return taught(class_fit, VIEWS)
+    return trained_on(class_fit, VIEWS)
 
 
 def test_views_that_differ_come_apart(class_fit, bank, views):
@@ -88,11 +88,11 @@ def test_likelihood_does_not_fall_from_round_to_round_and_levels_become_finer(tm
 
 def test_a_seed_repeats_bit_for_bit_and_another_does_not(class_fit, bank, views, tmp_path):
     again = class_fit_of(particles(views), tmp_path)
-    repeated = taught(again, VIEWS)
+    repeated = trained_on(again, VIEWS)
     assert torch.equal(repeated.template, bank.template)
     assert torch.equal(again.best, class_fit.best)
     other = class_fit_of(particles(views), tmp_path, seed=2)
-    assert not torch.equal(taught(other, VIEWS, 1).template, bank.template)
+    assert not torch.equal(trained_on(other, VIEWS, 1).template, bank.template)
 
 
 def test_a_template_is_the_view_that_its_particles_show(class_fit, bank, views):
@@ -104,7 +104,7 @@ def test_a_template_is_the_view_that_its_particles_show(class_fit, bank, views):
     true.set(coefficients[:, :rings, : true.config["orders"]])
     both = class_fit.empty_bank(2 * VIEWS, rings)
     both.set(torch.cat([bank.complex, true.complex]))
-    alike = correlations(both, class_fit.sampling, class_fit.reach, False)[:VIEWS, VIEWS:]
+    alike = correlations(both, class_fit.sampling, class_fit.search_range, False)[:VIEWS, VIEWS:]
     label = members(class_fit)
     for k in range(VIEWS):
         view = np.bincount(views[label == k]).argmax()
@@ -135,7 +135,7 @@ def test_noise_is_gathered_in_few_classes_and_they_are_told(tmp_path, junk):
     truth = np.random.default_rng(3).permutation(np.r_[np.full(junk, -1), np.arange(VIEWS * EACH) % VIEWS])
     class_fit = class_fit_of(particles(truth, 5), tmp_path)
     count = 10
-    bank = taught(class_fit, count, 1)
+    bank = trained_on(class_fit, count, 1)
     label = members(class_fit)
     noise = np.bincount(label[truth < 0], minlength=count)
     there = np.bincount(label[truth >= 0], minlength=count)
@@ -149,21 +149,23 @@ def test_noise_is_gathered_in_few_classes_and_they_are_told(tmp_path, junk):
 def flags(class_fit, bank) -> np.ndarray:
     """Which classes hold particles that look like noise."""
     rows, gains = torch.arange(len(class_fit.samples)), []
-    for _, _, found in Comparer(bank, class_fit.sampling, class_fit.reach).chunks(class_fit.samples, rows, False):
+    for _, _, found in Comparer(bank, class_fit.sampling, class_fit.search_range).chunks(
+        class_fit.samples, rows, False
+    ):
         gains.append(found.gain)
     gains = torch.cat(gains)
     sorted_ = SimpleNamespace(label=gains.argmax(1).numpy(), gain=gains.amax(1).double().numpy())
-    return like_noise(bank, class_fit.sampling, class_fit.reach, class_fit.samples.transfer, sorted_, class_fit.seed)
+    return like_noise(bank, class_fit.sampling, class_fit.search_range, class_fit.samples.ctf, sorted_, class_fit.seed)
 
 
 def test_of_pure_noise_all_classes_are_flagged_and_of_views_none(tmp_path, class_fit, bank):
     nothing = class_fit_of(particles(np.full(160, -1), 7), tmp_path)
-    assert flags(nothing, taught(nothing, VIEWS, 1)).all()
+    assert flags(nothing, trained_on(nothing, VIEWS, 1)).all()
     assert not flags(class_fit, bank).any()
 
 
 def test_more_classes_than_views_leave_none_empty(class_fit, views):
-    bank = taught(class_fit, 8, 1)
+    bank = trained_on(class_fit, 8, 1)
     sizes = np.bincount(members(class_fit), minlength=8)
     assert sizes.min() > 0
     assert purity(members(class_fit), views) > 0.95
@@ -182,14 +184,14 @@ def mirrored(tmp_path_factory):
     flipped = np.roll(clean[:, :, ::-1], 1 - BOX % 2, 2)  # about pixel BOX // 2
     images += np.sqrt(SNR) * np.where((truth == 2)[:, None, None], flipped, clean)
     class_fit = class_fit_of(images, tmp_path_factory.mktemp("mirrored"))
-    bank = taught(class_fit, 3)
+    bank = trained_on(class_fit, 3)
     assert purity(members(class_fit), truth) > 0.97
     return bank, class_fit, [int(np.bincount(truth[members(class_fit) == k]).argmax()) for k in range(3)]
 
 
 def test_a_view_and_its_mirror_image_are_two_classes_that_are_told_to_be_so(mirrored):
     bank, class_fit, shown = mirrored
-    pairs = mirror_pairs(correlations(bank, class_fit.sampling, class_fit.reach, True), np.zeros(3, bool))
+    pairs = mirror_pairs(correlations(bank, class_fit.sampling, class_fit.search_range, True), np.zeros(3, bool))
     first, other, flipped = (shown.index(view) for view in range(3))
     assert pairs[first] == flipped
     assert pairs[flipped] == first
@@ -198,18 +200,18 @@ def test_a_view_and_its_mirror_image_are_two_classes_that_are_told_to_be_so(mirr
 
 def test_a_flagged_class_mirrors_nothing(mirrored):
     bank, class_fit, shown = mirrored
-    values = correlations(bank, class_fit.sampling, class_fit.reach, True)
+    values = correlations(bank, class_fit.sampling, class_fit.search_range, True)
     flagged = np.array([view == 2 for view in shown])
     assert mirror_pairs(values, flagged) == [None] * 3
 
 
 def test_a_view_is_like_itself_and_unlike_its_mirror_image(mirrored):
     bank, class_fit, shown = mirrored
-    alike = correlations(bank, class_fit.sampling, class_fit.reach, False)
+    alike = correlations(bank, class_fit.sampling, class_fit.search_range, False)
     assert np.diag(alike) == pytest.approx(1, abs=2e-3)
     first, flipped = shown.index(0), shown.index(2)
     assert alike[first, flipped] < 0.9
-    assert correlations(bank, class_fit.sampling, class_fit.reach, True)[first, flipped] > 0.95
+    assert correlations(bank, class_fit.sampling, class_fit.search_range, True)[first, flipped] > 0.95
 
 
 def test_a_view_that_is_its_own_mirror_image_is_told_to_be_so():

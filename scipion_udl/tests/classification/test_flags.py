@@ -55,13 +55,13 @@ def test_where_the_set_shows_no_particle_nothing_is_told():
 def test_matter_is_one_for_the_particle_and_none_for_ice_in_any_orientation():
     random = torch.Generator().manual_seed(0)
     shape = torch.from_numpy(blob(-5, 0) + blob(5, 2) + blob(0, 8)).float()
-    turned = torch.stack([torch.rot90(shape, k) for k in range(4)]).repeat(50, 1, 1)
+    rotated = torch.stack([torch.rot90(shape, k) for k in range(4)]).repeat(50, 1, 1)
     noise = torch.randn(200, BOX, BOX, generator=random)
     profile = RadialProfile(BOX)
-    profile.add(turned + noise)
+    profile.add(rotated + noise)
     kernel = matter_kernel(profile, 16.0)
     fresh = torch.randn(200, BOX, BOX, generator=random)
-    with_particle, ice = (((images * kernel).sum((1, 2))) for images in (turned + fresh, fresh))
+    with_particle, ice = (((images * kernel).sum((1, 2))) for images in (rotated + fresh, fresh))
     assert float(with_particle.mean()) == pytest.approx(1, abs=0.1)
     assert abs(float(ice.mean())) < 0.1
     assert float(with_particle.mean() - ice.mean()) > 2 * LEAST_MATTER

@@ -63,7 +63,7 @@ def test_a_class_is_given_up_for_a_split_that_gains_more_than_six_tenths_of_what
         aligned=lambda samples, at, centre, angle: torch.cat([particles, one])[at],
     )
     count = 2 * COUNT
-    samples = SimpleNamespace(centre=torch.zeros(count, 2), transfer=torch.ones(count, RINGS))
+    samples = SimpleNamespace(centre=torch.zeros(count, 2), ctf=torch.ones(count, RINGS))
     label = torch.arange(2).repeat_interleave(COUNT)
     before, worth = bank.complex.clone(), torch.tensor([1.0, share * split_of(particles).gain])
     done = exchanged(

@@ -84,7 +84,7 @@ def both(views, start, tmp_path_factory):
 
 
 @torch.no_grad()
-def turns(path, views):
+def rotations(path, views):
     """What the network of a model file finds; with a checkpoint beside it, as it was after the last epoch."""
     network, card = load_model(str(path), CPU)
     checkpoint = path.parent / "checkpoint.safetensors"
@@ -94,13 +94,13 @@ def turns(path, views):
         network.load_state_dict({**last, **kept})
     prepared = PreparedParticles(open_particles(str(views / "particles.star")), CPU)
     return prepared.all(
-        prepared.usable, "spectra", lambda part, values: network.turns(card.inputs().of(values, prepared.box))
+        prepared.usable, "spectra", lambda part, values: network.rotations(card.inputs().of(values, prepared.box))
     )
 
 
 @pytest.mark.parametrize("name", KNOWING)
 def test_two_processes_train_the_network_of_one(both, views, name):
-    one, two = (turns(folder / name / "model.safetensors", views) for folder in both)
+    one, two = (rotations(folder / name / "model.safetensors", views) for folder in both)
     assert one.std() > 1
     assert turn_errors(one, two).max() < 0.05
 
@@ -116,5 +116,5 @@ def test_their_losses_are_those_of_one(both, name):
 
 @pytest.mark.parametrize("name", ["pairs-udl", "pairs-judl"])
 def test_the_epochs_changed_something(both, start, views, name):
-    trained = turns(both[0] / name / "model.safetensors", views)
-    assert turn_errors(turns(start, views), trained).max() > 0.1
+    trained = rotations(both[0] / name / "model.safetensors", views)
+    assert turn_errors(rotations(start, views), trained).max() > 0.1

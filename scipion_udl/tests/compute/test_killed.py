@@ -20,7 +20,7 @@ from scipion_udl.compute.memory import until_it_fits
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import lock
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.particles import prepared
 from scipion_udl.tests.engine_helpers import (
     difference,

@@ -40,9 +40,9 @@ def test_a_shift_by_part_of_a_pixel_is_exact_for_what_the_band_holds(box):
 
 def test_the_complex_conjugate_is_the_image_turned_by_180_degrees(box):
     band = Band(box, 20)
-    turned = band.images(band.of_images(hook(box)).conj())
+    rotated = band.images(band.of_images(hook(box)).conj())
     expected = band.images(band.of_images(transform(to_fourier(hook(box)), box, torch.tensor([180.0]))))
-    assert float((turned - expected).abs().max()) < 0.01 * float(expected.abs().max())
+    assert float((rotated - expected).abs().max()) < 0.01 * float(expected.abs().max())
 
 
 # bands

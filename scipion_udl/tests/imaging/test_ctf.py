@@ -1,4 +1,4 @@
-"""The contrast transfer: signs and units by the formula, on images, and relative to what all particles show."""
+"""The CTF: signs and units by the formula, on images, and relative to what all particles show."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_the_larger_defocus_lies_along_x_at_angle_0():
     straight = evaluate_ctf(defocus(20000, 8000, 0.0), BOX, PIXEL)[0]
     along_x, along_y = straight[0, :], straight[: BOX // 2, 0]
     assert first_zero(along_x) < first_zero(along_y)
-    turned = evaluate_ctf(defocus(20000, 8000, 30.0), BOX, PIXEL)[0]
+    rotated = evaluate_ctf(defocus(20000, 8000, 30.0), BOX, PIXEL)[0]
     k = 8
-    at = {a: float(turned[round(k * np.sin(np.radians(a))), round(k * np.cos(np.radians(a)))]) for a in (30, -60)}
-    down, up = float(turned[4, 7]), float(turned[-4, 7])  # +30 and -30 degrees from x, y down
+    at = {a: float(rotated[round(k * np.sin(np.radians(a))), round(k * np.cos(np.radians(a)))]) for a in (30, -60)}
+    down, up = float(rotated[4, 7]), float(rotated[-4, 7])  # +30 and -30 degrees from x, y down
     assert down != pytest.approx(up, abs=0.05)
     assert at[30] == pytest.approx(down)
 
@@ -99,15 +99,17 @@ def test_overfocus_keeps_the_contrast():
 
 
 def test_turning_a_particle_turns_its_transfer():
-    """What ``turn`` means, on images: the particle seen through its transfer and then turned is the turned particle
-    seen through the turned transfer."""
+    """What ``rotation`` means, on images: the particle seen through its transfer and then rotated is the rotated
+    particle seen through the rotated transfer."""
     contrast = ParticleCtf(defocus(22000, 9000, 25.0, b_factor=200), BOX * PIXEL, "signed")
     image = to_fourier(torch.from_numpy(phantom("hook", BOX).image()))[None]
-    turn = torch.tensor([40.0])
-    seen = transform(image * contrast.absolute(np.array([0]), BOX), BOX, turn)
-    right = contrast.absolute(np.array([0]), BOX, turn=np.array([40.0]))
-    wrong = contrast.absolute(np.array([0]), BOX, turn=np.array([-40.0]))
-    found = {n: to_images(to_fourier(transform(image, BOX, turn)) * c, BOX) for n, c in (("+", right), ("-", wrong))}
+    rotation = torch.tensor([40.0])
+    seen = transform(image * contrast.absolute(np.array([0]), BOX), BOX, rotation)
+    right = contrast.absolute(np.array([0]), BOX, rotation=np.array([40.0]))
+    wrong = contrast.absolute(np.array([0]), BOX, rotation=np.array([-40.0]))
+    found = {
+        n: to_images(to_fourier(transform(image, BOX, rotation)) * c, BOX) for n, c in (("+", right), ("-", wrong))
+    }
     distance = {n: float((seen - other).norm() / seen.norm()) for n, other in found.items()}
     assert distance["+"] < 0.05 < 0.2 < distance["-"]
 
@@ -184,8 +186,8 @@ def test_a_multiplied_image_is_matched_as_its_plain_image_is(all_of_them):
     white = (contrast.share * contrast._level(BOX, "cpu").square() / mean + 1 - contrast.share).sqrt()
     plain = ctf[which] * signal  # of noise 1; multiplied and brought to a noise of 1, made white with that of the set:
     multiplied = ctf[which] * plain / mean**0.5 / white
-    transfer = contrast.evaluate(which, BOX)
-    found = multiplied * contrast.factor(which, transfer, BOX)
+    ctf = contrast.evaluate(which, BOX)
+    found = multiplied * contrast.factor(which, ctf, BOX)
     expected = plain * signed.evaluate(which, BOX)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     if not all_of_them:  # and a plain one's noise is as white as theirs
@@ -195,5 +197,5 @@ def test_a_multiplied_image_is_matched_as_its_plain_image_is(all_of_them):
 
 def test_where_nothing_was_multiplied_nothing_changes():
     contrast = ParticleCtf(mixed(premultiplied=np.zeros(6, bool)), BOX * PIXEL, "table", box=BOX)
-    transfer = contrast.evaluate(np.arange(6), BOX)
-    assert contrast.factor(np.arange(6), transfer, BOX) is transfer
+    ctf = contrast.evaluate(np.arange(6), BOX)
+    assert contrast.factor(np.arange(6), ctf, BOX) is ctf

@@ -114,20 +114,20 @@ def test_a_soft_disc_is_1_inside_0_outside_and_about_the_origin(box):
 
 def test_plus_90_degrees_move_the_x_axis_onto_the_y_axis(box, device):
     image = spot(box, 9, 0)[None].to(device)
-    turned = transform(to_fourier(image), box, torch.tensor([90.0], device=device))[0]
-    assert place(turned) == (9, 0)
-    y, x = place(turned)
+    rotated = transform(to_fourier(image), box, torch.tensor([90.0], device=device))[0]
+    assert place(rotated) == (9, 0)
+    y, x = place(rotated)
     assert np.allclose(to_matrices(Poses([90.0]))[0] @ [9, 0, 1], [x, y, 1])
 
 
 def test_a_turn_by_90_degrees_leaves_every_value_as_it_is(box):
     """To half a percent: pixels fall on pixels, where sharpening before interpolation errs most."""
-    turned = transform(to_fourier(hook(box)), box, torch.tensor([90.0]))[0].numpy()
+    rotated = transform(to_fourier(hook(box)), box, torch.tensor([90.0]))[0].numpy()
     expected = np.rot90(hook(box)[0].numpy(), -1)
     if box % 2 == 0:  # row 0 is turned out of the box; the origin stays at box//2
         expected = np.roll(expected, 1, axis=1)
     inside = soft_disc(box, box / 2 - 3, 2).numpy() == 1
-    assert np.abs((turned - expected)[inside]).max() < 0.005 * expected.max()
+    assert np.abs((rotated - expected)[inside]).max() < 0.005 * expected.max()
 
 
 def test_a_true_pose_takes_the_particle_to_the_template(box, poses):

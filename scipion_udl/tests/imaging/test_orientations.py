@@ -1,4 +1,4 @@
-"""An average in every orientation is that average turned, and its slope is how it changes with the angle."""
+"""An average in every orientation is that average rotated, and its slope is how it changes with the angle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipion_udl.imaging.orientations import (
     Orientations,
     orientation_count,
     ring_normals,
-    turned_band,
+    rotated_band,
 )
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.simulation.phantoms import phantom
@@ -68,7 +68,7 @@ def test_slopes_are_what_a_degree_changes(band):
 
 
 def test_no_orientation_pulls_the_angle_to_a_side(band):
-    """An image and its slope are at right angles, or particles would be turned by what interpolation leaves."""
+    """An image and its slope are at right angles, or particles would be rotated by what interpolation leaves."""
     image = exact(band, 0.0)[0]
     made = Orientations(band, image)
     slopes = made.slopes / band.weight.clamp(min=0.5)
@@ -85,11 +85,11 @@ def test_a_background_that_is_not_0_makes_no_edge(band):
 
 
 def test_a_turned_band_has_the_pose_applied(band):
-    """The particle of pose 20 degrees, turned by 20 degrees, is the phantom; so for every other angle."""
+    """The particle of pose 20 degrees, rotated by 20 degrees, is the phantom; so for every other angle."""
     angles = np.array([0.0, 20.0, -75.0, 133.0, 180.0])
     for angle in angles:
-        turned = turned_band(band, exact(band, angle)[0], torch.tensor([angle]))
-        assert distance(turned, exact(band, 0.0)) < 0.015
+        rotated = rotated_band(band, exact(band, angle)[0], torch.tensor([angle]))
+        assert distance(rotated, exact(band, 0.0)) < 0.015
 
 
 @pytest.mark.parametrize("angle", [-500, -180, -91, -0.3, 0, 0.3, 89.9, 90, 179.9, 180, 271, 359.99, 725])
@@ -117,7 +117,7 @@ def test_between_two_orientations_the_slope_tells_what_is_there(k_max):
 
 @pytest.mark.parametrize("count", [45, 90])
 def test_bins_add_up_to_the_sum_of_the_turned_particles(band, count):
-    """Particles turned one by one, or put in bins and turned together: the same but for what half a bin moves."""
+    """Particles rotated one by one, or put in bins and rotated together: the same but for what half a bin moves."""
     angles = np.random.default_rng(0).uniform(0, 360, 150)
     particles = exact(band, angles)
     images = torch.from_numpy(phantom("hook", band.box).sample(Poses(angles)))
@@ -135,8 +135,8 @@ def test_particles_on_the_angle_of_their_bin_add_up_exactly(band):
     angles = np.array([0.0, 20.0, 60.0, 200.0, 340.0])
     bins = AngleBins(band, 9)
     particles = exact(band, angles)
-    turn = angles >= 180
-    particles[turn] = particles[turn].conj()
+    rotation = angles >= 180
+    particles[rotation] = particles[rotation].conj()
     bins.add(torch.tensor([0, 1, 3, 1, 8]), particles)
     assert int(bins.filled.sum()) == 4
     assert distance(bins.total()[None] / 5, exact(band, 0.0)) < 0.015
@@ -182,9 +182,9 @@ def test_normals_are_the_inner_products_of_what_small_moves_change(band, name):
     """Signs off the diagonal count: of the turn that a pose applies, as of the shift that it applies."""
     image = exact(band, 0.0, None, name)[0]
     normals = ring_normals(band, image).sum(0).double()
-    x, y, turn = changes(band, name)
+    x, y, rotation = changes(band, name)
     # a pose angle grown by a degree turns the particle by one degree more, against its orientation's change
-    tangents = [x, y, -turn]
+    tangents = [x, y, -rotation]
     expected = torch.tensor([[float(band.dot(a, b)) for b in tangents] for a in tangents], dtype=torch.float64)
     size = expected.diagonal().sqrt()
     assert float(((normals - expected) / (size[:, None] * size[None])).abs().max()) < 0.06

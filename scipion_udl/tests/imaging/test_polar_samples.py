@@ -41,9 +41,9 @@ def test_a_positive_angle_turns_the_content_clockwise_in_samples_as_in_images(gr
     image = seen(0, TOLERANCE, grid.box)
     found = grid.coefficients(applied(image, Poses(np.array([angle]))))
     still = grid.coefficients(image)
-    assert away(grid.transform.turned(still, torch.tensor([angle])), found) < 0.02
+    assert away(grid.transform.rotated(still, torch.tensor([angle])), found) < 0.02
     if abs(angle) < 180:
-        assert away(grid.transform.turned(still, torch.tensor([-angle])), found) > 0.4
+        assert away(grid.transform.rotated(still, torch.tensor([-angle])), found) > 0.4
 
 
 def test_moving_a_particle_to_the_right_and_down_is_a_wave_on_its_samples(grid):
@@ -60,7 +60,7 @@ def test_the_true_pose_of_a_simulated_particle_brings_it_onto_its_view(grid):
     poses = random_poses(6, 3)
     back = torch.from_numpy(np.einsum("nji,nj->ni", rotations(poses.angle), poses.shift))
     values = grid.samples(seen(2, poses, grid.box)) * grid.transform.waves(back)
-    aligned = grid.transform.turned(grid.transform.forward(values.to(torch.complex64)), torch.from_numpy(poses.angle))
+    aligned = grid.transform.rotated(grid.transform.forward(values.to(torch.complex64)), torch.from_numpy(poses.angle))
     view = grid.coefficients(seen(2, TOLERANCE, grid.box))
     assert max(away(one, view[0]) for one in aligned) < 0.02
     other = grid.coefficients(seen(3, TOLERANCE, grid.box))

@@ -14,7 +14,7 @@ import torch
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings, polar_log_spectra
 from scipion_udl.imaging.poses import Poses, invert
-from scipion_udl.models.polar import turn_spectra
+from scipion_udl.models.polar_network import rotate_spectra
 from scipion_udl.simulation.phantoms import phantom
 
 BOXES = [48, 49, 64, 128]
@@ -26,7 +26,7 @@ def spectra_of(images: torch.Tensor) -> torch.Tensor:
 
 
 def posed(box: int, angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), name: str = "hook") -> torch.Tensor:
-    """The phantom after a pose was applied to it: turned, then shifted; scaled to stand well above 1."""
+    """The phantom after a pose was applied to it: rotated, then shifted; scaled to stand well above 1."""
     applied = Poses([angle], [shift])
     return 3 * torch.from_numpy(phantom(name, box).sample(invert(applied)))
 
@@ -39,17 +39,17 @@ def likeness(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_turning_a_particle_by_a_rolls_its_spectrum_by_a(box):
     still = spectra_of(posed(box))
     bins = still.shape[-1]
-    turned = spectra_of(posed(box, 16 * 180 / bins))
-    assert likeness(turned, still.roll(16, -1)) > 0.985
-    assert likeness(turned, still.roll(-16, -1)) < 0.8
-    assert likeness(turned, still) < 0.8
+    rotated = spectra_of(posed(box, 16 * 180 / bins))
+    assert likeness(rotated, still.roll(16, -1)) > 0.985
+    assert likeness(rotated, still.roll(-16, -1)) < 0.8
+    assert likeness(rotated, still) < 0.8
 
 
 @pytest.mark.parametrize("angle", [37.3, -71.9, 141.0])
 def test_a_turn_by_part_of_a_bin_is_a_fourier_shift(angle):
-    still, turned = spectra_of(posed(64)), spectra_of(posed(64, angle))
-    assert likeness(turned, turn_spectra(still, torch.tensor([angle]))) > 0.985
-    assert likeness(turned, turn_spectra(still, torch.tensor([angle + 5]))) < 0.9
+    still, rotated = spectra_of(posed(64)), spectra_of(posed(64, angle))
+    assert likeness(rotated, rotate_spectra(still, torch.tensor([angle]))) > 0.985
+    assert likeness(rotated, rotate_spectra(still, torch.tensor([angle + 5]))) < 0.9
 
 
 @pytest.mark.parametrize("box", BOXES)

@@ -42,8 +42,8 @@ def test_ninety_degrees_turn_the_x_axis_onto_the_y_axis():
 def test_a_positive_angle_turns_the_content_clockwise_with_row_0_on_top():
     image = np.zeros((21, 21))
     image[10, 16] = 1  # right of the centre
-    turned = apply(image, to_matrices(Poses([90.0]))[0])
-    assert np.unravel_index(turned.argmax(), turned.shape) == (16, 10)  # below it
+    rotated = apply(image, to_matrices(Poses([90.0]))[0])
+    assert np.unravel_index(rotated.argmax(), rotated.shape) == (16, 10)  # below it
 
 
 def test_the_mirror_negates_x_after_the_turn_and_before_the_shift():

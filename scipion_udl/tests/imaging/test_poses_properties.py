@@ -45,8 +45,8 @@ def same(a, b, tolerance=1e-8):
 def test_a_wrapped_angle_is_the_same_angle_within_half_a_period(angle, period):
     found = float(wrap(angle, period))
     assert -period / 2 < found <= period / 2
-    turns = (angle - found) / period
-    assert turns == pytest.approx(round(turns), abs=1e-6)
+    rotations = (angle - found) / period
+    assert rotations == pytest.approx(round(rotations), abs=1e-6)
 
 
 @properly

@@ -24,7 +24,7 @@ ANGLES = [12.0, 45.0, -70.0, 90.0, 160.0]
 def particles(angle, box=64, shift=(0.0, 0.0), name="hook"):
     """A phantom with pose angles (N,), degrees, applied to it, then moved by (x, y) pixels; (N, box, box)."""
     angle = np.atleast_1d(np.asarray(angle, np.float64))
-    # a particle's pose takes it to the phantom: that of a phantom turned by angle is -angle
+    # a particle's pose takes it to the phantom: that of a phantom rotated by angle is -angle
     still = phantom(name, box).sample(Poses(-angle))
     wave = to_fourier(torch.from_numpy(still))
     k = torch.fft.fftfreq(box)
@@ -53,7 +53,7 @@ def test_a_turned_spectrum_is_that_of_the_particle_turned_by_the_pose_angle(scal
     fine = settings.fine(to_fourier(particles(np.zeros(5))), 64)
     true = spectra(particles(ANGLES), settings)  # blobs turn exactly
     angle = torch.tensor(ANGLES)
-    right, wrong = (likeness(settings.turned(fine, sign * angle), true) for sign in (1, -1))
+    right, wrong = (likeness(settings.rotated(fine, sign * angle), true) for sign in (1, -1))
     assert right.min() > 0.97
     oblique = angle != 90  # which is the same either way, modulo 180
     assert ((1 - wrong)[oblique] > 5 * (1 - right)[oblique]).all()
@@ -65,20 +65,20 @@ def test_the_routine_of_another_program_turns_it_alike():
         # scipy maps a place of the result to one of the input, rows first: about pixel 32, by R(-angle)
         c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
         matrix = np.array([[c, -s], [s, c]])
-        turned = ndimage.affine_transform(still, matrix, offset=32 - matrix @ [32, 32], order=5)
-        assert np.abs(turned - particles(angle)[0].numpy()).max() < 0.05 * still.max()
-        mine = RINGS.turned(RINGS.fine(to_fourier(torch.from_numpy(still)[None]), 64), torch.tensor([angle]))
-        assert likeness(mine, spectra(torch.from_numpy(turned)[None], RINGS)) > 0.97
+        rotated = ndimage.affine_transform(still, matrix, offset=32 - matrix @ [32, 32], order=5)
+        assert np.abs(rotated - particles(angle)[0].numpy()).max() < 0.05 * still.max()
+        mine = RINGS.rotated(RINGS.fine(to_fourier(torch.from_numpy(still)[None]), 64), torch.tensor([angle]))
+        assert likeness(mine, spectra(torch.from_numpy(rotated)[None], RINGS)) > 0.97
 
 
 @pytest.mark.parametrize("scaling", SETTINGS)
 def test_no_turn_and_half_a_turn_change_nothing(scaling):
     settings = SETTINGS[scaling]
     fine = settings.fine(to_fourier(particles([0.0, 33.0])), 64)
-    still = settings.turned(fine)
+    still = settings.rotated(fine)
     assert torch.allclose(still[:, 0], fine[:, ::OVERSAMPLING, ::OVERSAMPLING], atol=1e-4)
-    assert torch.allclose(settings.turned(fine, torch.zeros(2)), still, atol=1e-5)
-    half = settings.turned(fine, torch.full((2,), 180.0))
+    assert torch.allclose(settings.rotated(fine, torch.zeros(2)), still, atol=1e-5)
+    half = settings.rotated(fine, torch.full((2,), 180.0))
     inner = slice(1, None)  # row and column 0 have no partner
     assert torch.allclose(half[..., inner, inner], still[..., inner, inner], atol=1e-3)
 
@@ -121,9 +121,9 @@ def test_published_spectra_lie_in_0_to_1_also_once_they_are_turned():
     assert fine.min() == 0
     assert fine.amax((1, 2)).min() > 0.9
     assert fine.max() <= 1
-    turned = PUBLISHED.turned(fine, torch.linspace(0, 170, 8))
-    assert turned.min() > -0.1  # cubic interpolation overshoots a little
-    assert turned.max() < 1.1
+    rotated = PUBLISHED.rotated(fine, torch.linspace(0, 170, 8))
+    assert rotated.min() > -0.1  # cubic interpolation overshoots a little
+    assert rotated.max() < 1.1
 
 
 def test_published_spectra_do_not_know_brightness_and_contrast():
@@ -147,7 +147,7 @@ def test_the_mean_over_every_ring_is_0():
 @pytest.mark.parametrize("settings", [RINGS, SpectrumImageSettings(32, 16, 6), PUBLISHED], ids=str)
 def test_a_spectrum_is_0_where_inside_says_so_however_it_is_turned(settings):
     noise = torch.randn(40, 64, 64, generator=torch.Generator().manual_seed(2))
-    found = settings.turned(settings.fine(to_fourier(noise), 64), torch.linspace(0, 175, 40))[:, 0]
+    found = settings.rotated(settings.fine(to_fourier(noise), 64), torch.linspace(0, 175, 40))[:, 0]
     inside = settings.inside()
     assert inside.shape == (settings.size, settings.size)
     axis = torch.arange(settings.size) - settings.size // 2
@@ -166,8 +166,8 @@ def test_no_pixel_of_a_spectrum_tells_by_how_much_it_was_turned(scaling, box):
     settings = SETTINGS[scaling]
     noise = 5 + torch.randn(100, box, box, generator=torch.Generator().manual_seed(3))
     fine = settings.fine(to_fourier(noise), box)
-    still, turned = (settings.turned(fine, torch.full((100,), angle)) for angle in (0.0, 45.0))
-    assert (still.mean(0) - turned.mean(0)).abs().max() < 0.8 * still.std(0).max()  # 5 standard errors
+    still, rotated = (settings.rotated(fine, torch.full((100,), angle)) for angle in (0.0, 45.0))
+    assert (still.mean(0) - rotated.mean(0)).abs().max() < 0.8 * still.std(0).max()  # 5 standard errors
 
 
 def test_noise_has_unit_amplitude_in_the_whole_band():

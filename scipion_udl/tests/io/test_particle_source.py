@@ -254,7 +254,7 @@ def test_relion_31_poses_are_in_angstrom_and_before_the_turn(stack, tmp_path):
     path = star(tmp_path / "p.star", ["1@a.mrcs 1 90 2.8 0", "2@a.mrcs 1 0 0 -1.4"], labels, OPTICS)
     poses = open_particles(path).poses()
     assert poses.angle.tolist() == [90.0, 0.0]
-    # 2 px to the right first, then turned by 90 degrees: 2 px down
+    # 2 px to the right first, then rotated by 90 degrees: 2 px down
     assert np.allclose(poses.shift, [[0.0, 2.0], [0.0, -1.0]])
     assert not poses.mirror.any()
     assert not open_particles(path).has_3d_angles

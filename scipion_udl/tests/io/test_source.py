@@ -68,7 +68,7 @@ def test_an_array_is_prepared_as_a_stack_of_its_images_to_the_bit(images, tmp_pa
     one, other = (particles.all(rows, "test", lambda part, values: values) for particles in (file, array))
     assert torch.equal(one, other)
     assert np.array_equal(file.subset(6, 1), array.subset(6, 1))
-    assert np.array_equal(file.originals, array.originals)
+    assert np.array_equal(file.duplicates_of, array.duplicates_of)
 
 
 def test_a_part_of_an_array_keeps_names_and_numbers(images):

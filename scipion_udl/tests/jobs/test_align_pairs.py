@@ -1,4 +1,4 @@
-"""Pairs of images: signs checked on images turned by scipy, candidates settled, files and sentences of the command."""
+"""Pairs of images: signs checked on images rotated by scipy, candidates settled, files and sentences of the command."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TINY = {"channels": (4, 8), "squeeze": (8,), "hidden": (16,), "grid": 4}
 class Oracle(MatchingNetwork):
     """A matching network that was told the turns of the pairs that come, up to an error."""
 
-    def __init__(self, turns: np.ndarray) -> None:
+    def __init__(self, rotations: np.ndarray) -> None:
         super().__init__(16, **TINY)
-        self.turns_to_come = torch.from_numpy(turns).float()
+        self.turns_to_come = torch.from_numpy(rotations).float()
 
     def angles(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         now, self.turns_to_come = self.turns_to_come[: len(first)], self.turns_to_come[len(first) :]
@@ -41,9 +41,9 @@ class Oracle(MatchingNetwork):
 
 
 def view(image, angle, off):
-    """A window on a scene that is turned clockwise by ``angle`` (row 0 on top) and lies off the middle by (x, y)."""
-    turn = rotations(np.array([angle]))[0]
-    back = turn.T[::-1, ::-1]  # scipy counts (row, column): from the window to the scene
+    """A window on a scene that is rotated clockwise by ``angle`` (row 0 on top) and lies off the middle by (x, y)."""
+    rotation = rotations(np.array([angle]))[0]
+    back = rotation.T[::-1, ::-1]  # scipy counts (row, column): from the window to the scene
     middle = np.array(image.shape) // 2
     start = middle - back @ (np.array([BOX // 2, BOX // 2]) + np.array(off[::-1]))
     return ndimage.affine_transform(image, back, start, (BOX, BOX), order=3)
@@ -51,14 +51,14 @@ def view(image, angle, off):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """(folder, turns and places of the 8 images): views of four scenes, each turned and off the middle on its own."""
+    """(folder, turns and places of the 8 images): views of four scenes, each rotated and off the middle on its own."""
     random = np.random.default_rng(4)
     folder = tmp_path_factory.mktemp("pairs")
     angle, off = random.uniform(-180, 180, 8), random.integers(-4, 5, (8, 2)).astype(float)
     images = np.stack([view(scene(k // 2), angle[k], off[k]) for k in range(8)])
     write_stack(str(folder / "views.mrcs"), images, 2.0)
     names = [f"{k + 1:06d}@{folder / 'views.mrcs'}" for k in range(8)]
-    # a view that was turned by angle and moved by off is brought back by the inverse of that
+    # a view that was rotated by angle and moved by off is brought back by the inverse of that
     write_tables(str(folder / "truth.star"), [truth_table(names, invert(Poses(angle, off)))])
     return folder, angle, off
 
@@ -66,7 +66,7 @@ def pairs(tmp_path_factory):
 def aligned(folder, error=0.0, **options):
     together = pair_up(open_particles(str(folder / "views.mrcs")))
     true, _ = true_poses(together, str(folder / "truth.star"))
-    aligner = PairAligner(Oracle(true.angle + error), None, CPU, reach=12, **options)
+    aligner = PairAligner(Oracle(true.angle + error), None, CPU, search_range=12, **options)
     return true, aligner.run(together, Progress(), 3)
 
 
@@ -80,7 +80,7 @@ def test_clockwise_is_clockwise():
 def test_the_true_pose_of_a_pair_is_its_difference(pairs):
     folder, angle, _ = pairs
     true, _ = true_poses(pair_up(open_particles(str(folder / "views.mrcs"))), str(folder / "truth.star"))
-    # the first lies turned by angle[0], the second by angle[1]: turning the second by their difference makes up for it
+    # the first lies rotated by angle[0], the second by angle[1]: turning the second by their difference makes up for it
     assert np.allclose(wrap(true.angle - (angle[::2] - angle[1::2])), 0, atol=1e-4)
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_turn_shows_in_the_score_and_a_search_mends_it(pairs):
 def test_constant_images_stay_where_they_are(tmp_path):
     write_stack(str(tmp_path / "flat.mrcs"), np.stack([np.ones((BOX, BOX)), scene(1)[:BOX, :BOX]]), 1.0)
     together = pair_up(open_particles(str(tmp_path / "flat.mrcs")))
-    found = PairAligner(Oracle(np.array([33.0])), None, CPU, reach=6).run(together, Progress())
+    found = PairAligner(Oracle(np.array([33.0])), None, CPU, search_range=6).run(together, Progress())
     assert (found.poses.angle[0], *found.poses.shift[0], found.score[0]) == (0, 0, 0, 0)
 
 

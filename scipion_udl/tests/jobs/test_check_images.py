@@ -11,8 +11,8 @@ import pytest
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackWriter
 from scipion_udl.jobs.check_images import check_images, look_through
-from scipion_udl.jobs.findings import Findings
-from scipion_udl.particles.duplicates import copies, originals
+from scipion_udl.jobs.diagnostics import Diagnostics
+from scipion_udl.particles.duplicates import copies, duplicates_of
 
 BOX, STACKS = 8, 4
 FOLDER = "Extract/job012"
@@ -119,17 +119,17 @@ def test_what_is_kept_of_an_image(project, monkeypatch):
     for path in project["star"]:
         source = open_particles(path, lean=True)
         source.keep_columns(("rlnOpticsGroup",))
-        look_through(source, Findings())  # what is made once
+        look_through(source, Diagnostics())  # what is made once
         with tracing() as now:
-            facts = look_through(source, Findings())
+            facts = look_through(source, Diagnostics())
             held.append(now()[0])
         assert np.isfinite(facts.mean).all()
         assert not facts.blank.any()
-        findings = Findings()
+        diagnostics = Diagnostics()
         with tracing() as now:
-            check_images(source, findings)
+            check_images(source, diagnostics)
             peaks.append(now()[1])
-        assert findings.of("copies") == ("ok", 0)
+        assert diagnostics.of("copies") == ("ok", 0)
     assert (held[1] - held[0]) / (MANY - FEW) < 10
     assert (peaks[1] - peaks[0]) / (MANY - FEW) < 60
 
@@ -157,7 +157,7 @@ def test_copies_are_found_by_place_and_by_image(tmp_path, monkeypatch):
     assert first.tolist() == [2, 2, 4, 2]  # the last lies where item 11 does, which is item 3 again
     expected = np.arange(15)
     expected[rows] = first
-    np.testing.assert_array_equal(originals(source, mean, std, blank), expected)
+    np.testing.assert_array_equal(duplicates_of(source, mean, std, blank), expected)
 
 
 def test_backgrounds_that_were_not_measured_are_no_copies(tmp_path, monkeypatch):
@@ -185,8 +185,8 @@ def test_images_of_huge_values_have_a_scale(tmp_path, monkeypatch, unit, large, 
     with StackWriter("a.mrcs", len(images), 16, 4.0) as out:
         for image in images:
             out.write(image)
-    findings = Findings()
-    check_images(open_particles("a.mrcs"), findings)
-    told = {line.split("  ")[0]: line for line in findings.text().splitlines()}
+    diagnostics = Diagnostics()
+    check_images(open_particles("a.mrcs"), diagnostics)
+    told = {line.split("  ")[0]: line for line in diagnostics.text().splitlines()}
     assert ("ERROR" in told["Pixel values"]) == (large == 1e36)
     assert ("warning" in told["Scale"]) == warned

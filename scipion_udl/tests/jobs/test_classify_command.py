@@ -179,7 +179,7 @@ def test_blank_images_are_kept_with_pose_0_and_score_0_among_what_is_flagged(out
 
 
 def transformed(image: np.ndarray, angle: float, x: float, y: float) -> np.ndarray:
-    """The image moved by (x, y) pixels, to the right and down, and then turned about pixel BOX // 2, clockwise."""
+    """The image moved by (x, y) pixels, to the right and down, and then rotated about pixel BOX // 2, clockwise."""
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     back = np.array([[c, -s], [s, c]])  # rows and columns of what falls where
     centre = np.full(2, BOX // 2)
@@ -196,7 +196,7 @@ def averages_by_hand(data: Path, out: Path, sign: float = 1.0) -> dict[int, np.n
     return {k: np.mean([moved[n] for n in np.flatnonzero(label == k)], 0) for k in range(1, label.max() + 1)}
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> float:
+def correntropy(one: np.ndarray, other: np.ndarray) -> float:
     """Correlation within a disc, without the finest detail, which interpolations treat differently."""
     y, x = np.indices((BOX, BOX)) - BOX // 2
     disc = np.hypot(x, y) < 0.4 * BOX
@@ -210,9 +210,9 @@ def test_the_poses_of_the_star_make_the_averages(data, request, kind):
     right, wrong = averages_by_hand(data, folder), averages_by_hand(data, folder, -1.0)
     for facts in figures(folder):
         k = facts["class"]
-        assert alike(averages[k - 1], right[k]) > 0.998
+        assert correntropy(averages[k - 1], right[k]) > 0.998
         if not facts["flagged"]:
-            assert alike(averages[k - 1], wrong[k]) < 0.95
+            assert correntropy(averages[k - 1], wrong[k]) < 0.95
 
 
 def test_the_averages_before_are_those_of_the_particles_as_they_came(data, out):
@@ -234,7 +234,7 @@ def test_xmipp_reads_classes_and_poses(out, network):
         assert scores == pytest.approx([row.rlnParticleFigureOfMerit for row in rows_of(folder)], abs=1e-5)
         aligned, averages = np.array(xmipp_aligned(folder / "classes.xmd")), stack(folder / "averages.mrcs")
         for k in range(1, label.max() + 1):
-            assert alike(aligned[label == k].mean(0), averages[k - 1]) > 0.995
+            assert correntropy(aligned[label == k].mean(0), averages[k - 1]) > 0.995
         flags = list(Table(fileName=str(folder / "classes.xmd"), tableName="noname"))
         assert [int(row.udlFlagged) for row in flags] == [int(row.udlFlagged) for row in rows_of(folder)]
 
@@ -302,9 +302,9 @@ def test_the_same_particles_join_the_same_classes_in_the_same_poses(data, out, t
     flagged = np.array([int(row.udlFlagged) for row in rows_of(out)]) > 0
     assert np.mean(a[~flagged, 0] == b[~flagged, 0]) > 0.85  # some had changed classes after the network
     same = (a[:, 0] == b[:, 0]) & ~flagged
-    turn = np.abs((a[same, 1] - b[same, 1] + 180) % 360 - 180)
-    assert np.median(turn) < 1
-    assert np.mean(turn < 5) > 0.95
+    rotation = np.abs((a[same, 1] - b[same, 1] + 180) % 360 - 180)
+    assert np.median(rotation) < 1
+    assert np.mean(rotation < 5) > 0.95
     assert np.median(np.abs(a[same, 2:4] - b[same, 2:4])) < 0.2
     # The averages are of as many particles again, in the same poses: they stay.
     before, after = stack(out / "averages.mrcs"), stack(joined / "averages.mrcs")

@@ -22,11 +22,11 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.checkpoint import ModelCard, save_model
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.particles.disc import TIGHT
 from scipion_udl.particles.whitening import Whitening
+from scipion_udl.pipelines import appendable_classes as joining
 from scipion_udl.pipelines import classify_set as pipeline
-from scipion_udl.pipelines import joinable_classes as joining
 
 BOX, PIXEL_SIZE, COUNT = 32, 6.0, 48
 QUICK = ("--no-refine", "--starts", 1)
@@ -242,7 +242,7 @@ def test_particles_that_join_classes_are_seen_within_the_disc_of_the_run(data, t
         seen.append((run.particles.disc.clear_radius, run.particles.disc.radius))
         raise UdlError("far enough")
 
-    monkeypatch.setattr(pipeline, "join_classes", aligned)
+    monkeypatch.setattr(pipeline, "append_to_classes", aligned)
     later = write(tmp_path / "later.mrcs", particle_images(data)[:20, ::-1])
     assert classify(later, "--append-to", tmp_path / "old", "-o", tmp_path / "joined") == 1
     assert seen == [(clear or np.inf, TIGHT * 12 - 2 if clear else 12.0)]
@@ -353,7 +353,7 @@ def table(data: Path, path: Path, rows: list[int] | np.ndarray, blank: int = 0, 
 
 
 def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, tmp_path):
-    """Noise, grey values and what contrast transfer is relative to are those of the earlier run, also where a single
+    """Noise, grey values and what CTF is relative to are those of the earlier run, also where a single
     particle comes, or those of the least defocus alone, or a blank image."""
     together = table(data, tmp_path / "all.star", range(COUNT))
     assert classify(together, "-o", tmp_path / "all", "--append-to", data / "run") == 0

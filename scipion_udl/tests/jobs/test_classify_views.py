@@ -1,4 +1,4 @@
-"""Particles of different views come apart into their classes, turned and shifted as they are."""
+"""Particles of different views come apart into their classes, rotated and shifted as they are."""
 
 from __future__ import annotations
 

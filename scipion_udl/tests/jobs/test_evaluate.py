@@ -201,9 +201,9 @@ def test_pairs_leave_out_what_has_no_truth(run):
 
 def test_a_symmetric_view_has_a_column_of_its_own(run, capsys):
     call, _, found = run
-    turned = compose(Poses(np.where(np.arange(COUNT) % 4 == 0, 90.0, 0.0)), found)
+    rotated = compose(Poses(np.where(np.arange(COUNT) % 4 == 0, 90.0, 0.0)), found)
     source = open_particles("data/particles.star")
-    write_aligned(source, turned, np.zeros(COUNT), np.zeros(COUNT, bool), "turned.star")
+    write_aligned(source, rotated, np.zeros(COUNT), np.zeros(COUNT, bool), "turned.star")
     result = call(aligned="turned.star", truth="data/truth.star", symmetry=4)
     assert result["within_5_180"] == pytest.approx(0.75)
     assert result["within_5_symmetry"] == 1.0

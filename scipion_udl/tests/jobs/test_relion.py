@@ -125,9 +125,9 @@ def test_relions_programs_take_what_the_job_wrote(finished):
         finished, "relion_image_handler", "--i", f"{job}/run_classes.mrcs", "--stats"
     )
     relion(finished, "relion_stack_create", "--i", f"{job}/particles.star", "--o", "turned", "--apply_transformation")
-    turned = StackReader(str(finished / "turned.mrcs")).read().mean(0)
+    rotated = StackReader(str(finished / "turned.mrcs")).read().mean(0)
     inner = np.hypot(*(np.indices((BOX, BOX)) - BOX // 2)) < 0.4 * BOX
-    assert np.corrcoef(turned[inner], average[inner])[0, 1] > 0.99
+    assert np.corrcoef(rotated[inner], average[inner])[0, 1] > 0.99
     (finished / "Class2D").mkdir()
     refine = ["--o", "Class2D/run", "--iter", 1, "--K", 1, "--skip_align", "--particle_diameter", 140]
     refine += ["--tau2_fudge", 50, "--ref", f"{job}/run_model.star", "--dont_check_norm", "--j", 1]

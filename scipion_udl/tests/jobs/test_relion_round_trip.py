@@ -70,7 +70,7 @@ def test_relion_averages_to_our_average(aligned, tmp_path, form, stale):
     command = ["relion_stack_create", "--i", "aligned.star", "--o", "turned", "--apply_transformation"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    turned = StackReader(str(tmp_path / "turned.mrcs")).read().mean(0)
+    rotated = StackReader(str(tmp_path / "turned.mrcs")).read().mean(0)
     average, before = (image(out / f"{name}.mrcs") for name in ("average", "average_before"))
-    assert np.corrcoef(turned.ravel(), average.ravel())[0, 1] >= 0.99
+    assert np.corrcoef(rotated.ravel(), average.ravel())[0, 1] >= 0.99
     assert np.corrcoef(before.ravel(), average.ravel())[0, 1] < 0.9  # it was not there from the start

@@ -25,7 +25,7 @@ from scipion_udl.models.checkpoint import (
     load_model,
     save_model,
 )
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.models.registry import network_class
 from scipion_udl.settings.networks import ROWS
 from scipion_udl.tests.engine_helpers import CPU, turned_spectra
@@ -49,12 +49,12 @@ SHAPES = {
 
 def answer(name: str, network: torch.nn.Module) -> torch.Tensor:
     if name.startswith("polar"):
-        return network.turns(turned_spectra(5, 0.5)[0])
+        return network.rotations(turned_spectra(5, 0.5)[0])
     if name == "classes":
         seen = torch.randn(5, 2, 6, 14, dtype=torch.complex64, generator=torch.Generator().manual_seed(4))
         return network(seen, torch.ones(5, 6)).gain
     images = torch.randn(10, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(4))
-    return network.turns(images) if name == "resnet" else network(*images.chunk(2))
+    return network.rotations(images) if name == "resnet" else network(*images.chunk(2))
 
 
 def card_of(name: str, network: torch.nn.Module) -> ModelCard:
@@ -281,5 +281,5 @@ def test_answers_beyond_all_numbers_are_refused():
     for weight in network.parameters():
         torch.nn.init.constant_(weight, 3e38)
     with pytest.raises(UdlError, match="train a model anew"):
-        check_answers(network.turns(torch.ones(2, 4, 32)))
+        check_answers(network.rotations(torch.ones(2, 4, 32)))
     assert check_answers(torch.zeros(3)).shape == (3,)

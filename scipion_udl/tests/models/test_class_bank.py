@@ -39,14 +39,14 @@ def shifts_about(count: int = 3) -> torch.Tensor:
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
 
 
-def compared(grid: Grid, bank: ClassBank, images: np.ndarray, transfer: torch.Tensor | None = None):
+def compared(grid: Grid, bank: ClassBank, images: np.ndarray, ctf: torch.Tensor | None = None):
     """What the bank finds for images (n, box, box), whose transfer (n, rings) is in them already."""
     shifts = shifts_about()
     values = grid.samples(images)
-    transfer = torch.ones(len(images), grid.rings) if transfer is None else transfer
-    values = values * transfer[..., None]
+    ctf = torch.ones(len(images), grid.rings) if ctf is None else ctf
+    values = values * ctf[..., None]
     coefficients = grid.transform.forward(values[:, None] * grid.transform.waves(shifts))
-    return bank(coefficients, transfer.square()), coefficients
+    return bank(coefficients, ctf.square()), coefficients
 
 
 def noisy(poses: Poses, views: np.ndarray, deviation: float, seed: int = 2) -> np.ndarray:
@@ -67,26 +67,26 @@ def test_the_view_angle_and_shift_that_were_planted_are_found(grid, bank):
     assert (best.numpy() == views).all()
     every = torch.arange(40)
     assert np.array_equal(shifts_about()[found.place[every, best]].numpy(), moved)
-    error = wrap(found.turn[every, best].numpy() * -360.0 / bank.turns() - angle)
-    assert np.abs(error).max() < 1.5 * 360 / bank.turns()
-    assert np.abs(error).mean() < 0.5 * 360 / bank.turns()
+    error = wrap(found.rotation[every, best].numpy() * -360.0 / bank.rotations() - angle)
+    assert np.abs(error).max() < 1.5 * 360 / bank.rotations()
+    assert np.abs(error).mean() < 0.5 * 360 / bank.rotations()
 
 
 def test_the_gain_is_the_log_likelihood_ratio_worked_out_order_by_order(grid, bank):
     """ln p(x | template seen through the transfer, in this pose, at this contrast) - ln p(x | noise), complex noise of
     variance 1, and what is known of contrasts before."""
-    transfer = torch.linspace(1.2, 0.4, grid.rings)[None].repeat(3, 1)
+    ctf = torch.linspace(1.2, 0.4, grid.rings)[None].repeat(3, 1)
     images = noisy(random_poses(3, 6), np.array([0, 1, 2]), 1.5)
-    found, coefficients = compared(grid, bank, images, transfer)
-    raw = coefficients / transfer[:, None, :, None]  # as they were seen
+    found, coefficients = compared(grid, bank, images, ctf)
+    raw = coefficients / ctf[:, None, :, None]  # as they were seen
     order = torch.arange(grid.transform.orders)
     for n in range(3):
         for k in range(VIEWS):
-            angle = float(found.turn[n, k]) * -360.0 / bank.turns()
-            turned = bank.complex[k] * torch.polar(torch.ones(len(order)), np.radians(angle) * order)
+            angle = float(found.rotation[n, k]) * -360.0 / bank.rotations()
+            rotated = bank.complex[k] * torch.polar(torch.ones(len(order)), np.radians(angle) * order)
             particle = raw[n, found.place[n, k]]
             contrast = float(found.contrast[n, k])
-            rest = particle - contrast * transfer[n][:, None] * turned
+            rest = particle - contrast * ctf[n][:, None] * rotated
             ratio = float(grid.power(particle) - grid.power(rest)) - (contrast - 1) ** 2 / (2 * CONTRAST**2)
             assert float(found.gain[n, k]) == pytest.approx(ratio, rel=1e-3, abs=0.05)
 
@@ -111,12 +111,12 @@ def test_the_contrast_of_a_particle_is_found_and_no_matter_of_its_class(grid, ba
 def test_no_other_pose_is_more_likely_than_the_one_that_is_given(grid, bank):
     images = noisy(random_poses(2, 9), np.array([3, 1]), 1.0)
     found, coefficients = compared(grid, bank, images)
-    for turn in range(0, bank.turns(), 3):
-        turned = grid.transform.turned(
-            coefficients.flatten(0, 1), torch.full((2 * coefficients.shape[1],), turn * -360.0 / bank.turns())
+    for rotation in range(0, bank.rotations(), 3):
+        rotated = grid.transform.rotated(
+            coefficients.flatten(0, 1), torch.full((2 * coefficients.shape[1],), rotation * -360.0 / bank.rotations())
         ).unflatten(0, coefficients.shape[:2])
         for k in range(VIEWS):
-            products = (turned * bank.complex[k].conj()).real * grid.transform.weight
+            products = (rotated * bank.complex[k].conj()).real * grid.transform.weight
             gains = 2 * products.sum((-2, -1)) - grid.power(bank.complex[k])
             assert (gains.amax(1) <= found.gain[:, k] * (1 + 1e-4) + 0.01).all()
 
@@ -131,18 +131,18 @@ def test_noise_alone_is_likelier_without_any_template(grid, bank):
 def test_an_answer_does_not_depend_on_the_batch_its_order_or_the_tile(grid, bank, monkeypatch):
     images = noisy(random_poses(30, 8), np.arange(30) % VIEWS, 1.5)
     whole, coefficients = compared(grid, bank, images)
-    transfer = torch.ones(30, grid.rings)
+    ctf = torch.ones(30, grid.rings)
 
     def same(found, rows):
         assert torch.equal(found.place, whole.place[rows])
-        assert torch.equal(found.turn, whole.turn[rows])
+        assert torch.equal(found.rotation, whole.rotation[rows])
         assert torch.allclose(found.gain, whole.gain[rows], rtol=1e-4, atol=0.02)
 
     for rows in (torch.arange(30).flip(0), torch.tensor([7]), torch.tensor([3, 29, 4])):
-        same(bank(coefficients[rows], transfer[rows]), rows)
+        same(bank(coefficients[rows], ctf[rows]), rows)
     for tile in (1, 1 << 14, 1 << 26):
         monkeypatch.setattr(class_bank, "TILE", tile)
-        same(bank(coefficients, transfer), torch.arange(30))
+        same(bank(coefficients, ctf), torch.arange(30))
 
 
 @pytest.mark.parametrize(("orders", "angles"), [(0, 64), (65, 64), (10, 4096)])

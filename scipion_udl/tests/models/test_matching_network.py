@@ -107,8 +107,8 @@ class Jumping(MatchingNetwork):
         return torch.rad2deg(torch.atan2(y, x))
 
     def compare(self, first, second):
-        turn = (first - second) % 360
-        smooth = turn * (turn > 10) + 180.0 * (turn <= 10)  # on the jump: the middle of both ends
+        rotation = (first - second) % 360
+        smooth = rotation * (rotation > 10) + 180.0 * (rotation <= 10)  # on the jump: the middle of both ends
         return smooth + 100
 
 
@@ -123,8 +123,8 @@ def test_the_bias_is_that_of_all_turns_even_where_twice_the_same_image_is_on_the
     assert float(network.bias) == pytest.approx(100, abs=3)
 
 
-def turned(batch, angle):
-    """Images (N, 1, S, S) turned by pose angles (N,), degrees: read at R(-angle) p about pixel S//2."""
+def rotated(batch, angle):
+    """Images (N, 1, S, S) rotated by pose angles (N,), degrees: read at R(-angle) p about pixel S//2."""
     size = batch.shape[-1]
     axis = torch.arange(size) - size // 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -144,7 +144,7 @@ def test_differences_alone_teach_it_the_turn():
     for _ in range(160):
         picture = pool[torch.randint(256, (32,), generator=generator)]
         angle = torch.rand(4, 32, generator=generator) * 360
-        copies = [turned(picture, a) for a in angle]
+        copies = [rotated(picture, a) for a in angle]
         change = network(copies[0], copies[1]) - network(copies[2], copies[3])
         wanted = angle[0] - angle[1] - (angle[2] - angle[3])
         loss = (1 - torch.cos(torch.deg2rad(change - wanted))).mean()
@@ -159,8 +159,8 @@ def test_differences_alone_teach_it_the_turn():
     network.set_bias(new)
     angle = torch.rand(100, generator=generator) * 360
     with torch.no_grad():
-        # the answer is the pose angle that brings the second onto the first: -angle for what was turned by angle
-        error = network(new, turned(new, angle)) - network.bias + angle
+        # the answer is the pose angle that brings the second onto the first: -angle for what was rotated by angle
+        error = network(new, rotated(new, angle)) - network.bias + angle
     error = (error + 180) % 360 - 180
     assert error.abs().mean() < 60  # chance is 90; of images it never saw, no angle ever told
 

@@ -14,12 +14,12 @@ from scipion_udl import cli
 from scipion_udl.errors import UdlError
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.checkpoint import load_card
-from scipion_udl.models.polar import refine_angles
+from scipion_udl.models.polar_network import refine_angles
 from scipion_udl.models.registry import INPUTS, named, network_class
 from scipion_udl.settings import networks
 from scipion_udl.settings.commands import TrainSettings
 from scipion_udl.training.objectives import Objective
-from scipion_udl.training.presets import recipe_of
+from scipion_udl.training.presets import preset_of
 
 WORDS = ["--threads", "1", "--gpu", "none"]
 
@@ -34,7 +34,7 @@ class Toy(nn.Module):
         self.template = nn.Parameter(torch.exp(-((near / width) ** 2)).expand(radii, -1).clone())
         self.register_buffer("agreement", torch.ones(radii))
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turns (N,) in degrees, modulo 180, of spectra (N, radii, angles)."""
         product = torch.fft.rfft(spectra) * torch.fft.rfft(self.template).conj()
         return refine_angles(torch.fft.irfft(product.sum(1), n=spectra.shape[-1]))
@@ -77,8 +77,8 @@ def test_a_toy_network_is_trained_and_aligns_through_the_command_line(toy, made,
     result = scipion_udl.align("some.mrcs", model=model, no_refine=True, threads=1, gpu="none")
     assert type(result.model.network).__name__ == "Toy"
     assert scipion_udl.evaluate(result, made)["rotation_mean_180"] < 10  # chance is 45
-    turned = scipion_udl.evaluate("aligned/aligned.star", made.poses)
-    assert turned["rotation_mean_180"] == pytest.approx(scipion_udl.evaluate(result, made)["rotation_mean_180"])
+    rotated = scipion_udl.evaluate("aligned/aligned.star", made.poses)
+    assert rotated["rotation_mean_180"] == pytest.approx(scipion_udl.evaluate(result, made)["rotation_mean_180"])
 
 
 def test_it_is_offered_while_it_is_registered(toy, capsys):
@@ -113,7 +113,7 @@ def test_every_row_names_what_is_there(name):
     assert issubclass(named(row.objective), Objective)
     for method in row.presets:
         assert networks.trained_by(row.word, method) is row
-        assert recipe_of(row.word, method).epochs > 0
+        assert preset_of(row.word, method).epochs > 0
 
 
 def test_the_usual_method_is_the_first():

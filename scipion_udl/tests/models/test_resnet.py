@@ -146,13 +146,14 @@ def test_turns_by_the_difference_head_are_differences_of_one_angle_each():
     network, mine = network_of("difference"), spectra(12, 3)
     with torch.no_grad():
         network.set_references(spectra(30, 9))
-        turns = network.turns(mine)
+        rotations = network.rotations(mine)
         between = network(mine[:6], mine[6:])
-    assert off(turns[:6] - turns[6:], between) < 1e-2
+    assert off(rotations[:6] - rotations[6:], between) < 1e-2
 
 
 class Perfect(PairNetwork):
-    """Reads true turns off its input, whose first pixel holds them; up to a bias, and modulo 180 as a spectrum is."""
+    """Reads true rotations off its input, whose first pixel holds them; up to a bias, and modulo 180 as a spectrum
+    is."""
 
     def features(self, spectra):
         return spectra[:, 0, 0, :1]
@@ -169,7 +170,7 @@ def test_a_network_that_is_right_up_to_a_bias_gives_right_turns(count):
     inputs[:, 0, 0, 0] = true
     network.set_references(inputs[:count])
     assert off(network.bias, torch.tensor(63.0)) < 1e-2
-    assert off(network.turns(inputs), true - true[0]) < 1e-2
+    assert off(network.rotations(inputs), true - true[0]) < 1e-2
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -177,9 +178,9 @@ def test_the_turn_of_a_particle_does_not_depend_on_its_batch(head):
     network, pool = network_of(head), spectra(40, 5)
     with torch.no_grad():
         network.set_references(pool)
-        together = network.turns(pool)
-        alone = torch.cat([network.turns(pool[k : k + 1]) for k in range(40)])
-        beside_others = network.turns(torch.cat([pool[:3], 50 * pool[3:]]))[:3]
+        together = network.rotations(pool)
+        alone = torch.cat([network.rotations(pool[k : k + 1]) for k in range(40)])
+        beside_others = network.rotations(torch.cat([pool[:3], 50 * pool[3:]]))[:3]
     assert off(together, alone) < 1e-3
     assert off(together[:3], beside_others) < 1e-3
     assert together.std() > 0.1
@@ -200,7 +201,7 @@ def test_config_and_state_make_the_same_network_again(head):
         network.set_references(pool)
         again = PairNetwork(**network.config)
         again.load_state_dict(network.state_dict())
-        assert torch.equal(again.eval().turns(pool), network.turns(pool))
+        assert torch.equal(again.eval().rotations(pool), network.rotations(pool))
 
 
 def test_many_spectra_are_described_as_few_are():

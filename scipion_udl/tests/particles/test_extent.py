@@ -6,7 +6,7 @@ import torch
 
 from scipion_udl.particles.extent import LARGEST, VarianceProfile, _is_likely, extent_of
 from scipion_udl.particles.polarity import RadialProfile
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 
 BOX, PIXEL = 64, 3.0
 AXIS = np.arange(BOX) - BOX // 2
@@ -31,7 +31,7 @@ def particles(count=300, radius=18.0, snr_height=0.7, hollow=0.0, neighbours=0.0
                 image += ball(radius, far * np.cos(angle), far * np.sin(angle), hollow)
     images *= snr_height
     if ctf is not None:
-        seen = transfer(ctf, np.full(count, 1.5), BOX, PIXEL)
+        seen = simulated_ctf(ctf, np.full(count, 1.5), BOX, PIXEL)
         coefficients = np.fft.rfft2(np.fft.ifftshift(images, axes=(1, 2))) * seen
         images = np.fft.fftshift(np.fft.irfft2(coefficients, s=(BOX, BOX)), axes=(1, 2)).astype(np.float32)
     return torch.from_numpy(images + random.standard_normal(images.shape).astype(np.float32))

@@ -22,7 +22,7 @@ from scipion_udl.particles.polarity import (
     RadialProfile,
     mean_ctfs,
 )
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.particles import Simulation, noise
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, prepared, simulate
@@ -171,7 +171,7 @@ def test_noise_has_no_polarity(tmp_path):
     for seed in range(12):
         count = (32, 60, 100)[seed % 3]
         white = noise(count, BOX, seed)
-        passed = transfer(SIGNED, np.linspace(1.6, 2.5, count), BOX, PIXEL_SIZE)
+        passed = simulated_ctf(SIGNED, np.linspace(1.6, 2.5, count), BOX, PIXEL_SIZE)
         coloured = np.fft.irfft2(np.fft.rfft2(noise(count, BOX, 100 + seed)) * passed, s=(BOX, BOX))
         for images in (white, coloured / coloured.std()):
             for defocus in (defocus_of(np.linspace(1.6e4, 2.5e4, 20)), None):

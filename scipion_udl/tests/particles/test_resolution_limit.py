@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images
-from scipion_udl.imaging.frc import estimate_resolution
+from scipion_udl.imaging.half_set_frc import estimate_resolution
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings

@@ -20,7 +20,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import load_card, load_model
-from scipion_udl.models.polar import PolarNetwork, turn_spectra, view_of
+from scipion_udl.models.polar_network import PolarNetwork, rotate_spectra, view_of
 from scipion_udl.pipelines import align_classes as pipeline
 from scipion_udl.pipelines.run import Run
 from scipion_udl.tests.engine_helpers import (
@@ -130,7 +130,7 @@ def test_the_averages_show_their_class_in_ascending_order(classes, number, name)
 
 
 def max_correlation(average: np.ndarray, ideal: np.ndarray) -> float:
-    """The correlation of an average with a view, turned and moved as fits best."""
+    """The correlation of an average with a view, rotated and moved as fits best."""
     match = match_reference(average, ideal, PIXEL_SIZE)
     return correlation(match.average, match.reference, np.hypot(*(np.indices(ideal.shape) - BOX // 2)) < 26)
 
@@ -213,9 +213,9 @@ def test_the_model_holds_a_view_for_each_class_that_teaches(classes):
 def test_with_a_model_each_class_finds_its_view_and_the_order_of_the_rows_changes_nothing(classes, tmp_path):
     """The table comes back upside down, and is aligned with the model of the first run."""
     count = len(particles_of(classes.table))
-    turned = subset_star(classes.table.parent, tmp_path / "turned.star", np.arange(count)[::-1], classes.table.name)
+    rotated = subset_star(classes.table.parent, tmp_path / "turned.star", np.arange(count)[::-1], classes.table.name)
     out, model = tmp_path / "out", classes.out / "model.safetensors"
-    assert run("align", turned, "-o", out, "--by-class", "--model", model) == 0
+    assert run("align", rotated, "-o", out, "--by-class", "--model", model) == 0
     for number in (3, 7, 12):
         rows = classes.rows(number)
         paths = [tmp_path / f"{number}{kind}.star" for kind in ("a", "b")]
@@ -289,10 +289,10 @@ def test_every_view_of_a_network_turns_with_the_particle():
     for number in range(3):
         seen = network.view(number)
         with torch.no_grad():
-            moved = seen.turns(spectra.roll(5, -1)) - seen.turns(spectra)
+            moved = seen.rotations(spectra.roll(5, -1)) - seen.rotations(spectra)
         assert torch.allclose((moved + 90) % 180 - 90, torch.full((4,), 5 * 180 / 64), atol=1e-2)
     with pytest.raises(ValueError, match="say which one"):
-        network.turns(spectra)
+        network.rotations(spectra)
 
 
 @pytest.fixture(scope="module")
@@ -301,9 +301,9 @@ def views() -> list[tuple[torch.Tensor, torch.Tensor]]:
     found = []
     for seed, count in ((0, 150), (10, 90), (20, 60)):
         generator = torch.Generator().manual_seed(seed + 1)
-        turns = torch.rand(count, generator=generator) * 180
-        spectra = turn_spectra(smooth_template(seed=seed).expand(count, -1, -1), turns)
-        found.append((spectra + 2 * torch.randn(spectra.shape, generator=generator), turns))
+        rotations = torch.rand(count, generator=generator) * 180
+        spectra = rotate_spectra(smooth_template(seed=seed).expand(count, -1, -1), rotations)
+        found.append((spectra + 2 * torch.randn(spectra.shape, generator=generator), rotations))
     return found
 
 
@@ -313,11 +313,11 @@ def test_one_training_teaches_all_views(views):
     assert [int((held == number).sum()) for number in range(3)] == [30, 18, 12]
     network = PolarNetwork(12, 64, views=3)
     result = train_network(samples, network, TrainingSettings(epochs=2))
-    for number, (spectra, turns) in enumerate(views):
+    for number, (spectra, rotations) in enumerate(views):
         assert torch.equal(torch.cat([s for s, _ in views])[samples.order], samples.known)
         with torch.no_grad():
-            found = view_of(result.network, number).turns(spectra)
-        assert turn_errors(found, turns).mean() < 3
+            found = view_of(result.network, number).rotations(spectra)
+        assert turn_errors(found, rotations).mean() < 3
         assert result.network.best_view(spectra[:20]) == number
 
 
@@ -331,7 +331,7 @@ def test_every_batch_is_of_one_view(views):
 
         def loss(self, network, batch, generator, epoch):
             seen.append((network.number, batch.unique().tolist(), len(batch)))
-            return network.turns(batch).square().mean() * 0
+            return network.rotations(batch).square().mean() * 0
 
         def validation(self, network, held_out, generator):
             return held_out.new_tensor(1.0)

@@ -49,5 +49,5 @@ def test_relion_begins_each_class_with_its_own_average(tmp_path, monkeypatch):
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     found = StackReader("run/run_it001_classes.mrcs").read()
-    alike = [[np.corrcoef(a.ravel(), b.ravel())[0, 1] for b in discs] for a in found]
-    assert np.argmax(alike, axis=1).tolist() == [0, 1, 2]
+    correntropy = [[np.corrcoef(a.ravel(), b.ravel())[0, 1] for b in discs] for a in found]
+    assert np.argmax(correntropy, axis=1).tolist() == [0, 1, 2]

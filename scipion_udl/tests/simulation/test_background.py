@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scipion_udl.simulation.background import hot_pixels, mean_power, ramp, structure
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 
 SIDE, PIXEL_SIZE = 64, 4.0
 WAVELENGTH = 0.0196875  # angstrom, of electrons at 300 kV
@@ -12,7 +12,7 @@ WAVELENGTH = 0.0196875  # angstrom, of electrons at 300 kV
 
 @pytest.fixture(scope="module")
 def ctf():
-    return transfer(CtfSettings(b_factor=0), np.array([1.2]), SIDE, PIXEL_SIZE)[0]
+    return simulated_ctf(CtfSettings(b_factor=0), np.array([1.2]), SIDE, PIXEL_SIZE)[0]
 
 
 def powers(ctf, count=200):

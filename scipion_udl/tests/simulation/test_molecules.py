@@ -1,4 +1,4 @@
-"""Projections of molecules: exact, in RELION's frame, turned and mirrored as the poses say, alike for maps."""
+"""Projections of molecules: exact, in RELION's frame, rotated and mirrored as the poses say, alike for maps."""
 
 import shutil
 import subprocess
@@ -36,8 +36,8 @@ def random_views(count, seed=0):
 
 def evenly_over_the_sphere(count):
     k = np.arange(count) + 0.5
-    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
-    return np.stack([np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z], -1)
+    z, rotation = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
+    return np.stack([np.sqrt(1 - z * z) * np.cos(rotation), np.sqrt(1 - z * z) * np.sin(rotation), z], -1)
 
 
 def best_correlations(one, other, directions):
@@ -97,7 +97,7 @@ def test_relion_projects_the_same_from_the_same_angles(tmp_path, monkeypatch, na
     psi = angles[:, 2]
     alike = [correlation(*pair) for pair in zip(own.project(directions, Poses(psi)), theirs)]
     assert min(alike) > 0.999
-    # neither turned the other way, nor from the other side, nor mirrored
+    # neither rotated the other way, nor from the other side, nor mirrored
     others = [
         own.project(directions, Poses(-psi)),
         own.project(-directions, Poses(psi)),
@@ -131,9 +131,9 @@ def test_a_pose_takes_a_particle_to_its_view(kind):
     own = kind(molecule("boot", 49))
     direction = random_views(1)[0]
     view = own.project(direction, Poses.identity(1))[0]
-    # turned clockwise by 90 degrees about the middle, the particle is the view
-    turned = own.project(direction, Poses([90.0]))[0]
-    assert np.allclose(np.rot90(turned, -1), view, atol=1e-3 * view.max())
+    # rotated clockwise by 90 degrees about the middle, the particle is the view
+    rotated = own.project(direction, Poses([90.0]))[0]
+    assert np.allclose(np.rot90(rotated, -1), view, atol=1e-3 * view.max())
     shifted = own.project(direction, Poses([0.0], [[4.0, -3.0]]))[0]
     assert np.allclose(shifted[3:, :-4], view[:-3, 4:], atol=1e-3 * view.max())
     mirrored = own.project(direction, Poses([0.0], None, [True]))[0]
@@ -226,21 +226,21 @@ def best_overlap(name, mirrored):
     place, width, mass = blobs[:, :3], np.hypot(blobs[:, 3], 0.02), blobs[:, 4] * blobs[:, 3] ** 2
     variance = width[:, None] ** 2 + width**2
     weight = mass[:, None] * mass / variance**1.5
-    turns = Rotation.random(1500, random_state=0)
-    turns = turns if mirrored else turns[turns.magnitude() > np.radians(40)]
+    rotations = Rotation.random(1500, random_state=0)
+    rotations = rotations if mirrored else rotations[rotations.magnitude() > np.radians(40)]
 
     def overlap(other):
         return (weight * np.exp(-cdist(place, other, "sqeuclidean") / (2 * variance))).sum()
 
     moved = place * [1, 1, -1] if mirrored else place
-    return max(overlap(moved @ turn.T) for turn in turns.as_matrix()) / overlap(place)
+    return max(overlap(moved @ rotation.T) for rotation in rotations.as_matrix()) / overlap(place)
 
 
 @pytest.mark.parametrize("name", PHANTOMS_3D)
 def test_molecules_are_chiral_and_no_more_symmetric_than_they_say(name):
     assert best_overlap(name, mirrored=True) < 0.88
-    turned = best_overlap(name, mirrored=False)
-    assert turned < 0.88 if name in ASYMMETRIC else turned > 0.92
+    rotated = best_overlap(name, mirrored=False)
+    assert rotated < 0.88 if name in ASYMMETRIC else rotated > 0.92
 
 
 @pytest.mark.parametrize("name", ASYMMETRIC)
@@ -256,9 +256,9 @@ def test_the_tetramer_looks_the_same_from_four_sides():
     own = molecule("tetramer", 48)
     direction = random_views(1, seed=3)[0]
     view = own.project(direction, Poses.identity(1))[0]
-    turns = Poses(np.arange(0.0, 360.0, 2.0))
+    rotations = Poses(np.arange(0.0, 360.0, 2.0))
     for signs in ([1, -1, -1], [-1, 1, -1], [-1, -1, 1]):
-        others = own.project(np.tile(direction * signs, (180, 1)), turns)
+        others = own.project(np.tile(direction * signs, (180, 1)), rotations)
         assert max(correlation(other, view) for other in others) > 0.995
 
 

@@ -32,8 +32,8 @@ def test_sites_are_as_dense_as_said_and_of_no_direction():
     assert number == pytest.approx(0.6 * (4 * reach**2 / cell - 1), rel=0.05)
     assert np.abs(np.concatenate(found)).max() <= reach
     first = np.concatenate([places[np.linalg.norm(places, axis=1) < 1.3 * spacing] for places in found])
-    turn = np.degrees(np.arctan2(first[:, 1], first[:, 0]))
-    assert np.histogram(turn, 6, (-180, 180))[0].min() > 0.6 * len(first) / 6
+    rotation = np.degrees(np.arctan2(first[:, 1], first[:, 0]))
+    assert np.histogram(rotation, 6, (-180, 180))[0].min() > 0.6 * len(first) / 6
 
 
 def test_no_share_leaves_no_neighbours():

@@ -79,7 +79,7 @@ def test_no_two_phantoms_are_alike():
     angles = Poses(np.arange(0.0, 360.0, 15.0))
     for k, one in enumerate(images):
         for other in images[:k]:
-            assert max(correlation(turned, one.image()) for turned in other.sample(angles)) < 0.93
+            assert max(correlation(rotated, one.image()) for rotated in other.sample(angles)) < 0.93
 
 
 @pytest.mark.parametrize("name", PHANTOMS)
@@ -107,8 +107,8 @@ def test_sampling_a_composed_pose_is_sampling_twice():
     common = Poses([180.0])  # a turn by 180 degrees about the centre is exact on pixels of an odd box
     first = Poses([20.0], [[1.0, 2.0]])
     odd = phantom("clamp", 65)
-    turned = odd.sample(compose(common, first))[0]
-    assert np.abs(turned - odd.sample(Poses([200.0], [[-1.0, -2.0]]))[0]).max() < 1e-5
+    rotated = odd.sample(compose(common, first))[0]
+    assert np.abs(rotated - odd.sample(Poses([200.0], [[-1.0, -2.0]]))[0]).max() < 1e-5
     assert template.sample(compose(first, Poses.identity(1))).shape == (1, 64, 64)
 
 

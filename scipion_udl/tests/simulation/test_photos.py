@@ -67,7 +67,7 @@ def test_copies_show_photograph_up_to_their_corners(tmp_path):
     made = pairs(tmp_path, None, flat=1.0, patches=5, subpixel=True)
     for pair in made:
         for image in pair.images:
-            # a slope, turned and shifted, is a slope: a plane fits it to the rounding of grey levels
+            # a slope, rotated and shifted, is a slope: a plane fits it to the rounding of grey levels
             axis = np.arange(BOX) - BOX // 2
             plane = np.stack([np.ones(BOX * BOX), *(g.ravel() for g in np.meshgrid(axis, axis))], 1)
             rest = image.ravel() - plane @ np.linalg.lstsq(plane, image.ravel(), rcond=None)[0]
@@ -91,7 +91,7 @@ def test_flat_and_small_photographs_are_left_out(photographs):
     everything = pairs(photographs, flat=0.0)
     assert sum("wall" in pair.photograph for pair in everything) == 3
     wide = PhotoPairs(find_photographs(str(photographs), "train2017"), 130, max_shift=40)
-    assert wide.reach == 152  # 305 pixels of a side; coins has 303 rows
+    assert wide.half_side == 152  # 305 pixels of a side; coins has 303 rows
     assert not any("coins" in pair.photograph for pair in wide)
     assert wide.rejected["small"] == 2
 

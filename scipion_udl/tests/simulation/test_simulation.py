@@ -10,7 +10,7 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.truth import read_truth
 from scipion_udl.jobs.simulate import write_simulation
-from scipion_udl.simulation.ctf import CtfSettings, transfer
+from scipion_udl.simulation.ctf import CtfSettings, simulated_ctf
 from scipion_udl.simulation.particles import Simulation, chunks, noise
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.simulation.templates import ImageTemplate
@@ -75,11 +75,11 @@ def ctf_by_hand(defocus_um, box, pixel_size, voltage=300e3, cs_mm=2.7, contrast=
 
 def test_the_ctf_is_the_textbooks():
     settings = CtfSettings(b_factor=0.0, signed=True)
-    got = transfer(settings, np.array([0.5, 1.7]), 64, 2.0)
+    got = simulated_ctf(settings, np.array([0.5, 1.7]), 64, 2.0)
     assert np.abs(got - [ctf_by_hand(0.5, 64, 2.0), ctf_by_hand(1.7, 64, 2.0)]).max() < 5e-3
-    flipped = transfer(CtfSettings(b_factor=0.0), np.array([0.5, 1.7]), 64, 2.0)
+    flipped = simulated_ctf(CtfSettings(b_factor=0.0), np.array([0.5, 1.7]), 64, 2.0)
     assert np.array_equal(flipped, np.abs(got))
-    damped = transfer(CtfSettings(b_factor=80.0, signed=True), np.array([0.5]), 64, 2.0)
+    damped = simulated_ctf(CtfSettings(b_factor=80.0, signed=True), np.array([0.5]), 64, 2.0)
     assert damped[0, 0, 16] == pytest.approx(got[0, 0, 16] * np.exp(-80 / 4 * (16 / 128) ** 2), rel=1e-4)
 
 

@@ -17,7 +17,7 @@ from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU
 from scipion_udl.tests.imaging.test_overlap import scene
 from scipion_udl.training.natural_images import MatchingObjective, PairSamples, pair_items, pair_samples, working_box
-from scipion_udl.training.presets import recipe_of
+from scipion_udl.training.presets import preset_of
 
 BOX = 24
 
@@ -51,7 +51,7 @@ def spots(count, seed=0):
 
 @pytest.mark.parametrize("name", [None, "paper-synthetic"])
 def test_the_loss_vanishes_for_true_turns_and_any_bias(name):
-    objective = MatchingObjective("udl", recipe_of("matching", "udl", name))
+    objective = MatchingObjective("udl", preset_of("matching", "udl", name))
     random = torch.Generator().manual_seed(1)
     pairs = spots(40)
     right, unturned = Compass(), Compass(0.0)
@@ -69,8 +69,8 @@ def test_the_loss_vanishes_for_true_turns_and_any_bias(name):
 
 
 def test_first_turns_are_as_small_as_the_recipe_says():
-    recipe = recipe_of("matching", "udl")
-    small = type(recipe)(**{**recipe.__dict__, "reach": 20.0, "growth": 100.0})
+    preset = preset_of("matching", "udl")
+    small = type(preset)(**{**preset.__dict__, "rotation_range": 20.0, "growth": 100.0})
     objective = MatchingObjective("udl", small)
     still = Compass(0.0)  # what does not answer to turns pays by their size
     first, later = (objective.loss(still, spots(60), torch.Generator().manual_seed(2), e) for e in (1, 9))
@@ -81,14 +81,14 @@ def test_first_turns_are_as_small_as_the_recipe_says():
 def test_turns_bring_the_second_onto_the_first_and_the_bias_is_taken_off():
     torch.manual_seed(0)
     network = MatchingNetwork(BOX, (4, 8), (8,), (16,), grid=4)
-    objective = MatchingObjective("udl", recipe_of("matching", "udl"))
+    objective = MatchingObjective("udl", preset_of("matching", "udl"))
     pairs = spots(20)
     for _ in range(5):
         network(pairs[:, :1], pairs[:, 1:])
     network.eval()
     with torch.no_grad():
         objective.finish(network, pairs)
-        assert torch.allclose(objective.turns(network, pairs), network(pairs[:, :1], pairs[:, 1:]) - network.bias)
+        assert torch.allclose(objective.rotations(network, pairs), network(pairs[:, :1], pairs[:, 1:]) - network.bias)
     assert float(network.bias) != 0
 
 
@@ -128,6 +128,6 @@ def test_working_boxes_are_even_and_small():
 
 def test_a_turn_is_a_pose_angle():
     image = spots(1)[:, 0]
-    turned = transform(to_fourier(image), BOX, torch.tensor([30.0]))
-    change = Compass().direction(turned[:, None]) - Compass().direction(image[:, None])
+    rotated = transform(to_fourier(image), BOX, torch.tensor([30.0]))
+    change = Compass().direction(rotated[:, None]) - Compass().direction(image[:, None])
     assert float(change) % 360 == pytest.approx(30, abs=0.5)

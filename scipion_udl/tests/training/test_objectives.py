@@ -13,18 +13,18 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.models.autoencoder import Autoencoder
-from scipion_udl.models.polar import PolarNetwork
+from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.tests.pair_helpers import SPECTRA, particles
 from scipion_udl.training.losses import absolute_difference_loss, range_hinge, reconstruction_loss
 from scipion_udl.training.objectives import Objective, PairObjective, PolarObjective, pair_loss
-from scipion_udl.training.presets import PAPER, recipe_of
+from scipion_udl.training.presets import PAPER, preset_of
 
 BIAS = 71.0
 
 
 class Knowing(torch.nn.Module):
-    """Finds the turn of a spectrum of the one phantom by comparing it with all turns of a template, to half a degree;
-    g is what is between two, modulo 180, and a bias.
+    """Finds the turn of a spectrum of the one phantom by comparing it with all rotations of a template, to half a
+    degree; g is what is between two, modulo 180, and a bias.
 
     sign: -1 for a network that takes it the wrong way round, 0 for one that gives the same to all.
     """
@@ -35,8 +35,8 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.sign = sign
         self.angles = torch.arange(0, 180, 0.5)
-        turned = SPECTRA.turned(particles(np.zeros(1)).expand(len(self.angles), -1, -1), self.angles)
-        self.template = torch.nn.functional.normalize(turned.flatten(1))
+        rotated = SPECTRA.rotated(particles(np.zeros(1)).expand(len(self.angles), -1, -1), self.angles)
+        self.template = torch.nn.functional.normalize(rotated.flatten(1))
         self.kept = None
 
     def features(self, spectra):
@@ -57,9 +57,9 @@ def fine():
 
 
 def objective(method="udl", name=None, **changes):
-    recipe = replace(recipe_of("resnet", method, name), noise=0.0, **changes)
+    preset = replace(preset_of("resnet", method, name), noise=0.0, **changes)
     torch.manual_seed(1)
-    found = PairObjective(method, recipe, SPECTRA)
+    found = PairObjective(method, preset, SPECTRA)
     found.begin(particles(np.array([33.0, 5.0])))
     return found
 
@@ -125,8 +125,8 @@ def test_answers_out_of_range_cost_in_the_published_loss_alone(fine):
 
 
 def test_turns_grow_with_the_epoch_as_the_recipe_says(fine):
-    small = objective(reach=10.0, growth=30.0)
-    assert [small.reach(epoch, 360.0) for epoch in (1, 2, 5, 100)] == [10, 40, 130, 360]
+    small = objective(rotation_range=10.0, growth=30.0)
+    assert [small.rotation_range(epoch, 360.0) for epoch in (1, 2, 5, 100)] == [10, 40, 130, 360]
     # what answers nothing pays by the size of the turns
     still = Knowing(0.0)
     losses = [float(small.loss(still, fine, generator(), epoch)) for epoch in (1, 2, 12)]
@@ -139,22 +139,22 @@ def test_turns_grow_with_the_epoch_as_the_recipe_says(fine):
 
 
 def test_the_mean_reconstructs_a_batch_in_register(fine):
-    scrambled = SPECTRA.turned(fine, (torch.arange(len(fine)) * 37.0) % 180)
-    aligned = SPECTRA.turned(fine, -Knowing().features(SPECTRA.turned(fine))[:, 0])
+    scrambled = SPECTRA.rotated(fine, (torch.arange(len(fine)) * 37.0) % 180)
+    aligned = SPECTRA.rotated(fine, -Knowing().features(SPECTRA.rotated(fine))[:, 0])
     assert reconstruction_loss(aligned) < 0.1
     assert reconstruction_loss(scrambled) > 0.7
 
 
 def joint_part(judl, network, fine, epoch=1):
     """What JUDL adds to the UDL loss of the same batch and turns."""
-    alone = objective("udl", rounds=judl.recipe.rounds)
-    alone.recipe = judl.recipe
+    alone = objective("udl", rounds=judl.preset.rounds)
+    alone.preset = judl.preset
     both = [float(one.loss(network, fine, generator(), epoch).detach()) for one in (judl, alone)]
     return both[0] - both[1]
 
 
 def test_the_joint_term_brings_particles_into_register_by_the_turns_of_the_network(fine):
-    """The signs: particles turned at random are put back by what the network says, and in no other way."""
+    """The signs: particles rotated at random are put back by what the network says, and in no other way."""
     judl = objective("judl")
     assert joint_part(judl, Knowing(), fine) < 0.15
     assert joint_part(judl, Knowing(-1.0), fine) > 0.6
@@ -184,7 +184,7 @@ def test_the_weight_of_the_joint_term_grows_with_the_epoch(fine, name, ratio):
 @pytest.mark.parametrize("joint", ["mean", "autoencoder"])
 def test_the_joint_term_moves_the_network(fine, joint):
     class Off(Knowing):
-        """Knows all turns; one particle's is wrong by ``error``."""
+        """Knows all rotations; one particle's is wrong by ``error``."""
 
         def __init__(self):
             super().__init__()
@@ -225,7 +225,9 @@ def test_the_validation_does_not_follow_reach_noise_or_weight(fine, method):
     """Or an epoch could not be compared with another."""
     plain = objective(method)
     other = PairObjective(
-        method, replace(plain.recipe, noise=2.0, reach=5.0, growth=7.0, joint_growth=9.0, absolute=True), SPECTRA
+        method,
+        replace(plain.preset, noise=2.0, rotation_range=5.0, growth=7.0, joint_growth=9.0, absolute=True),
+        SPECTRA,
     )
     one, two = (float(p.validation(Knowing(), fine, generator(0))) for p in (plain, other))
     assert one == two
@@ -235,27 +237,27 @@ def test_finishing_keeps_unturned_spectra_and_can_be_done_again(fine):
     pair, network = objective(), Knowing()
     for _ in range(2):
         pair.finish(network, fine)
-        assert torch.equal(network.kept, SPECTRA.turned(fine))
+        assert torch.equal(network.kept, SPECTRA.rotated(fine))
 
 
 def test_polar_turns_grow_up_to_half_a_circle():
-    polar = PolarObjective("udl", recipe_of("polar", "udl"))
-    assert polar.reach(1, 180.0) == 34
-    assert polar.reach(1000, 180.0) == 180
+    polar = PolarObjective("udl", preset_of("polar", "udl"))
+    assert polar.rotation_range(1, 180.0) == 34
+    assert polar.rotation_range(1000, 180.0) == 180
 
 
 def test_the_polar_validation_of_an_equivariant_network_is_0_by_udl():
     torch.manual_seed(0)
     network = PolarNetwork(6, 32)
     torch.nn.init.normal_(network.template)
-    polar = PolarObjective("udl", replace(recipe_of("polar", "udl"), noise=0.0))
+    polar = PolarObjective("udl", replace(preset_of("polar", "udl"), noise=0.0))
     spectra = torch.randn(20, 6, 32, generator=generator()).cumsum(-1)
     spectra = torch.fft.irfft(torch.fft.rfft(spectra)[..., :6], n=32)
     assert polar.validation(network, spectra, generator()) < 0.05
 
 
 def test_what_is_not_said_is_not_there():
-    nothing = Objective("udl", recipe_of("polar", "udl"))
+    nothing = Objective("udl", preset_of("polar", "udl"))
     for ask in (nothing.loss, nothing.validation):
         with pytest.raises(NotImplementedError):
             ask(*[None] * (4 if ask == nothing.loss else 3))
@@ -264,9 +266,9 @@ def test_what_is_not_said_is_not_there():
 def test_a_point_on_a_circle_is_never_out_of_range():
     def hinged(head: str) -> torch.Tensor:
         network = SimpleNamespace(head=SimpleNamespace(head=head))
-        recipe = recipe_of("resnet", "udl", "paper-real")
+        preset = preset_of("resnet", "udl", "paper-real")
         before, after, applied = (torch.tensor([value]) for value in (-50.0, -20.0, 30.0))
-        return pair_loss(recipe, network, before, after, applied, 180.0)
+        return pair_loss(preset, network, before, after, applied, 180.0)
 
     assert float(hinged("degrees")) == pytest.approx(70)
     assert float(hinged("circular")) == 0

@@ -13,7 +13,7 @@ import torch
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
-from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
+from scipion_udl.models.polar_network import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import PairNetwork
 from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
@@ -65,7 +65,7 @@ def pairs(device):
     torch.manual_seed(3)
     inputs = SpectrumImageSettings(box=24, size=16, r_max=7)
     network = PairNetwork(16, (4, 8), (16,), (2,), "difference").to(device).train()
-    objective = PairObjective("udl", TrainingSettings("udl", network="resnet").recipe, inputs)
+    objective = PairObjective("udl", TrainingSettings("udl", network="resnet").preset, inputs)
     return network, objective, torch.randn(12, 24, 24, device=device)
 
 
@@ -124,7 +124,7 @@ from scipion_udl import cli
 from scipion_udl.alignment import averages
 from scipion_udl.alignment.refinement import refiner
 from scipion_udl.particles.background import Background
-from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork
+from scipion_udl.models.polar_network import FreeHeadNetwork, PolarNetwork
 from scipion_udl.models.resnet import Bottleneck
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
 

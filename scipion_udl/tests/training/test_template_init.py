@@ -14,10 +14,10 @@ from scipion_udl.training.template_init import fit_template, reliable_radii
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
 def test_known_turns_are_found(noise):
-    spectra, turns = turned_spectra(200, noise)
-    found = fit_template(spectra, seed=0).turns
+    spectra, rotations = turned_spectra(200, noise)
+    found = fit_template(spectra, seed=0).rotations
     assert bool(((found >= 0) & (found < 180)).all())
-    assert turn_errors(found, turns).mean() < 0.5 + noise
+    assert turn_errors(found, rotations).mean() < 0.5 + noise
 
 
 def test_the_template_is_the_mean_of_the_spectra_turned_to_it():
@@ -49,14 +49,14 @@ def test_the_same_seed_gives_the_same_template():
     spectra, _ = turned_spectra(100, 1.0)
     first, second = fit_template(spectra, seed=5), fit_template(spectra, seed=5)
     assert torch.equal(first.template, second.template)
-    assert torch.equal(first.turns, second.turns)
+    assert torch.equal(first.rotations, second.rotations)
 
 
-@pytest.mark.parametrize("reach", [8, 14, 19])
-def test_the_band_ends_where_the_signal_does(reach):
+@pytest.mark.parametrize("rotation_range", [8, 14, 19])
+def test_the_band_ends_where_the_signal_does(rotation_range):
     spectra, _ = turned_spectra(300, 0.7, radii=19)
-    spectra[:, reach:] = torch.randn(300, 19 - reach, 64)
-    assert abs(reliable_radii([spectra], seed=0) - reach) <= 1
+    spectra[:, rotation_range:] = torch.randn(300, 19 - rotation_range, 64)
+    assert abs(reliable_radii([spectra], seed=0) - rotation_range) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -68,5 +68,5 @@ def test_in_noise_the_least_band_is_kept(seed):
 def test_one_particle_is_its_own_template():
     spectra, _ = turned_spectra(1, 0.0)
     fit = fit_template(spectra, seed=0)
-    assert fit.turns.shape == (1,)
+    assert fit.rotations.shape == (1,)
     assert fit.history[-1]["loss"] == pytest.approx(0, abs=1e-3)

@@ -41,7 +41,7 @@ def train(spectra, method="judl", network=None, report=None, started=False, moni
 
 @torch.no_grad()
 def turns_of(result, data):
-    return result.network.turns(data)
+    return result.network.rotations(data)
 
 
 def same_weights(a, b):
@@ -56,23 +56,23 @@ def spectra():
 
 @pytest.mark.parametrize(("noise", "bound"), [(0.3, 0.5), (1.0, 1.0), (2.0, 2.5)])
 def test_the_joint_network_knows_the_turn_of_every_particle(noise, bound):
-    data, turns = turned_spectra(N, noise)
+    data, rotations = turned_spectra(N, noise)
     result, _ = train(data)
-    assert turn_errors(turns_of(result, data), turns).mean() < bound
+    assert turn_errors(turns_of(result, data), rotations).mean() < bound
 
 
 def test_the_free_head_learns_the_turns_from_differences_alone():
-    data, turns = turned_spectra(256, 0.2)
+    data, rotations = turned_spectra(256, 0.2)
     result, _ = train(data, "udl", epochs=60, patience=60)
     found = turns_of(result, data)
-    assert turn_errors(found, turns).mean() < 5
-    assert turn_errors(-found, turns).mean() > 30  # in the right sense, too
+    assert turn_errors(found, rotations).mean() < 5
+    assert turn_errors(-found, rotations).mean() > 30  # in the right sense, too
 
 
 def test_turns_that_were_never_seen_are_known_as_well(spectra):
     result, _ = train(spectra[0])
-    unseen, turns = turned_spectra(100, 0.7, seed=77)
-    assert turn_errors(turns_of(result, unseen), turns).mean() < 1.0
+    unseen, rotations = turned_spectra(100, 0.7, seed=77)
+    assert turn_errors(turns_of(result, unseen), rotations).mean() < 1.0
 
 
 @pytest.mark.parametrize("method", ["judl", "udl"])
@@ -167,11 +167,11 @@ def test_the_weights_that_are_kept_are_those_of_the_best_epoch(spectra):
 @pytest.mark.parametrize("lr", [1e-3, 0.3])
 def test_training_never_ends_worse_than_its_start(spectra, lr):
     """The template solution is a floor, however wild the steps."""
-    data, turns = spectra
+    data, rotations = spectra
     result, _ = train(data, epochs=4, lr=lr, patience=99)
     start = next(row["validation"] for row in result.history if row["stage"] == "network")
     assert result.summary["validation"] <= start
-    assert turn_errors(turns_of(result, data), turns).mean() < 1.5
+    assert turn_errors(turns_of(result, data), rotations).mean() < 1.5
 
 
 def test_training_goes_on_from_a_model_without_fitting_a_template(spectra):

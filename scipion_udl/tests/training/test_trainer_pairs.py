@@ -18,7 +18,7 @@ from scipion_udl.tests.pair_helpers import SMALL, SPECTRA, learned_network, part
 from scipion_udl.training import trainer
 from scipion_udl.training.datasets import TensorSamples
 from scipion_udl.training.objectives import PairObjective
-from scipion_udl.training.presets import recipe_of
+from scipion_udl.training.presets import preset_of
 from scipion_udl.training.trainer import TrainingSettings, train_network
 
 N = 200
@@ -43,7 +43,7 @@ def learned():
 @torch.no_grad()
 def test_the_network_learns_the_turns_from_differences_alone(learned):
     unseen = np.random.default_rng(2).uniform(0, 360, 100)
-    found = learned.turns(SPECTRA.turned(particles(unseen)))
+    found = learned.rotations(SPECTRA.rotated(particles(unseen)))
     true = torch.from_numpy(unseen)
     assert turn_errors(found, true).mean() < 12  # chance is 45
     assert turn_errors(-found, true).mean() > 30  # in the right sense, too
@@ -52,9 +52,9 @@ def test_the_network_learns_the_turns_from_differences_alone(learned):
 @torch.no_grad()
 def test_turning_a_particle_turns_the_answer_by_as_much(learned):
     unseen = np.random.default_rng(3).uniform(0, 360, 60)
-    before = learned.turns(SPECTRA.turned(particles(unseen)))
+    before = learned.rotations(SPECTRA.rotated(particles(unseen)))
     for angle in (15.0, -60.0, 150.0):
-        after = learned.turns(SPECTRA.turned(particles(unseen + angle)))
+        after = learned.rotations(SPECTRA.rotated(particles(unseen + angle)))
         change = torch.remainder(after - before - angle + 90, 180) - 90
         assert change.abs().mean() < 12
         assert abs(float(change.mean())) < 5
@@ -62,7 +62,7 @@ def test_turning_a_particle_turns_the_answer_by_as_much(learned):
 
 @torch.no_grad()
 def test_half_a_turn_and_a_shift_change_no_answer(learned):
-    here, half = (learned.turns(SPECTRA.turned(particles(ANGLES[:20] + turn))) for turn in (0.0, 180.0))
+    here, half = (learned.rotations(SPECTRA.rotated(particles(ANGLES[:20] + rotation))) for rotation in (0.0, 180.0))
     assert (torch.remainder(half - here + 90, 180) - 90).abs().max() < 1.0
 
 
@@ -74,13 +74,13 @@ def test_half_a_turn_and_a_shift_change_no_answer(learned):
     [("udl", "mean", "difference"), ("judl", "mean", "circular"), ("judl", "autoencoder", "degrees")],
 )
 def test_continued_training_is_uninterrupted_training_bit_by_bit(data, method, joint, head, tmp_path):
-    recipe = replace(recipe_of("resnet", method), joint=joint, decay=(7, 0.5))
+    preset = replace(preset_of("resnet", method), joint=joint, decay=(7, 0.5))
 
     def go(**more):
         settings = TrainingSettings(method, network="resnet", epochs=5, patience=99, seed=4, batch=32)
         torch.manual_seed(4)
         network = PairNetwork(**SMALL, head=head)
-        objective = PairObjective(method, recipe, SPECTRA)
+        objective = PairObjective(method, preset, SPECTRA)
         result = train_network(TensorSamples(data), network, settings, objective=objective, **more)
         return result, objective
 
@@ -117,8 +117,8 @@ def rates(monkeypatch):
 
 
 def test_the_learning_rate_falls_at_its_steps_also_where_training_goes_on(data, rates, tmp_path, monkeypatch):
-    recipe = replace(recipe_of("resnet", "udl"), decay=(7, 0.5))
-    monkeypatch.setattr(trainer, "recipe_of", lambda *_: recipe)
+    preset = replace(preset_of("resnet", "udl"), decay=(7, 0.5))
+    monkeypatch.setattr(trainer, "preset_of", lambda *_: preset)
     path = str(tmp_path / "checkpoint.safetensors")
     train(data, checkpoint=path, epochs=1, lr=0.01)  # 5 batches an epoch
     train(data, checkpoint=path, epochs=4, lr=0.01)
@@ -150,9 +150,9 @@ def test_gradients_are_cut_as_the_recipe_says(data, length, monkeypatch):
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.Adam, "step", noted)
-    recipe = replace(recipe_of("resnet", "udl", "paper-synthetic"), clip=length)
-    monkeypatch.setattr(trainer, "recipe_of", lambda *_: recipe)
-    train(data, network=PairNetwork(**SMALL, head="degrees"), recipe=recipe, epochs=1)
+    preset = replace(preset_of("resnet", "udl", "paper-synthetic"), clip=length)
+    monkeypatch.setattr(trainer, "preset_of", lambda *_: preset)
+    train(data, network=PairNetwork(**SMALL, head="degrees"), preset=preset, epochs=1)
     assert (max(norms) < 0.501) == (length == 0.5)
 
 
@@ -203,7 +203,7 @@ def test_a_monitor_takes_no_part(data):
     for monitor in (None, lambda network: {"true_error": float(network.bias)}):
         torch.manual_seed(4)
         network = PairNetwork(**SMALL, head="circular")
-        objective = PairObjective("udl", settings.recipe, SPECTRA)
+        objective = PairObjective("udl", settings.preset, SPECTRA)
         found.append(train_network(TensorSamples(data), network, settings, monitor=monitor, objective=objective))
     assert same_weights(*found)
     assert [row["validation"] for row in found[0].history] == [row["validation"] for row in found[1].history]

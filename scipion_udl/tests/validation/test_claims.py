@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 
 from scipion_udl.alignment.aligner import Alignment
 from scipion_udl.alignment.averages import average_particles
-from scipion_udl.alignment.half_sets import Split
-from scipion_udl.imaging.frc import estimate_resolution
+from scipion_udl.alignment.half_set_refinement import Split
+from scipion_udl.imaging.half_set_frc import estimate_resolution
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -97,7 +97,7 @@ def test_a_set_of_different_images_has_no_copies(tmp_path):
 def test_images_that_share_their_background_are_no_copies(tmp_path):
     images = np.repeat(noise(1, 32, seed=1), 3, axis=0)
     images[:, 15:18, 14] += np.array([[1, 2, 3], [3, 2, 1], [1, 2, 3]], np.float32)
-    assert prepared(tmp_path, images).originals.tolist() == [0, 1, 0]
+    assert prepared(tmp_path, images).duplicates_of.tolist() == [0, 1, 0]
 
 
 def test_copies_of_noise_are_no_signal(tmp_path):
@@ -117,9 +117,9 @@ def test_copies_of_one_image_lie_alike_as_they_are(tmp_path, options):
 
 
 def test_copies_stay_in_one_half():
-    originals = np.arange(40)
-    originals[[5, 17, 30]] = 2
-    split = Split.of(np.random.default_rng(0).permutation(40), 40, originals)
+    duplicates_of = np.arange(40)
+    duplicates_of[[5, 17, 30]] = 2
+    split = Split.of(np.random.default_rng(0).permutation(40), 40, duplicates_of)
     assert len(set(split.half[[2, 5, 17, 30]])) == len(set(split.fold[[2, 5, 17, 30]])) == 1
     assert abs(split.half.mean() - 0.5) < 0.1
 
@@ -129,12 +129,12 @@ def test_copies_stay_in_one_half():
 
 def test_halves_that_agree_up_to_their_start_alone_are_no_alarm_where_angles_are_sure():
     flat = np.where(np.arange(32) < 14, 0.95, 0.0)
-    claim = estimate_resolution(flat, 64, PIXEL_SIZE, shared=14, mask_radius=30)
-    assert claim.signal is False
-    calm = with_angular_accuracy(claim, 0.99)
+    estimate = estimate_resolution(flat, 64, PIXEL_SIZE, initial_lowpass=14, mask_radius=30)
+    assert estimate.signal is False
+    calm = with_angular_accuracy(estimate, 0.99)
     assert (calm.signal, calm.resolution, calm.sure) == (None, None, 0.99)
     assert "no noise, 99% of their angles" in calm.note
-    assert with_angular_accuracy(claim, 0.3) == claim
+    assert with_angular_accuracy(estimate, 0.3) == estimate
 
 
 def test_a_small_set_whose_halves_agree_no_further_is_not_called_noise(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.truth import read_truth
@@ -38,8 +38,8 @@ def test_views_jittered_by_five_degrees_are_one_class(tmp_path):
     images, poses = views(tmp_path / "one", "--jitter", 5)
     particles = prepared(tmp_path, images)
     assert measure_mixture(particles, alignment(poses)).share < 0.6 * MIXED
-    claim, warnings = consider_views(particles, alignment(poses), CLAIM)
-    assert (claim, warnings) == (CLAIM, [])
+    estimate, warnings = consider_views(particles, alignment(poses), CLAIM)
+    assert (estimate, warnings) == (CLAIM, [])
 
 
 def test_two_views_forty_degrees_apart_are_mixed(tmp_path):
@@ -47,8 +47,8 @@ def test_two_views_forty_degrees_apart_are_mixed(tmp_path):
     poses = Poses(*(np.concatenate([getattr(own, name) for _, own in parts]) for name in ("angle", "shift")))
     particles = prepared(tmp_path, np.concatenate([images for images, _ in parts]))
     assert measure_mixture(particles, alignment(poses)).share > 1.2 * MIXED
-    claim, warnings = consider_views(particles, alignment(poses), CLAIM)
-    assert claim.resolution is None and "mixed" in claim.note
+    estimate, warnings = consider_views(particles, alignment(poses), CLAIM)
+    assert estimate.resolution is None and "mixed" in estimate.note
     assert "mixed" in warnings[0]
     assert warnings[0].code == "mixed_views"
 

@@ -94,8 +94,8 @@ def test_join_goes_by_image():
 
 def test_turns_by_a_third_of_the_circle_are_no_error_of_a_three_fold_view():
     truth = random_poses(600)
-    turns = 120.0 * np.array([0, 1, 0, 2, 0])[np.arange(600) % 5]
-    found = compose(Poses(turns), disturbed(truth, 0.5, 0.2))
+    rotations = 120.0 * np.array([0, 1, 0, 2, 0])[np.arange(600) % 5]
+    found = compose(Poses(rotations), disturbed(truth, 0.5, 0.2))
     result = compare(found, truth, symmetry=3)
     assert result["within_5_symmetry"] == 1.0
     assert result["rotation_mean_symmetry"] == pytest.approx(0.4, rel=0.1)

@@ -29,8 +29,8 @@ def picture(box: int) -> np.ndarray:
 def test_a_quarter_turn_takes_the_right_to_the_bottom(box):
     image = np.zeros((box, box))
     image[box // 2, box // 2 + 10] = 1.0
-    turned = transform(image, Poses(np.array([90.0])))
-    assert np.unravel_index(turned.argmax(), turned.shape) == (box // 2 + 10, box // 2)
+    rotated = transform(image, Poses(np.array([90.0])))
+    assert np.unravel_index(rotated.argmax(), rotated.shape) == (box // 2 + 10, box // 2)
 
 
 @pytest.mark.parametrize("box", [64, 65])

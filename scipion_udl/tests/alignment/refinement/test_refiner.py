@@ -9,12 +9,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.refinement.full_circle import full_circle
+from scipion_udl.alignment.refinement.exhaustive_search import exhaustive_search
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.refinement.registration import register
 from scipion_udl.alignment.state import State
-from scipion_udl.constants import shift_reach
+from scipion_udl.constants import shift_search_range
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.fourier import to_fourier, transform
 from scipion_udl.imaging.poses import Poses, compose, pose_errors, wrap
@@ -84,8 +84,8 @@ def test_the_peak_is_found_between_the_points_of_the_map(step):
 
 
 def test_shifts_are_looked_for_beyond_the_largest_that_is_expected():
-    assert shift_reach(10.0) > 10 * np.sqrt(2)
-    assert shift_reach(0.0) >= 2
+    assert shift_search_range(10.0) > 10 * np.sqrt(2)
+    assert shift_search_range(0.0) >= 2
 
 
 # one iteration
@@ -115,7 +115,7 @@ def test_without_turning_only_the_shift_and_the_side_change(scene):
     refiner, truth = scene
     start = truth.angle + 1.0
     state = State.start(start + 180.0 * (np.arange(N) % 3 == 0))
-    iterate(refiner, state, turn=False)
+    iterate(refiner, state, rotation=False)
     assert np.abs(wrap(state.angle - start)).max() < 1e-4  # none takes the angle of the orientation it is compared with
     errors = pose_errors(Poses(state.angle, state.shift), truth)
     assert np.hypot(*errors.shift.T).max() < 0.5
@@ -156,7 +156,7 @@ def test_each_particle_is_aligned_to_its_own_reference(scene):
     for _ in range(4):
         result = refiner.iterate(state, [one, other], member, "test", indices)
     assert [one.count for one in result.sums] == [N // 2, N // 2]
-    assert result.turned < 0.2
+    assert result.rotated < 0.2
     found = Poses(state.angle, state.shift)
     expected = truth[member == 0], compose(Poses([-2.0]), truth[member == 1])
     for number in (0, 1):
@@ -184,10 +184,10 @@ def test_the_change_that_is_told_is_the_change_of_the_poses(scene):
     reference = scaled(refiner, template_reference(refiner))
     before = state.copy()
     first = refiner.iterate(state, [reference], member, "test", indices)
-    assert first.turned == pytest.approx(np.median(np.abs(wrap(state.angle - before.angle))), rel=1e-4)
-    assert first.turned == pytest.approx(1.0, abs=0.4)
+    assert first.rotated == pytest.approx(np.median(np.abs(wrap(state.angle - before.angle))), rel=1e-4)
+    assert first.rotated == pytest.approx(1.0, abs=0.4)
     last = [refiner.iterate(state, [reference], member, "test", indices) for _ in range(3)][-1]
-    assert last.turned < 0.1
+    assert last.rotated < 0.1
     assert last.moved < 0.05
 
 
@@ -220,8 +220,8 @@ def test_the_angle_of_the_search_is_the_pose_angle(angle):
     template = torch.from_numpy(phantom("hook", 48).image())
     particle = band.of_images(torch.from_numpy(phantom("hook", 48).sample(Poses([angle]))))
     angles = torch.arange(0, 180, 4.0)
-    turned = band.of_images(transform(to_fourier(template)[None], 48, -angles))
-    found = full_circle(particle, turned, angles, ShiftMaps(band, 4))
+    rotated = band.of_images(transform(to_fourier(template)[None], 48, -angles))
+    found = exhaustive_search(particle, rotated, angles, ShiftMaps(band, 4))
     assert abs(float(wrap(float(found) - angle))) <= 2.01
 
 

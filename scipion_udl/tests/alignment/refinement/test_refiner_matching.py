@@ -48,8 +48,8 @@ def images_of(box: int, poses: Poses, strength: float = 1.0, noise: float = 0.0,
 def match(refiner: Refiner, particles: torch.Tensor, angle: np.ndarray, reference: Reference, **more) -> Matched:
     power = more.pop("power", None)
     ring_power = refiner.band.ring_totals(particles.real.square() + particles.imag.square())
-    arbiter = more.pop("arbiter", reference)
-    return refiner.match(particles, power, ring_power, torch.from_numpy(angle), reference, arbiter, **more)
+    independent = more.pop("independent", reference)
+    return refiner.match(particles, power, ring_power, torch.from_numpy(angle), reference, independent, **more)
 
 
 def matched(box: int, images: np.ndarray, angle: np.ndarray, strength: float = 1.0, rounds: int = 1) -> Matched:
@@ -76,9 +76,9 @@ def test_a_noise_free_particle_comes_to_its_pose_from_a_degree_off(box):
     truth = poses_of(60)
     offset = np.random.default_rng(0).uniform(-1, 1, 60)
     found = matched(box, images_of(box, truth), truth.angle + offset, rounds=3)
-    turn, shift = errors(found, truth)
-    assert np.sqrt((turn**2).mean()) < 0.06
-    assert np.abs(turn).max() < 0.2
+    rotation, shift = errors(found, truth)
+    assert np.sqrt((rotation**2).mean()) < 0.06
+    assert np.abs(rotation).max() < 0.2
     assert np.abs(shift).max() < 0.06
 
 
@@ -105,15 +105,15 @@ def test_where_the_particle_lies_between_two_orientations_does_not_matter():
     step = reference_of(refiner).orientations.step
     truth = Poses((np.arange(n) - n / 2) * 1.5 + np.linspace(-0.5, 0.5, n) * step, poses_of(n).shift)
     found = matched(box, images_of(box, truth, noise=0.7), truth.angle)
-    turn, _ = errors(found, truth)
+    rotation, _ = errors(found, truth)
     offset = wrap(truth.angle - np.round(truth.angle / step) * step, step)
     assert np.ptp(offset) > 0.9 * step
-    spread = turn.std()
-    slope = np.polyfit(offset, turn, 1)[0]
+    spread = rotation.std()
+    slope = np.polyfit(offset, rotation, 1)[0]
     assert abs(slope) < 4 * spread / offset.std() / np.sqrt(n)  # chance
     assert abs(slope) < 0.12  # 1: the angle would be that of the orientation
     outer = np.abs(offset) > step / 4
-    assert turn[outer].std() < 1.25 * turn[~outer].std()
+    assert rotation[outer].std() < 1.25 * rotation[~outer].std()
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
@@ -122,18 +122,18 @@ def test_a_weaker_or_stronger_particle_is_not_pulled_to_the_orientation(gain):
     truth = poses_of(n)
     step = reference_of(refiner_of(64)).orientations.step
     found = matched(64, gain * images_of(64, truth), truth.angle)
-    turn, _ = errors(found, truth)
+    rotation, _ = errors(found, truth)
     offset = wrap(truth.angle - np.round(truth.angle / step) * step, step)
-    assert abs(np.polyfit(offset, turn, 1)[0]) < 0.1  # 1 - 1/gain, were the gain not known: -1 to 0.5
-    assert np.sqrt((turn**2).mean()) < 0.12
+    assert abs(np.polyfit(offset, rotation, 1)[0]) < 0.1  # 1 - 1/gain, were the gain not known: -1 to 0.5
+    assert np.sqrt((rotation**2).mean()) < 0.12
 
 
 @pytest.mark.parametrize("start", [0.0, 180.0])
 def test_both_ways_round_are_looked_at(start):
     truth = poses_of(20)
     found = matched(64, images_of(64, truth, noise=0.5), truth.angle + start)
-    turn, shift = errors(found, truth)
-    assert np.abs(turn).max() < 2
+    rotation, shift = errors(found, truth)
+    assert np.abs(rotation).max() < 2
     assert np.abs(shift).max() < 0.5
     assert float(found.log_odds.min()) > 0
 
@@ -183,7 +183,7 @@ def test_the_score_is_the_correlation_of_particle_and_average():
 
 
 def test_the_centred_particle_is_in_the_bin_of_its_angle():
-    """What goes into the bins: turned by the angle of its bin, it is the average."""
+    """What goes into the bins: rotated by the angle of its bin, it is the average."""
     refiner, truth = refiner_of(64), poses_of(16)
     reference = reference_of(refiner)
     particles = refiner.band.of_images(torch.from_numpy(images_of(64, truth)))
@@ -196,22 +196,22 @@ def test_the_centred_particle_is_in_the_bin_of_its_angle():
 
 
 def test_the_judge_decides_the_side_and_the_reference_the_angle():
-    """A judge that is turned by 180 degrees: particles follow it; one that is a degree off does not turn them."""
+    """A judge that is rotated by 180 degrees: particles follow it; one that is a degree off does not turn them."""
     refiner, truth = refiner_of(64), poses_of(16)
     reference = reference_of(refiner)
     particles = refiner.band.of_images(torch.from_numpy(images_of(64, truth)))
     opposite = Reference(refiner.band, reference.average.conj(), reference.ring_weight)
-    found = match(refiner, particles, truth.angle, reference_of(refiner, "dimer"), arbiter=opposite, turn=False)
+    found = match(refiner, particles, truth.angle, reference_of(refiner, "dimer"), independent=opposite, rotation=False)
     assert np.abs(wrap(found.angle.double().numpy() - truth.angle - 180)).max() < 1e-3
-    beside = Reference(refiner.band, reference.turned(torch.tensor([1.0]))[0], reference.ring_weight)
-    turn, _ = errors(match(refiner, particles, truth.angle, reference, arbiter=beside), truth)
-    assert abs(turn.mean()) < 0.1
+    beside = Reference(refiner.band, reference.rotated(torch.tensor([1.0]))[0], reference.ring_weight)
+    rotation, _ = errors(match(refiner, particles, truth.angle, reference, independent=beside), truth)
+    assert abs(rotation.mean()) < 0.1
 
 
-# contrast transfer
+# CTF
 
 
-def transfers(n: int, band: Band) -> torch.Tensor:
+def ctfs(n: int, band: Band) -> torch.Tensor:
     """Round transfers (n, band) with zeros, a defocus for each; phases not flipped."""
     defocus = torch.linspace(1.0, 2.0, n)[:, None, None]
     return torch.sin(0.3 + defocus * (band.radius / 10) ** 2) * band.disc
@@ -221,14 +221,14 @@ def test_known_transfer_gives_better_poses_than_none():
     n, box = 150, 64
     refiner, truth = refiner_of(box), poses_of(n)
     band = refiner.band
-    transfer = transfers(n, band)
+    ctf = ctfs(n, band)
     clean = band.of_images(torch.from_numpy(images_of(box, truth, 0.6)))
     noise = band.of_images(torch.randn(n, box, box, generator=torch.Generator().manual_seed(1)))
-    particles = clean * transfer + noise
+    particles = clean * ctf + noise
     known = reference_of(refiner, strength=0.6)
-    power = band.ring_totals(transfer.square()) / band.ring_count
-    found = match(refiner, particles * transfer, truth.angle, known, power=power)
-    mean = Reference(band, known.average * transfer.mean(0), known.ring_weight)
+    power = band.ring_totals(ctf.square()) / band.ring_count
+    found = match(refiner, particles * ctf, truth.angle, known, power=power)
+    mean = Reference(band, known.average * ctf.mean(0), known.ring_weight)
     without = match(refiner, particles, truth.angle, mean)
     deviations = [np.sqrt((errors(one, truth)[0] ** 2).mean()) for one in (found, without)]
     assert deviations[0] < 0.95 * deviations[1]
@@ -250,13 +250,13 @@ def test_expected_errors_are_the_spread_of_the_errors_of_particles_in_noise(name
     for _ in range(2):
         found = match(refiner, particles, angle, reference)
         angle = found.angle.double().numpy()
-    turn, shift = errors(found, truth)
-    near = np.abs(turn) < 90
+    rotation, shift = errors(found, truth)
+    near = np.abs(rotation) < 90
     expected = reference.expected_errors()
     sure = float(torch.sigmoid(found.log_odds.double()).mean())  # the share that the odds themselves promise
     assert near.mean() == pytest.approx(sure, abs=0.05)
     assert sure > (0.98 if name == "hook" else 0.8)  # the barrel's ends differ by little
-    assert turn[near].std() == pytest.approx(expected[0], rel=0.25)
+    assert rotation[near].std() == pytest.approx(expected[0], rel=0.25)
     assert shift[near].std() == pytest.approx(expected[1], rel=0.25)
 
 

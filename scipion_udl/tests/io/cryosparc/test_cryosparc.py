@@ -162,8 +162,8 @@ def test_relion_aligns_by_what_the_published_converter_makes_of_aligned_cs(proje
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     view = phantom("hook", BOX).image().ravel()
-    turned = StackReader("turned.mrcs").read()
-    assert min(np.corrcoef(image.ravel(), view)[0, 1] for image in turned) > 0.9995
+    rotated = StackReader("turned.mrcs").read()
+    assert min(np.corrcoef(image.ravel(), view)[0, 1] for image in rotated) > 0.9995
 
 
 def test_the_poses_come_back(project):

@@ -11,7 +11,7 @@ import torch
 
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import radii, soft_disc, to_fourier, to_images
-from scipion_udl.imaging.frc import (
+from scipion_udl.imaging.half_set_frc import (
     CLAIM,
     LEAST,
     estimate_resolution,
@@ -129,26 +129,26 @@ def curve(reach: float, width: float = 4.0, rings: int = BOX // 2) -> np.ndarray
 
 @pytest.mark.parametrize("reach", [12, 16, 21])
 def test_the_resolution_is_a_little_before_the_curve_falls_to_0_143(reach):
-    claim = estimate_resolution(curve(reach), BOX, PIXEL, shared=6, mask_radius=27)
+    estimate = estimate_resolution(curve(reach), BOX, PIXEL, initial_lowpass=6, mask_radius=27)
     ring = reach + (0.5 - CLAIM) * 8
-    assert claim.signal
-    assert 1 < claim.resolution / (BOX * PIXEL / ring) < 1.08
-    assert f"{claim.resolution:.1f} A" in claim.note
-    assert f"{BOX * PIXEL / 6:.1f} A" in claim.note
+    assert estimate.signal
+    assert 1 < estimate.resolution / (BOX * PIXEL / ring) < 1.08
+    assert f"{estimate.resolution:.1f} A" in estimate.note
+    assert f"{BOX * PIXEL / 6:.1f} A" in estimate.note
 
 
 def test_the_larger_the_box_the_less_caution_is_needed():
     """Rings of large boxes have more coefficients: what is measured well is claimed nearly as it is."""
     ring = 160 + (0.5 - CLAIM) * 80
-    claim = estimate_resolution(curve(160, 40, 512), 1024, PIXEL, shared=60, mask_radius=430)
-    assert claim.resolution == pytest.approx(1024 * PIXEL / ring, rel=0.02)
+    estimate = estimate_resolution(curve(160, 40, 512), 1024, PIXEL, initial_lowpass=60, mask_radius=430)
+    assert estimate.resolution == pytest.approx(1024 * PIXEL / ring, rel=0.02)
 
 
 @pytest.mark.parametrize("ring", [14, 20, 26])
 def test_a_curve_that_falls_at_once_is_claimed_to_its_fall(ring):
     """Low-passed particles: an average over many rings reaches beyond the fall, the claim may not."""
-    claim = estimate_resolution(np.where(np.arange(32) <= ring, 0.98, 0.0), BOX, PIXEL, 6, 27)
-    assert ring - 1 < BOX * PIXEL / claim.resolution < 1.05 * (ring + (0.98 - CLAIM) / 0.98)
+    estimate = estimate_resolution(np.where(np.arange(32) <= ring, 0.98, 0.0), BOX, PIXEL, 6, 27)
+    assert ring - 1 < BOX * PIXEL / estimate.resolution < 1.05 * (ring + (0.98 - CLAIM) / 0.98)
 
 
 def test_one_ring_that_dips_does_not_end_the_curve():
@@ -168,10 +168,10 @@ def test_no_more_is_claimed_than_the_average_of_both_halves_shows(fall):
     ratios = []
     for signal, a, b in draws.view(30, 3, box, box):
         signal = to_images(to_fourier(signal) * of_ring * 2, box)
-        claim = estimate_resolution(image_frc(signal + a, signal + b, mask), box, PIXEL, 6, radius)
+        estimate = estimate_resolution(image_frc(signal + a, signal + b, mask), box, PIXEL, 6, radius)
         true = image_frc(signal + (a + b) / 2, signal, mask)
         reached = int(np.flatnonzero(true[1:] < 0.5)[0]) + 1
-        ratios.append(box * PIXEL / claim.resolution / reached)
+        ratios.append(box * PIXEL / estimate.resolution / reached)
     assert np.mean(ratios) > 0.88
     assert np.mean(np.array(ratios) > 1.05) < 0.05
 
@@ -182,13 +182,13 @@ def test_the_claim_scales_with_the_pixel_size():
 
 
 def test_agreement_up_to_the_shared_start_proves_nothing():
-    shared = 12
-    frc = np.where(np.arange(32) <= shared + 1, 0.99, 0.0)
-    claim = estimate_resolution(frc, BOX, PIXEL, shared, 27)
-    assert claim.signal is False
-    assert claim.resolution is None
-    assert "No common signal was found" in claim.note
-    assert f"{BOX * PIXEL / shared:.1f} A" in claim.note
+    initial_lowpass = 12
+    frc = np.where(np.arange(32) <= initial_lowpass + 1, 0.99, 0.0)
+    estimate = estimate_resolution(frc, BOX, PIXEL, initial_lowpass, 27)
+    assert estimate.signal is False
+    assert estimate.resolution is None
+    assert "No common signal was found" in estimate.note
+    assert f"{BOX * PIXEL / initial_lowpass:.1f} A" in estimate.note
 
 
 def test_the_first_crossing_counts_not_a_later_return():
@@ -200,25 +200,25 @@ def test_the_first_crossing_counts_not_a_later_return():
 
 
 def test_a_curve_that_never_falls_ends_at_the_last_ring():
-    claim = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, 6, 27)
-    assert claim.signal
-    assert claim.resolution == pytest.approx(BOX * PIXEL / 31)
+    estimate = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, 6, 27)
+    assert estimate.signal
+    assert estimate.resolution == pytest.approx(BOX * PIXEL / 31)
 
 
-@pytest.mark.parametrize("shared", [30, 31, 40])
-def test_where_no_ring_is_left_nothing_is_claimed(shared):
-    claim = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, shared, 27)
-    assert claim.signal is None
-    assert claim.resolution is None
-    assert claim.note.endswith(".")
+@pytest.mark.parametrize("initial_lowpass", [30, 31, 40])
+def test_where_no_ring_is_left_nothing_is_claimed(initial_lowpass):
+    estimate = estimate_resolution(np.full(32, 0.9), BOX, PIXEL, initial_lowpass, 27)
+    assert estimate.signal is None
+    assert estimate.resolution is None
+    assert estimate.note.endswith(".")
 
 
-@pytest.mark.parametrize(("shared", "radius"), [(7, 27), (12, 27), (20, 27), (7, 12)])
-def test_halves_of_noise_claim_nothing(shared, radius):
+@pytest.mark.parametrize(("initial_lowpass", "radius"), [(7, 27), (12, 27), (20, 27), (7, 12)])
+def test_halves_of_noise_claim_nothing(initial_lowpass, radius):
     mask = soft_disc(BOX, radius, 4)
-    images = noise(400, seed=shared)
+    images = noise(400, seed=initial_lowpass)
     claims = [
-        estimate_resolution(image_frc(a, b, mask), BOX, PIXEL, shared, radius).signal
+        estimate_resolution(image_frc(a, b, mask), BOX, PIXEL, initial_lowpass, radius).signal
         for a, b in images.view(200, 2, BOX, BOX)
     ]
     assert sum(claims) <= 1
@@ -231,11 +231,11 @@ def test_a_weak_signal_beyond_the_shared_start_is_found():
         estimate_resolution(image_frc(signal + a, signal + b, MASK), BOX, PIXEL, 8, 27)
         for a, b in noise(20).view(10, 2, BOX, BOX)
     ]
-    assert all(claim.signal and claim.resolution < BOX * PIXEL / 9 for claim in found)
+    assert all(estimate.signal and estimate.resolution < BOX * PIXEL / 9 for estimate in found)
 
 
 def test_where_there_are_no_numbers_nothing_is_claimed():
     frc = np.r_[np.ones(20), np.full(12, np.nan)]
-    claim = estimate_resolution(frc, 64, 2.0, 4.0, 28.0)
-    assert (claim.signal, claim.resolution) == (None, None)
+    estimate = estimate_resolution(frc, 64, 2.0, 4.0, 28.0)
+    assert (estimate.signal, estimate.resolution) == (None, None)
     assert estimate_resolution(np.r_[np.ones(20), np.zeros(12)], 64, 2.0, 4.0, 28.0).resolution is not None

@@ -230,16 +230,16 @@ def cautious_frc(frc: np.ndarray, independent: np.ndarray) -> np.ndarray:
 
 
 def estimate_resolution(
-    frc: np.ndarray, box: int, pixel_size: float, shared: float, mask_radius: float, finest: int | None = None
+    frc: np.ndarray, box: int, pixel_size: float, initial_lowpass: float, mask_radius: float, finest: int | None = None
 ) -> ResolutionEstimate:
     """The resolution that two halves support.
 
-    frc: per ring, of averages refined apart from each other; shared: the Fourier ring (pixels) up to which the halves
-    had a common start, where agreement proves nothing; mask_radius: pixels. A common signal is one whose FRC beyond the
-    shared rings stays clear of what noise gives: the mean of the next rings against its standard deviation, the number
-    of independent coefficients in the masked area counted. The resolution is where the cautious FRC of the rings beyond
-    the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than the ring ``finest``, beyond which nothing
-    was compared (None: no limit); that they agree there too is all the better.
+    frc: per ring, of averages refined apart from each other; initial_lowpass: the Fourier ring (pixels) up to which the
+    halves had a common start, where agreement proves nothing; mask_radius: pixels. A common signal is one whose FRC
+    beyond the shared rings stays clear of what noise gives: the mean of the next rings against its standard deviation,
+    the number of independent coefficients in the masked area counted. The resolution is where the cautious FRC of the
+    rings beyond the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than the ring ``finest``, beyond
+    which nothing was compared (None: no limit); that they agree there too is all the better.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def estimate_resolution(
         Side of the box, pixels.
     pixel_size : float
         Angstrom.
-    shared : float
+    initial_lowpass : float
         The ring up to which the halves had a common start, Fourier pixels.
     mask_radius : float
         Pixels.
@@ -261,7 +261,7 @@ def estimate_resolution(
     ResolutionEstimate
         The resolution, or why none is claimed.
     """
-    first = int(np.ceil(shared)) + 2  # the mask mixes neighbouring rings
+    first = int(np.ceil(initial_lowpass)) + 2  # the mask mixes neighbouring rings
     beyond = np.asarray(frc, np.float64)[first:]
     if not len(beyond):
         return ResolutionEstimate(None, None, message("claim_box_too_small"))
@@ -270,7 +270,7 @@ def estimate_resolution(
     independent = independent_coefficients(np.arange(first, len(frc)), box, mask_radius)
     near = slice(0, 4)
     score = float((beyond[near] * independent[near]).sum() / np.sqrt(independent[near].sum()))
-    limit = box * pixel_size / max(shared, 1e-9)
+    limit = box * pixel_size / max(initial_lowpass, 1e-9)
     if score < 4 or beyond[near].mean() < CLAIM:
         return ResolutionEstimate(False, None, message("no_signal", limit=limit))
     ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.half_sets import FOLDS, HalfRefinement, Split
+from scipion_udl.alignment.half_set_refinement import FOLDS, HalfRefinement, Split
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
 from scipion_udl.imaging.band import Band
@@ -41,7 +41,7 @@ def halves_of(folder, images: np.ndarray, order: np.ndarray | None = None, chunk
 
 
 def begin(band: Band, pose: Poses | None = None) -> torch.Tensor:
-    """A first average: the phantom below ring 12, its frame turned and moved by a pose."""
+    """A first average: the phantom below ring 12, its frame rotated and moved by a pose."""
     template = phantom("hook", BOX)
     image = template.sample(invert(pose) if pose else Poses.identity(1))[0] * (STRENGTH / template.image().std())
     return band.of_images(torch.from_numpy(image)) * (band.radius <= 12)
@@ -125,18 +125,18 @@ def test_both_halves_are_brought_into_the_frame_of_the_first(result):
 
 def test_final_errors_are_those_that_the_noise_allows(result):
     halves, truth, state, _ = result
-    turn = pose_errors(of_state(state), truth).rotation
+    rotation = pose_errors(of_state(state), truth).rotation
     image = phantom("hook", BOX).image()
     exact = halves.band.of_images(torch.from_numpy(image * (STRENGTH / image.std())))
     reference = halves.references([exact, exact])[0]  # two that agree in full: all rings count
-    assert turn.std() < 1.35 * reference.expected_errors()[0]
+    assert rotation.std() < 1.35 * reference.expected_errors()[0]
 
 
 def test_noise_that_halves_do_not_share_gets_no_weight(tmp_path):
     halves = halves_of(tmp_path, particles_of(8)[0])
     noise = [halves.band.of_images(torch.randn(BOX, BOX, generator=torch.Generator().manual_seed(k))) for k in (0, 1)]
-    shared = [begin(halves.band) + 0.05 * one for one in noise]
-    weights = [halves.references(pair)[0].ring_weight for pair in (noise, shared)]
+    initial_lowpass = [begin(halves.band) + 0.05 * one for one in noise]
+    weights = [halves.references(pair)[0].ring_weight for pair in (noise, initial_lowpass)]
     assert float(weights[0][5:].sum()) < 0.1 * float(weights[1][5:].sum())
     assert float(weights[1][4:10].min()) > 0.8
 
@@ -153,8 +153,8 @@ def test_the_judge_of_a_particle_does_not_hold_its_fold(tmp_path, monkeypatch):
 
     def spy(*arguments, **named):
         found = iterate(*arguments, **named)
-        if named.get("judge"):
-            seen.append((named["judge"], found.sums))
+        if named.get("independent"):
+            seen.append((named["independent"], found.sums))
         return found
 
     monkeypatch.setattr(halves.refiner, "iterate", spy)
@@ -167,31 +167,31 @@ def test_the_judge_of_a_particle_does_not_hold_its_fold(tmp_path, monkeypatch):
         mean = sum(sums.total for sums in others) / sum(sums.count for sums in others)
         mean = halves.band.masked(mean, halves.prepared.disc.mask)
         own = halves.band.masked(first[1][fold].total / first[1][fold].count, halves.prepared.disc.mask)
-        judge = second[0][fold].average
-        assert float((judge - mean).abs().max()) < 1e-3 * float(mean.abs().max())
+        independent = second[0][fold].average
+        assert float((independent - mean).abs().max()) < 1e-3 * float(mean.abs().max())
         noise = own - mean  # of the fold's own noise the judge holds nothing
-        held = halves.band.dot(judge - mean, noise) / halves.band.dot(noise, noise)
+        held = halves.band.dot(independent - mean, noise) / halves.band.dot(noise, noise)
         assert abs(float(held)) < 0.02
 
 
 def test_in_the_first_round_together_the_other_half_judges(tmp_path, monkeypatch):
     images, truth = particles_of()
     halves = halves_of(tmp_path, images)
-    judges = []
+    independents = []
     iterate = halves.refiner.iterate
 
     def spy(*arguments, **named):
-        judges.append(named.get("judge"))
+        independents.append(named.get("independent"))
         return iterate(*arguments, **named)
 
     monkeypatch.setattr(halves.refiner, "iterate", spy)
     _, _, averages = refined(halves, truth.angle)
-    judge = next(one for one in judges if one)
-    assert judge[0].average is judge[2].average
-    assert judge[1].average is judge[3].average
-    alike = halves.band.dot(judge[1].average, averages[0]) / halves.band.dot(averages[0], averages[0])
-    assert judge[1].average is averages[0] or float(alike) == pytest.approx(1, abs=1e-3)
-    assert not torch.equal(judge[0].average, judge[1].average)
+    independent = next(one for one in independents if one)
+    assert independent[0].average is independent[2].average
+    assert independent[1].average is independent[3].average
+    alike = halves.band.dot(independent[1].average, averages[0]) / halves.band.dot(averages[0], averages[0])
+    assert independent[1].average is averages[0] or float(alike) == pytest.approx(1, abs=1e-3)
+    assert not torch.equal(independent[0].average, independent[1].average)
 
 
 def test_particles_upside_down_are_turned_round_by_the_others(tmp_path):
@@ -227,7 +227,7 @@ def test_poses_do_not_depend_on_the_chunk(tmp_path):
 
 
 def test_another_frame_of_the_start_gives_the_same_poses_in_that_frame(tmp_path):
-    """Both halves begun in a turned and moved frame: the result is the same but for that."""
+    """Both halves begun in a rotated and moved frame: the result is the same but for that."""
     images, truth = particles_of()
     halves = halves_of(tmp_path, images)
     frame = Poses([70.0], [[1.0, 2.0]])
@@ -251,5 +251,5 @@ def test_nobody_is_judged_by_an_average_that_it_is_part_of(tmp_path, rounds):
     usable, state = np.arange(N), State.start(poses.angle % 180)
     averages = halves.apart(state, [begin(halves.band), begin(halves.band)], usable, 2)
     halves.together(state, state.copy(), averages, usable, rounds)
-    power = [float(halves.band.dot(one.average, one.average)) for one in halves.judges]
-    assert power[halves.judged[7]] < 0.8 * max(power)
+    power = [float(halves.band.dot(one.average, one.average)) for one in halves.independents]
+    assert power[halves.independent_of[7]] < 0.8 * max(power)

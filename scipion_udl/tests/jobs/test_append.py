@@ -173,10 +173,10 @@ def test_a_network_that_knows_nothing_does_no_harm(aligned, later, joined, tmp_p
     errors = np.abs(errors_to_truth(tmp_path / "out" / "aligned.star", later).rotation)
     known = named_poses(joined / "aligned.star")
     names = named_poses(tmp_path / "out" / "aligned.star")
-    turns = np.abs(Poses(np.array([pose[0] - known[name][0] for name, pose in names.items()])).angle)
+    rotations = np.abs(Poses(np.array([pose[0] - known[name][0] for name, pose in names.items()])).angle)
     assert errors.max() < 5
-    assert np.median(turns) < 0.01  # most find the very same place
-    assert turns.max() < 1  # and all a place as good
+    assert np.median(rotations) < 0.01  # most find the very same place
+    assert rotations.max() < 1  # and all a place as good
 
 
 def test_without_a_network_or_ctf_and_one_by_one(particles, later, tmp_path):
@@ -195,8 +195,8 @@ def test_without_a_network_or_ctf_and_one_by_one(particles, later, tmp_path):
     found = next(iter(named_poses(tmp_path / "one" / "aligned.star").values()))
     _, truth = read_truth(str(later / "truth.star"))
     frame = errors_frame(first, particles)
-    turn = Poses(np.array([found[0] - truth.angle[5] - frame])).angle[0]
-    assert abs(turn) < 5
+    rotation = Poses(np.array([found[0] - truth.angle[5] - frame])).angle[0]
+    assert abs(rotation) < 5
     assert list(named_poses(tmp_path / "b" / "aligned.star").values()) == [(0.0, 0.0, 0.0)] * 2
     facts = summary(tmp_path / "b")
     assert (facts["pooled_particles"], facts["resolution"]) == (43, None)

@@ -19,23 +19,23 @@ from scipion_udl.alignment.state import State
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.frc import frc_weights, of_more
+from scipion_udl.imaging.half_set_frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import load_card
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.particles.prepared import DISC
+from scipion_udl.pipelines.appendable_alignment import take_radius
+from scipion_udl.pipelines.appendable_classes import Earlier, clear_radius
 from scipion_udl.pipelines.classes import STACKS, ClassResult
-from scipion_udl.pipelines.joinable import take_radius
-from scipion_udl.pipelines.joinable_classes import Earlier, clear_radius
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 
-SWEEPS = 3  # rounds of each particle against the average of its class
+ITERATIONS = 3  # rounds of each particle against the average of its class
 
 
-def check_joining(settings: ClassifySettings) -> None:
+def check_appending(settings: ClassifySettings) -> None:
     """Refuse options that do not go with --append-to.
 
     Parameters
@@ -83,7 +83,7 @@ def check_fits(run: Run, earlier: Earlier) -> None:
     take_radius(run, float(facts.get("mask_radius", DISC * box)), clear_radius(facts), earlier_run)
 
 
-def join_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
+def append_to_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:
     """Align the particles of the run, sorted into earlier classes, to the averages of these.
 
     Parameters
@@ -155,7 +155,7 @@ def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float
     weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
     reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
     state = State.start(start.angle)
-    for number in range(1, SWEEPS + 1):
+    for number in range(1, ITERATIONS + 1):
         refiner.iterate(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
     ParticleScores(refiner, [reference], np.zeros(n, np.int64)).measure(state, particles.usable)
     for values in (state.angle, state.shift, state.score, state.log_odds):

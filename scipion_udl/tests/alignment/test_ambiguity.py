@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
+from scipion_udl.alignment.ambiguity import confirmed_rings, flip_difference
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.tests.engine_helpers import phantom_band
 
@@ -34,19 +34,19 @@ def power(band: torch.Tensor) -> float:
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (3.0, -2.0), (1.5, 2.25)])
 def test_a_two_fold_image_does_not_differ_from_itself_turned_wherever_its_centre_is(shift):
     average = view("dimer", shift)
-    assert power(half_turn_difference(BAND, MAPS, average)) < 0.01 * power(average)
+    assert power(flip_difference(BAND, MAPS, average)) < 0.01 * power(average)
 
 
 def test_an_asymmetric_image_differs_from_itself_turned():
     average = view("hook")
-    assert power(half_turn_difference(BAND, MAPS, average)) > 0.2 * power(average)
+    assert power(flip_difference(BAND, MAPS, average)) > 0.2 * power(average)
 
 
 def test_the_sign_of_the_difference_says_which_way_round_a_particle_lies():
     average = view("hook")
-    difference = half_turn_difference(BAND, MAPS, average)
+    difference = flip_difference(BAND, MAPS, average)
     assert float(BAND.dot(average, difference)) > 0
-    assert float(BAND.dot(average - difference, difference)) < 0  # itself turned
+    assert float(BAND.dot(average - difference, difference)) < 0  # itself rotated
 
 
 @pytest.mark.parametrize("seed", range(8))

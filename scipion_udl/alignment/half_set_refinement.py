@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
+from scipion_udl.alignment.ambiguity import confirmed_rings, flip_difference
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit, measure_fit
-from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import CLEAR, FAR, Refiner
 from scipion_udl.alignment.refinement.registration import register
 from scipion_udl.alignment.refinement.results import Iteration
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
-from scipion_udl.imaging.orientations import turned_band
+from scipion_udl.alignment.wiener import WienerFilter, flip_centre
+from scipion_udl.imaging.orientations import rotated_band
 from scipion_udl.imaging.poses import Poses, compose
 
 TOLERANCE = 1 / 3  # of the expected error: changes below it are not worth another round
@@ -41,7 +41,7 @@ class Split:
     fold: np.ndarray
 
     @classmethod
-    def of(cls, order: np.ndarray, count: int, originals: np.ndarray | None = None) -> Split:
+    def of(cls, order: np.ndarray, count: int, duplicates_of: np.ndarray | None = None) -> Split:
         """A set dealt out to halves and folds.
 
         Parameters
@@ -50,7 +50,7 @@ class Split:
             The particles that count, from 0, in the order in which they are dealt out.
         count : int
             All particles, N.
-        originals : (N,) int array, optional
+        duplicates_of : (N,) int array, optional
             For each the index of the first particle that is the same image (duplicates.py): they stay together.
 
         Returns
@@ -60,8 +60,8 @@ class Split:
         """
         fold = np.zeros(count, np.int64)
         fold[order] = np.arange(len(order)) % FOLDS
-        if originals is not None:
-            fold = fold[originals]
+        if duplicates_of is not None:
+            fold = fold[duplicates_of]
         return cls(fold % 2, fold)
 
 
@@ -70,18 +70,18 @@ class HalfRefinement:
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
     place (wiener.py); centre: whether averages are moved to the centre of their box on the
-    way, where nobody has given their frame. ``judges``: averages in the frame of :meth:`together` that particles can be
-    compared with, ``judged``: (N,) which of them, for none is part of its own; both known after it;
+    way, where nobody has given their frame. ``independents``: averages in the frame of :meth:`together` that particles
+    can be compared with, ``independent_of``: (N,) which of them, for none is part of its own; both known after it;
     ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
     def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
         self.split, self.local, self.centre = split, local, centre
-        self.judges: list[Reference] = []
-        self.judged = 1 - split.half
+        self.independents: list[Reference] = []
+        self.independent_of = 1 - split.half
         self.fit: Fit | None = None
-        self._transfer = torch.ones(self.band.k_max + 1)
+        self._ctf = torch.ones(self.band.k_max + 1)
 
     def references(self, averages: list[torch.Tensor]) -> list[Reference]:
         """A reference for either half, weighted by what both averages agree on.
@@ -96,8 +96,8 @@ class HalfRefinement:
         list of Reference
             Two.
         """
-        denoiser = self._denoiser(averages)
-        return [Reference(self.band, a, denoiser.weight(1), denoiser(a, 1)) for a in averages]
+        wiener = self._denoiser(averages)
+        return [Reference(self.band, a, wiener.weight(1), wiener(a, 1)) for a in averages]
 
     def apart(
         self,
@@ -134,22 +134,22 @@ class HalfRefinement:
             stage, half = f"halves, round {number}", self.split.half
             result = self.refiner.iterate(state, references, half, stage, usable, first=first, settle=settle)
             first = None
-            self._transfer = add_up(result.sums).mean_transfer()
-            turn, move = references[0].expected_errors(result.sums[0].mean_transfer())
+            self._ctf = add_up(result.sums).mean_ctf()
+            rotation, move = references[0].expected_errors(result.sums[0].mean_ctf())
             means = [own.mean(self.band) for own in result.sums]
             if self.centre and number <= CENTRED:
                 means = self._centred(means, state)
             averages = [self.band.masked(mean, self.prepared.disc.mask) for mean in means]
             references = self.references(averages)
             reach = int((references[0].ring_weight > 0).sum())
-            moved = f"angles changed by {result.turned:.3f} degrees"
+            moved = f"angles changed by {result.rotated:.3f} degrees"
             if number > 1:  # the first round only finds the shifts
                 moved += f" and shifts by {result.moved * scale:.3f} px"
             self.prepared.say(
-                f"Independent halves, round {number}: {moved} (medians; expected error {turn:.2f} degrees, "
+                f"Independent halves, round {number}: {moved} (medians; expected error {rotation:.2f} degrees, "
                 f"{move * scale:.2f} px); they agree to {source.box * source.pixel_size / max(reach, 1):.1f} A"
             )
-            still = number > 1 and result.turned < TOLERANCE * turn and result.moved < TOLERANCE * move
+            still = number > 1 and result.rotated < TOLERANCE * rotation and result.moved < TOLERANCE * move
             if self.prepared.group.agree(still):
                 break
         return averages
@@ -177,7 +177,7 @@ class HalfRefinement:
         rounds, least : int
             How many at most, and how many before it may end.
         search : bool, optional
-            Look over the full circle once more, too.
+            Look over all angles once more, too.
 
         Returns
         -------
@@ -185,39 +185,39 @@ class HalfRefinement:
             The average of all.
         """
         averages = self._into_one_frame(averages, [state, half_state])
-        self.judges, self.judged = self.references(averages), 1 - self.split.half
-        denoiser = self._denoiser(averages)  # now, while halves have not seen each other
+        self.independents, self.independent_of = self.references(averages), 1 - self.split.half
+        wiener = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
         members = np.bincount(self.split.half[usable], minlength=2)
         self.fit = self._fitted(averages, members)
         total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
-        joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
-        if not self.prepared.group.agree(self._worthwhile(state, denoiser, total, usable)):
+        joint = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
+        if not self.prepared.group.agree(self._worthwhile(state, wiener, total, usable)):
             self.prepared.say("The average of all particles would not align them better than that of either half: done")
             return joint
-        judges, share, judging = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, denoiser
+        others, share, independent_filter = [averages[1 - fold % 2] for fold in range(FOLDS)], 1.0, wiener
         for number in range(1, rounds + 1):
-            arbiters = self._arbiters(judges, judging, share, confirmed)
+            independents = self._independents(others, independent_filter, share, confirmed)
             common, fold, stage = [joint] * FOLDS, self.split.fold, f"all together, round {number}"
-            result = self.refiner.iterate(state, common, fold, stage, usable, judge=arbiters, settle=True)
-            self.judges, self.judged = arbiters, self.split.fold
+            result = self.refiner.iterate(state, common, fold, stage, usable, independent=independents, settle=True)
+            self.independents, self.independent_of = independents, self.split.fold
             still = self._is_still(result, joint, number, len(usable))
             if search and number > 1:
-                self._look_again(state, joint, arbiters, usable)
+                self._look_again(state, joint, independents, usable)
                 search = False
             elif self.prepared.group.agree(number >= least and still):
                 break
             whole = add_up(result.sums)
-            total, *judges = self._means([whole, *(whole - own for own in result.sums)])
+            total, *others = self._means([whole, *(whole - own for own in result.sums)])
             share = share_of_others(FOLDS)
             # For the way round, which no claim rests on, halves that saw the same reference tell more.
-            judging = self._denoiser(self._means(halves_of(result.sums)))
-            joint = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+            independent_filter = self._denoiser(self._means(halves_of(result.sums)))
+            joint = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
         return joint
 
     def _fitted(self, averages: list[torch.Tensor], members: np.ndarray) -> Fit:
         """How well particles fit what both averages (bands, in one frame) of ``members`` (2,) particles agree on."""
-        fit = measure_fit(self.band, averages, self._transfer, members, self.prepared.disc.mask)
+        fit = measure_fit(self.band, averages, self._ctf, members, self.prepared.disc.mask)
         self.prepared.say(
             f"Particles fit what both halves agree on by {fit.deviations:.1f} sigma of the noise", detail=True
         )
@@ -226,19 +226,19 @@ class HalfRefinement:
     def _is_still(self, result: Iteration, joint: Reference, number: int, count: int) -> bool:
         """Say what round ``number`` of all together came to; whether it moved the ``count`` particles hardly more than
         the expected errors of their poses."""
-        turn, move = joint.expected_errors(result.sums[0].mean_transfer())
+        rotation, move = joint.expected_errors(result.sums[0].mean_ctf())
         self.prepared.say(
-            f"All particles, round {number}: angles changed by {result.turned:.3f} degrees (median; expected error "
-            f"{turn:.2f}), {result.flipped:.1%} flipped by 180 degrees"
+            f"All particles, round {number}: angles changed by {result.rotated:.3f} degrees (median; expected error "
+            f"{rotation:.2f}), {result.flipped:.1%} flipped by 180 degrees"
         )
         return (
-            result.turned < TOLERANCE * turn
+            result.rotated < TOLERANCE * rotation
             and result.moved < TOLERANCE * move
             and result.flipped <= max(FLIPS, SINGLE / max(count, 1))
         )
 
-    def _arbiters(
-        self, judges: list[torch.Tensor], judging: Denoiser, share: float, confirmed: torch.Tensor
+    def _independents(
+        self, others: list[torch.Tensor], independent_filter: WienerFilter, share: float, confirmed: torch.Tensor
     ) -> list[Reference]:
         """References of averages (bands) that decide the way round of the particles they do not hold; confirmed: what
         halves agree on of the difference between both ways."""
@@ -246,15 +246,15 @@ class HalfRefinement:
         return [
             Reference(
                 band,
-                judge,
-                judging.weight(share),
-                judging(judge, share),
-                confirmed * half_turn_difference(band, maps, judge),
+                other,
+                independent_filter.weight(share),
+                independent_filter(other, share),
+                confirmed * flip_difference(band, maps, other),
             )
-            for judge in judges
+            for other in others
         ]
 
-    def _look_again(self, state: State, joint: Reference, arbiters: list[Reference], usable: np.ndarray) -> None:
+    def _look_again(self, state: State, joint: Reference, independents: list[Reference], usable: np.ndarray) -> None:
         """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
         # A group's processes need not find the very same weights; what they do together must be the same.
         reach = self.prepared.group.on_rank0(lambda: int((joint.ring_weight > 0).sum()))
@@ -262,25 +262,27 @@ class HalfRefinement:
         fold = self.split.fold
 
         def search(trial: State) -> None:
-            searcher.search(trial, arbiters, fold, "last search", usable)
+            searcher.search(trial, independents, fold, "last search", usable)
 
         def settle(trial: State, far: np.ndarray) -> None:
             for number in (1, 2):
-                self.refiner.iterate(trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, judge=arbiters)
+                self.refiner.iterate(
+                    trial, [joint] * FOLDS, fold, f"elsewhere, {number}", far, independent=independents
+                )
 
         better = state.take_better(usable, FAR, search, settle)
-        self.prepared.say(f"Last full-circle search: {better} of {len(usable)} particles fit better elsewhere")
+        self.prepared.say(f"Last exhaustive angular search: {better} of {len(usable)} particles fit better elsewhere")
 
-    def _worthwhile(self, state: State, denoiser: Denoiser, total: torch.Tensor, usable: np.ndarray) -> bool:
+    def _worthwhile(self, state: State, wiener: WienerFilter, total: torch.Tensor, usable: np.ndarray) -> bool:
         """Whether the average of all promises better poses than that of a half, or branches that are in doubt."""
         if np.quantile(state.log_odds[usable], 0.02) < CLEAR:
             return True
-        half, whole = (Reference(self.band, total, denoiser.weight(share)) for share in (1, 2))
+        half, whole = (Reference(self.band, total, wiener.weight(share)) for share in (1, 2))
         return half.expected_errors()[0] > WORTH * whole.expected_errors()[0]
 
-    def _denoiser(self, averages: list[torch.Tensor]) -> Denoiser:
-        centre = half_turn_centre(self.refiner.maps, averages[0] + averages[1])
-        return Denoiser(self.band, averages, centre, self.local)
+    def _denoiser(self, averages: list[torch.Tensor]) -> WienerFilter:
+        centre = flip_centre(self.refiner.maps, averages[0] + averages[1])
+        return WienerFilter(self.band, averages, centre, self.local)
 
     def _centred(self, means: list[torch.Tensor], state: State) -> list[torch.Tensor]:
         """The means (bands) of both halves moved to the centre of the box each, the shifts in ``state`` with them."""
@@ -306,4 +308,4 @@ class HalfRefinement:
             detail=True,
         )
         angle, shift = (torch.from_numpy(v).to(self.band.device) for v in (between.angle, between.shift))
-        return [averages[0], self.band.shifted(turned_band(self.band, averages[1], angle), shift.float())[0]]
+        return [averages[0], self.band.shifted(rotated_band(self.band, averages[1], angle), shift.float())[0]]

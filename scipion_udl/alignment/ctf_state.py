@@ -1,4 +1,4 @@
-"""What the images carry of their contrast transfer: as the table says, or the user; the images are asked as a check.
+"""What the images carry of their CTF: as the table says, or the user; the images are asked as a check.
 
 A table gives the defocus, and whether the phases of each image were flipped, or the image multiplied by its transfer.
 That stands. The images are asked all the same, once they lie in register: by each way to take them two halves of some
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.accumulators import Sums
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ParticleCtf
@@ -43,7 +43,7 @@ WORDS = {
 
 
 def words_of(contrast: ParticleCtf | None) -> str:
-    """How contrast transfer is taken, for the user.
+    """How CTF is taken, for the user.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def words_of(contrast: ParticleCtf | None) -> str:
 
 
 class CtfState:
-    """How the particles' contrast transfer is taken, and why.
+    """How the particles' CTF is taken, and why.
 
     prepared: the particles, whose ``contrast`` this sets; defocus: what their table gives, None without; asked: "auto",
     "flipped", "signed" or "none"; fallback: "flipped" or "signed", where neither the user nor the table says, nor the
@@ -140,7 +140,7 @@ class CtfState:
         Raises
         ------
         ValueError
-            Where the particles have no contrast transfer.
+            Where the particles have no CTF.
         """
         if not self.asks_images:
             return
@@ -286,7 +286,7 @@ def mode_evidence(
     Raises
     ------
     ValueError
-        Where the particles have no contrast transfer.
+        Where the particles have no CTF.
     """
     contrast, mask = prepared.contrast, prepared.disc.mask
     if contrast is None:
@@ -296,19 +296,19 @@ def mode_evidence(
     particles = _in_register(prepared, band, indices, poses)
     over = np.zeros(len(indices), bool) if prepared.mirrored is None else prepared.mirrored[indices]
     signed = contrast.with_mode("signed")
-    transfers = torch.empty(len(indices), *band.disc.shape, device=band.device)
+    ctfs = torch.empty(len(indices), *band.disc.shape, device=band.device)
     for part in np.array_split(np.arange(len(indices)), -(-len(indices) // STEP)):
-        turn = np.where(over, -poses.angle, poses.angle)[part]
-        values = signed.evaluate(indices[part], band.box, band.device, turn)
-        transfers[part] = band.crop(prepared.apply_mirror(indices[part], values))
+        rotation = np.where(over, -poses.angle, poses.angle)[part]
+        values = signed.evaluate(indices[part], band.box, band.device, rotation)
+        ctfs[part] = band.crop(prepared.apply_mirror(indices[part], values))
     members = [torch.from_numpy(np.flatnonzero(half == number)).to(band.device) for number in (0, 1)]
     own = torch.from_numpy(contrast.flipped[indices]).to(band.device)[:, None, None]
     flips = {"table": own, "contrary": ~own, "flipped": torch.ones_like(own), "signed": torch.zeros_like(own)}
     inner = band.radius < signed.peak(prepared.box, band.device)
     found = {}
     for way in ways:
-        other = band.disc if way == "none" else transfers
-        taken = torch.where(inner if way == "none" else flips[way], transfers.abs(), other)
+        other = band.disc if way == "none" else ctfs
+        taken = torch.where(inner if way == "none" else flips[way], ctfs.abs(), other)
         found[way] = _evidence(band, mask, particles, taken, members)
     return found
 
@@ -321,9 +321,9 @@ def _in_register(prepared: PreparedParticles, band: Band, indices: np.ndarray, p
 
     def posed(part: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         rows = place[part]
-        turn, move = poses.angle[rows], poses.shift[rows] / prepared.scale
-        turn, move = (torch.from_numpy(values).to(band.device) for values in (turn, move))
-        images = transform(coefficients, band.box, turn, move)
+        rotation, move = poses.angle[rows], poses.shift[rows] / prepared.scale
+        rotation, move = (torch.from_numpy(values).to(band.device) for values in (rotation, move))
+        images = transform(coefficients, band.box, rotation, move)
         level = (images * outside).sum((-2, -1), keepdim=True) / outside.sum().clamp(min=1e-6)
         return band.of_images((images - level) * mask)
 
@@ -331,18 +331,18 @@ def _in_register(prepared: PreparedParticles, band: Band, indices: np.ndarray, p
 
 
 def _evidence(
-    band: Band, mask: torch.Tensor, particles: torch.Tensor, transfers: torch.Tensor, members: list[torch.Tensor]
+    band: Band, mask: torch.Tensor, particles: torch.Tensor, ctfs: torch.Tensor, members: list[torch.Tensor]
 ) -> torch.Tensor:
     """Log evidence (n,) of particles (n, band) in register, with these transfers, given the average of the half that
     they are not in; members: which are in either half."""
-    power = band.ring_means(transfers.square())
-    sums = [Sums((particles[m] * transfers[m]).sum(0), power[m].double().sum(0), len(m)) for m in members]
+    power = band.ring_means(ctfs.square())
+    sums = [Sums((particles[m] * ctfs[m]).sum(0), power[m].double().sum(0), len(m)) for m in members]
     averages = [band.masked(half.mean(band), mask) for half in sums]
-    weight = band.spread(Denoiser(band, averages).weight(1))
+    weight = band.spread(WienerFilter(band, averages).weight(1))
     evidence = torch.zeros(len(particles), device=band.device)
     for member, average in zip(members, averages[::-1]):
         for part in member.split(STEP):
-            expected = band.masked(transfers[part] * (average * weight), mask)
+            expected = band.masked(ctfs[part] * (average * weight), mask)
             match = band.dot(particles[part], expected)
             evidence[part] = _over_gains(match, band.dot(expected, expected))
     return evidence

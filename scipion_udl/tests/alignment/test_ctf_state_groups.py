@@ -1,4 +1,4 @@
-"""Particles of one set whose images hold their contrast transfer in different ways, or whose defocus is not known: each
+"""Particles of one set whose images hold their CTF in different ways, or whose defocus is not known: each
 is taken by its own row and optics group, and nobody else pays for it."""
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def halves(folder):
         found["flipped", number] = simulate(folder / f"flipped{number}", COUNT, BOX, SNR, **more)
         source = open_particles(str(signed / "particles.star"))
         images = torch.from_numpy(source.read(np.arange(COUNT)))
-        transfer = evaluate_ctf(read_defocus(source), BOX, PIXEL_SIZE)
+        ctf = evaluate_ctf(read_defocus(source), BOX, PIXEL_SIZE)
         path = folder / f"multiplied{number}"
         path.mkdir()
-        write_stack(str(path / "particles.mrcs"), to_images(to_fourier(images) * transfer, BOX).numpy(), PIXEL_SIZE)
+        write_stack(str(path / "particles.mrcs"), to_images(to_fourier(images) * ctf, BOX).numpy(), PIXEL_SIZE)
         found["multiplied", number] = path
     return found
 

@@ -1,4 +1,4 @@
-"""Which way round? What two halves confirm of the difference between an average and itself turned by 180 degrees.
+"""Which way round? What two halves confirm of the difference between an average and itself rotated by 180 degrees.
 
 The odds between two candidates of a particle rest on that difference alone. In a (nearly) two-fold view it is mostly
 nothing. So it counts, ring by ring, by what two halves that never saw each other's average agree on.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
-from scipion_udl.imaging.frc import frc_weights, over_rings, ring_correlation
+from scipion_udl.imaging.half_set_frc import frc_weights, over_rings, ring_correlation
 
 EVIDENCE = 3.0  # standard deviations of noise that the agreement of the halves' differences must exceed
 
 
-def half_turn_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch.Tensor:
-    """An average minus itself turned by 180 degrees about the point where that changes it least.
+def flip_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch.Tensor:
+    """An average minus itself rotated by 180 degrees about the point where that changes it least.
 
     Parameters
     ----------

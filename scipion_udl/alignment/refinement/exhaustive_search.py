@@ -1,4 +1,4 @@
-"""The search of all angles and shifts: every particle against an average in steps over the full circle."""
+"""The search of all angles and shifts: every particle against an average in steps over all angles."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from scipion_udl.imaging.band import ShiftMaps
 SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
 
 
-def full_circle(particles: torch.Tensor, turned: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps) -> torch.Tensor:
-    """The angles of particles by the best match among a reference's orientations over the full circle and all shifts.
+def exhaustive_search(
+    particles: torch.Tensor, rotated: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps
+) -> torch.Tensor:
+    """The angles of particles by the best match among a reference's orientations over all angles and all shifts.
 
     Parameters
     ----------
     particles : (n, band) complex tensor
         Times their transfer.
-    turned : (A, band) complex tensor
-        The reference turned by -angles, weighted; the other half circle is their complex conjugates.
+    rotated : (A, band) complex tensor
+        The reference rotated by -angles, weighted; the other half circle is their complex conjugates.
     angles : (A,) tensor
         Degrees, over 180.
     maps : ShiftMaps
@@ -31,7 +33,7 @@ def full_circle(particles: torch.Tensor, turned: torch.Tensor, angles: torch.Ten
     best = torch.full((len(particles),), -torch.inf, device=particles.device)
     angle = torch.zeros_like(best)
     both = particles.conj(), particles
-    for reference, degrees in zip(turned, angles):
+    for reference, degrees in zip(rotated, angles):
         for candidate, extra in zip(both, (0.0, 180.0)):
             value = maps.of_products(candidate * reference).masked_fill(~maps.inside, -torch.inf).flatten(1).amax(1)
             better = value > best

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from scipion_udl.classification.class_search import Comparer
 from scipion_udl.classification.em import LEVELS, ClassFit
-from scipion_udl.classification.scoring import Comparer
 from scipion_udl.compute.log import Say
 from scipion_udl.models.class_bank import ClassBank
 
@@ -105,13 +105,13 @@ def _as_templates(class_fit: ClassFit, bank: ClassBank, rows: torch.Tensor) -> t
     comparer = Comparer(bank, class_fit.sampling, 0.0)
     still = torch.zeros(len(rows), 2, device=class_fit.device)
     own = comparer.aligned(class_fit.samples, rows, still, still[:, 0])
-    transfer = class_fit.samples.transfer[rows, : comparer.rings].to(own.device)
-    return own / (transfer + 1 / bank.signal)[..., None]
+    ctf = class_fit.samples.ctf[rows, : comparer.rings].to(own.device)
+    return own / (ctf + 1 / bank.signal)[..., None]
 
 
 def _explained(class_fit: ClassFit, templates: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """The highest gain of each of the particles ``rows`` with any of these templates, (len(rows),)."""
     few = class_fit.empty_bank(len(templates), templates.shape[1])
     few.set(templates)
-    comparer = Comparer(few, class_fit.sampling, class_fit.reach)
+    comparer = Comparer(few, class_fit.sampling, class_fit.search_range)
     return torch.cat([found.gain.amax(1).cpu() for _, _, found in comparer.chunks(class_fit.samples, rows, False)])

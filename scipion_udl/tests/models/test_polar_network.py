@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.models.polar import FreeHeadNetwork, PolarNetwork, refine_angles, turn_spectra
+from scipion_udl.models.polar_network import FreeHeadNetwork, PolarNetwork, refine_angles, rotate_spectra
 from scipion_udl.tests.engine_helpers import DEVICES, smooth_template, turn_errors, turned_spectra
 
 BIN = 180 / 64
@@ -37,20 +37,20 @@ def _no_gradient():
 
 def test_turning_by_a_whole_bin_is_a_roll():
     spectra, _ = turned_spectra(5, 1.0)
-    assert torch.allclose(turn_spectra(spectra, torch.full((5,), 3 * BIN)), spectra.roll(3, -1), atol=1e-5)
-    assert torch.allclose(turn_spectra(spectra, torch.full((5,), -BIN)), spectra.roll(-1, -1), atol=1e-5)
+    assert torch.allclose(rotate_spectra(spectra, torch.full((5,), 3 * BIN)), spectra.roll(3, -1), atol=1e-5)
+    assert torch.allclose(rotate_spectra(spectra, torch.full((5,), -BIN)), spectra.roll(-1, -1), atol=1e-5)
 
 
 def test_turning_by_180_degrees_changes_nothing():
     spectra, _ = turned_spectra(5, 1.0)
-    assert torch.allclose(turn_spectra(spectra, torch.full((5,), 180.0)), spectra, atol=1e-4)
+    assert torch.allclose(rotate_spectra(spectra, torch.full((5,), 180.0)), spectra, atol=1e-4)
 
 
 def test_turns_add_up_and_can_be_undone():
     spectra, _ = turned_spectra(5, 0.0)
     a, b = torch.linspace(-80, 100, 5), torch.linspace(11, 33, 5)
-    assert torch.allclose(turn_spectra(turn_spectra(spectra, a), b), turn_spectra(spectra, a + b), atol=1e-3)
-    assert torch.allclose(turn_spectra(turn_spectra(spectra, a), -a), spectra, atol=1e-3)
+    assert torch.allclose(rotate_spectra(rotate_spectra(spectra, a), b), rotate_spectra(spectra, a + b), atol=1e-3)
+    assert torch.allclose(rotate_spectra(rotate_spectra(spectra, a), -a), spectra, atol=1e-3)
 
 
 # reading angles
@@ -96,9 +96,9 @@ def test_a_rolled_particle_has_rolled_logits_whatever_the_weights(seed, device):
 def test_a_turned_particle_has_a_turned_answer_whatever_the_weights(seed):
     network = scrambled(seed)
     spectra, _ = turned_spectra(20, 0.5)
-    before = network.turns(spectra)
+    before = network.rotations(spectra)
     for steps in (1, 23, 63):
-        after = network.turns(spectra.roll(steps, -1))
+        after = network.rotations(spectra.roll(steps, -1))
         assert turn_errors(after, before + steps * BIN).max() < 0.05
         assert np.abs((after - before - steps * BIN + 90) % 180 - 90).max() < 0.05  # no bias either
 
@@ -106,8 +106,8 @@ def test_a_turned_particle_has_a_turned_answer_whatever_the_weights(seed):
 def test_a_new_network_is_correlation_with_its_template():
     network = PolarNetwork(12, 64)
     network.template.copy_(smooth_template())
-    spectra, turns = turned_spectra(30, 0.3)
-    assert np.abs((network.turns(spectra) - turns + 90) % 180 - 90).mean() < 1.0
+    spectra, rotations = turned_spectra(30, 0.3)
+    assert np.abs((network.rotations(spectra) - rotations + 90) % 180 - 90).mean() < 1.0
     assert float(network.residual(spectra).abs().max()) == 0
 
 
@@ -126,16 +126,16 @@ def test_a_radius_without_weight_is_not_looked_at_by_the_template():
 
 def test_the_answer_of_the_free_head_is_an_angle_modulo_180():
     torch.manual_seed(0)
-    turns = FreeHeadNetwork(12, 64).turns(turned_spectra(50, 0.5)[0])
-    assert turns.shape == (50,)
-    assert float(turns.abs().max()) <= 90
+    rotations = FreeHeadNetwork(12, 64).rotations(turned_spectra(50, 0.5)[0])
+    assert rotations.shape == (50,)
+    assert float(rotations.abs().max()) <= 90
 
 
 def test_the_free_head_is_not_equivariant_before_it_is_taught():
     torch.manual_seed(0)
     network = FreeHeadNetwork(12, 64)
     spectra, _ = turned_spectra(20, 0.0)
-    change = network.turns(spectra.roll(16, -1)) - network.turns(spectra)
+    change = network.rotations(spectra.roll(16, -1)) - network.rotations(spectra)
     assert turn_errors(change, torch.full((20,), 45.0)).mean() > 0.5 or abs(float(change.mean()) - 45) > 5
 
 
@@ -145,7 +145,7 @@ def test_a_network_is_made_anew_by_its_configuration(name):
     second = NETWORKS[name](**first.config)
     second.load_state_dict(first.state_dict())
     spectra, _ = turned_spectra(4, 0.5)
-    assert torch.equal(first.turns(spectra), second.turns(spectra))
+    assert torch.equal(first.rotations(spectra), second.rotations(spectra))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -155,8 +155,8 @@ def test_a_particle_is_answered_alike_in_any_company(name):
     if name == "polar":
         network.template.copy_(smooth_template())
     spectra, _ = turned_spectra(16, 0.5)
-    together = network.turns(spectra)
-    alone = torch.cat([network.turns(one[None]) for one in spectra])
+    together = network.rotations(spectra)
+    alone = torch.cat([network.rotations(one[None]) for one in spectra])
     assert turn_errors(alone, together).max() < 1e-3
 
 
@@ -169,7 +169,7 @@ def test_every_weight_can_learn(name):
         torch.nn.init.normal_(network.residual[-1].weight, std=0.1)
     spectra, _ = turned_spectra(16, 0.5)
     with torch.enable_grad():
-        torch.sin(torch.deg2rad(2 * network.turns(spectra))).sum().backward()
+        torch.sin(torch.deg2rad(2 * network.rotations(spectra))).sum().backward()
     for label, parameter in network.named_parameters():
         if label != "residual.4.bias":  # it lifts all logits alike
             assert float(parameter.grad.abs().max()) > 0, label

@@ -24,13 +24,13 @@ LIKELY = 8  # classes of a particle that are looked at in all rings, at most
 class Samples:
     """Polar samples of n particles.
 
-    values: (n, rings, angles) complex64, times their contrast transfer; transfer: its square (n, rings); power: mean
+    values: (n, rings, angles) complex64, times their CTF; ctf: its square (n, rings); power: mean
     power of a particle per ring (n, rings) before that, in units of the noise; centre: (n, 2) by which the particles
     have to be moved (x, y, working pixels) as far as that is known, and known: (n,) bool where it is.
     """
 
     values: torch.Tensor
-    transfer: torch.Tensor
+    ctf: torch.Tensor
     power: torch.Tensor
     centre: torch.Tensor
     known: torch.Tensor
@@ -46,8 +46,8 @@ class Samples:
         (rings,) tensor
             In units of the noise; below 0 where there is less power than that of noise.
         """
-        transfer = self.transfer.mean(0).clamp(min=1e-6)
-        return (self.power.mean(0) - 1) / transfer
+        ctf = self.ctf.mean(0).clamp(min=1e-6)
+        return (self.power.mean(0) - 1) / ctf
 
 
 def step_of(box: int, rings: int) -> float:
@@ -72,16 +72,16 @@ def step_of(box: int, rings: int) -> float:
 class Comparer:
     """Compares particles with a bank's classes.
 
-    bank; sampling; reach: how far off centre particles lie along either axis, working pixels. ``near``: (9, 2) shifts
-    about one that is known, and what samples are multiplied with to be moved by them.
+    bank; sampling; search_range: how far off centre particles lie along either axis, working pixels. ``near``: (9, 2)
+    shifts about one that is known, and what samples are multiplied with to be moved by them.
     """
 
-    def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float) -> None:
+    def __init__(self, bank: ClassBank, sampling: PolarSampling, search_range: float) -> None:
         self.bank, self.rings = bank, bank.config["rings"]
         device = bank.template.device
         self.transform = AngularTransform(sampling, self.rings, device)
         self.step = step_of(sampling.box, self.rings)
-        count = math.ceil(reach / self.step)
+        count = math.ceil(search_range / self.step)
         axis = torch.arange(-count, count + 1, device=device) * self.step
         self.grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
         self._grid_waves = self.transform.waves(self.grid)
@@ -137,14 +137,14 @@ class Comparer:
         waves = self.transform.waves(shifts) if near else self._grid_waves
         values = samples.values[part, : self.rings].to(device)
         coefficients = self.transform.forward(values[:, None] * waves)
-        return shifts, self.bank(coefficients, samples.transfer[part, : self.rings].to(device))
+        return shifts, self.bank(coefficients, samples.ctf[part, : self.rings].to(device))
 
-    def angle(self, turn: torch.Tensor) -> torch.Tensor:
+    def angle(self, rotation: torch.Tensor) -> torch.Tensor:
         """Pose angles of the steps of a :class:`Compared`.
 
         Parameters
         ----------
-        turn : int tensor
+        rotation : int tensor
             Steps, of any shape.
 
         Returns
@@ -152,10 +152,10 @@ class Comparer:
         tensor of that shape
             Degrees.
         """
-        return turn * (-360.0 / self.bank.turns())
+        return rotation * (-360.0 / self.bank.rotations())
 
     def aligned(self, samples: Samples, rows: torch.Tensor, shift: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-        """Coefficients of particles, moved and then turned.
+        """Coefficients of particles, moved and then rotated.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class Comparer:
             As templates are.
         """
         values = samples.values[rows, : self.rings].to(self.near.device) * self.transform.waves(shift)
-        return self.transform.turned(self.transform.forward(values), angle)
+        return self.transform.rotated(self.transform.forward(values), angle)
 
 
 @dataclass
@@ -198,9 +198,9 @@ class Finder:
     bank, sampling, reach: as of :class:`Comparer`; count: so many classes of each particle.
     """
 
-    def __init__(self, bank: ClassBank, sampling: PolarSampling, reach: float, count: int = LIKELY) -> None:
-        self.coarse = Comparer(seen_up_to(bank, sampling, COARSE), sampling, reach)
-        self.fine = Comparer(bank, sampling, reach)
+    def __init__(self, bank: ClassBank, sampling: PolarSampling, search_range: float, count: int = LIKELY) -> None:
+        self.coarse = Comparer(seen_up_to(bank, sampling, COARSE), sampling, search_range)
+        self.fine = Comparer(bank, sampling, search_range)
         self.count = min(count, bank.config["classes"])
 
     def chunks(self, samples: Samples) -> Iterator[tuple[torch.Tensor, Likely]]:
@@ -247,11 +247,11 @@ class Finder:
     def _sharpened(self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor) -> Likely:
         """The classes ``which`` (n, c) in all rings, about ``shift`` (n, c, 2)."""
         found = [self._looked_at(samples, *parts) for parts in zip(*(v.split(FEW) for v in (rows, which, shift)))]
-        gain, moved, turn = (torch.cat(parts) for parts in zip(*found))
+        gain, moved, rotation = (torch.cat(parts) for parts in zip(*found))
         order = gain.argsort(dim=1, descending=True, stable=True)
         moved = moved.gather(1, order[..., None].expand(-1, -1, 2))
-        which, gain, turn = (v.gather(1, order) for v in (which, gain, turn))
-        return Likely(which, gain, moved, self.fine.angle(turn))
+        which, gain, rotation = (v.gather(1, order) for v in (which, gain, rotation))
+        return Likely(which, gain, moved, self.fine.angle(rotation))
 
     def _looked_at(
         self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor
@@ -260,9 +260,9 @@ class Finder:
         values = samples.values[rows, : fine.rings].to(shift.device)
         values = values[:, None] * fine.transform.waves(shift)
         coefficients = fine.transform.forward(values[:, :, None] * fine.near_waves)
-        transfer = samples.transfer[rows, : fine.rings].to(shift.device)
-        found = fine.bank.each(coefficients, transfer, which)
-        return found.gain, shift + fine.near[found.place], found.turn
+        ctf = samples.ctf[rows, : fine.rings].to(shift.device)
+        found = fine.bank.each(coefficients, ctf, which)
+        return found.gain, shift + fine.near[found.place], found.rotation
 
 
 def seen_up_to(bank: ClassBank, sampling: PolarSampling, rings: int) -> ClassBank:

@@ -18,7 +18,7 @@ from scipion_udl.messages import Message, message
 
 # label: its values (degrees, (N,)) of the images that ``poses`` (N,) were applied to
 _TURNING: dict[str, Callable[[np.ndarray, Poses], np.ndarray]] = {
-    "rlnDefocusAngle": lambda angle, poses: turned_axis(angle, poses),
+    "rlnDefocusAngle": lambda angle, poses: rotated_axis(angle, poses),
     # A psi is what brings the tube along x, so it loses what the image was rotated by already.
     "rlnAnglePsiPrior": lambda psi, poses: wrap(np.where(poses.mirror, 180 - psi + poses.angle, psi - poses.angle)),
     # A mirrored projection is the one from the other side.
@@ -30,7 +30,7 @@ _DIRECTED_CS = ("ctf/tilt_A", "ctf/trefoil_A", "ctf/shift_A", "ctf/tetra_A", "ct
 _POSES_CS = re.compile(r"alignments3D/.*|filament/filament_pose")
 
 
-def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
+def rotated_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
     """Axes of images once poses have been applied to these.
 
     Parameters
@@ -45,11 +45,11 @@ def turned_axis(angle: np.ndarray, poses: Poses) -> np.ndarray:
     (N,) float64 array
         Degrees in [0, 180).
     """
-    turned = np.asarray(angle, np.float64) + poses.angle
-    return np.mod(np.round(np.where(poses.mirror, -turned, turned), 6), 180.0)
+    rotated = np.asarray(angle, np.float64) + poses.angle
+    return np.mod(np.round(np.where(poses.mirror, -rotated, rotated), 6), 180.0)
 
 
-def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[Message]:
+def rotate_columns(particles: Table, optics: Table | None, poses: Poses) -> list[Message]:
     """Make the rows of a STAR and its optics table true of the images that poses were applied to.
 
     Texts that are no number, and -999 and the like, which stand for unknown, stay.
@@ -69,21 +69,21 @@ def turn_columns(particles: Table, optics: Table | None, poses: Poses) -> list[M
         Warnings of terms of the CTF that have a direction (beam tilt, Zernike coefficients, anisotropic magnification)
         and are left out, where they are not 0.
     """
-    for label, turn in _TURNING.items():
+    for label, rotation in _TURNING.items():
         if label not in particles:
             continue
         texts = particles.texts(label)
         values = np.array([number(text) for text in texts])
         known = np.isfinite(values) & ~np.isin(values, UNKNOWN_NUMBERS)
         with np.errstate(invalid="ignore"):
-            turned = turn(values, poses)
+            rotated = rotation(values, poses)
         columns = particles.columns[label]
-        particles.set(label, [f"{new:.6f}" if k else old for k, new, old in zip(known, turned, columns)])
+        particles.set(label, [f"{new:.6f}" if k else old for k, new, old in zip(known, rotated, columns)])
     left_out = [label for table in (particles, optics) if table is not None for label in _drop_directed(table)]
     return _warning(left_out, "aligned.star")
 
 
-def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[Message]:
+def rotate_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[Message]:
     """Make the fields of a .cs true of the images that poses were applied to.
 
     The axis of astigmatism turns, terms with another direction become 0, and the poses of a 3D alignment are left out.
@@ -102,8 +102,8 @@ def turn_fields(fields: dict[str, np.ndarray], poses: Poses) -> list[Message]:
     """
     label = "ctf/df_angle_rad"
     if label in fields:
-        turned = np.radians(turned_axis(np.degrees(fields[label].astype(np.float64)), poses))
-        fields[label] = turned.astype(fields[label].dtype)
+        rotated = np.radians(rotated_axis(np.degrees(fields[label].astype(np.float64)), poses))
+        fields[label] = rotated.astype(fields[label].dtype)
     left_out = [name for name in _DIRECTED_CS if name in fields and np.any(fields[name] != 0)]
     for name in left_out:
         fields[name] = np.zeros_like(fields[name])

@@ -1,4 +1,4 @@
-"""Every angle at once: where the network's angles do not hold, particles are weighed over the full circle.
+"""Every angle at once: where the network's angles do not hold, particles are weighed over all angles.
 
 At very low SNR the amplitude spectrum of a particle no longer tells its angle, but the particle itself still does, once
 there is an average to compare it with. Expectation maximisation over all angles and shifts together finds that average:
@@ -15,7 +15,7 @@ import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
 from scipion_udl.alignment.initial_poses import Solver, without_underflow
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
 
@@ -25,7 +25,7 @@ STEP = 16  # particles at a time: bounds the memory of the maps
 
 
 @dataclass
-class CircleFit:
+class ExhaustiveFit:
     """Where the rounds ended.
 
     average: (band) masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood of a
@@ -40,8 +40,8 @@ class CircleFit:
     history: list[float]
 
 
-class CircleSolver(Solver):
-    """Expectation maximisation over angle, shift and branch of particles that are not turned."""
+class ExhaustiveSolver(Solver):
+    """Expectation maximisation over angle, shift and branch of particles that are not rotated."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class CircleSolver(Solver):
         size = len(maps.shifts)
         self._logs = torch.empty(STEP, 2 * ANGLES, size * size, device=band.device)
 
-    def run(self, start: torch.Tensor, rounds: int, told: Callable[[int, float], None] | None = None) -> CircleFit:
+    def run(self, start: torch.Tensor, rounds: int, told: Callable[[int, float], None] | None = None) -> ExhaustiveFit:
         """Rounds until the likelihood stands still.
 
         Parameters
@@ -80,7 +80,7 @@ class CircleSolver(Solver):
         for number in range(1, rounds + 1):
             sums, likelihood, angle = self._expect(references)
             whole = add_up(sums)
-            weight = Denoiser(self.band, [self._mean(half) for half in halves_of(sums)]).weight(
+            weight = WienerFilter(self.band, [self._mean(half) for half in halves_of(sums)]).weight(
                 share_of_others(self.folds)
             )
             references = [self._mean(whole - own) * self.band.spread(weight) for own in sums]
@@ -89,7 +89,7 @@ class CircleSolver(Solver):
                 told(number, likelihood)
             if number > 4 and history[-1] - history[-4] < max(1e-3 * abs(likelihood), TOLERANCE):
                 break
-        return CircleFit(self._mean(whole), weight, history[-1], angle, history)
+        return ExhaustiveFit(self._mean(whole), weight, history[-1], angle, history)
 
     def _mean(self, sums: Sums) -> torch.Tensor:
         return self.band.masked(sums.mean(self.band), self.mask)
@@ -106,9 +106,9 @@ class CircleSolver(Solver):
             for part in members.split(STEP):
                 logs, angle[part] = self._weigh(self.particles[part], orientations, bins)
                 evidence += float(logs.double().sum())
-            transfer = self.power[members].double().sum(0)
-            evidence -= float((transfer * band.ring_sums(reference.abs().square())).sum())
-            sums.append(Sums(bins.total(), transfer, len(members)))
+            ctf = self.power[members].double().sum(0)
+            evidence -= float((ctf * band.ring_sums(reference.abs().square())).sum())
+            sums.append(Sums(bins.total(), ctf, len(members)))
         return sums, evidence / len(self.particles), angle
 
     def _weigh(
@@ -147,7 +147,7 @@ def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: S
     Yields
     ------
     (2 n, S * S) tensor
-        Nats; of the particles and then of the same turned by 180 degrees.
+        Nats; of the particles and then of the same rotated by 180 degrees.
     """
     both = torch.cat([particles, particles.conj()])
     for image in orientations.images:

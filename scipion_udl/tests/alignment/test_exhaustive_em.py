@@ -9,19 +9,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl.alignment.exhaustive import ANGLES, FOLDS, CircleFit, CircleSolver
+from scipion_udl.alignment.exhaustive_em import ANGLES, FOLDS, ExhaustiveFit, ExhaustiveSolver
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
 from scipion_udl.imaging.fourier import soft_disc
-from scipion_udl.imaging.frc import ring_correlation
+from scipion_udl.imaging.half_set_frc import ring_correlation
 from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.simulation.phantoms import phantom
 
-BOX, K_MAX, REACH = 64, 16, 8
+BOX, K_MAX, SEARCH_RANGE = 64, 16, 8
 TRANSFERRED = slice(3, 13)  # rings of the phantoms that stand out of the noise of a hundred particles
 
 
 def made(name: str, snr: float, n: int = 96, seed: int = 5) -> tuple[torch.Tensor, Poses]:
-    """(images (n, BOX, BOX), their poses): a phantom turned and moved at random, in noise of variance 1."""
+    """(images (n, BOX, BOX), their poses): a phantom rotated and moved at random, in noise of variance 1."""
     rng = np.random.default_rng(seed)
     poses = Poses(rng.uniform(-180, 180, n), rng.integers(-4, 5, (n, 2)))
     images = phantom(name, BOX).sample(poses)
@@ -29,36 +29,36 @@ def made(name: str, snr: float, n: int = 96, seed: int = 5) -> tuple[torch.Tenso
     return torch.from_numpy(images + rng.normal(size=images.shape).astype(np.float32)), poses
 
 
-def solver_of(images: torch.Tensor, transfers: torch.Tensor | None = None) -> CircleSolver:
-    """The solver of images; transfers: per ring (n, K_MAX + 1), by which they were multiplied."""
+def solver_of(images: torch.Tensor, ctfs: torch.Tensor | None = None) -> ExhaustiveSolver:
+    """The solver of images; ctfs: per ring (n, K_MAX + 1), by which they were multiplied."""
     band = Band(BOX, K_MAX)
     particles, power = band.of_images(images), None
-    if transfers is not None:
-        particles, power = particles * spread(band, transfers), transfers.square()
-    maps = ShiftMaps(band, REACH, BOX / (4 * K_MAX))
-    return CircleSolver(band, maps, soft_disc(BOX, 0.42 * BOX, 4), particles, power)
+    if ctfs is not None:
+        particles, power = particles * spread(band, ctfs), ctfs.square()
+    maps = ShiftMaps(band, SEARCH_RANGE, BOX / (4 * K_MAX))
+    return ExhaustiveSolver(band, maps, soft_disc(BOX, 0.42 * BOX, 4), particles, power)
 
 
-def spread(band: Band, transfers: torch.Tensor) -> torch.Tensor:
-    return torch.stack([band.spread(transfer) for transfer in transfers])
+def spread(band: Band, ctfs: torch.Tensor) -> torch.Tensor:
+    return torch.stack([band.spread(ctf) for ctf in ctfs])
 
 
-def single(solver: CircleSolver, number: int = 0) -> torch.Tensor:
+def single(solver: ExhaustiveSolver, number: int = 0) -> torch.Tensor:
     """One particle, low-passed: what there is to begin with where nothing is known."""
     return solver.band.masked(solver.particles[number] * (solver.band.radius <= 8), solver.mask)
 
 
-def share_right(fit: CircleFit, poses: Poses) -> float:
+def share_right(fit: ExhaustiveFit, poses: Poses) -> float:
     """The share of particles whose angle is within two steps of the truth."""
     errors = pose_errors(Poses(fit.angle.double().numpy()), Poses(poses.angle))
     return float((np.abs(errors.rotation) <= 2 * 180 / ANGLES).mean())
 
 
-def likeness(solver: CircleSolver, average: torch.Tensor, name: str) -> np.ndarray:
+def likeness(solver: ExhaustiveSolver, average: torch.Tensor, name: str) -> np.ndarray:
     """The correlation per ring of an average with the phantom that it shows in some orientation."""
     band = solver.band
-    turned = phantom(name, BOX).sample(Poses(np.arange(0, 360, 2.0)))
-    candidates = band.masked(band.of_images(torch.from_numpy(turned)), solver.mask)
+    rotated = phantom(name, BOX).sample(Poses(np.arange(0, 360, 2.0)))
+    candidates = band.masked(band.of_images(torch.from_numpy(rotated)), solver.mask)
     places, values = peaks(solver.maps, solver.maps.correlate(candidates, average))
     best = int(values.argmax())
     return ring_correlation(band, band.shifted(candidates[best], places[best]), average).numpy()
@@ -95,7 +95,7 @@ def test_the_likelihood_grows_until_it_stands_still():
     assert abs(gains[-1]) < 0.1
 
 
-def second_references(solver: CircleSolver, start: torch.Tensor) -> list[torch.Tensor]:
+def second_references(solver: ExhaustiveSolver, start: torch.Tensor) -> list[torch.Tensor]:
     """What particles of each fold are compared with in the second round."""
     seen = []
     expect = solver._expect
@@ -126,13 +126,13 @@ def test_transfers_are_taken_out_of_the_average():
     images, poses = made("hook", 0.0, 128)
     rng = np.random.default_rng(2)
     rings = torch.arange(K_MAX + 1)
-    transfers = torch.stack([torch.cos(float(d) * (rings / K_MAX) ** 2) for d in rng.uniform(2.0, 9.0, len(images))])
+    ctfs = torch.stack([torch.cos(float(d) * (rings / K_MAX) ** 2) for d in rng.uniform(2.0, 9.0, len(images))])
     band = Band(BOX, K_MAX)
     signal = torch.from_numpy(phantom("hook", BOX).sample(poses))
     signal *= np.sqrt(0.3) / signal.std()
-    images = images + band.images(band.of_images(signal) * spread(band, transfers))
+    images = images + band.images(band.of_images(signal) * spread(band, ctfs))
 
-    known, unknown = solver_of(images, transfers), solver_of(images)
+    known, unknown = solver_of(images, ctfs), solver_of(images)
     fits = [solver.run(single(known), 40) for solver in (known, unknown)]
     assert share_right(fits[0], poses) > 0.9
     good, bad = (likeness(known, fit.average, "hook")[TRANSFERRED] for fit in fits)

@@ -11,7 +11,7 @@ import torch
 
 from scipion_udl import api
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.ctf_mode import is_clear
+from scipion_udl.alignment.ctf_state import is_clear
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import Table, write_tables
@@ -83,7 +83,7 @@ def without_a_word(particles, path, shuffled=False):
     return path
 
 
-def transfer(notes):
+def ctf(notes):
     (note,) = (note for note in notes if note.startswith("CTF: "))
     return note
 
@@ -103,10 +103,10 @@ def of_signed(signed, model):
 
 
 def test_the_table_is_believed(of_flipped, of_signed):
-    assert "phase-flipped particles" in transfer(of_flipped.notes)
-    assert "the signed CTF" in transfer(of_signed.notes)
+    assert "phase-flipped particles" in ctf(of_flipped.notes)
+    assert "the signed CTF" in ctf(of_signed.notes)
     for found in (of_flipped, of_signed):
-        assert "as the table says" in transfer(found.notes)
+        assert "as the table says" in ctf(found.notes)
         assert not [text for text in texts(found) if "--ctf" in text]
 
 
@@ -132,8 +132,8 @@ def test_the_average_stays_the_plain_mean(of_signed):
 def test_the_images_tell_where_the_table_does_not(signed, of_signed, model, tmp_path):
     """Where nobody says, particles are taken as phase-flipped at first: these are aligned anew."""
     found = align_images(without_a_word(signed, tmp_path / "silent.xmd"), model=model, pixel_size=PIXEL_SIZE)
-    assert "the signed CTF" in transfer(found.notes)
-    assert "as the images tell" in transfer(found.notes)
+    assert "the signed CTF" in ctf(found.notes)
+    assert "as the images tell" in ctf(found.notes)
     angle, shift = apart(found.poses, of_signed.poses)
     assert angle < 1e-3
     assert shift < 1e-3
@@ -171,7 +171,7 @@ def without(flipped, model):
 def test_defocus_values_of_other_particles_are_left_out(flipped, model, without, tmp_path):
     table = without_a_word(flipped, tmp_path / "mixed.xmd", shuffled=True)
     found = align_images(table, model=model, pixel_size=PIXEL_SIZE, mask_radius=20)
-    assert "not taken into account" in transfer(found.notes)
+    assert "not taken into account" in ctf(found.notes)
     assert any("do not fit the images" in text for text in texts(found))
     angle, shift = apart(found.poses, without.poses)
     assert angle < 1e-3
@@ -189,7 +189,7 @@ def test_a_table_that_says_the_contrary_is_believed_with_a_warning(kind, says, g
 
 def test_what_is_asked_for_is_done(signed, of_signed, model, tmp_path):
     found = align_images(rewritten(signed, tmp_path / "wrong.star", "1"), model=model, ctf="signed")
-    assert "as was asked for" in transfer(found.notes)
+    assert "as was asked for" in ctf(found.notes)
     assert apart(found.poses, of_signed.poses)[0] < 1e-3
 
 

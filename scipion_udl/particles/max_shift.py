@@ -39,7 +39,7 @@ class ShiftLimit:
         maps : ShiftMaps
             Of S by S shifts in the frames of the particles.
         base : (n,) tensor
-            Degrees that the particles are turned by.
+            Degrees that the particles are rotated by.
 
         Returns
         -------
@@ -60,7 +60,7 @@ class ShiftLimit:
         shift : (n, 2) tensor
             Working pixels, in the frames of the particles.
         base : (n,) tensor
-            Degrees that the particles are turned by.
+            Degrees that the particles are rotated by.
 
         Returns
         -------
@@ -79,7 +79,7 @@ class ShiftLimit:
         shift : (n, 2) tensor
             Working pixels, in the frames of the particles.
         base : (n,) tensor
-            Degrees that the particles are turned by.
+            Degrees that the particles are rotated by.
 
         Returns
         -------

@@ -10,7 +10,7 @@ from scipion_udl.constants import automatic_shift
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.particles.shift_limit import ShiftLimit, centre_of, is_too_small
+from scipion_udl.particles.max_shift import ShiftLimit, centre_of, is_too_small
 from scipion_udl.tests.engine_helpers import run, simulate
 
 BOX, FAR = 48, 8.0
@@ -55,7 +55,7 @@ def test_the_disc_is_about_the_particle_s_place_in_the_average_whatever_its_rota
 def test_shifts_that_are_looked_at_lie_within_the_disc():
     maps = ShiftMaps(Band(32, 10), 12.0)
     limit = ShiftLimit(4.0, torch.tensor([2.0, 0.0]))
-    (inside,) = limit.inside(maps, torch.tensor([90.0]))  # turned by 90 degrees, (2, 0) is (0, -2) in its own frame
+    (inside,) = limit.inside(maps, torch.tensor([90.0]))  # rotated by 90 degrees, (2, 0) is (0, -2) in its own frame
     y, x = (maps.shifts[index] for index in inside.nonzero().unbind(-1))
     assert float(torch.hypot(x, y + 2).max()) <= 4.71
     assert inside.sum() > 45

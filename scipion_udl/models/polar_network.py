@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from scipion_udl.models.network import Network, TellsTurns
+from scipion_udl.models.network import Network, TellsRotations
 
 FINE = 4  # points per angle bin at which the peak of the logits is read
 
@@ -46,8 +46,8 @@ def refine_angles(logits: torch.Tensor, window: float = 2.5) -> torch.Tensor:
     return position * (180.0 / (bins * FINE))
 
 
-def turn_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Spectra (N, radii, angles) as if each particle had been turned by ``angle`` (N,) degrees: a Fourier shift.
+def rotate_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+    """Spectra (N, radii, angles) as if each particle had been rotated by ``angle`` (N,) degrees: a Fourier shift.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def turn_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
     bins = spectra.shape[-1]
     order = torch.arange(bins // 2 + 1, device=spectra.device)
     phase = angle.to(spectra.dtype)[:, None] * order * (-2 * math.pi / 180)
-    turned = torch.fft.rfft(spectra) * torch.polar(torch.ones_like(phase), phase)[:, None]
-    return torch.fft.irfft(turned, n=bins)
+    rotated = torch.fft.rfft(spectra) * torch.polar(torch.ones_like(phase), phase)[:, None]
+    return torch.fft.irfft(rotated, n=bins)
 
 
 def _circular_convolution(before: int, after: int, kernel: int) -> nn.Conv1d:
@@ -125,7 +125,7 @@ class PolarNetwork(Network):
         return values[view]
 
     def forward(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
-        """Logits (N, angles): how well the template, turned by each bin, explains each of the spectra.
+        """Logits (N, angles): how well the template, rotated by each bin, explains each of the spectra.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class PolarNetwork(Network):
         product = torch.einsum("nrm,rm->nm", torch.fft.rfft(spectra), torch.fft.rfft(template).conj())
         return torch.fft.irfft(product, n=spectra.shape[-1]) + self.residual(spectra)[:, 0]
 
-    def turns(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor, view: int | None = None) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180.
 
         Parameters
@@ -178,7 +178,7 @@ class PolarNetwork(Network):
     @torch.no_grad()
     def best_view(self, spectra: torch.Tensor) -> int:
         """The view (from 0) whose template fits spectra (N, radii, angles) of one view best: by their likelihood, each
-        particle as strong and turned as suits it.
+        particle as strong and rotated as suits it.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class PolarView:
         """How much each radius counts in the joint loss, (radii,)."""
         return self.network.of_view("agreement", self.number)
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180.
 
         Parameters
@@ -223,7 +223,7 @@ class PolarView:
         (N,) tensor
             Degrees.
         """
-        return self.network.turns(spectra, self.number)
+        return self.network.rotations(spectra, self.number)
 
 
 class FreeHeadNetwork(Network):
@@ -261,7 +261,7 @@ class FreeHeadNetwork(Network):
         """
         return self.head(self.features(spectra))
 
-    def turns(self, spectra: torch.Tensor) -> torch.Tensor:
+    def rotations(self, spectra: torch.Tensor) -> torch.Tensor:
         """Turn (N,) in degrees, modulo 180.
 
         Parameters
@@ -278,7 +278,7 @@ class FreeHeadNetwork(Network):
         return torch.rad2deg(torch.atan2(out[:, 1], out[:, 0])) / 2
 
 
-def view_of(network: nn.Module | TellsTurns, view: int | None) -> TellsTurns:
+def view_of(network: nn.Module | TellsRotations, view: int | None) -> TellsRotations:
     """A network as it sees inputs of a view, where it tells views apart.
 
     Parameters
@@ -295,4 +295,4 @@ def view_of(network: nn.Module | TellsTurns, view: int | None) -> TellsTurns:
     """
     if isinstance(network, PolarNetwork) and network.views > 1 and view is not None:
         return network.view(view)
-    return cast(TellsTurns, network)
+    return cast(TellsRotations, network)

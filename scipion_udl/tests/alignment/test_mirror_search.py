@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl.alignment.averages import apply_poses
-from scipion_udl.alignment.mirror import SURE, decide_mirror
+from scipion_udl.alignment.mirror_search import SURE, decide_mirror
 from scipion_udl.imaging.fourier import mirrored, to_fourier, to_images
 from scipion_udl.imaging.poses import Poses, compose, mirrored_first, pose_errors
 from scipion_udl.io.particles import open_particles

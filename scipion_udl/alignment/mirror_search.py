@@ -5,9 +5,10 @@ mirrored (prepared.py), so that everything else aligns one view; their poses get
 
 1. In polar spectra, blind to shifts, mirroring is a change of sign of the angle. Two halves of a bounded subset are
    each fitted with a template and, for every particle, the hand that fits better. Only where what tells the hands apart
-   is the same in both halves, which knew nothing of each other, there are two hands to be told.
-2. Once everything is aligned, each particle is looked for in both hands against the average of the half that it is not
-   in, over the full circle; where flags change, all is aligned again.
+   is the same in both halves, which knew nothing of each other, there are two mirror images to be told.
+2. Once everything is aligned, each particle is looked for in both mirror images against the average of the half that it
+is not
+   in, over all angles; where flags change, all is aligned again.
 
 Either way both halves come to know of each other, which particles are mirrored; so neither looks at anything finer than
 what the halves share anyway, and nothing coarser than that is claimed.
@@ -25,11 +26,11 @@ from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.wiener import Denoiser
+from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.messages import Message, message
-from scipion_udl.models.polar import refine_angles
+from scipion_udl.models.polar_network import refine_angles
 from scipion_udl.particles.prepared import PreparedParticles
 
 LOOK = 2048  # particles that the spectra are fitted on, at most
@@ -37,12 +38,12 @@ FEWEST = 16  # particles, for two halves to say anything
 STARTS, FIT_ROUNDS = 6, 40
 SURE = 0.9  # share of the particles of which two halves must say the same; of images of noise they do of up to 0.8
 RING = 12  # Fourier pixels: the spectra are compared up to here
-TOLERANCE = 0.002  # share of the particles: fewer that change hands are not worth another alignment
+TOLERANCE = 0.002  # share of the particles: fewer that are mirrored or no longer are not worth another alignment
 ROUNDS = 2  # alignments after the first, at most
 
 
 @dataclass
-class HandFit:
+class MirrorFit:
     """A template of spectra, complex (radii, orders of the angle), and which particles (n,) fit it mirrored."""
 
     template: torch.Tensor
@@ -51,7 +52,7 @@ class HandFit:
 
 
 def decide_mirror(particles: PreparedParticles, seed: int) -> np.ndarray | None:
-    """Which particles of one view are mirrored, by their amplitude spectra: the fewer of the two hands.
+    """Which particles of one view are mirrored, by their amplitude spectra: the fewer of the two mirror images.
 
     Shared by the processes of a group, which all call it.
 
@@ -76,21 +77,23 @@ def decide_mirror(particles: PreparedParticles, seed: int) -> np.ndarray | None:
         data = particles.all(
             subset, "mirrored particles", lambda part, values: torch.fft.rfft(settings.of(values, particles.box))
         )
-        fits = [fit_hands(half, seed) for half in (data[::2], data[1::2])]
+        fits = [fit_mirrored(half, seed) for half in (data[::2], data[1::2])]
         both, weight = joined(fits[0].template, fits[1].template, settings.angles)
         both = both * weight[:, None]
-        flags, _ = _better_hand(data, both, settings.angles)
+        flags, _ = _better_mirrored(data, both, settings.angles)
         return both.mean(0), float((flags[:, 0] == flags[:, 1]).float().mean())
 
-    template, alike = particles.group.on_rank0(fitted)
-    particles.say(f"Mirrored or not, by their spectra: two independent halves agree on {alike:.1%} of the particles")
-    if alike < SURE:
+    template, agreement = particles.group.on_rank0(fitted)
+    particles.say(
+        f"Mirrored or not, by their spectra: two independent halves agree on {agreement:.1%} of the particles"
+    )
+    if agreement < SURE:
         return None
     mirrored = np.zeros(len(particles), bool)
     usable = particles.usable
     for part, coefficients in particles.chunks(particles.reader.own(usable), stage):
         data = torch.fft.rfft(settings.of(coefficients, particles.box))
-        mirrored[part] = _better_hand(data, template[None], settings.angles)[0][:, 0].cpu().numpy()
+        mirrored[part] = _better_mirrored(data, template[None], settings.angles)[0][:, 0].cpu().numpy()
     particles.reader.make_known([mirrored], usable)
     if mirrored[usable].mean() > 0.5:
         mirrored[usable] = ~mirrored[usable]
@@ -103,7 +106,7 @@ def _settings(particles: PreparedParticles) -> SpectraSettings:
     return SpectraSettings(settings.box, settings.r_min, reach, settings.angles, settings.mask)
 
 
-def fit_hands(data: torch.Tensor, seed: int) -> HandFit:
+def fit_mirrored(data: torch.Tensor, seed: int) -> MirrorFit:
     """Fit one template to spectra of a view and of its mirror image.
 
     Each round turns and mirrors every spectrum as it fits best and takes the mean; the best of a few single particles
@@ -128,35 +131,35 @@ def fit_hands(data: torch.Tensor, seed: int) -> HandFit:
     order = torch.arange(data.shape[-1], device=data.device)
     known = None
     for _ in range(FIT_ROUNDS):
-        mirrored, turns = _better_hand(data, templates, bins)
-        phase = torch.polar(torch.ones((), device=data.device), turns[..., None] * order * (torch.pi / 90))
+        mirrored, rotations = _better_mirrored(data, templates, bins)
+        phase = torch.polar(torch.ones((), device=data.device), rotations[..., None] * order * (torch.pi / 90))
         templates = torch.stack(
-            [(_in_hand(data, mirrored[:, s]) * phase[:, s, None]).mean(0) for s in range(len(chosen))]
+            [(_apply_mirror(data, mirrored[:, s]) * phase[:, s, None]).mean(0) for s in range(len(chosen))]
         )
         if known is not None and torch.equal(known, mirrored):
             break
         known = mirrored
     power = templates.abs().square().sum((1, 2))
     best = int(power.argmax())
-    return HandFit(templates[best], mirrored[:, best], float(power[best]))
+    return MirrorFit(templates[best], mirrored[:, best], float(power[best]))
 
 
-def _in_hand(data: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+def _apply_mirror(data: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
     """Transformed spectra (n, radii, orders), those flagged (n,) mirrored: angle a becomes -a."""
     return torch.where(mirrored[:, None, None], data.conj(), data)
 
 
-def _better_hand(data: torch.Tensor, templates: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _better_mirrored(data: torch.Tensor, templates: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(whether each spectrum fits each template better mirrored (n, s), its turn then (n, s), degrees modulo 180)."""
-    hands = [torch.einsum("nrm,srm->nsm", one, templates.conj()) for one in (data, data.conj())]
-    hands = [torch.fft.irfft(product, n=bins) for product in hands]
-    mirrored = hands[1].amax(-1) > hands[0].amax(-1)
-    best = torch.where(mirrored[..., None], hands[1], hands[0])
+    both = [torch.einsum("nrm,srm->nsm", one, templates.conj()) for one in (data, data.conj())]
+    both = [torch.fft.irfft(product, n=bins) for product in both]
+    mirrored = both[1].amax(-1) > both[0].amax(-1)
+    best = torch.where(mirrored[..., None], both[1], both[0])
     return mirrored, refine_angles(best.flatten(0, 1)).view(mirrored.shape)
 
 
 def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two templates, the second turned and mirrored onto the first, and how far they agree.
+    """Two templates, the second rotated and mirrored onto the first, and how far they agree.
 
     Parameters
     ----------
@@ -172,8 +175,8 @@ def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.
     weight : (radii,) tensor
         How much each radius counts, 0 to 1, by their agreement.
     """
-    mirrored, turn = _better_hand(second[None], first[None], bins)
-    second = _turned(_in_hand(second[None], mirrored[:, 0])[0], turn[0, 0])
+    mirrored, rotation = _better_mirrored(second[None], first[None], bins)
+    second = _rotated(_apply_mirror(second[None], mirrored[:, 0])[0], rotation[0, 0])
     order = torch.full((first.shape[-1],), 2.0, device=first.device)
     order[0] = order[-1] = 1
 
@@ -184,10 +187,10 @@ def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.
     return torch.stack([first, second]), 2 * agree / (1 + agree)
 
 
-def _turned(template: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def _rotated(template: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """A template (radii, orders) brought back by a turn (degrees)."""
     order = torch.arange(template.shape[-1], device=template.device)
-    return template * torch.polar(torch.ones((), device=template.device), turn * order * (torch.pi / 90))
+    return template * torch.polar(torch.ones((), device=template.device), rotation * order * (torch.pi / 90))
 
 
 def share_mirrored(flags: np.ndarray, used: np.ndarray) -> Message:
@@ -214,8 +217,8 @@ def decide_again(
 ) -> np.ndarray:
     """Which particles are mirrored, judged in real space. Shared by the processes of a group.
 
-    Each is looked for in both hands, over the full circle, against the average of the half that it is not in, up to the
-    ring that the halves share.
+    Each is looked for in both mirror images, over all angles, against the average of the half that it is not in, up to
+    the ring that the halves share.
 
     Parameters
     ----------
@@ -233,19 +236,19 @@ def decide_again(
     (N,) bool array
         True for mirrored ones.
     """
-    band = Band(particles.box, min(particles.k_max, int(alignment.shared)), particles.device)
+    band = Band(particles.box, min(particles.k_max, int(alignment.initial_lowpass)), particles.device)
     refiner = Refiner(particles, band, max_shift / particles.scale, band.k_max)
     half = alignment.half
     references = _references(particles, averages, band)
     usable = particles.usable
     before = np.zeros(len(particles), bool) if particles.mirrored is None else particles.mirrored
     scores = []
-    for hand, flags in (("as they are", before), ("mirrored", ~before)):
+    for which, flags in (("as they are", before), ("mirrored", ~before)):
         particles.mirrored = flags
         state = State.start(np.zeros(len(particles)))
-        refiner.search(state, references, 1 - half, f"mirror images, {hand}", usable)
+        refiner.search(state, references, 1 - half, f"mirror images, {which}", usable)
         for number in (1, 2):
-            refiner.iterate(state, references, 1 - half, f"mirror images, {hand}, round {number}", usable)
+            refiner.iterate(state, references, 1 - half, f"mirror images, {which}, round {number}", usable)
         scores.append(state.score)
     particles.mirrored = before
     changed = scores[1] > scores[0]
@@ -262,5 +265,5 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
     halves = [
         band.masked(half, particles.disc.mask) for half in band.crop(particles.whitening.of(images, background, noise))
     ]
-    weight = Denoiser(band, halves).weight(1)
+    weight = WienerFilter(band, halves).weight(1)
     return [Reference(band, half, weight) for half in halves]

@@ -53,7 +53,7 @@ class _Subject:
     fact: str = ""
 
 
-class Findings:
+class Diagnostics:
     """Faults and remarks, counted by subject; of each level the first sentences are kept, all go into the list.
 
     list_path: a CSV file (subject, level, what) for every one of them; None: no list. As a context manager it gives
@@ -85,7 +85,7 @@ class Findings:
             if os.path.realpath(path) == os.path.realpath(self._path):
                 raise UdlError(message("list_over_input", list=self._path, path=path, advice=_NAME_IT))
 
-    def __enter__(self) -> Findings:
+    def __enter__(self) -> Diagnostics:
         if self._path:
             if self._path.lower().endswith(_READ):
                 raise UdlError(message("list_named_as_input", list=self._path, advice=_NAME_IT))

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.particles.polarity_words import polarity_of, polarity_warning
+from scipion_udl.particles.polarity_warning import polarity_of, polarity_warning
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom

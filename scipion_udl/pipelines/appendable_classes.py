@@ -20,8 +20,8 @@ from scipion_udl.messages import message
 from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
+from scipion_udl.pipelines.appendable_alignment import ctf_facts, levels_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult
-from scipion_udl.pipelines.joinable import ctf_facts, levels_of
 from scipion_udl.pipelines.run import Run
 
 REFERENCES = "references.mrcs"
@@ -36,7 +36,7 @@ class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
     its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
     (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
-    ctf: how contrast transfer is taken, levels: what it is relative to, by box, and premultiplied: what part of the
+    ctf: how CTF is taken, levels: what it is relative to, by box, and premultiplied: what part of the
     images was multiplied by it before; score_limits: below which particles of each class
     are outliers, loud_limit: above what loudness; known: by what all particles so far are known again; facts:
     joining_classes.json, which the last eight are of.
@@ -236,7 +236,7 @@ def write_references(run: Run, earlier: Earlier) -> dict:
     return {"joined_to": run.settings.join, "batches": earlier.batches + 1}
 
 
-def write_joined(run: Run, earlier: Earlier) -> None:
+def write_appended(run: Run, earlier: Earlier) -> None:
     """Write joining_classes.json of particles that joined, once all other files are there.
 
     Parameters

@@ -1,7 +1,7 @@
 """What an alignment leaves for particles that come later: joining.json, beside its averages.
 
-Particles that are joined to a run (join_set.py) are prepared just as its own were, so that their poses depend on the
-run and on nothing that comes with them: noise, mask, contrast transfer and background are the run's.
+Particles that are joined to a run (append_to_alignment.py) are prepared just as its own were, so that their poses
+depend on the run and on nothing that comes with them: noise, mask, CTF and background are the run's.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ from scipion_udl.pipelines.run import Run
 
 FILE = "joining.json"
 NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
+_STORED = {"shared": "initial_lowpass"}  # names in the file that are others here
 SAME_SIZE = 0.01  # by how much pixel sizes may differ
 SAME_RADIUS = 0.01  # pixels between two radii that are the same
 
 
 @dataclass
-class Joinable:
+class AppendableRun:
     """Content of joining.json.
 
     box (pixels), pixel_size (A), mask_radius and max_shift (pixels); clear_radius: at which neighbours begin (pixels),
     None where none showed; finest: Fourier ring beyond which nothing was
     compared, None for no limit; mirror: whether mirror images were looked for; background, noise_level: grey value and
-    standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the contrast transfer
-    is taken; levels: what transfers are relative to, per ring, by box in pixels as text; shared: the Fourier ring up to
-    which halves had a common start; local: how ways round are told apart (wiener.py); score_limit: below which
-    particles are outliers, loud_limit: above what loudness (loudness.py), each None for none; score_weight: what the
-    rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
+    standard deviation that averages are brought to; noise: power per ring (box//2 + 1,); ctf: how the CTF
+    is taken; levels: what transfers are relative to, per ring, by box in pixels as text; initial_lowpass: the Fourier
+    ring up to which halves had a common start; local: how ways round are told apart (wiener.py); score_limit: below
+    which particles are outliers, loud_limit: above what loudness (loudness.py), each None for none; score_weight: what
+    the rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
     the model's views (from 0), None for one that has no several; particles: all in the averages, usable: those that are
     not blank, half_counts: in either half; power: squared transfers of the halves per ring, None without; batches: how
     many sets came together; key: what tells the halves' averages from all others; places, images: by which every
@@ -70,7 +71,7 @@ class Joinable:
     noise: list[float]
     ctf: str
     levels: dict[str, list[float]]
-    shared: float
+    initial_lowpass: float
     local: bool
     score_limit: float | None
     loud_limit: float | None
@@ -91,7 +92,7 @@ class Joinable:
     fit: tuple[float, float] | None = None
 
     @classmethod
-    def read(cls, folder: str) -> Joinable:
+    def read(cls, folder: str) -> AppendableRun:
         """Read what a run has left.
 
         Parameters
@@ -111,7 +112,7 @@ class Joinable:
         """
         try:
             with open(os.path.join(folder, FILE), encoding="utf-8") as file:
-                found = cls(**opened(json.load(file)))
+                found = cls(**_renamed(opened(json.load(file)), _STORED))
             found._check()
         except OSError:
             raise UdlError(message("run_not_to_join", folder=folder, lacking=FILE)) from None
@@ -135,7 +136,7 @@ class Joinable:
             self.view is None or (type(self.view) is int and self.view >= 0),
             all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
             self.clear_radius is None or 0 < self.clear_radius < self.box,
-            0 <= self.max_shift <= self.box / 2 and 0 <= self.shared < self.box,
+            0 <= self.max_shift <= self.box / 2 and 0 <= self.initial_lowpass < self.box,
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
             all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
             self.ctf in MODES and 0 <= self.premultiplied <= 1,
@@ -174,7 +175,7 @@ class Joinable:
             The file.
         """
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(sealed(asdict(self)), file)
+            json.dump(sealed(_renamed(asdict(self), {own: name for name, own in _STORED.items()})), file)
 
     def image(self, folder: str, name: str) -> np.ndarray:
         """One of the run's averages.
@@ -263,6 +264,11 @@ class Joinable:
         )
 
 
+def _renamed(fields: dict, names: dict[str, str]) -> dict:
+    """A dict whose entries have other names, in the same order."""
+    return {names.get(name, name): value for name, value in fields.items()}
+
+
 def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     """Leave joining.json among the run's unfinished files.
 
@@ -275,7 +281,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     max_shift : float
         Pixels of the input.
     view : int or None
-        Of the network, see :class:`Joinable`.
+        Of the network, see :class:`AppendableRun`.
     """
     run, alignment, averages = outcome.run, outcome.alignment, outcome.averages
     if alignment.half_poses is None or alignment.score_weight is None or min(averages.both[1].count) == 0:
@@ -283,7 +289,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     halves, sums = averages.both
     particles = run.particles
     model = run.settings.model or (run.out.final(MODEL) if run.out.has(MODEL) else None)
-    Joinable(
+    AppendableRun(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         mask_radius=particles.disc.mask_radius * particles.scale,
@@ -295,7 +301,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         noise_level=sums.noise,
         noise=particles.statistics.noise.tolist(),
         **ctf_facts(particles.contrast, (particles.box, run.source.box)),
-        shared=alignment.shared,
+        initial_lowpass=alignment.initial_lowpass,
         local=alignment.local,
         score_limit=known_limit(alignment.score_limit),
         loud_limit=known_limit(particles.statistics.loud_limit),
@@ -343,7 +349,7 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
     Returns
     -------
     dict
-        particles, usable, half_counts and power, as of :class:`Joinable`.
+        particles, usable, half_counts and power, as of :class:`AppendableRun`.
     """
     sums = averages.both[1]
     power = None if sums.contrast is None else sums.power.cpu().tolist()
@@ -384,7 +390,7 @@ def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
 
 
 def ctf_facts(contrast: ParticleCtf | None, boxes: Iterable[int]) -> dict:
-    """How a run takes the contrast transfer.
+    """How a run takes the CTF.
 
     Parameters
     ----------
@@ -396,7 +402,7 @@ def ctf_facts(contrast: ParticleCtf | None, boxes: Iterable[int]) -> dict:
     Returns
     -------
     dict
-        ctf, levels and premultiplied, as of :class:`Joinable`.
+        ctf, levels and premultiplied, as of :class:`AppendableRun`.
     """
     mode = "none" if contrast is None else contrast.mode
     if contrast is None or mode == "none":

@@ -1,5 +1,5 @@
 """`align --append-to RUN`: particles that come later, aligned to the averages of an earlier run
-(pipelines/join_set.py)."""
+(pipelines/append_to_alignment.py)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
-from scipion_udl.models.network import TellsTurns
-from scipion_udl.models.polar import view_of
+from scipion_udl.models.network import TellsRotations
+from scipion_udl.models.polar_network import view_of
 from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.align_set import averages_of
-from scipion_udl.pipelines.guide import Inputs, load_network, particle_inputs
-from scipion_udl.pipelines.join_set import Joiner, claim_of_all, pooled
-from scipion_udl.pipelines.joinable import (
+from scipion_udl.pipelines.append_to_alignment import Appender, pooled, resolution_of_all
+from scipion_udl.pipelines.appendable_alignment import (
     FILE,
     NEEDED,
-    Joinable,
+    AppendableRun,
     counts_of,
     files_of,
     key_of,
     levels_of,
     take_radius,
 )
+from scipion_udl.pipelines.guide import Inputs, load_network, particle_inputs
 from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
@@ -39,7 +39,7 @@ from scipion_udl.settings.option import given
 from scipion_udl.validation.heterogeneity import image_warnings
 
 # Options that speak of a set as a whole, with what to do instead.
-_NOT_WITH_JOIN = {
+_NOT_WITH_APPEND = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
     "finest": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
@@ -81,27 +81,27 @@ def join(settings: commands.AlignSettings) -> None:
         network, inputs = _network(run, base)
         max_shift = base.max_shift if settings.max_shift is None else float(settings.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignmentPlan(max_shift, settings.seed))
-        alignment = run.within_memory(lambda: Joiner(aligner, base, first).run())
+        alignment = run.within_memory(lambda: Appender(aligner, base, first).run())
         averages = run.within_memory(lambda: averages_of(run, alignment, (base.background, base.noise_level)))
         if not group.first:
             return
         counts = counts_of(run.particles, averages)
         averages, counts = pooled(run, averages, counts, earlier)
-        claim, frc = claim_of_all(run, alignment, averages, counts)
+        estimate, frc = resolution_of_all(run, alignment, averages, counts)
         for warning in image_warnings(run.particles) if len(run.particles.usable) else ():
             run.warn(warning)
-        _write(run_results.Outcome(run, alignment, averages, claim, frc), base, earlier, counts)
+        _write(run_results.Outcome(run, alignment, averages, estimate, frc), base, earlier, counts)
 
 
-def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, Joinable, Joinable]:
+def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, AppendableRun, AppendableRun]:
     """The settings with what follows from the run that particles are joined to, this run, and what their averages are
     added to."""
-    for name, reason in _NOT_WITH_JOIN.items():
+    for name, reason in _NOT_WITH_APPEND.items():
         if getattr(settings, name):
             option = settings.option(name).flag
             raise UdlError(message("not_with_join", option=option, reason=reason))
     run = given(settings.join)
-    base = Joinable.read(run)
+    base = AppendableRun.read(run)
     if base.mirror:
         raise UdlError(message("run_was_mirrored", run=run))
     if settings.max_shift is not None and settings.max_shift > base.box / 2:
@@ -109,13 +109,13 @@ def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, 
     settings = settings.but(model=settings.model or base.model_file(run))
     if settings.pool is None or os.path.realpath(settings.pool) == os.path.realpath(run):
         return settings.but(pool=run), base, base
-    earlier = Joinable.read(settings.pool)
+    earlier = AppendableRun.read(settings.pool)
     if earlier.joined_to != base.key:
         raise UdlError(message("pool_of_another_run", pool=settings.pool, run=run))
     return settings, base, earlier
 
 
-def _network(run: Run, base: Joinable) -> tuple[TellsTurns | None, Inputs]:
+def _network(run: Run, base: AppendableRun) -> tuple[TellsRotations | None, Inputs]:
     if not run.settings.model:
         run.say("No network: every angle is searched")
         return None, SpectraSettings.for_box(run.particles.box)
@@ -127,7 +127,7 @@ def _network(run: Run, base: Joinable) -> tuple[TellsTurns | None, Inputs]:
     return view_of(network, base.view), particle_inputs(card)
 
 
-def _write(outcome: run_results.Outcome, base: Joinable, earlier: Joinable, counts: dict) -> None:
+def _write(outcome: run_results.Outcome, base: AppendableRun, earlier: AppendableRun, counts: dict) -> None:
     run, settings, out = outcome.run, outcome.run.settings, outcome.run.out
     run.note(message("joined", count=len(run.source), before=earlier.particles, total=counts["particles"]))
     facts = {

@@ -8,9 +8,9 @@ from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.rotated_columns import rotate_columns, rotate_fields, rotated_axis
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
-from scipion_udl.io.turned import turn_columns, turn_fields, turned_axis
 
 BOX = 65
 AXIS = np.array([30.0, 30.0, 100.0, 170.0])
@@ -35,7 +35,7 @@ def test_an_axis_turns_as_a_bar_in_the_image_does():
     images = torch.from_numpy(np.stack([bar(angle) for angle in AXIS])).float()
     applied = apply_poses(images, torch.zeros(4), POSES).numpy()
     found = np.array([axis_of(image) for image in applied])
-    np.testing.assert_allclose(wrap(turned_axis(AXIS, POSES) - found, 180), 0, atol=0.2)
+    np.testing.assert_allclose(wrap(rotated_axis(AXIS, POSES) - found, 180), 0, atol=0.2)
 
 
 def test_the_psi_prior_still_brings_the_tube_along_x():
@@ -44,7 +44,7 @@ def test_the_psi_prior_still_brings_the_tube_along_x():
     images = torch.from_numpy(np.stack([bar(-angle) for angle in psi])).float()
     new = apply_poses(images, torch.zeros(4), POSES)
     table = Table("particles", {"rlnAnglePsiPrior": [str(p) for p in psi], "rlnAngleTiltPrior": ["88.0"] * 4})
-    turn_columns(table, None, POSES)
+    rotate_columns(table, None, POSES)
     straight = apply_poses(new, torch.zeros(4), Poses(table.numbers("rlnAnglePsiPrior"))).numpy()
     np.testing.assert_allclose(wrap(np.array([axis_of(image) for image in straight]), 180), 0, atol=0.2)
     assert table.numbers("rlnAngleTiltPrior").tolist() == [88.0, 92.0, 92.0, 88.0]
@@ -52,14 +52,14 @@ def test_the_psi_prior_still_brings_the_tube_along_x():
 
 def test_what_is_unknown_stays_unknown():
     table = Table("particles", {"rlnDefocusAngle": ["-999", "", "None", "30.0"]})
-    turn_columns(table, None, POSES)
+    rotate_columns(table, None, POSES)
     assert table.texts("rlnDefocusAngle") == ["-999", "", "None", "120.000000"]
 
 
 def test_beam_tilt_and_odd_terms_are_left_out_with_a_warning_and_zeros_stay():
     directed = {"rlnBeamTiltX": ["0.1"], "rlnBeamTiltY": ["0"], "rlnOddZernike": ["[0.1,0.2]"], "rlnMagMat01": ["0.02"]}
     optics = Table("optics", {**directed, "rlnMagMat00": ["1.000"], "rlnVoltage": ["300"], "rlnEvenZernike": ["[0,0]"]})
-    warnings = turn_columns(Table("particles", {"a": ["1"] * 4}), optics, POSES)
+    warnings = rotate_columns(Table("particles", {"a": ["1"] * 4}), optics, POSES)
     assert list(optics.columns) == ["rlnBeamTiltY", "rlnMagMat00", "rlnVoltage", "rlnEvenZernike"]
     assert all(label in warnings[0] for label in ("rlnBeamTiltX", "rlnOddZernike", "rlnMagMat01"))
 
@@ -71,8 +71,8 @@ def test_the_fields_of_a_cs_turn_alike():
         "ctf/tetra_A": np.zeros((4, 4), np.float32),
         "alignments3D/pose": np.ones((4, 3), np.float32),
     }
-    warnings = turn_fields(fields, POSES)
-    np.testing.assert_allclose(np.degrees(fields["ctf/df_angle_rad"]), turned_axis(AXIS, POSES), atol=1e-3)
+    warnings = rotate_fields(fields, POSES)
+    np.testing.assert_allclose(np.degrees(fields["ctf/df_angle_rad"]), rotated_axis(AXIS, POSES), atol=1e-3)
     assert not fields["ctf/tilt_A"].any()
     assert "alignments3D/pose" not in fields
     assert all(word in warnings[0] for word in ("ctf/tilt_A", "alignments3D"))
@@ -102,8 +102,8 @@ def test_the_tables_that_name_the_aligned_images_turn_and_the_others_stay(source
         return star.numbers("rlnDefocusAngle"), xmd.numbers("ctfDefocusAngle"), cs, star.numbers("rlnAnglePsiPrior")
 
     star, xmd, cs, prior = columns(POSES, "aligned.mrcs")
-    np.testing.assert_allclose(star, turned_axis(AXIS, POSES), atol=1e-5)
-    np.testing.assert_allclose(wrap(cs - turned_axis(AXIS, POSES), 180), 0, atol=1e-3)
+    np.testing.assert_allclose(star, rotated_axis(AXIS, POSES), atol=1e-5)
+    np.testing.assert_allclose(wrap(cs - rotated_axis(AXIS, POSES), 180), 0, atol=1e-3)
     np.testing.assert_allclose(xmd, AXIS)  # it names the images as they are, with pose and flip
     assert (prior != 10).all()
     unmirrored = Poses(POSES.angle)

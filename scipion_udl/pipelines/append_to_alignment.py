@@ -2,8 +2,9 @@
 
 The run's two half averages stay as they are, and each new particle belongs to one half by its name. Its pose within the
 half comes from that half's average alone, so that halves still know nothing of each other, and its final pose from the
-average of both, just as in the run itself (half_sets.py). No average of new particles aligns anything: a pose does not
-depend on what else comes. The averages are then added to those of the run, or of whatever was joined to it before.
+average of both, just as in the run itself (half_set_refinement.py). No average of new particles aligns anything: a pose
+does not depend on what else comes. The averages are then added to those of the run, or of whatever was joined to it
+before.
 """
 
 from __future__ import annotations
@@ -14,56 +15,56 @@ import numpy as np
 import torch
 
 from scipion_udl.alignment.aligner import AMBIGUOUS, SEARCH_BAND, Aligner, Alignment
+from scipion_udl.alignment.ambiguity import confirmed_rings, flip_difference
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.alignment.fit import Fit
-from scipion_udl.alignment.half_turn import confirmed_rings, half_turn_difference
 from scipion_udl.alignment.particle_scores import ParticleScores
-from scipion_udl.alignment.refinement.full_circle import SEARCH_STEP
+from scipion_udl.alignment.refinement.exhaustive_search import SEARCH_STEP
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.alignment.wiener import Denoiser, half_turn_centre
+from scipion_udl.alignment.wiener import WienerFilter, flip_centre
 from scipion_udl.constants import ENOUGH
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.frc import ResolutionEstimate
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.messages import message
 from scipion_udl.particles.name_order import halves_by_name
 from scipion_udl.particles.outliers import outliers
-from scipion_udl.pipelines.align_set import claim_of
-from scipion_udl.pipelines.joinable import (
+from scipion_udl.pipelines.align_set import resolution_of
+from scipion_udl.pipelines.appendable_alignment import (
     FILE,
-    Joinable,
+    AppendableRun,
     counts_of,
 )
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
 
-SWEEPS = 8  # at most; from the network's angles two or three do
+ITERATIONS = 8  # at most; from the network's angles two or three do
 TOLERANCE = 0.01  # degrees and working pixels: a particle that moves by less in a round is done
 JOINT = 2
 
 
-class Joiner:
+class Appender:
     """Aligns particles to the half averages of a run.
 
     aligner: of the new particles, with the run's network; base: what the run left; folder: the run's.
     """
 
-    def __init__(self, aligner: Aligner, base: Joinable, folder: str) -> None:
+    def __init__(self, aligner: Aligner, base: AppendableRun, folder: str) -> None:
         self.aligner, self.base, self.prepared, self.band = aligner, base, aligner.prepared, aligner.band
         self.refiner = Refiner(self.prepared, self.band, aligner.max_shift, SEARCH_BAND)
         self.half = halves_by_name(self.prepared.source.names)
         halves = self._halves(folder)
-        centre = half_turn_centre(self.refiner.maps, halves[0] + halves[1])
-        denoiser = Denoiser(self.band, halves, centre, base.local)
-        self.own = [Reference(self.band, half, denoiser.weight(1), denoiser(half, 1)) for half in halves]
+        centre = flip_centre(self.refiner.maps, halves[0] + halves[1])
+        wiener = WienerFilter(self.band, halves, centre, base.local)
+        self.own = [Reference(self.band, half, wiener.weight(1), wiener(half, 1)) for half in halves]
         members = base.half_counts
         total = (halves[0] * members[0] + halves[1] * members[1]) / sum(members)
-        self.both = Reference(self.band, total, denoiser.weight(2), denoiser(total, 2))
+        self.both = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
         # A particle of one half is judged by the other's average, and its rings count as in the run.
         confirmed = confirmed_rings(self.band, self.refiner.maps, halves)
-        self.judges = [self._judge(half, confirmed) for half in halves[::-1]]
+        self.independents = [self._independent(half, confirmed) for half in halves[::-1]]
 
     def run(self) -> Alignment:
         """Align the new particles.
@@ -76,10 +77,10 @@ class Joiner:
         usable, n = self.prepared.usable, len(self.prepared)
         state = State.start(np.zeros(n))
         if self.aligner.network is None:
-            self.refiner.search(state, self.own, self.half, "full-circle search", usable)
+            self.refiner.search(state, self.own, self.half, "exhaustive angular search", usable)
         else:
             state.angle[usable] = self.aligner.network_angles(usable)
-        self._sweep(state, usable, "joining")
+        self._iterate(state, usable, "joining")
         if self.aligner.network is not None:
             self._look_elsewhere(state, usable)
         half_state = state.copy()
@@ -90,10 +91,10 @@ class Joiner:
                 self.half,
                 f"both halves, round {number}",
                 usable,
-                judge=self.judges,
+                independent=self.independents,
                 settle=True,
             )
-        ParticleScores(self.refiner, self.judges, self.half).measure(state, usable)
+        ParticleScores(self.refiner, self.independents, self.half).measure(state, usable)
         for one in (state, half_state):
             one.log_odds[self.prepared.statistics.blank] = 0
         limit = -np.inf if self.base.score_limit is None else self.base.score_limit
@@ -104,7 +105,7 @@ class Joiner:
             half=self.half,
             score=state.score,
             ambiguous=state.log_odds < AMBIGUOUS,
-            shared=self.base.shared,
+            initial_lowpass=self.base.initial_lowpass,
             searched=self.aligner.network is None,
             network_angle=self.aligner.network_angle,
             outlier=outliers(state.score, self.prepared.statistics.odd, limit),
@@ -113,17 +114,17 @@ class Joiner:
             fit=None if self.base.fit is None else Fit(*self.base.fit),  # more particles make no single one better
         )
 
-    def _sweep(self, state: State, indices: np.ndarray, stage: str) -> None:
+    def _iterate(self, state: State, indices: np.ndarray, stage: str) -> None:
         """Rounds against the average of each particle's half, for each until it stands still by itself: when to stop
         must not depend on the others."""
-        for number in range(1, SWEEPS + 1):
+        for number in range(1, ITERATIONS + 1):
             before = state.copy()
             self.refiner.iterate(state, self.own, self.half, f"{stage}, round {number}", indices, settle=number > 2)
             if number == 1:  # it only finds the shifts
                 continue
-            turned = np.abs(wrap(state.angle[indices] - before.angle[indices]))
+            rotated = np.abs(wrap(state.angle[indices] - before.angle[indices]))
             moved = np.hypot(*(state.shift[indices] - before.shift[indices]).T)
-            indices = indices[(turned > TOLERANCE) | (moved > TOLERANCE)]
+            indices = indices[(rotated > TOLERANCE) | (moved > TOLERANCE)]
             if not len(indices):
                 break
 
@@ -131,11 +132,11 @@ class Joiner:
         """Search the full circle for particles that fit better elsewhere than where the network put them."""
 
         def search(trial: State) -> None:
-            self.refiner.search(trial, self.own, self.half, "full-circle search", usable)
+            self.refiner.search(trial, self.own, self.half, "exhaustive angular search", usable)
 
         step = SEARCH_STEP / self.refiner.coarse_band.k_max
-        better = state.take_better(usable, step, search, lambda trial, far: self._sweep(trial, far, "elsewhere"))
-        self.prepared.say(f"Full-circle search: {better} of {len(usable)} particles fit better elsewhere")
+        better = state.take_better(usable, step, search, lambda trial, far: self._iterate(trial, far, "elsewhere"))
+        self.prepared.say(f"Exhaustive angular search: {better} of {len(usable)} particles fit better elsewhere")
 
     def _halves(self, folder: str) -> list[torch.Tensor]:
         """The run's half averages as particles are seen, bands: of its noise and background, masked."""
@@ -145,15 +146,15 @@ class Joiner:
         halves = self.band.crop(self.prepared.whitening.of(images.to(self.prepared.device), *level))
         return [self.band.masked(half, self.prepared.disc.mask) for half in halves]
 
-    def _judge(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
+    def _independent(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
         weight = torch.tensor(self.base.score_weight, device=self.band.device)
         if len(weight) != self.band.k_max + 1:
             raise UdlError(message("run_rings_differ", path=FILE, rings=len(weight), compared=self.band.k_max + 1))
-        difference = confirmed * half_turn_difference(self.band, self.refiner.maps, half)
+        difference = confirmed * flip_difference(self.band, self.refiner.maps, half)
         return Reference(self.band, half, weight, difference=difference)
 
 
-def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tuple[Averages, dict]:
+def pooled(run: Run, averages: Averages, counts: dict, earlier: AppendableRun) -> tuple[Averages, dict]:
     """Averages of the new particles and of those before.
 
     Parameters
@@ -163,7 +164,7 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tup
     averages : Averages
         Theirs.
     counts : dict
-        How many they hold: see :func:`scipion_udl.pipelines.joinable.counts_of`.
+        How many they hold: see :func:`scipion_udl.pipelines.appendable_alignment.counts_of`.
     earlier : Joinable
         What the run before left.
 
@@ -190,7 +191,7 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: Joinable) -> tup
     return averages, total | {name: counts[name] + getattr(earlier, name) for name in ("particles", "usable")}
 
 
-def claim_of_all(
+def resolution_of_all(
     run: Run, alignment: Alignment, averages: Averages, counts: dict
 ) -> tuple[ResolutionEstimate, np.ndarray]:
     """What may be said of the resolution of all particles together.
@@ -213,9 +214,9 @@ def claim_of_all(
     (rings,) array
         FRC of the halves per Fourier ring.
     """
-    claim, frc = claim_of(run, alignment, averages, 0)
+    estimate, frc = resolution_of(run, alignment, averages, 0)
     if counts["usable"] < ENOUGH:
-        claim = ResolutionEstimate(None, None, message("too_few_to_claim", count=counts["usable"]))
-    elif claim.signal is False:
-        run.warn(claim.note)
-    return claim, frc
+        estimate = ResolutionEstimate(None, None, message("too_few_to_claim", count=counts["usable"]))
+    elif estimate.signal is False:
+        run.warn(estimate.note)
+    return estimate, frc
