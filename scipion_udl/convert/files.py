@@ -17,7 +17,7 @@ import numpy as np
 from pwem.objects import Acquisition, Coordinate, CTFModel, Particle, Transform
 from pyworkflow.object import Boolean, Float, Integer
 
-from scipion_udl.convert.particles import transform_matrices
+from scipion_udl.convert.scipion_sign import transform_matrices
 from scipion_udl.io import dialects
 from scipion_udl.io.defocus import phase_flips
 from scipion_udl.io.particles import ParticleSource

@@ -1,7 +1,6 @@
-"""Scipion's sets <-> the engine's tables. The one place that knows Scipion's signs.
+"""Scipion's sets <-> the engine's tables; the signs of their poses stand in scipion_sign.py.
 
-A Scipion Transform holds the pose of :mod:`scipion_udl.imaging.poses` as its matrix, which is to be applied to the
-particle. Results find their items by the item's id, which travels through the engine as text in a column of its own.
+Results find their items by the item's id, which travels through the engine as text in a column of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,10 +18,11 @@ from pwem.objects import Particle, SetOfParticles, Transform
 from pyworkflow.object import Boolean, Float
 
 from scipion_udl.convert.particle_input import Particles, info_of, parts
+from scipion_udl.convert.scipion_sign import poses_of_matrices, transform_matrices
 from scipion_udl.convert.set_images import image_of_item, is_mrc, plain_name
 from scipion_udl.convert.set_rows import ID, Column, append_items, check_there, copy_items, read_columns
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.poses import Poses, from_matrices, to_matrices, to_relion
+from scipion_udl.imaging.poses import Poses, to_relion
 from scipion_udl.io import dialects
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
@@ -53,34 +53,6 @@ _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
 _NOT_RIGID = 1e-3  # by how much a matrix may differ from a rotation
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
-
-
-# -- poses -------------------------------------------------------------------------------------------------------------
-
-
-def transform_matrices(poses: Poses) -> np.ndarray:
-    """What the Scipion Transforms of poses (N,) hold: 4 x 4 matrices to apply, shift in pixels, float64 (N, 4, 4)."""
-    whole = np.tile(np.eye(4), (len(poses), 1, 1))
-    matrices = to_matrices(poses)
-    whole[:, :2, :2], whole[:, :2, 3] = matrices[:, :2, :2], matrices[:, :2, 2]
-    return whole
-
-
-def poses_of(particles: SetOfParticles) -> Poses:
-    """The poses that the items of a set with 2D alignment hold, in its order."""
-    return poses_in(particles.iterItems())
-
-
-def poses_in(items: Iterable[Particle]) -> Poses:
-    """The poses that items with 2D alignment hold."""
-    return _poses_of_matrices([item.getTransform().getMatrix() for item in items])
-
-
-def _poses_of_matrices(matrices_of_items: list[np.ndarray] | np.ndarray) -> Poses:
-    whole = np.array(matrices_of_items).reshape(-1, 4, 4)
-    matrices = np.tile(np.eye(3), (len(whole), 1, 1))
-    matrices[:, :2, :2], matrices[:, :2, 2] = whole[:, :2, :2], whole[:, :2, 3]
-    return from_matrices(matrices)
 
 
 # -- to the engine -----------------------------------------------------------------------------------------------------
@@ -212,7 +184,7 @@ def _poses_of_texts(columns: dict[str, list]) -> Poses:
     wrong = np.flatnonzero(~(np.isfinite(matrices).all((-1, -2)) & (np.maximum(upright, rigid) < _NOT_RIGID)))
     if len(wrong):
         raise UdlError(message("input_set_not_in_plane", count=len(wrong), item=columns[ID][wrong[0]]))
-    return _poses_of_matrices(matrices)
+    return poses_of_matrices(matrices)
 
 
 def write_alignment(particles: SetOfParticles, star: str, stack: str, xmd: str) -> int:
@@ -306,7 +278,7 @@ def write_truth(particles: SetOfParticles, truth: SetOfParticles, star: str, pat
             matrices.append(_matrix(item))
     if not names:
         raise UdlError(message("sets_without_common_image"))
-    write_tables(path, [truth_table(names, _poses_of_matrices(matrices))])
+    write_tables(path, [truth_table(names, poses_of_matrices(matrices))])
     return len(names)
 
 

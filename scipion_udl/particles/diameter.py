@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import message
-from scipion_udl.settings.shared import Size
+from scipion_udl.settings.size_and_max_shift import Size
 
 if TYPE_CHECKING:  # it takes PyTorch, which `check --quick` has no use for, and more memory than a large table
     from scipion_udl.particles.prepared import PreparedParticles

@@ -22,8 +22,8 @@ from scipion_udl.convert.files import (
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.protocols.forms import ask, in_words_of_the_form
+from scipion_udl.settings.common import Microscope
 from scipion_udl.settings.option import Question
-from scipion_udl.settings.shared import Microscope
 
 ALIGNMENT_AS_IS, ALIGNMENT_2D, ALIGNMENT_NONE = 0, 1, 2
 

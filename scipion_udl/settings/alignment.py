@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scipion_udl import values as take
+from scipion_udl.settings.common import IMAGE, PixelSize, Threads
 from scipion_udl.settings.option import Group, Question, Settings, flag, option, variant
-from scipion_udl.settings.shared import IMAGE, Particle, PixelSize, Size, Threads
+from scipion_udl.settings.size_and_max_shift import Particle, Size
 from scipion_udl.settings.training import TrainingStart
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from scipion_udl import values as take
 from scipion_udl.settings.alignment import AlignmentStart, Written
+from scipion_udl.settings.common import Resume
 from scipion_udl.settings.option import AUTOMATIC, Question, Settings, option, variant
-from scipion_udl.settings.shared import Resolution, Resume
+from scipion_udl.settings.size_and_max_shift import Resolution
 
 
 @dataclass(frozen=True)

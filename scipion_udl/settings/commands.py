@@ -19,9 +19,7 @@ from scipion_udl.settings.alignment import (
     Written,
 )
 from scipion_udl.settings.classification import SortedResolution, Sorting
-from scipion_udl.settings.option import Settings
-from scipion_udl.settings.realism import Realism
-from scipion_udl.settings.shared import (
+from scipion_udl.settings.common import (
     COMPUTING,
     Batch,
     ByClass,
@@ -30,14 +28,13 @@ from scipion_udl.settings.shared import (
     Learning,
     Microscope,
     Output,
-    Particle,
     PixelSize,
-    Resolution,
     Resume,
     Said,
-    Size,
     Threads,
 )
+from scipion_udl.settings.option import Settings
+from scipion_udl.settings.realism import Realism
 from scipion_udl.settings.simulation import (
     ManyViews,
     Photographs,
@@ -46,6 +43,7 @@ from scipion_udl.settings.simulation import (
     SimulationOutput,
     View,
 )
+from scipion_udl.settings.size_and_max_shift import Particle, Resolution, Size
 from scipion_udl.settings.training import LearningAlone, Network, TrainingStart
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from scipion_udl import values as take
 from scipion_udl.constants import MOST_JITTER, PHANTOM_VIEWS
+from scipion_udl.settings.common import IMAGE, Microscope, Output
 from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, flag, option, variant
-from scipion_udl.settings.shared import IMAGE, Microscope, Output
 
 
 @dataclass(frozen=True)

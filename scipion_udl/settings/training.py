@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from scipion_udl import values as take
 from scipion_udl.settings import networks
+from scipion_udl.settings.common import Learning
 from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, option, variant
-from scipion_udl.settings.shared import Learning
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pyworkflow.protocol import MODE_RESUME, STATUS_FAILED, STATUS_FINISHED, Pro
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl import Plugin
-from scipion_udl.convert.particles import poses_of
+from scipion_udl.convert.scipion_sign import poses_of
 from scipion_udl.imaging.poses import Poses, pose_errors, to_matrices
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables

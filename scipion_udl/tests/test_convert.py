@@ -18,14 +18,13 @@ from scipion_udl.convert.particles import (
     ITEM_ID,
     add_results,
     check_complete,
-    poses_of,
     read_ids,
     read_results,
-    transform_matrices,
     write_alignment,
     write_particles,
     write_truth,
 )
+from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned

@@ -21,7 +21,8 @@ import pwem.objects as emobj
 from pwem.constants import ALIGN_2D, ALIGN_NONE
 
 from scipion_udl.convert.classes import add_classes
-from scipion_udl.convert.particles import Results, add_results, export_particles, poses_of
+from scipion_udl.convert.particles import Results, add_results, export_particles
+from scipion_udl.convert.scipion_sign import poses_of
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles

@@ -17,7 +17,8 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, STATUS_RUNNING
 
 from scipion_udl import Plugin
-from scipion_udl.convert.particles import poses_in, poses_of, read_results
+from scipion_udl.convert.particles import read_results
+from scipion_udl.convert.scipion_sign import poses_in, poses_of
 from scipion_udl.engine_env import engine_gpus
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses

@@ -12,7 +12,7 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import STATUS_FINISHED
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.convert.particles import poses_in
+from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlSimulate
 from scipion_udl.protocols.align_2d_form import LEAVE_OUTLIERS

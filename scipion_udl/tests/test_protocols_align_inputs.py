@@ -11,7 +11,7 @@ from pwem.protocols import ProtAlignmentAssign
 from pyworkflow.protocol import STATUS_FINISHED
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.convert.particles import poses_of, transform_matrices
+from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles

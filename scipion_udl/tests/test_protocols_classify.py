@@ -15,7 +15,7 @@ from pwem.protocols import ProtUserSubSet
 from pyworkflow.tests import setupTestOutput, setupTestProject
 from pyworkflow.viewer import MessageView
 
-from scipion_udl.convert.particles import poses_in
+from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming, ProtUdlImportParticles

@@ -10,7 +10,7 @@ from pwem.objects import SetOfParticles, Transform
 from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.convert.particles import poses_of, transform_matrices
+from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.imaging.poses import Poses, compose
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles

@@ -11,7 +11,8 @@ from pyworkflow.object import Pointer
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
 from scipion_udl.convert.classes import add_classes
-from scipion_udl.convert.particles import Results, poses_of
+from scipion_udl.convert.particles import Results
+from scipion_udl.convert.scipion_sign import poses_of
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles

@@ -10,7 +10,8 @@ from pwem.emlib.image import ImageHandler
 from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
 
-from scipion_udl.convert.particles import poses_of, write_particles
+from scipion_udl.convert.particles import write_particles
+from scipion_udl.convert.scipion_sign import poses_of
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.maps import read_map, write_map
 from scipion_udl.io.particles import open_particles

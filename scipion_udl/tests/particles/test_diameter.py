@@ -12,7 +12,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.particles.diameter import diameter_facts, diameter_words, given_radius, radius_in_use, size_words
 from scipion_udl.particles.prepared import DISC, PreparedParticles
-from scipion_udl.settings.shared import Size
+from scipion_udl.settings.size_and_max_shift import Size
 from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE, run, simulate
 from scipion_udl.tests.particles.test_extent import particles as extended
 

@@ -337,7 +337,7 @@ def test_every_batch_is_of_one_view(views):
             return held_out.new_tensor(1.0)
 
     settings = TrainingSettings(epochs=1)
-    train_network(samples, PolarNetwork(2, 8, views=3), settings, True, objective=Objective("judl", settings.recipe))
+    train_network(samples, PolarNetwork(2, 8, views=3), settings, True, objective=Objective("judl", settings.preset))
     assert all(values == [number] for number, values, _ in seen)
     assert sum(count for *_, count in seen) == 300 - samples.held_out
 
