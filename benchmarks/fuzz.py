@@ -52,7 +52,7 @@ from scipion_udl.jobs.diagnostics import Diagnostics
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_card, load_model, save_model
 from scipion_udl.models.polar_network import PolarNetwork
-from scipion_udl.pipelines.appendable_alignment import NEEDED, AppendableRun, levels_of
+from scipion_udl.pipelines.appendable_alignment import NEEDED, AppendableRun
 from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
@@ -272,7 +272,7 @@ def _looked_through(path: Path, findings: Diagnostics, lean: bool) -> tuple[Part
 
 def _read_aligned(folder: str) -> None:
     base = AppendableRun.read(folder)
-    base.known(), base.model_file(folder), levels_of(base.levels)
+    base.preparation(), base.model_file(folder)
     base.check_fits(24, 3.0, folder, folder)
     for name in NEEDED:
         base.image(folder, name.partition(".")[0])

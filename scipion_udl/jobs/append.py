@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from math import inf
-
-import torch
 
 from scipion_udl.alignment.aligner import Aligner, AlignmentPlan
 from scipion_udl.compute.distributed import ProcessGroup
@@ -17,7 +14,6 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
 from scipion_udl.models.network import TellsRotations
 from scipion_udl.models.polar_network import view_of
-from scipion_udl.particles.known import Known
 from scipion_udl.pipelines.align_set import averages_of
 from scipion_udl.pipelines.append_to_alignment import Appender, pooled, resolution_of_all
 from scipion_udl.pipelines.appendable_alignment import (
@@ -27,11 +23,9 @@ from scipion_udl.pipelines.appendable_alignment import (
     counts_of,
     files_of,
     key_of,
-    levels_of,
-    take_radius,
 )
 from scipion_udl.pipelines.guide import Inputs, load_network, particle_inputs
-from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
+from scipion_udl.pipelines.preparation import known_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results import run_results
 from scipion_udl.settings import commands
@@ -74,10 +68,11 @@ def join(settings: commands.AlignSettings) -> None:
         run = Run(settings, out, group)
         run.particles.finest = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, first, settings.input)
-        take_radius(run, base.mask_radius, inf if base.clear_radius is None else base.clear_radius, first)
+        preparation = base.preparation()
+        preparation.take_radius(run, first)
         known = {first: base.known(), f"{pool} or of those that it was pooled with": earlier.known()}
-        scan_new(run, known, torch.tensor(base.noise), inf if base.loud_limit is None else base.loud_limit)
-        use_ctf_of(run, base.ctf, levels_of(base.levels), base.premultiplied)
+        preparation.scan(run, known)
+        preparation.use_ctf(run)
         network, inputs = _network(run, base)
         max_shift = base.max_shift if settings.max_shift is None else float(settings.max_shift)
         aligner = Aligner(run.particles, network, inputs, AlignmentPlan(max_shift, settings.seed))
@@ -140,8 +135,7 @@ def _write(outcome: run_results.Outcome, base: AppendableRun, earlier: Appendabl
     text = run_results.write_alignment(run, outcome, None, None, **facts)
     model = None if settings.model is None else os.path.relpath(settings.model, out.path)
     key = key_of(outcome.averages.both[0])
-    found = run.particles.statistics
-    known = earlier.known().and_those_of(Known.of(run.source, found.images, found.blank)).packed()
+    known = earlier.known().and_those_of(known_of(run)).packed()
     files = files_of(run, settings.model)
     left = replace(
         base, **counts, **known, model=model, batches=facts["batches"], key=key, files=files, joined_to=base.key

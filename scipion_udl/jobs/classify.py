@@ -33,7 +33,6 @@ from scipion_udl.pipelines.learn_classes import (
     shift_search_range,
     warn_of_few,
 )
-from scipion_udl.pipelines.prepared_like import scan_new, use_ctf_of
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
 from scipion_udl.settings.commands import ClassifySettings
@@ -124,9 +123,9 @@ def _look_through(run: Run, earlier: Earlier | None) -> None:
         run.scan()
         run.use_ctf()
         return
-    known = {f"{run.settings.join} or of those that it was joined to": earlier.known}
-    scan_new(run, known, earlier.noise, earlier.loud_limit)
-    use_ctf_of(run, earlier.ctf, earlier.levels, earlier.premultiplied)
+    known = {f"{run.settings.join} or of those that it was joined to": earlier.preparation.known}
+    earlier.preparation.scan(run, known)
+    earlier.preparation.use_ctf(run)
 
 
 def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:

@@ -24,9 +24,7 @@ from scipion_udl.imaging.poses import Poses, wrap
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import load_card
 from scipion_udl.particles.outliers import outliers
-from scipion_udl.particles.prepared import DISC
-from scipion_udl.pipelines.appendable_alignment import take_radius
-from scipion_udl.pipelines.appendable_classes import Earlier, clear_radius
+from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.pipelines.classes import STACKS, ClassResult
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.commands import ClassifySettings
@@ -78,9 +76,7 @@ def check_fits(run: Run, earlier: Earlier) -> None:
         raise UdlError(
             message("joined_of_other_box", path=run.settings.input, box=run.source.box, run=earlier_run, run_box=box)
         )
-    # Runs of before 0.1.0 do not tell it; it was as here where nobody gave one.
-    facts = earlier.facts
-    take_radius(run, float(facts.get("mask_radius", DISC * box)), clear_radius(facts), earlier_run)
+    earlier.preparation.take_radius(run, earlier_run)
 
 
 def append_to_classes(run: Run, earlier: Earlier, found: Sorted, max_shift: float) -> list[ClassResult]:

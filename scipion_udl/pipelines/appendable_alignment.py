@@ -10,32 +10,29 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 
 from scipion_udl.alignment.averages import Averages
 from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.ctf import MODES, ParticleCtf
+from scipion_udl.imaging.ctf import MODES
 from scipion_udl.io.images import read_image
 from scipion_udl.io.output.seal import check_files, file_digest, opened, sealed
 from scipion_udl.messages import message
-from scipion_udl.particles.diameter import known_clear_radius, size_words
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.resolution_limit import LEAST
 from scipion_udl.pipelines.outcome import Outcome
+from scipion_udl.pipelines.preparation import Preparation, known_of, preparation_facts
 from scipion_udl.pipelines.run import Run
 
 FILE = "joining.json"
 NEEDED = ("half1.mrcs", "half2.mrcs", "average.mrcs", "average_before.mrcs")  # beside it
 _STORED = {"shared": "initial_lowpass"}  # names in the file that are others here
 SAME_SIZE = 0.01  # by how much pixel sizes may differ
-SAME_RADIUS = 0.01  # pixels between two radii that are the same
 
 
 @dataclass
@@ -150,6 +147,16 @@ class AppendableRun:
         ]
         if not all(fits):
             raise ValueError
+
+    def preparation(self) -> Preparation:
+        """How its particles were prepared.
+
+        Returns
+        -------
+        Preparation
+            What those that come are prepared by.
+        """
+        return Preparation.of(vars(self), self.box)
 
     def known(self) -> Known:
         """By what every particle in the averages is known again.
@@ -292,26 +299,22 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
     AppendableRun(
         box=run.source.box,
         pixel_size=run.source.pixel_size,
-        mask_radius=particles.disc.mask_radius * particles.scale,
-        clear_radius=known_clear_radius(particles),
         max_shift=max_shift,
         finest=particles.finest,
         mirror=run.settings.mirror,
         background=sums.background,
         noise_level=sums.noise,
-        noise=particles.statistics.noise.tolist(),
-        **ctf_facts(particles.contrast, (particles.box, run.source.box)),
+        **preparation_facts(run, (particles.box, run.source.box)),
         initial_lowpass=alignment.initial_lowpass,
         local=alignment.local,
         score_limit=known_limit(alignment.score_limit),
-        loud_limit=known_limit(particles.statistics.loud_limit),
         score_weight=alignment.score_weight.tolist(),
         model=None if model is None else os.path.relpath(model, run.out.path),
         view=view,
         fit=None if alignment.fit is None else (alignment.fit.energy, alignment.fit.error),
         batches=1,
         key=key_of(halves),
-        **Known.of(run.source, particles.statistics.images, particles.statistics.blank).packed(),
+        **known_of(run).packed(),
         files=files_of(run, model),
         **counts_of(particles, averages),
     ).write(run.out.scratch(FILE))
@@ -371,69 +374,3 @@ def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:
         16 hexadecimal digits.
     """
     return hashlib.blake2b(b"".join(np.ascontiguousarray(half).tobytes() for half in halves), digest_size=8).hexdigest()
-
-
-def levels_of(levels: dict[str, list[float]]) -> dict[int, torch.Tensor]:
-    """The levels that a run has written, as :class:`scipion_udl.imaging.ctf.ParticleCtf` takes them.
-
-    Parameters
-    ----------
-    levels : dict of str to list of float
-        Per ring, by box in pixels as text.
-
-    Returns
-    -------
-    dict of int to float64 tensor
-        The same by box.
-    """
-    return {int(box): torch.tensor(level, dtype=torch.float64) for box, level in levels.items()}
-
-
-def ctf_facts(contrast: ParticleCtf | None, boxes: Iterable[int]) -> dict:
-    """How a run takes the CTF.
-
-    Parameters
-    ----------
-    contrast : ParticleCtf or None
-        Of its particles.
-    boxes : iterable of int
-        Pixels; levels of these are told.
-
-    Returns
-    -------
-    dict
-        ctf, levels and premultiplied, as of :class:`AppendableRun`.
-    """
-    mode = "none" if contrast is None else contrast.mode
-    if contrast is None or mode == "none":
-        return {"ctf": mode, "levels": {}, "premultiplied": 0.0}
-    levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
-    return {"ctf": mode, "levels": levels, "premultiplied": contrast.share}
-
-
-def take_radius(run: Run, radius: float, clear: float, folder: str) -> None:
-    """Take the discs of the run that particles are joined to.
-
-    Parameters
-    ----------
-    run : Run
-        With the particles; its discs are changed.
-    radius : float
-        Of the earlier particles, pixels of the input.
-    clear : float
-        Where their neighbours begin, pixels of the input, infinity where none showed.
-    folder : str
-        The earlier run's.
-
-    Raises
-    ------
-    UdlError
-        Where the user asks for another radius.
-    """
-    source = run.source
-    if run.given_radius is not None and abs(run.given_radius - radius) > SAME_RADIUS:
-        asked = run.settings.option("mask_radius" if run.settings.diameter is None else "diameter").flag
-        own = size_words(radius, source.pixel_size, source.pixel_size_known)
-        raise UdlError(message("joined_option_differs", asked=asked, folder=folder, own=own))
-    run.particles.disc.mask_radius, run.particles.disc.radius_from = radius / run.particles.scale, "run"
-    run.particles.disc.clear_radius = clear

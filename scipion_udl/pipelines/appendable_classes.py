@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-import torch
 
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.ctf import MODES
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.output.data_files import write_json
 from scipion_udl.io.output.seal import check_files, data_digest, file_digest, opened, sealed
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.messages import message
-from scipion_udl.particles.diameter import known_clear_radius, radius_in_use
 from scipion_udl.particles.known import Known
 from scipion_udl.particles.outliers import known_limit
-from scipion_udl.pipelines.appendable_alignment import ctf_facts, levels_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult
+from scipion_udl.pipelines.preparation import Preparation, known_of, preparation_facts
 from scipion_udl.pipelines.run import Run
 
 REFERENCES = "references.mrcs"
@@ -34,12 +31,10 @@ _ANEW = "classify the first particles anew"
 @dataclass
 class Earlier:
     """What a run left: classes, its classes in summary.json; stacks by name, (K, D, D); references, the averages that
-    its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; noise: power per ring
-    (D//2 + 1,) and level: grey value and standard deviation beside the particle, by which its particles were whitened;
-    ctf: how CTF is taken, levels: what it is relative to, by box, and premultiplied: what part of the
-    images was multiplied by it before; score_limits: below which particles of each class
-    are outliers, loud_limit: above what loudness; known: by what all particles so far are known again; facts:
-    joining_classes.json, which the last eight are of.
+    its particles were aligned to; frc (K, rings); batches: sets of particles in its averages; preparation: how its
+    particles were prepared; level: grey value and standard deviation beside the particle, by which they were whitened;
+    score_limits: below which particles of each class are outliers; facts: joining_classes.json, which the last three
+    are of.
     """
 
     classes: list[dict]
@@ -47,14 +42,9 @@ class Earlier:
     references: np.ndarray
     frc: np.ndarray
     batches: int
-    noise: torch.Tensor
+    preparation: Preparation
     level: tuple[float, float]
-    ctf: str
-    levels: dict[int, torch.Tensor]
-    premultiplied: float
     score_limits: list[float]
-    loud_limit: float
-    known: Known
     facts: dict
 
     @classmethod
@@ -84,28 +74,18 @@ class Earlier:
             references = _stack(folder, REFERENCES) if own else stacks["averages"]
             rows = np.genfromtxt(os.path.join(folder, "frc.csv"), delimiter=",", skip_header=1, ndmin=2)
             frc = np.stack([np.r_[0.0, rows[rows[:, 0] == one["class"], 3]] for one in classes])
-            noise = torch.tensor(facts["noise"], dtype=torch.float32)
             level = float(facts["level"][0]), float(facts["level"][1])
-            ctf, levels = facts["ctf"], levels_of(facts["levels"])
-            premultiplied = float(facts.get("premultiplied", 0.0))
             told = facts.get("score_limits", [None] * len(classes))
             limits = [-inf if one is None else float(one) for one in told]
-            loud_limit = inf if facts.get("loud_limit") is None else float(facts["loud_limit"])
-            known, batches = Known.unpacked(facts), int(summary.get("batches", 1))
-            if ctf not in MODES or bool(levels) != (ctf != "none"):
-                raise ValueError("contrast transfer")
-            if not (float(facts.get("mask_radius", 1.0)) > 0 and clear_radius(facts) > 0):
-                raise ValueError("radius")
-            if noise.shape != (references.shape[-1] // 2 + 1,) or not 0 < float(noise.max()) < torch.inf:
-                raise ValueError("other rings")
+            batches = int(summary.get("batches", 1))
+            preparation = Preparation.of(facts, references.shape[-1])
             if any(not {"flagged", "usable"} <= one.keys() for one in classes):
                 raise ValueError("other figures")
             if any(len(values) != len(classes) for values in stacks.values()) or len(limits) != len(classes):
                 raise ValueError("other numbers of classes")
         except (OSError, *_DAMAGED) as error:
             raise UdlError(message("class_run_lacks_file", folder=folder, file=type(error).__name__)) from None
-        contrast = ctf, levels, premultiplied
-        return cls(classes, stacks, references, frc, batches, noise, level, *contrast, limits, loud_limit, known, facts)
+        return cls(classes, stacks, references, frc, batches, preparation, level, limits, facts)
 
 
 def _facts(folder: str) -> dict:
@@ -142,22 +122,6 @@ def _summary(folder: str) -> dict:
         raise UdlError(message("class_file_damaged", path=path, advice=_ANEW)) from None
 
 
-def clear_radius(facts: dict) -> float:
-    """Where neighbours of the run's particles begin.
-
-    Parameters
-    ----------
-    facts : dict
-        joining_classes.json.
-
-    Returns
-    -------
-    float
-        Pixels; infinity where none showed, or the run is of before that was known.
-    """
-    return inf if facts.get("clear_radius") is None else float(facts["clear_radius"])
-
-
 def files_of(folder: str) -> list[str]:
     """Every file of a run that particles which join it may need.
 
@@ -192,17 +156,11 @@ def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult
     classes : list of ClassResult
         Its classes.
     """
-    found, usable, particles = run.particles.statistics, run.particles.usable, run.particles
-    level = [float(np.median(values[usable])) for values in (found.mean, found.std)]
-    contrast = ctf_facts(particles.contrast, (particles.box, run.source.box, sampling.small))
-    known = Known.of(run.source, found.images, found.blank)
-    discs = {"mask_radius": radius_in_use(particles), "clear_radius": known_clear_radius(particles)}
-    limits = {
-        "score_limits": [known_limit(one.alignment.score_limit) for one in classes],
-        "loud_limit": known_limit(found.loud_limit),
-    }
-    facts = {"noise": found.noise.tolist(), "level": level, **discs, **contrast, **limits}
-    _write_facts(run, facts, known)
+    found, particles = run.particles.statistics, run.particles
+    level = [float(np.median(values[particles.usable])) for values in (found.mean, found.std)]
+    limits = [known_limit(one.alignment.score_limit) for one in classes]
+    preparation = preparation_facts(run, (particles.box, run.source.box, sampling.small))
+    _write_facts(run, {**preparation, "level": level, "score_limits": limits}, known_of(run))
 
 
 def _write_facts(run: Run, facts: dict, known: Known) -> None:
@@ -246,5 +204,4 @@ def write_appended(run: Run, earlier: Earlier) -> None:
     earlier : Earlier
         What the earlier run left.
     """
-    found = run.particles.statistics
-    _write_facts(run, earlier.facts, earlier.known.and_those_of(Known.of(run.source, found.images, found.blank)))
+    _write_facts(run, earlier.facts, earlier.preparation.known.and_those_of(known_of(run)))
