@@ -22,6 +22,7 @@ from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     Told,
+    align_images,
     correlation,
     image,
     prepared,
@@ -122,8 +123,8 @@ def test_without_a_stack_there_is_no_star_and_without_the_option_nothing_is_mirr
     assert not (tmp_path / "a" / "aligned.star").exists()
     assert any("aligned.star is not written" in warning for warning in summary(tmp_path / "a")["warnings"])
     assert_right(xmd_poses(tmp_path / "a"), mixed[1])
-    assert run(*words, "-o", tmp_path / "b", "--no-refine") == 0
-    assert not xmd_poses(tmp_path / "b").mirror.any()
+    rough = align_images(mixed[0] / "particles.star", model=found / "model.safetensors", no_refine=True)
+    assert not rough.mirror.any()
 
 
 @pytest.mark.parametrize("view", ["hook", "noise"])
@@ -138,7 +139,6 @@ def test_where_both_hands_fit_equally_well_nothing_is_mirrored(tmp_path, view):
     told = Told()
     assert decide_mirror(prepared(tmp_path, images, told=told), 1) is None
     assert float(told[0].split("agree on ")[1].split("%")[0]) < 100 * SURE
-    words = ["align", tmp_path / "images.mrcs", "-o", tmp_path / "out", "--mirror", "--epochs", 2]
-    assert run(*words) == 0
-    assert not xmd_poses(tmp_path / "out").mirror.any()
-    assert any("found nothing to tell mirrored particles by" in w for w in summary(tmp_path / "out")["warnings"])
+    found = align_images(tmp_path / "images.mrcs", mirror=True, no_refine=True, epochs=2)
+    assert not found.mirror.any()
+    assert any("found nothing to tell mirrored particles by" in str(warning) for warning in found.warnings)

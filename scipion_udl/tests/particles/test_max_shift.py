@@ -1,17 +1,14 @@
 """--max-shift bounds how far off the centre of its box a particle lies, and says so where it is too small."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
+from scipion_udl import api
 from scipion_udl.constants import automatic_shift
 from scipion_udl.imaging.band import Band, ShiftMaps
-from scipion_udl.io.particles import open_particles
-from scipion_udl.io.stacks import write_stack
 from scipion_udl.particles.max_shift import ShiftLimit, centre_of, is_too_small
-from scipion_udl.tests.engine_helpers import run, simulate
+from scipion_udl.tests.engine_helpers import align_images, simulate
 
 BOX, FAR = 48, 8.0
 
@@ -27,15 +24,18 @@ def wide(tmp_path_factory):
     return simulate(tmp_path_factory.mktemp("wide") / "p", 150, BOX, 0.5, max_shift=FAR)
 
 
-def align(particles, out, *words):
-    """(how far off centre each particle lies, px; summary) of an alignment."""
-    assert run("align", particles, "-o", out, *words) == 0
-    shift = open_particles(str(out / "aligned.star")).poses().shift
-    return np.hypot(*(shift - shift.mean(0)).T), json.loads((out / "summary.json").read_text())
+@pytest.fixture(scope="module")
+def model(wide):
+    return api.train(wide / "particles.star", epochs=3, gpu="none", threads=1)
 
 
-def about_shifts(summary):
-    return [text for text in summary["warnings"] if "raise --max-shift" in text]
+def off_centre(found):
+    """How far off centre each particle lies, px."""
+    return np.hypot(*(found.shift - found.shift.mean(0)).T)
+
+
+def about_shifts(found):
+    return [warning.text for warning in found.warnings if "raise --max-shift" in warning.text]
 
 
 def test_the_disc_is_about_the_particle_s_place_in_the_average_whatever_its_rotation():
@@ -82,32 +82,26 @@ def test_noise_at_the_limit_is_no_reason_to_raise_it(share, signal, found):
     assert is_too_small(share, 4.0, signal) is found
 
 
-def test_a_limit_that_holds_all_particles_says_nothing(wide, tmp_path):
-    off, summary = align(wide / "particles.star", tmp_path / "out", "--max-shift", 12)
-    assert off.max() > 9 and not about_shifts(summary)
-    assert summary["resolution"]
+def test_a_limit_that_holds_all_particles_says_nothing(wide, model):
+    found = align_images(wide / "particles.star", model=model, max_shift=12)
+    assert off_centre(found).max() > 9
+    assert not about_shifts(found)
+    assert found.resolution
 
 
-def test_the_automatic_limit_holds_particles_whose_centre_of_mass_lies_within_it(tmp_path):
+def test_the_automatic_limit_holds_particles_whose_centre_of_mass_lies_within_it(model, tmp_path):
     """The hook's lies 1 px off the centre of its template."""
     particles = simulate(tmp_path / "p", 150, BOX, 0.5, max_shift=7.0)
-    off, summary = align(particles / "particles.star", tmp_path / "out")
-    assert 8 < off.max() < automatic_shift(BOX) + 1
-    assert not about_shifts(summary)
+    found = align_images(particles / "particles.star", model=model)
+    assert 8 < off_centre(found).max() < automatic_shift(BOX) + 1
+    assert not about_shifts(found)
 
 
-@pytest.mark.parametrize("limit", [4, 8])
-def test_a_limit_that_is_too_small_holds_and_asks_to_be_raised(wide, tmp_path, limit):
-    off, summary = align(wide / "particles.star", tmp_path / "out", "--max-shift", limit)
-    assert off.max() < limit + 0.5  # the average's place is known to a fraction of a pixel
-    (warning,) = about_shifts(summary)
-    assert f"{limit} px: raise --max-shift" in warning
-    told = " ".join([*summary["warnings"], summary["resolution_note"]])
-    assert "mixed" not in told and "noise" not in told
-
-
-def test_noise_is_told_to_be_noise(tmp_path):
-    noise = np.random.default_rng(1).normal(size=(150, BOX, BOX)).astype(np.float32)
-    write_stack(str(tmp_path / "noise.mrcs"), noise, 3.0)
-    _, summary = align(tmp_path / "noise.mrcs", tmp_path / "out", "--max-shift", 4)
-    assert summary["signal_found"] is False and not about_shifts(summary)
+def test_a_limit_that_is_too_small_holds_and_asks_to_be_raised(wide, model):
+    found = align_images(wide / "particles.star", model=model, max_shift=4)
+    assert off_centre(found).max() < 4.5  # the average's place is known to a fraction of a pixel
+    (warning,) = about_shifts(found)
+    assert "4 px: raise --max-shift" in warning
+    told = " ".join([*map(str, found.warnings), found.resolution_note])
+    assert "mixed" not in told
+    assert "noise" not in told

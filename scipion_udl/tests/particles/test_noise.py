@@ -25,6 +25,7 @@ def assert_nothing_was_found(found: Alignment) -> None:
     assert "no_signal" in [warning.code for warning in found.warnings]
     assert "No common signal was found" in found.resolution_note
     assert found.resolution is None
+    assert "shift_limit" not in [warning.code for warning in found.warnings]  # however many lie at the limit
 
 
 def test_images_of_noise_are_told_to_be_noise(tmp_path, capsys):

@@ -16,13 +16,15 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, write_tables
 from scipion_udl.particles.prepared import PreparedParticles
+from scipion_udl.results.returned import Alignment as Found
 from scipion_udl.simulation.particles import noise
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     CPU,
     PIXEL_SIZE,
+    align_images,
+    apart,
     errors_to_truth,
-    named_poses,
     prepared,
     run,
     simulate,
@@ -32,11 +34,8 @@ from scipion_udl.validation.angular_accuracy import angular_accuracy_warnings, e
 from scipion_udl.validation.heterogeneity import image_warnings
 
 
-def align(folder, images, *options):
-    """The summary of an alignment of these images."""
-    write_stack(str(folder / "p.mrcs"), np.asarray(images, np.float32), PIXEL_SIZE)
-    assert run("align", folder / "p.mrcs", "-o", folder / "out", *options) == 0
-    return summary(folder / "out")
+def codes(found: Found) -> list[str]:
+    return [warning.code for warning in found.warnings]
 
 
 def known(poses: Poses) -> Alignment:
@@ -49,16 +48,15 @@ def known(poses: Poses) -> Alignment:
 # mixed views
 
 
-def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there(tmp_path):
+def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there():
     views = [phantom(name, 48).sample(Poses(np.linspace(-180, 179, 100))) for name in ("hook", "hammer")]
     stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
-    facts = align(tmp_path, stack + np.random.default_rng(0).normal(size=stack.shape))
-    assert any("mixed" in warning for warning in facts["warnings"])
-    assert "mixed_views" in facts["codes"]
-    assert facts["resolution"] is None
-    assert "mixed" in facts["resolution_note"]
-    assert facts["signal_found"] is True  # there is one, or several
-    assert len((tmp_path / "out" / "frc.csv").read_text().splitlines()) == 24
+    found = align_images(stack + np.random.default_rng(0).normal(size=stack.shape), max_shift=3)
+    assert "mixed_views" in codes(found)
+    assert "no_signal" not in codes(found)  # there is one, or several
+    assert found.resolution is None
+    assert "mixed" in found.resolution_note
+    assert len(found.frc) == 24
 
 
 # gains
@@ -67,13 +65,11 @@ def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there(tmp_path):
 def test_a_gain_for_every_image_changes_neither_poses_nor_claim(tmp_path, model):
     images = StackReader(str(simulate(tmp_path / "s", 200, 64, 0.3) / "particles.mrcs")).read()
     gain = np.where(np.arange(200) % 10, 1.0, 100.0)[:, None, None]
-    facts = []
-    for name, stack in (("plain", images), ("gains", gain * images + 50 * gain)):
-        (tmp_path / name).mkdir()
-        facts.append(align(tmp_path / name, stack, "--model", model))
-    assert facts[1]["resolution"] == pytest.approx(facts[0]["resolution"], rel=0.02)
-    assert not any("differ in scale" in warning for warning in facts[0]["warnings"])
-    assert any("differ in scale" in warning for warning in facts[1]["warnings"])
+    plain, gains = (align_images(stack, model=model) for stack in (images, gain * images + 50 * gain))
+    assert gains.resolution == pytest.approx(plain.resolution, rel=0.02)
+    assert apart(plain.poses, gains.poses) < (0.1, 0.1)
+    assert "scales_differ" not in codes(plain)
+    assert "scales_differ" in codes(gains)
 
 
 # copies
@@ -100,20 +96,23 @@ def test_images_that_share_their_background_are_no_copies(tmp_path):
     assert prepared(tmp_path, images).duplicates_of.tolist() == [0, 1, 0]
 
 
-def test_copies_of_noise_are_no_signal(tmp_path):
+def test_copies_of_noise_are_no_signal():
     """Each image once in either half: everything agrees, and it is noise."""
-    facts = align(tmp_path, np.repeat(noise(200, 48, seed=3), 2, axis=0))
-    assert facts["resolution"] is None
-    assert any("200 of 400 images are in the set more than once" in warning for warning in facts["warnings"])
+    found = align_images(np.repeat(noise(80, 32, seed=3), 2, axis=0), max_shift=1)
+    assert found.resolution is None
+    assert any("80 of 160 images are in the set more than once" in str(warning) for warning in found.warnings)
 
 
-@pytest.mark.parametrize("options", [(), ("--mirror",)])
-def test_copies_of_one_image_lie_alike_as_they_are(tmp_path, options):
+@pytest.mark.parametrize("mirror", [False, True])
+def test_copies_of_one_image_lie_alike_as_they_are(mirror):
     """They would all come into one half, with nothing in the other."""
-    facts = align(tmp_path, np.repeat(noise(1, 32, seed=3), 12, axis=0), *options)
-    assert any("copies of one image" in warning for warning in facts["warnings"])
-    assert set(named_poses(tmp_path / "out" / "aligned.star").values()) == {(0.0, 0.0, 0.0)}
-    assert (facts["resolution"], facts["outliers"]) == (None, 0)
+    found = align_images(np.repeat(noise(1, 32, seed=3), 12, axis=0), mirror=mirror)
+    assert any("copies of one image" in str(warning) for warning in found.warnings)
+    assert not found.angle.any()
+    assert not found.shift.any()
+    assert not found.mirror.any()
+    assert found.resolution is None
+    assert not found.outlier.any()
 
 
 def test_copies_stay_in_one_half():
