@@ -2,7 +2,7 @@
 
 Sums over two parts are rounded in another way than sums over all. A pair network that still stands at chance magnifies
 that hundreds of times an epoch, as it does any change of its first weights in the last bit; so turns are compared of
-networks that know something already, and of fresh ones the first losses.
+networks that know something already, and of fresh ones the first losses. The difference head is pairs-udl's.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from scipion_udl.training.history import read_history
 
 PAIRS = ["--network", "resnet"]
 NARROW = [*PAIRS, "--widths", "8,16", "--hidden", "16", "--input-size", "16"]
-# name: how it is trained, and how many epochs before and after the run is stopped. START is a model that was trained.
+# name: how it is trained, after how many epochs the run is stopped (0: it is not), and how many there are. START is a
+# model that was trained.
 KNOWING = {
-    "polar-judl": (["--method", "judl"], 2, 3),
-    "polar-udl": (["--method", "udl"], 2, 3),
-    "pairs-udl": ([*PAIRS, "--method", "udl", "--model", "START"], 1, 2),
+    "polar-judl": (["--method", "judl"], 1, 2),
+    "polar-udl": (["--method", "udl"], 0, 2),
+    "pairs-udl": ([*PAIRS, "--method", "udl", "--model", "START"], 0, 1),
     "pairs-judl": ([*PAIRS, "--method", "judl", "--model", "START", "--joint", "autoencoder"], 1, 2),
 }
 FRESH = {
-    "difference": ([*NARROW, "--method", "udl"], 1, 2),
-    "circular": ([*NARROW, "--method", "udl", "--head", "circular"], 1, 2),
-    "published": ([*NARROW, "--method", "judl", "--preset", "paper-synthetic"], 1, 2),
+    "circular": ([*NARROW, "--method", "udl", "--head", "circular"], 0, 1),
+    "published": ([*NARROW, "--method", "judl", "--preset", "paper-synthetic"], 0, 1),
 }
 MADE_AT_THE_END = ("references", "reference_turns", "bias")
 _WORK = """
@@ -62,12 +62,14 @@ def start(views):
 
 
 def commands(views, start, folder):
-    """Training, and going on with it, of every kind."""
+    """Training of every kind, and going on with it once of either kind of network."""
     found = []
     for name, (options, first, last) in {**KNOWING, **FRESH}.items():
         options = [start if option == "START" else option for option in options]
         command = ["train", views / "particles.star", "-o", folder / name, "--seed", 7, *options, *ALONE]
-        found += [[*command, "--epochs", first], [*command, "--epochs", last, "--continue"]]
+        if first:
+            found.append([*command, "--epochs", first])
+        found.append([*command, "--epochs", last, *(["--continue"] if first else [])])
     return [[str(word) for word in command] for command in found]
 
 
