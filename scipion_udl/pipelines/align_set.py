@@ -26,7 +26,6 @@ from scipion_udl.particles.name_order import ranks
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
 from scipion_udl.pipelines.run import Run
-from scipion_udl.settings.option import given
 from scipion_udl.validation.angular_accuracy import angular_accuracy_warnings, expected_accuracy, with_angular_accuracy
 from scipion_udl.validation.heterogeneity import consider_views, image_warnings
 
@@ -132,7 +131,7 @@ def _aligned(
     if run.settings.mirror and len(particles.usable):
         run.note(share_mirrored(alignment.poses.mirror, particles.usable))
     if aligner.inverted:
-        run.warn(inverted_warning(given(run.settings.reference)))
+        run.warn(inverted_warning(run.settings.reference or "that was given"))
     return alignment, averages
 
 

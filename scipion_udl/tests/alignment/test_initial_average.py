@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl.alignment import initial_average
 from scipion_udl.alignment.initial_average import EXHAUSTIVE_START, First, FirstAverage
 from scipion_udl.imaging.fourier import to_fourier
 from scipion_udl.imaging.half_set_frc import ring_correlation
@@ -127,16 +128,6 @@ def test_worthless_angles_are_given_up_and_the_truth_is_found(hooks):
 # No network
 
 
-def test_without_a_network_single_particles_begin(hooks):
-    particles, poses = hooks
-    search = finder(particles)
-    first = search.from_nothing(np.arange(N), None)
-    assert first.searched
-    assert first.exhaustive
-    assert search.initial_lowpass == EXHAUSTIVE_START
-    assert (errors(first.angle, poses, 360.0) < 4.0).mean() > 0.95
-
-
 def test_with_a_reference_angles_count_from_it(hooks):
     particles, poses = hooks
     image = torch.from_numpy(phantom("hook", BOX).sample(Poses([30.0]))[0])
@@ -148,15 +139,25 @@ def test_with_a_reference_angles_count_from_it(hooks):
     assert (np.abs(off) < 4.0).mean() > 0.95
 
 
-def test_a_subset_is_named_by_its_numbers(hooks):
+def test_without_a_network_single_particles_begin(hooks):
     """The angles found are those of the particles asked for, in the order in which they were asked for."""
     particles, poses = hooks
     subset = np.random.default_rng(3).permutation(N)[:40]
-    first = finder(particles).from_nothing(subset, None)
+    search = finder(particles)
+    first = search.from_nothing(subset, None)
+    assert first.searched
+    assert first.exhaustive
+    assert search.initial_lowpass == EXHAUSTIVE_START
     assert (errors(first.angle, poses[subset], 360.0) < 4.0).mean() > 0.95
 
 
 # Halves
+
+
+@pytest.fixture
+def few_rounds(monkeypatch):
+    """What halves share does not hang on how many rounds they take."""
+    monkeypatch.setattr(initial_average, "EXHAUSTIVE_ROUNDS", 8)
 
 
 def ways(search: FirstAverage, first: First, half: np.ndarray) -> list[torch.Tensor]:
@@ -164,7 +165,7 @@ def ways(search: FirstAverage, first: First, half: np.ndarray) -> list[torch.Ten
 
 
 @pytest.mark.parametrize("exhaustive", [False, True])
-def test_halves_share_nothing_beyond_their_common_ring(hooks, exhaustive):
+def test_halves_share_nothing_beyond_their_common_ring(hooks, few_rounds, exhaustive):
     """Whatever the first average holds farther out, and whatever the other half's images are: the same to the bit."""
     particles, poses = hooks
     half = np.arange(N) % 2
@@ -183,7 +184,7 @@ def test_halves_share_nothing_beyond_their_common_ring(hooks, exhaustive):
 
 
 @pytest.mark.parametrize("exhaustive", [False, True])
-def test_a_half_does_not_see_the_images_of_the_other(hooks, tmp_path, exhaustive):
+def test_a_half_does_not_see_the_images_of_the_other(hooks, few_rounds, tmp_path, exhaustive):
     particles, poses = hooks
     half = np.arange(N) % 2
     search = finder(particles)

@@ -186,7 +186,7 @@ def test_the_likelihood_does_not_fall_from_round_to_round():
 def test_in_a_two_fold_view_next_to_nothing_is_won_by_choosing_sides():
     gains = []
     for name in ("hook", "dimer"):
-        solver = solver_of(made(name, 0.3)[0])
+        solver = solver_of(made(name, 0.3, 80)[0])
         symmetric = solver.symmetric_start().likelihood
         gains.append(solver.solve().likelihood / symmetric - 1)
     assert gains[1] < 0.02
@@ -202,7 +202,7 @@ def test_noise_is_not_likelier_than_noise():
     assert of_noise < 0.2 * of_signal
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, 5])
 def test_a_handful_of_particles_is_no_problem(n):
     images, _ = made("hook", 1.0, n)
     start = solver_of(images).solve()
@@ -211,7 +211,7 @@ def test_a_handful_of_particles_is_no_problem(n):
 
 
 def test_the_same_particles_give_the_same_answer_bit_by_bit():
-    images, _ = made("hook", 0.1)
+    images, _ = made("hook", 0.1, 40)
     first, second = (solver_of(images).solve() for _ in range(2))
     assert torch.equal(first.average, second.average)
     assert first.likelihood == second.likelihood
@@ -231,7 +231,7 @@ def test_the_frame_does_not_hang_on_rounding():
     images, _ = made("hook", 3.0, n=30)
     rng = torch.Generator().manual_seed(1)
     averages = []
-    for _ in range(5):
+    for _ in range(3):
         changed = images * (1 + 1e-6 * torch.randn(images.shape, generator=rng))
         averages.append(solver_of(changed).solve().average)
     for other in averages[1:]:

@@ -168,14 +168,14 @@ particles, model, *options = sys.argv[2:]
 assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined", "--write-stack", *options]) == 0
 # Without a network, and the first average of a third of the particles only: the others are searched for.
 aligner.FIRST, align_set.ENOUGH, guide.ENOUGH = 48, 1000, 1000
-assert cli.main(["align", particles, "-o", f"{folder}/searched", *options]) == 0
+assert cli.main(["align", particles, "-o", f"{folder}/searched", "--max-shift", "2", *options]) == 0
 """
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """150 particles of 40 px, two of them blank."""
-    folder = simulate(tmp_path_factory.mktemp("ranks") / "small", 150, 40, 0.3, max_shift=3.0)
+    folder = simulate(tmp_path_factory.mktemp("ranks") / "small", 150, 40, 0.3, max_shift=2.0)
     stack = StackReader(str(folder / "particles.mrcs")).read()
     stack[[5, 120]] = 1.0
     write_stack(str(folder / "particles.mrcs"), stack, PIXEL_SIZE)
@@ -276,7 +276,7 @@ def test_particles_that_are_searched_over_the_full_circle_are_shared_too(small, 
     monkeypatch.setattr(aligner, "FIRST", 48)
     monkeypatch.setattr(align_set, "ENOUGH", 1000)
     monkeypatch.setattr(guide, "ENOUGH", 1000)
-    assert run("align", small / "particles.star", "-o", tmp_path / "one", "--batch", 16) == 0
+    assert run("align", small / "particles.star", "-o", tmp_path / "one", "--max-shift", 2, "--batch", 16) == 0
     _assert_same(tmp_path / "one", together[0] / "searched")
 
 

@@ -7,10 +7,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.alignment.aligner import Aligner, Alignment, AlignmentPlan
 from scipion_udl.alignment.averages import average_particles
 from scipion_udl.alignment.half_set_refinement import Split
 from scipion_udl.imaging.half_set_frc import estimate_resolution
+from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -96,11 +97,15 @@ def test_images_that_share_their_background_are_no_copies(tmp_path):
     assert prepared(tmp_path, images).duplicates_of.tolist() == [0, 1, 0]
 
 
-def test_copies_of_noise_are_no_signal():
-    """Each image once in either half: everything agrees, and it is noise."""
-    found = align_images(np.repeat(noise(80, 32, seed=3), 2, axis=0), max_shift=1)
-    assert found.resolution is None
-    assert any("80 of 160 images are in the set more than once" in str(warning) for warning in found.warnings)
+def test_copies_never_come_into_both_halves(tmp_path):
+    """With an image in either half everything would agree, and were it noise."""
+    particles = prepared(tmp_path, np.repeat(noise(20, 32, seed=3), 2, axis=0))
+    (warning,) = image_warnings(particles)
+    assert warning.startswith("20 of 40 images are in the set more than once")
+    aligner = Aligner(particles, None, SpectraSettings(), AlignmentPlan(1.0))
+    half = aligner.run(start=Poses(np.zeros(40), np.zeros((40, 2)))).half
+    assert np.array_equal(half[::2], half[1::2])
+    assert set(half) == {0, 1}
 
 
 @pytest.mark.parametrize("mirror", [False, True])
