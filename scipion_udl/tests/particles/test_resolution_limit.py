@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,20 +12,20 @@ import torch
 from scipion_udl.imaging.fourier import radii, to_fourier, to_images
 from scipion_udl.imaging.half_set_frc import estimate_resolution
 from scipion_udl.imaging.polar_spectra import SpectraSettings
-from scipion_udl.imaging.poses import pose_errors
+from scipion_udl.imaging.poses import Poses, pose_errors
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
-from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.models.checkpoint import load_card
 from scipion_udl.particles.resolution_limit import BoundedSpectra, bounded
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
+    align_images,
     errors_to_truth,
     prepared,
     run,
     simulate,
     subset_star,
     summary,
+    true_poses,
 )
 
 BOX, RING, RADIUS = 48, 11, 18
@@ -48,40 +46,28 @@ def pair(tmp_path_factory):
     return folder, other
 
 
-def apart(one: Path, other: Path) -> tuple[float, float]:
+def mean_difference(one: Poses, other: Poses) -> tuple[float, float]:
     """(mean angle in degrees, mean shift in pixels) between two alignments of stacks in one order."""
-    found = [open_particles(str(out / "aligned.star")).poses() for out in (one, other)]
-    errors = pose_errors(*found)
+    errors = pose_errors(one, other)
     return float(np.abs(errors.rotation).mean()), float(np.hypot(*errors.shift.T).mean())
 
 
-def test_what_is_finer_has_no_say_in_poses(pair, tmp_path):
+def test_what_is_finer_has_no_say_in_poses(pair):
     folder, other = pair
     limit = FINEST * 1.01
-    for name, path in (("one", folder / "particles.mrcs"), ("two", other)):
-        words = (
-            "--high-resolution-limit",
-            limit,
-            "--epochs",
-            4,
-            "--mask-radius",
-            RADIUS,
-        )  # or fine noise has a say in the mask
-        assert run("align", path, "-o", tmp_path / name, *words) == 0
+    stacks = folder / "particles.mrcs", other
+    # the disc is given, or fine noise has a say in it
+    options = {"finest": limit, "epochs": 4, "mask_radius": RADIUS}
+    one, two = (align_images(stack, **options) for stack in stacks)
     # the noise is whitened by its spectrum, which differs at the edge a little
-    angle, shift = apart(tmp_path / "one", tmp_path / "two")
+    angle, shift = mean_difference(one.poses, two.poses)
     assert angle < 0.15
     assert shift < 0.02
-    errors = errors_to_truth(tmp_path / "one" / "aligned.star", folder)
-    assert (np.abs(errors.rotation) < 5).mean() > 0.97
-    card = load_card(str(tmp_path / "one" / "model.safetensors"))
-    assert card.spectra["r_max"] < RING + 1
-    facts = summary(tmp_path / "one")
-    assert facts["resolution"] is None or facts["resolution"] >= limit
+    assert (np.abs(pose_errors(one.poses, true_poses(folder)).rotation) < 5).mean() > 0.97
+    assert one.model.card.spectra["r_max"] < RING + 1
+    assert one.resolution is None or one.resolution >= limit
     # without a limit the fine detail is made use of, so the two stacks are not the same
-    for name, path in (("three", folder / "particles.mrcs"), ("four", other)):
-        assert run("align", path, "-o", tmp_path / name, "--model", tmp_path / "one" / "model.safetensors") == 0
-    free, _ = apart(tmp_path / "three", tmp_path / "four")
+    free, _ = mean_difference(*(align_images(stack, model=one.model).poses for stack in stacks))
     assert free > 2 * angle
 
 
