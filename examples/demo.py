@@ -70,7 +70,7 @@ def run(project: object, protocol: object) -> object:
 
 def compare_with_truth(particles: object, truth_star: Path) -> dict[str, float]:
     """Errors of the Scipion set's alignment against the truth, joined by image."""
-    from scipion_udl.convert.particles import poses_of
+    from scipion_udl.convert.scipion_sign import poses_of
     from scipion_udl.validation.pose_errors import compare, join, located_truth
 
     found = [(os.path.realpath(item.getFileName()), item.getIndex() - 1) for item in particles.iterItems()]

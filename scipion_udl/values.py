@@ -19,7 +19,30 @@ class BadValue(ValueError):
 
 
 @dataclass(frozen=True)
-class Number:
+class _Range:
+    """Numbers from ``least`` to ``most``."""
+
+    least: float
+    most: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the range.
+
+        Parameters
+        ----------
+        value : float
+            The number.
+
+        Returns
+        -------
+        bool
+            False for NaN, too.
+        """
+        return self.least <= value <= self.most
+
+
+@dataclass(frozen=True)
+class Number(_Range):
     """A number from ``least`` (0 or more; ``above``: but not that one itself) to ``most``.
 
     unit: of the number, as messages have it; finite: whether infinity is refused; automatic: whether -1 means that the
@@ -57,23 +80,11 @@ class Number:
         return self.most != math.inf
 
     def holds(self, value: float) -> bool:
-        """Whether a number is in the range.
-
-        Parameters
-        ----------
-        value : float
-            The number.
-
-        Returns
-        -------
-        bool
-            False for NaN, too.
-        """
-        return self.least <= value <= self.most and not (self.above and value == self.least)
+        return super().holds(value) and not (self.above and value == self.least)
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(_Range):
     """A whole number from ``least`` to ``most``, which is told where it is no mere safeguard. unit: of it."""
 
     least: int = 1
@@ -98,21 +109,6 @@ class Whole:
     def has_end(self) -> bool:
         """Whether the range ends somewhere, beside the safeguard."""
         return self.most != _MOST
-
-    def holds(self, value: float) -> bool:
-        """Whether a number is in the range.
-
-        Parameters
-        ----------
-        value : float
-            The number.
-
-        Returns
-        -------
-        bool
-            False for NaN, too.
-        """
-        return self.least <= value <= self.most
 
 
 NUMBER = Number()

@@ -5,7 +5,7 @@ from __future__ import annotations
 TEXTS = {
     "all_constant": "All {count} images of {path} are constant: there is nothing to align.",
     "ambiguous_halfturn": (
-        "{share:.0%} of the particles fit as well turned by 180 degrees: the view looks (nearly) the same turned by "
+        "{share:.0%} of the particles fit as well rotated by 180 degrees: the view looks (nearly) the same rotated by "
         "180 degrees at this noise, so angles are known modulo 180 degrees only."
     ),
     "angles_beyond_claim": (
@@ -176,7 +176,7 @@ TEXTS = {
     ),
     "start_held": (
         "Started from the poses of the input: {elsewhere:.1%} of the particles lie elsewhere now (by more than "
-        "{far:g} degrees), the others were turned by {median:.2f} degrees (median)."
+        "{far:g} degrees), the others were rotated by {median:.2f} degrees (median)."
     ),
     "start_poses_mirrored": (
         "The poses of {path} mirror {count} particles: give {--mirror}, too, or leave {--start-poses} out."

@@ -48,7 +48,7 @@ _PIXEL_SIZE = Question(
 _ALIGNMENT = Question(
     "alignment",
     "Alignment",
-    "A table may say how its particles are turned and shifted.\n"
+    "A table may say how its particles are rotated and shifted.\n"
     "*As in the file*: taken over where it is a 2D alignment.\n"
     "*2D, without rot and tilt*: for a table with projection directions, keeps what lies in the plane.\n"
     "*None*: left aside.",

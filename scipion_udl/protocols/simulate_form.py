@@ -32,7 +32,7 @@ _VIEW_FROM = Question(
     "viewFrom",
     "View",
     "What the particles show. A phantom is made by formula and needs no file; an image should show one "
-    "particle in the middle of its box, with little noise, since its noise would be turned with it.",
+    "particle in the middle of its box, with little noise, since its noise would be rotated with it.",
     kind="choice",
     default=FROM_PHANTOM,
     choices=("A built-in phantom", "An image file", "An image of the project"),

@@ -161,7 +161,7 @@ def _tiles(data: ReportData) -> list[dict[str, object]]:
         _tile(
             "Mean score", [(f"{float(np.mean(data.score)):.3f}", "")], "correlation with the average; higher is better"
         ),
-        _tile("Ambiguous", [(thousands(ambiguous), percent(ambiguous, n))], "cannot be told from 180° turned"),
+        _tile("Ambiguous", [(thousands(ambiguous), percent(ambiguous, n))], "cannot be told from 180° rotated"),
     ]
     if data.outlier is not None:
         count = int(np.count_nonzero(data.outlier))

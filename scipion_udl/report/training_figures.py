@@ -61,7 +61,7 @@ def draw_template(axes: Axes, template: np.ndarray, frequency: np.ndarray, unit:
 
 
 def template_figure(template: np.ndarray, frequency: np.ndarray, unit: str) -> Figure:
-    """What a polar network turns particles to; see :func:`draw_template`.
+    """What a polar network rotates particles to; see :func:`draw_template`.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ def template_figure(template: np.ndarray, frequency: np.ndarray, unit: str) -> F
     """
     figure = new_figure(4.6, 4.9)
     draw_template(figure.subplots(subplot_kw={"projection": "polar"}), template, frequency, unit)
-    figure.suptitle("Learned template: the log spectrum that\nthe network turns every particle to", fontsize=10)
+    figure.suptitle("Learned template: the log spectrum that\nthe network rotates every particle to", fontsize=10)
     return figure
 
 
 def templates_figure(
     templates: np.ndarray, frequency: np.ndarray, unit: str, names: Sequence[str], most: int = 12
 ) -> Figure:
-    """What a polar network of several views turns the particles of each to; see :func:`draw_template`.
+    """What a polar network of several views rotates the particles of each to; see :func:`draw_template`.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def templates_figure(
     for axes in panels[shown:]:
         axes.set_axis_off()
     more = "" if shown == len(templates) else f" ({shown} of {len(templates)})"
-    figure.suptitle(f"Learned templates{more}: the log spectra that the network turns particles to", fontsize=10)
+    figure.suptitle(f"Learned templates{more}: the log spectra that the network rotates particles to", fontsize=10)
     return figure
 
 

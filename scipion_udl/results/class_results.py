@@ -139,7 +139,7 @@ def _text(run: Run, figures: dict, name: str) -> str:
         "",
         f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image) in {len(classes)} classes",
         f"Score (correlation) {figures['score_mean']:.3f} mean",
-        f"Ambiguous           {figures['ambiguous']} could as well be turned by 180 degrees",
+        f"Ambiguous           {figures['ambiguous']} could as well be rotated by 180 degrees",
         f"Outliers            {figures['outliers']} score as noise does in their class, or show something else",
         f"Resolution          {resolution}",
         f"Results             {run.out.path}/report.html, classes.csv, {name}.star, {name}.xmd, averages.mrcs",

@@ -131,7 +131,7 @@ def reference_table(result: dict[str, float], image: str, unit: str, match: Refe
         f"{'correlation (masked)':32}{result['correlation']:>10.4f}",
         f"{'correntropy (masked)':32}{result['correntropy']:>10.4f}",
         f"{'FRC falls to 0.5 at':32}{falls:>13}",
-        f"{'average turned by':32}{result['turn']:>10.2f} deg, shifted by "
+        f"{'average rotated by':32}{result['turn']:>10.2f} deg, shifted by "
         f"{result['shift_x']:.2f}, {result['shift_y']:.2f} px onto the reference",
     ]
     if match.correlation < 0:
@@ -181,16 +181,16 @@ def consistency_table(result: dict[str, float], count: int, unit: str, reaches_e
 _MEANING = {
     "particles": ("", "particles compared"),
     "right_way_round": ("", "share of the particles that are less than 90 degrees off"),
-    "common_turn": ("deg", "turn common to all particles, taken out"),
+    "common_turn": ("deg", "rotation common to all particles, taken out"),
     "common_shift_x": ("px", "shift in x common to all particles, taken out"),
     "common_shift_y": ("px", "shift in y common to all particles, taken out"),
     "pairs": ("", "pairs of a particle and the next one of the table"),
-    "pair_bias": ("deg", "constant that the turns of all pairs are off by, taken out"),
+    "pair_bias": ("deg", "constant that the rotations of all pairs are off by, taken out"),
     "pair_correntropy": ("", "mean correntropy of an aligned particle and the next one of the table"),
     "correlation": ("", "correlation of average and reference within a soft circle"),
     "correntropy": ("", "correntropy of average and reference within a soft circle"),
     "resolution_frc_0.5": ("A", "where the FRC of average and reference falls to 0.5"),
-    "turn": ("deg", "turn that brings the average onto the reference"),
+    "turn": ("deg", "rotation that brings the average onto the reference"),
     "shift_x": ("px", "shift in x that brings the average onto the reference"),
     "shift_y": ("px", "shift in y that brings the average onto the reference"),
     "correntropy_2": ("", "correntropy of the averages of 2 parts"),

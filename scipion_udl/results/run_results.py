@@ -380,7 +380,7 @@ def alignment_text(run: Run, outcome: Outcome, path: str) -> str:
         f"Particles           {len(run.source)} ({len(run.particles.usable)} with an image)",
         f"Diameter            {diameter_words(run.particles)}",
         f"Score (correlation) {alignment.score[used].mean():.3f} mean, {np.median(alignment.score[used]):.3f} median",
-        f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be turned by 180 degrees",
+        f"Ambiguous           {int(alignment.ambiguous[used].sum())} could as well be rotated by 180 degrees",
         f"Outliers            {int(alignment.outlier.sum())} score as noise does, or show something else",
         f"Resolution          {f'{estimate.resolution:.1f} A' if estimate.resolution else 'none claimed'}",
         f"                    {estimate.note}",
