@@ -1,9 +1,9 @@
 """The way from angles modulo 180 degrees to poses: first average, halves apart, everything together.
 
-1. A bounded subset settles shift and branch (initial_poses.py); a exhaustive angular search checks the network's angles
-on it. 2. The first average, low-passed, starts two halves; from there on each half uses its own average alone. 3. All
-particles are swept against their half's average until poses stand still (refinement/). 4. The halves are brought into
-one frame, and the last rounds align every particle to the average of all.
+1. A bounded subset settles shift and branch (initial_poses.py); an exhaustive angular search checks the network's
+angles on it. 2. The first average, low-passed, starts two halves; from there on each half uses its own average alone.
+3. All particles are swept against their half's average until poses stand still (refinement/). 4. The halves are brought
+into one frame, and the last rounds align every particle to the average of all.
 """
 
 from __future__ import annotations

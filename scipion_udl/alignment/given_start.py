@@ -66,7 +66,7 @@ class GivenStart:
             self.reference = self._as_reference(sums)
         elsewhere = float((np.abs(wrap(state.angle[subset] - given[subset])) > FAR).mean())
         self.prepared.say(
-            f"Given poses checked over all angles: {elsewhere:.1%} of {len(subset)} particles lie elsewhere"
+            f"Given poses checked by an exhaustive search: {elsewhere:.1%} of {len(subset)} particles lie elsewhere"
         )
         return None if far > LOST else state.angle[subset]
 

@@ -1,6 +1,6 @@
 """The first average: from the network's angles where they hold, from a search of all angles where they do not.
 
-A bounded subset of the particles settles it. Shift and branch come from initial_poses.py; a exhaustive angular search
+A bounded subset of the particles settles it. Shift and branch come from initial_poses.py; an exhaustive angular search
 checks the network's angles, and where they fail, all angles are weighed (exhaustive_em.py).
 """
 
@@ -202,11 +202,13 @@ class FirstAverage:
         return torch.cat(parts)
 
     def _searched(self, subset: np.ndarray, first: First) -> First | None:
-        """What a exhaustive angular search against the average makes of it: where some particles lie elsewhere, they
+        """What an exhaustive angular search against the average makes of it: where some particles lie elsewhere, they
         are put there; where many do, all are weighed over all angles. None where the angles hold."""
         found = self._search(subset, first.start)
         far = np.abs(wrap(found - first.angle, 180.0)) > FAR
-        self.prepared.say(f"Angles checked over all angles: {far.mean():.1%} of {len(subset)} particles lie elsewhere")
+        self.prepared.say(
+            f"Angles checked by an exhaustive search: {far.mean():.1%} of {len(subset)} particles lie elsewhere"
+        )
         if far.mean() <= FEW:
             return None
         if far.mean() > MANY:

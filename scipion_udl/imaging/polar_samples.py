@@ -124,7 +124,7 @@ def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor,
 class AngularTransform:
     """Between samples along the angle and their angular orders.
 
-    sampling; rings: the first so many are used. The coefficient of order m is the mean over all angles of the
+    sampling; rings: the first so many are used. The coefficient of order m is the mean over 360 degrees of the
     samples times exp(-i m angle), times the root of (pi radius), and of the share that is independent, so that
     sums over orders and rings count every independent Fourier coefficient of a half plane once: :attr:`weight` is that
     of each order, for the negative ones are left out. A particle rotated by a pose angle a has coefficients times

@@ -69,7 +69,7 @@ def rotate_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 
 def _circular_convolution(before: int, after: int, kernel: int) -> nn.Conv1d:
-    """A convolution over all angles, (N, before, angles) to (N, after, angles), whose ends meet."""
+    """A convolution around the full circle, (N, before, angles) to (N, after, angles), whose ends meet."""
     return nn.Conv1d(before, after, kernel, padding=kernel // 2, padding_mode="circular")
 
 

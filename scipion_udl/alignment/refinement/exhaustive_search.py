@@ -1,4 +1,4 @@
-"""The search of all angles and shifts: every particle against an average in steps over all angles."""
+"""The exhaustive search of angles and shifts: every particle against an average, all angles in steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, 
 def exhaustive_search(
     particles: torch.Tensor, rotated: torch.Tensor, angles: torch.Tensor, maps: ShiftMaps
 ) -> torch.Tensor:
-    """The angles of particles by the best match among a reference's orientations over all angles and all shifts.
+    """The angles of particles by the best match among a reference's orientations in steps over 360 degrees and all
+    shifts.
 
     Parameters
     ----------

@@ -392,7 +392,7 @@ class Refiner:
         self.prepared.reader.make_known([state.angle], indices)
 
     def find(self, seen: torch.Tensor, reference: Reference) -> torch.Tensor:
-        """The angles of a exhaustive angular search for particles at hand.
+        """The angles of an exhaustive angular search for particles at hand.
 
         Parameters
         ----------
