@@ -25,6 +25,7 @@ from scipion_udl.settings.commands import AlignSettings, ClassifySettings, Simul
 from scipion_udl.settings.keywords import keywords_of
 
 README = Path(__file__).resolve().parents[3] / "README.md"
+COUNT = 130
 QUICK = {"threads": 1, "gpu": "none"}
 WORDS = ["--threads", "1", "--gpu", "none"]
 FUNCTIONS = ("align", "apply", "classify", "evaluate", "load_model", "simulate", "train")
@@ -32,8 +33,8 @@ FUNCTIONS = ("align", "apply", "classify", "evaluate", "load_model", "simulate",
 
 @pytest.fixture(scope="module")
 def made():
-    """150 particles of one view, enough to train on."""
-    return scipion_udl.simulate(150, 0.5, 32, 4.0, shift=2.0, seed=3)
+    """Particles of one view, enough to train on."""
+    return scipion_udl.simulate(COUNT, 0.5, 32, 4.0, shift=2.0, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +96,9 @@ def test_the_lines_of_the_readme_align_an_array(made, capsys):
     section = README.read_text(encoding="utf-8").partition("## From Python")[2]
     code = re.search(r"```python\n(.*?)```", section, re.S).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) == 3
-    space = {"images": made.images[:12]}
+    space = {"images": made.images[:2]}
     exec(code, space)
-    assert len(space["result"].poses) == 12
+    assert len(space["result"].poses) == 2
     assert capsys.readouterr().out.strip()
 
 
@@ -105,8 +106,8 @@ def test_the_lines_of_the_readme_align_an_array(made, capsys):
 
 
 def test_the_poses_of_an_array_are_those_of_the_command_line_to_the_bit(made, stack):
-    result = scipion_udl.align(made.images, 4.0, name=stack, epochs=1, **QUICK)
-    source, table = by_command("align", stack, "--epochs", 1, "--write-stack")
+    result = scipion_udl.align(made.images, 4.0, name=stack, epochs=1, max_shift=3, **QUICK)
+    source, table = by_command("align", stack, "--epochs", 1, "--max-shift", 3, "--write-stack")
     found = source.poses()
     result.to_xmd("own.xmd", stack=str(Path(stack).resolve()))
     again = read_tables("own.xmd")[0]
@@ -120,8 +121,8 @@ def test_the_poses_of_an_array_are_those_of_the_command_line_to_the_bit(made, st
 
 
 def test_the_poses_of_a_file_are_those_of_the_command_line_to_the_bit(stack):
-    result = scipion_udl.align(stack, mirror=True, **QUICK | {"seed": 2, "max_shift": 3})
-    _, table = by_command("align", stack, "--mirror", "--seed", 2, "--max-shift", 3)
+    result = scipion_udl.align(stack, mirror=True, **QUICK | {"seed": 2, "max_shift": 3, "epochs": 1})
+    _, table = by_command("align", stack, "--mirror", "--seed", 2, "--max-shift", 3, "--epochs", 1)
     result.to_xmd("own.xmd")
     again = read_tables("own.xmd")[0]
     for label in ("image", "anglePsi", "shiftX", "shiftY", "flip", "maxCC"):
@@ -129,20 +130,22 @@ def test_the_poses_of_a_file_are_those_of_the_command_line_to_the_bit(stack):
 
 
 def test_the_classes_are_those_of_the_command_line_to_the_bit(made, stack):
-    result = scipion_udl.classify(made.images, 4.0, classes=3, name=stack, **QUICK)
-    _, table = by_command("classify", stack, "--classes", 3)
+    few = made.images[:60]
+    write_stack(stack, few, 4.0)
+    result = scipion_udl.classify(few, 4.0, classes=2, name=stack, **QUICK)
+    _, table = by_command("classify", stack, "--classes", 2)
     assert result.label.tolist() == [int(text) for text in table.texts("ref")]
     result.to_xmd("own.xmd", stack=str(Path(stack).resolve()))
     again = read_tables("own.xmd")[0]
     for label in ("image", "anglePsi", "shiftX", "shiftY", "flip", "maxCC"):
         assert list(again.texts(label)) == list(table.texts(label)), label
     assert np.array_equal(StackReader("out/averages.mrcs").read(), result.averages)
-    sorted_ = scipion_udl.classify(made.images, 4.0, model=result.model, name=stack, **QUICK)
+    sorted_ = scipion_udl.classify(few, 4.0, model=result.model, name=stack, **QUICK)
     assert sorted_.averages.shape == result.averages.shape
 
 
 def test_the_particles_are_those_of_the_command_line_to_the_bit(tmp_path, made):
-    options = ["--count", "150", "--snr", "0.5", "--box", "32", "--pixel-size", "4", "--shift", "2", "--seed", "3"]
+    options = ["--count", str(COUNT), "--snr", "0.5", "--box", "32", "--pixel-size", "4", "--shift", "2", "--seed", "3"]
     assert cli.main(["simulate", str(tmp_path / "set"), *options]) == 0
     assert np.array_equal(StackReader(str(tmp_path / "set/particles.mrcs")).read(), made.images)
 
@@ -162,10 +165,10 @@ def test_a_model_is_that_of_the_command_line_to_the_bit(stack, model, tmp_path):
 def test_poses_are_true_and_evaluate_says_so(made, found):
     result = scipion_udl.evaluate(found, made)
     assert result["rotation_mean"] < 5
-    assert result.rotation.shape == (150,)
+    assert result.rotation.shape == (COUNT,)
     rotated = Poses(found.angle + 90.0, found.shift, found.mirror)
     assert np.abs(rotated.angle - found.angle).max() > 45
-    wrong = Poses(np.random.default_rng(0).uniform(-180, 180, 150), found.shift)
+    wrong = Poses(np.random.default_rng(0).uniform(-180, 180, COUNT), found.shift)
     assert scipion_udl.evaluate(wrong, made.poses)["rotation_mean"] > 45
 
 
@@ -182,7 +185,7 @@ def test_a_tensor_is_aligned_as_an_array_and_neither_is_changed(made, model, fou
 def test_applied_poses_bring_the_particles_onto_the_average(made, found):
     moved = scipion_udl.apply(made.images, found)
     assert np.allclose(moved.mean(0), found.average, atol=1e-5)
-    assert np.array_equal(scipion_udl.apply(made.images, Poses.identity(150)), made.images)
+    assert np.array_equal(scipion_udl.apply(made.images, Poses.identity(COUNT)), made.images)
 
 
 def test_a_saved_model_aligns_as_the_one_in_memory(made, model, found, tmp_path):
@@ -204,8 +207,8 @@ def test_a_table_is_written_whole_and_read_again(found, tmp_path):
 def test_nothing_is_printed_or_written_and_threads_stay(made, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before = torch.get_num_threads()
-    scipion_udl.align(made.images, 4.0, epochs=1, gpu="none", threads=before + 1)
-    scipion_udl.classify(made.images[:60], 4.0, classes=2, **QUICK)
+    scipion_udl.align(made.images, 4.0, epochs=1, max_shift=2, gpu="none", threads=before + 1)
+    scipion_udl.classify(made.images[:20], 4.0, classes=2, **QUICK)
     assert torch.get_num_threads() == before
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
@@ -218,11 +221,13 @@ def test_progress_is_told_to_who_asks(made, model):
 
 
 def test_warnings_come_with_the_result(made, model):
-    result = scipion_udl.align(made.images[:12], **QUICK)
+    result = scipion_udl.align(made.images[:4], max_shift=2, **QUICK)
     assert any("pixel_size" in told.text for told in result.warnings)
     assert any("too few to train" in str(told) for told in result.warnings)
-    noise = np.random.default_rng(0).standard_normal((150, 32, 32))
-    assert "no_signal" in [told.code for told in scipion_udl.align(noise, 4.0, model=model, **QUICK).warnings]
+    noise = np.random.default_rng(0).standard_normal((40, 32, 32))
+    assert "no_signal" in [
+        told.code for told in scipion_udl.align(noise, 4.0, model=model, max_shift=2, **QUICK).warnings
+    ]
 
 
 # errors
@@ -274,9 +279,9 @@ def test_images_that_are_none_and_numbers_that_do_not_fit_are_one_sentence(made,
         scipion_udl.align(bad, 4.0, **QUICK)
     with pytest.raises(UdlError, match="training needs at least"):
         scipion_udl.train(made.images[:20], 4.0, **QUICK)
-    with pytest.raises(UdlError, match="150 images and 3 poses"):
+    with pytest.raises(UdlError, match=f"{COUNT} images and 3 poses"):
         scipion_udl.apply(made.images, Poses.identity(3))
-    with pytest.raises(UdlError, match="3 poses and 150 true"):
+    with pytest.raises(UdlError, match=f"3 poses and {COUNT} true"):
         scipion_udl.evaluate(Poses.identity(3), made)
     with pytest.raises(UdlError, match="not of classes"):
         scipion_udl.classify(made.images, 4.0, model=model, **QUICK)

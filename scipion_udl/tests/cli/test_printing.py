@@ -10,13 +10,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.tests.engine_helpers import simulate
+from scipion_udl.tests.engine_helpers import run, simulate
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("printing") / "data"
-    simulate(folder, 12, 32, 0.5)
+    simulate(folder, 2, 32, 0.5)
     return folder
 
 
@@ -26,20 +26,23 @@ def shell(text, *more):
     return subprocess.run(["bash", "-c", text, *more], env=environment, capture_output=True, text=True, check=False)
 
 
+# One thread: the cores may be busy with other tests.
+FEW = "--gpu none --threads 1 --max-shift 2"
+
+
 def names(folder):
     return sorted(name for name in os.listdir(folder) if not name.startswith("."))
 
 
 @pytest.fixture(scope="module")
 def whole(data):
-    done = shell(f"$UDL align {data}/particles.star -o {data.parent}/whole --gpu none")
-    assert done.returncode == 0
+    assert run("align", data / "particles.star", "-o", data.parent / "whole", "--max-shift", 2) == 0
     return names(data.parent / "whole")
 
 
 @pytest.mark.parametrize("way", ["<&- >&- 2>&-", ">/dev/full 2>&1", "| head -c 1"])
 def test_a_run_is_whole_where_nothing_can_be_printed(data, whole, tmp_path, way):
-    done = shell(f"set -o pipefail; $UDL align {data}/particles.star -o {tmp_path}/out --gpu none {way}")
+    done = shell(f"set -o pipefail; $UDL align {data}/particles.star -o {tmp_path}/out {FEW} {way}")
     assert done.returncode == 0
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
     assert names(tmp_path / "out") == whole

@@ -71,7 +71,24 @@ def test_an_alignment_of_mixed_signs_is_that_of_the_signs_undone(images):
     tables = []
     for name, sign in (("mixed", SIGNS), ("undone", None)):
         path = save(images, sign, name)
-        assert cli.main(["align", path, "-o", f"out_{name}", "--gpu", "none", "--threads", "1", "--write-stack"]) == 0
+        assert (
+            cli.main(
+                [
+                    "align",
+                    path,
+                    "-o",
+                    f"out_{name}",
+                    "--gpu",
+                    "none",
+                    "--threads",
+                    "1",
+                    "--max-shift",
+                    "3",
+                    "--write-stack",
+                ]
+            )
+            == 0
+        )
         tables.append(read_tables(f"out_{name}/aligned.star")[1].numbers("rlnAnglePsi"))
     np.testing.assert_allclose(tables[0], tables[1], atol=2e-6)
     mixed, undone = (StackReader(f"out_{name}/aligned.mrcs").read() for name in ("mixed", "undone"))

@@ -33,49 +33,51 @@ from scipion_udl.tests.engine_helpers import (
 from scipion_udl.training import trainer
 from scipion_udl.validation.reference_match import transform
 
+FEW = 60
+NEAR = ("--max-shift", 6)  # they lie off centre by up to 5 px: the search need not reach farther
+
 
 @pytest.fixture(scope="module")
 def few(particles, tmp_path_factory):
-    """A STAR of 100 of the particles, for what needs no training."""
-    return subset_star(particles, tmp_path_factory.mktemp("few") / "few.star", range(100))
+    """A STAR of 60 of the particles, for what needs no training."""
+    return subset_star(particles, tmp_path_factory.mktemp("few") / "few.star", range(FEW))
 
 
 @pytest.fixture(scope="module")
 def few_aligned(few, model):
     out = few.parent / "aligned"
-    assert run("align", few, "-o", out, "--model", model) == 0
+    assert run("align", few, "-o", out, "--model", model, *NEAR) == 0
     return out
 
 
 # what the result does not depend on
 
 
-@pytest.mark.parametrize("batch", [13, 1000])
-def test_another_chunk_size_gives_the_same_poses(few, few_aligned, model, tmp_path, batch):
-    assert run("align", few, "-o", tmp_path / "out", "--model", model, "--batch", batch) == 0
+def test_another_chunk_size_gives_the_same_poses(few, few_aligned, model, tmp_path):
+    assert run("align", few, "-o", tmp_path / "out", "--model", model, *NEAR, "--batch", 13) == 0  # it was all at once
     angle, shift = difference(tmp_path / "out" / "aligned.star", few_aligned / "aligned.star")
     assert angle < 1e-3
     assert shift < 1e-3
 
 
 def test_another_order_gives_the_same_poses(particles, few_aligned, model, tmp_path):
-    order = np.random.default_rng(8).permutation(100)
+    order = np.random.default_rng(8).permutation(FEW)
     table = subset_star(particles, tmp_path / "p.star", order)
-    assert run("align", table, "-o", tmp_path / "out", "--model", model) == 0
+    assert run("align", table, "-o", tmp_path / "out", "--model", model, *NEAR) == 0
     angle, shift = difference(tmp_path / "out" / "aligned.star", few_aligned / "aligned.star")
     assert angle < 1e-3
     assert shift < 1e-3
 
 
 def test_inverted_contrast_gives_the_same_poses(particles, few, few_aligned, model, tmp_path):
-    stack = StackReader(str(particles / "particles.mrcs")).read(np.arange(100))
+    stack = StackReader(str(particles / "particles.mrcs")).read(np.arange(FEW))
     inverted = tmp_path / "particles.mrcs"  # the same name, for names decide on the halves
     write_stack(str(inverted), 500 - 20 * stack, PIXEL_SIZE)
     optics, table = read_tables(str(few))  # with the same defocus
-    assert [name[:7] for name in table.texts("rlnImageName")] == [f"{k + 1:06d}@" for k in range(100)]
-    names = [f"{k + 1:06d}@{inverted}" for k in range(100)]
+    assert [name[:7] for name in table.texts("rlnImageName")] == [f"{k + 1:06d}@" for k in range(FEW)]
+    names = [f"{k + 1:06d}@{inverted}" for k in range(FEW)]
     write_tables(str(tmp_path / "p.star"), [optics, Table(table.name, {**table.columns, "rlnImageName": names})])
-    assert run("align", tmp_path / "p.star", "-o", tmp_path / "out", "--model", model) == 0
+    assert run("align", tmp_path / "p.star", "-o", tmp_path / "out", "--model", model, *NEAR) == 0
     found = open_particles(str(tmp_path / "out" / "aligned.star")).poses()
     expected = open_particles(str(few_aligned / "aligned.star")).poses()
     errors = pose_errors(found, expected)
@@ -86,9 +88,9 @@ def test_inverted_contrast_gives_the_same_poses(particles, few, few_aligned, mod
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
     """A small set, and what one uninterrupted run makes of it."""
-    folder = simulate(tmp_path_factory.mktemp("twin") / "particles", 140, 48, 0.3, name="hammer", max_shift=3)
+    folder = simulate(tmp_path_factory.mktemp("twin") / "particles", 130, 32, 0.5, name="hammer", max_shift=2)
     out = folder.parent / "aligned"
-    assert run("align", folder / "particles.star", "-o", out, "--epochs", 8) == 0
+    assert run("align", folder / "particles.star", "-o", out, "--epochs", 4) == 0
     return folder, out
 
 
@@ -103,7 +105,7 @@ def assert_same_bytes(one, other, names):
 
 def test_the_same_seed_gives_the_same_tables_bit_by_bit(twin, tmp_path):
     folder, out = twin
-    assert run("align", folder / "particles.star", "-o", tmp_path / "again", "--epochs", 8) == 0
+    assert run("align", folder / "particles.star", "-o", tmp_path / "again", "--epochs", 4) == 0
     assert_same_bytes(out, tmp_path / "again", [*TABLES, "model.safetensors"])
 
 
@@ -112,7 +114,7 @@ def test_the_same_seed_gives_the_same_tables_bit_by_bit(twin, tmp_path):
 
 def test_a_run_stopped_after_training_does_not_train_again(twin, tmp_path, monkeypatch, capsys):
     folder, out = twin
-    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 8]
+    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 4]
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -129,7 +131,7 @@ def test_a_run_stopped_after_training_does_not_train_again(twin, tmp_path, monke
 
 def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatch):
     folder, out = twin
-    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 8]
+    words = ["align", folder / "particles.star", "-o", tmp_path / "out", "--epochs", 4]
     epochs = []
 
     def stop_after_two(*arguments):
@@ -159,9 +161,15 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
 # options
 
 
-def test_without_refinement_the_angle_is_the_networks(particles, few, model, tmp_path):
-    out = tmp_path / "out"
-    assert run("align", few, "-o", out, "--model", model, "--no-refine") == 0
+@pytest.fixture(scope="module")
+def unrefined(few, model):
+    out = few.parent / "unrefined"
+    assert run("align", few, "-o", out, "--model", model, "--no-refine", *NEAR) == 0
+    return out
+
+
+def test_without_refinement_the_angle_is_the_networks(particles, unrefined):
+    out = unrefined
     errors = errors_to_truth(out / "aligned.star", particles)
     modulo_180 = errors_to_truth(out / "aligned.star", particles, 180.0)
     assert np.abs(modulo_180.rotation).mean() < 2.0
@@ -173,25 +181,24 @@ def test_without_refinement_the_angle_is_the_networks(particles, few, model, tmp
     assert facts["signal_found"] is not True  # halves that were not apart prove nothing
 
 
-def test_refinement_makes_it_better(particles, few, few_aligned, model, tmp_path):
-    out = tmp_path / "out"
-    assert run("align", few, "-o", out, "--model", model, "--no-refine") == 0
+def test_refinement_makes_it_better(particles, unrefined, few_aligned):
     alone, refined = (
         np.abs(errors_to_truth(folder / "aligned.star", particles, 180.0).rotation).mean()
-        for folder in (out, few_aligned)
+        for folder in (unrefined, few_aligned)
     )
     assert refined < alone
 
 
-def test_a_reference_sets_the_frame(particles, few, model, tmp_path):
+def test_a_reference_sets_the_frame(particles, model, tmp_path):
     frame = Poses([40.0], [[2.0, -3.0]])  # takes the template to the reference
     template = StackReader(str(particles / "template.mrc")).read()[0]
     reference = transform(template, frame)
     write_stack(str(tmp_path / "reference.mrcs"), np.stack([0 * reference, reference]), PIXEL_SIZE)
     out = tmp_path / "out"
     given = f"2@{tmp_path / 'reference.mrcs'}"
+    star = subset_star(particles, tmp_path / "p.star", range(100))
     # The disc is given: a reference that is moved within a narrow one lies less well in it.
-    assert run("align", few, "-o", out, "--model", model, "--reference", given, "--mask-radius", 30) == 0
+    assert run("align", star, "-o", out, "--model", model, "--reference", given, "--mask-radius", 30) == 0
     errors = errors_to_truth(out / "aligned.star", particles)
     assert np.abs(errors.rotation).mean() < 1.2
     assert abs(float(wrap(errors.common.angle[0] - 40.0))) < 0.5
@@ -210,7 +217,7 @@ def test_the_error_of_a_training_that_does_not_take_place_is_refused(few, model,
 
 
 def test_a_wider_search_finds_particles_far_off_centre(model, tmp_path):
-    folder = simulate(tmp_path / "particles", 100, 64, 0.2, max_shift=12, seed=21)  # of a square: up to 17 px off
+    folder = simulate(tmp_path / "particles", 40, 64, 0.2, max_shift=12, seed=21)  # of a square: up to 17 px off
     out = tmp_path / "out"
     assert run("align", folder / "particles.star", "-o", out, "--model", model, "--max-shift", 17) == 0
     errors = errors_to_truth(out / "aligned.star", folder)
@@ -228,14 +235,14 @@ def test_a_model_serves_particles_of_the_same_view_that_are_binned(particles, mo
 
 
 def test_images_of_noise_among_particles_are_outliers_and_stay(particles, model, tmp_path):
-    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(108))
-    junk = np.arange(0, 108, 14)
+    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(70))
+    junk = np.arange(0, 70, 14)
     images[junk] = np.random.default_rng(2).normal(images.mean(), images.std(), (len(junk), 64, 64))
     write_stack(str(tmp_path / "p.mrcs"), images, PIXEL_SIZE)
-    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model) == 0
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model, *NEAR) == 0
     table = next(t for t in read_tables(str(tmp_path / "out" / "aligned.star")) if "rlnImageName" in t)
     flags = table.numbers("udlOutlier") > 0
-    assert len(flags) == 108
+    assert len(flags) == 70
     assert flags[junk].all()
     assert np.delete(flags, junk).mean() < 0.02
     assert summary(tmp_path / "out")["outliers"] == flags.sum()
@@ -272,7 +279,7 @@ def test_training_leaves_a_model_its_history_and_a_summary(udl_model):
 
 def test_a_udl_model_aligns_too(particles, few, udl_model, tmp_path):
     out = tmp_path / "out"
-    assert run("align", few, "-o", out, "--model", udl_model / "model.safetensors") == 0
+    assert run("align", few, "-o", out, "--model", udl_model / "model.safetensors", *NEAR) == 0
     errors = errors_to_truth(out / "aligned.star", particles)
     assert (np.abs(errors.rotation) < 5).mean() >= 0.98
     assert summary(out)["method"] == "udl"
@@ -292,7 +299,7 @@ def test_a_model_is_trained_on_with_its_own_method_alone(particles, udl_model, t
 
 def test_training_and_then_aligning_is_aligning(twin, tmp_path):
     folder, out = twin
-    assert run("train", folder / "particles.star", "-o", tmp_path / "trained", "--epochs", 8) == 0
+    assert run("train", folder / "particles.star", "-o", tmp_path / "trained", "--epochs", 4) == 0
     model = tmp_path / "trained" / "model.safetensors"
     assert run("align", folder / "particles.star", "-o", tmp_path / "out", "--model", model) == 0
     assert (tmp_path / "trained" / "training.csv").read_bytes() == (out / "training.csv").read_bytes()
@@ -318,11 +325,11 @@ def test_one_particle_stays_as_it_is(tmp_path, form, capsys):
     assert summary(out)["resolution"] is None
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [2, 5])
 def test_a_handful_is_aligned_without_training(tmp_path, count, capsys):
     folder = simulate(tmp_path / "p", count, 48, 20.0, max_shift=3, seed=12)
     out = tmp_path / "out"
-    assert run("align", folder / "particles.star", "-o", out) == 0
+    assert run("align", folder / "particles.star", "-o", out, *NEAR) == 0
     assert "too few to train on" in capsys.readouterr().err
     errors = errors_to_truth(out / "aligned.star", folder)
     apart = errors.rotation[:, None] - errors.rotation[None]
@@ -332,7 +339,7 @@ def test_a_handful_is_aligned_without_training(tmp_path, count, capsys):
 
 
 def test_fewer_particles_than_training_needs_are_aligned_in_real_space(tmp_path):
-    folder = simulate(tmp_path / "p", 60, 48, 0.5, max_shift=3, seed=13)
+    folder = simulate(tmp_path / "p", 40, 32, 1.0, max_shift=2, seed=13)
     out = tmp_path / "out"
     assert run("align", folder / "particles.star", "-o", out) == 0
     errors = errors_to_truth(out / "aligned.star", folder)
@@ -347,47 +354,47 @@ def test_fewer_particles_than_training_needs_are_aligned_in_real_space(tmp_path)
 # views
 
 
-@pytest.mark.parametrize(("snr", "seed"), [(0.3, 3), (0.1, 4)])
-def test_a_two_fold_view_is_flagged(tmp_path, snr, seed):
-    folder = simulate(tmp_path / "p", 200, 64, snr, name="dimer", seed=seed)
+def test_a_two_fold_view_is_flagged(tmp_path):
+    folder = simulate(tmp_path / "p", 130, 48, 0.1, name="dimer", seed=4, max_shift=3.0)
     out = tmp_path / "out"
-    assert run("align", folder / "particles.star", "-o", out) == 0
+    assert run("align", folder / "particles.star", "-o", out, "--epochs", 1, *NEAR) == 0
     modulo_180 = errors_to_truth(out / "aligned.star", folder, 180.0)
     assert np.abs(modulo_180.rotation).mean() < 1.5
     facts = summary(out)
-    assert facts["ambiguous"] > 150
+    assert facts["ambiguous"] > 98
     assert any("180 degrees" in warning for warning in facts["warnings"])
     assert not any("mixed" in warning for warning in facts["warnings"])
 
 
-@pytest.mark.parametrize(("box", "snr"), [(64, 0.1), (96, 0.3)])
-def test_a_nearly_two_fold_view_is_right_where_it_is_not_flagged(tmp_path, box, snr):
-    folder = simulate(tmp_path / "p", 300, box, snr, name="barrel")
+@pytest.mark.parametrize(("snr", "least"), [(0.2, 0), (0.6, 40)])
+def test_a_nearly_two_fold_view_is_right_where_it_is_not_flagged(tmp_path, snr, least):
+    """In much noise half of them lie the wrong way round; in less most are known to be right."""
+    folder = simulate(tmp_path / "p", 130, 48, snr, name="barrel", max_shift=3.0)
     out = tmp_path / "out"
-    assert run("align", folder / "particles.star", "-o", out) == 0
+    assert run("align", folder / "particles.star", "-o", out, "--epochs", 1, *NEAR) == 0
     errors = errors_to_truth(out / "aligned.star", folder)
     table = next(table for table in read_tables(str(out / "aligned.star")) if "rlnImageName" in table)
     sure = table.numbers("udlAmbiguous") == 0
     assert np.abs(wrap(errors.rotation, 180.0)).mean() < 1
+    assert sure.sum() >= least
     assert sure.sum() < 15 or (np.abs(errors.rotation[sure]) < 90).mean() >= 0.95
 
 
 def test_mixed_views_are_told(tmp_path):
-    views = [phantom(name, 48).sample(Poses(np.linspace(-180, 179, 100))) for name in ("hook", "hammer")]
+    views = [phantom(name, 32).sample(Poses(np.linspace(-180, 179, 70))) for name in ("hook", "hammer")]
     stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
     stack = stack + np.random.default_rng(0).normal(size=stack.shape)
     write_stack(str(tmp_path / "p.mrcs"), stack.astype(np.float32), PIXEL_SIZE)
-    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out") == 0
+    assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--epochs", 1, "--max-shift", 2) == 0
     assert any("mixed" in warning for warning in summary(tmp_path / "out")["warnings"])
 
 
-def test_a_model_that_train_learned_is_gone_on_with(particles, tmp_path, capsys):
+def test_a_model_that_train_learned_is_gone_on_with(twin, tmp_path, capsys):
     """As Scipion's protocol does it: train, then align in the same folder; the epochs are said to the first alone."""
-    out = tmp_path / "both"
-    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
-    assert run("align", particles / "particles.star", "-o", out, "--seed", 3, "--continue") == 0
+    star, out, other = twin[0] / "particles.star", tmp_path / "both", tmp_path / "other"
+    assert run("train", star, "-o", out, "--seed", 3, "--epochs", 2) == 0
+    shutil.copytree(out, other)
+    assert run("align", star, "-o", out, "--seed", 3, "--continue") == 0
     assert "Going on with the model that was trained before" in capsys.readouterr().out
-    shutil.rmtree(out)
-    assert run("train", particles / "particles.star", "-o", out, "--seed", 3, "--epochs", 2) == 0
-    assert run("align", particles / "particles.star", "-o", out, "--seed", 4, "--continue") == 1
+    assert run("align", star, "-o", other, "--seed", 4, "--continue") == 1
     assert "was learned with --seed 3" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, image, run, simulate
 
 N = 40
+NEAR = ("--max-shift", 3)  # few particles are soon aligned
 
 
 @pytest.fixture
@@ -137,9 +138,9 @@ def test_too_few_particles_to_train_on(fails):
     assert "128" in message
 
 
-@pytest.mark.parametrize("box", [4, 8, 12, 16])
+@pytest.mark.parametrize("box", [4, 8, 16])
 def test_tiny_boxes_end_well_or_in_a_sentence(folder, capsys, box):
-    code = run("align", write(noise(150, box)), "-o", "out")
+    code = run("align", write(noise(150, box)), "-o", "out", "--epochs", 1)
     error = capsys.readouterr().err
     assert code in (0, 1)
     assert "unexpected" not in error
@@ -163,10 +164,10 @@ def test_a_file_in_the_place_of_the_folder(fails, folder):
 
 
 def test_overwriting_replaces_results_and_nothing_else(folder):
-    assert run("align", write(particle_images(2)), "-o", "out") == 0
+    assert run("align", write(particle_images(2)), "-o", "out", *NEAR) == 0
     (folder / "out" / "mine.txt").write_text("precious")
     first = image(folder / "out" / "average.mrcs")
-    assert run("align", write(particle_images(3)), "-o", "out", "--overwrite") == 0
+    assert run("align", write(particle_images(3)), "-o", "out", "--overwrite", *NEAR) == 0
     assert (folder / "out" / "mine.txt").read_text() == "precious"
     assert not np.array_equal(image(folder / "out" / "average.mrcs"), first)
 
@@ -183,7 +184,7 @@ def test_a_run_that_fails_half_way_leaves_no_results(folder, monkeypatch, capsys
 
 @pytest.mark.parametrize("words", [["align", "gone.mrcs"], ["align", "out/aligned.star"], ["train", "gone.star"]])
 def test_overwriting_that_fails_costs_nothing(fails, folder, words):
-    assert run("align", write(particle_images(3)), "-o", "out") == 0
+    assert run("align", write(particle_images(3)), "-o", "out", *NEAR) == 0
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
     fails(*words, "-o", "out", "--overwrite")
     assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before

@@ -18,7 +18,7 @@ from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS,
 pytest.importorskip("torch")
 needs_relion = pytest.mark.skipif(not shutil.which("relion_pipeliner"), reason="RELION is not installed")
 
-BOX, COUNT = 48, 60
+BOX, COUNT = 48, 20
 EMPTY_PIPELINE = "\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n \n"
 OPTIONS = ["--gpu", "none", "--max-shift", "5", "--j", "1"]
 

@@ -17,7 +17,7 @@ from scipion_udl.tests.engine_helpers import difference, image, run, simulate
 
 pytestmark = pytest.mark.skipif(not shutil.which("relion_stack_create"), reason="RELION is not installed")
 
-COUNT = 60
+COUNT = 20
 STALE = {"rlnAnglePsi": "77.0", "rlnAngleTilt": "0.0", "rlnAngleRot": "0.0"}
 ORIGIN = {"3.0": ("rlnOriginX", "rlnOriginY"), "3.1": ("rlnOriginXAngst", "rlnOriginYAngst")}
 
@@ -49,7 +49,7 @@ def aligned(request, tmp_path_factory):
     simulation = simulate(folder / "sim", COUNT, request.param, 1.0, max_shift=3.0)
     even = request.param % 2 == 0
     write_input(simulation, folder / "in.star", "3.0" if even else "3.1", stale=even)
-    assert run("align", folder / "in.star", "-o", folder / "out") == 0
+    assert run("align", folder / "in.star", "-o", folder / "out", "--max-shift", 5) == 0
     return simulation, folder / "out"
 
 

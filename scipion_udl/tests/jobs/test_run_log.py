@@ -11,14 +11,14 @@ pytest.importorskip("torch")
 from scipion_udl.tests.engine_helpers import run, simulate
 
 MOST = 40  # lines on the screen
-CLASSES = 25
+CLASSES = 8
 INTERNAL = re.compile(r"\b(rings?|nats|log likelihood|hands|Traceback|None|nan)\b")
 ROUND = "Independent halves, round 1: "
 
 
 @pytest.fixture(scope="module")
 def particles(tmp_path_factory):
-    return simulate(tmp_path_factory.mktemp("particles") / "set", 150, 24, 0.5, max_shift=1) / "particles.star"
+    return simulate(tmp_path_factory.mktemp("particles") / "set", 130, 24, 0.5, max_shift=1) / "particles.star"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_classes_of_a_table_are_too(sorted_run, tmp_path, capsys):
     if not out.exists():
         assert run(*words, "-o", out) == 0
     capsys.readouterr()
-    given = ["align", out / "classes.star", "--by-class", "--epochs", 2]
+    given = ["align", out / "classes.star", "--by-class", "--epochs", 1, "--max-shift", 2]
     assert run(*given, "-o", tmp_path / "out") == 0
     shown, log = lines(capsys), (tmp_path / "out" / "run.log").read_text()
     assert 8 < len(shown) <= MOST
@@ -60,7 +60,7 @@ def test_classes_of_a_table_are_too(sorted_run, tmp_path, capsys):
 
 
 def test_quiet_and_verbose(particles, tmp_path, capsys):
-    words = ["align", particles, "--epochs", 2]
+    words = ["align", particles, "--epochs", 1, "--max-shift", 2]
     shown = {}
     for option in ("--quiet", "--verbose"):
         assert run(*words, option, "-o", tmp_path / option) == 0

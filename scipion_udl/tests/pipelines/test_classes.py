@@ -45,10 +45,11 @@ from scipion_udl.training.template_init import reliable_radii
 from scipion_udl.training.trainer import TrainingSettings, train_network
 from scipion_udl.validation.reference_match import match_reference
 
-BOX = 64
+BOX = 48
 # class number, phantom, particles; one of them shows nothing
-CLASSES = [(3, "hook", 150), (7, "clamp", 140), (12, "hammer", 40), (20, "anchor", 1), (31, "pebble", 2)]
+CLASSES = [(3, "hook", 140), (7, "clamp", 130), (12, "hammer", 40), (20, "anchor", 1), (31, "pebble", 2)]
 EMPTY = 31
+EPOCHS = 4
 
 
 @dataclass
@@ -78,7 +79,7 @@ def classes(tmp_path_factory) -> Classes:
     folder = tmp_path_factory.mktemp("classes")
     views, parts = {}, []
     for number, name, count in CLASSES:
-        views[number] = simulate(folder / f"view{number}", count, BOX, 0.1, name, seed=number, max_shift=4.0)
+        views[number] = simulate(folder / f"view{number}", count, BOX, 0.2, name, seed=number, max_shift=3.0)
         if number == EMPTY:
             write_stack(str(views[number] / "particles.mrcs"), np.full((count, BOX, BOX), 2.5, np.float32), 3.0)
         optics, table = read_tables(str(views[number] / "particles.star"))
@@ -89,7 +90,7 @@ def classes(tmp_path_factory) -> Classes:
     whole = Table("particles", columns).rows(order)
     write_tables(str(folder / "classes.star"), [optics, whole])
     out = folder / "aligned"
-    assert run("align", folder / "classes.star", "-o", out, "--by-class", "--write-stack") == 0
+    assert run("align", folder / "classes.star", "-o", out, "--by-class", "--write-stack", "--epochs", EPOCHS) == 0
     return Classes(folder / "classes.star", views, out)
 
 
@@ -107,7 +108,7 @@ def test_every_class_is_aligned_to_its_own_view(classes, number, degrees, pixels
 
 def test_a_class_is_as_good_as_aligned_alone(classes, tmp_path):
     alone, size = tmp_path / "alone", summary(classes.out)["diameter"]  # that of all classes together
-    assert run("align", classes.views[7] / "particles.star", "-o", alone, "--diameter", size) == 0
+    assert run("align", classes.views[7] / "particles.star", "-o", alone, "--diameter", size, "--epochs", EPOCHS) == 0
     mean = [
         np.abs(errors_to_truth(out / "aligned.star", classes.views[7]).rotation).mean() for out in (classes.out, alone)
     ]
@@ -132,7 +133,7 @@ def test_the_averages_show_their_class_in_ascending_order(classes, number, name)
 def max_correlation(average: np.ndarray, ideal: np.ndarray) -> float:
     """The correlation of an average with a view, rotated and moved as fits best."""
     match = match_reference(average, ideal, PIXEL_SIZE)
-    return correlation(match.average, match.reference, np.hypot(*(np.indices(ideal.shape) - BOX // 2)) < 26)
+    return correlation(match.average, match.reference, np.hypot(*(np.indices(ideal.shape) - BOX // 2)) < 0.4 * BOX)
 
 
 # what is said of it
@@ -210,17 +211,35 @@ def test_the_model_holds_a_view_for_each_class_that_teaches(classes):
     assert (card.config["views"], card.format) == (3, 2)
 
 
-def test_with_a_model_each_class_finds_its_view_and_the_order_of_the_rows_changes_nothing(classes, tmp_path):
+@pytest.fixture(scope="module")
+def few(classes):
+    """The words that align ten particles of each of three classes with the model, in this order of classes."""
+    rows = np.concatenate([classes.rows(number)[:10] for number in (3, 7, 12)])
+    star = subset_star(classes.table.parent, classes.table.parent / "few.star", rows, classes.table.name)
+    return "align", star, "--by-class", "--model", classes.out / "model.safetensors", "--max-shift", 4
+
+
+@pytest.fixture(scope="module")
+def one_by_one(few, classes):
+    out = classes.out.parent / "one_by_one"
+    assert run(*few, "-o", out) == 0
+    return out
+
+
+def test_with_a_model_each_class_finds_its_view_and_the_order_of_the_rows_changes_nothing(
+    classes, few, one_by_one, tmp_path
+):
     """The table comes back upside down, and is aligned with the model of the first run."""
-    count = len(particles_of(classes.table))
-    rotated = subset_star(classes.table.parent, tmp_path / "turned.star", np.arange(count)[::-1], classes.table.name)
-    out, model = tmp_path / "out", classes.out / "model.safetensors"
-    assert run("align", rotated, "-o", out, "--by-class", "--model", model) == 0
-    for number in (3, 7, 12):
-        rows = classes.rows(number)
+    rotated = subset_star(few[1].parent, tmp_path / "turned.star", np.arange(30)[::-1], few[1].name)
+    assert run(*few[:1], rotated, *few[2:], "-o", tmp_path / "out") == 0
+    for place, number in enumerate((3, 7, 12)):
+        errors = errors_to_truth(one_by_one / "aligned.star", classes.views[number])
+        assert len(errors.rotation) == 10
+        assert (np.abs(errors.rotation) < 6).mean() >= 0.9
+        rows = np.arange(10 * place, 10 * place + 10)
         paths = [tmp_path / f"{number}{kind}.star" for kind in ("a", "b")]
-        subset_star(classes.out, paths[0], rows, "aligned.star")
-        subset_star(out, paths[1], count - 1 - rows, "aligned.star")
+        subset_star(one_by_one, paths[0], rows, "aligned.star")
+        subset_star(tmp_path / "out", paths[1], 29 - rows, "aligned.star")
         angle, shift = difference(*paths)
         assert angle < 1e-3
         assert shift < 1e-3
@@ -250,13 +269,13 @@ def two_threads():
 
 
 @pytest.mark.parametrize("fails", [None, MemoryError()], ids=["", "short of memory"])
-def test_classes_side_by_side_come_out_as_one_after_the_other(classes, tmp_path, monkeypatch, two_threads, fails):
+def test_classes_side_by_side_come_out_as_one_after_the_other(
+    few, one_by_one, tmp_path, monkeypatch, two_threads, fails
+):
     """One that has no memory beside others is done again by itself."""
-    words = ("align", classes.table, "--by-class", "--model", classes.out / "model.safetensors")
-    assert run(*words, "-o", tmp_path / "one") == 0
     aligned = InThreads(monkeypatch, fails)
-    assert run(*words, "-o", tmp_path / "two", *two_threads) == 0
-    angle, shift = difference(tmp_path / "one/aligned.star", tmp_path / "two/aligned.star")
+    assert run(*few, "-o", tmp_path / "two", *two_threads) == 0
+    angle, shift = difference(one_by_one / "aligned.star", tmp_path / "two/aligned.star")
     assert angle < 1e-3
     assert shift < 1e-3
     assert {aside for number, aside in aligned.seen if number != 12} == {True}  # none has to wait for the largest
@@ -264,10 +283,9 @@ def test_classes_side_by_side_come_out_as_one_after_the_other(classes, tmp_path,
     assert torch.get_num_threads() == 2
 
 
-def test_an_error_in_one_of_several_classes_ends_the_run(classes, tmp_path, monkeypatch, two_threads):
+def test_an_error_in_one_of_several_classes_ends_the_run(few, tmp_path, monkeypatch, two_threads):
     InThreads(monkeypatch, UdlError("The disk is gone."))
-    words = ("align", classes.table, "--by-class", "--model", classes.out / "model.safetensors")
-    assert run(*words, "-o", tmp_path / "out", *two_threads) != 0
+    assert run(*few, "-o", tmp_path / "out", *two_threads) != 0
     assert not (tmp_path / "out" / "aligned.star").exists()
 
 
