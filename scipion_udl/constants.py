@@ -57,6 +57,23 @@ def automatic_shift(box: int) -> float:
 # Diameter of the circle within which `evaluate` compares images, share of the box.
 EVALUATED = 0.9
 
+
+def proposed_classes(count: int) -> int:
+    """How many classes suit a set of which nobody says it: a hundred particles each, and 50 at most.
+
+    Parameters
+    ----------
+    count : int
+        Particles.
+
+    Returns
+    -------
+    int
+        Classes, 2 at least.
+    """
+    return min(max(count // 100, 2), 50)
+
+
 # Particles of each class that there must be, for classes to be found at all; that teach it, and in all at most.
 LEAST_OF_A_CLASS = 4
 TRAIN_A_CLASS, TRAIN_AT_MOST = 200, 20_000

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 
+_LONGEST = 10**6  # range of numbers
 _MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
 
 
@@ -109,6 +110,28 @@ class Whole(_Range):
     def has_end(self) -> bool:
         """Whether the range ends somewhere, beside the safeguard."""
         return self.most != _MOST
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """Whole numbers from ``least`` on, with commas, and ranges with a hyphen: 2,3,5-12."""
+
+    least: int = 1
+
+    def __call__(self, text: str) -> tuple[int, ...]:
+        """The numbers that a text says, ascending, each once. Raises BadValue."""
+        found: set[int] = set()
+        one = Whole(self.least)
+        for part in text.split(","):
+            first, hyphen, last = part.strip().partition("-")
+            begin = one(first)
+            end = one(last) if hyphen else begin
+            if end < begin:
+                raise BadValue(f"'{part.strip()}' ends before it begins")
+            if end - begin > _LONGEST:
+                raise BadValue(f"'{part.strip()}' is too long a range")
+            found.update(range(begin, end + 1))
+        return tuple(sorted(found))
 
 
 NUMBER = Number()

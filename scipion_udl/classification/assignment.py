@@ -66,6 +66,11 @@ class Sorted:
         return (self.likely == self.label[:, None]).argmax(1)
 
     @property
+    def certainty(self) -> np.ndarray:
+        """The probability of the class of each particle among its likely ones, (N,), 0 to 1."""
+        return 1 / np.exp(-self.odds + self.odds[np.arange(len(self.label)), self.place][:, None]).sum(1)
+
+    @property
     def poses(self) -> Poses:
         """Poses of the particles in their classes."""
         at = np.arange(len(self.label)), self.place

@@ -88,6 +88,12 @@ def _classify(settings: settings_of.ClassifySettings) -> None:
     classify(settings)
 
 
+def _select(settings: settings_of.SelectSettings) -> None:
+    from scipion_udl.jobs.select import select
+
+    select(settings)
+
+
 def _align_pairs(settings: settings_of.PairSettings) -> None:
     from scipion_udl.jobs.align_pairs import align_pairs
 
@@ -164,6 +170,17 @@ COMMANDS = (
         "noise, and those that show no particle, are flagged.",
         settings_of.ClassifySettings,
         _classify,
+    ),
+    Command(
+        "select",
+        "choose good classes and particles, of any program's classes",
+        "Each class gets a quality from 0 to 1 and what speaks against it, each particle the probability that it is "
+        "good; what is chosen goes into OUT/selected.star, .xmd (and .cs), all else into rest.star, .xmd (and .cs): "
+        "nothing is lost. Writes averages.mrcs of the chosen classes, selection.csv, and more. Classes of other "
+        "programs are aligned again, each to itself, to be judged; their tables come back as they were, with the "
+        "quality in a further column.",
+        settings_of.SelectSettings,
+        _select,
     ),
     Command(
         "align-pairs",

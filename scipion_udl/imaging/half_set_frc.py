@@ -281,6 +281,27 @@ def estimate_resolution(
     return ResolutionEstimate(True, float(resolution), note)
 
 
+def measured_crossing(frc: np.ndarray, field: float) -> float:
+    """Where the FRC of two halves falls to CLAIM, as measured: no claim, for what they had in common counts.
+
+    Parameters
+    ----------
+    frc : (rings,) array
+        From ring 0.
+    field : float
+        Box x pixel size, angstrom.
+
+    Returns
+    -------
+    float
+        Angstrom; NaN where the FRC is not known.
+    """
+    curve = np.asarray(frc, np.float64)[1:]
+    if not len(curve) or not np.isfinite(curve).all():
+        return float("nan")
+    return float(field / (1 + _falls_to(curve, CLAIM)))
+
+
 def _falls_to(curve: np.ndarray, level: float) -> float:
     """The place in a curve, between points by a straight line, where it first falls to ``level``; its end if never."""
     below = np.flatnonzero(curve < level)

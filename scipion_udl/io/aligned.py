@@ -1,12 +1,15 @@
 """The tables that carry an alignment to other programs: aligned.star, aligned.xmd and aligned.cs.
 
-All columns of the input come back as they were, but old poses: those are taken out, and the user is told.
+All columns of the input come back as they were, but old poses: those are taken out, and the user is told. The STAR has
+the input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the input does not say. Images are named by
+``source.lasting_names()``.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +17,6 @@ import numpy as np
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, to_relion, to_xmipp
 from scipion_udl.io import dialects
-from scipion_udl.io.aligned_cs import write_aligned_cs
 from scipion_udl.io.aligned_optics import (
     MICROSCOPE,
     complete_optics,
@@ -23,6 +25,7 @@ from scipion_udl.io.aligned_optics import (
     set_pixel_size,
     set_pixel_size_30,
 )
+from scipion_udl.io.cryosparc.write import write_aligned_cs
 from scipion_udl.io.rotated_columns import rotate_columns
 from scipion_udl.io.source import table_of
 from scipion_udl.io.tables import Table, number_texts, quote, write_tables
@@ -30,6 +33,9 @@ from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
     from scipion_udl.io.source import Source
+
+
+_FOUND = (dialects.OUTLIER_LABEL, dialects.CORRENTROPY_LABEL, dialects.QUALITY_LABEL, dialects.CERTAINTY_LABEL)
 
 
 @dataclass
@@ -43,11 +49,17 @@ class _Results:
     outlier: np.ndarray | None = None
     number: np.ndarray | None = None
     flagged: np.ndarray | None = None
+    shares: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.score, self.ambiguous = np.asarray(self.score, np.float64), np.asarray(self.ambiguous, bool)
         self.correntropy = None if self.correntropy is None else np.asarray(self.correntropy, np.float64)
         self.outlier = None if self.outlier is None else np.asarray(self.outlier, bool)
+
+    def check(self, count: int) -> None:
+        """Raises ValueError where they are not of so many particles, or no finite numbers."""
+        told = (self.score, self.correntropy, self.ambiguous, self.outlier)
+        _check(count, self.poses, [values for values in told if values is not None])
 
 
 def write_aligned(
@@ -63,11 +75,9 @@ def write_aligned(
     cs: str | None = None,
     number: np.ndarray | None = None,
     flagged: np.ndarray | None = None,
+    shares: Mapping[str, np.ndarray] | None = None,
 ) -> list[Message]:
     """Write aligned.star, aligned.xmd and aligned.cs, each where its path is given.
-
-    The STAR has the input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the input does not say.
-    Images are named by ``source.lasting_names()``.
 
     Parameters
     ----------
@@ -81,15 +91,16 @@ def write_aligned(
     star, xmd, cs : str, optional
         Paths of the three tables.
     aligned_stack : str, optional
-        Path of the already aligned images (N, same order): with mirrored poses, which the 2D alignment of RELION and
-        cryoSPARC cannot express, the STAR and the CS name those, with pose 0, and what has a direction (axes of
-        astigmatism, priors) is rotated along.
+        Path of the already aligned images (N, same order): with mirrored poses, which 2D alignments of RELION and
+        cryoSPARC cannot express, STAR and CS name those, with pose 0; what has a direction is rotated along.
     correntropy, outlier, number, flagged : (N,) float, bool, int and bool arrays, optional
-        Columns of their own where they are given. number: the class, from 1; flagged: whether that class is no view.
+        Columns of their own. number: the class, from 1; flagged: whether that class is no view.
+    shares : dict of str to (N,) float array, optional
+        Numbers from 0 to 1, by the label of their column.
 
     Returns
     -------
-    warnings : list of Message
+    list of Message
 
     Raises
     ------
@@ -99,16 +110,16 @@ def write_aligned(
     ValueError
         Where lengths differ or numbers are not finite.
     """
-    results = _Results(poses, score, ambiguous, correntropy, outlier, number, flagged)
-    told = (results.score, results.correntropy, results.ambiguous, results.outlier)
-    _check(len(source), poses, [values for values in told if values is not None])
+    results = _Results(poses, score, ambiguous, correntropy, outlier, number, flagged, shares or {})
+    results.check(len(source))
     warnings = _old_pose_warning(source)
     if star is not None:
         write_tables(star, _star_tables(source, results, aligned_stack, warnings))
     if xmd is not None:
         write_tables(xmd, _xmd_tables(source, results, warnings), xmipp=True)
     if cs is not None:
-        warnings += write_aligned_cs(source, poses, results.score, cs, aligned_stack)
+        certainty = results.shares.get(dialects.CERTAINTY_LABEL)
+        warnings += write_aligned_cs(source, poses, results.score, cs, aligned_stack, number, certainty)
     return list(dict.fromkeys(warnings))
 
 
@@ -234,13 +245,15 @@ def _set_names(table: Table, label: str, source: Source) -> None:
 def _add_score(table: Table, form: str, results: _Results) -> None:
     table.set(dialects.SCORE_LABEL[form], number_texts(results.score))
     table.set(dialects.AMBIGUOUS_LABEL, _flags(results.ambiguous))
-    table.drop([dialects.OUTLIER_LABEL, dialects.CORRENTROPY_LABEL])  # of an earlier alignment: not of these poses
+    table.drop(_FOUND)  # by an earlier alignment: not of these poses
     if results.outlier is not None:
         table.set(dialects.OUTLIER_LABEL, _flags(results.outlier))
     if results.number is not None:
         table.set(dialects.CLASS_LABEL[form], [str(int(value)) for value in results.number])
     if results.flagged is not None:
         table.set(dialects.FLAGGED_LABEL, _flags(results.flagged))
+    for label, values in results.shares.items():
+        table.set(label, [f"{value:.4f}" for value in values])
     if results.correntropy is not None:
         table.set(dialects.CORRENTROPY_LABEL, number_texts(results.correntropy))
 

@@ -25,6 +25,7 @@ AMBIGUOUS_LABEL = "udlAmbiguous"
 OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
 FLAGGED_LABEL = "udlFlagged"
+QUALITY_LABEL, CERTAINTY_LABEL = "udlQuality", "udlClassProbability"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
 # Priors and flip ratios of helical segments say how the tube lies in the image as it was cut out: no pose, they stay.

@@ -10,8 +10,10 @@ import torch
 from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.io.dialects import CERTAINTY_LABEL, QUALITY_LABEL
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.tables import read_tables
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
@@ -35,11 +37,12 @@ from scipion_udl.pipelines.learn_classes import (
 )
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
+from scipion_udl.results.relion_files import write_relion_files
 from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 from scipion_udl.training.history import read_history
 
-OWN = ("share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
+OWN = ("crossing", "quality", "share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
 
 
 @torch.no_grad()
@@ -75,12 +78,16 @@ def classify(settings: ClassifySettings) -> None:
         if earlier is None:
             run.note_ctf()
         columns = {"number": done.found.label + 1, "flagged": (done.flags != "")[done.found.label]}
+        if done.quality is not None:
+            columns["shares"] = {QUALITY_LABEL: done.quality, CERTAINTY_LABEL: done.found.certainty}
         more |= {"flagged_particles": int(columns["flagged"].sum())}
         if not settings.model:
             more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
         named = tuple(name for name in COLUMNS if name != "note")
         run.method, trained_on = card.method, card.training if history else None
         text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
+        figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
+        write_relion_files(run, "averages_weighted.mrcs", figures, read_tables(out.scratch("classes.star")))
         if earlier is None:
             write_for_later(run, sampling, done.classes)
         else:

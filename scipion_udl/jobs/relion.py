@@ -23,8 +23,9 @@ from scipion_udl.io.images import file_of
 from scipion_udl.io.output import durable
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.relion.project import MODEL_NODE, PARTICLES_NODE, model_tables, write_nodes
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.io.tables import Table, quote, read_tables, write_tables
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.messages import message
 from scipion_udl.settings.commands import AlignSettings, RelionSettings
 
@@ -34,9 +35,6 @@ FOLDER = "align"  # what `align` writes, within the job's folder
 PARTICLES, DATA, MODEL, CLASSES = "particles.star", "run_data.star", "run_model.star", "run_classes.mrcs"
 POLL = 0.5  # seconds between two looks for ABORT_NOW
 PATIENCE = 60  # seconds that `align` gets to stop
-# Type of a node: number in RELION 3.1, label in RELION 4 and 5.
-PARTICLES_NODE = ("3", "ParticleGroupMetadata.star.relion")
-MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
 
 
 def run_job(settings: RelionSettings) -> int:
@@ -182,69 +180,6 @@ def name_in_project(job: Path) -> str:
         return str(job)
     project, real = Path.cwd().resolve(), job.resolve()
     return str(real.relative_to(project)) if real.is_relative_to(project) else str(job)
-
-
-def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -> list[Table]:
-    """The tables model_general and model_classes of RELION's ``_model.star``, as far as they are known here.
-
-    Parameters
-    ----------
-    stack : str
-        Name of the class averages, as RELION finds it from the project folder.
-    classes : list of dict
-        Of each "image" (from 1, in the stack), "particles" and "resolution" (A, or None).
-    box : int
-        Pixels.
-    pixel_size : float
-        Angstrom.
-
-    Returns
-    -------
-    list of Table
-        Both.
-    """
-    total = max(1, sum(one["particles"] for one in classes))
-    field = box * pixel_size
-    resolutions = [one["resolution"] or field for one in classes]
-    general = {
-        "rlnReferenceDimensionality": "2",
-        "rlnDataDimensionality": "2",
-        "rlnOriginalImageSize": str(box),
-        "rlnCurrentResolution": f"{min(resolutions):.6f}",
-        "rlnCurrentImageSize": str(box),
-        "rlnPaddingFactor": "2.000000",
-        "rlnPixelSize": f"{pixel_size:.6f}",
-        "rlnNrClasses": str(len(classes)),
-        "rlnNrBodies": "1",
-        "rlnNrGroups": "1",
-    }
-    columns = {
-        "rlnReferenceImage": [quote(f"{one['image']:06d}@{stack}") for one in classes],
-        "rlnClassDistribution": [f"{one['particles'] / total:.6f}" for one in classes],
-        "rlnEstimatedResolution": [f"{value:.6f}" for value in resolutions],
-    }
-    tables = [Table("model_general", {label: [text] for label, text in general.items()})]
-    return [*tables, Table("model_classes", columns)]
-
-
-def write_nodes(path: str, nodes: list[tuple[str, tuple[str, str]]]) -> None:
-    """Write RELION_OUTPUT_NODES.star.
-
-    RELION 3.1 reads the number and passes over the label with a warning; 4 and 5 read the label.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    nodes : list of (str, (str, str))
-        Names of files (from the project folder) and (number, label) of their types.
-    """
-    columns = {
-        "rlnPipeLineNodeName": [quote(name) for name, _ in nodes],
-        "rlnPipeLineNodeType": [number for _, (number, _) in nodes],
-        "rlnPipeLineNodeTypeLabel": [label for _, (_, label) in nodes],
-    }
-    write_tables(path, [Table("output_nodes", columns)])
 
 
 def _write_note(job: Path, summary: dict) -> None:

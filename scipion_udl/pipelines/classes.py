@@ -7,10 +7,12 @@ a set of one view does. Averages, halves, poses and what is claimed of them are 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.imaging.half_set_frc import measured_crossing
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
 from scipion_udl.messages import entries
@@ -60,7 +62,9 @@ class ClassResult:
         images = {"before": averages.before, "after": averages.all, "weighted": outcome.weighted.astype(np.float32)}
         if averages.halves is not None:
             images |= dict(zip(("first", "second"), averages.halves))
-        figures = {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
+        crossing = measured_crossing(outcome.frc, outcome.run.source.box * outcome.run.source.pixel_size)
+        figures: dict[str, Any] = {"crossing": None if np.isnan(crossing) else round(crossing, 3)}
+        figures |= {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
         figures |= {"warnings": outcome.run.warnings, "messages": entries(outcome.run.warnings, outcome.run.notes)}
         alignment = replace(outcome.alignment, half_poses=None)
         return cls(number, own, alignment, figures, images, outcome.frc, outcome.correntropy)

@@ -15,12 +15,9 @@ from scipion_udl.classification.flags import (
     CONTAMINATION,
     EMPTY,
     NOISE,
-    OUTSIDE,
     REASONS,
     SENTENCES,
-    Inside,
     mostly,
-    signal_inside,
     without_particle,
 )
 from scipion_udl.classification.real_space import LikelyRounds
@@ -38,9 +35,11 @@ from scipion_udl.pipelines.append_to_classes import append_to_classes
 from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.pipelines.classes import ClassResult
 from scipion_udl.pipelines.guide import Guide
+from scipion_udl.pipelines.judge_classes import judge_classes
 from scipion_udl.pipelines.learn_classes import shift_search_range
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
+from scipion_udl.pipelines.settle_flags import settle_flags
 from scipion_udl.settings.option import given
 
 
@@ -49,13 +48,15 @@ class Classified:
     """The particles of a run in classes.
 
     bank: the network, its templates in the order of the classes; found: where each particle is; classes: aligned, by
-    ascending number; flags: codes (K,), "" for none.
+    ascending number; flags: codes (K,), "" for none; quality: (N,) the probability that each particle is good, None
+    for those that join the classes of an earlier run.
     """
 
     bank: ClassBank
     found: Sorted
     classes: list[ClassResult]
     flags: np.ndarray
+    quality: np.ndarray | None = None
 
 
 def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified:
@@ -81,13 +82,16 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     bank, found, flags = run.within_memory(partial(_numbered, run, bank, sampling, found))
     run.within_memory(lambda: _ask_for_ctf(run, found, flags != ""))
     classes = _aligned(run, found, bank.config["rings"])
-    flags = _settled(run, flags, classes)
+    judged = judge_classes(run, classes)
+    flags = settle_flags(run, flags, classes)
     tell_of_flagged(run, flags, found)
     run.within_memory(lambda: _characterise(run, classes, bank, sampling, flags))
     _score(run, classes, found)
+    for one, quality, why in zip(classes, judged.quality, judged.reasons):
+        one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
         run.notes.append(HALVES)
-    return Classified(bank, found, classes, flags)
+    return Classified(bank, found, classes, flags, judged.particles)
 
 
 def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSampling) -> Classified:
@@ -175,30 +179,6 @@ def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) ->
     empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
     loud = mostly(seen.label, run.particles.statistics.loud[usable], len(noise))
     return np.select([empty, loud, noise], [EMPTY, CONTAMINATION, NOISE], "")
-
-
-def _settled(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.ndarray:
-    """The flags (K,) once the classes are aligned: halves that agree are no noise, unless they agree on no more than
-    picking makes of it, or on what lies outside of the particle. Adds to the figures what share of each class's signal
-    lies inside."""
-    flags, particles = flags.copy(), run.particles
-    radius = particles.disc.mask_radius * particles.scale
-    beyond = radius + particles.disc.edge * particles.scale / 2
-    for k, one in enumerate(classes):
-        first, second = (one.images.pop(name, None) for name in ("first", "second"))
-        found = Inside(None, False)
-        if first is not None and second is not None:
-            found = signal_inside((first, second), radius, beyond)
-        one.figures["inside"] = None if found.share is None else round(found.share, 3)
-        if one.figures["like_picked_noise"]:
-            flags[k] = flags[k] or NOISE
-        elif flags[k] == NOISE and one.figures["signal_found"] is True:
-            flags[k] = ""
-        if not flags[k] and found.registered_beside:
-            flags[k] = OUTSIDE
-        if flags[k]:
-            one.figures["resolution"] = None
-    return flags
 
 
 def _score(run: Run, classes: list[ClassResult], found: Sorted) -> None:

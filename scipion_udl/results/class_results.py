@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -26,7 +28,7 @@ def write_classes(
     history: list[dict] | None,
     name: str = "aligned",
     listed: tuple[str, ...] = COLUMNS,
-    columns: dict[str, np.ndarray] | None = None,
+    columns: dict[str, Any] | None = None,
     more: dict | None = None,
 ) -> str:
     """Write all files of `align --by-class` but model and training.csv into the run's output folder.
@@ -45,7 +47,7 @@ def write_classes(
         Of the tables of particles.
     listed : tuple of str, optional
         What classes.csv says of each.
-    columns : dict of str to array, optional
+    columns : dict, optional
         Further ones of the tables, see :func:`write_aligned`.
     more : dict, optional
         Goes into summary.json as it is.

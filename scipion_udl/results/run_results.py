@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def write_poses(
     alignment: Alignment,
     correntropy: np.ndarray | None,
     name: str = "aligned",
-    **columns: np.ndarray,
+    **columns: Any,
 ) -> None:
     """Write the tables of `align` into the run's output folder.
 
@@ -119,7 +120,7 @@ def write_poses(
         What :func:`correntropies` gives.
     name : str, optional
         Of the tables, without ending.
-    **columns : (N,) array
+    **columns
         Further ones of :func:`write_aligned`.
     """
     out, source, settings = run.out, run.source, run.settings

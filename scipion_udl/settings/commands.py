@@ -35,6 +35,7 @@ from scipion_udl.settings.common import (
 )
 from scipion_udl.settings.option import Settings
 from scipion_udl.settings.realism import Realism
+from scipion_udl.settings.selection import Choice, Choosing, Places
 from scipion_udl.settings.simulation import (
     ManyViews,
     Photographs,
@@ -150,6 +151,26 @@ class ClassifySettings(RunSettings):
 
 
 @dataclass(frozen=True)
+class SelectSettings(Choosing, Choice, Places, RunSettings):
+    """Of `scipion-udl select`, whose particles are always of classes and never mirrored."""
+
+    OFFERS: ClassVar[tuple[type[Settings], ...]] = (
+        Choosing,
+        Said,
+        Choice,
+        Places,
+        Size,
+        Resolution,
+        Particle,
+        Microscope,
+        *COMPUTING,
+    )
+
+    by_class: bool = True
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
 class DiameterSettings(LookedAt, RunSettings):
     """Of `scipion-udl diameter`."""
 
@@ -218,6 +239,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "align": AlignSettings,
     "classify": ClassifySettings,
+    "select": SelectSettings,
     "align-pairs": PairSettings,
     "check": CheckSettings,
     "evaluate": EvaluateSettings,

@@ -1,1 +1,1 @@
-"""cryoSPARC's particle files (.cs), read. They are written by io/aligned_cs.py."""
+"""cryoSPARC's particle files (.cs), read. They are written by io/cryosparc/write.py."""

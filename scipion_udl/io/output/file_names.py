@@ -13,6 +13,8 @@ _ALIGNED = (
     *("report.html", "averages.star", "frc.csv", "classes.csv", "authors.xmd"),
 )
 
+_FOR_RELION = ("run_data.star", "run_model.star", "run_optimiser.star")
+
 WRITTEN: dict[str, tuple[str, ...]] = {
     "simulate": (
         *(f"{name}.{kind}" for name in ("particles", "clean") for kind in ("mrcs", "star")),
@@ -20,7 +22,12 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     ),
     "train": _RUN,
     "align": (*_ALIGNED, "aligned.star", "aligned.xmd", "aligned.cs", "joining.json"),
-    "classify": (*_ALIGNED, "classes.star", "classes.xmd", "classes.cs", "joining_classes.json"),
+    "classify": (*_ALIGNED, "classes.star", "classes.xmd", "classes.cs", "joining_classes.json", *_FOR_RELION),
+    "select": (
+        *(f"{name}.{kind}" for name in ("selected", "rest") for kind in ("star", "xmd", "cs")),
+        *("averages.mrcs", "averages.star", "coordinates.star", "selection.csv", "summary.json", "progress.json"),
+        *("run.log", *_FOR_RELION),
+    ),
     "align-pairs": ("pairs.star", "summary.json"),
     "evaluate": ("evaluation.csv", "evaluation.png", "frc.csv", "errors.csv", "pairs.csv", "summary.json"),
     "relion": ("particles.star", "run_data.star", "run_model.star", "run_classes.mrcs", "RELION_OUTPUT_NODES.star"),

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from scipion_udl.classification.flags import NOISE
-from scipion_udl.pipelines.classify_set import _settled
+from scipion_udl.pipelines.settle_flags import settle_flags
 
 RUN = SimpleNamespace(particles=SimpleNamespace(disc=SimpleNamespace(mask_radius=10.0, edge=4.0), scale=1.0))
 
@@ -33,6 +33,6 @@ def aligned(signal, picked):
 )
 def test_halves_that_agree_save_a_class_unless_picking_explains_it(before, signal, picked, flagged):
     one = aligned(signal, picked)
-    flags = _settled(RUN, np.array([NOISE if before else ""], object), [one])
+    flags = settle_flags(RUN, np.array([NOISE if before else ""], object), [one])
     assert flags.tolist() == [NOISE if flagged else ""]
     assert (one.figures["resolution"] is not None) is (signal is True and not flagged)

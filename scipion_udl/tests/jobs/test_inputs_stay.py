@@ -36,6 +36,7 @@ ROLES = {
         (["good/particles.star", "--truth"], [], TABLES),
     ],
     "classify": [([], [], (*TABLES, *STACKS)), (["good/particles.star", "--model"], [], MODELS)],
+    "select": [([], [], (*TABLES, *STACKS))],
     "align-pairs": [
         ([], ["--model", "good/m.safetensors"], (*TABLES, *STACKS)),
         (["good/particles.star"], ["--model", "good/m.safetensors"], (*TABLES, *STACKS)),
@@ -153,7 +154,7 @@ def test_a_link_is_the_file_that_it_leads_to(folder, capsys, to, command, before
     assert {path: text for path, text in everything(folder).items() if "RELION_JOB" not in path.name} == left
 
 
-@pytest.mark.parametrize("command", ["align", "train", "classify", "evaluate", "align-pairs", "relion"])
+@pytest.mark.parametrize("command", ["align", "train", "classify", "select", "evaluate", "align-pairs", "relion"])
 def test_a_stack_that_a_table_names_may_not_bear_the_name_of_an_output_either(folder, capsys, command):
     name = next((name for name in WRITTEN[command] if name.endswith(".mrcs")), "pairs.star.mrcs")
     if command in ("train", "evaluate", "align-pairs"):  # write no stacks: nothing can go wrong there

@@ -11,9 +11,10 @@ import pytest
 
 from scipion_udl import cli
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.relion.project import model_tables
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
-from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS, model_tables
+from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS
 
 pytest.importorskip("torch")
 needs_relion = pytest.mark.skipif(not shutil.which("relion_pipeliner"), reason="RELION is not installed")

@@ -1,6 +1,9 @@
 """aligned.cs: an alignment as cryoSPARC's particle file.
 
-Fields and conventions are those of :mod:`scipion_udl.io.cryosparc.read`.
+Fields and conventions are those of :mod:`scipion_udl.io.cryosparc.read`. It has all fields of the input .cs but its
+alignments2D, and a new alignments2D; for other inputs the fields that name the images and give their CTF. pose = angle
+in radians, shift = R^T t in pixels of the particles (which ``alignments2D/psize_A`` says): csparc2star makes our
+aligned.star of it. Where blob/psize_A is 0 or another than the one in use, it is set to that.
 """
 
 from __future__ import annotations
@@ -22,14 +25,15 @@ from scipion_udl.messages import Message, message
 
 
 def write_aligned_cs(
-    source: Source, poses: Poses, score: np.ndarray, path: str, aligned_stack: str | None = None
+    source: Source,
+    poses: Poses,
+    score: np.ndarray,
+    path: str,
+    aligned_stack: str | None = None,
+    number: np.ndarray | None = None,
+    certainty: np.ndarray | None = None,
 ) -> list[Message]:
     """Write an alignment as cryoSPARC's particle file.
-
-    It has all fields of the input .cs but its alignments2D, and a new alignments2D; for other inputs the fields that
-    name the images and give their CTF. pose = angle in radians, shift = R^T t in pixels of the particles (which
-    ``alignments2D/psize_A`` says): csparc2star makes our aligned.star of it. Where blob/psize_A is 0 or another than
-    the one in use, it is set to that.
 
     Parameters
     ----------
@@ -43,6 +47,10 @@ def write_aligned_cs(
     aligned_stack : str, optional
         Path of the aligned images, which are named, with pose 0, where some are mirrored; what has a direction (the
         axis of astigmatism) is rotated along.
+    number : (N,) int array, optional
+        Classes, from 1; those of the input where they are left out. cryoSPARC counts from 0.
+    certainty : (N,) float array, optional
+        alignments2D/class_posterior; 1 where it is left out.
 
     Returns
     -------
@@ -69,7 +77,11 @@ def write_aligned_cs(
         if "blob/sign" in fields:  # was applied to them
             fields["blob/sign"] = np.ones_like(fields["blob/sign"])
     fields.update(_alignment_fields(source, poses, score))
-    _save(path, fields)
+    if number is not None:
+        fields[f"{ALIGNMENT}class"] = (np.asarray(number) - 1).astype(np.uint32)
+    if certainty is not None:
+        fields[f"{ALIGNMENT}class_posterior"] = np.asarray(certainty, np.float32)
+    save_cs(path, joined(fields))
     return warnings
 
 
@@ -155,11 +167,25 @@ def _classes(source: Source) -> np.ndarray:
     return np.clip(numbers - 1, 0, 2**31).astype(np.uint32)
 
 
-def _save(path: str, fields: dict[str, np.ndarray]) -> None:
+def save_cs(path: str, rows: np.ndarray) -> None:
+    """Write rows as a cryoSPARC file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+        The file, which is replaced where it is there.
+    rows : (N,) structured array
+        Without Python objects.
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be written.
+    """
     temporary = f"{path}.part"
     try:
         with open(durable.new(temporary), "wb") as file:  # given a name, numpy would put .npy behind it
-            np.save(file, joined(fields), allow_pickle=False)
+            np.save(file, rows, allow_pickle=False)
         durable.replace(temporary, path)
     except OSError as error:
         raise UdlError(message("cannot_be_written", path=path, reason=error.strerror or error)) from None

@@ -1,0 +1,1 @@
+"""Files by which RELION jobs hand on their results."""

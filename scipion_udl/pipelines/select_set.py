@@ -1,0 +1,272 @@
+"""Good classes and particles chosen out of those of any program."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from scipion_udl.alignment.aligner import AlignmentPlan
+from scipion_udl.alignment.known_start import KnownStart
+from scipion_udl.constants import automatic_shift
+from scipion_udl.errors import UdlError
+from scipion_udl.imaging.half_set_frc import measured_crossing
+from scipion_udl.imaging.polar_spectra import SpectraSettings
+from scipion_udl.io.dialects import QUALITY_LABEL
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.messages import Message, message
+from scipion_udl.messages.quality import TEXTS
+from scipion_udl.pipelines.align_classes import align_classes
+from scipion_udl.pipelines.classes import members
+from scipion_udl.pipelines.guide import Guide
+from scipion_udl.pipelines.judge_classes import judge_classes
+from scipion_udl.pipelines.run import Run
+from scipion_udl.pipelines.settle_flags import settle_flags
+from scipion_udl.settings.commands import SelectSettings
+from scipion_udl.settings.selection import LEAST_QUALITY
+
+RING = 24  # Fourier pixels: what is taken over of the alignment that classes come with
+
+# Why a particle is not chosen, in the order in which it is asked.
+CLASS, JUNK, NEAR, SHARE = "class", "quality", "duplicate", "share"
+
+
+@dataclass
+class Judgement:
+    """What is known of K classes and N particles.
+
+    number: (K,) of the classes, ascending; label: (N,) of the class of each particle; sizes: (K,); quality: (K,) and
+    reasons: K lists of codes; crossing: (K,) where the halves' FRC falls to 0.143, angstrom, NaN where there are none;
+    resolution: (K,) claimed, NaN for none; flag: (K,) codes of flags.py, "" for none; particles: (N,) quality;
+    averages: (K, D, D).
+    """
+
+    number: np.ndarray
+    label: np.ndarray
+    sizes: np.ndarray
+    quality: np.ndarray
+    reasons: list[list[str]]
+    crossing: np.ndarray
+    resolution: np.ndarray
+    flag: np.ndarray
+    particles: np.ndarray
+    averages: np.ndarray
+
+
+@dataclass
+class Selection:
+    """chosen: (K,) bool, the classes; refused: (K,) what each lacks, "" for those that are chosen; why: (N,) CLASS,
+    JUNK, NEAR or SHARE for particles that are not chosen, "" for those that are; recentred: (N, 2) centres in the
+    micrographs, pixels, None where nobody asked."""
+
+    chosen: np.ndarray
+    refused: list[str]
+    why: np.ndarray
+    recentred: np.ndarray | None = None
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which particles are chosen, (N,) bool."""
+        return self.why == ""
+
+
+def judge_set(run: Run) -> Judgement:
+    """Judge the classes that a run's particles come in.
+
+    Those of a `classify` run were judged when they were made; of any other program each class is aligned to itself,
+    beginning with the poses that it comes with, and judged by what comes of it.
+
+    Parameters
+    ----------
+    run : Run
+        With particles that are in classes.
+
+    Returns
+    -------
+    Judgement
+        Of all classes that have a particle.
+    """
+    earlier = _told_before(run)
+    return _judged_now(run) if earlier is None else earlier
+
+
+def _told_before(run: Run) -> Judgement | None:
+    """What the classify run that wrote the table says of its classes; None where none did."""
+    folder = os.path.dirname(run.settings.input)
+    table, summary = run.source.table, os.path.join(folder, "summary.json")
+    if table is None or QUALITY_LABEL not in table or not os.path.isfile(summary):
+        return None
+    try:
+        with open(summary, encoding="utf-8") as file:
+            told = {int(one["class"]): one for one in json.load(file)["classes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    label = run.source.classes()
+    number, sizes = np.unique(label, return_counts=True)
+    if not all(k in told and {"quality", "crossing", "reasons", "image"} <= told[k].keys() for k in number.tolist()):
+        return None
+    stack = os.path.join(folder, "averages.mrcs")
+    if not os.path.isfile(stack):
+        return None
+    rows = [told[k] for k in number.tolist()]
+    averages = StackReader(stack).read(np.array([one["image"] - 1 for one in rows]))
+    run.say(f"Classes were judged when they were made: {summary}")
+    return Judgement(
+        number,
+        label,
+        sizes,
+        np.array([one["quality"] for one in rows], np.float64),
+        [list(one["reasons"]) for one in rows],
+        np.array([one["crossing"] for one in rows], np.float64),
+        np.array([one["resolution"] for one in rows], np.float64),
+        np.array([one.get("flag", "") for one in rows], object),
+        table.numbers(QUALITY_LABEL),
+        averages,
+    )
+
+
+def _judged_now(run: Run) -> Judgement:
+    """What is found of classes of another program, once each is aligned to itself."""
+    source = run.source
+    own = members(source)
+    run.warn_of(source.missing_classes())
+    run.scan()
+    run.use_ctf()
+    poses = None if source.has_3d_angles else source.poses()
+    if poses is None or poses.mirror.any():
+        run.note(message("classes_aligned_anew", path=source.path))
+        start = None
+    else:
+        run.warn_of(source.missing_poses())
+        start = KnownStart(poses, min(RING, run.particles.k_max))
+    shift = run.settings.max_shift
+    reach = automatic_shift(source.box) if shift is None else float(shift)
+    plan = AlignmentPlan(reach, run.settings.seed, bound=shift)
+    classes = align_classes(run, Guide(None, SpectraSettings.for_box(run.particles.box)), plan, own, start)
+    judged = judge_classes(run, classes)
+    flags = settle_flags(run, np.full(len(classes), "", object), classes)
+    run.note_ctf()
+    field = source.box * source.pixel_size
+    return Judgement(
+        np.array([one.number for one in classes]),
+        source.classes(),
+        np.array([len(one.members) for one in classes]),
+        judged.quality,
+        [[reason.code for reason in why] for why in judged.reasons],
+        np.array([measured_crossing(one.frc, field) for one in classes]),
+        np.array([one.figures["resolution"] or np.nan for one in classes], np.float64),
+        flags,
+        judged.particles,
+        np.stack([one.images["after"] for one in classes]),
+    )
+
+
+def choose(
+    settings: SelectSettings, judged: Judgement, places: np.ndarray | None, where: np.ndarray | None
+) -> Selection:
+    """Choose classes, and particles of these.
+
+    Parameters
+    ----------
+    settings : SelectSettings
+        The options.
+    judged : Judgement
+        Of all classes and particles.
+    places : (N, 2) array or None
+        Centres of the particles in their micrographs, angstrom; None where nobody asked.
+    where : (N,) array or None
+        The micrograph of each, by a number or a name; None where nobody asked.
+
+    Returns
+    -------
+    Selection
+        What is chosen, and why all else is not.
+
+    Raises
+    ------
+    UdlError
+        Where a class is asked for that there is none of.
+    """
+    by_quality = settings.chosen is None
+    least = settings.min_quality if settings.min_quality is not None else LEAST_QUALITY if by_quality else None
+    refused = [_refused(settings, judged, k, least) for k in range(len(judged.number))]
+    missing = sorted(set(settings.chosen or ()) - set(judged.number.tolist()))
+    if missing:
+        shown = ", ".join(map(str, missing[:10]))
+        raise UdlError(message("no_such_class", path=settings.input, missing=shown, count=len(judged.number)))
+    chosen = np.array([not what for what in refused])
+    place = np.searchsorted(judged.number, judged.label)
+    why = np.where(chosen[place], "", CLASS).astype(object)
+    if least is not None:
+        why[(why == "") & (judged.particles < least)] = JUNK
+    if settings.min_distance is not None and places is not None and where is not None:
+        kept = np.flatnonzero(why == "")
+        why[kept[near_better(places[kept], where[kept], judged.particles[kept], settings.min_distance)]] = NEAR
+    if settings.keep is not None:
+        kept = np.flatnonzero(why == "")
+        order = kept[np.argsort(-judged.particles[kept], kind="stable")]
+        why[order[round(settings.keep * len(order)) :]] = SHARE
+    return Selection(chosen, refused, why)
+
+
+def _refused(settings: SelectSettings, judged: Judgement, k: int, least: float | None) -> str:
+    """What class k lacks, a word; "" where it is chosen."""
+    if settings.chosen is not None and judged.number[k] not in settings.chosen:
+        return "not asked for"
+    if least is not None and judged.quality[k] < least:
+        return "quality"
+    if settings.min_particles is not None and judged.sizes[k] < settings.min_particles:
+        return "too few particles"
+    if settings.max_resolution is not None and not judged.crossing[k] <= settings.max_resolution:
+        return "resolution"
+    return ""
+
+
+def near_better(places: np.ndarray, where: np.ndarray, quality: np.ndarray, distance: float) -> np.ndarray:
+    """Which particles lie close to a better one of the same micrograph that is kept.
+
+    Parameters
+    ----------
+    places : (n, 2) array
+        Centres, angstrom.
+    where : (n,) array
+        The micrograph of each.
+    quality : (n,) array
+        The higher the better; of equals the first is kept.
+    distance : float
+        Angstrom: what is closer is close.
+
+    Returns
+    -------
+    (n,) bool array
+        True for those to be left out.
+    """
+    out = np.zeros(len(places), bool)
+    _, number = np.unique(where.astype(str), return_inverse=True)
+    for own in np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1]):
+        tree = cKDTree(places[own])
+        close = tree.query_ball_point(places[own], np.nextafter(distance, 0))
+        for k in np.argsort(-quality[own], kind="stable"):
+            if not out[own[k]]:
+                others = np.array([other for other in close[k] if other != k], np.int64)
+                out[own[others]] = True
+    return out
+
+
+def sentences(codes: list[str]) -> list[Message]:
+    """The sentences of codes that this version knows.
+
+    Parameters
+    ----------
+    codes : list of str
+        Of reasons.
+
+    Returns
+    -------
+    list of Message
+        In their order.
+    """
+    return [message(code) for code in codes if code in TEXTS]

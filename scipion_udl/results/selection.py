@@ -1,0 +1,152 @@
+"""What `select` leaves behind: tables of the chosen and of the rest, averages, and the reason for each class."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from scipion_udl.classification.flags import REASONS
+from scipion_udl.errors import UdlError
+from scipion_udl.io.dialects import CLASS_LABEL, QUALITY_LABEL, find_particles
+from scipion_udl.io.output.data_files import write_csv, write_json
+from scipion_udl.io.selected import NAME, write_coordinates, write_selected
+from scipion_udl.io.stacks import write_stack
+from scipion_udl.io.tables import read_tables
+from scipion_udl.pipelines.run import Run
+from scipion_udl.pipelines.select_set import CLASS, JUNK, NEAR, SHARE, Judgement, Selection, sentences
+from scipion_udl.results.references import write_references
+from scipion_udl.results.relion_files import write_relion_files
+from scipion_udl.results.run_results import count_warnings, summary
+
+CHOSEN, REST = "selected", "rest"
+COLUMNS = ("class", "chosen", "why", "quality", "particles", "kept", "crossing", "resolution", "flag", "reasons")
+WORDS = {CLASS: "of classes that are not chosen", JUNK: "below the quality", NEAR: "close to a better one",
+         SHARE: "beyond the share to be kept"}  # fmt: skip
+
+
+def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
+    """Write all files of `select` into the run's output folder.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    judged : Judgement
+        Of its classes.
+    selection : Selection
+        What was chosen of them.
+
+    Returns
+    -------
+    str
+        The screen's summary.
+    """
+    out = run.out
+    for name, which in ((CHOSEN, selection.kept), (REST, ~selection.kept)):
+        rows = np.flatnonzero(which)
+        if len(rows):
+            _write_tables(run, name, rows, judged.particles[rows])
+    if selection.recentred is not None and selection.kept.any():
+        rows = np.flatnonzero(selection.kept)
+        shares = {QUALITY_LABEL: judged.particles[rows]}
+        write_coordinates(run.source.subset(rows), out.scratch(NAME), selection.recentred[rows], shares)
+    kept = _kept(judged, selection)
+    chosen = np.flatnonzero(selection.chosen)
+    if len(chosen):
+        write_stack(out.scratch("averages.mrcs"), judged.averages[chosen].astype(np.float32), run.source.pixel_size)
+        finest = [_known(judged.crossing[k]) for k in chosen]
+        facts = judged.number[chosen].tolist(), kept[chosen].tolist(), finest
+        write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *facts)
+        _write_for_relion(run, judged, selection, kept)
+    write_csv(out.scratch("selection.csv"), list(COLUMNS), (_row(judged, selection, kept, k) for k in range(len(kept))))
+    write_json(out.scratch("summary.json"), _summary(run, judged, selection, kept))
+    return _text(run, judged, selection)
+
+
+def _write_for_relion(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray) -> None:
+    """The chosen classes as RELION opens them, numbered as their averages are."""
+    path = run.out.scratch(f"{CHOSEN}.star")
+    if not os.path.isfile(path):
+        return
+    tables = read_tables(path)
+    chosen, place = np.flatnonzero(selection.chosen), np.searchsorted(judged.number, judged.label[selection.kept])
+    particles, form = find_particles(path, tables)
+    particles.set(CLASS_LABEL[form], [str(number) for number in np.searchsorted(chosen, place) + 1])
+    facts = ("resolution", judged.resolution), ("crossing", judged.crossing)
+    classes = [
+        {"image": number, "particles": int(kept[k]), **{name: _known(values[k]) for name, values in facts}}
+        for number, k in enumerate(chosen, 1)
+    ]
+    write_relion_files(run, "averages.mrcs", classes, tables)
+
+
+def _write_tables(run: Run, name: str, rows: np.ndarray, quality: np.ndarray) -> None:
+    """NAME.star, NAME.xmd and, of a .cs, NAME.cs; a form that cannot hold the particles is left out, with a warning."""
+    part = run.source.subset(rows)
+    for ending in (".star", ".xmd", *([".cs"] if run.source.cs is not None else [])):
+        path = run.out.scratch(name + ending)
+        try:
+            for warning in write_selected(part, path, {QUALITY_LABEL: quality}):
+                run.warn(warning)
+        except UdlError as error:
+            if error.message.code not in ("star_cannot_mirror", "cs_cannot_mirror"):
+                raise
+            run.warn(error.message)
+
+
+def _kept(judged: Judgement, selection: Selection) -> np.ndarray:
+    """How many particles of each class are chosen, (K,)."""
+    place = np.searchsorted(judged.number, judged.label[selection.kept])
+    return np.bincount(place, minlength=len(judged.number))
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _row(judged: Judgement, selection: Selection, kept: np.ndarray, k: int) -> list:
+    """Class k in selection.csv; what is not known is empty."""
+    flag = str(judged.flag[k])
+    told = [REASONS[flag]] if flag in REASONS else []
+    lengths = ["" if _known(value) is None else f"{value:.4g}" for value in (judged.crossing[k], judged.resolution[k])]
+    chosen, refused = int(selection.chosen[k]), selection.refused[k]
+    reasons = "; ".join([*told, *sentences(judged.reasons[k])])
+    counts = judged.sizes[k], kept[k]
+    return [judged.number[k], chosen, refused, f"{judged.quality[k]:.3f}", *counts, *lengths, flag, reasons]
+
+
+def _summary(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray) -> dict:
+    classes = [
+        {
+            "class": int(judged.number[k]),
+            "chosen": bool(selection.chosen[k]),
+            "why": selection.refused[k],
+            "quality": round(float(judged.quality[k]), 3),
+            "particles": int(judged.sizes[k]),
+            "kept": int(kept[k]),
+            "crossing": _known(judged.crossing[k]),
+            "resolution": _known(judged.resolution[k]),
+            "flag": str(judged.flag[k]),
+            "reasons": judged.reasons[k],
+        }
+        for k in range(len(kept))
+    ]
+    left = {code: int((selection.why == code).sum()) for code in WORDS}
+    return summary(run, chosen=int(selection.kept.sum()), left_out=left, classes=classes)
+
+
+def _text(run: Run, judged: Judgement, selection: Selection) -> str:
+    """The screen's summary."""
+    total, count = len(run.source), int(selection.kept.sum())
+    counts = {code: int((selection.why == code).sum()) for code in WORDS}
+    left = [f"{number} {WORDS[code]}" for code, number in counts.items() if number]
+    lines = [
+        "",
+        f"Classes             {selection.chosen.sum()} of {len(judged.number)} chosen",
+        f"Particles           {count} of {total} chosen ({count / total:.1%})",
+        *([f"Left out            {'; '.join(left)}"] if left else []),
+        f"Results             {run.out.path}/selected.star, rest.star, averages.mrcs, selection.csv",
+    ]
+    return "\n".join([*lines, *count_warnings(run.warnings)])

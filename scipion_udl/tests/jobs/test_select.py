@@ -1,0 +1,199 @@
+"""`select`: from particles, or classes of any program, to the good ones, with nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from emtable import Table as OtherReader
+
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.tables import read_tables, write_tables
+from scipion_udl.tests.engine_fixtures import shared
+from scipion_udl.tests.engine_helpers import run
+
+COUNT, BOX = 300, 48
+QUIET = ("--gpu", "none", "--threads", 1, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A molecule in many views, a third of the picks junk, and its classes."""
+
+    def make(out):
+        words = ["--count", COUNT, "--box", BOX, "--snr", 0.3, "--pixel-size", 4, "--phantom", "crane", "--seed", 3]
+        words += ["--views", "uneven", "--realistic", "--junk", 0.35, "--junk-kinds", "empty", "blob", "--gpu", "none"]
+        assert run("simulate", out / "set", *words) == 0
+        assert run("classify", out / "set" / "particles.star", "-o", out / "classes", "--classes", 5, *QUIET) == 0
+
+    return shared(tmp_path_factory, "select", make)
+
+
+@pytest.fixture(scope="module")
+def good(folder):
+    """Whether each particle of the set is one, by the number of its image."""
+    truth = read_tables(str(folder / "set" / "truth.star"))[0]
+    return {number(name): kind == "none" for name, kind in zip(truth.texts("rlnImageName"), truth.texts("udlJunk"))}
+
+
+def number(name: str) -> int:
+    return int(name.partition("@")[0])
+
+
+def numbers(path) -> set[int]:
+    return {number(row.rlnImageName) for row in OtherReader(fileName=str(path), tableName="particles")}
+
+
+def rows(out) -> list[dict]:
+    with open(out / "selection.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_good_particles_are_kept_junk_is_dropped_and_nothing_is_lost(folder, good, tmp_path):
+    out = tmp_path / "out"
+    assert run("select", folder / "classes", "-o", out, *QUIET) == 0
+    chosen, rest = numbers(out / "selected.star"), numbers(out / "rest.star")
+    assert not chosen & rest
+    assert chosen | rest == set(good)
+    kept = np.mean([one in chosen for one, is_good in good.items() if is_good])
+    dropped = np.mean([one in rest for one, is_good in good.items() if not is_good])
+    assert kept >= 0.95
+    assert dropped >= 0.9
+    found = rows(out)
+    assert sum(int(row["kept"]) for row in found) == len(chosen)
+    assert sum(int(row["particles"]) for row in found) == COUNT
+    assert all(row["reasons"] for row in found)
+    told = [row for row in found if row["chosen"] == "1"]
+    assert len(StackReader(str(out / "averages.mrcs")).read()) == len(told)
+
+
+def test_the_table_has_the_quality_by_which_particles_were_chosen(folder, tmp_path):
+    out = tmp_path / "out"
+    assert run("select", folder / "classes", "-o", out, "--min-quality", 0.8, *QUIET) == 0
+    for name, fits in (("selected", lambda q: q >= 0.8), ("rest", lambda q: q >= 0)):
+        table = OtherReader(fileName=str(out / f"{name}.star"), tableName="particles")
+        assert all(fits(float(row.udlQuality)) and 0 <= float(row.udlClassProbability) <= 1 for row in table)
+
+
+def test_one_command_leads_from_particles_to_good_ones(folder, good, tmp_path):
+    table = tmp_path / "good.star"
+    assert run("select", folder / "set" / "particles.star", "-o", table, *QUIET) == 0
+    assert numbers(table) == numbers(tmp_path / "good" / "selected.star")
+    kept = np.mean([one in numbers(table) for one, is_good in good.items() if is_good])
+    assert kept > 0.9
+    assert (tmp_path / "good" / "classes" / "report.html").is_file()
+
+
+def test_classes_of_another_program_are_judged_and_their_table_stays_as_it_was(folder, good, tmp_path):
+    optics, particles = read_tables(str(folder / "classes" / "classes.star"))
+    particles.drop([label for label in particles.columns if label.startswith("udl")])
+    particles.set("theirColumn", [f"{k:04d}" for k in range(len(particles))])
+    write_tables(str(tmp_path / "run_it025_data.star"), [optics, particles])
+    (tmp_path / "run_it025_model.star").write_text("")
+    out = tmp_path / "out"
+    assert run("select", tmp_path / "run_it025_model.star", "-o", out, *QUIET) == 0
+    chosen = numbers(out / "selected.star")
+    assert np.mean([one in chosen for one, is_good in good.items() if is_good]) >= 0.95
+    assert np.mean([one not in chosen for one, is_good in good.items() if not is_good]) >= 0.9
+    before = {number(name): k for k, name in enumerate(particles.texts("rlnImageName"))}
+    found = read_tables(str(out / "selected.star"))[1]
+    for label in particles.columns:
+        expected = [particles.texts(label)[before[number(name)]] for name in found.texts("rlnImageName")]
+        assert list(found.texts(label)) == expected, label
+
+
+def test_relion_finds_model_and_particles_of_what_was_chosen(folder, tmp_path):
+    out = tmp_path / "out"
+    assert run("select", folder / "classes", "-o", out, *QUIET) == 0
+    model = OtherReader(fileName=str(out / "run_model.star"), tableName="model_classes")
+    data = [int(row.rlnClassNumber) for row in OtherReader(fileName=str(out / "run_data.star"), tableName="particles")]
+    told = [row for row in rows(out) if row["chosen"] == "1"]
+    assert np.bincount(data, minlength=len(told) + 1)[1:].tolist() == [int(row["kept"]) for row in told]
+    for k, (row, one) in enumerate(zip(model, told), 1):
+        item, _, stack = row.rlnReferenceImage.partition("@")
+        assert (int(item), stack) == (k, str((out / "averages.mrcs").resolve()))
+        assert float(row.rlnEstimatedResolution) == pytest.approx(float(one["resolution"] or one["crossing"]), rel=1e-3)
+    optimiser = next(iter(OtherReader(fileName=str(out / "run_optimiser.star"), tableName="optimiser_general")))
+    assert optimiser.rlnModelStarFile == str((out / "run_model.star").resolve())
+    assert optimiser.rlnExperimentalDataStarFile == str((out / "run_data.star").resolve())
+
+
+@pytest.mark.skipif(not shutil.which("relion_refine"), reason="RELION is not installed")
+def test_relion_refines_what_was_chosen_from_its_classes(folder, tmp_path):
+    out = tmp_path / "out"
+    assert run("select", folder / "classes", "-o", out, *QUIET) == 0
+    count = sum(row["chosen"] == "1" for row in rows(out))
+    command = ["relion_refine", "--i", out / "selected.star", "--ref", out / "averages.star", "--K", count, "--iter", 1]
+    command += ["--o", tmp_path / "run", "--particle_diameter", 150, "--ctf", "--skip_align", "--j", 1]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(open_particles(str(tmp_path / "run_it001_data.star"))) == len(numbers(out / "selected.star"))
+
+
+def test_coordinates_and_duplicates_come_from_the_micrographs(folder, tmp_path):
+    out = tmp_path / "out"
+    assert run("select", folder / "classes", "-o", out, "--recentre", "--min-distance", 40, *QUIET) == 0
+    places = [
+        (row.rlnMicrographName, float(row.rlnCoordinateX) * 4, float(row.rlnCoordinateY) * 4)
+        for row in OtherReader(fileName=str(out / "coordinates.star"), tableName="coordinates")
+    ]
+    assert len(places) == len(numbers(out / "selected.star"))
+    for name in {name for name, *_ in places}:
+        own = np.array([place for one, *place in places if one == name])
+        apart = np.hypot(*(own[:, None] - own[None]).transpose(2, 0, 1)) + 1e6 * np.eye(len(own))
+        assert apart.min() >= 39.9
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--classes", "2,99"), "has no class 99: it has"),
+        (("--classes", "5-2"), "ends before it begins"),
+        (("--classes", "1", "--auto"), "not allowed with"),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_sentence(folder, tmp_path, capsys, words, sentence):
+    try:
+        assert run("select", folder / "classes", "-o", tmp_path / "out", *words, *QUIET) != 0
+    except SystemExit as ended:
+        assert ended.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out" / "selected.star").exists()
+
+
+def test_results_and_inputs_are_never_written_over(folder, tmp_path, capsys):
+    table = tmp_path / "good.star"
+    table.write_text("mine")
+    assert run("select", folder / "classes", "-o", table, *QUIET) == 1
+    assert "exists" in capsys.readouterr().err
+    assert table.read_text() == "mine"
+    own = tmp_path / "selected.star"
+    shutil.copy(folder / "classes" / "classes.star", own)
+    before = own.read_bytes()
+    assert run("select", own, "-o", tmp_path, "--overwrite", *QUIET) == 1
+    assert own.read_bytes() == before
+    classes = shutil.copytree(folder / "classes", tmp_path / "run")
+    left = {path: path.read_bytes() for path in classes.iterdir() if path.is_file()}
+    assert run("select", classes, "-o", classes, "--overwrite", *QUIET) == 1  # its results are what is read
+    assert {path: path.read_bytes() for path in classes.iterdir() if path.is_file()} == left
+    assert run("select", own, "-o", own, "--overwrite", *QUIET) == 1
+    assert own.read_bytes() == before
+
+
+def test_a_folder_without_classes_and_nothing_chosen_are_told(folder, tmp_path, capsys):
+    assert run("select", folder / "set", "-o", tmp_path / "a", *QUIET) == 1
+    assert "holds no classes.star" in capsys.readouterr().err
+    assert run("select", folder / "classes", "-o", tmp_path / "b", "--min-particles", 1000, *QUIET) == 0
+    summary = json.loads((tmp_path / "b" / "summary.json").read_text())
+    assert summary["chosen"] == 0
+    assert "nothing_chosen" in [one["code"] for one in summary["messages"]]
+    assert len(numbers(tmp_path / "b" / "rest.star")) == COUNT
+    assert not (tmp_path / "b" / "selected.star").exists()

@@ -1,0 +1,88 @@
+"""What is chosen of classes and particles, and why the rest is not: decisions, without images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scipion_udl.errors import UdlError
+from scipion_udl.pipelines.select_set import CLASS, JUNK, NEAR, SHARE, Judgement, choose, near_better
+from scipion_udl.settings.commands import SelectSettings
+
+SIZES = (6, 4, 3, 2)
+NUMBERS = (2, 3, 5, 9)  # as a table may have them, with gaps
+QUALITY = (0.95, 0.5, 0.49, 0.9)
+CROSSING = (9.0, 12.0, 8.0, np.nan)
+
+
+def judgement() -> Judgement:
+    label = np.repeat(NUMBERS, SIZES)
+    particles = np.linspace(0.99, 0.6, len(label))
+    particles[1] = 0.49
+    nothing = np.full(len(SIZES), np.nan)
+    return Judgement(
+        np.array(NUMBERS), label, np.array(SIZES), np.array(QUALITY), [[]] * len(SIZES), np.array(CROSSING), nothing,
+        np.full(len(SIZES), "", object), particles, np.zeros((len(SIZES), 4, 4)),
+    )  # fmt: skip
+
+
+def chosen(**options: object):
+    selection = choose(SelectSettings(input="p.star", output="out", **options), judgement(), None, None)
+    return np.array(NUMBERS)[selection.chosen].tolist(), selection
+
+
+def test_what_is_more_likely_good_than_not_is_chosen_where_nothing_is_said():
+    numbers, selection = chosen()
+    assert numbers == [2, 3, 9]  # 0.5 is enough, 0.49 is not
+    assert selection.why[1] == JUNK  # one particle of a good class
+    assert (selection.why[10:13] == CLASS).all()
+    assert selection.kept.sum() == 6 + 4 + 2 - 1
+    assert selection.refused == ["", "", "quality", ""]
+
+
+def test_classes_that_are_named_come_with_all_their_particles_whatever_their_quality():
+    numbers, selection = chosen(chosen=(2, 5))
+    assert numbers == [2, 5]
+    assert selection.kept.sum() == 6 + 3
+    assert chosen(chosen=(2, 5), min_quality=0.5)[0] == [2]  # unless a quality is asked for, too
+
+
+def test_a_class_that_is_not_there_is_an_error_that_names_it():
+    with pytest.raises(UdlError, match=r"p\.star has no class 4, 7: it has 4 classes"):
+        chosen(chosen=(2, 4, 7))
+
+
+def test_size_and_measured_resolution_apply_together_with_quality():
+    assert chosen(min_particles=4)[0] == [2, 3]
+    assert chosen(max_resolution=9.0)[0] == [2]  # what is not known is not fine enough
+    assert chosen(max_resolution=12.0, min_quality=0.0)[0] == [2, 3, 5]
+
+
+def test_the_best_share_is_of_what_is_chosen():
+    _, selection = chosen(keep=0.5)
+    kept = judgement().particles[selection.kept]
+    assert len(kept) == 6  # of 11, rounded
+    assert kept.min() >= judgement().particles[selection.why == SHARE].max()
+    assert not chosen(keep=0.0)[1].kept.any()
+
+
+def test_of_particles_that_lie_close_to_each_other_the_best_is_kept():
+    line = np.array([[0.0, 0], [50, 0], [100, 0], [400, 0]])
+    one = np.zeros(4)
+    best_in_the_middle = near_better(line, one, np.array([0.7, 0.9, 0.8, 0.6]), 60)
+    assert best_in_the_middle.tolist() == [True, False, True, False]
+    # The last of a row is not close to the first, which took the middle one out.
+    assert near_better(line, one, np.array([0.9, 0.8, 0.7, 0.6]), 60).tolist() == [False, True, False, False]
+    # Nor is one in another micrograph, whatever its coordinates; and the distance itself is far enough.
+    assert not near_better(line, np.arange(4), np.ones(4), 60).any()
+    assert not near_better(line, one, np.ones(4), 50).any()
+
+
+def test_duplicates_are_sought_among_what_is_chosen_alone():
+    places = np.zeros((15, 2))
+    settings = SelectSettings(input="p.star", output="out", min_distance=10.0, chosen=(5, 9))
+    selection = choose(settings, judgement(), places, np.full(15, "m"))
+    assert selection.kept.sum() == 1
+    assert (selection.why == NEAR).sum() == 4
+    assert (selection.why[:10] == CLASS).all()
+    assert judgement().particles[selection.kept] == judgement().particles[10:].max()
