@@ -10,20 +10,20 @@ import pwem.objects as emobj
 from pwem.emlib.image import ImageHandler
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import STATUS_FINISHED
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlSimulate
 from scipion_udl.protocols.align_2d_form import LEAVE_OUTLIERS
-from scipion_udl.tests.scipion_helpers import correlation, read_truth, simulate
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, read_truth, simulate
 
-BOX, COUNT, PIXEL_SIZE = 48, 70, 3.0
+BOX, COUNT, PIXEL_SIZE = 48, 50, 3.0
 VIEWS = {2: "hook", 5: "clamp", 9: "anchor"}  # number of the class: its view
 DISABLED = {5: [505, 506], 9: [901]}
 
 
-class TestUdlAlign2DClasses(BaseTest):
+class TestUdlAlign2DClasses(RunTest):
     """Three classes of three views, and a fourth that the user has disabled."""
 
     @classmethod
@@ -84,7 +84,9 @@ class TestUdlAlign2DClasses(BaseTest):
         return items
 
     def test_each_class_is_aligned_by_itself(self) -> None:
-        run = self.newProtocol(ProtUdlAlign2D, numberOfThreads=2, leaveOut=LEAVE_OUTLIERS, writeStack=True)
+        run = self.newProtocol(
+            ProtUdlAlign2D, numberOfThreads=1, epochs=1, maxShift=5, leaveOut=LEAVE_OUTLIERS, writeStack=True
+        )
         run.inputParticles.set(self.source)
         run.inputParticles.setExtended("outputClasses")
         self.assertEqual(run.validate(), [])

@@ -9,14 +9,14 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import SetOfParticles, Transform
 from pwem.protocols import ProtAlignmentAssign
 from pyworkflow.protocol import STATUS_FINISHED
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles
 from scipion_udl.protocols.align_2d_form import START
-from scipion_udl.tests.scipion_helpers import correlation, particles_at, random_poses
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, particles_at, random_poses
 
 BOX, COUNT, PIXEL_SIZE, NOISE = 64, 140, 2.0, 0.7
 FLAT = np.ix_([0, 1, 3], [0, 1, 3])
@@ -31,7 +31,7 @@ def binned(images: np.ndarray) -> np.ndarray:
     return (small.real / 4).astype(np.float32)
 
 
-class TestUdlAlign2DInputs(BaseTest):
+class TestUdlAlign2DInputs(RunTest):
     """What is peculiar about the input is not lost on the way."""
 
     @classmethod
@@ -47,10 +47,10 @@ class TestUdlAlign2DInputs(BaseTest):
     def importImages(self, name: str, images: np.ndarray, pixel_size: float) -> ProtUdlImportParticles:
         path = self.folder / name
         write_stack(str(path), images, pixel_size)
-        return self.launchProtocol(self.newProtocol(ProtUdlImportParticles, filePath=str(path)))
+        return self.importFile(path)
 
     def align(self, source: object, **options: object) -> ProtUdlAlign2D:
-        run = self.newProtocol(ProtUdlAlign2D, numberOfThreads=2, **options)
+        run = self.newProtocol(ProtUdlAlign2D, numberOfThreads=1, epochs=2, maxShift=8, **options)
         run.inputParticles.set(source)
         run.inputParticles.setExtended("outputParticles")
         self.assertEqual(run.validate(), [])

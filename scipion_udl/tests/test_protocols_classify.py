@@ -18,15 +18,15 @@ from pyworkflow.viewer import MessageView
 from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.stacks import StackReader, write_stack
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming, ProtUdlImportParticles
+from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, kill, read_truth, simulate
 from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 from scipion_udl.viewers import UdlClassesViewer, UdlClassify2DViewer
 from scipion_udl.viewers.choice import ChoiceGallery
 
-BOX, PIXEL_SIZE, COUNT, CLASSES = 48, 3.0, 120, 4
-DISABLED = (3, 150, 151)
+BOX, PIXEL_SIZE, COUNT, CLASSES = 48, 3.0, 70, 4
+DISABLED = (3, 100, 101)
 VIEWS = ("hook", "clamp", "anchor")
 
 
@@ -45,10 +45,6 @@ class ClassifyTest(RunTest):
         cls.stack = str(cls.folder / "mixed.mrcs")
         write_stack(cls.stack, images.reshape(-1, BOX, BOX), PIXEL_SIZE)
         cls.imported = cls.importFile(cls.stack)
-
-    @classmethod
-    def importFile(cls, path: str) -> ProtUdlImportParticles:
-        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(path)))
 
     @classmethod
     def newRun(cls, protocol: type = ProtUdlClassify2D, source: object = None, **options: object) -> ProtUdlClassify2D:
@@ -179,7 +175,7 @@ class TestUdlClassify2D(ClassifyTest):
         subset = self.subset(gallery, "Classes").outputClasses2D
         numbers = [own.getObjId() for own in subset.iterItems()]
         self.assertEqual(numbers, [1, 2, 3])
-        run = self.newRun(ProtUdlAlign2D, numberOfClasses=None)
+        run = self.newRun(ProtUdlAlign2D, numberOfClasses=None, epochs=1, maxShift=5)
         run.inputParticles.set(subset)
         run.inputParticles.setExtended("")
         self.launchProtocol(run)
@@ -260,19 +256,19 @@ class TestUdlClassify2DStreaming(StreamTest, ClassifyTest):
     """Particles that keep coming are sorted into the classes that the first of them made."""
 
     def test_classes_that_grow_while_the_run_is_killed(self) -> None:
-        feeder = Feeder(self, self.stack, 100, DISABLED)
-        run = self.start(ProtUdlClassify2DStreaming, feeder, firstBatch=200, batchSize=40, numberOfClasses=CLASSES)
+        feeder = Feeder(self, self.stack, 70, DISABLED)
+        run = self.start(ProtUdlClassify2DStreaming, feeder, firstBatch=120, batchSize=40, numberOfClasses=CLASSES)
         self.untilStep(run, "resumableStepGeneratorStep")
-        feeder.add(120)
+        feeder.add(70)
         self.until(run, lambda: run.hasAttribute("outputAverages"), "the first particles are not sorted")
         early = self.posesOf(run)
-        self.assertEqual(len(early), 200)
+        self.assertEqual(len(early), 120)
         self.assertIn("the input still grows", "\n".join(run.summary()))
-        feeder.add(60)
+        feeder.add(40)
         self.untilStep(run, "joinStep")
         kill(run)
         self.resume(run)
-        feeder.end(count=len(VIEWS) * COUNT - 280)
+        feeder.end(count=len(VIEWS) * COUNT - 180)
         self.untilEnd(run)
         late = self.posesOf(run)
         self.assertEqual({key: late[key] for key in early}, early)  # nothing is sorted or aligned again
@@ -335,7 +331,7 @@ class TestUdlClassify2DForm(ClassifyTest):
         for answer, sentence in (
             ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
             ({"maxShift": BOX}, "*Largest shift*"),
-            ({"numberOfClasses": 91}, "there are 360 particles: give fewer, for at least 4 of each"),
+            ({"numberOfClasses": 53}, "there are 210 particles: give fewer, for at least 4 of each"),
             ({"numberOfClasses": 1}, "must be 2 or more"),
             ({"teach": 3}, "3 for 4 classes"),
             ({"ctfTreatment": 1}, "no CTF"),
@@ -348,7 +344,7 @@ class TestUdlClassify2DForm(ClassifyTest):
     def test_small_classes_and_long_runs_are_warned_of(self) -> None:
         self.assertEqual(self.newRun().warnings(), [])
         (warning,) = self.newRun(numberOfClasses=50).warnings()
-        self.assertIn("7 for each", warning)
+        self.assertIn("4 for each", warning)
 
     def test_a_summary_counts_what_a_training_counts(self) -> None:
         for training, words in (

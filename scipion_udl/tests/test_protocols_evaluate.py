@@ -8,7 +8,7 @@ import numpy as np
 from pwem import Domain
 from pwem.objects import SetOfParticles, Transform
 from pwem.protocols import ProtImportParticles
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.imaging.poses import Poses, compose
@@ -18,13 +18,13 @@ from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import write_tables
 from scipion_udl.io.truth import truth_table
 from scipion_udl.protocols import ProtUdlEvaluate, ProtUdlImportParticles
-from scipion_udl.tests.scipion_helpers import particles_at, random_poses, write_spider
+from scipion_udl.tests.scipion_helpers import RunTest, particles_at, random_poses, write_spider
 
 BOX, PIXEL_SIZE, COUNT = 48, 2.5, 40
 WRONG = 13  # the item, from 0, that is rotated by 90 degrees too far
 
 
-class TestUdlEvaluate(BaseTest):
+class TestUdlEvaluate(RunTest):
     """The protocol to evaluate, from its form to what it says."""
 
     @classmethod
@@ -46,7 +46,7 @@ class TestUdlEvaluate(BaseTest):
     def importPoses(cls, name: str, poses: Poses) -> ProtUdlImportParticles:
         path = str(cls.folder / f"{name}.xmd")
         write_aligned(cls.source, poses, np.zeros(COUNT), np.zeros(COUNT, bool), xmd=path)
-        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=path))
+        return cls.importFile(path)
 
     def newRun(self, particles: object = None, **options: object) -> ProtUdlEvaluate:
         run = self.newProtocol(ProtUdlEvaluate, numberOfThreads=1, **options)
@@ -153,7 +153,7 @@ class TestUdlEvaluate(BaseTest):
         self.assertIn("--symmetry 4", known._evaluateOptions())
 
     def test_what_cannot_be_evaluated_is_said_before_the_run(self) -> None:
-        bare = self.launchProtocol(self.newProtocol(ProtUdlImportParticles, filePath=str(self.folder / "p.mrcs")))
+        bare = self.importFile(self.folder / "p.mrcs")
         self.assertIn("no 2D alignment", "\n".join(self.newRun(bare).validate()))
         self.assertIn("is not there", "\n".join(self.newRun(truthFrom=1, truthFile="nowhere.star").validate()))
         self.assertIn("give a set of the same", "\n".join(self.newRun(truthFrom=2).validate()))
@@ -166,8 +166,7 @@ class TestUdlEvaluate(BaseTest):
         names = open_particles(str(self.folder / "q.mrcs")).names
         write_tables(str(self.folder / "other.star"), [truth_table(names, self.truth)])
         run = self.newRun(truthFrom=1, truthFile=str(self.folder / "other.star"))
-        self.proj.launchProtocol(run, wait=True)
-        self.assertTrue(run.isFailed())
+        self.launchToFail(run)
         self.assertIn("names none of the images", run.getErrorMessage())
 
     def test_mirrored_particles_keep_their_mirror(self) -> None:

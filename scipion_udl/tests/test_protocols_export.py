@@ -8,7 +8,7 @@ import numpy as np
 import pwem.objects as emobj
 from pwem.protocols import ProtClassesSelector, ProtUserSubSet
 from pyworkflow.object import Pointer
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert.classes import add_classes
 from scipion_udl.convert.particles import Results
@@ -19,7 +19,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlExportParticles, ProtUdlImportParticles
 from scipion_udl.tests.program_helpers import HAS_RELION, relion_aligned, worst_correlation, xmipp_aligned
-from scipion_udl.tests.scipion_helpers import particles_at, random_poses, view
+from scipion_udl.tests.scipion_helpers import RunTest, particles_at, random_poses, view
 
 BOX, COUNT = 64, 6
 CLASSES = {2: [1, 3, 4], 5: [2, 6]}  # number of a class: ids of its particles
@@ -32,7 +32,7 @@ def small_poses(n: int, **options: object) -> Poses:
     return Poses(poses.angle, poses.shift / 2, poses.mirror)
 
 
-class TestUdlExportParticles(BaseTest):
+class TestUdlExportParticles(RunTest):
     """Particles with known poses, alone and in classes."""
 
     @classmethod
@@ -52,7 +52,7 @@ class TestUdlExportParticles(BaseTest):
         stack, xmd = str(cls.folder / f"{name}.mrcs"), cls.folder / f"{name}.xmd"
         write_stack(stack, particles_at(poses, BOX), 2.5)
         write_aligned(open_particles(stack), poses, np.ones(len(poses)), np.zeros(len(poses), bool), xmd=str(xmd))
-        return cls.launchProtocol(cls.newProtocol(ProtUdlImportParticles, filePath=str(xmd)))
+        return cls.importFile(xmd)
 
     @classmethod
     def addClasses(cls, source: ProtUdlImportParticles) -> None:
@@ -122,7 +122,7 @@ class TestUdlExportParticles(BaseTest):
         self.assertIn("RELION's 2D alignment cannot hold", "\n".join(export.summary()))
         self.assertGreater(worst_correlation(xmipp_aligned(folder / "aligned.xmd"), self.template), RIGHT)
         star = self.newExport(source, "outputParticles", fileForm=1)
-        self.proj.launchProtocol(star, wait=True)
+        self.launchToFail(star)
         self.assertIn("RELION's 2D alignment cannot hold mirrored particles", star.getErrorMessage())
 
     def test_coordinates_and_ctf_come_along_and_no_score_is_made_up(self) -> None:
@@ -134,7 +134,7 @@ class TestUdlExportParticles(BaseTest):
             "_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographName\n"
             f"1@{self.folder}/plain.mrcs 1 30 2.5 5 15000 14000 20 100 200 mic1.mrc\n"
         )
-        source = self.launchProtocol(self.newProtocol(ProtUdlImportParticles, filePath=str(star)))
+        source = self.importFile(star)
         export = self.launchProtocol(self.newExport(source, "outputParticles", fileForm=1))
         written = open_particles(self.proj.getPath(export._getExtraPath("aligned.star")))
         given = open_particles(str(star))

@@ -10,7 +10,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from pwem.emlib.image import ImageHandler
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert import poses_of  # as scripts of users have it
 from scipion_udl.imaging.poses import Poses
@@ -18,12 +18,12 @@ from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlImportModel, ProtUdlImportParticles
-from scipion_udl.tests.scipion_helpers import correlation, particles_at, random_poses, view
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, particles_at, random_poses, view
 
 BOX = 64
 
 
-class TestUdlImportParticles(BaseTest):
+class TestUdlImportParticles(RunTest):
     """Every form of particle file, with what it says of its particles."""
 
     @classmethod
@@ -35,9 +35,6 @@ class TestUdlImportParticles(BaseTest):
         cls.images = particles_at(cls.poses, BOX)
         cls.stack = str(cls.folder / "particles.mrcs")
         write_stack(cls.stack, cls.images, 2.5)
-
-    def runImport(self, path: object, **options: object) -> ProtUdlImportParticles:
-        return self.launchProtocol(self.newProtocol(ProtUdlImportParticles, filePath=str(path), **options))
 
     def errorsOf(self, path: object, **options: object) -> str:
         return "\n".join(self.newProtocol(ProtUdlImportParticles, filePath=str(path), **options).validate())
@@ -61,7 +58,7 @@ class TestUdlImportParticles(BaseTest):
         return self.writeText("classes.star", "data_", "loop_", *(f"_rln{label}" for label in labels), *rows)
 
     def test_classes_come_along_as_numbers_and_as_classes(self) -> None:
-        run = self.runImport(self.classed([2, 1, 2, 5, 1, 2, 5]))
+        run = self.importFile(self.classed([2, 1, 2, 5, 1, 2, 5]))
         items = [item.clone() for item in run.outputParticles.iterItems()]
         self.assertEqual([item.getClassId() for item in items], [2, 1, 2, 5, 1, 2, 5])
         self.assertEqual([item._rlnRandomSubset.get() for item in items], [1, 2, 1, 2, 1, 2, 1])
@@ -71,12 +68,12 @@ class TestUdlImportParticles(BaseTest):
         self.assertIn("of 3 classes", "\n".join(run.summary()))
 
     def test_particles_without_a_class_are_told_and_in_none(self) -> None:
-        run = self.runImport(self.classed([2, "-999", 2, 1, 1, 2, "-999"]))
+        run = self.importFile(self.classed([2, "-999", 2, 1, 1, 2, "-999"]))
         self.assertEqual({one.getObjId(): one.getSize() for one in run.outputClasses.iterItems()}, {1: 2, 2: 3})
         self.assertIn("no class for 2 of 7 particles (the first: row 2)", "\n".join(run.summary()))
 
     def test_one_class_makes_no_classes(self) -> None:
-        run = self.runImport(self.classed([3] * 7))
+        run = self.importFile(self.classed([3] * 7))
         self.assertEqual({item.getClassId() for item in run.outputParticles.iterItems()}, {3})
         self.assertFalse(hasattr(run, "outputClasses"))
 
@@ -84,7 +81,7 @@ class TestUdlImportParticles(BaseTest):
         rows = (f"{k + 1:06d}@{self.stack} {1 + k % 3} 2.5" for k in range(7))
         labels = ("_image", "_ref", "_samplingRate")
         path = self.writeText("ref.xmd", "# XMIPP_STAR_1 *", "data_noname", "loop_", *labels, *rows)
-        self.assertEqual(self.runImport(path).outputClasses.getSize(), 3)
+        self.assertEqual(self.importFile(path).outputClasses.getSize(), 3)
 
     def test_classes_of_a_cs_come_along_also_from_the_passthrough_file_beside_it(self) -> None:
         """cryoSPARC counts classes from 0."""
@@ -98,7 +95,7 @@ class TestUdlImportParticles(BaseTest):
         for name, rows in (("particles", images), ("passthrough_particles", classes)):
             with open(job / f"J5_{name}.cs", "wb") as file:
                 np.save(file, rows, allow_pickle=False)
-        run = self.runImport(job / "J5_particles.cs")
+        run = self.importFile(job / "J5_particles.cs")
         self.assertEqual(
             {one.getObjId(): sorted(one.getIdSet()) for one in run.outputClasses.iterItems()},
             {1: [2, 3, 7], 5: [1, 4, 6]},
@@ -114,14 +111,14 @@ class TestUdlImportParticles(BaseTest):
         array["blob/sign"] = sign
         with open(self.folder / "signs.cs", "wb") as file:
             np.save(file, array, allow_pickle=False)
-        self.checkImages(self.runImport(self.folder / "signs.cs").outputParticles, self.images)
+        self.checkImages(self.importFile(self.folder / "signs.cs").outputParticles, self.images)
         grey = np.round(128 + 100 * self.images / np.abs(self.images).max())
         with mrcfile.new(self.folder / "bytes.mrcs", grey.astype(np.uint8).view(np.int8)) as mrc:
             mrc.voxel_size, mrc.header.dmin, mrc.header.dmax = 2.5, 0, 255
-        self.checkImages(self.runImport(self.folder / "bytes.mrcs").outputParticles, grey)
+        self.checkImages(self.importFile(self.folder / "bytes.mrcs").outputParticles, grey)
 
     def test_a_stack(self) -> None:
-        particles = self.runImport(self.stack).outputParticles
+        particles = self.importFile(self.stack).outputParticles
         self.assertSetSize(particles, 7)
         self.assertAlmostEqual(particles.getSamplingRate(), 2.5, places=5)
         self.assertFalse(particles.hasAlignment())
@@ -141,7 +138,7 @@ class TestUdlImportParticles(BaseTest):
         )
         for path in (star31, star30, xmd, cs):
             with self.subTest(form=path.name):
-                particles = self.runImport(path).outputParticles
+                particles = self.importFile(path).outputParticles
                 self.assertTrue(particles.hasAlignment2D())
                 found = poses_of(particles)
                 np.testing.assert_allclose(found.angle, self.poses.angle, atol=1e-4)
@@ -172,7 +169,7 @@ class TestUdlImportParticles(BaseTest):
         stack, star = str(self.folder / "two.mrcs"), str(self.folder / "zero.star")
         write_stack(stack, particles_at(poses, BOX), 2.5)
         write_aligned(open_particles(stack), poses, np.ones(2), np.zeros(2, bool), star)
-        particles = self.runImport(star).outputParticles
+        particles = self.importFile(star).outputParticles
         self.assertTrue(particles.hasAlignment2D())
         np.testing.assert_allclose(poses_of(particles).angle, [0, 90], atol=1e-6)
 
@@ -181,12 +178,12 @@ class TestUdlImportParticles(BaseTest):
         stack, xmd = str(self.folder / "mirrored.mrcs"), str(self.folder / "mirrored.xmd")
         write_stack(stack, particles_at(poses, BOX), 2.5)
         write_aligned(open_particles(stack), poses, np.ones(7), np.zeros(7, bool), xmd=xmd)
-        self.checkOnTheView(self.runImport(xmd).outputParticles)
+        self.checkOnTheView(self.importFile(xmd).outputParticles)
 
     def test_alignment_can_be_left_aside(self) -> None:
         star = str(self.folder / "left.star")
         write_aligned(open_particles(self.stack), self.poses, np.ones(7), np.zeros(7, bool), star)
-        self.assertFalse(self.runImport(star, alignment=2).outputParticles.hasAlignment())
+        self.assertFalse(self.importFile(star, alignment=2).outputParticles.hasAlignment())
 
     def test_projection_directions_are_not_taken_for_a_2d_alignment(self) -> None:
         star = self.writeText(
@@ -195,7 +192,7 @@ class TestUdlImportParticles(BaseTest):
             *(f"{k + 1}@{self.stack} 10 20 30 2.5" for k in range(7)),
         )
         self.assertIn("projection directions", self.errorsOf(star))
-        particles = self.runImport(star, alignment=1).outputParticles
+        particles = self.importFile(star, alignment=1).outputParticles
         self.assertTrue(particles.hasAlignment2D())
         np.testing.assert_allclose(poses_of(particles).angle, 30, atol=1e-6)
 
@@ -209,7 +206,7 @@ class TestUdlImportParticles(BaseTest):
         star = self.writeText("mixed.star", *lines, *rows)
         self.assertIn("import each kind (optics group) by itself", self.errorsOf(star))
         star = self.writeText("one.star", *lines, *rows[::2])  # the other group lists no particle
-        self.assertTrue(self.runImport(star).outputParticles.isPhaseFlipped())
+        self.assertTrue(self.importFile(star).outputParticles.isPhaseFlipped())
 
     def test_ctf_microscope_and_coordinates_of_relion(self) -> None:
         star = self.writeText(
@@ -221,7 +218,7 @@ class TestUdlImportParticles(BaseTest):
             *("_rlnCoordinateX", "_rlnCoordinateY", "_rlnMicrographName"),
             *(f"{k + 1}@{self.stack} 1 {15000 + k} 14000 40 90 {100 + k} {200 + k} mic{k % 2}.mrc" for k in range(7)),
         )
-        particles = self.runImport(star).outputParticles
+        particles = self.importFile(star).outputParticles
         self.assertAlmostEqual(particles.getSamplingRate(), 3.5)
         self.assertTrue(particles.hasCTF())
         self.assertTrue(particles.isPhaseFlipped())
@@ -241,7 +238,7 @@ class TestUdlImportParticles(BaseTest):
             *("_ctfSphericalAberration", "_ctfQ0", "_ctfDefocusU", "_ctfDefocusV", "_ctfDefocusAngle"),
             *(f"{k + 1}@{self.stack} {-1 if k == 2 else 1} 2.5 120 2 0.1 {20000 + k} 19000 10" for k in range(7)),
         )
-        particles = self.runImport(xmd).outputParticles
+        particles = self.importFile(xmd).outputParticles
         self.assertEqual([item.isEnabled() for item in particles.iterItems()], [k != 2 for k in range(7)])
         self.assertEqual(particles.getFirstItem().getCTF().getDefocus(), (20000, 19000, 10))
         self.assertEqual(particles.getAcquisition().getVoltage(), 120)
@@ -258,12 +255,12 @@ class TestUdlImportParticles(BaseTest):
         misnamed.write_bytes(Path(self.stack).read_bytes())
         for path in (packed, swapped, misnamed):
             with self.subTest(file=path.name):
-                self.checkImages(self.runImport(path).outputParticles, self.images)
+                self.checkImages(self.importFile(path).outputParticles, self.images)
 
     def test_copies_stay_when_the_files_go(self) -> None:
         stack = self.folder / "goes.mrcs"
         stack.write_bytes(Path(self.stack).read_bytes())
-        particles = self.runImport(stack, copyFiles=True).outputParticles
+        particles = self.importFile(stack, copyFiles=True).outputParticles
         stack.unlink()
         self.checkImages(particles, self.images)
 
@@ -276,12 +273,12 @@ class TestUdlImportParticles(BaseTest):
             *("data_", "loop_", "_rlnImageName"),
             *(f"{k}@{name}/stack.mrcs" for name in ("one", "two") for k in (1, 2)),
         )
-        self.checkImages(self.runImport(star).outputParticles, self.images[:4])
+        self.checkImages(self.importFile(star).outputParticles, self.images[:4])
 
     def test_a_name_that_the_image_library_cannot_read_is_changed(self) -> None:
         stack = self.folder / "at 50% of %d.mrcs"
         write_stack(str(stack), self.images, 2.5)
-        self.checkImages(self.runImport(stack).outputParticles, self.images)
+        self.checkImages(self.importFile(stack).outputParticles, self.images)
 
     def test_an_unknown_pixel_size_is_asked_for(self) -> None:
         stack = str(self.folder / "unknown.mrcs")
@@ -292,7 +289,7 @@ class TestUdlImportParticles(BaseTest):
         (warning,) = self.newProtocol(ProtUdlImportParticles, filePath=stack).warnings()
         self.assertIn("*Pixel size*", warning)
         self.assertNotIn("--", warning)
-        self.assertAlmostEqual(self.runImport(stack, samplingRate=1.7).outputParticles.getSamplingRate(), 1.7)
+        self.assertAlmostEqual(self.importFile(stack, samplingRate=1.7).outputParticles.getSamplingRate(), 1.7)
 
     def test_bad_files_are_one_sentence(self) -> None:
         cut = self.folder / "cut.mrcs"
@@ -311,7 +308,7 @@ def write_model(path: Path, **card: object) -> Path:
     return path
 
 
-class TestUdlImportModel(BaseTest):
+class TestUdlImportModel(RunTest):
     """Model files and what is none."""
 
     @classmethod

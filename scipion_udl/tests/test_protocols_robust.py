@@ -69,7 +69,7 @@ class TestUdlRobust(ProjectTest):
         run.setStatus(STATUS_FAILED)
 
     def test_align_2d_killed_in_every_step(self) -> None:
-        run = self.newRun(ProtUdlAlign2D)
+        run = self.newRun(ProtUdlAlign2D, epochs=2, maxShift=6)
         with self.locked(self.imported.outputParticles):
             self.killAt(run, "convertInputStep")
         self.assertFalse(self.extraFile(run, "particles.star").exists())
@@ -95,7 +95,7 @@ class TestUdlRobust(ProjectTest):
         self.assertIn("Trained by", "\n".join(run.summary()))
 
     def test_train_killed_in_every_step(self) -> None:
-        run = self.newRun(ProtUdlTrain)
+        run = self.newRun(ProtUdlTrain, epochs=2)
         with self.locked(self.imported.outputParticles):
             self.killAt(run, "convertInputStep")
         self.killAt(run, "trainStep")
@@ -141,7 +141,7 @@ class TestUdlRobust(ProjectTest):
         self.proj.launchProtocol(run, wait=False)
 
     def test_a_run_goes_to_the_queue_as_a_whole_or_command_by_command(self) -> None:
-        whole, steps = (self.newRun(ProtUdlTrain, epochs=2) for _ in range(2))
+        whole, steps = (self.newRun(ProtUdlTrain, epochs=1) for _ in range(2))
         with self.queue():
             self.launch(whole, steps=False)
             self.launch(steps, steps=True)

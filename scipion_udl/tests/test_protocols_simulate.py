@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from pwem.emlib.image import ImageHandler
 from pwem.protocols import ProtImportParticles
-from pyworkflow.tests import BaseTest, setupTestOutput, setupTestProject
+from pyworkflow.tests import setupTestOutput, setupTestProject
 
 from scipion_udl.convert.particles import write_particles
 from scipion_udl.convert.scipion_sign import poses_of
@@ -21,13 +21,13 @@ from scipion_udl.protocols import ProtUdlSimulate
 from scipion_udl.protocols.simulate_form import MAP, MOLECULES
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.simulation.phantoms_3d import molecule
-from scipion_udl.tests.scipion_helpers import correlation, view
+from scipion_udl.tests.scipion_helpers import RunTest, correlation, view
 from scipion_udl.validation.pose_errors import join, located_truth
 
 BOX = 64
 
 
-class TestUdlSimulate(BaseTest):
+class TestUdlSimulate(RunTest):
     """The protocol, with the real engine."""
 
     @classmethod
@@ -217,7 +217,6 @@ class TestUdlSimulate(BaseTest):
 
     def test_the_engines_sentence_reaches_the_run_in_the_words_of_the_form(self) -> None:
         run = self.newRun(box=BOX, pixelSize=8.0, changeSsnr=True)  # finer than such pixels can hold
-        self.proj.launchProtocol(run, wait=True)
-        self.assertTrue(run.isFailed())
+        self.launchToFail(run)
         self.assertIn("*More noise at low frequencies*", run.getErrorMessage())
         self.assertNotIn("--", run.getErrorMessage())

@@ -40,7 +40,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
     def test_a_set_that_grows_while_the_run_is_killed_again_and_again(self) -> None:
         disabled = (3, 150, 151, COUNT)
         feeder = Feeder(self, self.star, 60, disabled)
-        run = self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=FIRST)
+        run = self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=FIRST, batchSize=35, epochs=2, maxShift=6)
         self.untilStep(run, "resumableStepGeneratorStep")
         feeder.add(80)
         self.untilStep(run, "firstStep")
@@ -89,7 +89,9 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         feeders = [Feeder(self, self.star, 129), Feeder(self, self.star, 5, disabled=(1, 2, 3, 4, 5))]
         for feeder, status in zip(feeders, (STATUS_FAILED, STATUS_FINISHED)):
             feeder.end(status)
-        few, none = (self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=150) for feeder in feeders)
+        few, none = (
+            self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=150, epochs=2, maxShift=6) for feeder in feeders
+        )
         self.untilEnd(few)
         self.checkOutput(few, list(range(1, 130)))
         summary = "\n".join(few.summary())

@@ -66,7 +66,7 @@ class TestUdlTrain(ProjectTest):
         self.assertIn("10.1109/CVPR.2016.90", "\n".join(run.citations()))
 
     def checkAlignment(self, trained: ProtUdlTrain) -> None:
-        run = self.newRun(ProtUdlAlign2D, modelFrom=1)
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=6)
         run.inputModel.set(trained)
         run.inputModel.setExtended("outputModel")
         self.assertEqual(run.validate(), [])
@@ -142,6 +142,5 @@ class TestUdlTrain(ProjectTest):
 
     def test_the_engines_sentence_comes_in_the_words_of_the_form(self) -> None:
         run = self.newRun(ProtUdlTrain, network=RESNET, method=UDL, widths="4,4,4,4,4,4", inputSize=16)
-        self.proj.launchProtocol(run, wait=True)
-        self.assertTrue(run.isFailed())
+        self.launchToFail(run)
         self.assertIn("give another *Channels of the blocks* or *Input size*", run.getErrorMessage())

@@ -11,15 +11,15 @@ from pathlib import Path
 import pyworkflow as pw
 from pyworkflow.project import Manager
 from pyworkflow.template import TemplateList
-from pyworkflow.tests import BaseTest, setupTestOutput
+from pyworkflow.tests import setupTestOutput
 
 from scipion_udl.tests import on_screen
-from scipion_udl.tests.scipion_helpers import simulate
+from scipion_udl.tests.scipion_helpers import RunTest, simulate
 
 PROJECT = "TestUdlTemplates"
 
 
-class TestUdlTemplates(BaseTest):
+class TestUdlTemplates(RunTest):
     """Each template, from the list to the end of its last run."""
 
     @classmethod
@@ -60,24 +60,23 @@ class TestUdlTemplates(BaseTest):
             env={**os.environ, "PATH": path},
         )
         self.assertTrue(Manager().hasProject(project), done.stdout + done.stderr)
-        self.proj = Manager().loadProject(project)
+        type(self).proj = Manager().loadProject(project)
         os.chdir(self.proj.path)
         return sorted(self.proj.getRuns(), key=lambda run: run.getObjId())
 
     def run_(self, protocols: list) -> list:
         for protocol in protocols:
-            self.proj.launchProtocol(protocol, wait=True)
-            self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
+            self.launchProtocol(protocol)
         return protocols
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
     def test_simulated_particles_end_with_their_errors(self) -> None:
-        options = {"count": 60, "box": 32, "snr": 1, "threads": 2}
+        options = {"count": 20, "box": 32, "snr": 1, "threads": 1}  # not the 4 of the template
         _, align, evaluate = self.run_(self.fromTemplate("udl-align_simulated", **options))
-        self.assertEqual(align.numberOfThreads.get(), 2)
-        self.assertEqual(align.outputParticles.getSize(), 60)
+        self.assertEqual(align.numberOfThreads.get(), 1)
+        self.assertEqual(align.outputParticles.getSize(), 20)
         figures = {row["figure"]: float(row["value"]) for row in evaluate.readFigures() if row["value"]}
-        self.assertEqual(figures["particles"], 60)
+        self.assertEqual(figures["particles"], 20)
         self.assertLess(figures["rotation_median_180"], 5)
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
