@@ -211,10 +211,11 @@ COMMANDS = (
     ),
     Command(
         "relion",
-        "align as a job of RELION (job type External)",
-        "Takes the options that RELION's External job passes on, and all options of align. Writes particles.star, "
-        "run_classes.mrcs, run_model.star and RELION_OUTPUT_NODES.star into the job's folder, the results of align "
-        "into align/ there, and ends with RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. In RELION: External "
+        "align, classify or select as a job of RELION (job type External)",
+        "Takes the options that RELION's External job passes on, and all options of align; with --classify K or "
+        "--select those of classify or select. Writes particles.star, run_classes.mrcs, run_model.star, "
+        "run_optimiser.star and RELION_OUTPUT_NODES.star into the job's folder, the results of the command into a "
+        "folder of its name there, and ends with RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. In RELION: External "
         "executable `scipion-udl relion`, Input particles your particles.star, and options of align as parameters, "
         "such as max-shift with 5. A job that was stopped goes on when it is run again. Run it in the project folder.",
         settings_of.RelionSettings,

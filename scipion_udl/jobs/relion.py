@@ -1,4 +1,4 @@
-"""The command `relion`: an alignment as a job of RELION's type External.
+"""The command `relion`: `align`, `classify` or `select` as a job of RELION's type External.
 
 RELION runs such a job from the project folder as ``EXECUTABLE --o External/job012/ --in_parts particles.star --label
 value ... --j 4`` and looks into the job's folder for RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED and for
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from scipion_udl.constants import SPEAKS_AS
@@ -23,22 +24,64 @@ from scipion_udl.io.images import file_of
 from scipion_udl.io.output import durable
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.relion.project import MODEL_NODE, PARTICLES_NODE, model_tables, write_nodes
+from scipion_udl.io.relion.project import (
+    MODEL_NODE,
+    OPTIMISER_NODE,
+    PARTICLES_NODE,
+    model_tables,
+    optimiser_table,
+    write_nodes,
+)
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.messages import message
-from scipion_udl.settings.commands import AlignSettings, RelionSettings
+from scipion_udl.settings.commands import AlignSettings, ClassifySettings, RelionSettings, SelectSettings
+from scipion_udl.settings.option import Settings
 
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
-FOLDER = "align"  # what `align` writes, within the job's folder
-PARTICLES, DATA, MODEL, CLASSES = "particles.star", "run_data.star", "run_model.star", "run_classes.mrcs"
+PARTICLES, DATA, MODEL, OPTIMISER = "particles.star", "run_data.star", "run_model.star", "run_optimiser.star"
+CLASSES = "run_classes.mrcs"
 POLL = 0.5  # seconds between two looks for ABORT_NOW
-PATIENCE = 60  # seconds that `align` gets to stop
+PATIENCE = 60  # seconds that the command gets to stop
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the job does. command: of this program, whose results go into a folder of that name in the job's folder;
+    table: of particles, among them; stack: averages of classes; done: what it did to the particles, a word; settings:
+    its options."""
+
+    command: str
+    table: str
+    stack: str
+    done: str
+    settings: type[Settings]
+
+
+ALIGN = Work("align", "aligned.star", "averages_weighted.mrcs", "aligned", AlignSettings)
+CLASSIFY = Work("classify", "classes.star", "averages_weighted.mrcs", "classified", ClassifySettings)
+SELECT = Work("select", "selected.star", "averages.mrcs", "looked at", SelectSettings)
+
+
+def work_of(settings: RelionSettings) -> Work:
+    """What the job is to do.
+
+    Parameters
+    ----------
+    settings : RelionSettings
+        The options.
+
+    Returns
+    -------
+    Work
+        ALIGN where nothing else is asked for.
+    """
+    return CLASSIFY if settings.classify is not None else SELECT if settings.select else ALIGN
 
 
 def run_job(settings: RelionSettings) -> int:
-    """Do `scipion-udl relion`: run `align` and tell RELION how it ended.
+    """Do `scipion-udl relion`: run the command that is asked for and tell RELION how it ended.
 
     Parameters
     ----------
@@ -53,9 +96,9 @@ def run_job(settings: RelionSettings) -> int:
     Raises
     ------
     UdlError
-        Where the job's folder cannot be written, or `align` was killed.
+        Where the job's folder cannot be written, or the command was killed.
     """
-    job = Path(settings.output)
+    job, work = Path(settings.output), work_of(settings)
     try:
         job.mkdir(parents=True, exist_ok=True)
         for name in (SUCCESS, FAILURE, ABORTED, ABORT_NOW):
@@ -63,13 +106,13 @@ def run_job(settings: RelionSettings) -> int:
     except OSError as error:
         raise UdlError(message("folder_not_writable", path=job, reason=error.strerror)) from None
     try:
-        _spare_input(settings, job)
+        _spare_input(settings, job, work)
         (job / NODES).unlink(missing_ok=True)
-        code = _align(_command(settings, job), job)
+        code = _run(_command(settings, job, work), job)
         if code < 0:
-            raise UdlError(message("align_killed", signal=-code))
+            raise UdlError(message("command_killed", command=work.command, signal=-code))
         if code == 0:
-            _write_outputs(job)
+            _write_outputs(job, work)
     except BaseException:
         (job / FAILURE).touch()
         raise
@@ -77,11 +120,12 @@ def run_job(settings: RelionSettings) -> int:
     return code
 
 
-def _spare_input(settings: RelionSettings, job: Path) -> None:
-    """Raise UdlError where the job would write over what it, or its alignment, reads."""
+def _spare_input(settings: RelionSettings, job: Path, work: Work) -> None:
+    """Raise UdlError where the job would write over what it, or its command, reads."""
     words = (file_of(word.partition("=")[2] if "=" in word else word) for word in settings.passed)
     files = [settings.in_parts, *(word for word in words if word)]
-    folders = OutputFolder(str(job), True, True, "relion"), OutputFolder(str(job / FOLDER), True, True, "align")
+    own = OutputFolder(str(job / work.command), True, True, work.command)
+    folders = OutputFolder(str(job), True, True, "relion"), own
     for folder in folders:
         folder.spare(path for path in files if os.path.isfile(path))
     if job.is_dir() and os.path.isfile(settings.in_parts):  # in a new folder there is nothing that could be read
@@ -90,24 +134,27 @@ def _spare_input(settings: RelionSettings, job: Path) -> None:
             folder.spare(read)
 
 
-def _command(settings: RelionSettings, job: Path) -> list[str]:
-    """The command line of `align`: begun anew, or gone on with where an earlier run of the job was stopped."""
-    folder, more = job / FOLDER, list(settings.passed)
+def _command(settings: RelionSettings, job: Path, work: Work) -> list[str]:
+    """The command line: begun anew, or gone on with where an earlier run of the job was stopped."""
+    folder, more = job / work.command, list(settings.passed)
     if any(word.startswith("-o") or (len(word) > 2 and "--output".startswith(word.split("=")[0])) for word in more):
         raise UdlError(message("relion_output_given", folder=folder))
     option = AlignSettings.option
     overwrite, resume, stack = (option(name).flag for name in ("overwrite", "resume", "write_stack"))
     if folder.is_dir() and overwrite not in more and resume not in more:
-        more.append(overwrite if (folder / "summary.json").exists() else resume)
+        finished = (folder / "summary.json").exists() or work is SELECT  # which is begun anew: it takes seconds
+        more.append(overwrite if finished else resume)
     if option("mirror").flag in more and stack not in more:
         more.append(stack)  # RELION's 2D alignment has no mirror: particles.star names the aligned images
+    if work is CLASSIFY:
+        more += ClassifySettings.option("classes").words(settings.classify)
     more += option("threads").words(settings.j)
-    return [sys.executable, "-m", "scipion_udl.cli", "align", settings.in_parts, "-o", str(folder), *more]
+    return [sys.executable, "-m", "scipion_udl.cli", work.command, settings.in_parts, "-o", str(folder), *more]
 
 
-def _align(command: list[str], job: Path) -> int:
-    """The exit code of `align`, 130 where RELION asked to stop, or a signal did."""
-    before = signal.signal(signal.SIGTERM, _stop)  # a queue that ends the job ends the alignment, too
+def _run(command: list[str], job: Path) -> int:
+    """The exit code of the command, 130 where RELION asked to stop, or a signal did."""
+    before = signal.signal(signal.SIGTERM, _stop)  # a queue that ends the job ends the command, too
     process = subprocess.Popen(command, start_new_session=True, env={**os.environ, SPEAKS_AS: "relion"})
     try:
         while True:
@@ -128,7 +175,7 @@ def _stop(*_: object) -> None:
 
 
 def _interrupt(process: subprocess.Popen) -> None:
-    """Stop `align` as from the keyboard, so that what it has done is kept; by force where it does not."""
+    """Stop the command as from the keyboard, so that what it has done is kept; by force where it does not."""
     os.killpg(process.pid, signal.SIGINT)
     try:
         process.wait(PATIENCE)
@@ -137,16 +184,22 @@ def _interrupt(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _write_outputs(job: Path) -> None:
-    """What RELION goes on with, from the results of `align`: particles, class averages and their table, the nodes."""
-    folder = job / FOLDER
+def _write_outputs(job: Path, work: Work) -> None:
+    """What RELION goes on with, from the results of the command: particles, class averages and their table, the
+    nodes."""
+    folder = job / work.command
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    tables = read_tables(str(folder / "aligned.star"))
-    particles, _ = dialects.find_particles(str(folder / "aligned.star"), tables)
+    if not (folder / work.table).is_file():
+        raise UdlError(message("relion_nothing_chosen", folder=folder))
+    tables = read_tables(str(folder / work.table))
+    particles, _ = dialects.find_particles(str(folder / work.table), tables)
     if "rlnClassNumber" not in particles:
         particles.set("rlnClassNumber", "1")
     write_tables(str(job / PARTICLES), tables)
-    classes, average = summary.get("classes"), "averages_weighted.mrcs"
+    classes, average = summary.get("classes"), work.stack
+    if work is SELECT:
+        chosen = [one for one in classes if one["chosen"]]
+        classes = [{**one, "image": k, "particles": one["kept"]} for k, one in enumerate(chosen, 1)]
     # "Subset selection" reads run_data.star beside run_model.star, and takes class k for the k-th one there
     if classes:
         image_of = {one["class"]: str(one["image"]) for one in classes}
@@ -159,8 +212,11 @@ def _write_outputs(job: Path) -> None:
     write_stack(str(job / CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
     name = name_in_project(job)
     write_tables(str(job / MODEL), model_tables(f"{name}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
-    write_nodes(str(job / NODES), [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{MODEL}", MODEL_NODE)])
-    _write_note(job, summary)
+    write_tables(str(job / OPTIMISER), [optimiser_table(name)])
+    nodes = [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{MODEL}", MODEL_NODE)]
+    nodes += [(f"{name}/{OPTIMISER}", OPTIMISER_NODE)] * (work is not ALIGN)
+    write_nodes(str(job / NODES), nodes)
+    _write_note(job, work, summary)
 
 
 def name_in_project(job: Path) -> str:
@@ -182,14 +238,20 @@ def name_in_project(job: Path) -> str:
     return str(real.relative_to(project)) if real.is_relative_to(project) else str(job)
 
 
-def _write_note(job: Path, summary: dict) -> None:
+def _write_note(job: Path, work: Work, summary: dict) -> None:
     """The result in note.txt, where RELION notes the job's command and its user comments."""
     resolution = f"{summary['resolution']:.1f} A" if summary.get("resolution") else "none claimed"
+    found = f"score {summary.get('score_mean', 0):.3f}, {summary.get('ambiguous')} ambiguous, resolution {resolution}"
+    told = ("report", "report.html")
+    if work is SELECT:
+        classes = sum(one["chosen"] for one in summary["classes"])
+        found = f"{summary['chosen']} chosen, {classes} of {len(summary['classes'])} classes"
+        told = ("reasons", "selection.csv")
     lines = [
         "",
-        f" ++++ {summary['particles']} particles aligned by scipion-udl {summary['version']} on {time.ctime()}",
-        f" ++++ score {summary['score_mean']:.3f}, {summary['ambiguous']} ambiguous, resolution {resolution}",
-        f" ++++ report: {job / FOLDER / 'report.html'}",
+        f" ++++ {summary['particles']} particles {work.done} by scipion-udl {summary['version']} on {time.ctime()}",
+        f" ++++ {found}",
+        f" ++++ {told[0]}: {job / work.command / told[1]}",
         *(f" ++++ warning: {warning}" for warning in summary["warnings"]),
         "",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 TEXTS = {
-    "align_killed": "align was ended by signal {signal}, as the system does where memory is short: see run.out",
     "all_classes_flagged": "All classes are flagged: neither classes nor averages are to be relied on.",
     "all_copies": "All particles are copies of one image, which lie alike as they are: they are left so.",
     "arguments": "{problem}",
@@ -33,6 +32,7 @@ TEXTS = {
         "{count} of {total} classes came with warnings of their own (class {which}): see what is said of each in the "
         "report, in summary.json or in run.log."
     ),
+    "command_killed": "{command} was ended by signal {signal}, as the system does where memory is short: see run.out",
     "constant_images": (
         "{count} of {total} images are constant (the first is item {first}): they are kept with pose 0 and score 0."
     ),
@@ -155,6 +155,7 @@ TEXTS = {
     "reference_of_other_pixel_size": (
         "{image} has {pixel_size:g} A per pixel and the particles {own_pixel_size:g}; they are compared pixel by pixel."
     ),
+    "relion_nothing_chosen": "No class is good enough, and nothing is chosen: see {folder}/selection.csv.",
     "relion_output_given": (
         "The results lie in {folder}, in the job's folder that {--o} names: leave -o and {--output} out."
     ),

@@ -95,10 +95,13 @@ def judge_set(run: Run) -> Judgement:
 
 def _told_before(run: Run) -> Judgement | None:
     """What the classify run that wrote the table says of its classes; None where none did."""
-    folder = os.path.dirname(run.settings.input)
-    table, summary = run.source.table, os.path.join(folder, "summary.json")
-    if table is None or QUALITY_LABEL not in table or not os.path.isfile(summary):
+    table, place = run.source.table, os.path.dirname(run.settings.input)
+    # A job of RELION has the table in its folder, and the run in one of the command's name.
+    folders = [folder for folder in (place, os.path.join(place, "classify")) if _has_summary(folder)]
+    if table is None or QUALITY_LABEL not in table or not folders:
         return None
+    folder = folders[0]
+    summary = os.path.join(folder, "summary.json")
     try:
         with open(summary, encoding="utf-8") as file:
             told = {int(one["class"]): one for one in json.load(file)["classes"]}
@@ -126,6 +129,10 @@ def _told_before(run: Run) -> Judgement | None:
         table.numbers(QUALITY_LABEL),
         averages,
     )
+
+
+def _has_summary(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "summary.json"))
 
 
 def _judged_now(run: Run) -> Judgement:

@@ -27,4 +27,4 @@ def write_relion_files(run: Run, stack: str, classes: list[dict], data: list[Tab
     place = os.path.abspath(out.final(stack))
     write_tables(out.scratch(RUN_DATA), data)
     write_tables(out.scratch(RUN_MODEL), model_tables(place, classes, source.box, source.pixel_size))
-    write_tables(out.scratch(RUN_OPTIMISER), [optimiser_table(out.path)])
+    write_tables(out.scratch(RUN_OPTIMISER), [optimiser_table(os.path.abspath(out.path))])

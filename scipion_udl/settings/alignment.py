@@ -274,5 +274,12 @@ class ExternalJob(Settings):
 
     in_parts: str = option("the particles", "", flags=("--in_parts",), required=True, metavar="PARTICLES.star")
     output: str = option("the job's folder", "", flags=("--o",), required=True, metavar="JOB/")
+    classify: int | None = option(
+        "sort the particles into K classes, by classify, in place of aligning those of one view",
+        take=take.COUNT,
+        metavar="K",
+        exclusive="work",
+    )
+    select: bool = flag("choose the good classes and particles, by select", exclusive="work")
     j: int | None = option("threads (default: all cores)", take=take.COUNT, metavar="N")
     pipeline_control: str | None = option("", flags=("--pipeline_control",), metavar="JOB/", hidden=True)

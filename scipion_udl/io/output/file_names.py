@@ -30,5 +30,5 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     ),
     "align-pairs": ("pairs.star", "summary.json"),
     "evaluate": ("evaluation.csv", "evaluation.png", "frc.csv", "errors.csv", "pairs.csv", "summary.json"),
-    "relion": ("particles.star", "run_data.star", "run_model.star", "run_classes.mrcs", "RELION_OUTPUT_NODES.star"),
+    "relion": ("particles.star", *_FOR_RELION, "run_classes.mrcs", "RELION_OUTPUT_NODES.star"),
 }

@@ -12,6 +12,7 @@ from scipion_udl.io.tables import Table, quote, write_tables
 # Type of a node: number in RELION 3.1, label in RELION 4 and 5.
 PARTICLES_NODE = ("3", "ParticleGroupMetadata.star.relion")
 MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
+OPTIMISER_NODE = ("13", "OptimiserData.star.relion.class2d")
 # "Subset selection" opens one of the first two, and looks for the particles under the third.
 RUN_MODEL, RUN_OPTIMISER, RUN_DATA = "run_model.star", "run_optimiser.star", "run_data.star"
 _UNKNOWN = "999.000000"  # as RELION writes an accuracy that it has not estimated
@@ -69,14 +70,14 @@ def optimiser_table(folder: str) -> Table:
     Parameters
     ----------
     folder : str
-        Where RUN_MODEL and RUN_DATA will lie.
+        Where RUN_MODEL and RUN_DATA will lie, as RELION finds it from the project folder.
 
     Returns
     -------
     Table
         optimiser_general.
     """
-    place = os.path.abspath(folder)
+    place = folder.rstrip("/")
     values = {
         "rlnOutputRootName": os.path.join(place, "run"),
         "rlnModelStarFile": os.path.join(place, RUN_MODEL),
