@@ -24,7 +24,13 @@ from scipion_udl.convert.particles import write_particles
 from scipion_udl.convert.set_rows import ID, read_columns
 from scipion_udl.engine_env import engine_diameter
 from scipion_udl.errors import UdlError
-from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain
+from scipion_udl.protocols import (
+    ProtUdlAlign2D,
+    ProtUdlClassify2D,
+    ProtUdlEvaluate,
+    ProtUdlSelectClasses,
+    ProtUdlTrain,
+)
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 
 if TYPE_CHECKING:  # Scipion's forms import the wizards
@@ -55,7 +61,7 @@ def images_to_show(particles: Particles) -> list[Particle]:
 
 
 class _Wizard(EmWizard):
-    """A wizard that shows the images of *Input particles*."""
+    """A wizard that shows the images of *Input particles*, or *Input classes*."""
 
     _environments = [DESKTOP_TKINTER]
     _targets: list = []
@@ -68,7 +74,9 @@ class _Wizard(EmWizard):
     def _providerOf(self, form: FormWindow) -> ListTreeProvider | None:
         provider = self._getProvider(form.protocol)
         if provider is None:
-            dialog.showWarning("No particles", "Choose *Input particles* first.", form.root)
+            classes = isinstance(form.protocol, ProtUdlSelectClasses)
+            label = "Input classes" if classes else "Input particles"
+            dialog.showWarning("No particles", f"Choose *{label}* first.", form.root)
         return provider
 
 
@@ -118,7 +126,8 @@ class UdlDiameterWizard(_Wizard):
     """Shows a circle on the particles and takes its diameter, in angstrom."""
 
     _targets = [
-        (protocol, ["diameter"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlTrain)
+        (protocol, ["diameter"])
+        for protocol in (ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlSelectClasses, ProtUdlTrain)
     ]
 
     def show(self, form: FormWindow, *_params: object) -> None:
@@ -165,7 +174,7 @@ class ShiftDialog(_CircleDialog):
 class UdlShiftWizard(_Wizard):
     """Shows the circle within which the centre of a particle must lie, and takes its radius, in pixels."""
 
-    _targets = [(protocol, ["maxShift"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
+    _targets = [(protocol, ["maxShift"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlSelectClasses)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
         """Open the dialog; its circle starts at the shift of the form, or at the automatic one."""
@@ -207,7 +216,7 @@ class ResolutionDialog(BandPassFilterDialog):
 class UdlResolutionWizard(_Wizard):
     """Shows a particle as it is and low-passed, and takes the resolution, in angstrom."""
 
-    _targets = [(protocol, ["finest"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D)]
+    _targets = [(protocol, ["finest"]) for protocol in (ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlSelectClasses)]
 
     def show(self, form: FormWindow, *_params: object) -> None:
         """Open the dialog; it starts at the resolution of the form, or at the finest that a run compares."""

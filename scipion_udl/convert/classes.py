@@ -8,8 +8,8 @@ import numpy as np
 from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Boolean, Float, Integer
 
-from scipion_udl.convert.particle_input import class_parts
-from scipion_udl.convert.particles import Results, results_of
+from scipion_udl.convert.particle_input import class_parts, info_of
+from scipion_udl.convert.particles import ITEM_ID, QUALITY, Results, results_of
 from scipion_udl.convert.set_rows import ID, Column, append_items, copy_items, read_columns
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
@@ -127,9 +127,11 @@ def sort_by_class_id(output: SetOfClasses2D) -> None:
 
 
 def describe(item: EMObject, facts: Mapping) -> None:
-    """Give a class, or its average, what the engine says of it: whether it is flagged as junk, the number of the class
-    whose mirror image it is (None where there is none), and its place in an order in which neighbours look alike."""
+    """Give a class, or its average, what the engine says of it: whether it is flagged as junk, its quality from 0 to 1,
+    the number of the class whose mirror image it is (None where there is none), and its place in an order in which
+    neighbours look alike."""
     item._udlFlagged = Boolean(bool(facts.get("flagged")))
+    item._udlQuality = Float(facts.get("quality"))
     item._udlMirrorOf = Integer(facts.get("mirror_of"))
     item._udlView = Integer(facts.get("view"))
 
@@ -174,4 +176,53 @@ def add_sorted(
 
 
 def _columns(results: Results, number: int) -> list[Column]:
-    return [*results.columns(), Column(_CLASS_ID, [number] * len(results))]
+    """What is new of the items of a class; the quality of those that came later nobody knows."""
+    quality = [None] * len(results) if results.quality is None else results.quality.tolist()
+    return [*results.columns(), Column(_CLASS_ID, [number] * len(results)), Column(QUALITY, quality, Float)]
+
+
+# -- classes that were chosen ------------------------------------------------------------------------------------------
+
+
+def read_chosen(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ids, int64 (N,), and the quality, 0 to 1 (N,), of the particles that the engine has chosen. path: of its
+    selected.star."""
+    table, _ = dialects.find_particles(path, read_tables(path))
+    return table.numbers(ITEM_ID).astype(np.int64), table.numbers(dialects.QUALITY_LABEL)
+
+
+def add_chosen_particles(classes: SetOfClasses2D, output: SetOfParticles, ids: np.ndarray, quality: np.ndarray) -> None:
+    """Fill an empty set with those items of ``classes`` that ``ids`` (N,) names, as they are there, with their quality
+    (N,)."""
+    parts = class_parts(classes)
+    output.copyInfo(info_of(classes))
+    output.setAlignment(parts[0].items.getAlignment())
+    copy_items([part.items for part in parts], output, ids, [Column(QUALITY, quality.tolist(), Float)])
+
+
+def add_chosen_classes(
+    classes: SetOfClasses2D,
+    output: SetOfClasses2D,
+    ids: np.ndarray,
+    quality: np.ndarray,
+    facts: Mapping[int, Mapping],
+    images: Mapping[int, Particle],
+) -> None:
+    """Fill an empty set with those of ``classes`` that have chosen items, with these alone.
+
+    ids, quality (N,): of the chosen items; facts: number of a class -> what the engine says of it; images: number of a
+    class -> its average, which represents it where nothing does in ``classes``.
+    """
+    for part in class_parts(classes):
+        own = np.isin(ids, read_columns(part.items, ())[ID])
+        if not own.any():
+            continue
+        new = Class2D(objId=part.number)
+        new.copyInfo(part.items)
+        new.setStreamState(new.STREAM_CLOSED)
+        if not new.hasRepresentative():
+            new.setRepresentative(images[part.number])
+        new._udlQuality = Float(facts[part.number]["quality"])
+        output.append(new)
+        copy_items([part.items], new, ids[own], [Column(QUALITY, quality[own].tolist(), Float)])
+        output.update(new)

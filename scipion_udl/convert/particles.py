@@ -51,6 +51,7 @@ _MICROSCOPE = {
 _IMAGE = ("_index", "_filename")
 _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
+QUALITY = "_udlQuality"
 _NOT_RIGID = 1e-3  # by how much a matrix may differ from a rotation
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
@@ -65,16 +66,19 @@ def write_particles(
     start: bool = False,
     ids: Sequence[int] | None = None,
     absolute: bool = False,
+    quality: bool = False,
 ) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
     Ids come along, and of classes their numbers. star: path to write; images are named as in the set, so
     that a project can be moved with its runs, or by absolute path where that is asked for. stack: path of an MRC stack,
     written only where the images are of a format that the engine does not read. start: write the alignment that the
-    items carry, too; ids: of the items to write, None for all. Raises UdlError where no item is enabled, a particle is
-    in two classes, or one has no alignment to start from, or a mirrored one.
+    items carry, too; ids: of the items to write, None for all; quality: write the quality that `classify` gave to
+    items, too, where all of them have one. Raises UdlError where no item is enabled, a particle is in two classes, or
+    one has no alignment to start from, or a mirrored one.
     """
-    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *((_MATRIX,) if start else ())), ids)
+    more = (*((_MATRIX,) if start else ()), *((QUALITY,) if quality else ()))
+    columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *more), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table = {
@@ -92,8 +96,15 @@ def write_particles(
     info = info_of(particles)
     if start:
         table.update(_start_columns(columns, info.getSamplingRate()))
+    if quality and None not in columns[QUALITY]:
+        table[dialects.QUALITY_LABEL] = [f"{value:.4f}" for value in columns[QUALITY]]
     write_tables(star, [_optics_table(info, groups), Table("particles", table)])
     return len(columns[ID])
+
+
+def has_quality(particles: Particles) -> bool:
+    """Whether `classify` gave a quality to all enabled items of a set, or of classes."""
+    return all(None not in read_columns(part.items, (QUALITY,))[QUALITY] for part in parts(particles))
 
 
 def _read(particles: Particles, labels: Sequence[str], ids: Sequence[int] | None = None) -> dict[str, list]:
@@ -315,20 +326,25 @@ def _optics_table(particles: SetOfParticles, groups: dict[tuple, int]) -> Table:
 
 @dataclass
 class Results:
-    """What the engine found: poses (N,), score (N,), ambiguous and outlier (N,) bool, with their items' ids (N,)."""
+    """What the engine found: poses (N,), score (N,), ambiguous and outlier (N,) bool, with their items' ids (N,).
+
+    quality: (N,) of the particles, 0 to 1; None where the engine tells none.
+    """
 
     ids: np.ndarray
     poses: Poses
     score: np.ndarray
     ambiguous: np.ndarray
     outlier: np.ndarray
+    quality: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: np.ndarray | slice) -> Results:
         """The results of a slice, an index array or a mask."""
-        return Results(*(getattr(self, field.name)[index] for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return Results(*(None if value is None else value[index] for value in values))
 
     @classmethod
     def joined(cls, parts: Sequence[Results]) -> Results:
@@ -379,7 +395,8 @@ def results_of(path: str, tables: Sequence[Table], particles: str | None = None)
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
         for label in (dialects.AMBIGUOUS_LABEL, dialects.OUTLIER_LABEL)
     ]
-    return Results(ids, poses, table.numbers(dialects.SCORE_LABEL[form]), *flags)
+    quality = table.numbers(dialects.QUALITY_LABEL) if dialects.QUALITY_LABEL in table else None
+    return Results(ids, poses, table.numbers(dialects.SCORE_LABEL[form]), *flags, quality)
 
 
 def _ids_of_images(table: Table, form: str, particles: str | None) -> np.ndarray:

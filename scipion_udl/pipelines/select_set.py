@@ -16,6 +16,7 @@ from scipion_udl.errors import UdlError
 from scipion_udl.imaging.half_set_frc import measured_crossing
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.dialects import QUALITY_LABEL
+from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.messages import Message, message
 from scipion_udl.messages.quality import TEXTS
@@ -76,8 +77,9 @@ class Selection:
 def judge_set(run: Run) -> Judgement:
     """Judge the classes that a run's particles come in.
 
-    Those of a `classify` run were judged when they were made; of any other program each class is aligned to itself,
-    beginning with the poses that it comes with, and judged by what comes of it.
+    Those of a `classify` run were judged when they were made, those of a selection when that was made. Of any other
+    program each class is aligned to itself, beginning with the poses that it comes with, and judged by what comes of
+    it.
 
     Parameters
     ----------
@@ -94,17 +96,20 @@ def judge_set(run: Run) -> Judgement:
 
 
 def _told_before(run: Run) -> Judgement | None:
-    """What the classify run that wrote the table says of its classes; None where none did."""
+    """What the run of `classify` or `select` that wrote the table says of its classes; None where none did."""
     table, place = run.source.table, os.path.dirname(run.settings.input)
     # A job of RELION has the table in its folder, and the run in one of the command's name.
     folders = [folder for folder in (place, os.path.join(place, "classify")) if _has_summary(folder)]
     if table is None or QUALITY_LABEL not in table or not folders:
         return None
     folder = folders[0]
-    summary = os.path.join(folder, "summary.json")
+    path = os.path.join(folder, "summary.json")
     try:
-        with open(summary, encoding="utf-8") as file:
-            told = {int(one["class"]): one for one in json.load(file)["classes"]}
+        with open(path, encoding="utf-8") as file:
+            summary = json.load(file)
+        if "left_out" in summary and os.path.basename(run.settings.input) == RUN_DATA:
+            return None  # a selection numbers its classes anew for RELION
+        told = {int(one["class"]): one for one in summary["classes"] if one["image"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     label = run.source.classes()
@@ -116,7 +121,7 @@ def _told_before(run: Run) -> Judgement | None:
         return None
     rows = [told[k] for k in number.tolist()]
     averages = StackReader(stack).read(np.array([one["image"] - 1 for one in rows]))
-    run.say(f"Classes were judged when they were made: {summary}")
+    run.say(f"Classes were judged before: {path}")
     return Judgement(
         number,
         label,

@@ -7,6 +7,7 @@ from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
 from scipion_udl.protocols.protocol_export_particles import ProtUdlExportParticles
 from scipion_udl.protocols.protocol_import_model import ProtUdlImportModel
 from scipion_udl.protocols.protocol_import_particles import ProtUdlImportParticles
+from scipion_udl.protocols.protocol_select_classes import ProtUdlSelectClasses
 from scipion_udl.protocols.protocol_simulate import ProtUdlSimulate
 from scipion_udl.protocols.protocol_train import ProtUdlTrain
 
@@ -20,6 +21,7 @@ __all__ = [
     "ProtUdlExportParticles",
     "ProtUdlImportModel",
     "ProtUdlImportParticles",
+    "ProtUdlSelectClasses",
     "ProtUdlSimulate",
     "ProtUdlTrain",
 ]

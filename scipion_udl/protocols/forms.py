@@ -76,10 +76,11 @@ def words_of(protocol: Protocol, settings: type[Settings], *names: str) -> list[
     return words
 
 
-def _sayings() -> dict[str, str]:
-    """What forms call an option, by what the command line calls it; of choices with the value, too."""
+def _sayings(*first: type[Settings]) -> dict[str, str]:
+    """What forms call an option, by what the command line calls it; of choices with the value, too. first: the command
+    whose words go before those of others."""
     pairs: dict[str, str] = {}
-    for settings in COMMANDS.values():
+    for settings in (*first, *COMMANDS.values()):
         for option in settings.options():
             for told, said in option.sayings():
                 pairs.setdefault(told, said)
@@ -89,13 +90,16 @@ def _sayings() -> dict[str, str]:
 _SAYINGS = _sayings()
 
 
-def in_words_of_the_form(told: str) -> str:
+def in_words_of_the_form(told: str, settings: type[Settings] | None = None) -> str:
     """A message of the engine with the labels of the form in place of the command line's options; a text that is no
-    message stays as it is."""
-    return told.said(_called) if isinstance(told, Message) else told
+    message stays as it is. settings: of the command that says it, where another one means something else by the same
+    option."""
+    if not isinstance(told, Message):
+        return told
+    known = _SAYINGS if settings is None else _sayings(settings)
 
+    def called(option: str) -> str:
+        flag, _, value = option.partition(" ")
+        return known.get(option) or f"{known.get(flag, flag)} {value}".rstrip()
 
-def _called(option: str) -> str:
-    """What forms call an option of the command line, with its value where it has one."""
-    flag, _, value = option.partition(" ")
-    return _SAYINGS.get(option) or f"{_SAYINGS.get(flag, flag)} {value}".rstrip()
+    return told.said(called)

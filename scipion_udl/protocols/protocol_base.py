@@ -131,12 +131,15 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         """
         star, stack = self._getExtraPath(PARTICLES), self._getExtraPath(CONVERTED)
         particles = self.inputParticles.get()
-        count = write_particles(particles, star, stack, start)
-        left_out = count_items(particles) - count
+        self._noteInput(write_particles(particles, star, stack, start))
+        return [star]
+
+    def _noteInput(self, count: int) -> None:
+        """Remember how many particles the engine was given."""
+        left_out = count_items(self.inputParticles.get()) - count
         self.info(f"{count} particles for the engine" + (f", {left_out} disabled ones left out" if left_out else ""))
         with open(self._getExtraPath(INPUT), "w", encoding="utf-8") as file:
             json.dump({"particles": count, "disabled": left_out}, file)
-        return [star]
 
     def trainStep(self, options: str, *dependsOn: object) -> list[str]:
         """Train a network on the particles. A training that was interrupted with the same options goes on."""
@@ -230,7 +233,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         log or from those of its jobs."""
         error = self._readJson(ERROR)
         if error:
-            return in_words_of_the_form(restored(error))
+            return in_words_of_the_form(restored(error), self._settings)
         jobs = glob.glob(os.path.join(glob.escape(self._getLogsPath()), "*.err"))  # as queues name them
         for path in (self.getStderrLog(), *sorted(jobs, key=os.path.getmtime, reverse=True)):
             try:
@@ -334,9 +337,8 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         """A link to the report, which works in Scipion's window."""
         return [f"Report: [[{os.path.abspath(self.getReport())}][{self.getReport()}]]"]
 
-    @staticmethod
-    def _warningSummary(summary: dict) -> list[str]:
-        warnings = [in_words_of_the_form(text) for text in _warnings_of(summary)]
+    def _warningSummary(self, summary: dict) -> list[str]:
+        warnings = [in_words_of_the_form(text, self._settings) for text in _warnings_of(summary)]
         return ["", "*WARNINGS:*", *warnings] if warnings else []
 
     def hasSummaryWarnings(self) -> bool:

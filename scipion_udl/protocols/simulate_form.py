@@ -7,13 +7,13 @@ import shlex
 
 from pyworkflow.protocol import Form
 
-from scipion_udl.constants import PHANTOM_MOLECULES
+from scipion_udl.constants import NORMALISED, PHANTOM_MOLECULES, RAW
 from scipion_udl.convert.set_images import engine_image
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
 from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.realism_form import RealismForm
+from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import Question
 from scipion_udl.values import POSITIVE
@@ -27,6 +27,7 @@ PHANTOM_BOX, PHANTOM_PIXEL_SIZE = 128, 2.0  # where the form leaves them open
 TEMPLATE = "view.mrc"
 
 _ONE, _MANY = f"views == {ONE_VIEW}", f"views != {ONE_VIEW}"
+_EFFECTS = ("neighbours", "junk", "ramp", "structural")  # options of the engine
 _MICROSCOPE = ("voltage", "cs", "amplitude_contrast", "b_factor")  # options of the engine
 _VIEW_FROM = Question(
     "viewFrom",
@@ -117,6 +118,26 @@ _DEFOCUS = tuple(
     )
     for name, label, default in (("defocusMin", "Smallest defocus", 0.5), ("defocusMax", "Largest defocus", 2.0))
 )
+
+
+class RealismForm(ProtUdlBase):
+    """Whether particles are as extraction leaves them, and how much so. applyCtf and addNoise are the form's."""
+
+    _label: str | None = None
+    _settings = SimulateSettings
+
+    def _defineRealismParams(self, form: Form) -> None:
+        for name in ("realistic", *_EFFECTS, "intensities"):
+            self._ask(form, name)
+
+    def _realismWords(self) -> list[str]:
+        """The engine's options: all of what real particles have, and of the main effects how much."""
+        if not self.realistic:
+            return []
+        raw = self._option("intensities", RAW if self.raw else NORMALISED)
+        of_both = self.applyCtf and self.addNoise  # structure of the ice is noise that passes the CTF
+        words = self._words("realistic") + raw + self._words(*(_EFFECTS if of_both else _EFFECTS[:-1]))
+        return words
 
 
 class SimulateForm(RealismForm):

@@ -118,9 +118,11 @@ def _row(judged: Judgement, selection: Selection, kept: np.ndarray, k: int) -> l
 
 
 def _summary(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray) -> dict:
+    image = np.cumsum(selection.chosen)  # in averages.mrcs, of those that are chosen
     classes = [
         {
             "class": int(judged.number[k]),
+            "image": int(image[k]) if selection.chosen[k] else None,
             "chosen": bool(selection.chosen[k]),
             "why": selection.refused[k],
             "quality": round(float(judged.quality[k]), 3),

@@ -154,6 +154,8 @@ class Option:
             return bool(given) != question.inverted
         if question.default == AUTOMATIC and self.limits is not None and not self.limits.holds(given):
             return None
+        if question.kind == "text" and not (given or "").strip():
+            return None
         return given
 
     def sayings(self) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from scipion_udl import values as take
 from scipion_udl.settings.common import Input, Output
-from scipion_udl.settings.option import Group, Settings, flag, option, variant
+from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, flag, option, variant
 
 LEAST_QUALITY = 0.5  # where nothing else is asked for: what is more likely good than not
 
@@ -44,6 +44,15 @@ class Choice(Settings):
     chosen: tuple[int, ...] | None = option(
         "these classes and no others, whatever their quality, with all their particles: numbers as in the table, such "
         "as 2,3,5-12",
+        None,
+        Question(
+            "chosenClasses",
+            "Classes",
+            "The numbers of the classes that are kept, whatever their quality, with all their particles: 2,3,5-12. The "
+            "gallery of a *udl - classify 2D* run shows the numbers.",
+            kind="text",
+            default="",
+        ),
         flags=("--classes",),
         exclusive="which",
         take=take.WholeNumbers(),
@@ -52,16 +61,41 @@ class Choice(Settings):
     auto: bool = flag("by quality: this is what is done where nothing else is said", exclusive="which")
     min_quality: float | None = option(
         f"the quality, 0 to 1, that classes and particles must have ({LEAST_QUALITY:g}; with --classes: none)",
+        None,
+        Question(
+            "minQuality",
+            "Least quality",
+            "The quality that a class must have, and each particle of it: 0 is junk, 1 as good as it gets. "
+            f"{LEAST_QUALITY:g} keeps what is more likely good than not; 0.8, say, keeps less and is surer of it; 0 "
+            "keeps everything. To try another value, change it and run with *Continue*: nothing is judged anew.",
+            default=LEAST_QUALITY,
+            limits=take.SHARE,
+        ),
         take=take.SHARE,
         metavar="Q",
     )
     min_particles: int | None = option(
         "only classes of N particles or more",
+        None,
+        Question(
+            "minParticles",
+            "Least number of particles",
+            "Smaller classes are left out, however good they are. -1 asks for no number.",
+            default=AUTOMATIC,
+        ),
         take=take.COUNT,
         metavar="N",
     )
     max_resolution: float | None = option(
         "only classes whose halves agree (FRC 0.143, measured) to A angstrom or finer",
+        None,
+        Question(
+            "maxResolution",
+            "Worst resolution",
+            "Classes are left out whose averages of two halves do not agree to this resolution (where their Fourier "
+            "ring correlation falls to 0.143, as measured), or that are too small for halves. -1 asks for none.",
+            default=float(AUTOMATIC),
+        ),
         take=take.ANGSTROM_ABOVE_0,
         metavar="A",
     )

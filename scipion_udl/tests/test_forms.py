@@ -143,6 +143,11 @@ class TestUdlForms(BaseTest):
         for name, more in (("ProtUdlClassify2D", ()), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
             self.assertEqual(self.checkProtocol(name, *asked, *more)["wizards"], ["diameter", "finest", "maxShift"])
 
+    def test_select_classes(self) -> None:
+        asked = ("inputClasses", "chooseBy", "minQuality", "chosenClasses", "minParticles", "maxResolution", "diameter")
+        found = self.checkProtocol("ProtUdlSelectClasses", *asked, "maxShift", "finest", "ctfTreatment", "seed")
+        self.assertEqual(found["wizards"], ["diameter", "finest", "maxShift"])
+
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes

@@ -5,6 +5,7 @@ from scipion_udl.viewers.classes import UdlClassesViewer
 from scipion_udl.viewers.classification import UdlClassify2DViewer
 from scipion_udl.viewers.evaluation import UdlEvaluateViewer
 from scipion_udl.viewers.models import UdlModelViewer, UdlTrainViewer
+from scipion_udl.viewers.selection import UdlSelectClassesViewer
 
 __all__ = [
     "UdlAlign2DViewer",
@@ -12,5 +13,6 @@ __all__ = [
     "UdlClassify2DViewer",
     "UdlEvaluateViewer",
     "UdlModelViewer",
+    "UdlSelectClassesViewer",
     "UdlTrainViewer",
 ]

@@ -83,7 +83,7 @@ def test_what_is_selected_comes_of_the_classes_as_they_were_judged(project):
     first, second = (read_tables(str(project / "External" / job / "particles.star"))[1] for job in ("job001", "job002"))
     assert 0 < len(second) < len(first) == COUNT
     assert second.numbers("udlQuality").min() >= 0.5
-    assert "Classes were judged when they were made" in (project / "External/job002/select/run.log").read_text()
+    assert "Classes were judged before" in (project / "External/job002/select/run.log").read_text()
     model = read_tables(str(project / "External/job002/run_model.star"))[1]
     stack = StackReader(str(project / "External/job002/run_classes.mrcs"))
     data = read_tables(str(project / "External/job002/run_data.star"))[1]

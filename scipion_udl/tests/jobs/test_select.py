@@ -138,6 +138,30 @@ def test_relion_refines_what_was_chosen_from_its_classes(folder, tmp_path):
     assert len(open_particles(str(tmp_path / "run_it001_data.star"))) == len(numbers(out / "selected.star"))
 
 
+def test_another_choice_out_of_what_was_judged_is_the_one_that_would_have_been_made_at_once(folder, tmp_path):
+    run("select", folder / "classes", "-o", tmp_path / "all", "--min-quality", 0, *QUIET)
+    for name, words in (("again", (tmp_path / "all" / "selected.star",)), ("at_once", (folder / "classes",))):
+        assert run("select", *words, "-o", tmp_path / name, "--min-quality", 0.9, *QUIET) == 0
+    again, at_once = (tmp_path / name for name in ("again", "at_once"))
+    assert 0 < len(numbers(again / "selected.star")) < COUNT
+    assert numbers(again / "selected.star") == numbers(at_once / "selected.star")
+    assert rows(again) == rows(at_once)
+    images = [StackReader(str(out / "averages.mrcs")).read() for out in (again, at_once)]
+    np.testing.assert_array_equal(*images)
+
+
+def test_a_selection_as_relion_numbers_it_is_not_taken_for_that_of_other_classes(folder, tmp_path):
+    """run_data.star counts the chosen classes from 1, the figures beside it are by the numbers of the input."""
+    source = open_particles(str(folder / "classes" / "classes.star"))
+    last = int(np.unique(source.classes())[-1])
+    run("select", folder / "classes", "-o", tmp_path / "two", "--classes", f"2,{last}", *QUIET)
+    assert run("select", tmp_path / "two" / "run_model.star", "-o", tmp_path / "out", "--classes", "1,2", *QUIET) == 0
+    judged = (tmp_path / "out" / "run.log").read_text()
+    assert "Classes were judged before" not in judged
+    assert [row["class"] for row in rows(tmp_path / "out")] == ["1", "2"]
+    assert "Classes were judged before" in (tmp_path / "two" / "run.log").read_text()
+
+
 def test_coordinates_and_duplicates_come_from_the_micrographs(folder, tmp_path):
     out = tmp_path / "out"
     assert run("select", folder / "classes", "-o", out, "--recentre", "--min-distance", 40, *QUIET) == 0
