@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from pwem.constants import ALIGN_NONE
@@ -343,8 +344,9 @@ class Results:
 
     def __getitem__(self, index: np.ndarray | slice) -> Results:
         """The results of a slice, an index array or a mask."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Results(*(None if value is None else value[index] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {name: None if value is None else value[index] for name, value in values.items()}
+        return Results(**chosen)
 
     @classmethod
     def joined(cls, parts: Sequence[Results]) -> Results:
@@ -391,12 +393,12 @@ def results_of(path: str, tables: Sequence[Table], particles: str | None = None)
     if poses is None:
         raise UdlError(message("no_alignment_in_file", path=path))
     ids = table.numbers(ITEM_ID).astype(np.int64) if ITEM_ID in table else _ids_of_images(table, form, particles)
-    flags = [
+    ambiguous, outlier = (
         table.numbers(label) != 0 if label in table else np.zeros(len(table), bool)
         for label in (dialects.AMBIGUOUS_LABEL, dialects.OUTLIER_LABEL)
-    ]
+    )
     quality = table.numbers(dialects.QUALITY_LABEL) if dialects.QUALITY_LABEL in table else None
-    return Results(ids, poses, table.numbers(dialects.SCORE_LABEL[form]), *flags, quality)
+    return Results(ids, poses, table.numbers(dialects.SCORE_LABEL[form]), ambiguous, outlier, quality)
 
 
 def _ids_of_images(table: Table, form: str, particles: str | None) -> np.ndarray:

@@ -32,7 +32,7 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
     source : Source
         N particles of a table with classes.
     path : str
-        Ending in .star, .xmd or .cs; a .cs only of particles that came in one.
+        Ending in .star, .xmd or .cs.
     shares : dict of str to (N,) float array
         Numbers from 0 to 1, by the label of their column; a .cs has none of them.
 
@@ -47,8 +47,7 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
         Where the form cannot hold the particles, as RELION's cannot hold mirrored ones; or the file cannot be written.
     """
     ending = os.path.splitext(path)[1].lower()
-    if ending == ".cs":
-        assert source.cs is not None
+    if ending == ".cs" and source.cs is not None:
         save_cs(path, source.cs)
         return []
     own = ".xmd" if source.form == dialects.XMIPP else ".star"
@@ -56,8 +55,18 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
         poses = source.poses() or Poses.identity(len(source))
         nothing = np.zeros(len(source))
         score = shares.get(dialects.QUALITY_LABEL, nothing)
-        star, xmd = (path if ending == kind else None for kind in (".star", ".xmd"))
-        told = write_aligned(source, poses, score, nothing > 0, star, xmd, number=source.classes(), shares=shares)
+        star, xmd, cs = (path if ending == kind else None for kind in (".star", ".xmd", ".cs"))
+        told = write_aligned(
+            source,
+            poses,
+            score,
+            nothing > 0,
+            star,
+            xmd,
+            cs=cs,
+            number=source.classes(),
+            shares=_certain(source, shares),
+        )
         return [one for one in told if one.code != "old_poses_left_out"]
     tables = [table.copy() for table in source.tables]
     particles = tables[source.tables.index(table_of(source))]
@@ -68,6 +77,14 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
         particles.set(label, [f"{value:.4f}" for value in values])
     write_tables(path, tables, xmipp=source.form == dialects.XMIPP)
     return []
+
+
+def _certain(source: Source, shares: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The shares, and the probability of the class where the table has it."""
+    table, label = source.table, dialects.CERTAINTY_LABEL
+    if table is None or label not in table or label in shares:
+        return shares
+    return {**shares, label: table.numbers(label)}
 
 
 def micrographs(source: Source) -> np.ndarray | None:

@@ -85,7 +85,7 @@ def _write_for_relion(run: Run, judged: Judgement, selection: Selection, kept: n
 def _write_tables(run: Run, name: str, rows: np.ndarray, quality: np.ndarray) -> None:
     """NAME.star, NAME.xmd and, of a .cs, NAME.cs; a form that cannot hold the particles is left out, with a warning."""
     part = run.source.subset(rows)
-    for ending in (".star", ".xmd", *([".cs"] if run.source.cs is not None else [])):
+    for ending in (".star", ".xmd", *([".cs"] if run.source.cs is not None or run.settings.write_cs else [])):
         path = run.out.scratch(name + ending)
         try:
             for warning in write_selected(part, path, {QUALITY_LABEL: quality}):

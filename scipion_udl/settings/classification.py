@@ -80,6 +80,11 @@ class Sorting(Settings):
         },
         help="classes and poses as the network has them, no alignment in real space",
     )
+    write_cs: bool = variant(
+        Written,
+        "write_cs",
+        help="write the classes for cryoSPARC too: classes.cs (always written where INPUT is a .cs)",
+    )
     resume: bool = variant(Resume, "resume")
 
 

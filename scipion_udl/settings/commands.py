@@ -35,7 +35,7 @@ from scipion_udl.settings.common import (
 )
 from scipion_udl.settings.option import Settings
 from scipion_udl.settings.realism import Realism
-from scipion_udl.settings.selection import Choice, Choosing, Places
+from scipion_udl.settings.selection import Choice, Choosing, Places, Tables
 from scipion_udl.settings.simulation import (
     ManyViews,
     Photographs,
@@ -151,13 +151,14 @@ class ClassifySettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class SelectSettings(Choosing, Choice, Places, RunSettings):
+class SelectSettings(Choosing, Choice, Tables, Places, RunSettings):
     """Of `scipion-udl select`, whose particles are always of classes and never mirrored."""
 
     OFFERS: ClassVar[tuple[type[Settings], ...]] = (
         Choosing,
         Said,
         Choice,
+        Tables,
         Places,
         Size,
         Resolution,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scipion_udl import values as take
+from scipion_udl.settings.alignment import Written
 from scipion_udl.settings.common import Input, Output
 from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, flag, option, variant
 
@@ -103,6 +104,17 @@ class Choice(Settings):
         "of what is chosen, the best so large a share, 0 to 1",
         take=take.SHARE,
         metavar="SHARE",
+    )
+
+
+@dataclass(frozen=True)
+class Tables(Settings):
+    """What is written beside the usual."""
+
+    write_cs: bool = variant(
+        Written,
+        "write_cs",
+        help="write selected.cs and rest.cs for cryoSPARC too (always written where INPUT is a .cs)",
     )
 
 

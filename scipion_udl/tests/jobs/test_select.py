@@ -162,6 +162,28 @@ def test_a_selection_as_relion_numbers_it_is_not_taken_for_that_of_other_classes
     assert "Classes were judged before" in (tmp_path / "two" / "run.log").read_text()
 
 
+def test_classes_and_selection_go_to_cryosparc(folder, tmp_path):
+    """By the rules of pyem's csparc2star: class from 0, shift in pixels, pose in radians, particles known by uid."""
+    out, again = tmp_path / "out", tmp_path / "again"
+    assert run("select", folder / "classes", "-o", out, "--write-cs", *QUIET) == 0
+    found = np.load(out / "selected.cs")
+    rest = np.load(out / "rest.cs")
+    assert len(set(found["uid"]) | set(rest["uid"])) == COUNT
+    table = read_tables(str(out / "selected.star"))[1]
+    assert (found["blob/idx"] + 1).tolist() == [number(name) for name in table.texts("rlnImageName")]
+    assert (found["alignments2D/class"] + 1).tolist() == table.numbers("rlnClassNumber").tolist()
+    np.testing.assert_allclose(found["alignments2D/class_posterior"], table.numbers("udlClassProbability"), atol=1e-4)
+    np.testing.assert_allclose(np.degrees(found["alignments2D/pose"]), table.numbers("rlnAnglePsi"), atol=1e-3)
+    shift = table.numbers("rlnOriginXAngst") / found["alignments2D/psize_A"]
+    np.testing.assert_allclose(found["alignments2D/shift"][:, 0], shift, atol=1e-3)
+    np.testing.assert_allclose(found["ctf/df1_A"], table.numbers("rlnDefocusU"), rtol=1e-5)
+    classes = sorted(set(table.numbers("rlnClassNumber").astype(int).tolist()))
+    assert run("select", out / "selected.cs", "-o", again, "--classes", classes[0], *QUIET) == 0
+    own = np.load(again / "selected.cs")
+    assert own.dtype == found.dtype  # every field as it came
+    assert (own == found[found["alignments2D/class"] == classes[0] - 1]).all()
+
+
 def test_coordinates_and_duplicates_come_from_the_micrographs(folder, tmp_path):
     out = tmp_path / "out"
     assert run("select", folder / "classes", "-o", out, "--recentre", "--min-distance", 40, *QUIET) == 0
