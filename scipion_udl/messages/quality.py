@@ -30,8 +30,8 @@ TEXTS = {
     "no_classes_to_name": "{path} has no classes, which {--classes} could name: leave it out, and they are made first.",
     "no_such_class": "{path} has no class {missing}: it has {count} classes.",
     "nothing_chosen": (
-        "Nothing is chosen of {path}: no class is good enough. {rest} lists all particles; lower {--min-quality}, or "
-        "name classes with {--classes}."
+        "Nothing is chosen of {path}: no class is good enough, or all of them are flagged. {rest} lists all particles; "
+        "classes named with {--classes} are taken all the same."
     ),
     "not_a_class_run": "{folder} holds no classes.star: give the folder of a classify run, or a table of particles.",
     "table_exists": "{path} exists: give another name, or {--overwrite} to replace it.",

@@ -205,6 +205,8 @@ def choose(
     by_quality = settings.chosen is None
     least = settings.min_quality if settings.min_quality is not None else LEAST_QUALITY if by_quality else None
     refused = [_refused(settings, judged, k, least) for k in range(len(judged.number))]
+    if by_quality and (judged.flag != "").all():  # compared with each other, classes of noise look good
+        refused = [what or "flagged, as all are" for what in refused]
     missing = sorted(set(settings.chosen or ()) - set(judged.number.tolist()))
     if missing:
         shown = ", ".join(map(str, missing[:10]))

@@ -149,6 +149,6 @@ def _text(run: Run, judged: Judgement, selection: Selection) -> str:
         f"Classes             {selection.chosen.sum()} of {len(judged.number)} chosen",
         f"Particles           {count} of {total} chosen ({count / total:.1%})",
         *([f"Left out            {'; '.join(left)}"] if left else []),
-        f"Results             {run.out.path}/selected.star, rest.star, averages.mrcs, selection.csv",
+        f"Results             {run.out.path}/{'selected.star, ' * (count > 0)}rest.star, averages.mrcs, selection.csv",
     ]
     return "\n".join([*lines, *count_warnings(run.warnings)])

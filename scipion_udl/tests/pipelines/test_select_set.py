@@ -15,14 +15,14 @@ QUALITY = (0.95, 0.5, 0.49, 0.9)
 CROSSING = (9.0, 12.0, 8.0, np.nan)
 
 
-def judgement() -> Judgement:
+def judgement(flag: str = "") -> Judgement:
     label = np.repeat(NUMBERS, SIZES)
     particles = np.linspace(0.99, 0.6, len(label))
     particles[1] = 0.49
     nothing = np.full(len(SIZES), np.nan)
     return Judgement(
         np.array(NUMBERS), label, np.array(SIZES), np.array(QUALITY), [[]] * len(SIZES), np.array(CROSSING), nothing,
-        np.full(len(SIZES), "", object), particles, np.zeros((len(SIZES), 4, 4)),
+        np.full(len(SIZES), flag, object), particles, np.zeros((len(SIZES), 4, 4)),
     )  # fmt: skip
 
 
@@ -38,6 +38,15 @@ def test_what_is_more_likely_good_than_not_is_chosen_where_nothing_is_said():
     assert (selection.why[10:13] == CLASS).all()
     assert selection.kept.sum() == 6 + 4 + 2 - 1
     assert selection.refused == ["", "", "quality", ""]
+
+
+def test_where_every_class_is_flagged_quality_chooses_none():
+    flagged = judgement("noise")
+    settings = SelectSettings(input="p.star", output="out")
+    assert not choose(settings, flagged, None, None).kept.any()
+    assert choose(settings.but(chosen=(2,)), flagged, None, None).kept.sum() == 6  # but a person may
+    flagged.flag[0] = ""
+    assert choose(settings, flagged, None, None).chosen.tolist() == [True, True, False, True]
 
 
 def test_classes_that_are_named_come_with_all_their_particles_whatever_their_quality():
