@@ -13,7 +13,8 @@ from benchmarks.quality.sets import JudgedSet
 from scipion_udl.quality import class_features, particle_features
 from scipion_udl.quality.judge import FARTHEST, Judge
 
-UNITS, NETWORKS, STEPS, RATE, DECAY = 12, 6, 400, 0.02, 3e-3
+UNITS, NETWORKS, STEPS, RATE = 12, 6, 400, 0.02
+DECAY_OF_CLASSES, DECAY_OF_PARTICLES = 3e-3, 1e-4  # of weights: there are few classes and many particles
 PARTS = 6  # that the sets are cut into, so that classes are judged by networks that were trained on others
 
 
@@ -29,7 +30,8 @@ def of_classes(sets: Sequence[JudgedSet], card: dict[str, Any], seed: int = 0) -
     weight = 0.2 + 0.8 * np.abs(2 * share - 1)
     which = np.repeat(np.arange(len(sets)), [len(one.classes) for one in sets])
     numbers = np.concatenate([one.classes for one in sets])
-    return fitted(numbers, share > 0.5, weight, which, card | {"names": class_features.NAMES}, seed)
+    told = card | {"names": class_features.NAMES}
+    return fitted(numbers, share > 0.5, weight, which, told, seed, DECAY_OF_CLASSES)
 
 
 def of_particles(
@@ -39,7 +41,8 @@ def of_particles(
     numbers = np.concatenate([with_evidence(one, own) for one, own in zip(sets, evidence)])
     good = np.concatenate([one.good for one in sets])
     which = np.repeat(np.arange(len(sets)), [len(one.particles) for one in sets])
-    return fitted(numbers, good, np.ones(len(good)), which, card | {"names": particle_features.NAMES}, seed)
+    told = card | {"names": particle_features.NAMES}
+    return fitted(numbers, good, np.ones(len(good)), which, told, seed, DECAY_OF_PARTICLES)
 
 
 def with_evidence(one: JudgedSet, evidence: np.ndarray) -> np.ndarray:
@@ -60,17 +63,21 @@ def apart(sets: Sequence[JudgedSet], seed: int = 0) -> list[np.ndarray]:
 
 
 def fitted(
-    numbers: np.ndarray, good: np.ndarray, weight: np.ndarray, which: np.ndarray, card: dict[str, Any], seed: int
+    numbers: np.ndarray,
+    good: np.ndarray,
+    weight: np.ndarray,
+    which: np.ndarray,
+    card: dict[str, Any],
+    seed: int,
+    decay: float,
 ) -> Judge:
     """Networks that tell good (n,) from numbers (n, F); each sees the sets, which (n,), as often as chance will have
     it."""
     mean, deviation = numbers.mean(0), numbers.std(0) + 1e-6
     generator, random = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     scaled = torch.from_numpy(np.clip((numbers - mean) / deviation, -FARTHEST, FARTHEST)).float()
-    often = [
-        np.bincount(random.choice(np.unique(which), which.max() + 1), minlength=which.max() + 1)
-        for _ in range(NETWORKS)
-    ]
+    count = int(which.max()) + 1
+    often = [np.bincount(random.integers(0, count, count), minlength=count) for _ in range(NETWORKS)]
     weights = torch.from_numpy(np.stack([(0.5 + 0.5 * one[which]) * weight / weight.mean() for one in often])).float()
     features = numbers.shape[1]
     hidden = torch.randn(NETWORKS, UNITS, features, generator=generator) / np.sqrt(features)
@@ -85,7 +92,7 @@ def fitted(
         units = torch.tanh(torch.einsum("nf,mhf->mnh", scaled, values[0]) + values[1][:, None])
         told = (units * values[2][:, None]).sum(2) + values[3][:, None]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(told, answer, weights)
-        (loss + DECAY / NETWORKS * (values[0].square().sum() + values[2].square().sum())).backward()
+        (loss + decay / NETWORKS * (values[0].square().sum() + values[2].square().sum())).backward()
         optimiser.step()
     made = [value.detach().double().numpy() for value in values]
     return Judge(mean, deviation, *made, np.median(numbers[good], axis=0), card)
