@@ -49,6 +49,19 @@ def test_where_every_class_is_flagged_quality_chooses_none():
     assert choose(settings, flagged, None, None).chosen.tolist() == [True, True, False, True]
 
 
+def test_what_shows_no_particle_is_not_chosen_however_alike_its_images_are():
+    flagged = judgement()
+    flagged.flag[:] = ["no_particle", "noise", "", ""]
+    selection = choose(SelectSettings(input="p.star", output="out"), flagged, None, None)
+    assert selection.chosen.tolist() == [
+        False,
+        True,
+        False,
+        True,
+    ]  # particles at a low SNR may fit no better than noise
+    assert selection.refused[0] == "flagged"
+
+
 def test_classes_that_are_named_come_with_all_their_particles_whatever_their_quality():
     numbers, selection = chosen(chosen=(2, 5))
     assert numbers == [2, 5]
