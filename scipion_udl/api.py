@@ -139,8 +139,8 @@ def classify(
     name, progress
         See :func:`align`.
     **options
-        Further options of ``scipion-udl classify``: ``teach``, ``starts``, ``diameter`` (A), ``max_shift`` (pixels),
-        ``no_refine``, ``seed``, ``gpu`` and so on.
+        Further options of ``scipion-udl classify``: ``training_subset``, ``starts``, ``diameter`` (A), ``max_shift``
+        (pixels), ``no_refine``, ``seed``, ``gpu`` and so on.
 
     Returns
     -------

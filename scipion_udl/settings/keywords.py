@@ -61,14 +61,37 @@ def settings_of(
     ValueError
         For a value that the option does not take.
     """
-    known = {one.name: one for one in keywords_of(kind, without)}
+    offered = keywords_of(kind, without)
+    known = {keyword_of(one): one for one in offered}
+    older = {name: one for one in offered for name in (one.name, *map(_as_keyword, one.aliases)) if name not in known}
     for name in keywords:
-        if name not in known:
+        if name not in known and name not in older:
             near = difflib.get_close_matches(name, [*known, *own], 1, 0.5)
             hint = f": did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known))}"
             raise TypeError(f"{function}() has no option {name}{hint}")
-    values = {name: _checked(function, known[name], value) for name, value in keywords.items()}
+    every = older | known
+    values = {every[name].name: _checked(function, every[name], value) for name, value in keywords.items()}
     return kind.of({**values, **own})
+
+
+def keyword_of(option: Option) -> str:
+    """What a function calls an option.
+
+    Parameters
+    ----------
+    option : Option
+        One of the command line.
+
+    Returns
+    -------
+    str
+        "high_resolution_limit" for --high-resolution-limit; older names are taken, too.
+    """
+    return _as_keyword(option.flag) if option.flags else option.name
+
+
+def _as_keyword(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
 
 
 def _checked(function: str, option: Option, value: Any) -> Any:
@@ -88,7 +111,7 @@ def _checked(function: str, option: Option, value: Any) -> Any:
             return [_taken(option, one) for one in value]
         return _taken(option, value)
     except (BadValue, TypeError) as error:
-        raise ValueError(f"{function}(): {option.name}: {error}") from None
+        raise ValueError(f"{function}(): {keyword_of(option)}: {error}") from None
 
 
 def _taken(option: Option, value: Any) -> Any:

@@ -22,7 +22,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables
 from scipion_udl.settings.commands import AlignSettings, ClassifySettings, SimulateSettings, TrainSettings
-from scipion_udl.settings.keywords import keywords_of
+from scipion_udl.settings.keywords import keyword_of, keywords_of
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 COUNT = 130
@@ -248,6 +248,15 @@ def test_an_option_is_a_keyword_by_its_name(function, kind):
     assert not names & {"output", "overwrite", "resume", "quiet"}
     with pytest.raises(TypeError, match=rf"{function}\(\) has no option sead: did you mean seed\?"):
         getattr(scipion_udl, function)(*([] if function == "simulate" else [np.zeros((3, 32, 32))]), sead=1)
+
+
+def test_options_have_the_names_of_the_command_line_and_older_ones_go_on_working(made):
+    for name in ("high_resolution_limit", "finest"):
+        with pytest.raises(ValueError, match=re.escape("high_resolution_limit: '0' must be above 0")):
+            scipion_udl.align(made.images, 4.0, **{name: 0})
+    words = {keyword_of(one) for one in keywords_of(ClassifySettings)}
+    assert {"training_subset", "polarity", "high_resolution_limit"} <= words
+    assert not words & {"teach", "contrast", "finest"}
 
 
 @pytest.mark.parametrize(
