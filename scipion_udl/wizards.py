@@ -18,7 +18,7 @@ from pyworkflow.gui.widgets import LabelSlider
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from scipion_udl import Plugin
-from scipion_udl.constants import EVALUATED, FINEST_RING, WORKING_BOX, automatic_shift
+from scipion_udl.constants import EVALUATED, FINEST_RING, WORKING_BOX, automatic_shift, proposed_classes
 from scipion_udl.convert.particle_input import Particles, are_classes, info_of, parts
 from scipion_udl.convert.particles import write_particles
 from scipion_udl.convert.set_rows import ID, read_columns
@@ -165,10 +165,14 @@ def automatic_diameter(protocol: ProtUdlBase, box: float) -> tuple[float, str]:
 
 
 class ShiftDialog(_CircleDialog):
-    """A circle around the centre of the box, as far as a particle's centre may lie from it."""
+    """A circle around the centre of the box, as far as a particle's centre may lie from it; ``told`` says what the
+    automatic shift is."""
 
     _name = "Largest shift"
-    _text = "The centre of a particle is looked for within the circle: use the slider or the mouse wheel."
+
+    def _createPreview(self, frame: object) -> None:
+        self._text = "The centre of a particle is looked for within the circle. " + self.told
+        super()._createPreview(frame)
 
 
 class UdlShiftWizard(_Wizard):
@@ -181,20 +185,22 @@ class UdlShiftWizard(_Wizard):
         provider = self._providerOf(form)
         if provider is None:
             return
-        shift = form.protocol.maxShift.get()
+        shift, automatic = form.protocol.maxShift.get(), automatic_shift(provider.getObjects()[0].getXDim())
         if shift is None or shift < 0:
-            shift = automatic_shift(provider.getObjects()[0].getXDim())
-        chosen = ShiftDialog(form.root, provider, maskRadius=shift, unit=emcts.UNIT_PIXEL)
+            shift = automatic
+        told = f"Automatic (-1) is {automatic:.3g} px."
+        chosen = ShiftDialog(form.root, provider, maskRadius=shift, unit=emcts.UNIT_PIXEL, told=told)
         if chosen.resultYes():
             form.setVar("maxShift", round(chosen.getRadius(chosen.radiusSlider), 1))
 
 
 class ResolutionDialog(BandPassFilterDialog):
-    """A particle as it is, and without what is finer than a resolution; ``finest``, angstrom, is where it starts."""
+    """A particle as it is, and without what is finer than a resolution; ``finest``, angstrom, is where it starts;
+    ``told`` says what the automatic limit is."""
 
     def _createPreview(self, frame: object) -> None:
         super()._createPreview(frame)
-        _explain(self, "Nothing finer than what the right image shows is compared. Click on an image of the list.")
+        _explain(self, f"Nothing finer than what the right image shows is compared. {self.told}")
 
     def addFreqSlider(self, _label: str, value: float, col: int) -> LabelSlider:
         """The slider of the resolution, angstrom, from two pixels to where a particle is a blob."""
@@ -227,10 +233,29 @@ class UdlResolutionWizard(_Wizard):
         box, least = image.getXDim(), 2 * image.getSamplingRate()
         automatic = box * image.getSamplingRate() / round(FINEST_RING * min(box, WORKING_BOX))
         start = finest if finest and finest > 0 else automatic
-        options = {"unit": emcts.UNIT_ANGSTROM, "mode": emcts.FILTER_LOW_PASS, "highFreq": start}
+        told = f"Automatic (-1) is {automatic:.3g} Å, all that the box holds."
+        options = {"unit": emcts.UNIT_ANGSTROM, "mode": emcts.FILTER_LOW_PASS, "highFreq": start, "told": told}
         chosen = ResolutionDialog(form.root, provider, showLowFreq=False, showDecay=False, **options)
         if chosen.resultYes():
             form.setVar("finest", round(max(chosen.hfSlider.get(), least), 1))
+
+
+class UdlClassesWizard(EmWizard):
+    """Fills in the number of classes that suits the particles."""
+
+    _environments = [DESKTOP_TKINTER]
+    _targets = [(ProtUdlClassify2D, ["numberOfClasses"])]
+
+    def show(self, form: FormWindow, *_params: object) -> None:
+        """Fill it in, and say what it rests upon."""
+        count = form.protocol._particlesToClassify() if form.protocol.inputParticles.get() is not None else 0
+        if not count:
+            dialog.showWarning("No particles", "Choose *Input particles* first.", form.root)
+            return
+        number = proposed_classes(count)
+        form.setVar("numberOfClasses", number)
+        text = f"{number} classes suit {count} particles: a hundred for each, and 50 classes at most."
+        dialog.showInfo("Number of classes", text, form.root)
 
 
 class ChoiceDialog(ImagePreviewDialog):

@@ -259,7 +259,7 @@ NONE_FOUND = message("no_classes")
 
 
 def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
-    """Warn of flagged classes, and say where classes found no particles.
+    """Say which classes are flagged, and where classes found no particles; warn where none is left.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def tell_of_flagged(run: Run, flags: np.ndarray, found: Sorted) -> None:
         which = flags == code
         if which.any():
             share = which[found.label[usable]].sum() / max(len(usable), 1)
-            run.warn(message("classes_flagged", count=which.sum(), total=len(flags), share=share, why=why))
+            run.note(message("classes_flagged", count=which.sum(), total=len(flags), share=share, why=why))
     if flagged.all():
         run.warn(message("all_classes_flagged"))
 

@@ -6,14 +6,15 @@ import shlex
 
 from pyworkflow.protocol import Form
 
-from scipion_udl.constants import LEAST_OF_A_CLASS
+from scipion_udl.constants import LEAST_OF_A_CLASS, proposed_classes
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
 from scipion_udl.settings.commands import ClassifySettings
-from scipion_udl.settings.option import Question
+from scipion_udl.settings.option import AUTOMATIC, Question
 
-FEW_A_CLASS, USUAL_OF_A_CLASS = 50, 100  # particles: fewer than so many, on average, show little
+FEW_A_CLASS = 50  # particles: fewer than so many, on average, show little
+FEWEST_CLASSES = 2
 _PARTICLES = Question(
     "inputParticles",
     "Input particles",
@@ -60,10 +61,15 @@ class Classify2DForm(ParticleQuestions):
     def _classifyOptions(self) -> str:
         """The options of the engine, beside the model, that the classes depend on."""
         learns = not self._takesModel()
-        words = self._words("classes") if learns else []
+        words = self._option("classes", self.classesToMake()) if learns else []
         words += self._words("seed", *SIZE, "max_shift", "finest", "ctf", "contrast")
         words += self._words("teach", "starts") if learns else []
         return shlex.join(words + self._words("no_refine"))
+
+    def classesToMake(self) -> int:
+        """*Number of classes*, or what suits the particles where that is automatic."""
+        asked = self.numberOfClasses.get()
+        return asked if asked > 0 else proposed_classes(self._particlesToClassify())
 
     def _particlesToClassify(self) -> int:
         """How many particles make the classes; known without the file of the set, which another program may hold."""
@@ -72,9 +78,12 @@ class Classify2DForm(ParticleQuestions):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def _validateForm(self) -> list[str]:
-        count, classes = self._particlesToClassify(), self.numberOfClasses.get()
+        count, asked = self._particlesToClassify(), self.numberOfClasses.get()
         if not count:
             return [NO_PARTICLES]
+        if asked != AUTOMATIC and asked < FEWEST_CLASSES:
+            return [f"*Number of classes* is {asked}: give {FEWEST_CLASSES} or more, or -1 for an automatic number."]
+        classes = self.classesToMake()
         errors = self._validateDiameter() + self._validateLength("maxShift", "Largest shift") + self._validateFinest()
         learns = not self._takesModel()
         if learns and LEAST_OF_A_CLASS * classes > count:
@@ -91,10 +100,10 @@ class Classify2DForm(ParticleQuestions):
 
     def _classWarnings(self) -> list[str]:
         """A sentence where the classes will be small."""
-        count, classes = self._particlesToClassify(), self.numberOfClasses.get()
+        count, classes = self._particlesToClassify(), self.classesToMake()
         if self._takesModel() or count >= FEW_A_CLASS * classes:
             return []
         return [
             f"There are {count} particles for {classes} classes, {count // classes} for each: averages of so few show "
-            f"little. Give fewer classes, {max(2, count // USUAL_OF_A_CLASS)} or so."
+            f"little. Give fewer classes, {proposed_classes(count)} or so."
         ]

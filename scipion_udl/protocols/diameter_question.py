@@ -7,7 +7,7 @@ from typing import Any
 
 from pyworkflow.protocol import Form
 
-from scipion_udl.constants import DIAMETER_FROM
+from scipion_udl.constants import DIAMETER_FROM, automatic_shift
 from scipion_udl.convert.particle_input import info_of
 from scipion_udl.protocols.forms import ask
 from scipion_udl.settings.option import Settings
@@ -24,6 +24,7 @@ class DiameterQuestion:
     inputParticles: Any
     diameter: Any
     maskRadius: Any
+    maxShift: Any
     _validateLength: Callable[..., list[str]]
 
     def _defineDiameterParam(self, form: Form) -> None:
@@ -43,6 +44,12 @@ class DiameterQuestion:
                 "less, or -1 for an automatic one."
             )
         return errors
+
+    def _shiftSummary(self, summary: dict) -> list[str]:
+        """The largest shift that was allowed, where nobody gave it."""
+        if self.maxShift.get() >= 0 or not summary.get("box"):
+            return []
+        return [f"Largest shift: *{automatic_shift(summary['box']):.3g} px*, automatic."]
 
     @staticmethod
     def _diameterSummary(summary: dict) -> list[str]:

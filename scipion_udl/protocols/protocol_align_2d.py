@@ -224,7 +224,7 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
         text = f"Aligned *{aligned.get('particles')}* particles of {aligned.get('box')} px"
         lines.append(text + (f", *{len(classes)}* classes." if classes else "."))
         lines += self._classSummary(classes) if classes else self._resolutionSummary(aligned)
-        lines += self._diameterSummary(aligned) + self._countSummary(aligned)
+        lines += self._diameterSummary(aligned) + self._shiftSummary(aligned) + self._countSummary(aligned)
         lines += [in_words_of_the_form(note) for note in told_in(aligned, "note")]
         return lines + self._reportSummary() + self._warningSummary(aligned)
 

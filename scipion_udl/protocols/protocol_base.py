@@ -295,9 +295,8 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         if not training:
             return []
         text = f"Trained by *{str(summary.get('method', '')).upper()}*"
-        for unit in ("epoch", "round"):  # classes are taught in rounds
-            count = training.get(f"{unit}s")
-            text += f" for {count} {unit}{'' if count == 1 else 's'}" if count is not None else ""
+        count = training.get("epochs")
+        text += f" for {count} epoch{'' if count == 1 else 's'}" if count is not None else ""
         if training.get("converged") is False:
             return [text + ": it has *not converged*, so give it more epochs."]
         return [text + "; it has converged." if training.get("converged") else text + "."]

@@ -11,13 +11,13 @@ from scipion_udl.convert.classes import add_sorted, average_image, fill_averages
 from scipion_udl.convert.particle_input import count_items
 from scipion_udl.convert.particles import check_complete
 from scipion_udl.cost_estimate import cost_of_classification
-from scipion_udl.model_card import read_card
-from scipion_udl.objects import UdlModel, method_in_words, network_in_words
+from scipion_udl.objects import UdlModel
 from scipion_udl.protocols.classify_2d_form import Classify2DForm
 from scipion_udl.protocols.cost_warnings import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
 from scipion_udl.protocols.protocol_base import PARTICLES, told_in
+from scipion_udl.settings.option import AUTOMATIC
 
 CLASSES_STAR = "classes.star"
 MOST_PAIRS = 12  # that are named in the summary
@@ -34,14 +34,14 @@ class outputs(Enum):
 class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     """Sorts particles of many views into classes, and brings those of each class into register.
 
-    A small neural network is trained on the particles themselves, without any reference, for all classes together: it
-    finds at once which class a particle belongs to and how it is rotated. Shifts and the remaining half turn are found
-    against the averages of the classes; then both are improved in rounds in which each particle is compared with the
-    averages of its likely classes.
+    A small network of templates, one for each class, learns from the particles themselves, without any reference: it
+    finds at once which class a particle belongs to, how it is rotated and where it lies. Then particles that more than
+    one class may hold are compared with the averages of these, and each class is aligned by itself, in two halves that
+    tell its resolution.
 
     Every particle is in some class. Classes that show no molecule, of noise or of junk, are flagged, and not left out:
-    look at the gallery (Analyze results), choose the good ones and make a subset of them. A class and the one that
-    shows its mirror image are two views; they are told as a pair.
+    look at the gallery (Analyze results), choose the good ones and make a subset of them, or let 'udl - select classes'
+    do it. A class and the one that shows its mirror image are two views; they are told as a pair.
 
     The classes are in register then. 'udl - align 2D' takes them, too, to align each anew as a set of one view.
     """
@@ -102,7 +102,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         warnings = self._classWarnings() + self._alignmentWarnings()
         if not self.usesGpu():
             count, box = count_items(particles), particles.getXDim()
-            cost = cost_of_classification(count, box, self.numberOfClasses.get())
+            cost = cost_of_classification(count, box, self.classesToMake())
             warnings += warnings_of_cost(count, box, self.numberOfThreads.get(), cost)
         return warnings
 
@@ -112,7 +112,7 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             return progress
         facts = self.readEngineSummary()
         classes = facts.get("classes")
-        lines = self._trainingSummary(facts)
+        lines = self._learningSummary(facts)
         if not classes:
             return [*lines, "The classes are not ready yet."]
         lines.append(
@@ -122,10 +122,19 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             lines.append("*No classes were found*: the averages show nothing that their particles have in common.")
         else:
             lines += self._classSummary([one for one in classes if not one.get("flagged")])
-        lines += self._diameterSummary(facts) + self._flaggedSummary(facts)
+        lines += self._diameterSummary(facts) + self._shiftSummary(facts) + self._flaggedSummary(facts)
         lines += self._mirrorSummary(classes) + self._countSummary(facts)
         lines += [in_words_of_the_form(note) for note in told_in(facts, "note")]
         return lines + self._reportSummary() + self._warningSummary(facts)
+
+    def _learningSummary(self, facts: dict) -> list[str]:
+        """Out of what the classes were learned; nothing where they came with a model."""
+        training = facts.get("training") or {}
+        if not training.get("rounds"):
+            return []
+        asked = facts.get("classes_asked") or training.get("classes")
+        automatic = " (automatic)" if self.numberOfClasses.get() == AUTOMATIC else ""
+        return [f"Learned *{asked}* classes{automatic} in {training['rounds']} rounds."]
 
     @staticmethod
     def _flaggedSummary(facts: dict) -> list[str]:
@@ -153,13 +162,15 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
         facts = self.readEngineSummary()
         if not facts.get("classes"):
             return []
-        text = f"{facts.get('particles')} particles were sorted into {len(facts['classes'])} 2D classes by "
-        text += "unsupervised difference learning [Chen2023]"
-        model = self.getModelFile()
-        if model:
-            card = read_card(model)
-            where = "on them" if self._trains() else "before, on other particles,"
-            text += f": classes and rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
-            text += method_in_words(card)
-        text += "; shifts and half turns against the averages of the classes"
-        return [text + (", then rounds of refinement of all against these." if self.doRefine else ".")]
+        where = "on them" if self._trains() else "before, on other particles"
+        sorted_into = f"{facts.get('particles')} particles were sorted into {len(facts['classes'])} 2D classes"
+        text = (
+            f"{sorted_into}, rotated and shifted by a network of learned templates, one for each class, trained "
+            f"{where} by joint unsupervised difference learning [Chen2023], class by class"
+        )
+        if not self.doRefine:
+            return [f"{text}."]
+        text += "; particles that more than one class may hold were compared with the averages of these in real space"
+        return [
+            f"{text}, and each class was aligned in two halves, whose Fourier ring correlation tells its resolution."
+        ]

@@ -198,7 +198,8 @@ class ProtUdlSelectClasses(ParticleQuestions):
         """Judge all classes and particles, unless that was done when the classes were made."""
         table = self._getExtraPath(JUDGED, SELECTED)
         if not os.path.exists(table):
-            everything = shlex.join(self._option("min_quality", 0.0) + self._option("overwrite"))
+            numbers = ",".join(str(part.number) for part in class_parts(self.inputClasses.get()))
+            everything = shlex.join(self._option("chosen", numbers) + self._option("overwrite"))
             given, threads = self._getExtraPath(PARTICLES), self.numberOfThreads.get()
             self._runOn("select", given, self._getExtraPath(JUDGED), f"{options} {everything}", threads)
         return [table]

@@ -91,8 +91,9 @@ def _row(result: ClassResult, listed: tuple[str, ...]) -> list:
 
 
 def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
-    """One sentence on the warnings of single classes, which the log has told in full."""
-    warned = [result.number for result in classes if result.figures["warnings"]]
+    """One sentence on the warnings of single classes, which the log has told in full; of flagged ones all is told."""
+    told = [result for result in classes if not result.figures.get("flagged")]
+    warned = [result.number for result in told if result.figures["warnings"]]
     if warned:
         which = ", ".join(map(str, warned[:10])) + (" and others" if len(warned) > 10 else "")
         run.warn(message("classes_with_warnings", count=len(warned), total=len(classes), which=which))

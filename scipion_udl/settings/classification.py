@@ -23,10 +23,10 @@ class Sorting(Settings):
             "Number of classes",
             "How many groups the particles are sorted into, each with an average of its own. With more of them "
             "fewer views share a class, and averages are sharper, as long as each has particles enough: 100 or so, "
-            "more where they are very noisy. Junk takes some of the classes for itself. Particles that show one view "
-            "need no classes: give them to 'udl - align 2D'.",
-            default=50,
-            limits=take.Whole(least=2),
+            "more where they are very noisy. Junk takes some of the classes for itself. -1 is automatic: one class for "
+            "a hundred particles, 50 at most; the wizard fills in that number. Particles that show one view need no "
+            "classes: give them to 'udl - align 2D'.",
+            default=AUTOMATIC,
         ),
         take=take.COUNT,
         metavar="K",

@@ -92,8 +92,9 @@ def write_spider(path: Path, images: np.ndarray) -> str:
 def simulate(folder: Path, **options: object) -> Path:
     """Particles made by the engine into ``folder`` (anew): the path of particles.star, truth.star is beside it."""
     shutil.rmtree(folder, ignore_errors=True)
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    words = ["simulate", str(folder), *words]
+    words = ["simulate", str(folder)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     if importlib.util.find_spec("torch"):  # the engine is in this environment, and need not be started
         from scipion_udl import cli
 

@@ -141,7 +141,8 @@ class TestUdlForms(BaseTest):
         asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "diameter", "maxShift", "contrast")
         asked += ("finest", "ctfTreatment", "teach", "starts", "doRefine", "seed")
         for name, more in (("ProtUdlClassify2D", ()), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
-            self.assertEqual(self.checkProtocol(name, *asked, *more)["wizards"], ["diameter", "finest", "maxShift"])
+            wizards = self.checkProtocol(name, *asked, *more)["wizards"]
+            self.assertEqual(wizards, ["diameter", "finest", "maxShift", "numberOfClasses"])
 
     def test_select_classes(self) -> None:
         asked = ("inputClasses", "chooseBy", "minQuality", "chosenClasses", "minParticles", "maxResolution", "diameter")

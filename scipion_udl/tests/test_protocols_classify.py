@@ -15,9 +15,11 @@ from pwem.protocols import ProtUserSubSet
 from pyworkflow.tests import setupTestOutput, setupTestProject
 from pyworkflow.viewer import MessageView
 
+from scipion_udl.constants import automatic_shift
 from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.stacks import StackReader, write_stack
+from scipion_udl.messages import entries, message
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, kill, read_truth, simulate
@@ -166,6 +168,9 @@ class TestUdlClassify2D(ClassifyTest):
         self.assertIn("report.html", summary)
         self.assertIn("Chen2023", self.run_.methods()[0])
         self.assertIn(f"{CLASSES} 2D classes", self.run_.methods()[0])
+        self.assertIn("rotated and shifted by a network of learned templates", self.run_.methods()[0])
+        self.assertNotIn("180", self.run_.methods()[0])  # the templates are compared in every orientation
+        self.assertIn(f"Learned *{CLASSES}* classes in ", summary)
         self.assertIn("10.1016/j.jsb.2023.107940", "\n".join(self.run_.citations()))
 
     def test_a_subset_of_good_classes_is_aligned_by_align_2d(self) -> None:
@@ -332,7 +337,7 @@ class TestUdlClassify2DForm(ClassifyTest):
             ({"finest": 1.9 * PIXEL_SIZE}, "nothing finer than 6 Å"),
             ({"maxShift": BOX}, "*Largest shift*"),
             ({"numberOfClasses": 53}, "there are 210 particles: give fewer, for at least 4 of each"),
-            ({"numberOfClasses": 1}, "must be 2 or more"),
+            ({"numberOfClasses": 1}, "*Number of classes* is 1: give 2 or more, or -1"),
             ({"teach": 3}, "3 for 4 classes"),
             ({"ctfTreatment": 1}, "no CTF"),
         ):
@@ -346,14 +351,37 @@ class TestUdlClassify2DForm(ClassifyTest):
         (warning,) = self.newRun(numberOfClasses=50).warnings()
         self.assertIn("4 for each", warning)
 
-    def test_a_summary_counts_what_a_training_counts(self) -> None:
-        for training, words in (
-            ({"rounds": 40}, "*JUDL* for 40 rounds."),
-            ({"epochs": 1}, "*JUDL* for 1 epoch."),
-            ({"particles": 9}, "*JUDL*."),
-        ):
-            (line,) = ProtUdlClassify2D._trainingSummary({"method": "judl", "training": training})
-            self.assertEqual(line, f"Trained by {words}")
+    def test_as_many_classes_as_suit_the_particles_where_nobody_says_how_many(self) -> None:
+        count = len(VIEWS) * COUNT
+        for asked, made in ((-1, count // 100), (7, 7)):
+            run = self.newRun(numberOfClasses=asked)
+            self.assertEqual(run.classesToMake(), made)
+            self.assertIn(f"--classes {made} ", run._classifyOptions())
+            self.assertEqual(run.validate(), [])
+        streaming = self.newRun(ProtUdlClassify2DStreaming, numberOfClasses=-1, firstBatch=1200)
+        self.assertEqual(streaming.classesToMake(), 12)  # of the first particles, which make the classes
+        self.assertEqual(self.newProtocol(ProtUdlClassify2D).numberOfClasses.get(), -1)
+
+    def test_a_summary_says_of_what_classes_were_learned_and_how_far_particles_may_lie(self) -> None:
+        run = self.newRun(numberOfClasses=-1)
+        said = {"training": {"rounds": 31}, "classes_asked": 5, "box": BOX}
+        self.assertEqual(run._learningSummary(said), ["Learned *5* classes (automatic) in 31 rounds."])
+        self.assertEqual(run._learningSummary({"model": "given"}), [])
+        self.assertEqual(run._shiftSummary(said), [f"Largest shift: *{automatic_shift(BOX):.3g} px*, automatic."])
+        self.assertEqual(self.newRun(maxShift=7)._shiftSummary(said), [])
+
+    def test_flagged_junk_is_no_cause_for_a_warning_sign(self) -> None:
+        run = self.newRun()
+        classes = [{"class": k, "image": k, "particles": 10, "flagged": k == 2, "signal_found": True} for k in (1, 2)]
+        junk = message(
+            "classes_flagged", count=1, total=2, share=0.5, why="their particles fit no better than noise would"
+        )
+        said = {"particles": 20, "box": 48, "classes": classes, "messages": entries([], [junk])}
+        with mock.patch.object(ProtUdlClassify2D, "readEngineSummary", lambda _self: said):
+            self.assertFalse(run.hasSummaryWarnings())
+            summary = "\n".join(run.summary())
+            self.assertIn("*1 class is flagged* as junk, with 10 particles (50 %)", summary)
+            self.assertIn(str(junk), summary)
 
     def test_what_a_summary_says_of_noise(self) -> None:
         run = self.newRun()

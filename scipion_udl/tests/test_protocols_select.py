@@ -199,7 +199,7 @@ class TestUdlSelectClasses(RunTest):
         self.assertIn("*Nothing is chosen* of 4 classes", run.summary()[0])
         self.assertTrue(run.hasSummaryWarnings())
         warning = run.summary()[-1]
-        self.assertIn("lower *Least quality*, or name classes with *Classes*", warning)
+        self.assertIn("classes named with *Classes* are taken", warning)
         self.assertIn("judged when they were made", self.logOf(run))
         self.assertFalse(self.extraFile(run, "judged/run.log").exists())
         run.maxResolution.set(-1)

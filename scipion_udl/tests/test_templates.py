@@ -13,6 +13,8 @@ from pyworkflow.project import Manager
 from pyworkflow.template import TemplateList
 from pyworkflow.tests import setupTestOutput
 
+from scipion_udl.io.particles import open_particles
+from scipion_udl.io.tables import read_tables
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import RunTest, simulate
 
@@ -34,13 +36,18 @@ class TestUdlTemplates(RunTest):
         return {template.getObjId(): template for template in found.templates}
 
     def test_scipion_offers_them_with_a_description(self) -> None:
-        for name, word in (("udl-align_particles", "Import particles"), ("udl-align_simulated", "Simulate particles")):
+        asked = ["Particles (STAR, XMD or MRC stack)"]
+        for name, word, expected in (
+            ("udl-align_particles", "Import particles", asked),
+            ("udl-align_simulated", "Simulate particles", []),
+            ("udl-good_particles", "choose the good classes", asked),
+        ):
             template = self.offered()[name]
             self.assertIn(word, template.description)
             template.replaceEnvVariables()
             template.parseContent()
             missing = [title for title, param in template.getParams().items() if param.validate()]
-            self.assertEqual(missing, ["Particles (STAR, XMD or MRC stack)"] if name == "udl-align_particles" else [])
+            self.assertEqual(missing, expected)
 
     def fromTemplate(self, name: str, **values: object) -> list:
         """The protocols of a project that `scipion template` makes, in their order."""
@@ -78,6 +85,39 @@ class TestUdlTemplates(RunTest):
         figures = {row["figure"]: float(row["value"]) for row in evaluate.readFigures() if row["value"]}
         self.assertEqual(figures["particles"], 20)
         self.assertLess(figures["rotation_median_180"], 5)
+
+    @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
+    def test_from_picked_particles_to_good_ones_without_a_click(self) -> None:
+        words = {
+            "phantom": "crane",
+            "views": "uneven",
+            "count": 240,
+            "box": 40,
+            "pixel_size": 4.8,
+            "snr": 0.3,
+            "seed": 3,
+        }
+        star = simulate(self.folder / "picked", **words, realistic=True, junk=0.35)
+        runs = self.fromTemplate("udl-good_particles", particles=star, classes=4, quality=0.6, threads=1)
+        for one, name in zip(runs[1:], ("outputParticles", "outputClasses", "outputClasses", "outputClasses")):
+            pointer = getattr(one, "inputClasses" if one is runs[2] else "inputParticles")
+            self.assertEqual(pointer.getExtended(), name)
+        runs[1].starts.set(1)
+        runs[3].epochs.set(1), runs[3].doRefine.set(False)  # the alignment itself is not what is looked at
+        _, classify, select, align, export = self.run_(runs)
+        self.assertIn("judged when they were made", self.logOf(select))
+        self.assertEqual((select.minQuality.get(), classify.numberOfClasses.get()), (0.6, 4))
+        self.assertEqual(classify.outputClasses.getSize(), len(classify.readEngineSummary()["classes"]))
+        truth = read_tables(str(star.parent / "truth.star"))[0]
+        good = {k for k, kind in enumerate(truth.texts("udlJunk"), 1) if kind == "none"}
+        chosen = {item.getObjId() for item in select.outputParticles.iterItems()}
+        self.assertGreater(len(chosen & good) / len(good), 0.9)
+        self.assertGreater(len(chosen & good) / len(chosen), 0.9)
+        self.assertEqual({item.getObjId() for item in align.outputParticles.iterItems()}, chosen)
+        table = open_particles(self.proj.getPath(export._getExtraPath("aligned.star"))).table
+        self.assertEqual(set(map(int, table.texts("udlItemId"))), chosen)
+        classes = [one.getObjId() for one in select.outputClasses.iterItems()]
+        self.assertEqual(set(map(int, table.texts("rlnClassNumber"))), set(classes))
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
     def test_particles_of_a_file_come_in_and_are_connected(self) -> None:

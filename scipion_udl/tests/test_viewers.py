@@ -19,6 +19,7 @@ from pyworkflow.viewer import MessageView
 from scipion_udl.imaging.poses import Poses, to_matrices
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlEvaluate, ProtUdlImportModel, ProtUdlTrain
+from scipion_udl.report import figures
 from scipion_udl.tests import on_screen
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, ProjectTest, correlation, particles_at, random_poses
 from scipion_udl.viewers import (
@@ -30,6 +31,7 @@ from scipion_udl.viewers import (
     UdlTrainViewer,
 )
 from scipion_udl.viewers import base as viewers_base
+from scipion_udl.viewers.classes import read_classes
 from scipion_udl.viewers.gallery import Gallery
 from scipion_udl.viewers.particles import apply_pose
 
@@ -374,7 +376,14 @@ class TestUdlClassGallery(BaseTest):
         (plotter,) = viewer._getVisualizeDict()["doShowFrc"]()
         (axes,) = plotter.getFigure().axes
         words = [text.get_text() for text in axes.get_legend().get_texts()]
-        self.assertEqual(words, ["class 5: 7.2 Å", "class 7", "class 2: 9.5 Å"])
+        self.assertEqual(words, ["none claimed: 1 class", "resolution claimed: 2 classes"])
+        self.assertEqual(axes.get_title("left") + axes.get_title(), "FRC of two halves of 3 classes")
+        labels = {text.get_text(): text.xy for text in axes.texts if hasattr(text, "xy")}
+        self.assertEqual(set(labels), {"5", "2"})  # of those that claim a resolution, each on its curve
+        for number, (x, y) in labels.items():
+            self.assertAlmostEqual(y, 1 - round(32 * x) / 10 - int(number) / 100)
+        drawn_dark = [line.get_color() for line in axes.get_lines() if len(line.get_xdata()) == 8]
+        self.assertEqual(drawn_dark.count(figures.INK), 2)
         viewer.classNumber.set(2)
         (plotter,) = viewer._getVisualizeDict()["doShowFrc"]()
         (axes,) = plotter.getFigure().axes
@@ -382,6 +391,23 @@ class TestUdlClassGallery(BaseTest):
         viewer.classNumber.set(3)
         (view,) = viewer._getVisualizeDict()["doShowFrc"]()
         self.assertIn("class 3", view.getMessage())
+
+    def test_the_frc_of_flagged_classes_is_left_out_unless_one_is_asked_for(self) -> None:
+        rows = [{**row, "flagged": "1" if row["class"] == "7" else "0"} for row in read_classes(str(self.folder))]
+        viewer = self.viewer()
+        with mock.patch("scipion_udl.viewers.alignment.read_classes", return_value=rows):
+            (plotter,) = viewer._getVisualizeDict()["doShowFrc"]()
+            (axes,) = plotter.getFigure().axes
+            title = axes.get_title("left") + axes.get_title()
+            self.assertEqual(title, "FRC of two halves of 2 classes; 1 class flagged as junk left out")
+            self.assertEqual(
+                [text.get_text() for text in axes.get_legend().get_texts()], ["resolution claimed: 2 classes"]
+            )
+            viewer.classNumber.set(7)
+            (plotter,) = viewer._getVisualizeDict()["doShowFrc"]()
+            self.assertIn(
+                "of class 7", "".join(plotter.getFigure().axes[0].get_title(where) for where in ("left", "center"))
+            )
 
     def test_it_opens_for_the_set_of_classes_too_but_not_for_those_of_others(self) -> None:
         own = emobj.SetOfClasses2D(filename=self.run_._getPath("classes2D.sqlite"))

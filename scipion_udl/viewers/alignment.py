@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 from pwem.viewers import EmPlotter
@@ -28,13 +27,13 @@ from scipion_udl.protocols.protocol_base import PARTICLES, REPORT
 from scipion_udl.report import figures
 from scipion_udl.settings.option import Question
 from scipion_udl.viewers.base import TRAINING_HELP, BrowserView, Button, NothingToShow, UdlProtocolViewer
-from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, number_in, read_classes
+from scipion_udl.viewers.classes import AVERAGES_BEFORE, class_gallery, is_flagged, number_in, read_classes
+from scipion_udl.viewers.curves import Curve, draw_classes
 from scipion_udl.viewers.gallery import Gallery
 from scipion_udl.viewers.particles import AlignedParticles
 
 EYE = 20.0  # angstrom: particles are shown without what is finer, which is noise to the eye
 EYE_PIXELS = 8.0  # the same where the pixel size is not known
-MOST_CURVES = 10  # of the FRC, on one pair of axes
 
 _CLASS = Question(
     "classNumber",
@@ -80,7 +79,8 @@ class UdlAlign2DViewer(UdlProtocolViewer):
                 "doShowFrc",
                 "Resolution (FRC)",
                 "Fourier ring correlation of the averages of two halves of the particles; the resolution is read off "
-                "where it falls to 0.143.",
+                "where it falls to 0.143. Of classes all but the flagged ones are shown, dark where a resolution is "
+                "claimed.",
                 self._show_frc,
             ),
             Button(
@@ -185,44 +185,39 @@ class UdlAlign2DViewer(UdlProtocolViewer):
         return rows
 
     def _show_frc(self) -> list[View]:
-        curves = self._curves()
+        curves, left_out = self._curves()
         plotter = EmPlotter(windowTitle="Resolution", figsize=(7.5, 4.6))
         unit = "Å" if self.protocol.readEngineSummary().get("pixel_size_known", True) else "px"
-        colours = [figures.BLUE, figures.TEAL, figures.AMBER, figures.RED, figures.MUTED]
         with figures.style():
             axes = plotter.createSubPlot("FRC of two halves", "", "")
-            for k, (name, frequency, frc, resolution) in enumerate(curves):
-                crossing = resolution if len(curves) == 1 else None
-                figures.draw_frc(axes, frequency, frc, 0.143, crossing, unit, colours[k % len(colours)])
-                axes.get_lines()[-2 if crossing else -1].set_label(name)
-            if len(curves) > 1:
-                axes.legend(
-                    [line for line in axes.get_lines() if line.get_label() in [c[0] for c in curves]],
-                    [c[0] for c in curves],
-                    loc="upper right",
-                )
+            if len(curves) == 1 and not left_out:
+                (curve,) = curves
+                figures.draw_frc(axes, curve.frequency, curve.frc, 0.143, curve.resolution, unit)
+                axes.set_title(f"FRC of two halves{curve.words}")
+            else:
+                draw_classes(axes, curves, left_out, unit)
         return [plotter]
 
-    def _curves(self) -> list[tuple[str, np.ndarray, np.ndarray, Optional[float]]]:
-        """Name, frequency (1/angstrom), FRC and resolution of the average, or of the largest classes."""
+    def _curves(self) -> tuple[list[Curve], int]:
+        """The curve of the average, of the class that is looked at, or of all classes but the flagged ones, the largest
+        first; and how many are flagged."""
         with open(self._path(FRC), encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         if not rows:
             raise NothingToShow("The particles are too few for two halves: there is no FRC.")
         if "class" not in rows[0]:
-            return [("", *_curve(rows), self.protocol.readEngineSummary().get("resolution"))]
+            return [Curve(0, *_curve(rows), self.protocol.readEngineSummary().get("resolution"))], 0
         known = {int(row["class"]): row for row in read_classes(self.protocol._getExtraPath())}
-        largest = sorted(known, key=lambda number: -int(known[number]["particles"]))[:MOST_CURVES]
-        numbers = [self._chosen()] if self._chosen() else largest
-        curves = []
-        for number in numbers:
-            own = [row for row in rows if int(row["class"]) == number]
-            if own:
-                found = number_in(known[number]["resolution"])
-                curves.append((f"class {number}" + (f": {found:.1f} Å" if found else ""), *_curve(own), found))
+        chosen, flagged = self._chosen(), [number for number, row in known.items() if is_flagged(row)]
+        largest = sorted(known, key=lambda number: -int(known[number]["particles"]))
+        numbers = [chosen] if chosen else [number for number in largest if number not in flagged]
+        own = {number: [row for row in rows if int(row["class"]) == number] for number in numbers}
+        curves = [Curve(k, *_curve(own[k]), number_in(known[k]["resolution"])) for k in numbers if own[k]]
+        if not curves and chosen:
+            raise NothingToShow(f"There is no FRC of class {chosen}: give the number of another, or 0 for all.")
         if not curves:
-            raise NothingToShow(f"There is no FRC of class {self._chosen()}: give the number of another, or 0 for all.")
-        return curves
+            raise NothingToShow("All classes are flagged: to see the FRC of one, give its number as *Class*.")
+        return curves, 0 if chosen else len(flagged)
 
     def _show_histograms(self) -> list[View]:
         found = self._particles()

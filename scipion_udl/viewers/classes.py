@@ -57,7 +57,7 @@ def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project
     def maker(kind: str) -> Callable[[np.ndarray], str]:
         return lambda chosen: start_subset(project, classes, numbers[chosen].tolist(), kind)
 
-    options.update(sizes=[int(row["particles"]) for row in rows], flagged=[_is_flagged(row) for row in rows])
+    options.update(sizes=[int(row["particles"]) for row in rows], flagged=[is_flagged(row) for row in rows])
     if any(options["flagged"]):
         note += " Red: flagged as junk."
     return ChoiceGallery("Class gallery", **options, actions={kind: maker(kind) for kind in KINDS}, note=note)
@@ -76,7 +76,8 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
 
 
-def _is_flagged(row: dict[str, str]) -> bool:
+def is_flagged(row: dict[str, str]) -> bool:
+    """Whether a row of classes.csv is of a class that is flagged as junk."""
     return bool(number_in(row.get("flagged")))
 
 
@@ -84,7 +85,7 @@ def _words(row: dict[str, str]) -> str:
     """Number, particles and resolution of a class, and what else is to be known of it."""
     found = number_in(row["resolution"])
     words = [f"{row['class']}: {row['particles']}, " + (f"{found:.1f} Å" if found else "no resolution")]
-    more = ["flagged"] if _is_flagged(row) else []
+    more = ["flagged"] if is_flagged(row) else []
     mirror = number_in(row.get("mirror_of"))
     if mirror is not None:
         own = int(mirror) == int(row["class"])
