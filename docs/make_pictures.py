@@ -160,7 +160,7 @@ def main() -> None:
     if sys.argv[1] == "--formats":
         return
     if (run / "averages.mrcs").exists():
-        screenshot(run, images / "classes.png", height=1228)
+        screenshot(run, images / "classes.png", height=1480)
         return
     before_after(run, images / "before_after.png")
     screenshot(run, images / "report.png")

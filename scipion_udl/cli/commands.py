@@ -176,8 +176,8 @@ COMMANDS = (
         "choose good classes and particles, of any program's classes",
         "Each class gets a quality from 0 to 1 and what speaks against it, each particle the probability that it is "
         "good; what is chosen goes into OUT/selected.star, .xmd (and .cs), all else into rest.star, .xmd (and .cs): "
-        "nothing is lost. Writes averages.mrcs of the chosen classes, selection.csv, and more. Classes of other "
-        "programs are aligned again, each to itself, to be judged; their tables come back as they were, with the "
+        "nothing is lost. Writes averages.mrcs of the chosen classes, selection.csv, report.html, and more. Classes of "
+        "other programs are aligned again, each to itself, to be judged; their tables come back as they were, with the "
         "quality in a further column.",
         settings_of.SelectSettings,
         _select,

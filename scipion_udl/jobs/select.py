@@ -30,7 +30,7 @@ RELION_ENDINGS = ("_model.star", "_optimiser.star")
 
 @torch.no_grad()
 def select(settings: SelectSettings) -> None:
-    """Do `scipion-udl select`: selected.star and rest.star (.xmd, .cs), averages, selection.csv in OUT.
+    """Do `scipion-udl select`: selected.star and rest.star (.xmd, .cs), averages, selection.csv, report.html in OUT.
 
     Parameters
     ----------

@@ -20,13 +20,17 @@ from matplotlib.lines import Line2D
 
 from scipion_udl.imaging.poses import Poses, wrap
 
-INK, MUTED, LINE = "#1c2833", "#5d6d7e", "#dfe5eb"
-BLUE, TEAL, AMBER, RED, PALE = "#21618c", "#148f77", "#ca8a04", "#b03a2e", "#d6e6f2"
+INK, MUTED, LINE, AXIS, PAPER = "#1c2833", "#5d6d7e", "#dfe5eb", "#aeb8c2", "#ffffff"
+BLUE, TEAL, AMBER, RED, PALE = "#21618c", "#0f766e", "#ca8a04", "#b03a2e", "#d6e6f2"
+
+# What a page calls these colours, which are others in its dark scheme.
+IN_PAGES = {INK: "ink", MUTED: "muted", LINE: "line", AXIS: "axis", PAPER: "paper", BLUE: "blue", TEAL: "teal",
+            AMBER: "amber", RED: "red"}  # fmt: skip
 
 STYLE = {
     "font.size": 9.5,
     "text.color": INK,
-    "axes.edgecolor": "#aeb8c2",
+    "axes.edgecolor": AXIS,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -99,8 +103,15 @@ def to_svg(figure: Figure, name: str) -> str:
     figure.savefig(stream, format="svg", transparent=True)
     svg = stream.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r"(?<=fill: |roke: )#[0-9a-f]{6}", _in_pages, svg)
     svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     return svg.strip()
+
+
+def _in_pages(colour: re.Match[str]) -> str:
+    """A colour as the style sheet of a page calls it."""
+    name = IN_PAGES.get(colour[0])
+    return f"var(--{name},{colour[0]})" if name else colour[0]
 
 
 def draw_frc(
@@ -131,7 +142,7 @@ def draw_frc(
     colour : str, optional
         Of the curve.
     """
-    axes.axhline(0, color="#aeb8c2", lw=0.8)
+    axes.axhline(0, color=AXIS, lw=0.8)
     axes.axhline(threshold, color=MUTED, lw=1, ls=(0, (4, 3)))
     axes.plot(frequency, frc, color=colour, lw=1.9)
     top = float(np.max(frequency)) if len(frequency) else 1.0
@@ -232,8 +243,8 @@ def draw_shifts(axes: Axes, shift: np.ndarray, colour: str = BLUE) -> None:
         map_ = matplotlib.colors.LinearSegmentedColormap.from_list("udl", ["white", PALE, colour, INK])
         edges = np.linspace(-reach, reach, 61)
         axes.hist2d(*shift.T, bins=[edges, edges], cmap=map_, rasterized=True)
-    axes.axhline(0, color="#aeb8c2", lw=0.8)
-    axes.axvline(0, color="#aeb8c2", lw=0.8)
+    axes.axhline(0, color=AXIS, lw=0.8)
+    axes.axvline(0, color=AXIS, lw=0.8)
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal", xlabel="x (px)", ylabel="y (px)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(matplotlib.ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))

@@ -19,13 +19,15 @@ from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.io.output import durable
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.report import figures, pictures, training_figures
-from scipion_udl.report.data import ClassEntry, ReportData
+from scipion_udl.report.class_cells import choosing, class_cells, ticked
+from scipion_udl.report.class_drawings import size_bars
+from scipion_udl.report.data import PageData, ReportData
 from scipion_udl.report.formatting import by_unit, duration, percent, thousands
+from scipion_udl.report.frames import frame
 from scipion_udl.report.numbers import numbers
+from scipion_udl.report.pictures import EYE_CYCLES
 
-EYE_CYCLES = 12.0  # low-pass of the gallery, cycles per box side: keeps a particle's shape, drops most of the noise
 _NO_SIGNAL = ("no_signal", "like_picked_noise")  # codes of warnings that the page tells at its head
-_TEMPLATE = "page.html.j2"
 
 
 def example_indices(score: np.ndarray, count: int = 6) -> np.ndarray:
@@ -63,7 +65,24 @@ def write_report(path: str | os.PathLike, data: ReportData) -> None:
     OSError
         Where it cannot be written.
     """
-    page = build_page(data)
+    write_page(path, build_page(data))
+
+
+def write_page(path: str | os.PathLike, page: str) -> None:
+    """Write a page that is made.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, which gets this name once it is complete.
+    page : str
+        HTML.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written.
+    """
     part = Path(durable.new(f"{path}.part"))
     part.write_text(page, encoding="utf-8", errors="surrogateescape")
     part.replace(path)
@@ -82,6 +101,25 @@ def build_page(data: ReportData) -> str:
     str
         HTML.
     """
+    with figures.style():
+        return render("page.html.j2", _content(data))
+
+
+def render(template: str, content: dict[str, object]) -> str:
+    """A page of a template.
+
+    Parameters
+    ----------
+    template : str
+        Its name.
+    content : dict
+        What it names.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,27 +127,50 @@ def build_page(data: ReportData) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["thousands"] = thousands
-    with figures.style():
-        return environment.get_template(_TEMPLATE).render(_content(data))
+    return environment.get_template(template).render(content)
 
 
-def _content(data: ReportData) -> dict[str, object]:
-    """What the template names."""
+def head(data: PageData) -> dict[str, object]:
+    """What every page says before anything else, and at its end.
+
+    Parameters
+    ----------
+    data : PageData
+        What the page is made of.
+
+    Returns
+    -------
+    dict
+        For the template that all have in common.
+    """
     s = data.summary
     no_signal = s.get("signal_found") is False
     warnings = [str(w) for w in s.get("warnings") or []]
     if no_signal:  # said once, and louder
         louder = {one["text"] for one in s.get("messages") or [] if one["code"] in _NO_SIGNAL}
         warnings = [w for w in warnings if w not in louder]
-    name = Path(str(s.get("input", "particles"))).name
     return {
-        "kind": "2D classification" if data.sorted else "2D alignment",
-        "name": name,
-        "facts": [fact for fact in _facts(data) if fact],
+        "name": Path(str(s.get("input", "particles"))).name,
         "no_signal": no_signal,
         "warnings": warnings,
+        "command": s.get("command"),
+        "version": s.get("version", ""),
+    }
+
+
+def _content(data: ReportData) -> dict[str, object]:
+    """What the template names."""
+    likely = any(entry.figures.get("view") is not None for entry in data.classes)
+    return {
+        **head(data),
+        "kind": "2D classification" if data.sorted else "2D alignment",
+        "facts": [fact for fact in _facts(data) if fact],
+        "script": bool(data.classes),
         "tiles": _tiles(data),
-        "classes": [_class(entry, data) for entry in data.classes],
+        "classes": class_cells(data, data.classes),
+        "choose": choosing(data.classes, data.table, "good"),
+        "sizes": _sizes(data),
+        "likely": " Sorted by likeness, those that look alike stand beside each other." if likely else "",
         "averages": _averages(data),
         "unit": data.unit,
         "frc": _frc(data),
@@ -119,10 +180,17 @@ def _content(data: ReportData) -> dict[str, object]:
         "examples": _examples(data),
         "training": _training(data),
         "numbers": numbers(data),
-        "notes": s.get("notes") or [],
-        "command": s.get("command"),
-        "version": s.get("version", ""),
+        "notes": data.summary.get("notes") or [],
     }
+
+
+def _sizes(data: ReportData) -> dict[str, object]:
+    """The bars of the classes' sizes."""
+    of_each = [entry.figures for entry in data.classes]
+    marks = [ticked(f) for f in of_each]
+    return size_bars(
+        [f["class"] for f in of_each], [f["particles"] for f in of_each], marks, "are ticked when the page is opened"
+    )
 
 
 def _facts(data: ReportData) -> list[str]:
@@ -131,7 +199,7 @@ def _facts(data: ReportData) -> list[str]:
     facts = [f"{thousands(len(data.poses))} particles"]
     facts += [f"{thousands(len(data.classes))} classes"] if data.classes else []
     facts += [f"box {s['box']} px"] if "box" in s else []
-    facts.append(f"{data.pixel_size:.4g} Å per pixel" if data.pixel_size_known else "pixel size unknown")
+    facts.append(pixel_words(data))
     model = str(s.get("model") or "")
     if model == "trained here":
         facts.append(f"{str(s.get('method', '')).upper()} network trained on these particles")
@@ -141,8 +209,39 @@ def _facts(data: ReportData) -> list[str]:
     return facts
 
 
-def _tile(name: str, value: list[tuple[str, str]], more: str) -> dict[str, object]:
-    """A number that one looks for first. value: numbers, each with what stands in small letters behind it."""
+def pixel_words(data: PageData) -> str:
+    """The pixel size for people.
+
+    Parameters
+    ----------
+    data : PageData
+        What the page is made of.
+
+    Returns
+    -------
+    str
+        As in 1.5 Å per pixel.
+    """
+    return f"{data.pixel_size:.4g} Å per pixel" if data.pixel_size_known else "pixel size unknown"
+
+
+def tile(name: str, value: list[tuple[str, str]], more: str) -> dict[str, object]:
+    """A number that one looks for first.
+
+    Parameters
+    ----------
+    name : str
+        What it is.
+    value : list of (str, str)
+        Numbers, each with what stands in small letters behind it.
+    more : str
+        What is to be said of it.
+
+    Returns
+    -------
+    dict
+        For the template.
+    """
     return {"name": name, "value": value, "more": more}
 
 
@@ -156,21 +255,21 @@ def _tiles(data: ReportData) -> list[dict[str, object]]:
     if s.get("pooled_particles"):
         aligned = f"joined; averages and FRC are of all {thousands(s['pooled_particles'])}"
     tiles = [
-        _tile("Particles", [(thousands(n), "")], aligned),
+        tile("Particles", [(thousands(n), "")], aligned),
         _resolution_tile(data),
-        _tile(
+        tile(
             "Mean score", [(f"{float(np.mean(data.score)):.3f}", "")], "correlation with the average; higher is better"
         ),
-        _tile("Ambiguous", [(thousands(ambiguous), percent(ambiguous, n))], "cannot be told from 180° rotated"),
+        tile("Ambiguous", [(thousands(ambiguous), percent(ambiguous, n))], "cannot be told from 180° rotated"),
     ]
     if data.outlier is not None:
         count = int(np.count_nonzero(data.outlier))
         share = percent(count, len(data.outlier))
-        tiles.append(_tile("Outliers", [(thousands(count), share)], "probably no such particles"))
+        tiles.append(tile("Outliers", [(thousands(count), share)], "probably no such particles"))
     length = f"{rms * data.pixel_size:.1f} Å, " if data.pixel_size_known else ""
-    tiles.append(_tile("Shift, RMS", [(f"{rms:.2f}", "px")], f"{length}about the common centre"))
+    tiles.append(tile("Shift, RMS", [(f"{rms:.2f}", "px")], f"{length}about the common centre"))
     if s.get("seconds") is not None:
-        tiles.append(_tile("Time", by_unit(duration(s["seconds"])), f"on {s.get('device', 'this machine')}"))
+        tiles.append(tile("Time", by_unit(duration(s["seconds"])), f"on {s.get('device', 'this machine')}"))
     return tiles
 
 
@@ -178,29 +277,15 @@ def _resolution_tile(data: ReportData) -> dict[str, object]:
     resolution = data.summary.get("resolution")
     halves = "halves refined apart" if data.frc_independent else "halves not independent"
     if resolution:
-        return _tile("Resolution", [(f"{float(resolution):.3g}", data.unit)], f"half-set FRC at 0.143, {halves}")
+        return tile("Resolution", [(f"{float(resolution):.3g}", data.unit)], f"half-set FRC at 0.143, {halves}")
     claimed = [float(entry.figures["resolution"]) for entry in data.classes if entry.figures.get("resolution")]
     if not claimed:
-        return _tile("Resolution", [("", "none claimed")], "see below")
-    return _tile(
+        return tile("Resolution", [("", "none claimed")], "see below")
+    return tile(
         "Resolution",
         [(f"{float(np.median(claimed)):.3g}", data.unit)],
         f"median of the {len(claimed)} classes that claim one, {min(claimed):.3g} to {max(claimed):.3g}",
     )
-
-
-def _frame(
-    image: np.ndarray, data: ReportData, alt: str, bar: bool = False, largest: int = 160, circle: str = ""
-) -> dict[str, object]:
-    """An image with, where asked and the pixel size is known, a scale bar of a quarter of its width; without the bar it
-    is a small one, of ``largest`` pixels a side at most. circle: see :func:`pictures.to_circle`."""
-    scale = None
-    if bar and data.pixel_size_known:
-        width = image.shape[-1] * data.pixel_size
-        length = pictures.nice_length(width / 3.5)
-        scale = {"length": length, "percent": 100 * length / width}
-    uri = pictures.to_png(image, *((480, 1024) if bar else (0, largest)))
-    return {"uri": uri, "alt": alt, "circle": Markup(circle), "bar": scale}
 
 
 def _averages(data: ReportData) -> dict[str, dict]:
@@ -208,8 +293,8 @@ def _averages(data: ReportData) -> dict[str, dict]:
     if data.classes or data.average_before is None or data.average_after is None:
         return {}
     return {
-        "before": _frame(data.average_before, data, "Before alignment", bar=True),
-        "after": _frame(data.average_after, data, "After alignment", bar=True),
+        "before": frame(data.average_before, "Before alignment", data),
+        "after": frame(data.average_after, "After alignment", data),
     }
 
 
@@ -234,36 +319,9 @@ def _diameter(data: ReportData) -> dict[str, object] | None:
         "size": size_words(float(radius), data.pixel_size, data.pixel_size_known).replace(" A ", " Å "),
         "origin": DIAMETER_FROM.get(str(data.summary.get("diameter_from")), DIAMETER_FROM["given"]),
         "frames": [
-            _frame(image, data, f"{title} with the circle of the particle", largest=256, circle=circle)
+            frame(image, f"{title} with the circle of the particle", largest=256, circle=circle)
             | {"title": title, "more": more}
             for image, title, more in shown
-        ],
-    }
-
-
-def _class(entry: ClassEntry, data: ReportData) -> dict[str, object]:
-    """The average of a class before and after, and what is said of it."""
-    f = entry.figures
-    name = f"Class {f['class']}"
-    resolution = f.get("resolution")
-    facts = [
-        f"{thousands(f['particles'])} particle{'' if f['particles'] == 1 else 's'}",
-        f"{float(resolution):.3g} {data.unit}" if resolution else "no resolution claimed",
-        f"score {float(f['score_mean']):.3f}",
-    ]
-    facts += [f"{thousands(f['ambiguous'])} ambiguous"] if f.get("ambiguous") else []
-    facts += [f"{thousands(f['outliers'])} outlier{'' if f['outliers'] == 1 else 's'}"] if f.get("outliers") else []
-    mirror = f.get("mirror_of")
-    facts += [] if not mirror else ["its own mirror image" if mirror == f["class"] else f"mirror image of {mirror}"]
-    facts += [f"{float(f['inside']):.0%} of its signal inside"] if f.get("inside") is not None else []
-    marks = [f"Flagged: {f['note'][0].lower()}{f['note'][1:]}"] if f.get("flagged") else []
-    return {
-        "name": name,
-        "facts": facts,
-        "marks": [*marks, *(f.get("warnings") or [])],
-        "frames": [
-            _frame(image, data, f"{name} {when} alignment", largest=256)
-            for image, when in ((entry.before, "before"), (entry.after, "after"))
         ],
     }
 
@@ -321,7 +379,7 @@ def _examples(data: ReportData) -> dict[str, object] | None:
             "label": label,
             "score": float(score),
             "frames": [
-                _frame(pictures.lowpass(np.asarray(image, np.float64), EYE_CYCLES), data, f"{label} {when}")
+                frame(pictures.lowpass(np.asarray(image, np.float64), EYE_CYCLES), f"{label} {when}")
                 for image, when in ((before, "before"), (after, "after"))
             ],
         }

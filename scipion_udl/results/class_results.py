@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipion_udl.results import run_results
 from scipion_udl.results.references import write_references
 
 COLUMNS = ("class", "particles", "resolution", "score_mean", "ambiguous", "outliers", "signal_found", "note")
+CLASS_RUN = "classes"  # what tables of a run of `classify` are called
 
 
 def write_classes(
@@ -74,9 +76,15 @@ def write_classes(
     _warn_of_classes(run, classes)
     figures = _summary(run, classes, training) | (more or {})
     write_json(out.scratch("summary.json"), figures)
-    entries = [(result.images, result.frc) for result in classes]
-    run_results.write_class_report(run, figures, entries, alignment, history)
+    run_results.write_class_report(run, figures, classes, alignment, history, _table(run, name))
     return _text(run, figures, name)
+
+
+def _table(run: Run, name: str) -> str:
+    """What `select` is given to choose from these classes: the folder where it finds its table there."""
+    if not os.path.isfile(run.out.scratch(f"{name}.star")):  # mirrored particles
+        return os.path.join(run.out.path, f"{name}.xmd")
+    return run.out.path if name == CLASS_RUN else os.path.join(run.out.path, f"{name}.star")
 
 
 def _row(result: ClassResult, listed: tuple[str, ...]) -> list:

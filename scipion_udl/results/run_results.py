@@ -20,8 +20,12 @@ from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.messages import Message, entries, message
 from scipion_udl.particles.diameter import diameter_facts, diameter_words
+from scipion_udl.pipelines.classes import ClassResult
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
+
+OF_A_CLASS = 3  # best particles, and as many worst ones, that the report shows of a class
+EXAMPLES = 300  # of all classes, so that the page stays small
 
 
 def summary(run: Run, **more: object) -> dict:
@@ -296,12 +300,30 @@ def _write_report(run: Run, figures: dict, outcome: Outcome, history: list[dict]
     write_report(run.out.scratch("report.html"), data)
 
 
+def _class_examples(run: Run, one: ClassResult, count: int) -> list[tuple[str, float, np.ndarray]]:
+    """The ``count`` best and worst particles of a class: name, score and a small copy of the aligned image."""
+    from scipion_udl.report.page import example_indices  # matplotlib takes a second
+    from scipion_udl.report.pictures import for_the_eye
+
+    statistics = run.particles.statistics
+    used = np.flatnonzero(~statistics.blank[one.members])
+    chosen = used[example_indices(one.alignment.score[used], count)]
+    if not len(chosen):
+        return []
+    items = one.members[chosen]
+    fill = torch.from_numpy(statistics.mean[items].astype(np.float32))
+    images = apply_poses(torch.from_numpy(run.source.read(items)), fill, one.alignment.poses[chosen]).numpy()
+    names, scores = (f"item {run.source.numbers[i]}" for i in items), one.alignment.score[chosen]
+    return [(name, float(score), for_the_eye(image)) for name, score, image in zip(names, scores, images)]
+
+
 def write_class_report(
     run: Run,
     figures: dict,
-    entries: list[tuple[dict[str, np.ndarray], np.ndarray]],
+    classes: list[ClassResult],
     alignment: Alignment,
     history: list[dict] | None,
+    table: str,
 ) -> None:
     """Write report.html of classes.
 
@@ -311,16 +333,19 @@ def write_class_report(
         The run.
     figures : dict
         summary.json.
-    entries : list of (dict, array)
-        Images before and after, and FRC of the halves, of each, in the order of figures["classes"].
+    classes : list of ClassResult
+        In the order of figures["classes"].
     alignment : Alignment
         Of all particles.
     history : list of dict or None
         Epochs of the training.
+    table : str
+        What `select` chooses from these classes by.
     """
     from scipion_udl.report.data import ClassEntry, ReportData  # matplotlib takes a second
     from scipion_udl.report.page import write_report  # matplotlib takes a second
 
+    count = int(np.clip(EXAMPLES // max(len(classes), 1), 1, OF_A_CLASS))
     data = ReportData(
         summary=figures,
         average_before=None,
@@ -334,9 +359,10 @@ def write_class_report(
         outlier=alignment.outlier,
         examples=examples(run, alignment),
         classes=[
-            ClassEntry(one, images["before"], images["after"], frc[1:])
-            for one, (images, frc) in zip(figures["classes"], entries)
+            ClassEntry(f, one.images["before"], one.images["after"], one.frc[1:], _class_examples(run, one, count))
+            for f, one in zip(figures["classes"], classes)
         ],
+        table=table,
     )
     write_report(run.out.scratch("report.html"), data)
 

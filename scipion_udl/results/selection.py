@@ -61,7 +61,9 @@ def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
         write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *facts)
         _write_for_relion(run, judged, selection, kept)
     write_csv(out.scratch("selection.csv"), list(COLUMNS), (_row(judged, selection, kept, k) for k in range(len(kept))))
-    write_json(out.scratch("summary.json"), _summary(run, judged, selection, kept))
+    figures = _summary(run, judged, selection, kept)
+    write_json(out.scratch("summary.json"), figures)
+    _write_report(run, figures, judged)
     return _text(run, judged, selection)
 
 
@@ -100,6 +102,17 @@ def _kept(judged: Judgement, selection: Selection) -> np.ndarray:
     """How many particles of each class are chosen, (K,)."""
     place = np.searchsorted(judged.number, judged.label[selection.kept])
     return np.bincount(place, minlength=len(judged.number))
+
+
+def _write_report(run: Run, figures: dict, judged: Judgement) -> None:
+    """report.html: all classes, those that are chosen and those that are not."""
+    from scipion_udl.report.data import ClassEntry, SelectionData
+    from scipion_udl.report.selection_page import write_selection_report  # matplotlib takes a second
+
+    left = [(WORDS[code], count) for code, count in figures["left_out"].items()]
+    classes = [ClassEntry(f, None, image, None) for f, image in zip(figures["classes"], judged.averages)]
+    data = SelectionData(figures, classes, run.settings.input, (figures["chosen"], len(run.source)), left)
+    write_selection_report(run.out.scratch("report.html"), data)
 
 
 def _known(value: float) -> float | None:
@@ -149,6 +162,6 @@ def _text(run: Run, judged: Judgement, selection: Selection) -> str:
         f"Classes             {selection.chosen.sum()} of {len(judged.number)} chosen",
         f"Particles           {count} of {total} chosen ({count / total:.1%})",
         *([f"Left out            {'; '.join(left)}"] if left else []),
-        f"Results             {run.out.path}/{'selected.star, ' * (count > 0)}rest.star, averages.mrcs, selection.csv",
+        f"Results             {run.out.path}/report.html, {'selected.star, ' * (count > 0)}rest.star, selection.csv",
     ]
     return "\n".join([*lines, *count_warnings(run.warnings)])

@@ -25,8 +25,8 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     "classify": (*_ALIGNED, "classes.star", "classes.xmd", "classes.cs", "joining_classes.json", *_FOR_RELION),
     "select": (
         *(f"{name}.{kind}" for name in ("selected", "rest") for kind in ("star", "xmd", "cs")),
-        *("averages.mrcs", "averages.star", "coordinates.star", "selection.csv", "summary.json", "progress.json"),
-        *("run.log", *_FOR_RELION),
+        *("averages.mrcs", "averages.star", "coordinates.star", "selection.csv", "report.html", "summary.json"),
+        *("progress.json", "run.log", *_FOR_RELION),
     ),
     "align-pairs": ("pairs.star", "summary.json"),
     "evaluate": ("evaluation.csv", "evaluation.png", "frc.csv", "errors.csv", "pairs.csv", "summary.json"),

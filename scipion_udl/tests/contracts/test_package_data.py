@@ -30,5 +30,5 @@ def test_every_file_beside_the_code_is_in_the_manifest():
         for path in PACKAGE.rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc") and "tests" not in path.relative_to(PACKAGE).parts
     ]
-    assert {"page.html.j2", "style.css"} <= {path.name for path in beside}
+    assert {"page.html.j2", "style.css", "classes.js"} <= {path.name for path in beside}
     assert not [str(path.relative_to(ROOT)) for path in beside if not in_manifest(path)]

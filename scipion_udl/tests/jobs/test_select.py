@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 
@@ -19,6 +20,7 @@ from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.tests.engine_fixtures import shared
 from scipion_udl.tests.engine_helpers import run, subset_star
+from scipion_udl.tests.report.parsed_page import Page
 
 COUNT, BOX, PIXEL_SIZE = 180, 40, 4.8
 QUIET = ("--gpu", "none", "--threads", 1, "--quiet")
@@ -86,6 +88,19 @@ def test_good_particles_are_kept_junk_is_dropped_and_nothing_is_lost(folder, goo
     assert all(row["reasons"] for row in found)
     told = [row for row in found if row["chosen"] == "1"]
     assert len(StackReader(str(out / "averages.mrcs")).read()) == len(told)
+    page = Page((out / "report.html").read_text("utf-8"))
+    assert {own["value"] for own in page.all_of("input") if "checked" in own} == {row["class"] for row in told}
+    assert f"{len(chosen)} {len(chosen) / COUNT:.1%}".replace("%", " %") in page.text
+
+
+def test_the_command_of_the_report_chooses_the_ticked_classes(folder, tmp_path):
+    page = Page((folder / "classes" / "report.html").read_text("utf-8"))
+    (code,) = page.all_of("code", id="command")
+    ticked = [own["value"] for own in page.all_of("input") if "checked" in own]
+    words = shlex.split(code["data-before"] + ",".join(ticked) + code["data-after"])
+    at = [folder / "classes" if word.endswith("classes") and word[:1] != "-" else word for word in words[2:-1]]
+    assert run("select", *at, tmp_path / "out", *QUIET) == 0
+    assert [row["class"] for row in rows(tmp_path / "out") if row["chosen"] == "1"] == ticked
 
 
 def test_the_table_has_the_quality_by_which_particles_were_chosen(folder, tmp_path):

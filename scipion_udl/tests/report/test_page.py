@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.report.data import ClassEntry, ReportData
+from scipion_udl.report.data import ReportData
 from scipion_udl.report.page import build_page, example_indices, write_report
+from scipion_udl.tests.report.parsed_page import HOSTILE, Page
 
 BOX = 48
-HOSTILE = '<script>alert(\'x\')</script>" onload="evil()" & <img src=http://bad.example/a.png>'
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects tags, their attributes and the text, and checks that every tag is closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert not self.open, f"unclosed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 @pytest.fixture
@@ -191,23 +158,3 @@ def test_best_examples_come_first_whatever_their_order(data):
     order = [text.index(f"{k:06d}@p.mrcs") for k in (6, 5, 4, 3, 2, 1)]
     assert order == sorted(order)
     assert text.index("Lowest scores") < text.index("000003@p.mrcs")
-
-
-def test_classes_are_shown_in_a_gallery_with_what_is_said_of_each(data):
-    rng = np.random.default_rng(0)
-    entries = [
-        {"class": 4, "particles": 200, "resolution": 8.5, "score_mean": 0.4, "ambiguous": 0, "outliers": 1},
-        {"class": 9, "particles": 1, "resolution": None, "score_mean": 0.0, "ambiguous": 0, "warnings": [HOSTILE]},
-    ]
-    classes = [ClassEntry(one, *rng.normal(size=(2, BOX, BOX)), rng.uniform(size=BOX // 2 - 1)) for one in entries]
-    summary = data.summary | {"classes": entries, "resolution": None}
-    data = replace(data, summary=summary, average_before=None, average_after=None, frc=None, classes=classes)
-    markup = build_page(data)
-    page = Page(markup)
-    assert "Class 4 200 particles \u00b7 8.5 \u00c5 \u00b7 score 0.400 \u00b7 1 outlier" in page.text
-    assert "Class 9 1 particle \u00b7 no resolution claimed" in page.text
-    assert "1 of 2 classes" in page.text
-    assert "in 2 classes" in page.text
-    assert HOSTILE not in markup
-    alternatives = {attributes.get("alt") for tag, attributes in page.tags if tag == "img"}
-    assert {"Class 4 before alignment", "Class 9 after alignment"} <= alternatives
