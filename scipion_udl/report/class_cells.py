@@ -43,7 +43,8 @@ def class_cells(data: PageData, classes: Sequence[ClassEntry]) -> list[dict[str,
         One for each, in their order.
     """
     shrink = min(1.0, (MANY / max(len(classes), 1)) ** 0.5)
-    return [_cell(data, entry, round(SIDE * shrink), round(SMALL * shrink)) for entry in classes]
+    side, small = round(SIDE * shrink), round(SMALL * shrink)
+    return [_cell(data, entry, side, small) | {"ticked": tick} for entry, tick in zip(classes, ticks(classes))]
 
 
 def _cell(data: PageData, entry: ClassEntry, side: int, small: int) -> dict[str, object]:
@@ -62,7 +63,6 @@ def _cell(data: PageData, entry: ClassEntry, side: int, small: int) -> dict[str,
     return {
         "number": number,
         "sort_keys": sort_keys(f),
-        "ticked": ticked(f),
         "frame": frame(entry.after, f"Average of class {number}", largest=side),
         "facts": _facts(f, data.unit),
         "flagged": _flagged(f),
@@ -96,21 +96,25 @@ def sort_keys(figures: dict) -> dict[str, int | float]:
     return {name: value for name, value in keys.items() if value is not None and np.isfinite(value)}
 
 
-def ticked(figures: dict) -> bool:
-    """Whether a class is ticked when the page is opened: those that `select` would choose, or has chosen.
+def ticks(classes: Sequence[ClassEntry]) -> list[bool]:
+    """Which classes are ticked when the page is opened: those that `select` would choose, or has chosen.
 
     Parameters
     ----------
-    figures : dict
-        Its entry in summary.json.
+    classes : sequence of ClassEntry
+        All of the page.
 
     Returns
     -------
-    bool
+    list of bool
         Of a class that nobody judged: whether nothing says that it holds no particles.
     """
-    if "chosen" in figures:
-        return bool(figures["chosen"])
+    of_each = [entry.figures for entry in classes]
+    noise = all(_flagged(f) for f in of_each)  # compared with each other, classes of noise look good
+    return [bool(f["chosen"]) if "chosen" in f else not noise and _good(f) for f in of_each]
+
+
+def _good(figures: dict) -> bool:
     if figures.get("quality") is not None:
         return float(figures["quality"]) >= LEAST_QUALITY
     return not _flagged(figures) and figures.get("signal_found") is not False
@@ -133,7 +137,7 @@ def choosing(classes: Sequence[ClassEntry], table: str, output: str) -> dict[str
     dict
         For the template's macros ``choice`` and ``sorting``.
     """
-    chosen = [entry.figures for entry in classes if ticked(entry.figures)]
+    chosen = [entry.figures for entry, tick in zip(classes, ticks(classes)) if tick]
     keys: set[str] = set().union(*(sort_keys(entry.figures) for entry in classes))
     particles = thousands(sum(f["particles"] for f in chosen))
     return {

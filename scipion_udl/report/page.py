@@ -19,7 +19,7 @@ from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.io.output import durable
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.report import figures, pictures, training_figures
-from scipion_udl.report.class_cells import choosing, class_cells, ticked
+from scipion_udl.report.class_cells import choosing, class_cells, ticks
 from scipion_udl.report.class_drawings import size_bars
 from scipion_udl.report.data import PageData, ReportData
 from scipion_udl.report.formatting import by_unit, duration, percent, thousands
@@ -187,10 +187,8 @@ def _content(data: ReportData) -> dict[str, object]:
 def _sizes(data: ReportData) -> dict[str, object]:
     """The bars of the classes' sizes."""
     of_each = [entry.figures for entry in data.classes]
-    marks = [ticked(f) for f in of_each]
-    return size_bars(
-        [f["class"] for f in of_each], [f["particles"] for f in of_each], marks, "are ticked when the page is opened"
-    )
+    numbers, sizes = [f["class"] for f in of_each], [f["particles"] for f in of_each]
+    return size_bars(numbers, sizes, ticks(data.classes), "are ticked when the page is opened")
 
 
 def _facts(data: ReportData) -> list[str]:
@@ -310,6 +308,7 @@ def _diameter(data: ReportData) -> dict[str, object] | None:
         shown = [
             (image, title, f" (class {entry.figures['class']})")
             for image, title in ((entry.before, "Before alignment"), (entry.after, "Aligned"))
+            if image is not None
         ]
     if data.examples:
         best = max(data.examples, key=lambda example: float(example[1]))
@@ -329,10 +328,13 @@ def _diameter(data: ReportData) -> dict[str, object] | None:
 def _frc(data: ReportData) -> Markup | None:
     """The FRC of the halves, of each class where there are some; None where there is none."""
     if data.classes:
-        rings = np.arange(1, len(data.classes[0].frc) + 1)
+        known = [(entry.frc, bool(entry.figures.get("resolution"))) for entry in data.classes if entry.frc is not None]
+        if not known:
+            return None
+        curves, claimed = zip(*known)
+        rings = np.arange(1, len(curves[0]) + 1)
         frequency = rings / (float(data.summary["box"]) * data.pixel_size)
-        claimed = [bool(entry.figures.get("resolution")) for entry in data.classes]
-        figure = figures.class_frc_figure(frequency, [entry.frc for entry in data.classes], claimed, data.unit)
+        figure = figures.class_frc_figure(frequency, curves, claimed, data.unit)
         return _svg(figure, "frc")
     if data.frc is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 
-from scipion_udl.report.class_cells import choosing, class_cells, ticked
+from scipion_udl.report.class_cells import choosing, class_cells, ticks
 from scipion_udl.report.class_drawings import size_bars
 from scipion_udl.report.data import SelectionData
 from scipion_udl.report.formatting import percent, thousands
@@ -77,7 +77,7 @@ def build_selection_page(data: SelectionData) -> str:
             ("Classes that are not chosen", "Their particles are in rest.star: nothing is lost.", rest),
         ],
         "choose": choosing(data.classes, data.table, "mine"),
-        "sizes": size_bars(numbers, sizes, [ticked(f) for f in of_each], "are chosen"),
+        "sizes": size_bars(numbers, sizes, ticks(data.classes), "are chosen"),
         "left_out": [(words, thousands(number)) for words, number in rows],
         "files": FILES,
     }

@@ -75,6 +75,13 @@ def test_the_command_names_the_ticked_classes_without_a_script(page, entries):
     assert page.all_of("noscript")
 
 
+def test_where_every_class_is_flagged_none_is_ticked_as_select_chooses_none(entries):
+    noise = [replace(one, figures=one.figures | {"quality": 0.9, "flagged": True, "flag": "noise"}) for one in entries]
+    page = Page(build_page(class_data(noise)))
+    assert not [own for own in page.all_of("input") if "checked" in own]
+    assert "--classes NUMBERS -o good" in page.text
+
+
 def test_the_command_can_be_pasted_whatever_the_folder_is_called(entries):
     name = "my run; rm '$HOME' <b>"
     page = Page(build_page(class_data(entries, name)))
