@@ -8,7 +8,7 @@ from typing import Sequence
 import numpy as np
 
 from scipion_udl.classification.flags import SENTENCES
-from scipion_udl.pipelines.select_set import sentences
+from scipion_udl.pipelines.select_set import NOT_PARTICLES, sentences
 from scipion_udl.report.class_drawings import frc_curve
 from scipion_udl.report.data import ClassEntry, PageData
 from scipion_udl.report.formatting import thousands
@@ -116,7 +116,7 @@ def ticks(classes: Sequence[ClassEntry]) -> list[bool]:
 
 def _good(figures: dict) -> bool:
     if figures.get("quality") is not None:
-        return float(figures["quality"]) >= LEAST_QUALITY
+        return float(figures["quality"]) >= LEAST_QUALITY and figures.get("flag") not in NOT_PARTICLES
     return not _flagged(figures) and figures.get("signal_found") is not False
 
 

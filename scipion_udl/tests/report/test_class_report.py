@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 from scipion_udl.messages import message
+from scipion_udl.report.class_cells import ticks
 from scipion_udl.report.class_drawings import frc_curve, size_bars
 from scipion_udl.report.page import build_page
 from scipion_udl.report.pictures import for_the_eye, lowpass
@@ -73,6 +74,13 @@ def test_the_command_names_the_ticked_classes_without_a_script(page, entries):
     assert f"scipion-udl select classes1 --classes {numbers} -o good" in page.text
     assert f"{len(good)} of 12 classes ticked" in page.text
     assert page.all_of("noscript")
+
+
+@pytest.mark.parametrize(("flag", "tick"), [("", True), ("noise", True), ("no_particle", False), ("outside", False)])
+def test_a_class_that_shows_no_particle_is_not_ticked_whatever_its_quality(entries, flag, tick):
+    two = [replace(one, figures=one.figures | {"quality": 0.9, "flag": "", "flagged": False}) for one in entries[:2]]
+    two[0].figures.update(flag=flag, flagged=bool(flag))
+    assert ticks(two) == [tick, True]
 
 
 def test_where_every_class_is_flagged_none_is_ticked_as_select_chooses_none(entries):
