@@ -165,19 +165,21 @@ with ProcessGroup.from_environment() as ranks:
     )
 
 particles, model, *options = sys.argv[2:]
-assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined", "--write-stack", *options]) == 0
+words = ["--write-stack", "--max-shift", "3", *options]
+assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined", *words]) == 0
 # Without a network, and the first average of a third of the particles only: the others are searched for.
 aligner.FIRST, align_set.ENOUGH, guide.ENOUGH = 48, 1000, 1000
 assert cli.main(["align", particles, "-o", f"{folder}/searched", "--max-shift", "2", *options]) == 0
+assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/mine", *options]) == 1
 """
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """150 particles of 40 px, two of them blank."""
-    folder = simulate(tmp_path_factory.mktemp("ranks") / "small", 150, 40, 0.3, max_shift=2.0)
+    """130 particles of 32 px, two of them blank."""
+    folder = simulate(tmp_path_factory.mktemp("ranks") / "small", 130, 32, 0.3, max_shift=2.0)
     stack = StackReader(str(folder / "particles.mrcs")).read()
-    stack[[5, 120]] = 1.0
+    stack[[5, 110]] = 1.0
     write_stack(str(folder / "particles.mrcs"), stack, PIXEL_SIZE)
     return folder
 
@@ -194,6 +196,8 @@ def together(tmp_path_factory, small, small_model):
     """(folder, process): what two processes did and said that torchrun has started."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "work.py").write_text(_WORK)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "mine.txt").write_text("mine")
     options = [folder, small / "particles.star", small_model, *ALONE, "--batch", 16]
     result = started(*TORCHRUN, folder / "work.py", *options)
     assert result.returncode == 0, result.stderr
@@ -265,7 +269,7 @@ def test_statistics_are_shared_no_longer_once_a_process_is_alone():
 
 
 def test_two_processes_find_the_poses_of_one(small, small_model, together, tmp_path):
-    options = ["--model", small_model, "--batch", 16, "--write-stack"]
+    options = ["--model", small_model, "--batch", 16, "--write-stack", "--max-shift", 3]
     assert run("align", small / "particles.star", "-o", tmp_path / "one", *options) == 0
     _assert_same(tmp_path / "one", together[0] / "refined")
     one, two = (StackReader(str(out / "aligned.mrcs")).read() for out in (tmp_path / "one", together[0] / "refined"))
@@ -304,22 +308,21 @@ def _assert_same(one: Path, two: Path) -> None:
 
 def test_an_error_of_one_ends_both_with_one_sentence(small, small_model, tmp_path):
     stack = StackReader(str(small / "particles.mrcs")).read()
-    stack[140, 3, 3] = np.nan  # among those that the second process reads
+    stack[120, 3, 3] = np.nan  # among those that the second process reads
     write_stack(str(tmp_path / "bad.mrcs"), stack, PIXEL_SIZE)
     began = time.monotonic()
     result = started(*OWN, "align", tmp_path / "bad.mrcs", "--model", small_model, *ALONE, "-o", tmp_path / "out")
     assert result.returncode == 1
     assert time.monotonic() - began < 60
     assert result.stderr.strip() == (
-        f"scipion-udl align: {tmp_path / 'bad.mrcs'}: item 141 holds NaN; remove or mend this image"
+        f"scipion-udl align: {tmp_path / 'bad.mrcs'}: item 121 holds NaN; remove or mend this image"
     )
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_exists_is_refused_once(small, small_model, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    result = started(*OWN, "align", small / "particles.star", "--model", small_model, *ALONE, "-o", tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.strip().startswith(f"scipion-udl align: {tmp_path} exists already")
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+def test_a_folder_that_exists_is_refused_once(together):
+    folder, result = together
+    said = [line for line in result.stderr.splitlines() if line.startswith("scipion-udl align: ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"scipion-udl align: {folder / 'mine'} exists already")
+    assert [path.name for path in (folder / "mine").iterdir()] == ["mine.txt"]

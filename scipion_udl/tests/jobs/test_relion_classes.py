@@ -17,7 +17,7 @@ from scipion_udl.tests.engine_helpers import run
 
 pytestmark = pytest.mark.skipif(not shutil.which("relion_pipeliner"), reason="RELION is not installed")
 
-COUNT, BOX, CLASSES = 240, 40, 4
+COUNT, BOX, CLASSES = 150, 40, 3
 EMPTY_PIPELINE = "\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n \n"
 
 
