@@ -389,7 +389,7 @@ class Bench:
 
 _COMMON = ["--gpu", "none", "--threads", "1"]
 _FEW = [*_COMMON, "--epochs", "3", "--max-shift", "1"]
-_CLASSIFY = ["--classes", "3", "--starts", "1", "--max-shift", "1", *_COMMON]
+_CLASSIFY = ["--classes", "2", "--starts", "1", "--max-shift", "1", *_COMMON]
 
 
 def _cases(folder: Path) -> list[Case]:
@@ -437,7 +437,7 @@ def _prepare(bench: Bench, words: list[str]) -> None:
     if named("run"):
         bench.plain("align", data / "particles.star", "-o", folder / "run", *_FEW)
     if named("views") or named("classified"):
-        bench.plain("simulate", views, "--views", "random", "--count", 40, *kind)
+        bench.plain("simulate", views, "--views", "random", "--count", 24, *kind)
     if named("classified"):
         bench.plain("classify", views / "particles.star", "-o", folder / "classified", *_CLASSIFY, "--no-refine")
         bench.plain("simulate", folder / "later_views", "--views", "random", "--count", 20, "--seed", 9, *kind)

@@ -23,7 +23,7 @@ from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, align_images, apart, ctf_asked, simulate, true_poses
 
 COUNT, BOX, SNR = 128, 64, 0.1
-VIEW, NOISE, JUNK_BOX = 44, 48, 48
+VIEW, NOISE, JUNK_BOX = 44, 48, 40
 FLAGS = ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied")
 
 
@@ -94,7 +94,7 @@ def together(one, other):
 @pytest.fixture(scope="module")
 def aligned(model):
     """Aligns a set, with one disc for all sets: by default it is found through the CTF."""
-    return lambda place: align_images(place / "particles.star", model=model, mask_radius=30)
+    return lambda place: align_images(place / "particles.star", model=model, mask_radius=30, max_shift=4)
 
 
 def error(found, place):
@@ -210,7 +210,7 @@ def with_junk(folder):
 
 def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, monkeypatch):
     monkeypatch.setattr(align_set, "ENOUGH", NOISE)  # so few are told to be noise here
-    found = align_images(with_junk / "particles.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, epochs=2)
+    found = align_images(with_junk / "particles.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, epochs=1)
     assert [one.figures["signal_found"] for one in found.classes] == [False, None, None]
     assert "the signed CTF (as the images tell)" in note(found.notes)
 
@@ -227,6 +227,6 @@ def test_a_star_that_is_silent_means_signed_in_classify_and_is_not_warned_of_whe
     optics, rows = read_tables(str(halves["signed", 1] / "particles.star"))
     optics.drop(FLAGS)
     write_tables(str(place / "particles.star"), [optics, rows])
-    found = api.classify(place / "particles.star", classes=2, gpu="none", threads=1)
+    found = api.classify(place / "particles.star", classes=2, max_shift=4, gpu="none", threads=1)
     assert "the signed CTF (the table says nothing of flipped phases)" in note(found.notes)
     assert not [text for text in texts(found) if "--ctf" in text]

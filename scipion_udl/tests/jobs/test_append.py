@@ -57,9 +57,9 @@ def joined(aligned, later):
 
 @pytest.fixture(scope="module")
 def in_batches(aligned, later):
-    """The folders of the same particles, joined in five batches, one after the other, in another order."""
+    """The folders of the same particles, joined in three batches, one after the other, in another order."""
     folders, pool = [], aligned
-    for number, rows in enumerate(np.array_split(np.random.default_rng(0).permutation(COUNT), [1, 9, 40, 60])):
+    for number, rows in enumerate(np.array_split(np.random.default_rng(0).permutation(COUNT), [1, 40])):
         star = subset_star(later, later / f"batch{number}.star", rows)
         folders.append(later.parent / f"batch{number}")
         assert run("align", star, "-o", folders[-1], "--append-to", aligned, "--pool", pool) == 0
@@ -83,9 +83,9 @@ def complaint(capsys, *arguments):
 
 
 def test_a_pose_does_not_depend_on_what_comes_with_it(joined, in_batches):
-    one, five = named_poses(joined / "aligned.star"), poses_in_batches(in_batches)
-    assert one.keys() == five.keys() and len(one) == COUNT
-    difference = np.array([five[name] for name in one]) - np.array(list(one.values()))
+    one, three = named_poses(joined / "aligned.star"), poses_in_batches(in_batches)
+    assert one.keys() == three.keys() and len(one) == COUNT
+    difference = np.array([three[name] for name in one]) - np.array(list(one.values()))
     assert np.abs(Poses(difference[:, 0]).angle).max() < 1e-3
     assert np.abs(difference[:, 1:]).max() < 1e-3
 
@@ -130,9 +130,9 @@ def test_averages_do_not_depend_on_the_batches(joined, in_batches):
         assert np.allclose(image(joined / f"{name}.mrcs"), image(in_batches[-1] / f"{name}.mrcs"), atol=1e-4), name
     one, last = summary(joined), summary(in_batches[-1])
     assert one["resolution"] == pytest.approx(last["resolution"], rel=1e-3)
-    assert (one["particles"], last["particles"]) == (COUNT, 20)
+    assert (one["particles"], last["particles"]) == (COUNT, 40)
     assert one["pooled_particles"] == last["pooled_particles"] == COUNT + BEFORE
-    assert (one["batches"], last["batches"]) == (2, 6)
+    assert (one["batches"], last["batches"]) == (2, 4)
 
 
 def test_more_particles_resolve_more(aligned, joined):
@@ -180,7 +180,7 @@ def test_a_network_that_knows_nothing_does_no_harm(aligned, later, joined, tmp_p
 
 
 def test_without_a_network_or_ctf_and_one_by_one(particles, later, tmp_path):
-    stacks = {"first": StackReader(str(particles / "particles.mrcs")).read()[:15]}
+    stacks = {"first": StackReader(str(particles / "particles.mrcs")).read()[:10]}
     stacks["one"] = StackReader(str(later / "particles.mrcs")).read()[5:6]
     stacks["blank"] = np.full((2, 64, 64), 3.0)
     for name, images in stacks.items():
@@ -199,7 +199,7 @@ def test_without_a_network_or_ctf_and_one_by_one(particles, later, tmp_path):
     assert abs(rotation) < 5
     assert list(named_poses(tmp_path / "b" / "aligned.star").values()) == [(0.0, 0.0, 0.0)] * 2
     facts = summary(tmp_path / "b")
-    assert (facts["pooled_particles"], facts["resolution"]) == (18, None)
+    assert (facts["pooled_particles"], facts["resolution"]) == (13, None)
     assert np.isfinite(image(tmp_path / "b" / "average.mrcs")).all()
 
 
@@ -357,12 +357,12 @@ def test_other_particles_of_the_same_names_are_no_copies(particles, aligned, lat
     for folder, source in (("one", particles), ("two", later)):
         (tmp_path / folder / "Extract").mkdir(parents=True)
         shutil.copy(source / "particles.mrcs", tmp_path / folder / "Extract")
-    for folder, count, more in (("one", 6, ("--max-shift", 5)), ("two", 5, ("--append-to", "../one/out"))):
+    for folder, count, more in (("one", 3, ("--max-shift", 5)), ("two", 2, ("--append-to", "../one/out"))):
         monkeypatch.chdir(tmp_path / folder)
         rows = "".join(f"{k + 1}@Extract/particles.mrcs\n" for k in range(count))
         (tmp_path / folder / "p.star").write_text(f"data_\n\nloop_\n_rlnImageName #1\n{rows}")
         assert run("align", "p.star", "-o", "out", *more) == 0
-    assert summary(tmp_path / "two" / "out")["pooled_particles"] == 11
+    assert summary(tmp_path / "two" / "out")["pooled_particles"] == 5
 
 
 def test_going_on_with_other_particles_or_options_is_refused(particles, aligned, later, tmp_path, capsys):
@@ -393,7 +393,7 @@ def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeyp
     and without any neighbours, too."""
     crowd, few = (
         crowded(n, snr_height=2.0, neighbours=share, seed=seed).numpy()
-        for n, share, seed in ((40, 0.8, 1), (6, 0.0, 2))
+        for n, share, seed in ((32, 0.8, 1), (6, 0.0, 2))
     )
     write_stack(str(tmp_path / "crowd.mrcs"), crowd, PIXEL_SIZE)
     write_stack(str(tmp_path / "few.mrcs"), few, PIXEL_SIZE)
