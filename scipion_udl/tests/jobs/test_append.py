@@ -67,6 +67,14 @@ def in_batches(aligned, later):
     return folders
 
 
+@pytest.fixture(scope="module")
+def odd_aligned(tmp_path_factory):
+    """The alignment of a few particles of 33 px."""
+    folder = simulate(tmp_path_factory.mktemp("odd") / "particles", 3, 33, 5.0, max_shift=1)
+    assert run("align", folder / "particles.star", "-o", folder.parent / "aligned", "--max-shift", 2) == 0
+    return folder.parent / "aligned"
+
+
 def scores(out):
     table = next(table for table in read_tables(str(out / "aligned.star")) if "rlnImageName" in table)
     return table.numbers("rlnParticleFigureOfMerit")
@@ -214,7 +222,7 @@ def test_what_does_not_fit_is_said(aligned, particles, later, in_batches, odd_al
     star, out = later / "particles.star", tmp_path / "out"
     for options, expected in (
         (("--append-to", later), "holds no alignment that particles can be joined to"),
-        (("--append-to", odd_aligned), "have 65 px at 3 A/px, those of"),
+        (("--append-to", odd_aligned), "have 33 px at 3 A/px, those of"),
         (("--append-to", aligned, "--mask-radius", 20), "--mask-radius is not what"),
         (("--append-to", aligned, "--ctf", "signed"), "is not what"),
         (("--append-to", aligned, "--no-refine"), "does not go with --append-to"),
