@@ -24,7 +24,7 @@ ANGLES = np.arange(ORIENTATIONS) * 360 / ORIENTATIONS
 @pytest.mark.parametrize("kind", [WHITE, CTF])
 def test_fits_are_in_standard_deviations_of_the_noise(kind):
     windows = Windows(Noise(kind, 1, 600, 32, 1))
-    seen = windows.ctf(0) if kind == CTF else None
+    seen = windows.simulated_ctf(0) if kind == CTF else None
     fields = torch.from_numpy(windows.fields(np.arange(600), seen)).float()
     maps = torch.fft.irfft2(torch.fft.rfft2(fields) * windows.kernels(seen)[5], s=(windows.side, windows.side))
     assert float(maps[:, 0, 0].std()) == pytest.approx(1, rel=0.09)

@@ -62,3 +62,13 @@ if importlib.util.find_spec("torch"):  # without torch there is no engine to be 
     def model(aligned):
         """The model that was trained on these particles."""
         return aligned / "model.safetensors"
+
+    @pytest.fixture(scope="session")
+    def odd_particles(tmp_path_factory):
+        """As ``particles``, of 65 px and another phantom."""
+        return shared(tmp_path_factory, "odd", simulated(300, 65, 0.1, name="clamp", seed=7))
+
+    @pytest.fixture(scope="session")
+    def odd_aligned(odd_particles, tmp_path_factory):
+        """As ``aligned``, of 65 px."""
+        return shared(tmp_path_factory, "odd_aligned", alignment_of(odd_particles))
