@@ -73,7 +73,8 @@ def _train(args: argparse.Namespace, known: list[sets.JudgedSet]) -> None:
         "date": date.today().isoformat(),
         "sets": len(known),
         "particles": sum(len(one.good) for one in known),
-        "command": f"python -m benchmarks.quality train, {known[0].name} to {known[-1].name}",
+        "command": "python -m benchmarks.quality make, then train",
+        "seeds": sorted(int(one.name.rpartition("_")[2]) for one in known),
     }
     classes, particles = training.train(known, card)
     where = args.write or args.out
