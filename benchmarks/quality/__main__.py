@@ -1,6 +1,6 @@
 """The quality of classes and particles: sets that are simulated and classified, networks trained on them, and measured.
 
-    python -m benchmarks.quality make OUT --seeds 1 80            (80 sets; about half a minute each)
+    python -m benchmarks.quality make OUT --seeds 1 80            (80 sets; about a minute each)
     python -m benchmarks.quality make OUT/aside --seeds 501 512 --molecules anvil
     python -m benchmarks.quality train OUT --write scipion_udl/quality     (the files that come with the package)
     python -m benchmarks.quality apart OUT                        (a sixth at a time, judged by networks of the others)
@@ -24,6 +24,7 @@ from scipy.special import expit
 from benchmarks.quality import sets, training
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.quality.judge import CLASSES, PARTICLES, Judge
+from scipion_udl.quality.particle_features import with_evidence
 
 TRAINED_ON = ("boot", "crane", "saddle", "tetramer")
 
@@ -86,7 +87,7 @@ def _show(out: Path, known: list[sets.JudgedSet], by_package: bool) -> None:
     if by_package:
         judge, judge_of_particles = Judge.of_package(CLASSES), Judge.of_package(PARTICLES)
         evidence = [judge.evidence(one.classes) for one in known]
-        quality = [judge_of_particles.quality(training.with_evidence(o, e)) for o, e in zip(known, evidence)]
+        quality = [judge_of_particles.quality(with_evidence(o.particles, o.place, e)) for o, e in zip(known, evidence)]
     else:
         evidence = training.apart(known)
         quality = _particles_apart(known, evidence)
@@ -111,7 +112,7 @@ def _particles_apart(known: list[sets.JudgedSet], evidence: list[np.ndarray]) ->
         others = [k for k in range(len(known)) if k % training.PARTS != part]
         judge = training.of_particles([known[k] for k in others], [evidence[k] for k in others], {})
         for k in range(part, len(known), training.PARTS):
-            found[k] = judge.quality(training.with_evidence(known[k], evidence[k]))
+            found[k] = judge.quality(with_evidence(known[k].particles, known[k].place, evidence[k]))
     return found
 
 

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from benchmarks.quality.sets import JudgedSet
 from scipion_udl.quality import class_features, particle_features
 from scipion_udl.quality.judge import FARTHEST, Judge
+from scipion_udl.quality.particle_features import with_evidence
 
 UNITS, NETWORKS, STEPS, RATE = 12, 6, 400, 0.02
 DECAY_OF_CLASSES, DECAY_OF_PARTICLES = 3e-3, 1e-4  # of weights: there are few classes and many particles
@@ -38,18 +39,11 @@ def of_particles(
     sets: Sequence[JudgedSet], evidence: Sequence[np.ndarray], card: dict[str, Any], seed: int = 0
 ) -> Judge:
     """The network of particles, given how much speaks for their classes (:func:`apart`)."""
-    numbers = np.concatenate([with_evidence(one, own) for one, own in zip(sets, evidence)])
+    numbers = np.concatenate([with_evidence(one.particles, one.place, own) for one, own in zip(sets, evidence)])
     good = np.concatenate([one.good for one in sets])
     which = np.repeat(np.arange(len(sets)), [len(one.particles) for one in sets])
     told = card | {"names": particle_features.NAMES}
     return fitted(numbers, good, np.ones(len(good)), which, told, seed, DECAY_OF_PARTICLES)
-
-
-def with_evidence(one: JudgedSet, evidence: np.ndarray) -> np.ndarray:
-    """The numbers of a set's particles, with what speaks for their classes (K,)."""
-    numbers = one.particles.copy()
-    numbers[:, particle_features.EVIDENCE] = evidence[one.place]
-    return numbers
 
 
 def apart(sets: Sequence[JudgedSet], seed: int = 0) -> list[np.ndarray]:

@@ -73,6 +73,29 @@ def without_particle(label: np.ndarray, matter: np.ndarray, flagged: np.ndarray)
     return little if usual > 0 else np.zeros(count, bool)
 
 
+def shown_flags(label: np.ndarray, matter: np.ndarray, loud: np.ndarray, flagged: np.ndarray) -> np.ndarray:
+    """The flags that classes have by what their images show.
+
+    Parameters
+    ----------
+    label : (N,) int array
+        Classes, from 0, of particles with an image.
+    matter : (N,) array
+        As of :func:`without_particle`.
+    loud : (N,) bool array
+        Which images are far louder than particles are.
+    flagged : (K,) bool array
+        Classes that are no measure of what good ones show.
+
+    Returns
+    -------
+    (K,) str array
+        EMPTY, CONTAMINATION, or "" for neither.
+    """
+    empty = without_particle(label, matter, flagged)
+    return np.select([empty, mostly(label, loud, len(flagged))], [EMPTY, CONTAMINATION], "")
+
+
 def mostly(label: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
     """Of which classes more than half of the particles are such.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.dialects import CERTAINTY_LABEL, QUALITY_LABEL
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.io.tables import read_tables
+from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
@@ -87,7 +88,8 @@ def classify(settings: ClassifySettings) -> None:
         run.method, trained_on = card.method, card.training if history else None
         text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
         figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
-        write_relion_files(run, "averages_weighted.mrcs", figures, read_tables(out.scratch("classes.star")))
+        write_relion_files(run, "averages_weighted.mrcs", figures)
+        shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
         if earlier is None:
             write_for_later(run, sampling, done.classes)
         else:

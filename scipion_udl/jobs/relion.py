@@ -28,6 +28,9 @@ from scipion_udl.io.relion.project import (
     MODEL_NODE,
     OPTIMISER_NODE,
     PARTICLES_NODE,
+    RUN_DATA,
+    RUN_MODEL,
+    RUN_OPTIMISER,
     model_tables,
     optimiser_table,
     write_nodes,
@@ -35,13 +38,11 @@ from scipion_udl.io.relion.project import (
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.messages import message
-from scipion_udl.settings.commands import AlignSettings, ClassifySettings, RelionSettings, SelectSettings
-from scipion_udl.settings.option import Settings
+from scipion_udl.settings.commands import AlignSettings, ClassifySettings, RelionSettings
 
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
-PARTICLES, DATA, MODEL, OPTIMISER = "particles.star", "run_data.star", "run_model.star", "run_optimiser.star"
-CLASSES = "run_classes.mrcs"
+PARTICLES, CLASSES = "particles.star", "run_classes.mrcs"
 POLL = 0.5  # seconds between two looks for ABORT_NOW
 PATIENCE = 60  # seconds that the command gets to stop
 
@@ -49,19 +50,17 @@ PATIENCE = 60  # seconds that the command gets to stop
 @dataclass(frozen=True)
 class Work:
     """What the job does. command: of this program, whose results go into a folder of that name in the job's folder;
-    table: of particles, among them; stack: averages of classes; done: what it did to the particles, a word; settings:
-    its options."""
+    table: of particles, among them; stack: averages of classes; done: what it did to the particles, a word."""
 
     command: str
     table: str
     stack: str
     done: str
-    settings: type[Settings]
 
 
-ALIGN = Work("align", "aligned.star", "averages_weighted.mrcs", "aligned", AlignSettings)
-CLASSIFY = Work("classify", "classes.star", "averages_weighted.mrcs", "classified", ClassifySettings)
-SELECT = Work("select", "selected.star", "averages.mrcs", "looked at", SelectSettings)
+ALIGN = Work("align", "aligned.star", "averages_weighted.mrcs", "aligned")
+CLASSIFY = Work("classify", "classes.star", "averages_weighted.mrcs", "classified")
+SELECT = Work("select", "selected.star", "averages.mrcs", "looked at")
 
 
 def work_of(settings: RelionSettings) -> Work:
@@ -208,13 +207,15 @@ def _write_outputs(job: Path, work: Work) -> None:
         particles.set("rlnClassNumber", "1")
         classes = [{"image": 1, "particles": len(particles), "resolution": summary["resolution"]}]
         average = "average_weighted.mrcs"
-    write_tables(str(job / DATA), tables)
+    write_tables(str(job / RUN_DATA), tables)
     write_stack(str(job / CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
     name = name_in_project(job)
-    write_tables(str(job / MODEL), model_tables(f"{name}/{CLASSES}", classes, summary["box"], summary["pixel_size"]))
-    write_tables(str(job / OPTIMISER), [optimiser_table(name)])
-    nodes = [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{MODEL}", MODEL_NODE)]
-    nodes += [(f"{name}/{OPTIMISER}", OPTIMISER_NODE)] * (work is not ALIGN)
+    write_tables(
+        str(job / RUN_MODEL), model_tables(f"{name}/{CLASSES}", classes, summary["box"], summary["pixel_size"])
+    )
+    write_tables(str(job / RUN_OPTIMISER), [optimiser_table(name)])
+    nodes = [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{RUN_MODEL}", MODEL_NODE)]
+    nodes += [(f"{name}/{RUN_OPTIMISER}", OPTIMISER_NODE)] * (work is not ALIGN)
     write_nodes(str(job / NODES), nodes)
     _write_note(job, work, summary)
 

@@ -53,9 +53,10 @@ def select(settings: SelectSettings) -> None:
     read = [os.path.join(os.path.dirname(settings.input), name) for name in JUDGED]
     folder.spare([settings.input, *source.files(), *filter(os.path.isfile, read)])
     if not _has_classes(source):
+        folder.check()
         settings = _classified(settings, len(source))
-    folder = OutputFolder(settings.output, settings.overwrite, False, "select")
-    folder.spare([settings.input])
+        folder = OutputFolder(settings.output, settings.overwrite, False, "select")
+        folder.spare([settings.input])
     with folder as out:
         run = Run(settings, out)
         judged = judge_set(run)
@@ -113,11 +114,8 @@ def _classified(settings: SelectSettings, count: int) -> SelectSettings:
     """The settings, for so many particles, with the classes of a run of `classify`, made in the output folder now."""
     if settings.chosen is not None:
         raise UdlError(message("no_classes_to_name", path=settings.input))
-    OutputFolder(settings.output, settings.overwrite, False, "select").check()
-    shared = {name: getattr(settings, name) for name in vars(settings)}
     place = os.path.join(settings.output, "classes")
-    own = {"output": place, "classes": proposed_classes(count), "min_particles": None}
-    classify(ClassifySettings.of(shared | own))
+    classify(ClassifySettings.of({**vars(settings), "output": place, "classes": proposed_classes(count)}))
     return settings.but(input=os.path.join(place, TABLE), overwrite=True)
 
 

@@ -11,15 +11,7 @@ import torch
 from scipion_udl.alignment.aligner import Alignment, AlignmentPlan
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.classification.assignment import Sorted, like_noise, sort_particles
-from scipion_udl.classification.flags import (
-    CONTAMINATION,
-    EMPTY,
-    NOISE,
-    REASONS,
-    SENTENCES,
-    mostly,
-    without_particle,
-)
+from scipion_udl.classification.flags import NOISE, REASONS, SENTENCES, shown_flags
 from scipion_udl.classification.real_space import LikelyRounds
 from scipion_udl.classification.samples import gathered
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
@@ -176,9 +168,9 @@ def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) ->
     usable = run.particles.usable
     seen = replace(found, label=found.label[usable], gain=found.gain[usable])
     noise = like_noise(bank, sampling, shift_search_range(run), samples.ctf, seen, run.settings.seed)
-    empty = without_particle(seen.label, run.particles.statistics.matter[usable], noise)
-    loud = mostly(seen.label, run.particles.statistics.loud[usable], len(noise))
-    return np.select([empty, loud, noise], [EMPTY, CONTAMINATION, NOISE], "")
+    statistics = run.particles.statistics
+    shown = shown_flags(seen.label, statistics.matter[usable], statistics.loud[usable], noise)
+    return np.where((shown == "") & noise, NOISE, shown)
 
 
 def _score(run: Run, classes: list[ClassResult], found: Sorted) -> None:

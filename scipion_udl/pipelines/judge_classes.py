@@ -14,7 +14,7 @@ from scipion_udl.quality.class_features import ClassEvidence, SetEvidence, class
 from scipion_udl.quality.judge import CLASSES, PARTICLES, Judge
 from scipion_udl.quality.leftovers import NAMES as LEFT
 from scipion_udl.quality.leftovers import Leftovers
-from scipion_udl.quality.particle_features import EVIDENCE, particle_features
+from scipion_udl.quality.particle_features import particle_features, with_evidence
 from scipion_udl.quality.reasons import reasons
 
 
@@ -39,23 +39,6 @@ class Numbers:
     members: np.ndarray
     place: np.ndarray
     particles: np.ndarray
-
-    def with_evidence(self, evidence: np.ndarray) -> np.ndarray:
-        """The numbers of particles once their classes are judged.
-
-        Parameters
-        ----------
-        evidence : (K,) array
-            How much speaks for each class that has halves, nats: :meth:`Judge.evidence`.
-
-        Returns
-        -------
-        (n, G) array
-            Of the particles ``members``.
-        """
-        particles = self.particles.copy()
-        particles[:, EVIDENCE] = evidence[self.place]
-        return particles
 
 
 def judge_classes(run: Run, classes: list[ClassResult]) -> Judged:
@@ -82,7 +65,8 @@ def judge_classes(run: Run, classes: list[ClassResult]) -> Judged:
         quality[numbers.apart] = expit(evidence)
         for k, why in zip(np.flatnonzero(numbers.apart), reasons(judge, numbers.classes)):
             told[k] = why
-        good[numbers.members] = Judge.of_package(PARTICLES).quality(numbers.with_evidence(evidence))
+        given = with_evidence(numbers.particles, numbers.place, evidence)
+        good[numbers.members] = Judge.of_package(PARTICLES).quality(given)
         good[run.particles.statistics.blank] = 0.0
     return Judged(quality, told, good)
 

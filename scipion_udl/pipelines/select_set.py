@@ -11,10 +11,9 @@ from scipy.spatial import cKDTree
 
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.known_start import KnownStart
-from scipion_udl.classification.flags import CONTAMINATION, EMPTY, OUTSIDE, mostly, without_particle
+from scipion_udl.classification.flags import CONTAMINATION, EMPTY, OUTSIDE, shown_flags
 from scipion_udl.constants import automatic_shift
 from scipion_udl.errors import UdlError
-from scipion_udl.imaging.half_set_frc import measured_crossing
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.dialects import QUALITY_LABEL
 from scipion_udl.io.relion.project import RUN_DATA
@@ -166,15 +165,14 @@ def _judged_now(run: Run) -> Judgement:
     judged = judge_classes(run, classes)
     flags = settle_flags(run, _flags(run, source.classes(), judged.quality), classes)
     run.note_ctf()
-    field = source.box * source.pixel_size
     return Judgement(
         np.array([one.number for one in classes]),
         source.classes(),
         np.array([len(one.members) for one in classes]),
         judged.quality,
         [[reason.code for reason in why] for why in judged.reasons],
-        np.array([measured_crossing(one.frc, field) for one in classes]),
-        np.array([one.figures["resolution"] or np.nan for one in classes], np.float64),
+        np.array([one.figures["crossing"] for one in classes], np.float64),
+        np.array([one.figures["resolution"] for one in classes], np.float64),
         flags,
         judged.particles,
         np.stack([one.images["after"] for one in classes]),
@@ -187,9 +185,8 @@ def _flags(run: Run, label: np.ndarray, quality: np.ndarray) -> np.ndarray:
     statistics, usable = run.particles.statistics, run.particles.usable
     place = np.unique(label, return_inverse=True)[1][usable]
     poor = quality < LEAST_QUALITY
-    empty = without_particle(place, statistics.matter[usable], poor if not poor.all() else ~poor)
-    loud = mostly(place, statistics.loud[usable], len(quality))
-    return np.select([empty, loud], [EMPTY, CONTAMINATION], "").astype(object)
+    unreliable = poor if not poor.all() else ~poor
+    return shown_flags(place, statistics.matter[usable], statistics.loud[usable], unreliable).astype(object)
 
 
 def choose(

@@ -50,7 +50,7 @@ _CLASSES = Question(
     "2D classes of any program: of *udl - classify 2D*, RELION, Xmipp, cryoSPARC, or a subset of such. Disabled "
     "classes and particles are left out. Those of *udl - classify 2D* were judged when they were made, and are chosen "
     "from in seconds. Those of others are aligned again first, each to itself, beginning with the alignment that they "
-    "carry: some milliseconds a particle. The alignment in the output is that of the input.",
+    "carry, which takes as long as an alignment. The alignment in the output is that of the input.",
     kind="object",
     of="SetOfClasses2D",
     important=True,

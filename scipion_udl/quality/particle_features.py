@@ -79,6 +79,28 @@ def particle_features(
     return out
 
 
+def with_evidence(numbers: np.ndarray, place: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """The numbers of particles once their classes are judged.
+
+    Parameters
+    ----------
+    numbers : (n, len(NAMES)) array
+        Of the particles.
+    place : (n,) int array
+        The class of each, from 0.
+    evidence : (K,) array
+        How much speaks for each class, nats: :meth:`Judge.evidence`.
+
+    Returns
+    -------
+    (n, len(NAMES)) array
+        A new one.
+    """
+    numbers = numbers.copy()
+    numbers[:, EVIDENCE] = evidence[place]
+    return numbers
+
+
 def _deviations(values: np.ndarray) -> np.ndarray:
     """How far values lie from their median, in deviations as their quartiles tell them."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])

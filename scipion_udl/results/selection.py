@@ -11,9 +11,10 @@ from scipion_udl.classification.flags import REASONS
 from scipion_udl.errors import UdlError
 from scipion_udl.io.dialects import CLASS_LABEL, QUALITY_LABEL, find_particles
 from scipion_udl.io.output.data_files import write_csv, write_json
+from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.io.selected import NAME, write_coordinates, write_selected
 from scipion_udl.io.stacks import write_stack
-from scipion_udl.io.tables import read_tables
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.select_set import CLASS, JUNK, NEAR, SHARE, Judgement, Selection, sentences
 from scipion_udl.results.references import write_references
@@ -64,7 +65,7 @@ def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
     figures = _summary(run, judged, selection, kept)
     write_json(out.scratch("summary.json"), figures)
     _write_report(run, figures, judged)
-    return _text(run, judged, selection)
+    return _text(run, figures)
 
 
 def _write_for_relion(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray) -> None:
@@ -81,7 +82,8 @@ def _write_for_relion(run: Run, judged: Judgement, selection: Selection, kept: n
         {"image": number, "particles": int(kept[k]), **{name: _known(values[k]) for name, values in facts}}
         for number, k in enumerate(chosen, 1)
     ]
-    write_relion_files(run, "averages.mrcs", classes, tables)
+    write_tables(run.out.scratch(RUN_DATA), tables)
+    write_relion_files(run, "averages.mrcs", classes)
 
 
 def _write_tables(run: Run, name: str, rows: np.ndarray, quality: np.ndarray) -> None:
@@ -152,14 +154,14 @@ def _summary(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray
     return summary(run, chosen=int(selection.kept.sum()), left_out=left, classes=classes)
 
 
-def _text(run: Run, judged: Judgement, selection: Selection) -> str:
-    """The screen's summary."""
-    total, count = len(run.source), int(selection.kept.sum())
-    counts = {code: int((selection.why == code).sum()) for code in WORDS}
-    left = [f"{number} {WORDS[code]}" for code, number in counts.items() if number]
+def _text(run: Run, figures: dict) -> str:
+    """The screen's summary, of the content of summary.json."""
+    total, count, classes = len(run.source), figures["chosen"], figures["classes"]
+    chosen = sum(one["chosen"] for one in classes)
+    left = [f"{number} {WORDS[code]}" for code, number in figures["left_out"].items() if number]
     lines = [
         "",
-        f"Classes             {selection.chosen.sum()} of {len(judged.number)} chosen",
+        f"Classes             {chosen} of {len(classes)} chosen",
         f"Particles           {count} of {total} chosen ({count / total:.1%})",
         *([f"Left out            {'; '.join(left)}"] if left else []),
         f"Results             {run.out.path}/report.html, {'selected.star, ' * (count > 0)}rest.star, selection.csv",

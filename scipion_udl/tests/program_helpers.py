@@ -12,6 +12,14 @@ import numpy as np
 from scipion_udl.io.stacks import StackReader
 
 HAS_RELION = bool(shutil.which("relion_stack_create"))
+EMPTY_PIPELINE = "\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n \n"  # of a project
+
+
+def relion(folder: Path, *command: object) -> str:
+    """What one of RELION's programs prints in a folder; it must succeed."""
+    result = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def worst_correlation(images: Iterable[np.ndarray], template: np.ndarray) -> float:

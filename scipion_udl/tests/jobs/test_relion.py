@@ -15,12 +15,12 @@ from scipion_udl.io.relion.project import model_tables
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS
+from scipion_udl.tests.program_helpers import EMPTY_PIPELINE, relion
 
 pytest.importorskip("torch")
 needs_relion = pytest.mark.skipif(not shutil.which("relion_pipeliner"), reason="RELION is not installed")
 
 BOX, COUNT = 48, 20
-EMPTY_PIPELINE = "\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n \n"
 OPTIONS = ["--gpu", "none", "--max-shift", "5", "--j", "1"]
 
 
@@ -38,12 +38,6 @@ def make_project(folder, count):
     write_tables(str(job / "particles.star"), [optics, particles])
     (folder / "default_pipeline.star").write_text(EMPTY_PIPELINE)
     return folder
-
-
-def relion(folder, *command):
-    result = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -14,16 +13,11 @@ from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.jobs.relion import NODES, SUCCESS
 from scipion_udl.tests.engine_helpers import run
+from scipion_udl.tests.program_helpers import EMPTY_PIPELINE, relion
 
 pytestmark = pytest.mark.skipif(not shutil.which("relion_pipeliner"), reason="RELION is not installed")
 
 COUNT, BOX, CLASSES = 150, 40, 3
-EMPTY_PIPELINE = "\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n \n"
-
-
-def relion(folder, *command):
-    done = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def external(folder, job, particles, label, value):
