@@ -79,7 +79,8 @@ def _copy(packed: BinaryIO, plain: BinaryIO, left: int) -> None:
             return
         plain.write(chunk)
         left -= len(chunk)
-    packed.read(1)  # at the end, what the file says of its own wholeness is looked at
+    while packed.read(_CHUNK):  # only at its end does a packed file say whether it is whole
+        pass
 
 
 def _check_room(path: str, promised: int, folder: str) -> None:

@@ -117,6 +117,17 @@ def test_a_packed_file_that_is_damaged_is_refused(packed, place):
     assert scratch(packed) == []
 
 
+@pytest.mark.parametrize("more", [1, 100_000])
+def test_a_packed_file_that_is_damaged_is_refused_where_it_unpacks_to_more_than_its_header_says(packed, more):
+    plain = (packed.parent / "s.mrcs").read_bytes()
+    whole = bytearray(gzip.compress(plain + bytes(more)))
+    whole[-6] ^= 0xFF  # in the check sum, which only the file's end shows
+    packed.write_bytes(bytes(whole))
+    with pytest.raises(UdlError, match="cannot be unpacked"):
+        StackReader(str(packed))
+    assert scratch(packed) == []
+
+
 def test_a_packed_file_that_is_no_stack_leaves_nothing(packed):
     packed.write_bytes(gzip.compress(b"no image" * 1000))
     with pytest.raises(UdlError, match="is no MRC file"):
