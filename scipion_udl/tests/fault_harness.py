@@ -435,7 +435,7 @@ def _prepare(bench: Bench, words: list[str]) -> None:
     if named("later"):
         bench.plain("simulate", folder / "later", "--count", 20, "--seed", 9, *kind)
     if named("run"):
-        bench.plain("align", data / "particles.star", "-o", folder / "run", *_FEW)
+        bench.plain("align", data / "particles.star", "-o", folder / "run", *_FEW, "--high-resolution-limit", 9)
     if named("views") or named("classified"):
         bench.plain("simulate", views, "--views", "random", "--count", 24, *kind)
     if named("classified"):

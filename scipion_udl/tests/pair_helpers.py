@@ -69,7 +69,7 @@ def learned_network() -> PairNetwork:
     """A small network that was trained on clean particles for some seconds, once for all tests."""
     clean = particles(np.random.default_rng(1).uniform(0, 360, 512))
     preset = replace(preset_of("resnet", "udl"), noise=0.2)
-    return train(clean, preset=preset, epochs=25, lr=3e-3, patience=25)[0].network
+    return train(clean, preset=preset, epochs=12, lr=3e-3)[0].network
 
 
 def save_learned(path: Path) -> Path:

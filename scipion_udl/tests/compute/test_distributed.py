@@ -24,12 +24,12 @@ from scipion_udl.errors import UdlError
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.pipelines import align_set, guide
-from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, summary
+from scipion_udl.tests.engine_helpers import PIXEL_SIZE, difference, image, run, simulate, subset_star, summary
+from scipion_udl.tests.fork_helpers import ALONE
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _START = "import sys; from scipion_udl.compute.launch import start_ranks; sys.exit(start_ranks(sys.argv[1:], 2))"
 OWN = [sys.executable, "-c", _START]
-ALONE = ["--gpu", "none", "--threads", "1"]
 
 
 def started(*command: object) -> subprocess.CompletedProcess:
@@ -168,19 +168,21 @@ particles, model, *options = sys.argv[2:]
 words = ["--write-stack", "--max-shift", "3", *options]
 assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/refined", *words]) == 0
 # Without a network, and the first average of a third of the particles only: the others are searched for.
-aligner.FIRST, align_set.ENOUGH, guide.ENOUGH = 48, 1000, 1000
-assert cli.main(["align", particles, "-o", f"{folder}/searched", "--max-shift", "2", *options]) == 0
+aligner.FIRST, align_set.ENOUGH, guide.ENOUGH = 30, 1000, 1000
+near = ["--max-shift", "2", "--high-resolution-limit", "12"]
+assert cli.main(["align", particles, "-o", f"{folder}/searched", *near, *options]) == 0
 assert cli.main(["align", particles, "--model", model, "-o", f"{folder}/mine", *options]) == 1
 """
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """130 particles of 32 px, two of them blank."""
+    """130 particles of 32 px, two of them blank, which are among the 80 in some.star."""
     folder = simulate(tmp_path_factory.mktemp("ranks") / "small", 130, 32, 0.3, max_shift=2.0)
     stack = StackReader(str(folder / "particles.mrcs")).read()
-    stack[[5, 110]] = 1.0
+    stack[[5, 70]] = 1.0
     write_stack(str(folder / "particles.mrcs"), stack, PIXEL_SIZE)
+    subset_star(folder, folder / "some.star", range(80))
     return folder
 
 
@@ -198,7 +200,7 @@ def together(tmp_path_factory, small, small_model):
     (folder / "work.py").write_text(_WORK)
     (folder / "mine").mkdir()
     (folder / "mine" / "mine.txt").write_text("mine")
-    options = [folder, small / "particles.star", small_model, *ALONE, "--batch", 16]
+    options = [folder, small / "some.star", small_model, *ALONE, "--batch", 16]
     result = started(*TORCHRUN, folder / "work.py", *options)
     assert result.returncode == 0, result.stderr
     return folder, result
@@ -270,17 +272,18 @@ def test_statistics_are_shared_no_longer_once_a_process_is_alone():
 
 def test_two_processes_find_the_poses_of_one(small, small_model, together, tmp_path):
     options = ["--model", small_model, "--batch", 16, "--write-stack", "--max-shift", 3]
-    assert run("align", small / "particles.star", "-o", tmp_path / "one", *options) == 0
+    assert run("align", small / "some.star", "-o", tmp_path / "one", *options) == 0
     _assert_same(tmp_path / "one", together[0] / "refined")
     one, two = (StackReader(str(out / "aligned.mrcs")).read() for out in (tmp_path / "one", together[0] / "refined"))
     assert np.abs(one - two).max() < 1e-3
 
 
 def test_particles_that_are_searched_over_the_full_circle_are_shared_too(small, together, tmp_path, monkeypatch):
-    monkeypatch.setattr(aligner, "FIRST", 48)
+    monkeypatch.setattr(aligner, "FIRST", 30)
     monkeypatch.setattr(align_set, "ENOUGH", 1000)
     monkeypatch.setattr(guide, "ENOUGH", 1000)
-    assert run("align", small / "particles.star", "-o", tmp_path / "one", "--max-shift", 2, "--batch", 16) == 0
+    options = ["--max-shift", 2, "--high-resolution-limit", 12, "--batch", 16]
+    assert run("align", small / "some.star", "-o", tmp_path / "one", *options) == 0
     _assert_same(tmp_path / "one", together[0] / "searched")
 
 

@@ -7,8 +7,6 @@ networks that know something already, and of fresh ones the first losses. The di
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 pytest.importorskip("torch")
@@ -19,8 +17,8 @@ from safetensors.torch import load_file
 from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
-from scipion_udl.tests.engine_helpers import CPU, run, simulate, turn_errors
+from scipion_udl.tests.engine_helpers import CPU, simulate, turn_errors
+from scipion_udl.tests.fork_helpers import ALONE, run_all, two_processes
 from scipion_udl.tests.pair_helpers import save_learned
 from scipion_udl.training.history import read_history
 
@@ -39,14 +37,6 @@ FRESH = {
     "published": ([*NARROW, "--method", "judl", "--preset", "paper-synthetic"], 0, 1),
 }
 MADE_AT_THE_END = ("references", "reference_turns", "bias")
-_WORK = """
-import json
-import sys
-from scipion_udl import cli
-
-for command in json.loads(sys.argv[1]):
-    assert cli.main(command) == 0, command
-"""
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +67,8 @@ def commands(views, start, folder):
 def both(views, start, tmp_path_factory):
     """The folders of trainings by one process and by two."""
     folder = tmp_path_factory.mktemp("trained")
-    for command in commands(views, start, folder / "one"):
-        assert run(*command) == 0
-    (folder / "work.py").write_text(_WORK)
-    result = started(*TORCHRUN, folder / "work.py", json.dumps(commands(views, start, folder / "two")))
-    assert result.returncode == 0, result.stderr
+    run_all(commands(views, start, folder / "one"))
+    two_processes(folder, run_all, commands(views, start, folder / "two"))
     return folder / "one", folder / "two"
 
 

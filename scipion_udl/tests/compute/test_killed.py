@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from scipion_udl.io.output import lock
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.particles import prepared
+from scipion_udl.tests import fault_harness
 from scipion_udl.tests.engine_helpers import (
     difference,
     image,
@@ -32,24 +31,20 @@ from scipion_udl.tests.engine_helpers import (
     true_poses,
     turned_spectra,
 )
+from scipion_udl.tests.fork_helpers import end, start
 from scipion_udl.training.trainer import TrainingSettings, train_network
 from scipion_udl.validation import partial_averages
-
-MODULE = "scipion_udl.tests.fault_harness"
 
 
 def test_killed_and_failing_runs_go_on_to_the_same_results(tmp_path):
     """A sample of benchmarks/faults.py; what it prints names those that are wrong."""
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     options = ["--kills", "5", "--faults", "2", "--only", "train,join,simulate,classify", "--seed", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE, tmp_path / "work", *options],
-        env={**os.environ, **threads}, capture_output=True, text=True, timeout=1800, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{options}\n{done.stdout}\n{done.stderr}"
-    assert "kills by SIGKILL" in done.stdout
-    assert "kills by SIGTERM" in done.stdout
-    assert "8  operations failed" in done.stdout
+    process = start(tmp_path / "said", fault_harness.main, [str(tmp_path / "work"), *options])
+    code, out, err = end(process), (tmp_path / "said.out").read_text(), (tmp_path / "said.err").read_text()
+    assert code == 0, f"{options}\n{out}\n{err}"
+    assert "kills by SIGKILL" in out
+    assert "kills by SIGTERM" in out
+    assert "8  operations failed" in out
 
 
 # memory
@@ -75,22 +70,23 @@ ERRORS = [
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
     MemoryError(),
 ]
+NEAR = ["--start-poses", "--max-shift", 1, "--high-resolution-limit", 9]
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
-    """A folder with 16 particles, in data, with their poses in given.star, and their alignment, in whole."""
+    """A folder with 12 particles, in data, with their poses in given.star, and their alignment, in whole."""
     folder = tmp_path_factory.mktemp("few")
-    data = simulate(folder / "data", 16, 24, 1.0, max_shift=1.0)
+    data = simulate(folder / "data", 12, 24, 1.0, max_shift=1.0)
     table_with(data, folder / "given.star", true_poses(data))
-    assert run("align", folder / "given.star", "-o", folder / "whole", "--max-shift", 1, "--start-poses") == 0
+    assert run("align", folder / "given.star", "-o", folder / "whole", *NEAR) == 0
     return folder
 
 
 def test_short_memory_lowers_the_batch_down_to_1_and_changes_no_result(few, tmp_path, monkeypatch, capsys):
     full = Full(averages.apply_poses, 1, 0, ERRORS)
     monkeypatch.setattr(averages, "apply_poses", full)
-    words = ["align", few / "given.star", "--max-shift", 1, "--start-poses", "--batch", 8]
+    words = ["align", few / "given.star", *NEAR, "--batch", 8]
     assert run(*words, "-o", tmp_path / "short") == 0
     told = [f"Memory was not enough: it goes on with {n} particles at a time (--batch)." for n in (4, 2, 1)]
     assert [w for w in summary(tmp_path / "short")["warnings"] if "Memory" in w] == told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 
 import pytest
 
@@ -10,14 +10,18 @@ pytest.importorskip("torch")
 
 import torch
 
+from scipion_udl import cli
+from scipion_udl.alignment import averages
+from scipion_udl.alignment.refinement import refiner
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.models.polar_network import FreeHeadNetwork, PolarNetwork
-from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.tests.compute.test_distributed import ALONE, TORCHRUN, started
+from scipion_udl.models.resnet import Bottleneck, PairNetwork
+from scipion_udl.particles.background import Background
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
-from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, turned_spectra
+from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, subset_star, turned_spectra
+from scipion_udl.tests.fork_helpers import ALONE, two_processes
 from scipion_udl.training.history import read_history
 from scipion_udl.training.objectives import PairObjective
 from scipion_udl.training.step_memory import StepMemory
@@ -115,45 +119,41 @@ def test_a_step_that_is_done_again_draws_the_same_and_counts_batch_norms_once(pa
 # several processes, of which one has less memory
 
 
-_WORK = """
-import json
-import os
-import sys
-
-from scipion_udl import cli
-from scipion_udl.alignment import averages
-from scipion_udl.alignment.refinement import refiner
-from scipion_udl.particles.background import Background
-from scipion_udl.models.polar_network import FreeHeadNetwork, PolarNetwork
-from scipion_udl.models.resnet import Bottleneck
-from scipion_udl.tests.compute.test_killed import ERRORS, Full
-
-SHORT = {
-    "training": (FreeHeadNetwork, "forward", 1, 1, 20), "learning": (PolarNetwork, "forward", 0, 1, 10),
-    "reading": (Background, "measure", 1, 1, 10), "averages": (averages, "apply_poses", 0, 0, 6),
-    "refining": (refiner.Refiner, "match", 1, 1, 9), "norms": (Bottleneck, "forward", 1, 1, 3),
+SHORT = {  # what is short of memory: where, in which process, which argument holds the particles, how many fit
+    "training": (FreeHeadNetwork, "forward", 1, 1, 20),
+    "learning": (PolarNetwork, "forward", 0, 1, 10),
+    "reading": (Background, "measure", 1, 1, 10),
+    "averages": (averages, "apply_poses", 0, 0, 6),
+    "refining": (refiner.Refiner, "match", 1, 1, 9),
+    "norms": (Bottleneck, "forward", 1, 1, 3),
 }
-for name, command in json.loads(sys.argv[1]):
-    place, function, rank, argument, most = SHORT[name]
-    whole = getattr(place, function)
-    if int(os.environ["RANK"]) == rank:
-        full = Full(whole, most, argument, 9 * ERRORS)
-        setattr(place, function, lambda *a, full=full, **k: full(*a, **k))
-    assert cli.main(command) == (name == "norms"), command
-    setattr(place, function, whole)
-"""
+
+
+def run_short(commands):
+    """What either process does: it runs all, and is short of memory in those that are its own."""
+    for name, command in commands:
+        place, function, rank, argument, most = SHORT[name]
+        whole = getattr(place, function)
+        if int(os.environ["RANK"]) == rank:
+            full = Full(whole, most, argument, 9 * ERRORS)
+            setattr(place, function, lambda *a, full=full, **k: full(*a, **k))
+        assert cli.main(command) == (name == "norms"), command
+        setattr(place, function, whole)
 
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
-    """163 particles: shares of a batch differ in size, and so do batches."""
-    return simulate(tmp_path_factory.mktemp("memory") / "views", 163, 32, 2.0, "clamp", max_shift=2.0, ctf=None)
+    """163 particles: shares of a batch differ in size, and so do batches. Some of them, 40, are aligned."""
+    folder = tmp_path_factory.mktemp("memory") / "views"
+    simulate(folder, 163, 32, 2.0, "clamp", max_shift=2.0, ctf=None)
+    subset_star(folder, folder / "some.star", range(40))
+    return folder
 
 
 def commands(views, model, folder):
     """(what is short of memory, command line) of trainings and alignments."""
     learn = ["train", views / "particles.star", "--seed", 7, "--epochs", 2]
-    align = ["align", views / "particles.star", "--model", model, "--max-shift", 2, "--batch", 16]
+    align = ["align", views / "some.star", "--model", model, "--max-shift", 2, "--batch", 16]
     words = {"training": [*learn, "--method", "udl"], "learning": [*learn, "--method", "judl"]}
     words |= dict.fromkeys(("reading", "averages", "refining"), align)
     words["norms"] = [*learn, "--network", "resnet", "--widths", "8,16", "--hidden", "16", "--input-size", "16"]
@@ -165,13 +165,11 @@ def both(views, tmp_path_factory):
     """(folder of what one process did, that of two of which one was short of memory, what they said)."""
     folder = tmp_path_factory.mktemp("short")
     model = folder / "one" / "learning" / "model.safetensors"
-    (folder / "work.py").write_text(_WORK)
     for name, command in commands(views, model, folder / "one"):
         if name not in ("averages", "refining", "norms"):  # the same alignment; what comes to nothing
             assert run(*command) == 0
-    result = started(*TORCHRUN, folder / "work.py", json.dumps(commands(views, model, folder / "two")))
-    assert result.returncode == 0, result.stderr
-    return folder / "one", folder / "two", result.stderr
+    _, told = two_processes(folder, run_short, commands(views, model, folder / "two"))
+    return folder / "one", folder / "two", told
 
 
 @pytest.mark.parametrize("name", ["training", "learning"])
