@@ -18,15 +18,15 @@ import torch.nn.functional as functional
 from scipion_udl.alignment.centring import centred
 from scipion_udl.alignment.fit import Fit
 from scipion_udl.alignment.given_start import GivenStart
-from scipion_udl.alignment.half_set_refinement import HalfRefinement, Split
-from scipion_udl.alignment.initial_average import First, FirstAverage
+from scipion_udl.alignment.half_set_refinement import NEAR, BandTooNarrowError, HalfRefinement, Split
+from scipion_udl.alignment.initial_average import FIRST_BAND, First, FirstAverage
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.alignment.onto_reference import onto_reference
 from scipion_udl.alignment.particle_scores import ParticleScores
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.refiner import FAR, Refiner
 from scipion_udl.alignment.state import State
-from scipion_udl.constants import shift_search_range
+from scipion_udl.constants import FINEST_RING, shift_search_range
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import mirrored, resize, to_fourier
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -34,6 +34,7 @@ from scipion_udl.imaging.poses import Poses, compose, mirrored_first, wrap
 from scipion_udl.imaging.spectrum_images import SpectrumImageSettings
 from scipion_udl.models.checkpoint import check_answers
 from scipion_udl.models.network import TellsRotations
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit
 from scipion_udl.particles.prepared import PreparedParticles
@@ -44,6 +45,9 @@ ALONE = 8  # ring up to which halves share their start where no network says so
 SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of halves
 NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one rotated by 180 degrees
+
+FURTHER = 1.25  # so much further than the first halves agree particles are compared
+WIDER = 1.25  # so much further again where halves agree to the end of that
 
 Asked = Callable[[np.ndarray, torch.Tensor], None]  # told the numbers of particles and their coefficients
 
@@ -118,8 +122,8 @@ class Aligner:
     """Aligns the particles of a set with a trained network, or without one.
 
     prepared: the particles; network: gives turns modulo 180 degrees from polar spectra (None: every angle is searched);
-    spectra: how its input is sampled. ``inverted``, once run: whether a reference had the
-    other contrast.
+    spectra: how its input is sampled. ``prepared``: the same particles, in the box that they are compared in;
+    ``inverted``, once run: whether a reference had the other contrast.
     """
 
     def __init__(
@@ -129,20 +133,27 @@ class Aligner:
         spectra: SpectraSettings | SpectrumImageSettings,
         settings: AlignmentPlan,
     ) -> None:
-        self.prepared, self.network, self.settings = prepared, network, settings
+        self.whole, self.network, self.settings = prepared, network, settings
         self.spectra = bounded(spectra, prepared.finest)
         self.inverted = False
-        box, device = prepared.box, prepared.device
-        self.band = Band(box, prepared.k_max, device)
-        self.max_shift = settings.max_shift / prepared.scale
-        self.bound = None if settings.bound is None else settings.bound / prepared.scale
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
-        initial_lowpass = spectra.r_max if network is not None else ALONE
-        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, initial_lowpass)
+        self._initial_lowpass = spectra.r_max if network is not None else ALONE
+        self._begin_with(prepared)
         self.given = GivenStart(prepared, self.max_shift)
         self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
+
+    def _begin_with(self, prepared: PreparedParticles) -> None:
+        """Find the first average with the whole particles, or with :func:`coarser` ones, and go on with them."""
+        self._go_on_with(prepared)
+        self.first = FirstAverage(prepared, self.band.k_max, self.max_shift, self._initial_lowpass)
+
+    def _go_on_with(self, prepared: PreparedParticles) -> None:
+        self.prepared = prepared
+        self.band = Band(prepared.box, prepared.k_max, prepared.device)
+        self.max_shift = self.settings.max_shift / prepared.scale
+        self.bound = None if self.settings.bound is None else self.settings.bound / prepared.scale
 
     def run(self, reference: np.ndarray | None = None, start: Poses | KnownStart | None = None) -> Alignment:
         """Align the particles.
@@ -159,50 +170,81 @@ class Aligner:
         Alignment
             Of N particles.
         """
-        prepared, group = self.prepared, self.prepared.group
+        prepared = self.whole
         usable = prepared.usable
         by_rank = usable[np.argsort(self.ranks[usable], kind="stable")]  # the same whatever the order of the items
         split = Split.of(by_rank, len(prepared), prepared.duplicates_of)
         subset = by_rank[:FIRST]
-        first, known = self._first_average(subset, reference, start, split.half[subset])
-        state = State.start(np.zeros(len(prepared)))
+        if isinstance(start, KnownStart):
+            self._begin_with(coarser(prepared, FIRST_BAND, True))
+        first, averages = self._first_average(subset, reference, start, split.half[subset])
+        if not self.settings.refine:
+            state = State.start(np.zeros(len(prepared)))
+            joint = self._unrefined(state, first, subset, np.setdiff1d(usable, subset))
+            if reference is not None:
+                self._onto(joint, reference, [state])
+            return self._finish(state, None, split.half, first)
+        seen, reach = self.first.band.k_max, float((first.start.weight > 0).sum())
+        reach = prepared.k_max if reach > NEAR * seen else FURTHER * reach
+        while True:
+            self._go_on_with(self._up_to(reach))
+            try:
+                return self._refined(first, averages, subset, split, reference, start)
+            except BandTooNarrowError:
+                reach = WIDER * self.band.k_max
+
+    def _up_to(self, ring: float) -> PreparedParticles:
+        """The particles as far as a Fourier ring, and as far as the network sees them."""
+        seen = 0 if self.network is None else FINEST_RING * self.spectra.box
+        ring = round(max(ring, seen))
+        near = self.first.prepared
+        return coarser(near if ring <= near.k_max else self.whole, ring, True)
+
+    def _refined(
+        self,
+        first: First,
+        averages: list[torch.Tensor],
+        subset: np.ndarray,
+        split: Split,
+        reference: np.ndarray | None,
+        start: Poses | KnownStart | None,
+    ) -> Alignment:
+        """The alignment from the first average, and those of halves (bands), of the particles ``subset``.
+
+        Raises
+        ------
+        BandTooNarrowError
+            Where halves agree beyond the band.
+        """
+        prepared, usable = self.prepared, self.whole.usable
+        state, rest = State.start(np.zeros(len(prepared))), np.setdiff1d(usable, subset)
         refiner = Refiner(prepared, self.band, self.max_shift, SEARCH_BAND, self.bound)
-        rest = np.setdiff1d(usable, subset)
-        half_state, noise = None, None
-        if self.settings.refine:
-            # Where nobody has given the frame, the particle's centre of mass is its origin. Classes were found about
-            # the mean place of their particles, which neighbours in the box do not move.
-            centre = reference is None and start is None
-            # A limit of shifts is about where the average lies from the start.
-            unknown = centre and self.bound is None
-            halves = HalfRefinement(refiner, split, first.start.local, unknown)
-            # Which angles of ``first`` are renewed on the way is for all to know.
-            both = split.half[subset]
-            first, averages = group.on_rank0(lambda: (first, known or self.first.halves(first, subset, both)))
-            averages = [self._wide(a) for a in averages]
-            if unknown:
-                averages = [centred(prepared, self.band, a)[0] for a in averages]
-            state.angle[subset] = first.angle
-            if first.searched:
-                refiner.search(state, halves.references(averages), split.half, "exhaustive angular search", rest)
-            ask = None if first.searched else self._begun(state, subset, rest, start)
-            averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
-            prepared.reader.make_known([self.network_angle], usable)
-            half_state = state.copy()
-            # Where the start was near, a round that moves nothing is not done again.
-            least = 1 if isinstance(start, KnownStart) else 2
-            joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
-            noise = self._score(state, refiner, halves, NOISE_OF_MANY if isinstance(start, KnownStart) else NOISE)
-            if reference is None:
-                self._to_origin([state, half_state], joint.average, start)
+        # Where nobody has given the frame, the particle's centre of mass is its origin. Classes were found about the
+        # mean place of their particles, which neighbours in the box do not move; a limit of shifts is about where the
+        # average lies from the start.
+        unknown = reference is None and start is None and self.bound is None
+        halves = HalfRefinement(refiner, split, first.start.local, unknown, self.whole.k_max)
+        averages = [self._wide(a) for a in averages]
+        if unknown:
+            averages = [centred(prepared, self.band, a)[0] for a in averages]
+        state.angle[subset] = first.angle
+        if first.searched:
+            refiner.search(state, halves.references(averages), split.half, "exhaustive angular search", rest)
+        ask = None if first.searched else self._begun(state, subset, rest, start)
+        averages = halves.apart(state, averages, usable, self.settings.sweeps, ask)
+        prepared.reader.make_known([self.network_angle], usable)
+        half_state = state.copy()
+        # Where the start was near, a round that moves nothing is not done again.
+        least = 1 if isinstance(start, KnownStart) else 2
+        joint = halves.together(state, half_state, averages, usable, self.settings.joint, first.searched, least)
+        noise = self._score(state, refiner, halves, NOISE_OF_MANY if isinstance(start, KnownStart) else NOISE)
+        if reference is None:
+            self._to_origin([state, half_state], joint.average, start)
         else:
-            joint = self._unrefined(state, first, subset, rest, refiner)
-        if reference is not None:
-            self._onto(joint, reference, [s for s in (state, half_state) if s is not None], refiner)
-        alignment = self._finish(state, half_state, split.half, first, noise)
-        if half_state is None:
-            return alignment
-        return replace(alignment, score_weight=halves.independents[0].ring_weight.cpu().numpy(), fit=halves.fit)
+            self._onto(joint, reference, [state, half_state])
+        weight = np.zeros(self.whole.k_max + 1, np.float32)
+        weight[: self.band.k_max + 1] = halves.independents[0].ring_weight.cpu().numpy()
+        return replace(self._finish(state, half_state, split.half, first, noise), score_weight=weight, fit=halves.fit)
 
     def _begun(
         self, state: State, subset: np.ndarray, rest: np.ndarray, start: Poses | KnownStart | None
@@ -217,10 +259,9 @@ class Aligner:
             self.given.find(state, rest)
         return None
 
-    def _unrefined(
-        self, state: State, first: First, subset: np.ndarray, rest: np.ndarray, refiner: Refiner
-    ) -> Reference:
+    def _unrefined(self, state: State, first: First, subset: np.ndarray, rest: np.ndarray) -> Reference:
         """The network's angles in ``state``, shift and branch against the first average, which is returned."""
+        refiner = Refiner(self.prepared, self.band, self.max_shift, SEARCH_BAND, self.bound)
         state.angle[subset] = first.angle
         state.angle[rest] = self.network_angles(rest)
         joint, usable = self._widen(first.start.average, first.start.weight), self.prepared.usable
@@ -257,13 +298,13 @@ class Aligner:
 
     def _first_average(
         self, subset: np.ndarray, reference: np.ndarray | None, start: Poses | KnownStart | None, half: np.ndarray
-    ) -> tuple[First, list[torch.Tensor] | None]:
-        """Of a group, the first process finds it; with averages (bands) of the subset's halves where they are known."""
+    ) -> tuple[First, list[torch.Tensor]]:
+        """Of a group, the first process finds it; with averages (bands) of the subset's halves, for a refinement."""
         if isinstance(start, KnownStart):
             self.first.initial_lowpass = min(start.ring, self.band.k_max)
             return self.prepared.group.on_rank0(lambda: start.first(self.prepared, self.first.band, subset, half))
         if start is not None:
-            return self._first_from(start, subset), None
+            return self._with_halves(self._first_from(start, subset), subset, half)
         angles = self.network_angles(subset)
 
         def find() -> tuple[First, int]:
@@ -274,7 +315,13 @@ class Aligner:
             return first, self.first.initial_lowpass
 
         first, self.first.initial_lowpass = self.prepared.group.on_rank0(find)
-        return first, None
+        return self._with_halves(first, subset, half)
+
+    def _with_halves(self, first: First, subset: np.ndarray, half: np.ndarray) -> tuple[First, list[torch.Tensor]]:
+        """A first average with those of its halves, which renew some of its angles: that is for all to know."""
+        if not self.settings.refine:
+            return first, []
+        return self.prepared.group.on_rank0(lambda: (first, self.first.halves(first, subset, half)))
 
     def _first_from(self, start: Poses, subset: np.ndarray) -> First:
         """The first average from poses (N,) that are about right; of a group, the first process finds it."""
@@ -339,9 +386,10 @@ class Aligner:
         padded = functional.pad(weight, (0, self.band.k_max + 1 - len(weight)))
         return Reference(self.band, self._wide(average), padded)
 
-    def _onto(self, joint: Reference, image: np.ndarray, states: list[State], refiner: Refiner) -> None:
+    def _onto(self, joint: Reference, image: np.ndarray, states: list[State]) -> None:
         """Bring all poses into the frame of the reference image that was given."""
         band, prepared = self.band, self.prepared
+        refiner = Refiner(prepared, band, self.max_shift, SEARCH_BAND, self.bound)
         candidates = [self.band_of(image)]
         if prepared.mirrored is not None:
             candidates.append(mirrored(candidates[0]))
@@ -358,7 +406,7 @@ class Aligner:
             if best == 1:  # the average fits the mirror image of the reference: all particles are mirrored or no longer
                 poses.angle, poses.shift = -poses.angle, poses.shift * np.array([-1.0, 1.0])
         if best == 1 and prepared.mirrored is not None:
-            prepared.mirrored = ~prepared.mirrored
+            self.whole.mirrored = prepared.mirrored = ~prepared.mirrored
 
     def band_of(self, image: np.ndarray) -> torch.Tensor:
         """Coefficients in the working box of an image, normalised.

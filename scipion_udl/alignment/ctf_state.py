@@ -24,6 +24,7 @@ from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses, mirrored_first
 from scipion_udl.messages import Message, message
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.prepared import PreparedParticles
 
 TOTAL, EACH = 512, 48  # particles that are asked: of all classes together, and of each class where there are many
@@ -288,6 +289,7 @@ def mode_evidence(
     ValueError
         Where the particles have no CTF.
     """
+    prepared = coarser(prepared, BAND)
     contrast, mask = prepared.contrast, prepared.disc.mask
     if contrast is None:
         raise ValueError("particles without a CTF are evidence of no way to take it")

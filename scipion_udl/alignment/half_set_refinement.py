@@ -33,6 +33,13 @@ LARGE = 4096  # particles: from so many on, shifts are looked for over the whole
 FLIPS, SINGLE = 0.001, 2  # particles that turn round in a round, share and number: with so few it is settled
 
 
+NEAR = 0.9  # of the finest ring that is compared: halves that agree as far may do so beyond
+
+
+class BandTooNarrowError(Exception):
+    """Halves agree as far as they were compared: they are to be compared further."""
+
+
 @dataclass
 class Split:
     """Which particles go together: half (N,) 0 or 1; fold (N,) 0 to FOLDS - 1, the even ones in half 0."""
@@ -69,15 +76,16 @@ class HalfRefinement:
     """Sweeps of two halves, then of all particles together.
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
-    place (wiener.py); centre: whether averages are moved to the centre of their box on the
-    way, where nobody has given their frame. ``independents``: averages in the frame of :meth:`together` that particles
-    can be compared with, ``independent_of``: (N,) which of them, for none is part of its own; both known after it;
-    ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
+    place (wiener.py); centre: whether averages are moved to the centre of their box on the way, where nobody has given
+    their frame; finest: the Fourier ring up to which particles can be compared, where the refiner's band ends before
+    (:class:`BandTooNarrowError`), 0 for no further. ``independents``: averages in the frame of :meth:`together` that
+    particles can be compared with, ``independent_of``: (N,) which of them, for none is part of its own; both known
+    after it; ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
-    def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False) -> None:
+    def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False, finest: int = 0) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
-        self.split, self.local, self.centre = split, local, centre
+        self.split, self.local, self.centre, self.finest = split, local, centre, finest
         self.independents: list[Reference] = []
         self.independent_of = 1 - split.half
         self.fit: Fit | None = None
@@ -126,6 +134,11 @@ class HalfRefinement:
         -------
         list of (band) complex tensors
             The averages of the halves.
+
+        Raises
+        ------
+        BandTooNarrowError
+            Where they agree as far as they were compared, and could be compared further.
         """
         source, scale = self.prepared.source, self.prepared.scale
         references = self.references(averages)
@@ -141,7 +154,7 @@ class HalfRefinement:
                 means = self._centred(means, state)
             averages = [self.band.masked(mean, self.prepared.disc.mask) for mean in means]
             references = self.references(averages)
-            reach = int((references[0].ring_weight > 0).sum())
+            reach = self._reach(references[0].ring_weight)
             moved = f"angles changed by {result.rotated:.3f} degrees"
             if number > 1:  # the first round only finds the shifts
                 moved += f" and shifts by {result.moved * scale:.3f} px"
@@ -170,10 +183,8 @@ class HalfRefinement:
         ----------
         state, half_state : State
             Of all particles: to go on with, and what the halves found; either is brought into the common frame.
-        averages : list of (band) complex tensors
-            Of the halves, which have not seen each other.
-        usable : (n,) int array
-            The particles that are aligned, from 0.
+        averages, usable
+            As of :meth:`apart`; the averages have not seen each other.
         rounds, least : int
             How many at most, and how many before it may end.
         search : bool, optional
@@ -183,14 +194,16 @@ class HalfRefinement:
         -------
         Reference
             The average of all.
+
+        Raises
+        ------
+        BandTooNarrowError
+            As :meth:`apart` does.
         """
         averages = self._into_one_frame(averages, [state, half_state])
-        self.independents, self.independent_of = self.references(averages), 1 - self.split.half
         wiener = self._denoiser(averages)  # now, while halves have not seen each other
         confirmed = confirmed_rings(self.band, self.refiner.maps, averages)
-        members = np.bincount(self.split.half[usable], minlength=2)
-        self.fit = self._fitted(averages, members)
-        total = (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
+        total = self._total(averages, wiener, usable)
         joint = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
         if not self.prepared.group.agree(self._worthwhile(state, wiener, total, usable)):
             self.prepared.say("The average of all particles would not align them better than that of either half: done")
@@ -214,6 +227,22 @@ class HalfRefinement:
             independent_filter = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
         return joint
+
+    def _total(self, averages: list[torch.Tensor], wiener: WienerFilter, usable: np.ndarray) -> torch.Tensor:
+        """The average of both halves' (bands, in one frame); takes note of what they say while they have not seen each
+        other."""
+        self.independents, self.independent_of = self.references(averages), 1 - self.split.half
+        self._reach(wiener.weight(2))
+        members = np.bincount(self.split.half[usable], minlength=2)
+        self.fit = self._fitted(averages, members)
+        return (averages[0] * members[0] + averages[1] * members[1]) / members.sum()
+
+    def _reach(self, weight: torch.Tensor) -> int:
+        """How many rings have a weight (k_max + 1,). Raises BandTooNarrowError where more of them might."""
+        reach, last = int((weight > 0).sum()), self.band.k_max
+        if self.prepared.group.agree(reach > NEAR * last and last < self.finest):
+            raise BandTooNarrowError
+        return reach
 
     def _fitted(self, averages: list[torch.Tensor], members: np.ndarray) -> Fit:
         """How well particles fit what both averages (bands, in one frame) of ``members`` (2,) particles agree on."""

@@ -24,6 +24,7 @@ from scipion_udl.classification.support import SURE, given_up
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.prepared import PreparedParticles
 
@@ -60,11 +61,12 @@ class LikelyRounds:
         free: bool = True,
     ) -> None:
         self.free = free
-        self.prepared = copy.copy(prepared)
+        self.prepared = copy.copy(coarser(prepared, RING))
         self.report = prepared.reader.context.report
         self.prepared.reader = prepared.reader.told_to(lambda *facts: None)  # classes go side by side
-        self.band = Band(prepared.box, prepared.within(min(RING, prepared.k_max)), prepared.device)
-        self.refiner = Refiner(prepared, self.band, max_shift, self.band.k_max)
+        reach = prepared.within(min(RING, prepared.k_max))
+        self.band = Band(self.prepared.box, reach, prepared.device)
+        self.refiner = Refiner(self.prepared, self.band, max_shift * prepared.scale / self.prepared.scale, reach)
         typical = prepared.typical
         self.order = typical[np.argsort(ranks(prepared.source.names, seed)[typical], kind="stable")]
         self.fold = Split.of(self.order, len(prepared), prepared.duplicates_of).fold

@@ -202,12 +202,12 @@ class Band:
         return self.ring_totals(values) / self.ring_count
 
     def taken_from(self, other: Band, image: torch.Tensor) -> torch.Tensor:
-        """An image (..., band) of another band of this box, cut off or filled up with 0.
+        """An image (..., band) of another band, cut off or filled up with 0. Coefficients keep their values.
 
         Parameters
         ----------
         other : Band
-            A band of the same box.
+            A band of this box, or of the same field in a box of other pixels.
         image : complex tensor
             Coefficients of that band.
 
@@ -216,7 +216,11 @@ class Band:
         (..., 2 k_max + 1, k_max + 1) complex tensor
             Those of this one.
         """
-        return self.crop(other.half_plane(image))
+        k = min(self.k_max, other.k_max)
+        out = image.new_zeros(*image.shape[:-2], *self.disc.shape)
+        rows = slice(other.k_max - k, other.k_max + k + 1)
+        out[..., self.k_max - k : self.k_max + k + 1, : k + 1] = image[..., rows, : k + 1]
+        return out * self.disc
 
     def spread(self, per_ring: torch.Tensor) -> torch.Tensor:
         """Values per ring (k_max + 1,) laid out over the band (2 k_max + 1, k_max + 1); float32, 0 outside the disc.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from scipion_udl.imaging.fourier import soft_disc
@@ -15,24 +17,39 @@ class ParticleDisc:
 
     source_box, box: pixels of the input and of the working box; radius: of the particle, pixels of the input, None
     where nobody says it. ``mask_radius``: the same in the working box; ``radius_from`` tells where it comes from (a key
-    of DIAMETER_FROM); ``clear_radius``: pixels of the input, from the centre, at which neighbours begin.
+    of DIAMETER_FROM); ``clear_radius``: pixels of the input, from the centre, at which neighbours begin; ``edge``: over
+    how many working pixels the disc falls off.
     """
 
     def __init__(self, source_box: int, box: int, device: torch.device, radius: float | None) -> None:
         self.box, self.scale, self.device = box, source_box / box, device
+        self.edge = max(4.0, 0.06 * box)
         self.mask_radius = (radius or LARGEST * source_box) / self.scale
         self.radius_from = "given" if radius else "box"
         self.clear_radius = float("inf")
+
+    def in_box(self, box: int) -> ParticleDisc:
+        """The same disc in another working box.
+
+        Parameters
+        ----------
+        box : int
+            Of the other, pixels.
+
+        Returns
+        -------
+        ParticleDisc
+            Its radii in pixels of that box.
+        """
+        other = copy.copy(self)
+        other.box, other.scale = box, self.scale * self.box / box
+        other.mask_radius, other.edge = (v * box / self.box for v in (self.mask_radius, self.edge))
+        return other
 
     @property
     def mask(self) -> torch.Tensor:
         """The soft disc about a particle in register, (box, box)."""
         return soft_disc(self.box, self.radius, self.edge, self.device)
-
-    @property
-    def edge(self) -> float:
-        """Over how many pixels it falls off."""
-        return max(4.0, 0.06 * self.box)
 
     @property
     def radius(self) -> float:

@@ -30,7 +30,7 @@ from scipion_udl.particles.disc import ParticleDisc
 from scipion_udl.particles.duplicates import duplicates_of
 from scipion_udl.particles.extent import matter_kernel
 from scipion_udl.particles.name_order import ranks
-from scipion_udl.particles.reader import ChunkReader
+from scipion_udl.particles.reader import ChunkReader, HeldCoefficients
 from scipion_udl.particles.scan import DISC, Scan, find_extent, look_through, mean_ctfs
 from scipion_udl.particles.whitening import Whitening
 
@@ -73,6 +73,7 @@ class PreparedParticles:
         self.mirrored: np.ndarray | None = None
         self._scan: Scan | None = None
         self._whitening: Whitening | None = None
+        self._held: HeldCoefficients | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -102,6 +103,7 @@ class PreparedParticles:
         """
         found, other = self.statistics, copy.copy(self)
         other.__dict__.pop("duplicates_of", None)
+        other._held = None
         other.source = self.source.subset(indices)
         other.reader = self.reader.of(other.source)
         other.disc = copy.copy(self.disc)
@@ -243,6 +245,11 @@ class PreparedParticles:
         coefficients : (n, box, box//2 + 1) complex tensor
             Theirs, of the working box.
         """
+        held = None if self._held is None else self._held.at(indices)
+        if self._held is not None and held is not None:
+            for part, rows in zip(self.reader.parts(indices), held.split(self.reader.chunk)):
+                yield part, self.apply_mirror(part, self._held.coefficients[rows])
+            return
         for part, images in self.reader.chunks(indices, stage):
             yield part, self.apply_mirror(part, self.whitening.of_normal(self.normalised(part, images)))
 
@@ -328,6 +335,9 @@ class PreparedParticles:
         """
         if self.contrast is None or self.contrast.mode == "none":
             return None
+        held = None if self._held is None or self._held.ctf is None else self._held.at(indices)
+        if self._held is not None and self._held.ctf is not None and held is not None:
+            return self.apply_mirror(indices, self._held.ctf[held])
         return self.apply_mirror(indices, self.contrast.evaluate(indices, self.box, self.device))
 
     def apply_ctf(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:

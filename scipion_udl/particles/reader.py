@@ -13,6 +13,7 @@ import torch
 from scipion_udl.compute.context import Context, Report
 from scipion_udl.compute.device import Upload
 from scipion_udl.compute.distributed import ProcessGroup
+from scipion_udl.imaging.fourier import resize
 from scipion_udl.io.source import Source
 
 CHUNK = 64
@@ -162,6 +163,49 @@ class ChunkReader:
         if look is not None:
             look(part, images)
         return self._upload.begin(images)
+
+
+class HeldCoefficients:
+    """What chunks of a set give, kept in memory.
+
+    row: (N,) where each particle is, -1 for those that are not kept; coefficients: (n, box, box//2 + 1) whitened, none
+    of them mirrored; ctf: likewise, None for none.
+    """
+
+    def __init__(self, row: np.ndarray, coefficients: torch.Tensor, ctf: torch.Tensor | None) -> None:
+        self.row, self.coefficients, self.ctf = row, coefficients, ctf
+
+    def in_box(self, box: int, smaller: int) -> HeldCoefficients:
+        """The same in a smaller box.
+
+        Parameters
+        ----------
+        box, smaller : int
+            Pixels, as they are and as they are to be.
+
+        Returns
+        -------
+        HeldCoefficients
+            Of the same particles.
+        """
+        ctf = None if self.ctf is None else resize(self.ctf, box, smaller)
+        return HeldCoefficients(self.row, resize(self.coefficients, box, smaller), ctf)
+
+    def at(self, part: np.ndarray) -> torch.Tensor | None:
+        """Where particles are kept.
+
+        Parameters
+        ----------
+        part : (n,) int array
+            The particles, from 0.
+
+        Returns
+        -------
+        (n,) int64 tensor or None
+            Rows of the coefficients; None where any of them is not kept.
+        """
+        rows = self.row[part]
+        return None if (rows < 0).any() else torch.from_numpy(rows).to(self.coefficients.device)
 
 
 def _automatic_chunk(box: int, device: torch.device) -> int:

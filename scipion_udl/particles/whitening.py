@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 
@@ -18,6 +20,23 @@ class Whitening:
         self.source_box, self.box, self.device = source_box, box, device
         ring = radii(source_box, device).round().long().clamp(max=source_box // 2)
         self._filter = _whitening(noise)[ring]
+
+    def to_box(self, box: int) -> Whitening:
+        """The same filter for another working box.
+
+        Parameters
+        ----------
+        box : int
+            Of the other, pixels.
+
+        Returns
+        -------
+        Whitening
+            Of the same images.
+        """
+        other = copy.copy(self)
+        other.box = box
+        return other
 
     def of_normal(self, images: torch.Tensor) -> torch.Tensor:
         """Coefficients of normalised images.

@@ -14,6 +14,7 @@ from scipion_udl.alignment.accumulators import Sums, accumulate
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.prepared import PreparedParticles
 
 NAMES = ("amplitude", "whole", "centre", "second", "rest")
@@ -26,9 +27,10 @@ class Leftovers:
     """Measures particles against averages of their classes. prepared: the set."""
 
     def __init__(self, prepared: PreparedParticles) -> None:
-        self.prepared = prepared
-        diameter = 2 * prepared.disc.mask_radius
-        finest = max(3, round(PERIODS * prepared.box / diameter))
+        field = prepared.box / (2 * prepared.disc.mask_radius)  # diameters
+        finest = max(3, round(PERIODS * field))
+        self.prepared = prepared = coarser(prepared, 2 * finest)
+        diameter = prepared.box / field
         self.band = Band(prepared.box, prepared.within(min(finest, prepared.k_max)), prepared.device)
         farthest = min(FARTHEST * diameter, prepared.box / 2 - 1)
         self.maps = ShiftMaps(self.band, farthest, max(1.0, STEP * prepared.box / self.band.k_max))

@@ -23,12 +23,15 @@ from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.orientations import Orientations
 from scipion_udl.imaging.poses import mirrored_first, wrap
 from scipion_udl.messages import Message, message
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.prepared import PreparedParticles
 
 BAND = 20  # Fourier pixels: what is finer adds little to coarse angles
 ANGLES = 72  # over 180 degrees
 CLOSE = 10.0  # degrees
-LOOK = 256  # particles looked at, at most
+LOOK, AT_ONCE = 256, 32  # particles looked at, at most and before it is asked whether that is enough
+LEAST_SPREAD = 0.1  # of the likelihood from particle to particle: few that agree may do so by chance
+CLEAR = 4.0  # standard errors by which the share of sure particles is above ENOUGH: no more are looked at
 ENOUGH = 0.9  # share of sure particles below which the user is told
 STEP = 16  # particles at a time: bounds the memory of the maps
 
@@ -86,7 +89,8 @@ def expected_accuracy(
     """The expected share (0 to 1) of particles whose angle, modulo 180 degrees, is right to CLOSE degrees.
 
     Every particle of a subset is compared with the average of the half that it is not in, in all orientations and
-    shifts; what counts is how much of its likelihood lies about the angle that it was given.
+    shifts; what counts is how much of its likelihood lies about the angle that it was given. Where the first
+    few leave no doubt that the share is enough, no more of them are.
 
     Parameters
     ----------
@@ -104,13 +108,32 @@ def expected_accuracy(
     float
         From 0 to 1.
     """
+    particles = coarser(particles, BAND)
     band = Band(particles.box, particles.within(BAND), particles.device)
     maps = ShiftMaps(band, shift_search_range(max_shift / particles.scale), particles.box / (4 * band.k_max))
     chosen = particles.subset(LOOK, 1)
     references = _references(particles, averages, band)
+    sure = np.zeros(0)
+    for part in np.split(chosen, range(AT_ONCE, len(chosen), AT_ONCE)):
+        sure = np.append(sure, _near(particles, part, alignment, references, band, maps))
+        if sure.mean() - ENOUGH > CLEAR * max(sure.std(), LEAST_SPREAD) / len(sure) ** 0.5:
+            break
+    return float(sure.mean())
+
+
+def _near(
+    particles: PreparedParticles,
+    chosen: np.ndarray,
+    alignment: Alignment,
+    references: list[Orientations],
+    band: Band,
+    maps: ShiftMaps,
+) -> np.ndarray:
+    """How much of the likelihood of the particles ``chosen`` (n,) lies about the angle that each was given, (n,), not
+    in their order."""
     angles = torch.arange(ANGLES, dtype=torch.float64) * (180.0 / ANGLES)
     poses = mirrored_first(alignment.poses)
-    sure = []
+    sure = [np.zeros(0)]
     for part, coefficients in particles.chunks(chosen, "angular accuracy"):
         images = band.crop(particles.apply_ctf(part, coefficients))
         for number, orientations in enumerate(references):
@@ -122,7 +145,7 @@ def expected_accuracy(
                 given = torch.from_numpy(poses.angle[part[rows]])
                 near = np.abs(wrap((angles - given[:, None]).numpy(), 180.0)) <= CLOSE
                 sure.append((likely.numpy() * near).sum(1))
-    return float(np.concatenate(sure).mean())
+    return np.concatenate(sure)
 
 
 def _references(particles: PreparedParticles, averages: Averages, band: Band) -> list[Orientations]:

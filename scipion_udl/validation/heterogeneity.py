@@ -16,6 +16,7 @@ from scipion_udl.imaging.fourier import transform
 from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.poses import mirrored_first
 from scipion_udl.messages import Message, message
+from scipion_udl.particles.coarser import coarser
 from scipion_udl.particles.prepared import PreparedParticles
 
 BAND = 10  # Fourier pixels: coarse shape is where views differ most
@@ -163,6 +164,7 @@ def measure_mixture(particles: PreparedParticles, alignment: Alignment) -> Mixtu
     Mixture
         How much they differ.
     """
+    particles = coarser(particles, BAND)
     band = Band(particles.box, particles.within(BAND), particles.device)
     poses = mirrored_first(alignment.poses)
     inside = band.disc.bool() & (band.ring >= min(round(COARSE * particles.box / particles.disc.radius), band.k_max))
