@@ -26,7 +26,7 @@ from scipion_udl.tests.engine_helpers import (
     true_poses,
 )
 
-COUNT, BOX, SNR = 192, 64, 0.2
+COUNT, BOX, SNR = 160, 48, 0.35
 XMIPP = {"rlnDefocusU": "ctfDefocusU", "rlnDefocusV": "ctfDefocusV", "rlnCtfBfactor": "ctfBfactor"}
 
 
@@ -170,12 +170,12 @@ def test_a_star_without_a_word_means_not_flipped(kind, request, tmp_path):
 @pytest.fixture(scope="module")
 def without(flipped, model):
     """The flipped particles without regard to the CTF, within a disc that else is found through it."""
-    return aligned(flipped / "particles.star", model=model, ctf="none", mask_radius=20)
+    return aligned(flipped / "particles.star", model=model, ctf="none", mask_radius=15)
 
 
 def test_defocus_values_of_other_particles_are_left_out(flipped, model, without, tmp_path):
     table = without_a_word(flipped, tmp_path / "mixed.xmd", shuffled=True)
-    found = aligned(table, model=model, pixel_size=PIXEL_SIZE, mask_radius=20)
+    found = aligned(table, model=model, pixel_size=PIXEL_SIZE, mask_radius=15)
     assert "not taken into account" in ctf(found.notes)
     assert any("do not fit the images" in text for text in texts(found))
     angle, shift = apart(found.poses, without.poses)
@@ -199,7 +199,7 @@ def test_what_is_asked_for_is_done(signed, of_signed, model, tmp_path):
 
 
 def test_without_defocus_it_is_as_with_ctf_none(flipped, model, without):
-    bare = aligned(flipped / "particles.mrcs", model=model, mask_radius=20)
+    bare = aligned(flipped / "particles.mrcs", model=model, mask_radius=15)
     assert not [note for note in bare.notes if "CTF: " in note]
     assert np.abs(bare.poses.angle - without.poses.angle).max() < 1e-3
 

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 import torch
 
 from scipion_udl import api
+from scipion_udl.alignment.ctf_state import CtfState
 from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.fourier import to_fourier, to_images
 from scipion_udl.imaging.poses import pose_errors
@@ -22,8 +23,8 @@ from scipion_udl.pipelines import align_set
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, align_images, apart, ctf_asked, simulate, true_poses
 
-COUNT, BOX, SNR = 128, 64, 0.1
-VIEW, NOISE, JUNK_BOX = 44, 48, 40
+COUNT, BOX, SNR = 128, 48, 0.2
+VIEW, NOISE, JUNK_BOX = 44, 48, 32
 FLAGS = ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied")
 
 
@@ -94,7 +95,7 @@ def together(one, other):
 @pytest.fixture(scope="module")
 def aligned(model):
     """Aligns a set, with one disc for all sets: by default it is found through the CTF."""
-    return lambda place: align_images(place / "particles.star", model=model, mask_radius=30, max_shift=4)
+    return lambda place: align_images(place / "particles.star", model=model, mask_radius=22, max_shift=4)
 
 
 def error(found, place):
@@ -210,8 +211,11 @@ def with_junk(folder):
 
 def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, monkeypatch):
     monkeypatch.setattr(align_set, "ENOUGH", NOISE)  # so few are told to be noise here
+    asked, settle = [], CtfState.settle
+    monkeypatch.setattr(CtfState, "settle", lambda state, names: settle(state, [asked.append(n) or n for n in names]))
     found = align_images(with_junk / "particles.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, epochs=1)
     assert [one.figures["signal_found"] for one in found.classes] == [False, None, None]
+    assert asked == ["Class 2: ", "Class 3: "]
     assert "the signed CTF (as the images tell)" in note(found.notes)
 
 

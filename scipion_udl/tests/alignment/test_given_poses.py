@@ -59,9 +59,9 @@ def test_poses_that_were_wrong_are_left(particles, aligned, tmp_path, degrees, p
 
 def test_noise_aligned_to_one_image_is_no_signal(tmp_path):
     """The poses that make an image appear in noise: as an earlier alignment without care may have left them."""
-    rng, count = np.random.default_rng(6), 200
-    noise = rng.normal(size=(count, 32, 32)).astype(np.float32)
-    image = rng.normal(size=(32, 32))
+    rng, count, box = np.random.default_rng(6), 130, 28
+    noise = rng.normal(size=(count, box, box)).astype(np.float32)
+    image = rng.normal(size=(box, box))
     grid = range(-3, 4)
     fit = np.stack([(np.roll(noise, (y, x), (1, 2)) * image).sum((1, 2)) for y in grid for x in grid])
     best = fit.argmax(0)  # of all whole shifts up to 3 px, for all frequencies

@@ -10,7 +10,7 @@ from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.particles.max_shift import ShiftLimit, centre_of, is_too_small
 from scipion_udl.tests.engine_helpers import align_images, simulate
 
-BOX, FAR = 48, 8.0
+BOX, FAR = 40, 8.0
 
 
 def rotation(degrees: float) -> np.ndarray:
