@@ -57,7 +57,7 @@ def mixed(tmp_path_factory):
 def found(mixed):
     """What `align --mirror` makes of it."""
     out = mixed[0].parent / "out"
-    assert run("align", mixed[0] / "particles.star", "-o", out, "--mirror", "--write-stack") == 0
+    assert run("align", mixed[0] / "particles.star", "-o", out, "--mirror", "--write-stack", "--epochs", 4) == 0
     return out
 
 

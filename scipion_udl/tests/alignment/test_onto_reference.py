@@ -52,8 +52,8 @@ def test_a_reference_of_the_other_contrast_sets_the_frame_all_the_same(tmp_path,
     """Without a model, particles start from the reference, too."""
     if with_model:
         folder = request.getfixturevalue("particles")
-        options = {"model": request.getfixturevalue("model")}
-        rows, box = np.arange(100), 64
+        options = {"model": request.getfixturevalue("model"), "max_shift": 6}
+        rows, box = np.arange(60), 64
     else:
         folder, options = simulate(tmp_path / "p", 40, 48, 0.5, max_shift=2, seed=13), {"max_shift": 2}
         rows, box = np.arange(40), 48

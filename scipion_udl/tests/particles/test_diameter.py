@@ -17,6 +17,7 @@ from scipion_udl.tests.engine_helpers import CPU, PIXEL_SIZE, run, simulate
 from scipion_udl.tests.particles.test_extent import particles as extended
 
 BOX = 48
+NEAR = ["--max-shift", 4]  # as particles lie
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def aligned(few, tmp_path_factory):
     """Two alignments that say the same in angstrom and in pixels."""
     out = tmp_path_factory.mktemp("aligned")
     for name, words in (("angstrom", ("--diameter", 2 * 20 * PIXEL_SIZE)), ("pixels", ("--mask-radius", 20))):
-        assert run("align", few / "particles.star", "-o", out / name, *words) == 0
+        assert run("align", few / "particles.star", "-o", out / name, *NEAR, *words) == 0
     return out
 
 
@@ -111,7 +112,7 @@ def test_the_same_poses_come_of_a_diameter_and_of_its_radius(aligned):
 
 
 def test_log_summary_and_report_show_the_diameter_in_use(few, tmp_path, capsys):
-    assert run("align", few / "particles.star", "-o", tmp_path / "out", "--diameter", 120) == 0
+    assert run("align", few / "particles.star", "-o", tmp_path / "out", *NEAR, "--diameter", 120) == 0
     text = capsys.readouterr().out
     words = "120 A (mask radius 20 px), as given"
     assert f"s] Particle diameter: {words}" in text
@@ -152,7 +153,8 @@ def test_a_diameter_of_particles_without_pixel_size_is_refused(tmp_path, capsys)
     write_stack(str(tmp_path / "bare.mrcs"), images.read(range(8)), 0.0)
     assert run("align", tmp_path / "bare.mrcs", "-o", tmp_path / "out", "--diameter", 50) == 1
     assert "tells the pixel size: give --pixel-size" in capsys.readouterr().err
-    assert run("align", tmp_path / "bare.mrcs", "-o", tmp_path / "out", "--diameter", 50, "--pixel-size", 2) == 0
+    words = ["--diameter", 50, "--pixel-size", 2, *NEAR]
+    assert run("align", tmp_path / "bare.mrcs", "-o", tmp_path / "out", *words) == 0
     assert summary_of(tmp_path / "out")["mask_radius"] == 12.5
 
 

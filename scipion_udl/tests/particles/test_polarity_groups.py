@@ -89,7 +89,10 @@ def test_align_says_what_check_says_and_sends_nobody_to_classify(joined, capsys)
     path = joined({"a.mrcs": (views(80, 1), 1), "b.mrcs": (-views(80, 2), 1)})
     assert cli.main(["check", path, "--threads", "1"]) == 0
     assert "The particles are of two polarities" in " ".join(capsys.readouterr().out.split())
-    assert cli.main(["align", path, "-o", "out", "--gpu", "none", "--threads", "1"]) == 0
+    assert (
+        cli.main(["align", path, "-o", "out", "--gpu", "none", "--threads", "1", "--max-shift", "3", "--epochs", "3"])
+        == 0
+    )
     run = capsys.readouterr()
     warnings = [line for line in run.err.splitlines() if line.startswith("Warning")]
     assert sum("of two polarities" in warning for warning in warnings) == 1

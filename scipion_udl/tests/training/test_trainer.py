@@ -62,8 +62,8 @@ def test_the_joint_network_knows_the_turn_of_every_particle(noise, bound):
 
 
 def test_the_free_head_learns_the_turns_from_differences_alone():
-    data, rotations = turned_spectra(256, 0.2)
-    result, _ = train(data, "udl", epochs=60, patience=60)
+    data, rotations = turned_spectra(N, 0.2)
+    result, _ = train(data, "udl", epochs=40, patience=40, batch=32)
     found = turns_of(result, data)
     assert turn_errors(found, rotations).mean() < 5
     assert turn_errors(-found, rotations).mean() > 30  # in the right sense, too

@@ -63,10 +63,11 @@ def test_no_resolution_is_claimed_of_mixed_views_but_the_frc_is_there():
 # gains
 
 
-def test_a_gain_for_every_image_changes_neither_poses_nor_claim(tmp_path, model):
-    images = StackReader(str(simulate(tmp_path / "s", 200, 64, 0.3) / "particles.mrcs")).read()
+def test_a_gain_for_every_image_changes_neither_poses_nor_claim(tmp_path):
+    images = StackReader(str(simulate(tmp_path / "s", 200, 48, 0.5, max_shift=3) / "particles.mrcs")).read()
     gain = np.where(np.arange(200) % 10, 1.0, 100.0)[:, None, None]
-    plain, gains = (align_images(stack, model=model) for stack in (images, gain * images + 50 * gain))
+    plain = align_images(images, max_shift=6, epochs=2)
+    gains = align_images(gain * images + 50 * gain, max_shift=6, model=plain.model)
     assert gains.resolution == pytest.approx(plain.resolution, rel=0.02)
     assert apart(plain.poses, gains.poses) < (0.1, 0.1)
     assert "scales_differ" not in codes(plain)
@@ -183,7 +184,7 @@ def test_few_weak_particles_are_not_surer_for_being_part_of_an_average(tmp_path)
 def test_particles_too_weak_to_be_sure_of_are_told_from_the_strong(tmp_path):
     """The poses are the true ones, and yet no particle could tell."""
     rng = np.random.default_rng(5)
-    true = Poses(rng.uniform(-180, 180, 800), np.zeros((800, 2)))
+    true = Poses(rng.uniform(-180, 180, 500), np.zeros((500, 2)))
     clean = phantom("hook", 48).sample(true)
     found = []
     for number, snr in enumerate((0.1, 0.004)):
