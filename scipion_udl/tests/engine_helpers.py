@@ -28,6 +28,7 @@ from scipion_udl.results.returned import Alignment
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.training.trainer import TrainingResult
 from scipion_udl.validation.reference_match import transform
 
 PIXEL_SIZE = 3.0
@@ -152,6 +153,12 @@ def turned_spectra(n: int, noise: float, seed: int = 0, **shape: int) -> tuple[t
 def turn_errors(found: torch.Tensor, true: torch.Tensor) -> np.ndarray:
     """Absolute differences (n,) in degrees modulo 180, once the common bias is taken out."""
     return np.abs(pose_errors(Poses(found.double().numpy()), Poses(true.double().numpy()), 180.0).rotation)
+
+
+def same_weights(a: TrainingResult, b: TrainingResult) -> bool:
+    """Whether two trainings came to the same network, bit by bit."""
+    one, other = a.network.state_dict(), b.network.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 def correlation(a: np.ndarray, b: np.ndarray, mask: np.ndarray | float = 1.0) -> float:

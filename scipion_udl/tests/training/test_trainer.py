@@ -13,7 +13,7 @@ import torch
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.settings.networks import trained_by
-from scipion_udl.tests.engine_helpers import turn_errors, turned_spectra
+from scipion_udl.tests.engine_helpers import same_weights, turn_errors, turned_spectra
 from scipion_udl.training.history import read_history, write_history
 from scipion_udl.training.tasks import new_network
 from scipion_udl.training.trainer import TrainingSettings, train_network
@@ -42,11 +42,6 @@ def train(spectra, method="judl", network=None, report=None, started=False, moni
 @torch.no_grad()
 def turns_of(result, data):
     return result.network.rotations(data)
-
-
-def same_weights(a, b):
-    one, other = a.network.state_dict(), b.network.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 
 from scipion_udl.errors import UdlError
 from scipion_udl.models.resnet import PairNetwork
-from scipion_udl.tests.engine_helpers import turn_errors
+from scipion_udl.tests.engine_helpers import same_weights, turn_errors
 from scipion_udl.tests.pair_helpers import SMALL, SPECTRA, learned_network, particles, train
 from scipion_udl.training import trainer
 from scipion_udl.training.datasets import TensorSamples
@@ -28,11 +28,6 @@ ANGLES = np.random.default_rng(5).uniform(0, 360, N)
 @pytest.fixture(scope="module")
 def data():
     return particles(ANGLES, 0.3)
-
-
-def same_weights(a, b):
-    one, other = a.network.state_dict(), b.network.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 @pytest.fixture(scope="module")
