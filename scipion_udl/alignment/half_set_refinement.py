@@ -26,7 +26,7 @@ from scipion_udl.alignment.wiener import WienerFilter, flip_centre
 from scipion_udl.imaging.orientations import rotated_band
 from scipion_udl.imaging.poses import Poses, compose
 
-TOLERANCE = 1 / 3  # of the expected error: changes below it are not worth another round
+TOLERANCE = 1 / 2  # of the expected error: changes below it are not worth another round
 WORTH = 1.02  # by how much less error the average of all must promise to be worth a round
 CENTRED = 2  # rounds of halves after which averages are moved to the centre of the box
 LARGE = 4096  # particles: from so many on, shifts are looked for over the whole range in the first round alone
