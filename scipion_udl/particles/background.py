@@ -125,7 +125,12 @@ class Background:
         return functional.avg_pool2d(images[:, None], self._side).flatten(1)
 
     def levelled(
-        self, images: torch.Tensor, mean: torch.Tensor, slope: torch.Tensor, std: torch.Tensor
+        self,
+        images: torch.Tensor,
+        mean: torch.Tensor,
+        slope: torch.Tensor,
+        std: torch.Tensor,
+        hot: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images less their planes, in units of their noise, pixels that stick out replaced.
 
@@ -139,6 +144,8 @@ class Background:
             Rise of the background per pixel towards +x and +y.
         std : (n,) tensor
             Deviation of the noise.
+        hot : (n,) array, optional
+            How many pixels of each stick out, where that is known: images without any are not looked through.
 
         Returns
         -------
@@ -147,8 +154,13 @@ class Background:
         count : (n,) int64 tensor
             How many pixels of each were replaced.
         """
-        images = (images - self._ramps(mean, slope)) / std[:, None, None]
-        return repaired(images)
+        images = (images - self._ramps(mean, slope)).div_(std[:, None, None])
+        if hot is None:
+            return repaired(images)
+        which, count = torch.from_numpy(np.flatnonzero(hot)).to(images.device), torch.zeros_like(std, dtype=torch.int64)
+        if len(which):
+            images[which], count[which] = repaired(images[which])
+        return images, count
 
     def _ramps(self, mean: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
         x, y = slope[:, :1] * self._axis, slope[:, 1:] * self._axis

@@ -270,7 +270,8 @@ class PreparedParticles:
         (n, D, D) float32 tensor
             The normalised ones.
         """
-        return self._background.levelled(images, *self.statistics.levels(part, self.device))[0]
+        found = self.statistics
+        return self._background.levelled(images, *found.levels(part, self.device), found.hot[part])[0]
 
     def all(
         self, indices: np.ndarray, stage: str, keep: Callable[[np.ndarray, torch.Tensor], torch.Tensor]

@@ -19,10 +19,10 @@ class Whitening:
     def __init__(self, noise: torch.Tensor, source_box: int, box: int, device: torch.device) -> None:
         self.source_box, self.box, self.device = source_box, box, device
         ring = radii(source_box, device).round().long().clamp(max=source_box // 2)
-        self._filter = _whitening(noise)[ring]
+        self._filter = resize(_whitening(noise)[ring], source_box, box)
 
     def to_box(self, box: int) -> Whitening:
-        """The same filter for another working box.
+        """The same filter for a smaller working box.
 
         Parameters
         ----------
@@ -35,7 +35,7 @@ class Whitening:
             Of the same images.
         """
         other = copy.copy(self)
-        other.box = box
+        other.box, other._filter = box, resize(self._filter, self.box, box)
         return other
 
     def of_normal(self, images: torch.Tensor) -> torch.Tensor:
@@ -51,7 +51,7 @@ class Whitening:
         (n, box, box//2 + 1) complex tensor
             Of the working box, the noise white.
         """
-        return resize(to_fourier(images) * self._filter, self.source_box, self.box)
+        return resize(to_fourier(images), self.source_box, self.box) * self._filter
 
     def of(self, images: torch.Tensor, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
         """Coefficients of images with a background of their own: of averages, say.

@@ -101,3 +101,23 @@ def test_words_count_what_mattered():
     assert "2 of 3 images have a ramp" in told
     assert "0.9 at most" in told
     assert "2 of 3 images have pixels that stick out, 5 in all" in told
+
+
+def test_images_known_to_have_no_hot_pixels_are_not_looked_through_and_come_out_the_same(monkeypatch):
+    images = noise()
+    images[[1, 4], 3, 2] = 40.0
+    background = Background(BOX, 20)
+    found = background.measure(images)
+    level, replaced = background.levelled(images, found.mean, found.slope, found.std)
+    assert replaced.tolist() == [int(k in (1, 4)) for k in range(len(images))]
+    looked = []
+
+    def seen(some):
+        looked.append(len(some))
+        return repaired(some)
+
+    monkeypatch.setattr("scipion_udl.particles.background.repaired", seen)
+    again, same = background.levelled(images, found.mean, found.slope, found.std, replaced.numpy())
+    assert torch.equal(again, level)
+    assert torch.equal(same, replaced)
+    assert looked == [2]
