@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from scipion_udl.jobs.simulate import prepare
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import load_model as read_model
 from scipion_udl.pipelines.align_particles import align_particles
-from scipion_udl.pipelines.classify_set import classify_set
+from scipion_udl.pipelines.classify_set import Classified, classify_set
 from scipion_udl.pipelines.learn_classes import (
     CLASSES,
     check_enough,
@@ -170,7 +170,7 @@ def classify(
             bank, card, history = run.within_memory(lambda: learn_classes(run))
         else:
             (bank, card), history = checked_classes(run, *given.pair, "the model that was given"), []
-        done = classify_set(run, bank, card.inputs_as(PolarSampling))
+        done = cast(Classified, classify_set(run, bank, card.inputs_as(PolarSampling)))
         run.note_ctf()
         return Classification.of(run, done.found.label + 1, done.classes, Model(done.bank, card, history))
 

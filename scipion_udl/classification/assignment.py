@@ -80,7 +80,8 @@ class Sorted:
 def sort_particles(
     prepared: PreparedParticles, bank: ClassBank, sampling: PolarSampling, search_range: float
 ) -> Sorted:
-    """Put every particle into the class that explains it best; each by itself, whatever the others are.
+    """Put every particle into the class that explains it best; each by itself, whatever the others are. Shared by the
+    processes of a group.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def sort_particles(
     """
     finder = Finder(bank, sampling, search_range)
     out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)
-    for part, samples in sampled(prepared, sampling, prepared.usable, "sorting"):
+    for part, samples in sampled(prepared, sampling, prepared.reader.own(prepared.usable), "sorting"):
         for rows, found in finder.chunks(samples):
             at = part[rows.cpu().numpy()]
             angle, moved = (v.double().cpu().numpy() for v in (found.angle, found.shift))
@@ -111,6 +112,7 @@ def sort_particles(
             out.label[at], out.gain[at], out.odds[at] = out.likely[at, 0], gain[:, 0], gain[:, :1] - gain
             share = found.gain[:, 0] / finder.power(samples, rows).clamp(min=1e-12)
             out.score[at] = share.clamp(0, 1).sqrt().double().cpu().numpy()
+    prepared.reader.make_known(list(vars(out).values()), prepared.usable)
     return out
 
 

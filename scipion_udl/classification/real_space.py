@@ -21,6 +21,7 @@ from scipion_udl.alignment.refinement.refiner import Refiner
 from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.classification.assignment import Sorted
 from scipion_udl.classification.support import SURE, given_up
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.threads import CLASSES, side_by_side
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.poses import Poses, wrap
@@ -47,6 +48,22 @@ class _Tries:
     angle: np.ndarray
     shift: np.ndarray
     cost: np.ndarray
+
+    def share(self, group: ProcessGroup) -> None:
+        """Take over what each process of a group has tried, other classes each."""
+        if group.is_alone:
+            return
+        tried = np.isfinite(self.gain)
+        anywhere = self._total(group, tried.astype(np.int64)) > 0
+        self.gain = np.where(anywhere, self._total(group, np.where(tried, self.gain, 0)), -np.inf)
+        self.angle = np.where(anywhere, self._total(group, np.where(tried, self.angle, 0)), self.angle)
+        both = tried[..., None], anywhere[..., None]
+        self.shift = np.where(both[1], self._total(group, np.where(both[0], self.shift, 0)), self.shift)
+        self.cost = self._total(group, self.cost)
+
+    @staticmethod
+    def _total(group: ProcessGroup, values: np.ndarray) -> np.ndarray:
+        return group.total(torch.from_numpy(values)).numpy()
 
 
 class LikelyRounds:
@@ -135,8 +152,13 @@ class LikelyRounds:
                 tries.cost[k] = self._cost(references[0])
                 self._try(tries, rows, places, references)
 
-        for k, _ in enumerate(side_by_side(of_class, range(classes), self.band.device, CLASSES), 1):
-            self.report(f"comparison with class averages, round {number}", k * len(open_) // classes, len(open_))
+        group = self.prepared.group
+        own = group.deal(
+            np.bincount(found.label, minlength=classes) + np.bincount(found.likely[open_], minlength=classes)
+        )
+        for k, _ in enumerate(side_by_side(of_class, own.tolist(), self.band.device, CLASSES), 1):
+            self.report(f"comparison with class averages, round {number}", k * len(open_) // len(own), len(open_))
+        tries.share(group)
         typical = self.prepared.typical if self.free and number >= JUDGED else None
         return _decided(found, tries, open_, typical), float(open_.any(1).mean())
 

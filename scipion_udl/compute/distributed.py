@@ -9,7 +9,6 @@ the first rank writes and speaks. Host memory travels through gloo, GPU memory t
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import threading
@@ -25,7 +24,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from scipion_udl.compute.pickled import packed, unpacked
 from scipion_udl.compute.rank_errors import LostRank, ShortElsewhere
+from scipion_udl.compute.sharing import cut, dealt
 from scipion_udl.errors import UdlError, is_out_of_memory
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.output.no_folder import NoFolder
@@ -167,30 +168,8 @@ class ProcessGroup:
 
     # Sharing of particles
 
-    def shares(self, indices: np.ndarray, unit: int = 1) -> list[np.ndarray]:
-        """Cut particles into a part for every rank, in order.
-
-        Parameters
-        ----------
-        indices : (n,) int array
-            The particles.
-        unit : int, optional
-            Parts end at multiples of it, so that chunks of so many hold the same particles, however many ranks there
-            are.
-
-        Returns
-        -------
-        list of int arrays
-            A part a rank; some may be empty.
-        """
-        if self._alone:
-            return [indices]
-        pieces = -(-len(indices) // unit)
-        ends = [unit * (number * pieces // self.size) for number in range(1, self.size)]
-        return np.split(indices, ends)
-
     def share(self, indices: np.ndarray, unit: int = 1) -> np.ndarray:
-        """This rank's part of the particles: see :meth:`shares`.
+        """This rank's part of the particles: see :func:`.sharing.cut`.
 
         Parameters
         ----------
@@ -204,7 +183,7 @@ class ProcessGroup:
         (m,) int array
             Its part.
         """
-        return indices if self._alone else self.shares(indices, unit)[self.rank]
+        return indices if self._alone else cut(indices, self.size, unit)[self.rank]
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The rows of all ranks, rank after rank, on every rank.
@@ -237,8 +216,43 @@ class ProcessGroup:
         parts = [part[: int(count)].numpy() for part, count in zip(everything, counts)]
         return np.concatenate(parts).view(rows.dtype).reshape(-1, *rows.shape[1:])
 
+    def gather_all(self, content: Any) -> list[Any]:
+        """What every rank has, rank after rank, on every rank.
+
+        Parameters
+        ----------
+        content : Any
+            Sent with pickle.
+
+        Returns
+        -------
+        list
+            One of each rank.
+        """
+        if self._alone:
+            return [content]
+        own = packed(content).numpy()
+        ends = np.cumsum(self.gather(np.array([len(own)])))
+        everything = self.gather(own)
+        return [unpacked(torch.from_numpy(part.copy())) for part in np.split(everything, ends[:-1])]
+
+    def deal(self, sizes: np.ndarray) -> np.ndarray:
+        """This rank's part of some pieces of work: see :func:`.sharing.dealt`.
+
+        Parameters
+        ----------
+        sizes : (n,) int array
+            How much each is.
+
+        Returns
+        -------
+        (m,) int array
+            Numbers, from 0, ascending; all where it works alone.
+        """
+        return np.arange(len(sizes)) if self._alone else dealt(sizes, self.size)[self.rank]
+
     def gather_rows(self, arrays: Sequence[np.ndarray], indices: np.ndarray, unit: int = 1) -> None:
-        """Make known to all what every rank has written for its share of the particles (see :meth:`shares`).
+        """Make known to all what every rank has written for its share of the particles (see :func:`.sharing.cut`).
 
         Parameters
         ----------
@@ -415,23 +429,18 @@ class ProcessGroup:
         self.agree(True)
 
     def _broadcast(self, content: Any) -> Any:
-        packed = torch.zeros(0, dtype=torch.uint8)
-        if self.first:
-            buffer = io.BytesIO()
-            torch.save(content, buffer)
-            packed = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+        told = packed(content) if self.first else torch.zeros(0, dtype=torch.uint8)
         with self._contact():
             self._all_well()
-            length = torch.tensor([len(packed)])
+            length = torch.tensor([len(told)])
             dist.broadcast(length, 0)
             if not self.first:
-                packed = torch.empty(int(length), dtype=torch.uint8)
+                told = torch.empty(int(length), dtype=torch.uint8)
             self._all_well()
-            dist.broadcast(packed, 0)
+            dist.broadcast(told, 0)
         if self.first:
             return content
-        # From a process of this same run, so its pickles are to be trusted.
-        return torch.load(io.BytesIO(packed.numpy().tobytes()), map_location=_to_own_gpu, weights_only=False)
+        return unpacked(told)
 
     @contextmanager
     def _contact(self) -> Iterator[None]:
@@ -458,10 +467,8 @@ class ProcessGroup:
         if self._alone:
             return own
         lines = bytes(self.gather(np.frombuffer(f"{own}\n".encode(), np.uint8))).decode().splitlines()
-        counts = Counter(lines)
-        return f"{self.size} processes: " + ", ".join(
-            line if count == 1 else f"{count} x {line}" for line, count in counts.items()
-        )
+        counts = (line if count == 1 else f"{count} x {line}" for line, count in Counter(lines).items())
+        return f"{self.size} processes: {', '.join(counts)}"
 
 
 def is_reporting_rank() -> bool:
@@ -486,11 +493,6 @@ def _number(name: str, otherwise: int) -> int:
         return int(os.environ.get(name) or otherwise)
     except ValueError:
         raise UdlError(message("rank_not_a_number", name=name, value=os.environ[name])) from None
-
-
-def _to_own_gpu(storage: Any, location: str) -> Any:
-    """Where a tensor of the first rank goes: from its GPU to the one in use here, what was on the CPU stays there."""
-    return storage.cuda(torch.cuda.current_device()) if location.startswith("cuda") else storage
 
 
 def _end(number: int, frame: object) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
@@ -26,7 +27,7 @@ from scipion_udl.pipelines.appendable_classes import (
     write_for_later,
     write_references,
 )
-from scipion_udl.pipelines.classify_set import classify_like, classify_set
+from scipion_udl.pipelines.classify_set import Classified, classify_like, classify_set
 from scipion_udl.pipelines.continued import check_began_with
 from scipion_udl.pipelines.learn_classes import (
     CLASSES,
@@ -63,38 +64,52 @@ def classify(settings: ClassifySettings) -> None:
     settings, earlier = _earlier(_checked(settings))
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")
     folder.spare([*given_files(settings), *(files_of(given(settings.join)) if earlier else [])])
-    with folder as out:
-        run = Run(settings, out)
+    with ProcessGroup.from_environment() as group, group.folder(folder) as out:
+        run = Run(settings, out, group)
+        if earlier is not None:  # few particles come at a time: they are not shared
+            if not group.first:
+                return
+            run = run.by_itself()
         _check(run, earlier)
         _look_through(run, earlier)
-        bank, card, history = run.within_memory(lambda: _network(run))
+        bank, card, history = run.within_memory(lambda: run.group.on_rank0(lambda: _network(run)))
         sampling = card.inputs_as(PolarSampling)
-        if earlier is None:
-            more, done = {}, classify_set(run, bank, sampling)
-        else:
-            done = classify_like(run, earlier, bank, sampling)
-            more = write_references(run, earlier)
-        # The templates in the order of the classes, for those who come later.
-        save_model(out.scratch(MODEL), done.bank, replace(card, config=done.bank.config))
-        if earlier is None:
-            run.note_ctf()
-        columns = {"number": done.found.label + 1, "flagged": (done.flags != "")[done.found.label]}
-        if done.quality is not None:
-            columns["shares"] = {QUALITY_LABEL: done.quality, CERTAINTY_LABEL: done.found.certainty}
-        more |= {"flagged_particles": int(columns["flagged"].sum())}
-        if not settings.model:
-            more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
-        named = tuple(name for name in COLUMNS if name != "note")
-        run.method, trained_on = card.method, card.training if history else None
-        text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
-        figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
-        write_relion_files(run, "averages_weighted.mrcs", figures)
-        shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
-        if earlier is None:
-            write_for_later(run, sampling, done.classes)
-        else:
-            write_appended(run, earlier)
-        run.log.result(text)
+        done = classify_set(run, bank, sampling) if earlier is None else classify_like(run, earlier, bank, sampling)
+        if done is not None:
+            _write(run.by_itself(), done, sampling, card, history, earlier)
+
+
+def _write(
+    run: Run,
+    done: Classified,
+    sampling: PolarSampling,
+    card: ModelCard,
+    history: list[dict] | None,
+    earlier: Earlier | None,
+) -> None:
+    """Write what came of it, and what later runs go on from."""
+    settings, out, more = run.settings, run.out, {} if earlier is None else write_references(run, earlier)
+    # The templates in the order of the classes, for those who come later.
+    save_model(out.scratch(MODEL), done.bank, replace(card, config=done.bank.config))
+    if earlier is None:
+        run.note_ctf()
+    columns = {"number": done.found.label + 1, "flagged": (done.flags != "")[done.found.label]}
+    if done.quality is not None:
+        columns["shares"] = {QUALITY_LABEL: done.quality, CERTAINTY_LABEL: done.found.certainty}
+    more |= {"flagged_particles": int(columns["flagged"].sum())}
+    if not settings.model:
+        more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
+    named = tuple(name for name in COLUMNS if name != "note")
+    run.method, trained_on = card.method, card.training if history else None
+    text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
+    figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
+    write_relion_files(run, "averages_weighted.mrcs", figures)
+    shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
+    if earlier is None:
+        write_for_later(run, sampling, done.classes)
+    else:
+        write_appended(run, earlier)
+    run.log.result(text)
 
 
 def _checked(settings: ClassifySettings) -> ClassifySettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -51,8 +52,10 @@ class Classified:
     quality: np.ndarray | None = None
 
 
-def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified:
+def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified | None:
     """Sort the run's particles into a network's classes, align each class, and flag those that show no particle.
+
+    Shared by the processes of a group: each sorts its share of the particles, and aligns classes of its own.
 
     Parameters
     ----------
@@ -65,8 +68,8 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
 
     Returns
     -------
-    Classified
-        Classes, in the order of their numbers, and what is wrong with them.
+    Classified or None
+        Classes, in the order of their numbers, and what is wrong with them; None for all but the first process.
     """
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
     if not run.settings.no_refine:
@@ -74,6 +77,9 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     bank, found, flags = run.within_memory(partial(_numbered, run, bank, sampling, found))
     run.within_memory(lambda: _ask_for_ctf(run, found, flags != ""))
     classes = _aligned(run, found, bank.config["rings"])
+    if not run.group.first:
+        return None
+    run = run.by_itself()
     judged = judge_classes(run, classes)
     flags = settle_flags(run, flags, classes)
     tell_of_flagged(run, flags, found)
@@ -119,7 +125,7 @@ def _numbered(
     """Classes numbered by their size, those without particles left out; and the codes of their flags (K,), of flags.py,
     empty for none."""
     bank, found, _ = _by_size(bank, found, run.particles.usable)
-    flags = _flags(run, bank, sampling, found)
+    flags = run.group.on_rank0(lambda: _flags(run, bank, sampling, found))
     bank, found, order = _by_size(bank, with_blank(run, found, flags != ""), np.arange(len(found.label)))
     return bank, found, flags[order]
 
@@ -203,7 +209,10 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     )
     if not run.settings.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
-        return align_classes(run, guide, settings, members, KnownStart(found.poses, rings))
+        own = run.group.deal(np.array([len(one) for one in members.values()])) + 1
+        mine = {k: members[k] for k in own.tolist()}
+        done = align_classes(run.by_itself(), guide, settings, mine, KnownStart(found.poses, rings))
+        return sorted(chain(*run.group.gather_all(done)), key=lambda one: one.number)
     done = []
     for number, own in members.items():
         part = run.part(own, f"Class {number}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -132,6 +133,20 @@ class Run:
             other._take_ctf(self.ctf_state.mode)
         other.source, other.heading = other.particles.source, f"{name}: "
         other.warnings, other.notes = [], []
+        return other
+
+    def by_itself(self) -> Run:
+        """The same run as if this process were its only one: what is done in it is shared with no other.
+
+        Returns
+        -------
+        Run
+            That shares device, folder, log and warnings with this one.
+        """
+        other, alone = copy.copy(self), ProcessGroup()
+        other.group, other.particles = alone, copy.copy(self.particles)
+        reader = other.particles.reader = copy.copy(self.particles.reader)
+        reader.context = replace(reader.context, group=alone)
         return other
 
     def say(self, line: str, detail: bool = False) -> None:
