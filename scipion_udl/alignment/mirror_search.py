@@ -7,8 +7,7 @@ mirrored (prepared.py), so that everything else aligns one view; their poses get
    each fitted with a template and, for every particle, the hand that fits better. Only where what tells the hands apart
    is the same in both halves, which knew nothing of each other, there are two mirror images to be told.
 2. Once everything is aligned, each particle is looked for in both mirror images against the average of the half that it
-is not
-   in, over all angles; where flags change, all is aligned again.
+   is not in, over all angles; where flags change, all is aligned again.
 
 Either way both halves come to know of each other, which particles are mirrored; so neither looks at anything finer than
 what the halves share anyway, and nothing coarser than that is claimed.

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy import spatial
 
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.known_start import KnownStart
@@ -276,7 +276,7 @@ def near_better(places: np.ndarray, where: np.ndarray, quality: np.ndarray, dist
     out = np.zeros(len(places), bool)
     _, number = np.unique(where.astype(str), return_inverse=True)
     for own in np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1]):
-        tree = cKDTree(places[own])
+        tree = spatial.KDTree(places[own])
         close = tree.query_ball_point(places[own], np.nextafter(distance, 0))
         for k in np.argsort(-quality[own], kind="stable"):
             if not out[own[k]]:
