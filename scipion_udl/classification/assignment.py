@@ -102,7 +102,7 @@ def sort_particles(
     finder = Finder(bank, sampling, search_range)
     out = Sorted.nothing(len(prepared), bank.config["classes"], finder.count)
     for part, samples in sampled(prepared, sampling, prepared.reader.own(prepared.usable), "sorting"):
-        for rows, found in finder.chunks(samples):
+        for rows, found in finder.chunks(samples, torch.arange(len(part))):
             at = part[rows.cpu().numpy()]
             angle, moved = (v.double().cpu().numpy() for v in (found.angle, found.shift))
             # The particle is moved first, then rotated; a pose turns first.
@@ -154,7 +154,7 @@ def like_noise(
     still = torch.zeros(NOISE, 2, device=device)
     noise = Samples(values, own, own, still, torch.zeros(NOISE, dtype=torch.bool))
     finder = Finder(bank, sampling, search_range)
-    best = torch.cat([found.gain[:, 0] for _, found in finder.chunks(noise)]).double()
+    best = torch.cat([found.gain[:, 0] for _, found in finder.chunks(noise, torch.arange(NOISE))]).double()
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]

@@ -12,7 +12,7 @@ from scipion_udl.compute.threads import side_by_side
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 
-FINEST_STEP, COARSEST_STEP = 1.0, 4.0  # working pixels between two shifts
+FINEST_STEP, COARSEST_STEP = 1.0, 5.5  # working pixels between two shifts
 STEP = 32.0  # of a band of one Fourier pixel, in a box of 128
 TOGETHER = 32  # particles whose coefficients are held at a time
 FEW = 8  # the same where each has shifts of its own for every class
@@ -72,8 +72,8 @@ def step_of(box: int, rings: int) -> float:
 class Comparer:
     """Compares particles with a bank's classes.
 
-    bank; sampling; search_range: how far off centre particles lie along either axis, working pixels. ``near``: (9, 2)
-    shifts about one that is known, and what samples are multiplied with to be moved by them.
+    bank; sampling; search_range: how far off centre particles lie along either axis, working pixels. ``grid``: (n, 2)
+    shifts over that range; ``near``: (9, 2) about one that is known, the first one none.
     """
 
     def __init__(self, bank: ClassBank, sampling: PolarSampling, search_range: float) -> None:
@@ -84,15 +84,12 @@ class Comparer:
         count = math.ceil(search_range / self.step)
         axis = torch.arange(-count, count + 1, device=device) * self.step
         self.grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
-        self._grid_waves = self.transform.waves(self.grid)
-        near = torch.tensor([-self.step, 0.0, self.step], device=device)
+        near = torch.tensor([0.0, -1.0, 1.0], device=device) * self.step
         self.near = torch.stack(torch.meshgrid(near, near, indexing="xy"), -1).flatten(0, 1)
-        self.near_waves = self.transform.waves(self.near)
+        self.grid_waves, self.near_waves = (self.transform.waves(shifts) for shifts in (self.grid, self.near))
 
-    def chunks(
-        self, samples: Samples, rows: torch.Tensor, near: bool
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, Compared]]:
-        """Compare particles with all classes, chunk by chunk.
+    def chunks(self, samples: Samples, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Look at particles in all classes, chunk by chunk.
 
         Parameters
         ----------
@@ -100,20 +97,17 @@ class Comparer:
             The particles.
         rows : (N,) int64 tensor
             Which of them.
-        near : bool
-            Whether to look only about the shift that is known.
 
         Yields
         ------
-        (n,) int64 tensor, (n, shifts, 2) tensor, Compared
-            Rows of a chunk, the shifts that were looked at (x, y, working pixels), and what came of it.
+        (n, K) tensor, (n, K, 2) tensor
+            As of :meth:`glance`, of the particles of a chunk.
         """
         parts = rows.split(TOGETHER)
-        for part, found in zip(parts, side_by_side(lambda one: self.one(samples, one, near), parts, self.near.device)):
-            yield part, *found
+        yield from side_by_side(lambda one: self.glance(samples, one), parts, self.near.device)
 
-    def one(self, samples: Samples, part: torch.Tensor, near: bool) -> tuple[torch.Tensor, Compared]:
-        """Compare one chunk of particles with all classes.
+    def glance(self, samples: Samples, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Look at one chunk of particles in all classes, at all shifts and in few orientations.
 
         Parameters
         ----------
@@ -121,23 +115,37 @@ class Comparer:
             The particles.
         part : (n,) int64 tensor
             Which of them.
-        near : bool
-            Whether to look only about the shift that is known.
 
         Returns
         -------
-        (n, shifts, 2) tensor
-            The shifts that were looked at, x and y in working pixels.
-        Compared
-            What came of it.
+        (n, K) tensor
+            Gains.
+        (n, K, 2) tensor
+            The shifts, x and y in working pixels.
+        """
+        values, ctf = self.seen(samples, part)
+        gain, place = self.bank.glance(self.transform.forward(values[:, None] * self.grid_waves), ctf)
+        return gain, self.grid[place]
+
+    def seen(self, samples: Samples, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is compared of particles.
+
+        Parameters
+        ----------
+        samples : Samples
+            The particles.
+        part : (n,) int64 tensor
+            Which of them.
+
+        Returns
+        -------
+        (n, rings, directions) complex tensor
+            Samples.
+        (n, rings) tensor
+            The square of their CTF.
         """
         device = self.near.device
-        known = samples.centre[part][:, None].to(device)
-        shifts = self.near + known if near else self.grid.expand(len(part), -1, -1)
-        waves = self.transform.waves(shifts) if near else self._grid_waves
-        values = samples.values[part, : self.rings].to(device)
-        coefficients = self.transform.forward(values[:, None] * waves)
-        return shifts, self.bank(coefficients, samples.ctf[part, : self.rings].to(device))
+        return self.transform.seen(samples.values[part]).to(device), samples.ctf[part, : self.rings].to(device)
 
     def angle(self, rotation: torch.Tensor) -> torch.Tensor:
         """Pose angles of the steps of a :class:`Compared`.
@@ -173,7 +181,7 @@ class Comparer:
         (n, rings, orders) complex tensor
             As templates are.
         """
-        values = samples.values[rows, : self.rings].to(self.near.device) * self.transform.waves(shift)
+        values = self.seen(samples, rows)[0] * self.transform.waves(shift)
         return self.transform.rotated(self.transform.forward(values), angle)
 
 
@@ -182,49 +190,51 @@ class Likely:
     """Of n particles the c classes each that are likely, the best one first.
 
     which: (n, c) numbers of classes; gain: (n, c) log likelihood over that of noise, nats; shift: (n, c, 2) before
-    turning, working pixels; angle: (n, c) of the pose, degrees.
+    turning, working pixels; angle: (n, c) of the pose, degrees; contrast: (n, c), 1 for that of the template.
     """
 
     which: torch.Tensor
     gain: torch.Tensor
     shift: torch.Tensor
     angle: torch.Tensor
+    contrast: torch.Tensor
 
 
 class Finder:
-    """Finds the likely classes of particles: all classes, orientations and shifts in the coarse rings, and in all rings
-    those that do best there, about the shifts that they have there.
+    """Finds the likely classes of particles: all classes at a glance, in few orientations, and then in all orientations
+    and about the shifts that they have there those that do best. The glance is at all shifts, in the coarse rings; or
+    at the shift that is known.
 
-    bank, sampling, reach: as of :class:`Comparer`; count: so many classes of each particle.
+    bank, sampling, search_range: as of :class:`Comparer`; count: so many classes of each particle; alike: whether a
+    particle is thought to lie alike in all of them, as it does in the likeliest.
     """
 
-    def __init__(self, bank: ClassBank, sampling: PolarSampling, search_range: float, count: int = LIKELY) -> None:
+    def __init__(
+        self, bank: ClassBank, sampling: PolarSampling, search_range: float, count: int = LIKELY, alike: bool = False
+    ) -> None:
         self.coarse = Comparer(seen_up_to(bank, sampling, COARSE), sampling, search_range)
         self.fine = Comparer(bank, sampling, search_range)
-        self.count = min(count, bank.config["classes"])
+        self.count, self.alike = min(count, bank.config["classes"]), alike
 
-    def chunks(self, samples: Samples) -> Iterator[tuple[torch.Tensor, Likely]]:
-        """Find the likely classes of all samples, chunk by chunk.
+    def chunks(self, samples: Samples, rows: torch.Tensor, near: bool = False) -> Iterator[tuple[torch.Tensor, Likely]]:
+        """Find the likely classes of particles, chunk by chunk.
 
         Parameters
         ----------
         samples : Samples
             The particles.
+        rows : (N,) int64 tensor
+            Which of them.
+        near : bool, optional
+            Whether to look only about the shift that is known.
 
         Yields
         ------
         (n,) int64 tensor, Likely
             Rows of a chunk, and what is likely of them.
         """
-        parts = torch.arange(len(samples), device=samples.values.device).split(TOGETHER)
-        return zip(parts, side_by_side(lambda part: self._found(samples, part), parts, self.fine.near.device))
-
-    def _found(self, samples: Samples, part: torch.Tensor) -> Likely:
-        shifts, found = self.coarse.one(samples, part, False)
-        which = found.gain.topk(self.count, 1).indices
-        place = found.place.gather(1, which)
-        shift = shifts[torch.arange(len(part), device=which.device)[:, None], place]
-        return self._sharpened(samples, part, which, shift)
+        parts, find = rows.split(TOGETHER), self._near if near else self._anywhere
+        return zip(parts, side_by_side(lambda part: find(samples, part), parts, self.fine.near.device))
 
     def power(self, samples: Samples, rows: torch.Tensor) -> torch.Tensor:
         """Power of particles in all rings.
@@ -244,25 +254,40 @@ class Finder:
         fine = self.fine
         return samples.power[rows, : fine.rings] @ fine.transform.root.square()
 
-    def _sharpened(self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor) -> Likely:
-        """The classes ``which`` (n, c) in all rings, about ``shift`` (n, c, 2)."""
-        found = [self._looked_at(samples, *parts) for parts in zip(*(v.split(FEW) for v in (rows, which, shift)))]
-        gain, moved, rotation = (torch.cat(parts) for parts in zip(*found))
-        order = gain.argsort(dim=1, descending=True, stable=True)
-        moved = moved.gather(1, order[..., None].expand(-1, -1, 2))
-        which, gain, rotation = (v.gather(1, order) for v in (which, gain, rotation))
-        return Likely(which, gain, moved, self.fine.angle(rotation))
-
-    def _looked_at(
-        self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _near(self, samples: Samples, part: torch.Tensor) -> Likely:
+        """About the shift that is known of each."""
         fine = self.fine
-        values = samples.values[rows, : fine.rings].to(shift.device)
+        known = samples.centre[part].to(fine.near.device)
+        values, ctf = fine.seen(samples, part)
+        values = values * fine.transform.waves(known)
+        coefficients = fine.transform.forward(values[:, None] * fine.near_waves)
+        gain, _ = fine.bank.glance(coefficients[:, :1], ctf)
+        which = gain.topk(self.count, 1).indices
+        return self._in_order(which, fine.bank.each(coefficients[:, None], ctf, which), known[:, None])
+
+    def _anywhere(self, samples: Samples, part: torch.Tensor) -> Likely:
+        """At all shifts."""
+        gain, shifts = self.coarse.glance(samples, part)
+        which = gain.topk(self.count, 1).indices
+        among = which[:, :1] if self.alike else which
+        shift = shifts.gather(1, among[..., None].expand(-1, -1, 2))
+        found = [self._sharpened(samples, *parts) for parts in zip(*(v.split(FEW) for v in (part, which, shift)))]
+        return self._in_order(which, Compared(*map(torch.cat, zip(*found))), shift)
+
+    def _sharpened(self, samples: Samples, rows: torch.Tensor, which: torch.Tensor, shift: torch.Tensor) -> Compared:
+        """The classes ``which`` (n, c) in all rings, about ``shift`` (n, c or 1, 2)."""
+        fine = self.fine
+        values, ctf = fine.seen(samples, rows)
         values = values[:, None] * fine.transform.waves(shift)
-        coefficients = fine.transform.forward(values[:, :, None] * fine.near_waves)
-        ctf = samples.ctf[rows, : fine.rings].to(shift.device)
-        found = fine.bank.each(coefficients, ctf, which)
-        return found.gain, shift + fine.near[found.place], found.rotation
+        return fine.bank.each(fine.transform.forward(values[:, :, None] * fine.near_waves), ctf, which)
+
+    def _in_order(self, which: torch.Tensor, found: Compared, shift: torch.Tensor) -> Likely:
+        """What was found about ``shift`` (n, c or 1, 2) of the classes ``which`` (n, c), the best one first."""
+        order = found.gain.argsort(dim=1, descending=True, stable=True)
+        moved = (shift + self.fine.near[found.place]).gather(1, order[..., None].expand(-1, -1, 2))
+        values = which, found.gain, self.fine.angle(found.rotation), found.contrast
+        which, gain, angle, contrast = (value.gather(1, order) for value in values)
+        return Likely(which, gain, moved, angle, contrast)
 
 
 def seen_up_to(bank: ClassBank, sampling: PolarSampling, rings: int) -> ClassBank:
@@ -283,6 +308,8 @@ def seen_up_to(bank: ClassBank, sampling: PolarSampling, rings: int) -> ClassBan
         A bank of these rings.
     """
     rings = min(rings, bank.config["rings"])
+    if rings == bank.config["rings"]:
+        return bank
     return bank.limited(rings, min(AngularTransform(sampling, rings).orders, bank.config["orders"]))
 
 

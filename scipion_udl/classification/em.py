@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from scipion_udl.classification.class_search import Comparer, Samples, moved_templates
+from scipion_udl.classification.class_search import Finder, Likely, Samples, moved_templates
 from scipion_udl.classification.splitting import exchanged
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
-from scipion_udl.models.class_bank import ClassBank, Compared
+from scipion_udl.models.class_bank import ClassBank
 
 LEVELS = (6, 8, 10, 12, 14)  # rings; finer ones no longer tell views apart, and are for the alignment of each class
 ROUNDS = 5  # of a level at most
@@ -197,11 +197,11 @@ class ClassFit:
         float
             The last mean log likelihood of a particle, nats.
         """
-        comparer = Comparer(bank, self.sampling, self.search_range)
         number, last, splits = 1, rounds, SPLITS if split_too else 0
         while number <= last:
             near = (number > wide or self.bank_is_fine(bank)) and bool(self.samples.known[rows].all())
-            step = Step(comparer, self, rows, near)
+            finder = Finder(bank, self.sampling, self.search_range, SHARED, alike=True)
+            step = Step(finder, self, rows, near)
             changed = step.run(f"{self.stage(bank)}, round {number}")
             bank.set(step.templates(revive=True))
             bank.members = step.count.clone()
@@ -218,15 +218,19 @@ class ClassFit:
 class Step:
     """One round: the sums that the next templates are made of."""
 
-    def __init__(self, comparer: Comparer, class_fit: ClassFit, rows: torch.Tensor, near: bool) -> None:
-        self.comparer, self.class_fit, self.rows, self.near = comparer, class_fit, rows, near
+    def __init__(self, finder: Finder, class_fit: ClassFit, rows: torch.Tensor, near: bool) -> None:
+        self.finder, self.class_fit, self.rows, self.near = finder, class_fit, rows, near
+        self.comparer = comparer = finder.fine
         shape = comparer.bank.complex.shape
         device = class_fit.device
         self.total = torch.zeros(shape, dtype=torch.complex64, device=device)
         self.ctf = torch.zeros(shape[:2], device=device)
         self.count, self.misfit, self.explained = torch.zeros(3, shape[0], device=device)
         self.offset = torch.zeros(shape[0], 2, device=device)
-        self.odd: dict[int, tuple[float, int, torch.Tensor, torch.Tensor]] = {}  # of each class, a poorly fitting one
+        # Of each class the particle that fits it worst: its gain, number and pose; one row more, which means nothing.
+        self.odd_gain = torch.full((shape[0],), torch.inf, device=device)
+        self.odd_item = torch.zeros(shape[0] + 1, dtype=torch.int64, device=device)
+        self.odd_shift, self.odd_angle = (torch.zeros(shape[0] + 1, *more, device=device) for more in ((2,), ()))
         self.gain = 0.0
         self.worth = torch.zeros(shape[0], device=device)  # how much worse its particles are explained without a class
 
@@ -244,35 +248,31 @@ class Step:
             The share of those that changed classes, 0 to 1.
         """
         done, changed, samples = 0, 0, self.class_fit.samples
-        for part, shifts, found in self.comparer.chunks(samples, self.rows, self.near):
-            high = found.gain.topk(min(2, found.gain.shape[1]), 1)
-            best = high.indices[:, 0]
-            self.worth.index_add_(0, best, high.values[:, 0] - high.values[:, -1])
-            own = torch.arange(len(part), device=best.device)
-            self.class_fit.angle[part] = self.comparer.angle(found.rotation[own, best]).cpu()
-            self.class_fit.contrast[part] = found.contrast[own, best].cpu()
-            samples.centre[part] = shifts[own, found.place[own, best]].to(samples.centre.device)
+        for part, found in self.finder.chunks(samples, self.rows, self.near):
+            best = found.which[:, 0]
+            self.worth.index_add_(0, best, found.gain[:, 0] - found.gain[:, min(1, self.finder.count - 1)])
+            self.class_fit.angle[part] = found.angle[:, 0].cpu()
+            self.class_fit.contrast[part] = found.contrast[:, 0].cpu()
+            samples.centre[part] = found.shift[:, 0].to(samples.centre.device)
             samples.known[part] = True
             changed += int((self.class_fit.best[part] != best.cpu()).sum())
             self.class_fit.best[part] = best.cpu()
-            self.gain += float(found.gain.amax(1).double().sum())
-            self._add(part, shifts, found)
+            self.gain += float(found.gain[:, 0].double().sum())
+            self._add(part, found)
             done += len(part)
             self.class_fit.report(stage, done, len(self.rows))
         self.gain /= max(len(self.rows), 1)
         return changed / max(len(self.rows), 1)
 
-    def _add(self, part: torch.Tensor, shifts: torch.Tensor, found: Compared) -> None:
+    def _add(self, part: torch.Tensor, found: Likely) -> None:
         samples, comparer = self.class_fit.samples, self.comparer
-        share, which = found.gain.softmax(1).topk(min(SHARED, found.gain.shape[1]), 1)
-        share = share / share.sum(1, keepdim=True)
+        share = found.gain[:, :SHARED].softmax(1)
         row, column = (share > 1e-3).nonzero().unbind(1)
-        own, weight = which[row, column], share[row, column]
-        shift = shifts[row, found.place[row, own]]
-        angle = comparer.angle(found.rotation[row, own])
+        own, weight, gain, shift, angle, contrast = (
+            value[row, column] for value in (found.which, share, found.gain, found.shift, found.angle, found.contrast)
+        )
         aligned = comparer.aligned(samples, part[row.to(part.device)], shift, angle)
         ctf = samples.ctf[part, : comparer.rings].to(weight.device)[row]
-        contrast = found.contrast[row, own]
         self.total.index_add_(0, own, aligned * (weight * contrast)[:, None, None])
         self.ctf.index_add_(0, own, ctf * (weight * contrast.square())[:, None])
         self.count.index_add_(0, own, weight)
@@ -283,10 +283,10 @@ class Step:
         rotated = torch.stack([cos * x - sin * y, sin * x + cos * y], 1)
         self.offset.index_add_(0, own, rotated * weight[:, None])
         power = samples.power[part, : comparer.rings].to(weight.device)[row]
-        left = (power - 1) @ comparer.transform.root.square() - found.gain[row, own]
+        left = (power - 1) @ comparer.transform.root.square() - gain
         self.misfit.index_add_(0, own, left * weight)
-        self.explained.index_add_(0, own, found.gain[row, own] * weight)
-        self._note_odd(part, row, own, found.gain[row, own], shift, angle)
+        self.explained.index_add_(0, own, gain * weight)
+        self._note_odd(part, row, own, gain, shift, angle)
 
     def _note_odd(
         self,
@@ -298,10 +298,13 @@ class Step:
         angle: torch.Tensor,
     ) -> None:
         """Remember the particle of each class that fits it worst, as the seed of another class."""
-        values = gain.tolist()
-        for k, number in enumerate(own.tolist()):
-            if number not in self.odd or values[k] < self.odd[number][0]:
-                self.odd[number] = (values[k], int(part[row[k]]), shift[k], angle[k])
+        lowest = self.odd_gain.scatter_reduce(0, own, gain, "amin")
+        worst = (gain == lowest[own]) & (gain < self.odd_gain[own])
+        self.odd_gain = lowest
+        # The rows of classes that have a new one; the others go to a place that nobody looks at.
+        to = torch.where(worst, own, len(lowest))
+        self.odd_item[to] = part.to(own.device)[row]
+        self.odd_shift[to], self.odd_angle[to] = shift, angle
 
     def templates(self, revive: bool) -> torch.Tensor:
         """The next templates: the least squares solution with the expected signal as its prior.
@@ -365,11 +368,11 @@ class Step:
         lost[dull[max(1, round(DULL_SHARE * len(templates))) :]] = True
         for number in lost.nonzero()[:, 0].tolist():
             donor = int(misfit.argmax())
-            if donor not in self.odd or self.count[donor] < 2 * few:
+            if torch.isinf(self.odd_gain[donor]) or self.count[donor] < 2 * few:
                 continue
-            _, item, shift, angle = self.odd[donor]
-            row = torch.tensor([item])
-            own = self.comparer.aligned(self.class_fit.samples, row, shift[None], angle[None])[0]
+            row = self.odd_item[donor, None].to(self.class_fit.samples.values.device)
+            pose = self.odd_shift[donor, None], self.odd_angle[donor, None]
+            own = self.comparer.aligned(self.class_fit.samples, row, *pose)[0]
             ctf = self.class_fit.samples.ctf[row, : self.comparer.rings].to(own.device)[0]
             alone = own / (ctf + 1 / self.comparer.bank.signal)[:, None]
             templates[number] = 0.5 * (templates[donor] + alone)

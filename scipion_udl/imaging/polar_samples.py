@@ -21,6 +21,9 @@ from scipion_udl.imaging.polar_spectra import less_background
 # Particles that are worked on at a time, always: how numbers are rounded depends on it, and from the last digit on the
 # network would learn something else.
 TOGETHER = 32
+# Directions over 180 degrees for each ring that is used, at least: nothing within the disc, moved by up to a seventh of
+# the box, then turns so fast along a ring that it would be taken for one of the orders.
+ENOUGH = 3.2
 EDGE = 0.06  # width of the soft edge of the disc about the particle, parts of the box
 
 
@@ -124,7 +127,8 @@ def _waves(sampling: PolarSampling, device: torch.device) -> tuple[torch.Tensor,
 class AngularTransform:
     """Between samples along the angle and their angular orders.
 
-    sampling; rings: the first so many are used. The coefficient of order m is the mean over 360 degrees of the
+    sampling; rings: the first so many are used, and of the directions every second, fourth ... where they suffice for
+    the orders (:meth:`seen`). The coefficient of order m is the mean over 360 degrees of the
     samples times exp(-i m angle), times the root of (pi radius), and of the share that is independent, so that
     sums over orders and rings count every independent Fourier coefficient of a half plane once: :attr:`weight` is that
     of each order, for the negative ones are left out. A particle rotated by a pose angle a has coefficients times
@@ -133,17 +137,20 @@ class AngularTransform:
 
     def __init__(self, sampling: PolarSampling, rings: int, device: torch.device | str = "cpu") -> None:
         self.sampling, self.rings, self.device = sampling, rings, torch.device(device)
-        angles = sampling.angles
+        angles, self._every = sampling.angles, 1
         self.orders = min(2 * rings + 2, angles)
-        theta = torch.arange(angles, device=device) * (math.pi / angles)
+        while angles % (2 * self._every) == 0 and angles // (2 * self._every) >= max(ENOUGH * rings, self.orders):
+            self._every *= 2
+        theta = torch.arange(0, angles, self._every, device=device) * (math.pi / angles)
         order = torch.arange(self.orders, device=device)
         self._order = order
         wave = theta[:, None] * order
         # The half circle that is not sampled holds conjugates, so that even orders see real parts, odd ones the others.
-        cos, sin = wave.cos() / angles, -wave.sin() / angles
+        cos, sin = wave.cos() / len(theta), -wave.sin() / len(theta)
         even = (order % 2 == 0).float()
-        self._from_real = torch.stack([cos * even, sin * even], -1).flatten(1)
-        self._from_imaginary = torch.stack([-sin * (1 - even), cos * (1 - even)], -1).flatten(1)
+        from_real, from_imaginary = torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)
+        parts = [from_real * even[:, None], from_imaginary * (1 - even)[:, None]]
+        self._forward = torch.stack(parts, 1).flatten(0, 1).flatten(1)  # (directions x 2, orders x 2)
         self._back = torch.polar(torch.ones_like(wave.T), wave.T)
         self._sign = 1 - 2 * (order % 2).float()
         radius = torch.arange(1, rings + 1, device=device)
@@ -151,24 +158,40 @@ class AngularTransform:
         self.weight = torch.where(order == 0, 1.0, 2.0)
         self._kx, self._ky = (radius[:, None] * f for f in (theta.cos(), theta.sin()))
 
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Coefficients (..., rings, orders) of samples (..., rings, angles).
+    def seen(self, samples: torch.Tensor) -> torch.Tensor:
+        """Of all samples those that the orders need.
 
         Parameters
         ----------
-        samples : (..., rings, angles) complex tensor
+        samples : (..., rings or more, angles of the sampling) complex tensor
             Samples over half a circle.
+
+        Returns
+        -------
+        (..., rings, directions) complex tensor
+            A view of them.
+        """
+        return samples[..., : self.rings, :: self._every]
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Coefficients (..., rings, orders) of samples (..., rings, directions).
+
+        Parameters
+        ----------
+        samples : (..., rings, directions) complex tensor
+            Samples over half a circle, those that :meth:`seen` leaves.
 
         Returns
         -------
         (..., rings, orders) complex tensor
             The coefficients.
         """
-        out = samples.real @ self._from_real + samples.imag @ self._from_imaginary
-        return torch.view_as_complex(out.unflatten(-1, (self.orders, 2))) * self.root[:, None]
+        # One product, half of it with zeros, is faster than one with each part, which would have to be copied out.
+        out = torch.view_as_real(samples.resolve_conj()).flatten(-2) @ self._forward
+        return torch.view_as_complex(out.unflatten(-1, (self.orders, 2))).mul_(self.root[:, None])
 
     def backward(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Samples (..., rings, angles) of coefficients (..., rings, orders).
+        """Samples (..., rings, directions) of coefficients (..., rings, orders).
 
         Parameters
         ----------
@@ -177,8 +200,8 @@ class AngularTransform:
 
         Returns
         -------
-        (..., rings, angles) complex tensor
-            The samples.
+        (..., rings, directions) complex tensor
+            The samples, those that :meth:`seen` leaves.
         """
         c = coefficients / self.root[:, None]
         mirror = c[..., 1:].conj() * self._sign[1:]
@@ -186,7 +209,7 @@ class AngularTransform:
 
     def waves(self, shift: torch.Tensor) -> torch.Tensor:
         """What samples are multiplied with to move a particle by ``shift`` (..., 2), x and y in working pixels,
-        (..., rings, angles).
+        (..., rings, directions).
 
         Parameters
         ----------
@@ -195,8 +218,8 @@ class AngularTransform:
 
         Returns
         -------
-        (..., rings, angles) complex tensor
-            The factors.
+        (..., rings, directions) complex tensor
+            The factors of the samples that :meth:`seen` leaves.
         """
         phase = shift[..., 0, None, None] * self._kx + shift[..., 1, None, None] * self._ky
         phase = phase * (-2 * math.pi / self.sampling.box)

@@ -8,6 +8,7 @@ by the template of its class, in its pose, seen through its CTF (the joint term 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ TILE = 1 << 18  # values of the correlations that are worked on at a time: they 
 class Compared(NamedTuple):
     """What n particles are to c classes: gain (n, c), the log likelihood (nats) of the best pose over that of noise
     alone, at the contrast that suits the particle, contrast (n, c), 1 for that of the template; inner (n, c), their
-    inner product; place (n, c), number of that pose's shift; turn (n, c), its angle in steps of 360 / turns degrees."""
+    inner product; place (n, c), number of that pose's shift; rotation (n, c), its angle in steps of 360 / rotations
+    degrees."""
 
     gain: torch.Tensor
     place: torch.Tensor
@@ -119,9 +121,6 @@ class ClassBank(Network):
     def forward(self, coefficients: torch.Tensor, ctf: torch.Tensor) -> Compared:
         """Compare particles with all classes.
 
-        coefficients: (n, shifts, rings, orders) of the particles times their transfer, at every shift; transfer:
-        (n, rings), its square.
-
         Parameters
         ----------
         coefficients : (n, shifts, rings, orders) complex tensor
@@ -134,28 +133,37 @@ class ClassBank(Network):
         Compared
             Of n particles and all classes.
         """
-        templates = self.complex
-        n, shifts = coefficients.shape[:2]
-        penalty = ctf @ self._powers().T
-        kernel = templates.conj().permute(2, 1, 0).resolve_conj().contiguous()
-        rotations, count = self.rotations(), len(templates)
-        step = max(1, TILE // (shifts * rotations * count))
-        found = [
-            self._best(coefficients[start : start + step], kernel, rotations, shifts) for start in range(0, n, step)
-        ]
-        best, place, rotation = (torch.cat(parts) for parts in zip(*found))
-        return Compared.of(best, penalty, place, rotation)
+        place = self._highest(coefficients, self.rotations()).max(1).indices
+        best = coefficients[torch.arange(len(place), device=place.device)[:, None], place]
+        inner, rotation = self._turned(torch.einsum("nkro,kro->nko", best, self.complex.conj()))
+        return Compared.of(inner, ctf @ self._powers().T, place, rotation)
+
+    def glance(self, coefficients: torch.Tensor, ctf: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compare particles with all classes, in as few orientations as their orders need.
+
+        Parameters
+        ----------
+        coefficients, ctf : tensors
+            As of :meth:`forward`.
+
+        Returns
+        -------
+        (n, K) tensor
+            The gain, as of :class:`Compared`; mostly a little less, for no orientation fits quite.
+        (n, K) int64 tensor
+            The place: number of the shift.
+        """
+        inner, place = self._highest(coefficients, 2 * self.config["orders"]).max(1)
+        expected = ctf @ self._powers().T
+        return at_contrast(inner, expected, suited_contrast(inner, expected)), place
 
     def each(self, coefficients: torch.Tensor, ctf: torch.Tensor, which: torch.Tensor) -> Compared:
         """Compare each particle with classes of its own.
 
-        which: (n, c), numbers of the classes; coefficients: (n, c, shifts, rings, orders), at shifts that differ from
-        class to class; ctf: as before.
-
         Parameters
         ----------
         coefficients : (n, c, shifts, rings, orders) complex tensor
-            As before, at the shifts of each class.
+            As before, at the shifts of each class; (n, 1, shifts, rings, orders) where they are the same for all.
         ctf : (n, rings) tensor
             The square of the CTF.
         which : (n, c) int tensor
@@ -166,29 +174,47 @@ class ClassBank(Network):
         Compared
             Of n particles and c classes each.
         """
-        kernel, rotations = self.complex.conj().resolve_conj()[which], self.rotations()
-        products = torch.einsum("ncsro,ncro->ncso", coefficients, kernel)
-        values = torch.fft.irfft(products, n=rotations, norm="forward")
-        best, place = values.flatten(2).max(-1)
+        products = torch.einsum("ncsro,ncro->ncso", coefficients, self.complex.conj().resolve_conj()[which])
+        cos, sin = self._turns(self.rotations())
+        place = (products.real @ cos.T).add_((products.imag @ sin.T).abs_()).amax(-1).argmax(-1)
+        own = place[..., None, None].expand(*place.shape, 1, products.shape[-1])
+        best, rotation = self._turned(products.gather(2, own)[:, :, 0])
         penalty = torch.einsum("nr,ncr->nc", ctf, self._powers()[which])
-        return Compared.of(best, penalty, place // rotations, place % rotations)
+        return Compared.of(best, penalty, place, rotation)
+
+    def _turned(self, products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The highest inner product over orientations, and its number, (n, c) each, of products (n, c, orders)."""
+        best, rotation = torch.fft.irfft(products, n=self.rotations(), norm="forward").max(-1)
+        return best, rotation
+
+    def _turns(self, rotations: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the real and imaginary parts of the orders are multiplied with for orientations over half a circle
+        (rotations // 2 + 1, orders), which give the cosine and the sine part: the sum of the two is the product in
+        one of these orientations, and their difference that in the opposite one."""
+        device, orders = self.template.device, self.config["orders"]
+        angle = torch.arange(rotations // 2 + 1, device=device) * (2 * math.pi / rotations)
+        phase = angle[:, None] * torch.arange(orders, device=device)
+        cos, sin = 2 * phase.cos(), 2 * phase.sin()
+        cos[:, 0] = 1.0
+        return cos, sin
+
+    def _highest(self, coefficients: torch.Tensor, rotations: int) -> torch.Tensor:
+        """The inner product (n, shifts, K) with each class in the best of so many orientations (an even number)."""
+        n, shifts = coefficients.shape[:2]
+        own = torch.view_as_real(coefficients.flatten(0, 1).permute(2, 0, 1)).flatten(2)
+        templates = self.complex.permute(2, 1, 0)  # orders first; real and imaginary parts of rings side by side
+        kernels = [torch.view_as_real(one).movedim(-1, 2).flatten(1, 2) for one in (templates, 1j * templates)]
+        cos, sin = self._turns(rotations)
+        step = max(1, TILE // (len(cos) * len(self.template)))
+        found = []
+        for part in own.split(step, 1):
+            real, imaginary = (torch.bmm(part, kernel).flatten(1) for kernel in kernels)
+            # Of two opposite orientations the better one has the sine part with its sign turned to plus.
+            found.append((cos @ real).add_((sin @ imaginary).abs_()).amax(0))
+        return torch.cat(found).view(n, shifts, -1)
 
     def _powers(self) -> torch.Tensor:
         """Power of the templates per ring (K, rings)."""
         weight = torch.full((self.config["orders"],), 2.0, device=self.template.device)
         weight[0] = 1.0
         return self.template.detach().square().sum(-1) @ weight
-
-    @staticmethod
-    def _best(
-        coefficients: torch.Tensor, kernel: torch.Tensor, rotations: int, shifts: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        n, count = len(coefficients), kernel.shape[-1]
-        flat = coefficients.flatten(0, 1).permute(2, 0, 1)
-        products = torch.bmm(flat, kernel).permute(1, 2, 0)  # (n * shifts, classes, orders)
-        values = torch.fft.irfft(products, n=rotations, norm="forward").view(n, shifts, count, rotations)
-        highest = values.amax(-1)
-        best, place = highest.max(1)
-        index = place[:, None, :, None].expand(n, 1, count, rotations)
-        rotation = values.gather(1, index)[:, 0].argmax(-1)
-        return best, place, rotation

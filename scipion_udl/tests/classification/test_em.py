@@ -13,7 +13,7 @@ import torch
 
 from scipion_udl.classification import em
 from scipion_udl.classification.assignment import like_noise
-from scipion_udl.classification.class_search import Comparer
+from scipion_udl.classification.class_search import Finder
 from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
 from scipion_udl.imaging.poses import Poses
@@ -148,13 +148,10 @@ def test_noise_is_gathered_in_few_classes_and_they_are_told(tmp_path, junk):
 
 def flags(class_fit, bank) -> np.ndarray:
     """Which classes hold particles that look like noise."""
-    rows, gains = torch.arange(len(class_fit.samples)), []
-    for _, _, found in Comparer(bank, class_fit.sampling, class_fit.search_range).chunks(
-        class_fit.samples, rows, False
-    ):
-        gains.append(found.gain)
-    gains = torch.cat(gains)
-    sorted_ = SimpleNamespace(label=gains.argmax(1).numpy(), gain=gains.amax(1).double().numpy())
+    rows, finder = torch.arange(len(class_fit.samples)), Finder(bank, class_fit.sampling, class_fit.search_range)
+    found = [found for _, found in finder.chunks(class_fit.samples, rows)]
+    label, gain = (torch.cat([getattr(one, name)[:, 0] for one in found]) for name in ("which", "gain"))
+    sorted_ = SimpleNamespace(label=label.numpy(), gain=gain.double().numpy())
     return like_noise(bank, class_fit.sampling, class_fit.search_range, class_fit.samples.ctf, sorted_, class_fit.seed)
 
 

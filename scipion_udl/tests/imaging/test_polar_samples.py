@@ -125,3 +125,22 @@ def test_samples_of_a_particle_are_the_same_whatever_comes_with_it(grid):
     for count in (1, 7, 33):
         parts = [grid.sampling.of(part) for part in coefficients.split(count)]
         assert torch.equal(torch.cat(parts), whole)
+
+
+def test_directions_that_are_left_out_say_nothing_that_the_orders_need():
+    """Of few rings every second direction makes the same coefficients, the particle moved as far as it may lie."""
+    box, rings = 64, 6
+    sampling = PolarSampling(box, rings)
+    values = sampling.of(to_fourier(torch.from_numpy(seen(1, random_poses(8, 2, 6.0), box).astype(np.float32))))
+    few = AngularTransform(sampling, rings)
+    assert few.seen(values).shape[-1] < values.shape[-1]
+    every = AngularTransform(PolarSampling(box, rings, sampling.angles), rings)
+    order = torch.arange(every.orders)
+    theta = torch.arange(2 * sampling.angles) * (math.pi / sampling.angles)
+    shift = torch.tensor([[6.4, -6.4]]).expand(8, 2)
+    kx, ky = (torch.arange(1, rings + 1)[:, None] * f for f in (theta.cos(), theta.sin()))
+    waves = torch.polar(torch.ones(rings, len(theta)), -2 * math.pi / box * (shift[0, 0] * kx + shift[0, 1] * ky))
+    circle = torch.cat([values, values.conj()], -1) * waves
+    direct = circle @ torch.polar(torch.ones(len(theta), len(order)), -theta[:, None] * order) / len(theta)
+    found = few.forward(few.seen(values) * few.waves(shift))
+    assert away(found, direct * few.root[:, None]) < 1e-3

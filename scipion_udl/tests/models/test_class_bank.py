@@ -149,3 +149,25 @@ def test_an_answer_does_not_depend_on_the_batch_its_order_or_the_tile(grid, bank
 def test_a_bank_of_impossible_shape_is_refused(orders, angles):
     with pytest.raises(ValueError, match="angles"):
         ClassBank(2, 6, orders, angles)
+
+
+def test_a_glance_orders_classes_as_a_long_look_does_and_costs_little_of_the_gain(grid, bank):
+    """In as few orientations as the orders need, which lie between those of the long look."""
+    images = noisy(random_poses(40, 5), np.arange(40) % VIEWS, 1.0)
+    whole, coefficients = compared(grid, bank, images)
+    gain, _ = bank.glance(coefficients, torch.ones(40, grid.rings))
+    assert (gain.argmax(1).numpy() == np.arange(40) % VIEWS).all()
+    off = (gain - whole.gain) / whole.gain.amax(1, keepdim=True)
+    assert off.abs().max() < 0.1
+    assert off.mean() < 0
+
+
+def test_classes_of_its_own_are_to_a_particle_what_they_are_among_all(grid, bank):
+    """Whether the shifts are those of each class or the same for all."""
+    images = noisy(random_poses(12, 7), np.arange(12) % VIEWS, 1.0)
+    whole, coefficients = compared(grid, bank, images)
+    which, ctf = torch.tensor([[3, 1], [0, 2]]).repeat(6, 1), torch.ones(12, grid.rings)
+    for shifts in (coefficients[:, None], coefficients[:, None].expand(-1, 2, -1, -1, -1)):
+        found = bank.each(shifts, ctf, which)
+        for one, other in zip(found, whole):
+            assert torch.allclose(one.double(), other.gather(1, which).double(), rtol=1e-4, atol=0.02)
