@@ -20,6 +20,7 @@ from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     align_images,
+    apart,
     correlation,
     difference,
     errors_to_truth,
@@ -38,7 +39,7 @@ from scipion_udl.validation.reference_match import transform
 FEW = 40
 # They lie off centre by up to 5 px, or 2: the search need not reach farther.
 NEAR, NEARER = ("--max-shift", 6), ("--max-shift", 3)
-BRIEFLY = ("--epochs", 4, *NEARER)
+BRIEFLY = ("--epochs", 4, "--seed", 3, *NEARER)
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +50,18 @@ def few(particles, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def few_aligned(few, model):
-    out = few.parent / "aligned"
-    assert run("align", few, "-o", out, "--model", model, *NEAR) == 0
-    return out
+    """What comes of them with the model."""
+    return align_images(few, model=model, max_shift=6)
 
 
 # what the result does not depend on
 
 
 def test_another_chunk_size_and_order_give_the_same_poses(particles, few_aligned, model, tmp_path):
-    table = subset_star(particles, tmp_path / "p.star", np.random.default_rng(8).permutation(FEW))
-    words = ["--model", model, *NEAR, "--batch", 13]  # it was all at once
-    assert run("align", table, "-o", tmp_path / "out", *words) == 0
-    angle, shift = difference(tmp_path / "out" / "aligned.star", few_aligned / "aligned.star")
+    order = np.random.default_rng(8).permutation(FEW)
+    table = subset_star(particles, tmp_path / "p.star", order)
+    found = align_images(table, model=model, max_shift=6, batch=13)  # it was all at once
+    angle, shift = apart(found.poses, few_aligned.poses[order])
     assert angle < 1e-3
     assert shift < 1e-3
 
@@ -74,10 +74,7 @@ def test_inverted_contrast_gives_the_same_poses(particles, few, few_aligned, mod
     assert [name[:7] for name in table.texts("rlnImageName")] == [f"{k + 1:06d}@" for k in range(FEW)]
     names = [f"{k + 1:06d}@{inverted}" for k in range(FEW)]
     write_tables(str(tmp_path / "p.star"), [optics, Table(table.name, {**table.columns, "rlnImageName": names})])
-    assert run("align", tmp_path / "p.star", "-o", tmp_path / "out", "--model", model, *NEAR) == 0
-    found = open_particles(str(tmp_path / "out" / "aligned.star")).poses()
-    expected = open_particles(str(few_aligned / "aligned.star")).poses()
-    errors = pose_errors(found, expected)
+    errors = pose_errors(align_images(tmp_path / "p.star", model=model, max_shift=6).poses, few_aligned.poses)
     assert np.abs(errors.rotation).max() < 0.02
     assert np.abs(errors.shift).max() < 0.02
 
@@ -100,41 +97,20 @@ def assert_same_bytes(one, other, names):
     assert np.array_equal(image(one / "average.mrcs"), image(other / "average.mrcs"))
 
 
-def test_the_same_seed_gives_the_same_tables_bit_by_bit(twin, tmp_path):
-    folder, out = twin
-    assert run("align", folder / "particles.star", "-o", tmp_path / "again", *BRIEFLY) == 0
-    assert_same_bytes(out, tmp_path / "again", [*TABLES, "model.safetensors"])
-
-
 # stopped and continued
 
 
-def test_a_run_stopped_after_training_does_not_train_again(twin, tmp_path, monkeypatch, capsys):
-    folder, out = twin
-    words = ["align", folder / "particles.star", "-o", tmp_path / "out", *BRIEFLY]
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(aligner.Aligner, "run", stop)
-        assert run(*words) == 130
-    capsys.readouterr()
-    assert not (tmp_path / "out" / "aligned.star").exists()
-    assert run(*words, "--continue") == 0
-    assert "Training the" not in capsys.readouterr().out
-    assert_same_bytes(out, tmp_path / "out", TABLES)
-
-
-def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatch):
+def test_a_run_stopped_twice_goes_on_from_there_to_the_same_bytes(twin, tmp_path, monkeypatch, capsys):
+    """Half-way through training, and after it; it is not trained again, and the same seed gives the same tables."""
     folder, out = twin
     words = ["align", folder / "particles.star", "-o", tmp_path / "out", *BRIEFLY]
     epochs = []
 
+    def stop(*_):
+        raise KeyboardInterrupt
+
     def stop_after_two(*arguments):
-        if len(epochs) == 2:
-            raise KeyboardInterrupt
-        return count(*arguments)
+        return count(*arguments) if len(epochs) < 2 else stop()
 
     epoch = trainer._Training.epoch
 
@@ -149,8 +125,13 @@ def test_training_stopped_half_way_goes_on_from_there(twin, tmp_path, monkeypatc
     assert epochs == [1, 2]
     with monkeypatch.context() as patch:
         patch.setattr(trainer._Training, "epoch", count)
-        assert run(*words, "--continue") == 0
-    assert epochs[2] == 3
+        patch.setattr(aligner.Aligner, "run", stop)
+        assert run(*words, "--continue") == 130
+    assert epochs == [1, 2, 3, 4]
+    capsys.readouterr()
+    assert not (tmp_path / "out" / "aligned.star").exists()
+    assert run(*words, "--continue") == 0
+    assert "Training the" not in capsys.readouterr().out
     assert_same_bytes(out, tmp_path / "out", [*TABLES, "model.safetensors"])
     assert not (tmp_path / "out" / "checkpoint.safetensors").exists()
 
@@ -179,11 +160,9 @@ def test_without_refinement_the_angle_is_the_networks(particles, unrefined):
 
 
 def test_refinement_makes_it_better(particles, unrefined, few_aligned):
-    alone, refined = (
-        np.abs(errors_to_truth(folder / "aligned.star", particles, 180.0).rotation).mean()
-        for folder in (unrefined, few_aligned)
-    )
-    assert refined < alone
+    alone = errors_to_truth(unrefined / "aligned.star", particles, 180.0)
+    refined = pose_errors(few_aligned.poses, true_poses(particles)[np.arange(FEW)], 180.0)
+    assert np.abs(refined.rotation).mean() < np.abs(alone.rotation).mean()
 
 
 def test_a_reference_sets_the_frame(particles, model, tmp_path):
@@ -191,18 +170,16 @@ def test_a_reference_sets_the_frame(particles, model, tmp_path):
     template = StackReader(str(particles / "template.mrc")).read()[0]
     reference = transform(template, frame)
     write_stack(str(tmp_path / "reference.mrcs"), np.stack([0 * reference, reference]), PIXEL_SIZE)
-    out = tmp_path / "out"
     given = f"2@{tmp_path / 'reference.mrcs'}"
     star = subset_star(particles, tmp_path / "p.star", range(100))
     # The disc is given: a reference that is moved within a narrow one lies less well in it.
-    words = ["--model", model, "--reference", given, "--mask-radius", 30, "--max-shift", 9]
-    assert run("align", star, "-o", out, *words) == 0
-    errors = errors_to_truth(out / "aligned.star", particles)
+    found = align_images(star, model=model, reference=given, mask_radius=30, max_shift=9)
+    errors = pose_errors(found.poses, true_poses(particles)[np.arange(100)])
     assert np.abs(errors.rotation).mean() < 1.2
     assert abs(float(wrap(errors.common.angle[0] - 40.0))) < 0.5
     assert np.abs(errors.common.shift[0] - [2.0, -3.0]).max() < 0.4
     disc = np.hypot(*(np.indices((64, 64)) - 32)) < 26
-    average = image(out / "average_weighted.mrcs")
+    average = found.average_weighted
     assert correlation(average, transform(without_noise(64, "hook"), frame), disc) > 0.9
     assert correlation(average, without_noise(64, "hook"), disc) < 0.5
 
@@ -216,9 +193,8 @@ def test_the_error_of_a_training_that_does_not_take_place_is_refused(few, model,
 
 def test_a_wider_search_finds_particles_far_off_centre(model, tmp_path):
     folder = simulate(tmp_path / "particles", 24, 64, 0.2, max_shift=12, seed=21)  # of a square: up to 17 px off
-    out = tmp_path / "out"
-    assert run("align", folder / "particles.star", "-o", out, "--model", model, "--max-shift", 17) == 0
-    errors = errors_to_truth(out / "aligned.star", folder)
+    found = align_images(folder / "particles.star", model=model, max_shift=17)
+    errors = pose_errors(found.poses, true_poses(folder))
     assert (np.abs(errors.rotation) < 5).mean() >= 0.97
     assert (np.hypot(*errors.shift.T) < 1).mean() >= 0.97
 
@@ -233,14 +209,14 @@ def test_a_model_serves_particles_of_the_same_view_that_are_binned(particles, mo
 
 
 def test_images_of_noise_among_particles_are_outliers_and_stay(particles, model, tmp_path):
-    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(70))
-    junk = np.arange(0, 70, 14)
+    images = StackReader(str(particles / "particles.mrcs")).read(np.arange(42))
+    junk = np.arange(0, 42, 14)
     images[junk] = np.random.default_rng(2).normal(images.mean(), images.std(), (len(junk), 64, 64))
     write_stack(str(tmp_path / "p.mrcs"), images, PIXEL_SIZE)
     assert run("align", tmp_path / "p.mrcs", "-o", tmp_path / "out", "--model", model, *NEAR) == 0
     table = next(t for t in read_tables(str(tmp_path / "out" / "aligned.star")) if "rlnImageName" in t)
     flags = table.numbers("udlOutlier") > 0
-    assert len(flags) == 70
+    assert len(flags) == 42
     assert flags[junk].all()
     assert np.delete(flags, junk).mean() < 0.02
     assert summary(tmp_path / "out")["outliers"] == flags.sum()
@@ -282,11 +258,11 @@ def test_training_leaves_a_model_its_history_and_a_summary(udl_model):
 
 
 def test_a_udl_model_aligns_too(loud, udl_model, tmp_path):
-    out, star = tmp_path / "out", subset_star(loud, tmp_path / "p.star", range(40))
-    assert run("align", star, "-o", out, "--model", udl_model / "model.safetensors", *NEARER) == 0
-    errors = errors_to_truth(out / "aligned.star", loud)
+    star = subset_star(loud, tmp_path / "p.star", range(30))
+    found = align_images(star, model=udl_model / "model.safetensors", max_shift=3)
+    errors = pose_errors(found.poses, true_poses(loud)[np.arange(30)])
     assert (np.abs(errors.rotation) < 5).mean() >= 0.98
-    assert summary(out)["method"] == "udl"
+    assert found.model.card.method == "udl"
 
 
 def test_a_model_is_trained_on_with_its_own_method_alone(loud, udl_model, tmp_path, capsys):
@@ -301,17 +277,40 @@ def test_a_model_is_trained_on_with_its_own_method_alone(loud, udl_model, tmp_pa
     assert float(first["validation"]) < 0.5  # not from chance, which is 1
 
 
-def test_training_and_then_aligning_is_aligning(twin, tmp_path):
-    folder, out = twin
-    assert run("train", folder / "particles.star", "-o", tmp_path / "trained", "--epochs", 4) == 0
-    model = tmp_path / "trained" / "model.safetensors"
-    assert run("align", folder / "particles.star", "-o", tmp_path / "out", "--model", model, *NEARER) == 0
-    assert (tmp_path / "trained" / "training.csv").read_bytes() == (out / "training.csv").read_bytes()
-    angle, shift = difference(tmp_path / "out" / "aligned.star", out / "aligned.star")
+@pytest.fixture(scope="module")
+def trained(twin):
+    """The folder of `train`, which learned from the small set as `align` did."""
+    out = twin[0].parent / "trained"
+    assert run("train", twin[0] / "particles.star", "-o", out, "--epochs", 4, "--seed", 3) == 0
+    return out
+
+
+def assert_aligned_as(one, other):
+    angle, shift = difference(one / "aligned.star", other / "aligned.star")
     assert angle < 1e-6
     assert shift < 1e-6
+
+
+def test_training_and_then_aligning_is_aligning(twin, trained, tmp_path):
+    folder, out = twin
+    model = trained / "model.safetensors"
+    words = ["--model", model, "--seed", 3, *NEARER]
+    assert run("align", folder / "particles.star", "-o", tmp_path / "out", *words) == 0
+    assert (trained / "training.csv").read_bytes() == (out / "training.csv").read_bytes()
+    assert_aligned_as(tmp_path / "out", out)
     assert summary(tmp_path / "out")["model"] == str(model)
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_model_that_train_learned_is_gone_on_with(twin, trained, tmp_path, capsys):
+    """As Scipion's protocol does it: train, then align in the same folder; the epochs are said to the first alone."""
+    star, out = twin[0] / "particles.star", tmp_path / "both"
+    shutil.copytree(trained, out)
+    assert run("align", star, "-o", out, "--seed", 4, "--continue") == 1
+    assert "was learned with --seed 3" in capsys.readouterr().err
+    assert run("align", star, "-o", out, "--seed", 3, *NEARER, "--continue") == 0
+    assert "Going on with the model that was trained before" in capsys.readouterr().out
+    assert_aligned_as(out, twin[1])
 
 
 # a handful of particles
@@ -330,20 +329,19 @@ def test_one_particle_stays_as_it_is(tmp_path, form, capsys):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_a_handful_is_aligned_without_training(tmp_path, count, capsys):
+def test_a_handful_is_aligned_without_training(tmp_path, count):
     folder = simulate(tmp_path / "p", count, 32, 20.0, max_shift=2, seed=12)
-    out = tmp_path / "out"
-    assert run("align", folder / "particles.star", "-o", out, *NEARER) == 0
-    assert "too few to train on" in capsys.readouterr().err
-    errors = errors_to_truth(out / "aligned.star", folder)
-    apart = errors.rotation[:, None] - errors.rotation[None]
-    assert np.abs(wrap(apart)).max() < 5
-    assert summary(out)["resolution"] is None
-    assert not (out / "model.safetensors").exists()
+    found = align_images(folder / "particles.star", max_shift=3)
+    assert "too few to train on" in " ".join(map(str, found.warnings))
+    errors = pose_errors(found.poses, true_poses(folder))
+    between = errors.rotation[:, None] - errors.rotation[None]
+    assert np.abs(wrap(between)).max() < 5
+    assert found.resolution is None
+    assert found.model is None
 
 
 def test_fewer_particles_than_training_needs_are_aligned_in_real_space(tmp_path):
-    folder = simulate(tmp_path / "p", 40, 32, 1.0, max_shift=2, seed=13)
+    folder = simulate(tmp_path / "p", 24, 32, 1.0, max_shift=2, seed=13)
     out = tmp_path / "out"
     assert run("align", folder / "particles.star", "-o", out, *NEARER) == 0
     errors = errors_to_truth(out / "aligned.star", folder)
@@ -353,6 +351,7 @@ def test_fewer_particles_than_training_needs_are_aligned_in_real_space(tmp_path)
     assert facts["resolution"] is None
     assert facts["training"] is None
     assert facts["model"] is None
+    assert not (out / "model.safetensors").exists()
 
 
 # views
@@ -385,16 +384,5 @@ def test_mixed_views_are_told():
     views = [phantom(name, 32).sample(Poses(np.linspace(-180, 179, 70))) for name in ("hook", "hammer")]
     stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
     stack = stack + np.random.default_rng(0).normal(size=stack.shape)
-    found = align_images(stack.astype(np.float32), name="p.mrcs", epochs=1, max_shift=2)
+    found = align_images(stack.astype(np.float32), name="p.mrcs", epochs=1, max_shift=1)
     assert "mixed_views" in {warning.code for warning in found.warnings}
-
-
-def test_a_model_that_train_learned_is_gone_on_with(twin, tmp_path, capsys):
-    """As Scipion's protocol does it: train, then align in the same folder; the epochs are said to the first alone."""
-    star, out, other = twin[0] / "particles.star", tmp_path / "both", tmp_path / "other"
-    assert run("train", star, "-o", out, "--seed", 3, "--epochs", 2) == 0
-    shutil.copytree(out, other)
-    assert run("align", star, "-o", out, "--seed", 3, *NEARER, "--continue") == 0
-    assert "Going on with the model that was trained before" in capsys.readouterr().out
-    assert run("align", star, "-o", other, "--seed", 4, "--continue") == 1
-    assert "was learned with --seed 3" in capsys.readouterr().err
