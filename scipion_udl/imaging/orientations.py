@@ -17,7 +17,7 @@ import torch.nn.functional as functional
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import bicubic_response, soft_disc, to_images, transform
 
-OVERSAMPLING = 4  # of the spectrum that orientations are read from, by zero padding of the masked average
+OVERSAMPLING = 6  # of the spectrum that orientations are read from, by zero padding of the masked average
 STEP = 64  # orientations or images at a time
 
 
