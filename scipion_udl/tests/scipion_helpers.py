@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import os
-import runpy
 import shlex
 import shutil
 import subprocess
-import sys
 import time
-import traceback
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import psutil
@@ -28,6 +22,7 @@ from scipion_udl.imaging.poses import Poses, pose_errors, to_matrices
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles, ProtUdlTrain
+from scipion_udl.tests.scipion_forks import in_forks
 
 BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200  # of the particles of a ProjectTest
 
@@ -133,39 +128,12 @@ def kill(run: Protocol) -> None:
     run.setStatus(STATUS_FAILED)
 
 
-pw_launch = importlib.import_module("pyworkflow.protocol.launch")  # the package has a function of that name
-_start_anew = pw_launch._run
-
-
-def _start(command: str, wait: bool, *streams: object) -> int:
-    """In place of Scipion's way to start a run: one that is waited for runs in a fork of this process, which has
-    imported already what every run spends more than a second on. Returns its process ID."""
-    words = shlex.split(command)
-    if not wait or len(words) < 2 or Path(words[1]).name != "pw_protocol_run.py":
-        return _start_anew(command, wait, *streams)
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            sys.argv = words[1:]
-            runpy.run_path(words[1], run_name="__main__")
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    os.waitpid(process, 0)
-    return process
-
-
 class RunTest(BaseTest):
     """What is asked of runs in a project."""
 
     @classmethod
     def launchProtocol(cls, run: Protocol, **options: object) -> Protocol:
-        with mock.patch.object(pw_launch, "_run", _start):
+        with in_forks():
             return super().launchProtocol(run, **options)
 
     @classmethod
@@ -174,7 +142,7 @@ class RunTest(BaseTest):
 
     def launchToFail(self, run: Protocol) -> None:
         """Launch a run that must fail."""
-        with mock.patch.object(pw_launch, "_run", _start):
+        with in_forks():
             self.proj.launchProtocol(run, wait=True)
         self.assertTrue(run.isFailed())
 
@@ -203,7 +171,12 @@ class RunTest(BaseTest):
     def resume(self, run: Protocol) -> None:
         """Launch a run again that was stopped; it goes on in another process."""
         run.runMode.set(MODE_RESUME)
-        self.proj.launchProtocol(run, wait=False)
+        self.start(run)
+
+    def start(self, run: Protocol) -> None:
+        """Launch a run that is not waited for."""
+        with in_forks():
+            self.proj.launchProtocol(run, wait=False)
 
     def extraFile(self, run: object, name: str) -> Path:
         return Path(self.proj.getPath(run._getExtraPath(name)))

@@ -71,14 +71,14 @@ class Feeder:
 class StreamTest(RunTest):
     """Runs that are started on a set that grows."""
 
-    def start(self, protocol: type, feeder: Feeder, **options: object) -> Protocol:
+    def startOn(self, protocol: type, feeder: Feeder, **options: object) -> Protocol:
         """Launch a protocol on what a feeder feeds."""
         given = {"batchSize": 25, "streamingSleepOnWait": 1, "binThreads": 1, **options}
         run = self.newProtocol(protocol, numberOfThreads=3, **given)
         run.inputParticles.set(feeder.run)
         run.inputParticles.setExtended("outputParticles")
         self.assertEqual(run.validate(), [])
-        self.proj.launchProtocol(run, wait=False)
+        self.start(run)
         self.addCleanup(lambda: psutil.pid_exists(run.getPid()) and run.isActive() and kill(run))
         return run
 

@@ -22,6 +22,7 @@ from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.messages import entries, message
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlClassify2D, ProtUdlClassify2DStreaming
 from scipion_udl.tests import on_screen
+from scipion_udl.tests.scipion_forks import in_forks
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, kill, read_truth, simulate
 from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 from scipion_udl.viewers import UdlClassesViewer, UdlClassify2DViewer
@@ -211,7 +212,8 @@ class TestUdlClassify2D(ClassifyTest):
     def subset(self, gallery: ChoiceGallery, kind: str) -> ProtUserSubSet:
         """What comes of pressing a button of the gallery, where no window of the project is open."""
         before = {run.getObjId() for run in self.proj.getRuns()}
-        gallery.make(kind)
+        with in_forks():
+            gallery.make(kind)
         self.assertIn("Started", gallery.told.get_text())
         (new,) = (run for run in self.proj.getRuns() if run.getObjId() not in before)
         self.untilEnd(new)
@@ -262,7 +264,7 @@ class TestUdlClassify2DStreaming(StreamTest, ClassifyTest):
 
     def test_classes_that_grow_while_the_run_is_killed(self) -> None:
         feeder = Feeder(self, self.stack, 70, DISABLED)
-        run = self.start(ProtUdlClassify2DStreaming, feeder, firstBatch=120, batchSize=40, numberOfClasses=CLASSES)
+        run = self.startOn(ProtUdlClassify2DStreaming, feeder, firstBatch=120, batchSize=40, numberOfClasses=CLASSES)
         self.untilStep(run, "resumableStepGeneratorStep")
         feeder.add(70)
         self.until(run, lambda: run.hasAttribute("outputAverages"), "the first particles are not sorted")

@@ -18,6 +18,7 @@ from pyworkflow.protocol.hosts import HostConfig
 
 from scipion_udl.messages import message
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlTrain
+from scipion_udl.tests.scipion_forks import engine_waits
 from scipion_udl.tests.scipion_helpers import COUNT, ProjectTest, kill
 
 # A queue that starts what it is given at once and knows a job by the number of its process. What jobs print goes to
@@ -55,10 +56,15 @@ class TestUdlRobust(ProjectTest):
 
     def killAt(self, run: Protocol, step: str) -> None:
         """Launch a run (again), and kill it when a step begins."""
-        said = len(self.logOf(run))
-        self.resume(run)
-        self.untilStep(run, step, said)
+        self.launchUntil(run, step)
         kill(run)
+
+    def launchUntil(self, run: Protocol, step: str) -> None:
+        """Launch a run (again), and wait until a step begins; it comes no further than where that starts the engine."""
+        said = len(self.logOf(run))
+        with engine_waits(step[: -len("Step")]):
+            self.resume(run)
+        self.untilStep(run, step, said)
 
     def markRunning(self, run: Protocol, step: int) -> None:
         """Leave a step as a kill in it leaves it; for one that is over too soon to be killed in."""
@@ -74,9 +80,7 @@ class TestUdlRobust(ProjectTest):
             self.killAt(run, "convertInputStep")
         self.assertFalse(self.extraFile(run, "particles.star").exists())
         self.killAt(run, "trainStep")
-        said = len(self.logOf(run))
-        self.resume(run)
-        self.untilStep(run, "alignStep", said)
+        self.launchUntil(run, "alignStep")
         self.proj.stopProtocol(run)  # as a user does it
         self.proj._updateProtocol(run)
         model = self.extraFile(run, "model.safetensors")

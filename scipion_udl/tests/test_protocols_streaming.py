@@ -16,6 +16,7 @@ from scipion_udl.convert.set_rows import Growth, read_growth
 from scipion_udl.messages import entries, message
 from scipion_udl.protocols import ProtUdlAlign2DStreaming
 from scipion_udl.protocols.streaming import Batch
+from scipion_udl.tests.scipion_forks import engine_waits
 from scipion_udl.tests.scipion_helpers import BOX, COUNT, PIXEL_SIZE, ProjectTest, correlation, kill, make_set
 from scipion_udl.tests.stream_helpers import Feeder, StreamTest
 
@@ -40,7 +41,9 @@ class TestUdlStreaming(StreamTest, ProjectTest):
     def test_a_set_that_grows_while_the_run_is_killed_again_and_again(self) -> None:
         disabled = (3, 150, 151, COUNT)
         feeder = Feeder(self, self.star, 60, disabled)
-        run = self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=FIRST, batchSize=35, epochs=2, maxShift=6)
+        answers = {"firstBatch": FIRST, "batchSize": 35, "epochs": 2, "maxShift": 6}
+        with engine_waits("align"):
+            run = self.startOn(ProtUdlAlign2DStreaming, feeder, **answers)
         self.untilStep(run, "resumableStepGeneratorStep")
         feeder.add(80)
         self.untilStep(run, "firstStep")
@@ -90,7 +93,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         for feeder, status in zip(feeders, (STATUS_FAILED, STATUS_FINISHED)):
             feeder.end(status)
         few, none = (
-            self.start(ProtUdlAlign2DStreaming, feeder, firstBatch=150, epochs=2, maxShift=6) for feeder in feeders
+            self.startOn(ProtUdlAlign2DStreaming, feeder, firstBatch=150, epochs=2, maxShift=6) for feeder in feeders
         )
         self.untilEnd(few)
         self.checkOutput(few, list(range(1, 130)))
