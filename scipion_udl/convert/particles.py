@@ -82,7 +82,7 @@ def write_particles(
     columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *more), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
-    table = {
+    table: dict[str, Sequence[str]] = {
         "rlnImageName": _image_names(columns, stack, absolute),
         "rlnOpticsGroup": [str(groups.setdefault(group, len(groups) + 1)) for group in microscopes],
         ITEM_ID: [str(item_id) for item_id in columns[ID]],
@@ -168,7 +168,7 @@ def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[s
     return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
 
 
-def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, list[str]]:
+def _start_columns(columns: dict[str, list], pixel_size: float) -> dict[str, Sequence[str]]:
     """The alignment that items carry, in the columns of RELION 3.1."""
     poses = _poses_of_texts(columns)
     mirrored = np.flatnonzero(poses.mirror)

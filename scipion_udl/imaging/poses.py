@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_TOGETHER = 1 << 16  # poses whose matrices are there at one time
+
 
 def wrap(angle: np.ndarray | float, period: float = 360.0) -> np.ndarray:
     """Angles (degrees, any shape) brought into (-period/2, period/2], float64.
@@ -218,7 +220,11 @@ def to_relion(poses: Poses) -> tuple[np.ndarray, np.ndarray]:
     """
     if poses.mirror.any():
         raise ValueError("RELION has no mirrored 2D alignment")
-    return poses.angle.copy(), np.einsum("nji,nj->ni", rotations(poses.angle), poses.shift)
+    origin = np.empty((len(poses), 2))
+    for start in range(0, len(poses), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        origin[some] = np.einsum("nji,nj->ni", rotations(poses.angle[some]), poses.shift[some])
+    return poses.angle.copy(), origin
 
 
 def from_relion(psi: np.ndarray, origin: np.ndarray) -> Poses:

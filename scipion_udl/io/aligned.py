@@ -8,7 +8,7 @@ the input's form, 3.1 for stacks and XMD; ``source.optics`` is used where the in
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ from scipion_udl.io.aligned_optics import (
 from scipion_udl.io.cryosparc.write import write_aligned_cs
 from scipion_udl.io.rotated_columns import rotate_columns
 from scipion_udl.io.source import table_of
-from scipion_udl.io.tables import Table, number_texts, quote, write_tables
+from scipion_udl.io.star.columns import Decimals, ImageNames, chosen, decimals_of
+from scipion_udl.io.tables import Table, number_texts, quoted, write_tables
 from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def names_note(source: Source) -> Message | None:
         Names the first name that changes; None where none does, or where the reader has told already.
     """
     names = source.lasting_names()
+    if names == source.names:
+        return None
     changed = next((old for old, new in zip(source.names, names) if old != new), None)
     if changed is None or os.path.isabs(changed.partition("@")[2]):  # of these the reader has told
         return None
@@ -168,7 +171,7 @@ def write_authors_xmd(source: Source, poses: Poses, correntropy: np.ndarray, pat
     _check(len(source), poses, [np.asarray(correntropy, np.float64)])
     psi, shift, flip = to_xmipp(poses)
     columns = {
-        "image": [quote(name) for name in source.lasting_names()],
+        "image": quoted(source.lasting_names()),
         "shiftX": number_texts(shift[:, 0]),
         "shiftY": number_texts(shift[:, 1]),
         "anglePsi": number_texts(psi),
@@ -214,8 +217,8 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
         dialects.name_optics_groups(optics_table)  # made here, not the user's
     particles.drop(dialects.pose_labels(particles))
     poses = results.poses
-    if mirrored:
-        particles.set("rlnImageName", [quote(f"{k + 1:06d}@{aligned_stack}") for k in range(len(source))])
+    if aligned_stack is not None and mirrored:
+        particles.set("rlnImageName", quoted(_numbered(aligned_stack, len(source))))
         warnings += rotate_columns(particles, optics_table, poses)
         poses = Poses.identity(len(source))
         warnings.append(message("stack_of_mirrored"))
@@ -239,7 +242,7 @@ def _star_tables(source: Source, results: _Results, aligned_stack: str | None, w
 def _set_names(table: Table, label: str, source: Source) -> None:
     names = source.lasting_names()
     if names != source.names:
-        table.set(label, [quote(name) for name in names])
+        table.set(label, quoted(names))
 
 
 def _add_score(table: Table, form: str, results: _Results) -> None:
@@ -249,17 +252,22 @@ def _add_score(table: Table, form: str, results: _Results) -> None:
     if results.outlier is not None:
         table.set(dialects.OUTLIER_LABEL, _flags(results.outlier))
     if results.number is not None:
-        table.set(dialects.CLASS_LABEL[form], [str(int(value)) for value in results.number])
+        table.set(dialects.CLASS_LABEL[form], Decimals(np.asarray(results.number).astype(np.int64)))
     if results.flagged is not None:
         table.set(dialects.FLAGGED_LABEL, _flags(results.flagged))
     for label, values in results.shares.items():
-        table.set(label, [f"{value:.4f}" for value in values])
+        table.set(label, decimals_of(values, 4))
     if results.correntropy is not None:
         table.set(dialects.CORRENTROPY_LABEL, number_texts(results.correntropy))
 
 
-def _flags(values: np.ndarray) -> list[str]:
-    return ["1" if value else "0" for value in values]
+def _flags(values: np.ndarray) -> Sequence[str]:
+    return chosen(("0", "1"), np.asarray(values, bool))
+
+
+def _numbered(stack: str, count: int) -> ImageNames:
+    """The names of the images of a stack, in its order."""
+    return ImageNames(np.arange(1, count + 1), [(6, stack)], np.zeros(count, np.uint8))
 
 
 def _xmd_tables(source: Source, results: _Results, warnings: list[Message]) -> list[Table]:
@@ -287,9 +295,9 @@ def _xmd_tables(source: Source, results: _Results, warnings: list[Message]) -> l
 def _new_xmd(source: Source) -> Table:
     """Names, and the defocus and microscope columns of a STAR where it has them, under Xmipp's labels."""
     n = len(source)
-    particles = Table("noname", {"itemId": [str(k + 1) for k in range(n)]})
+    particles = Table("noname", {"itemId": Decimals(np.arange(1, n + 1))})
     particles.set("enabled", "1")
-    particles.set("image", [quote(name) for name in source.lasting_names()])
+    particles.set("image", quoted(source.lasting_names()))
     if source.table is None:
         return particles
     for relion, xmipp in dialects.RELION_TO_XMIPP.items():
@@ -299,7 +307,7 @@ def _new_xmd(source: Source) -> Table:
     rows = np.zeros(0, int) if optics is None else dialects.optics_rows(source.table, optics)
     for label, xmipp, *_ in MICROSCOPE.values():
         if optics is not None and label in optics:
-            particles.set(xmipp, [optics.columns[label][row] for row in rows])
+            particles.set(xmipp, chosen(optics.columns[label], rows))
         elif label in source.table:
             particles.set(xmipp, source.table.columns[label])
     return particles

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from scipion_udl.io import dialects
 from scipion_udl.io.source import Optics, Source
-from scipion_udl.io.tables import Table, number, quote
+from scipion_udl.io.star.columns import each_of, repeated
+from scipion_udl.io.star.growing import column_of
+from scipion_udl.io.tables import Table, number, quoted
 from scipion_udl.messages import Message, message
 
 
@@ -65,13 +68,13 @@ def set_pixel_size(
         if label not in table:
             continue
         used = np.ones(len(table), bool) if rows is None else np.isin(np.arange(len(table)), rows)
-        sizes = [number(text) for text in table.texts(label)]
-        wrong = [not size > 0 or (mine and not _same(size, source)) for size, mine in zip(sizes, used)]
-        if not any(wrong):
+        wrong = each_of(table.texts(label), lambda text: not number(text) > 0, bool)
+        wrong |= used & each_of(table.texts(label), lambda text: not _same(number(text), source), bool)
+        if not wrong.any():
             continue
-        first = table.texts(label)[wrong.index(True)]
+        first = table.texts(label)[int(wrong.argmax())]
         text = f"{source.pixel_size:.6f}"
-        table.set(label, [text if bad else old for bad, old in zip(wrong, table.columns[label])])
+        table.set(label, column_of(text if bad else old for bad, old in zip(wrong, table.columns[label])))
         warnings.append(
             message(
                 "pixel_size_rewritten",
@@ -104,9 +107,9 @@ def set_pixel_size_30(particles: Table, source: Source, warnings: list[Message])
         return
     labels = ("rlnMagnification", "rlnDetectorPixelSize")
     if all(label in particles for label in labels):
-        magnification, detector = ([number(text) for text in particles.texts(label)] for label in labels)
-        sizes = [d * 1e4 / m if m > 0 else 0.0 for d, m in zip(detector, magnification)]
-        if all(_same(size, source) for size in sizes):
+        magnification, detector = (each_of(particles.texts(label), number) for label in labels)
+        sizes = np.where(magnification > 0, detector * 1e4 / np.where(magnification > 0, magnification, 1.0), 0.0)
+        if all(_same(size, source) for size in np.unique(sizes)):
             return
         warnings.append(
             message("pixel_size_of_detector", path=source.path, size=sizes[0], pixel_size=source.pixel_size)
@@ -175,10 +178,15 @@ def fill_microscope(particles: Table, form: str, optics: Optics) -> None:
         label, given = quantity.xmipp if xmipp else quantity.relion, getattr(optics, key)
         if given is None or (form == dialects.RELION31 and label not in particles):  # then optics groups tell it
             continue
-        texts = particles.texts(label) if label in particles else [""] * len(particles)
-        lacks = [not _POSSIBLE[key](number(text)) for text in texts]
-        if any(lacks):
-            particles.set(label, [f"{given:.6f}" if lack else text for lack, text in zip(lacks, texts)])
+        texts = particles.texts(label) if label in particles else repeated("", len(particles))
+        lacks = each_of(texts, partial(_lacks, key), bool)
+        if lacks.any():
+            particles.set(label, column_of(f"{given:.6f}" if lack else text for lack, text in zip(lacks, texts)))
+
+
+def _lacks(key: str, text: str) -> bool:
+    """Whether a text says nothing that a value of the microscope may be."""
+    return not _POSSIBLE[key](number(text))
 
 
 def _complete_microscope(table: Table, particles: Table, key: str, optics: Optics) -> bool:
@@ -229,7 +237,7 @@ def new_star(source: Source, warnings: list[Message]) -> list[Table]:
     list of Table
         The optics table and the particles.
     """
-    particles = Table("particles", {"rlnImageName": [quote(name) for name in source.lasting_names()]})
+    particles = Table("particles", {"rlnImageName": quoted(source.lasting_names())})
     table = source.table if source.table is not None else Table()
     for xmipp, relion in dialects.XMIPP_TO_RELION.items():
         if xmipp in table:
@@ -238,7 +246,9 @@ def new_star(source: Source, warnings: list[Message]) -> list[Table]:
     # One optics group for each set of microscope values that occurs.
     per_particle = zip(*(table.texts(quantity.xmipp) for quantity in known)) if known else [()] * len(source)
     groups: dict[tuple[str, ...], int] = {}
-    particles.set("rlnOpticsGroup", [str(groups.setdefault(values, len(groups) + 1)) for values in per_particle])
+    particles.set(
+        "rlnOpticsGroup", column_of(str(groups.setdefault(values, len(groups) + 1)) for values in per_particle)
+    )
     columns = {"rlnOpticsGroup": [str(number) for number in groups.values()]}
     for place, quantity in enumerate(known):
         columns[quantity.relion] = [values[place] for values in groups]

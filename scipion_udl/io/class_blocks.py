@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from scipion_udl.errors import UdlError
+from scipion_udl.io.star.columns import Unread
+from scipion_udl.io.star.growing import column_of
 from scipion_udl.io.tables import Table
-from scipion_udl.io.texts import Unread, column_of
 from scipion_udl.messages import Message, message
 
 _IMAGES = re.compile(r"class_?(\d+)(_images)?")

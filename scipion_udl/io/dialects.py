@@ -12,6 +12,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses, from_relion, from_xmipp
+from scipion_udl.io.star.columns import each_of
 from scipion_udl.io.tables import Table
 from scipion_udl.messages import Message, message
 
@@ -200,9 +201,8 @@ def optics_rows(particles: Table, optics: Table) -> np.ndarray:
         return np.zeros(len(particles), np.int64)
     row_of = {_plain_number(group): row for row, group in enumerate(groups)}
     wanted = particles.texts("rlnOpticsGroup")
-    known = {group: row_of.get(_plain_number(group), -1) for group in set(wanted)}
-    rows = np.fromiter(map(known.__getitem__, wanted), np.int64, len(wanted))
-    if -1 in known.values():
+    rows = each_of(wanted, lambda group: row_of.get(_plain_number(group), -1), np.int64)
+    if len(rows) and rows.min() < 0:
         row = int(np.flatnonzero(rows < 0)[0])
         raise UdlError(message("optics_group_missing", path=particles.path, row=row + 1, group=wanted[row]))
     return rows

@@ -9,6 +9,7 @@ import numpy as np
 
 from scipion_udl.errors import OnIssue, UdlError
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.star.columns import ImageNames
 from scipion_udl.io.subtomograms import ADVICE
 from scipion_udl.messages import message
 
@@ -16,22 +17,24 @@ PACKED = (".gz", ".bz2")
 STACKS = (".mrc", ".mrcs", ".map", ".st")
 
 
-def counts_from_zero(name: str) -> bool:
+def any_counts_from_zero(names: Sequence[str]) -> bool:
     """Whether an image name has the number 0, which no program has that counts from 1.
 
     Parameters
     ----------
-    name : str
+    names : sequence of str
 
     Returns
     -------
     bool
     """
-    number, at, _ = name.partition("@")
-    return bool(at) and _is_number(number) and int(number) == 0
+    if isinstance(names, ImageNames):
+        return bool((names.numbers == 0).any())
+    parts = (name.partition("@") for name in names)
+    return any(at and _is_number(number) and int(number) == 0 for number, at, _ in parts)
 
 
-def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
+def counted_from_one(path: str, names: Sequence[str]) -> Sequence[str]:
     """Image names whose numbers begin at 0, with numbers that begin at 1.
 
     Parameters
@@ -42,13 +45,16 @@ def counted_from_one(path: str, names: Sequence[str]) -> list[str]:
 
     Returns
     -------
-    list of str
+    sequence of str
 
     Raises
     ------
     UdlError
         For a name without a number; gives its row (from 1).
     """
+    if isinstance(names, ImageNames):
+        files = [(max(least, 6), file) for least, file in names.files]
+        return ImageNames(names.numbers.astype(np.int64) + 1, files, names.of)
     found = []
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
@@ -119,6 +125,8 @@ def locate(
 def _parsed(path: str, names: Sequence[str], on_issue: OnIssue) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int]]]:
     """What names (N) say: the place of each one's file among the files, int32, -1 for none, the item in it, int64, from
     0, and the files, each with the first row (from 0) that names it."""
+    if isinstance(names, ImageNames) and (names.numbers > 0).all() and all(file for _, file in names.files):
+        return _parsed_at_once(names)
     number_of: dict[str, int] = {}
     file_of, item = np.full(len(names), -1, np.int32), np.zeros(len(names), np.int64)
     first_row: list[int] = []
@@ -134,6 +142,21 @@ def _parsed(path: str, names: Sequence[str], on_issue: OnIssue) -> tuple[np.ndar
         if file_of[row] == len(first_row):
             first_row.append(row)
     return file_of, item, list(zip(number_of, first_row))
+
+
+def _parsed_at_once(names: ImageNames) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int]]]:
+    """What :func:`_parsed` says of names that nothing is wrong with."""
+    used, row = np.unique(names.of, return_index=True)
+    number_of: dict[str, int] = {}
+    first_row: list[int] = []
+    place = np.zeros(len(names.files), np.int32)
+    for of, first in sorted(zip(used.tolist(), row.tolist()), key=lambda pair: pair[1]):
+        file = names.files[of][1]
+        if file not in number_of:
+            number_of[file] = len(number_of)
+            first_row.append(first)
+        place[of] = number_of[file]
+    return place[names.of], names.numbers.astype(np.int64) - 1, list(zip(number_of, first_row))
 
 
 def _reader(path: str, file: str, row: int, name: str, on_issue: OnIssue) -> StackReader:
@@ -193,6 +216,33 @@ def lasting(file: str, path: str) -> str:
         return file
     stack = ":mrcs" if plain.endswith(".mrcs") and not path.endswith(".mrcs") else ""
     return os.path.abspath(path) + (file[len(plain) :] or stack)
+
+
+def lasting_image_names(names: ImageNames, stack: np.ndarray, paths: Sequence[str]) -> ImageNames:
+    """Image names with their files made absolute where they were opened under other names.
+
+    Parameters
+    ----------
+    names : ImageNames
+        N.
+    stack : (N,) int array
+        Which of ``paths`` each lies in, from 0; -1 for one that lies nowhere, whose name stays.
+    paths : sequence of str
+        Under which the files were opened.
+
+    Returns
+    -------
+    ImageNames
+    """
+    pairs = names.of.astype(np.int64) * (len(paths) + 1) + stack + 1
+    used, row, of = np.unique(pairs, return_index=True, return_inverse=True)
+    files = []
+    for first in row.tolist():
+        least, file = names.files[names.of[first]]
+        files.append((least, file if stack[first] < 0 else lasting(file, paths[stack[first]])))
+    if all(names.files[names.of[first]] == file for first, file in zip(row.tolist(), files)):
+        return names
+    return ImageNames(names.numbers, files, of.astype(np.min_scalar_type(len(used))))
 
 
 def refuse_repeated(path: str, names: Sequence[str], stack: np.ndarray, item: np.ndarray, on_issue: OnIssue) -> None:

@@ -20,18 +20,19 @@ from scipion_udl.io.cryosparc.read import read_array, relion_tables, sign_warnin
 from scipion_udl.io.image_names import (
     PACKED,
     STACKS,
+    any_counts_from_zero,
     counted_from_one,
-    counts_from_zero,
     lasting,
+    lasting_image_names,
     locate,
     place_numbers,
     refuse_repeated,
 )
 from scipion_udl.io.source import Optics, Source, table_of
 from scipion_udl.io.stacks import StackReader
+from scipion_udl.io.star.columns import ImageNames, rows_of
 from scipion_udl.io.subtomograms import refuse_subtomograms
-from scipion_udl.io.tables import Table, quote, read_tables
-from scipion_udl.io.texts import ImageNames
+from scipion_udl.io.tables import Table, quoted, read_tables
 from scipion_udl.messages import Message, message
 
 _TABLES = (".star", ".xmd", ".cs")
@@ -136,15 +137,17 @@ class ParticleSource(Source):
         places = enumerate(zip(self.stack, self.item))
         return [(files[stack], int(item)) if stack >= 0 else ("", -1 - row) for row, (stack, item) in places]
 
-    def lasting_names(self) -> list[str]:
+    def lasting_names(self) -> Sequence[str]:
         """The image names for tables that are written elsewhere.
 
         Returns
         -------
-        list of str
+        sequence of str
             N: as in the input, but absolute where an image was found from the folder of the input table (or one above
             it), not from the current one.
         """
+        if isinstance(self.names, ImageNames):
+            return lasting_image_names(self.names, self.stack, self.stack_names)
         known: dict[tuple[str, int], str] = {}
         names = []
         for name, stack in zip(self.names, self.stack.tolist()):
@@ -193,7 +196,7 @@ class ParticleSource(Source):
     def subset(self, indices: np.ndarray) -> ParticleSource:
         part = copy.copy(self)
         part.warnings = []
-        part.names = [self.names[index] for index in indices]
+        part.names = rows_of(self.names, indices)
         part._stack, part.item = self.stack[indices], self.item[indices]
         part._numbers = self.numbers[indices]
         part.cs = self.cs[indices] if self.cs is not None and len(self.cs) else self.cs
@@ -338,10 +341,10 @@ def _open_table(path: str, on_issue: OnIssue, lean: bool) -> tuple[ParticleSourc
         on_issue("pixel size", error.message)
         from_table = None
     names = table.texts(dialects.IMAGE_LABEL[form])
-    from_zero = form == dialects.XMIPP and any(counts_from_zero(name) for name in names)
+    from_zero = form == dialects.XMIPP and any_counts_from_zero(names)
     if from_zero:
         names = counted_from_one(path, names)
-        table.set(dialects.IMAGE_LABEL[form], [quote(name) for name in names])
+        table.set(dialects.IMAGE_LABEL[form], quoted(names))
 
     def hinting(kind: str, what: Message) -> None:
         on_issue(kind, message("counted_from_0", what=what))

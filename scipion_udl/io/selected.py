@@ -12,7 +12,8 @@ from scipion_udl.io import dialects
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.cryosparc.write import save_cs
 from scipion_udl.io.source import Source, table_of
-from scipion_udl.io.tables import Table, number_texts, quote, write_tables
+from scipion_udl.io.star.columns import Decimals, decimals_of
+from scipion_udl.io.tables import Table, number_texts, quoted, write_tables
 from scipion_udl.messages import Message, message
 
 NAME = "coordinates.star"
@@ -71,10 +72,10 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
     tables = [table.copy() for table in source.tables]
     particles = tables[source.tables.index(table_of(source))]
     names = source.lasting_names()
-    if list(names) != list(source.names):
-        particles.set(dialects.IMAGE_LABEL[source.form], [quote(name) for name in names])
+    if names != source.names:
+        particles.set(dialects.IMAGE_LABEL[source.form], quoted(names))
     for label, values in shares.items():
-        particles.set(label, [f"{value:.4f}" for value in values])
+        particles.set(label, decimals_of(values, 4))
     write_tables(path, tables, xmipp=source.form == dialects.XMIPP)
     return []
 
@@ -160,10 +161,10 @@ def write_coordinates(source: Source, path: str, places: np.ndarray, shares: Map
     names = micrographs(source)
     assert names is not None
     columns = {
-        _RELION_MICROGRAPH: [quote(name) for name in names],
+        _RELION_MICROGRAPH: quoted(list(names)),
         _RELION_PLACE[0]: number_texts(places[:, 0]),
         _RELION_PLACE[1]: number_texts(places[:, 1]),
-        dialects.CLASS_LABEL[dialects.RELION31]: [str(number) for number in source.classes()],
-        **{label: [f"{value:.4f}" for value in values] for label, values in shares.items()},
+        dialects.CLASS_LABEL[dialects.RELION31]: Decimals(source.classes()),
+        **{label: decimals_of(values, 4) for label, values in shares.items()},
     }
     write_tables(path, [Table("coordinates", columns)])

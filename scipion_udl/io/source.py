@@ -11,6 +11,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
+from scipion_udl.io.star.columns import ImageNames, rows_of
 from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
@@ -168,12 +169,12 @@ class Source(Protocol):
             Equal where two particles are one.
         """
 
-    def lasting_names(self) -> list[str]:
+    def lasting_names(self) -> Sequence[str]:
         """The image names for tables that are written elsewhere.
 
         Returns
         -------
-        list of str
+        sequence of str
             N.
         """
 
@@ -228,7 +229,7 @@ class ArraySource(Source):
         self._images, self._rows = images, np.arange(shape[0])
         self.path, self.box = name, shape[1]
         self.pixel_size, self.pixel_size_known = (1.0, False) if pixel_size is None else (float(pixel_size), True)
-        self.names: Sequence[str] = [f"{k:06d}@{name}" for k in range(1, shape[0] + 1)]
+        self.names: Sequence[str] = ImageNames(self._rows + 1, [(6, name)], np.zeros(shape[0], np.uint8))
         self.table: Table | None = None
         self.tables: list[Table] = []
         self.form = ""
@@ -281,7 +282,7 @@ class ArraySource(Source):
         part = copy.copy(self)
         part.warnings = []
         part._rows = self._rows[indices]
-        part.names = [self.names[index] for index in indices]
+        part.names = rows_of(self.names, indices)
         return part
 
     def poses(self) -> Poses | None:
@@ -302,8 +303,8 @@ class ArraySource(Source):
     def places(self, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
         return self._rows[rows].astype(np.int64)
 
-    def lasting_names(self) -> list[str]:
-        return list(self.names)
+    def lasting_names(self) -> Sequence[str]:
+        return self.names
 
     def files(self) -> list[str]:
         return []

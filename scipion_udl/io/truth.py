@@ -12,7 +12,7 @@ import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io.tables import Table, number_texts, quote, read_tables
+from scipion_udl.io.tables import Table, number_texts, quoted, read_tables
 from scipion_udl.messages import message
 
 _LABELS = ("udlAngle", "udlShiftX", "udlShiftY", "udlMirror")
@@ -33,7 +33,7 @@ def truth_table(names: Sequence[str], poses: Poses) -> Table:
     -------
     Table
     """
-    columns = {"rlnImageName": [quote(name) for name in names]}
+    columns = {"rlnImageName": quoted(names)}
     for label, values in zip(_LABELS, (poses.angle, poses.shift[:, 0], poses.shift[:, 1])):
         columns[label] = number_texts(values)
     columns["udlMirror"] = ["1" if mirrored else "0" for mirrored in poses.mirror]

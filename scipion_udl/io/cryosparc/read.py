@@ -14,13 +14,16 @@ on smaller images; csparc2star leaves that to its option --boxsize, here it is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.cryosparc.passthrough import Completed, completed
 from scipion_udl.io.cryosparc.rows import CsFile, is_whole
+from scipion_udl.io.star.columns import Decimals
+from scipion_udl.io.star.growing import Growing
 from scipion_udl.io.tables import Table, number_texts, quote
-from scipion_udl.io.texts import Growing
 from scipion_udl.messages import Message, message
 
 ALIGNMENT = "alignments2D/"  # before the names of all fields of a 2D alignment
@@ -183,9 +186,9 @@ def _tables(found: Completed) -> list[Table]:
     return [optics, particles]
 
 
-def _texts_by_label(rows: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> dict[str, list[str]]:
+def _texts_by_label(rows: dict[str, np.ndarray], lacking: dict[str, np.ndarray]) -> dict[str, Sequence[str]]:
     """The columns of some particles, but that of their optics group; rows: their fields, lacking: as of Completed."""
-    texts = {"rlnImageName": _image_names(rows)}
+    texts: dict[str, Sequence[str]] = {"rlnImageName": _image_names(rows)}
     if "location/micrograph_path" in rows:
         texts["rlnMicrographName"] = _names_or_none(rows["location/micrograph_path"])
     for label, (field, factor) in _COLUMNS.items():
@@ -196,7 +199,7 @@ def _texts_by_label(rows: dict[str, np.ndarray], lacking: dict[str, np.ndarray])
         plain = classes.dtype.kind in "iu" and classes.dtype.itemsize <= 4
         classes = (classes if plain else np.array([int(k) for k in classes])).astype(np.int64) + 1
         classes[lacking.get(f"{ALIGNMENT}class", np.zeros(len(classes), bool))] = -999
-        texts["rlnClassNumber"] = list(map(str, classes.tolist()))
+        texts["rlnClassNumber"] = Decimals(classes)
     if f"{ALIGNMENT}pose" in rows:
         texts["rlnAnglePsi"] = _numbers(rows[f"{ALIGNMENT}pose"], 180 / np.pi)
     size = next((rows[name] for name in (f"{ALIGNMENT}psize_A", "blob/psize_A") if name in rows), None)
@@ -207,10 +210,12 @@ def _texts_by_label(rows: dict[str, np.ndarray], lacking: dict[str, np.ndarray])
     return texts
 
 
-def _optics_texts(rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
+def _optics_texts(rows: dict[str, np.ndarray]) -> dict[str, Sequence[str]]:
     """What the optics table says of each of some particles: microscope, pixel size and box; those in which one of these
     or the exposure group differs are of different groups."""
-    texts = {label: _numbers(rows[field]) for label, field in _OPTICS.items() if field in rows}
+    texts: dict[str, Sequence[str]] = {
+        label: _numbers(rows[field]) for label, field in _OPTICS.items() if field in rows
+    }
     if "blob/psize_A" in rows:
         texts["rlnImagePixelSize"] = _numbers(rows["blob/psize_A"])
     if "blob/shape" in rows:
@@ -218,7 +223,7 @@ def _optics_texts(rows: dict[str, np.ndarray]) -> dict[str, list[str]]:
     return texts
 
 
-def _numbers(values: np.ndarray, factor: float | np.ndarray = 1.0) -> list[str]:
+def _numbers(values: np.ndarray, factor: float | np.ndarray = 1.0) -> Sequence[str]:
     """Numbers (n,) as tables have them, times a factor or (n,) factors."""
     return number_texts(values.astype(np.float64) * factor)
 

@@ -9,6 +9,7 @@ aligned.star of it. Where blob/psize_A is 0 or another than the one in use, it i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def _input_fields(source: Source) -> dict[str, np.ndarray]:
     return fields if defocus is None else {**fields, **_ctf_fields(defocus)}
 
 
-def _own_fields(source: Source, names: list[str]) -> dict[str, np.ndarray]:
+def _own_fields(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The fields of the .cs that was read, but its 2D alignment; paths and pixel size are those that are in use."""
     rows = source.cs
     assert rows is not None and rows.dtype.names is not None  # it is asked of a cryoSPARC file alone

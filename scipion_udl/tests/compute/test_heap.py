@@ -12,7 +12,7 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason=
 GROWING = """
 import numpy as np
 from scipion_udl.compute.heap import give_back_arrays
-from scipion_udl.io.texts import Growing
+from scipion_udl.io.star.growing import Growing
 
 def held():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:")) * 1024

@@ -8,8 +8,8 @@ from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
+from scipion_udl.io.star.columns import Unread
 from scipion_udl.io.tables import read_tables
-from scipion_udl.io.texts import Unread
 
 pytest.importorskip("torch")
 

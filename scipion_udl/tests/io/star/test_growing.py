@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scipion_udl.io.texts import Growing, Texts, column_of
+from scipion_udl.io.star.columns import Texts
+from scipion_udl.io.star.growing import Growing, column_of
 
 
 def grown(*pieces):
