@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from scipion_udl.classification.class_search import Comparer
+from scipion_udl.classification.class_search import TOGETHER, Comparer
 from scipion_udl.classification.em import LEVELS, ClassFit
 from scipion_udl.compute.log import Say
 from scipion_udl.models.class_bank import ClassBank
@@ -114,4 +114,6 @@ def _explained(class_fit: ClassFit, templates: torch.Tensor, rows: torch.Tensor)
     few = class_fit.empty_bank(len(templates), templates.shape[1])
     few.set(templates)
     comparer = Comparer(few, class_fit.sampling, class_fit.search_range)
-    return torch.cat([gain.amax(1).cpu() for gain, _ in comparer.chunks(class_fit.samples, rows)])
+    own = torch.from_numpy(class_fit.group.share(rows.numpy(), TOGETHER))
+    gains = [torch.zeros(0), *(gain.amax(1).cpu() for gain, _ in comparer.chunks(class_fit.samples, own))]
+    return torch.from_numpy(class_fit.group.gather(torch.cat(gains).numpy()))

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from scipion_udl.classification.class_search import Finder, Likely, Samples, moved_templates
+from scipion_udl.classification.class_search import TOGETHER, Finder, Likely, Samples, moved_templates
 from scipion_udl.classification.splitting import exchanged
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 
@@ -65,7 +66,8 @@ class ClassFit:
     """Teaches classes from samples.
 
     samples; sampling; search_range: how far off centre particles lie along an axis, working pixels; seed; report: told
-    (rows of a round done, all of them) now and then.
+    (rows of a round done, all of them) now and then; group: the processes that share each round, all of which have all
+    samples.
     """
 
     samples: Samples
@@ -73,6 +75,7 @@ class ClassFit:
     search_range: float
     seed: int
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     history: list[RoundRow] = field(default_factory=list)
     splits: int = 0
 
@@ -235,7 +238,7 @@ class Step:
         self.worth = torch.zeros(shape[0], device=device)  # how much worse its particles are explained without a class
 
     def run(self, stage: str) -> float:
-        """Go through the particles.
+        """Go through the particles; of a group, each process through its share of them.
 
         Parameters
         ----------
@@ -247,8 +250,9 @@ class Step:
         float
             The share of those that changed classes, 0 to 1.
         """
-        done, changed, samples = 0, 0, self.class_fit.samples
-        for part, found in self.finder.chunks(samples, self.rows, self.near):
+        done, changed, samples, group = 0, 0, self.class_fit.samples, self.class_fit.group
+        own = torch.from_numpy(group.share(self.rows.numpy(), TOGETHER))
+        for part, found in self.finder.chunks(samples, own, self.near):
             best = found.which[:, 0]
             self.worth.index_add_(0, best, found.gain[:, 0] - found.gain[:, min(1, self.finder.count - 1)])
             self.class_fit.angle[part] = found.angle[:, 0].cpu()
@@ -260,9 +264,30 @@ class Step:
             self.gain += float(found.gain[:, 0].double().sum())
             self._add(part, found)
             done += len(part)
-            self.class_fit.report(stage, done, len(self.rows))
+            self.class_fit.report(stage, done, len(own))
+        if not group.is_alone:
+            changed = self._shared(changed)
         self.gain /= max(len(self.rows), 1)
         return changed / max(len(self.rows), 1)
+
+    def _shared(self, changed: int) -> int:
+        """Take over what the other processes of the group have found in their shares; how many changed classes in all
+        of them."""
+        class_fit, group = self.class_fit, self.class_fit.group
+        for name in ("total", "ctf", "count", "misfit", "explained", "offset", "worth"):
+            setattr(self, name, group.total(getattr(self, name)))
+        centre = class_fit.samples.centre.cpu()
+        kept = [class_fit.best, class_fit.angle, class_fit.contrast, class_fit.samples.known, centre]
+        group.gather_rows([one.numpy() for one in kept], self.rows.numpy(), TOGETHER)
+        class_fit.samples.centre.copy_(centre)
+        both = group.total(torch.tensor([self.gain, changed], dtype=torch.float64))
+        self.gain = float(both[0])
+        odd = group.gather_all((self.odd_gain.cpu(), self.odd_item.cpu(), self.odd_shift.cpu(), self.odd_angle.cpu()))
+        worst = torch.stack([one[0] for one in odd]).argmin(0)
+        for k, rank in enumerate(worst.tolist()):
+            for own, value in zip((self.odd_gain, self.odd_item, self.odd_shift, self.odd_angle), odd[rank]):
+                own[k] = value[k].to(own.device)
+        return int(both[1])
 
     def _add(self, part: torch.Tensor, found: Likely) -> None:
         samples, comparer = self.class_fit.samples, self.comparer
@@ -342,7 +367,7 @@ class Step:
         spared[self._dull(few)] = True
         class_fit, rows = self.class_fit, self.rows
         found = class_fit.best[rows], class_fit.angle[rows], class_fit.contrast[rows]
-        done = exchanged(self.comparer, class_fit.samples, rows, *found, self.worth, spared)
+        done = exchanged(self.comparer, class_fit.samples, rows, *found, self.worth, spared, class_fit.group)
         class_fit.splits += len(done)
         return bool(done)
 

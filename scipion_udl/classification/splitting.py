@@ -7,9 +7,11 @@ of itself: two templates always fit noise better than one.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from scipion_udl.classification.class_search import Comparer, Samples
+from scipion_udl.compute.distributed import ProcessGroup
 
 MOST = 256  # particles of a class that a split is tried on
 LEAST = 12  # particles that a class must have to be split
@@ -75,6 +77,7 @@ def exchanged(
     contrast: torch.Tensor,
     worth: torch.Tensor,
     spared: torch.Tensor,
+    group: ProcessGroup | None = None,
 ) -> list[tuple[int, int]]:
     """Split the classes of the comparer's bank that gain most by it, in place; those needed least are given up.
 
@@ -94,26 +97,23 @@ def exchanged(
         Nats lost without a class.
     spared : (K,) bool tensor
         Classes that are not split.
+    group : ProcessGroup, optional
+        Processes that all have the same of all this, and try classes of their own each.
 
     Returns
     -------
     list of (int, int)
         (split, given up) of each.
     """
-    bank, splits = comparer.bank, {}
-    prior = 1 / bank.signal
-    for k in (~spared).nonzero()[:, 0].tolist():
+    bank, splits, group = comparer.bank, {}, group or ProcessGroup()
+    tried = (~spared).nonzero()[:, 0].tolist()
+    for k in [tried[one] for one in group.deal(np.bincount(label, minlength=len(spared))[tried])]:
         own = (label == k).nonzero()[:, 0]
-        own, share = own[:MOST], len(own) / max(len(own[:MOST]), 1)
-        if len(own) < LEAST:
-            continue
-        at = rows[own]
-        aligned = comparer.aligned(samples, at, samples.centre[at].to(prior.device), angle[own].to(prior.device))
-        ctf = samples.ctf[at, : comparer.rings].to(prior.device)
-        strength = contrast[own].to(prior.device)
-        aligned, ctf = aligned * strength[:, None, None], ctf * strength.square()[:, None]
-        split = Split(aligned, ctf, prior, comparer.transform.weight)
-        splits[k] = (split.gain * share, split.templates)
+        if len(own) >= LEAST:
+            some = own[:MOST]
+            split = _split_of(comparer, samples, rows[some], angle[some], contrast[some])
+            splits[k] = split.gain * len(own) / len(some), split.templates
+    splits = {k: split for one in group.gather_all(splits) for k, split in one.items()}
     templates, worth, done = bank.complex.clone(), worth.clone(), []
     for k in sorted(splits, key=lambda k: -splits[k][0])[: max(1, int(AT_ONCE * len(templates)))]:
         worth[k] = torch.inf
@@ -125,3 +125,14 @@ def exchanged(
         done.append((k, loser))
     bank.set(templates)
     return done
+
+
+def _split_of(
+    comparer: Comparer, samples: Samples, rows: torch.Tensor, angle: torch.Tensor, contrast: torch.Tensor
+) -> Split:
+    """What becomes of a class of these particles (n,); arguments as of :func:`exchanged`."""
+    prior = 1 / comparer.bank.signal
+    aligned = comparer.aligned(samples, rows, samples.centre[rows].to(prior.device), angle.to(prior.device))
+    ctf, strength = samples.ctf[rows, : comparer.rings].to(prior.device), contrast.to(prior.device)
+    aligned, ctf = aligned * strength[:, None, None], ctf * strength.square()[:, None]
+    return Split(aligned, ctf, prior, comparer.transform.weight)

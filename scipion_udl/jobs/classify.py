@@ -72,7 +72,7 @@ def classify(settings: ClassifySettings) -> None:
             run = run.by_itself()
         _check(run, earlier)
         _look_through(run, earlier)
-        bank, card, history = run.within_memory(lambda: run.group.on_rank0(lambda: _network(run)))
+        bank, card, history = run.within_memory(lambda: _network(run))
         sampling = card.inputs_as(PolarSampling)
         done = classify_set(run, bank, sampling) if earlier is None else classify_like(run, earlier, bank, sampling)
         if done is not None:
@@ -155,23 +155,30 @@ def _look_through(run: Run, earlier: Earlier | None) -> None:
 def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     """The class network, loaded, kept from before, or taught now; its card and its rounds."""
     settings, out = run.settings, run.out
-    kept = settings.resume and out.has(MODEL)
+    kept = run.group.agree(bool(settings.resume and out.has(MODEL)))
     path = settings.model or (out.final(MODEL) if kept else None)
     if path:
-        bank, card = checked_classes(run, *load_model(path, run.device), path)
-        history = None
-        if not settings.model:
-            check_began_with(run, card, path)
-            warn_of_few(run, card.training)
-            history = read_history(out.final("training.csv"))
-        out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
-        run.say(f"{bank.config['classes']} classes of {path}")
-        return bank, card, history
+        return run.group.on_rank0(lambda: _network_of(run, path))
     check_enough(run)
     out.start_anew(MODEL)
     bank, card, rows = learn_classes(run)
-    save_model(out.scratch(MODEL), bank, card)
-    header = list(rows[0])
-    write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
-    out.publish("training.csv", MODEL)
+    if run.group.first:
+        save_model(out.scratch(MODEL), bank, card)
+        header = list(rows[0])
+        write_csv(out.scratch("training.csv"), header, ([row[name] for name in header] for row in rows))
+        out.publish("training.csv", MODEL)
     return bank, card, rows
+
+
+def _network_of(run: Run, path: str) -> tuple[ClassBank, ModelCard, list[dict] | None]:
+    """The same of a file: a model that was given, or what a run that was stopped has left."""
+    settings, out = run.settings, run.out
+    bank, card = checked_classes(run, *load_model(path, run.device), path)
+    history = None
+    if not settings.model:
+        check_began_with(run, card, path)
+        warn_of_few(run, card.training)
+        history = read_history(out.final("training.csv"))
+    out.start_anew(MODEL)  # not before: from here on nothing is wrong with what was given
+    run.say(f"{bank.config['classes']} classes of {path}")
+    return bank, card, history

@@ -51,7 +51,7 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
     subset = particles.subset(settings.teach or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report)
+    return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group)
 
 
 def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
