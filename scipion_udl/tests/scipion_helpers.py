@@ -48,11 +48,11 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
-def random_poses(n: int, seed: int = 0, mirrored: bool = False) -> Poses:
-    """Poses with any angle and shifts up to 6 pixels."""
+def random_poses(n: int, seed: int = 0, mirrored: bool = False, reach: float = 6.0) -> Poses:
+    """Poses with any angle and shifts up to ``reach`` pixels."""
     random = np.random.default_rng(seed)
     mirror = random.random(n) < 0.5 if mirrored else None
-    return Poses(random.uniform(-180, 180, n), random.uniform(-6, 6, (n, 2)), mirror)
+    return Poses(random.uniform(-180, 180, n), random.uniform(-reach, reach, (n, 2)), mirror)
 
 
 def make_set(

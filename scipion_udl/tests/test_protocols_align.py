@@ -123,7 +123,7 @@ class TestUdlAlign2D(ProjectTest):
         with sqlite3.connect(self.proj.getPath(source.outputParticles.getFileName())) as database:
             database.execute(f"UPDATE Objects SET enabled=0 WHERE id IN {tuple(disabled)}")
             database.execute(f"DELETE FROM Objects WHERE id IN {tuple(removed)}")
-        run = self.launchProtocol(self.newRun(ProtUdlAlign2D, source, writeStack=True, epochs=2, maxShift=6))
+        run = self.launchProtocol(self.newRun(ProtUdlAlign2D, source, writeStack=True, epochs=2, maxShift=4))
         expected = [k for k in range(1, COUNT + 1) if k not in disabled | removed]
         self.assertEqual([item.getObjId() for item in run.outputParticles.iterItems()], expected)
         for item in run.outputParticles.iterItems():
@@ -186,7 +186,7 @@ class TestUdlAlign2D(ProjectTest):
 
     def test_few_particles_are_aligned_without_a_network(self) -> None:
         source = self.importFile(first_particles(self.star, self.folder / "few.star", 20))
-        run = self.newRun(ProtUdlAlign2D, source, maxShift=6)
+        run = self.newRun(ProtUdlAlign2D, source, maxShift=4)
         self.assertIn("20 particles", "\n".join(run.warnings()))
         self.launchProtocol(run)
         self.assertSetSize(run.outputParticles, 20)
@@ -382,7 +382,7 @@ class TestUdlModels(ProjectTest):
         trained = self.launchProtocol(self.newRun(ProtUdlTrain, method=0, seed=5, epochs=2))
         self.assertIn("Trained by *JUDL*", "\n".join(trained.summary()))
         self.assertTrue(self.extraFile(trained, "training.csv").exists())
-        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=8, maskRadius=28)
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=4, maskRadius=28)
         run.inputModel.set(trained)
         run.inputModel.setExtended("outputModel")
         run.inputReference.set(self.importSpider())

@@ -85,7 +85,7 @@ class TestUdlAlign2DClasses(RunTest):
 
     def test_each_class_is_aligned_by_itself(self) -> None:
         run = self.newProtocol(
-            ProtUdlAlign2D, numberOfThreads=1, epochs=1, maxShift=5, leaveOut=LEAVE_OUTLIERS, writeStack=True
+            ProtUdlAlign2D, numberOfThreads=1, epochs=1, maxShift=3, leaveOut=LEAVE_OUTLIERS, writeStack=True
         )
         run.inputParticles.set(self.source)
         run.inputParticles.setExtended("outputClasses")

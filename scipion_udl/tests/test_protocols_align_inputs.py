@@ -18,7 +18,7 @@ from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles
 from scipion_udl.protocols.align_2d_form import START
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, particles_at, random_poses
 
-BOX, COUNT, PIXEL_SIZE, NOISE = 64, 140, 2.0, 0.7
+BOX, COUNT, PIXEL_SIZE, NOISE, SHIFT = 64, 140, 2.0, 0.7, 3.0
 FLAT = np.ix_([0, 1, 3], [0, 1, 3])
 
 
@@ -50,7 +50,7 @@ class TestUdlAlign2DInputs(RunTest):
         return self.importFile(path)
 
     def align(self, source: object, **options: object) -> ProtUdlAlign2D:
-        run = self.newProtocol(ProtUdlAlign2D, numberOfThreads=1, epochs=2, maxShift=8, **options)
+        run = self.newProtocol(ProtUdlAlign2D, numberOfThreads=1, epochs=2, maxShift=SHIFT + 1, **options)
         run.inputParticles.set(source)
         run.inputParticles.setExtended("outputParticles")
         self.assertEqual(run.validate(), [])
@@ -67,7 +67,7 @@ class TestUdlAlign2DInputs(RunTest):
 
     def test_shifts_fit_the_unbinned_particles(self) -> None:
         """Particles are aligned at half the size, and pwem assigns the alignment to those of full size."""
-        truth = random_poses(COUNT)
+        truth = random_poses(COUNT, reach=SHIFT)
         images = self.noisy(truth)
         full = self.importImages("full.mrcs", images, PIXEL_SIZE)
         half = self.importImages("half.mrcs", binned(images), 2 * PIXEL_SIZE)
@@ -87,7 +87,7 @@ class TestUdlAlign2DInputs(RunTest):
         self.assertGreater(correlation(self.meanOfApplied(particles), expected), 0.97)
 
     def test_mirrored_particles_are_found_and_mirrored_back(self) -> None:
-        truth = random_poses(COUNT, mirrored=True)
+        truth = random_poses(COUNT, mirrored=True, reach=SHIFT)
         aligned = self.align(self.importImages("mirrored.mrcs", self.noisy(truth), PIXEL_SIZE), doMirror=True)
         found = poses_of(aligned.outputParticles)
         # The average may be the view, or its mirror image: nobody can tell.
@@ -102,7 +102,7 @@ class TestUdlAlign2DInputs(RunTest):
 
     def test_an_alignment_can_be_started_from(self) -> None:
         """The result keeps the orientation of the input, which without it would be arbitrary, and is better."""
-        truth = random_poses(COUNT, seed=3)
+        truth = random_poses(COUNT, seed=3, reach=SHIFT)
         source = self.importImages("start.mrcs", self.noisy(truth), PIXEL_SIZE)
         random = np.random.default_rng(7)
         rough = Poses(truth.angle + random.normal(scale=5, size=COUNT), truth.shift + random.normal(size=(COUNT, 2)))

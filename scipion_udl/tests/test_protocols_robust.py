@@ -75,7 +75,7 @@ class TestUdlRobust(ProjectTest):
         run.setStatus(STATUS_FAILED)
 
     def test_align_2d_killed_in_every_step(self) -> None:
-        run = self.newRun(ProtUdlAlign2D, epochs=2, maxShift=6)
+        run = self.newRun(ProtUdlAlign2D, epochs=2, maxShift=4)
         with self.locked(self.imported.outputParticles):
             self.killAt(run, "convertInputStep")
         self.assertFalse(self.extraFile(run, "particles.star").exists())

@@ -41,7 +41,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
     def test_a_set_that_grows_while_the_run_is_killed_again_and_again(self) -> None:
         disabled = (3, 150, 151, COUNT)
         feeder = Feeder(self, self.star, 60, disabled)
-        answers = {"firstBatch": FIRST, "batchSize": 35, "epochs": 2, "maxShift": 6}
+        answers = {"firstBatch": FIRST, "batchSize": 35, "epochs": 2, "maxShift": 4}
         with engine_waits("align"):
             run = self.startOn(ProtUdlAlign2DStreaming, feeder, **answers)
         self.untilStep(run, "resumableStepGeneratorStep")
@@ -93,7 +93,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         for feeder, status in zip(feeders, (STATUS_FAILED, STATUS_FINISHED)):
             feeder.end(status)
         few, none = (
-            self.startOn(ProtUdlAlign2DStreaming, feeder, firstBatch=150, epochs=2, maxShift=6) for feeder in feeders
+            self.startOn(ProtUdlAlign2DStreaming, feeder, firstBatch=150, epochs=2, maxShift=4) for feeder in feeders
         )
         self.untilEnd(few)
         self.checkOutput(few, list(range(1, 130)))

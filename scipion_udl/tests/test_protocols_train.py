@@ -66,7 +66,7 @@ class TestUdlTrain(ProjectTest):
         self.assertIn("10.1109/CVPR.2016.90", "\n".join(run.citations()))
 
     def checkAlignment(self, trained: ProtUdlTrain) -> None:
-        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=6)
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=4)
         run.inputModel.set(trained)
         run.inputModel.setExtended("outputModel")
         self.assertEqual(run.validate(), [])

@@ -179,7 +179,7 @@ class TestUdlViewers(ProjectTest):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.align = cls.launchProtocol(cls.newRun(ProtUdlAlign2D, epochs=2, maxShift=6))
+        cls.align = cls.launchProtocol(cls.newRun(ProtUdlAlign2D, epochs=2, maxShift=4))
         truth = str(cls.star.parent / "truth.star")
         cls.evaluate = cls.launchProtocol(cls.newRun(ProtUdlEvaluate, cls.align, truthFrom=1, truthFile=truth))
 
