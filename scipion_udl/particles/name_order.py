@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,11 +24,13 @@ def ranks(names: Sequence[str], seed: int) -> np.ndarray:
     (N,) uint64 array
         The numbers.
     """
-    short = [_short(name) for name in names]
-    times = Counter(short)
-    if len(times) < len(short):  # stacks of one name in several folders: there the folder counts
-        short = [whole if times[name] > 1 else name for name, whole in zip(short, names)]
-    return _numbers(short, seed)
+    found = _numbers(map(_short, names), len(names), seed)
+    rows = _repeated(found)
+    times = Counter(_short(names[row]) for row in rows)
+    # stacks of one name in several folders: there the folder counts
+    several = [row for row in rows if times[_short(names[row])] > 1]
+    found[several] = _numbers((names[row] for row in several), len(several), seed)
+    return found
 
 
 def halves_by_name(names: Sequence[str]) -> np.ndarray:
@@ -44,7 +46,7 @@ def halves_by_name(names: Sequence[str]) -> np.ndarray:
     (N,) int64 array
         0 or 1.
     """
-    return (_numbers([_short(name) for name in names], 0) % 2).astype(np.int64)
+    return (_numbers(map(_short, names), len(names), 0) % 2).astype(np.int64)
 
 
 def _short(name: str) -> str:
@@ -53,7 +55,14 @@ def _short(name: str) -> str:
     return f"{number.lstrip('0')}@{file.rsplit('/', 1)[-1]}"
 
 
-def _numbers(names: Sequence[str], seed: int) -> np.ndarray:
-    """A pseudo-random number (uint64) for every name."""
+def _numbers(names: Iterable[str], count: int, seed: int) -> np.ndarray:
+    """A pseudo-random number for each of ``count`` names, uint64, which are objects one at a time."""
     digests = (hashlib.blake2b(f"{seed}:{name}".encode(errors="surrogateescape"), digest_size=8) for name in names)
-    return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], np.uint64)
+    return np.fromiter((int.from_bytes(digest.digest(), "big") for digest in digests), np.uint64, count)
+
+
+def _repeated(numbers: np.ndarray) -> list[int]:
+    """The rows, from 0, whose number another row has, too."""
+    ordered = np.sort(numbers)
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    return np.flatnonzero(np.isin(numbers, several)).tolist() if len(several) else []
