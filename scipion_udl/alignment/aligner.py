@@ -140,6 +140,7 @@ class Aligner:
         # either starts from. Nothing is claimed where the halves agree no further.
         self._initial_lowpass = spectra.r_max if network is not None else ALONE
         self._begin_with(prepared)
+        self._finest = self.band.k_max
         self.given = GivenStart(prepared, self.max_shift)
         self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
@@ -185,13 +186,13 @@ class Aligner:
                 self._onto(joint, reference, [state])
             return self._finish(state, None, split.half, first)
         seen, reach = self.first.band.k_max, float((first.start.weight > 0).sum())
-        reach = prepared.k_max if reach > NEAR * seen else FURTHER * reach
+        reach = self._finest if reach > NEAR * seen else FURTHER * reach
         while True:
             self._go_on_with(self._up_to(reach))
             try:
                 return self._refined(first, averages, subset, split, reference, start)
             except BandTooNarrowError:
-                reach = WIDER * self.band.k_max
+                reach = max(WIDER * self.band.k_max, self.band.k_max + 1.0)
 
     def _up_to(self, ring: float) -> PreparedParticles:
         """The particles as far as a Fourier ring, and as far as the network sees them."""
@@ -223,7 +224,7 @@ class Aligner:
         # mean place of their particles, which neighbours in the box do not move; a limit of shifts is about where the
         # average lies from the start.
         unknown = reference is None and start is None and self.bound is None
-        halves = HalfRefinement(refiner, split, first.start.local, unknown, self.whole.k_max)
+        halves = HalfRefinement(refiner, split, first.start.local, unknown, self._finest)
         averages = [self._wide(a) for a in averages]
         if unknown:
             averages = [centred(prepared, self.band, a)[0] for a in averages]

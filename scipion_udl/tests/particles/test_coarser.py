@@ -137,3 +137,14 @@ def test_where_halves_agree_to_the_end_of_the_band_they_are_compared_further(tmp
         assert (alignment.score_weight > 0).sum() < 0.9 * aligner.prepared.k_max or aligner.prepared.box == 64
         scores.append(alignment.score.mean())
     assert scores[0] == pytest.approx(scores[1], rel=0.03)
+
+
+@pytest.mark.parametrize("box", [8, 9, 24, 25])
+def test_small_boxes_are_compared_to_their_end_and_no_further(tmp_path, box):
+    rng = np.random.default_rng(7)
+    true = Poses(rng.uniform(-180, 180, 40), np.zeros((40, 2)))
+    images = phantom("hook", box).sample(true)
+    particles = prepared(tmp_path, 3 * images / images.std() + rng.normal(size=images.shape))
+    aligner = Aligner(particles, None, SpectraSettings.for_box(box), AlignmentPlan(1.0))
+    assert len(aligner.run(start=KnownStart(true, 2)).poses.angle) == 40
+    assert aligner.band.k_max == min(round(0.45 * box), (box - 1) // 2)
