@@ -13,6 +13,8 @@ TOGETHER = 1 << 14  # texts that are taken at one time
 LARGEST = 10**15  # below it whole numbers, and those of as many digits with a point in them, are exact as float64
 _GROUP = 1000
 _GROUPS = np.array([list(f"{k:03d}".encode()) for k in range(_GROUP)], np.uint8)  # the digits of 0 to 999
+_ZERO = ord("0")
+_MOST_DIGITS = 15  # that are exact in float64
 _WIDE = 256  # bytes of a text from which a table of what is kept of each length is too large
 
 
@@ -175,6 +177,44 @@ def decimal_characters(numbers: np.ndarray, decimals: int) -> np.ndarray:
         return np.concatenate([minus, found], 1)
     point = np.full((len(found), 1), ord("."), np.uint8)
     return np.concatenate([minus, found[:, :-decimals], point, found[:, -decimals:]], 1)
+
+
+def parsed_decimals(texts: np.ndarray, decimals: int) -> np.ndarray | None:
+    """Texts of :func:`decimal_characters` as the numbers that they were made of.
+
+    Parameters
+    ----------
+    texts : (N,) array
+        Of dtype S.
+    decimals : int
+
+    Returns
+    -------
+    (N,) int32 or int64 array or None
+        None where a number would be written in another way than one of the texts: with zeros before it, a plus, a minus
+        before 0, another number of decimals, or more digits than float64 holds.
+    """
+    each, size = characters(texts), lengths(texts)
+    row = np.arange(len(each))
+    minus = each[:, 0] == ord("-")
+    point = 1 if decimals else 0
+    whole = size - decimals - point - minus  # digits before the point
+    most = each.shape[1]
+    if not len(each) or int(whole.min()) < 1 or int((whole + decimals).max()) > _MOST_DIGITS or most > _WIDE:
+        return None
+    leading = each[row, minus.astype(np.int64)] == _ZERO
+    if (leading & (whole > 1)).any() or (point and (each[row, size - decimals - 1] != ord(".")).any()):
+        return None
+    numbers, count = np.zeros(len(each), np.int64), np.zeros(len(each), np.int64)
+    for place in range(most):
+        digit = each[:, place] - np.uint8(_ZERO)  # above 9 for all that is none
+        is_digit = digit < 10
+        numbers = np.where(is_digit, numbers * 10 + digit, numbers)
+        count += is_digit
+    if (count != whole + decimals).any() or (minus & (numbers == 0)).any():
+        return None
+    small = int(numbers.max()) <= np.iinfo(np.int32).max
+    return np.where(minus, -numbers, numbers).astype(np.int32 if small else np.int64)
 
 
 def steps(values: np.ndarray, decimals: int, rounded: bool = False) -> np.ndarray | None:

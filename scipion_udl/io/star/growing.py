@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from scipion_udl.io.star.characters import TOGETHER, characters, cut, decoded, encoded, lengths, pieces
-from scipion_udl.io.star.columns import SHARED, Column, ImageNames, Texts
+from scipion_udl.io.star.characters import TOGETHER, characters, cut, decoded, encoded, lengths, parsed_decimals, pieces
+from scipion_udl.io.star.columns import SHARED, Column, Decimals, ImageNames, Texts
 
 _WASTE = 4  # how many times longer than its texts a column may be, where one of them is very long
 _WIDER = 2  # the same, where texts are put behind narrower ones
@@ -28,7 +28,7 @@ class Growing:
     def __init__(self) -> None:
         # until there are so many that what they have in common shows
         self._first: list[np.ndarray | Sequence[str]] = []
-        self._kept: _Shared | _Named | None = None  # as long as the rows have much in common
+        self._kept: _Shared | _Named | _Numbers | None = None  # as long as the rows have much in common
         self._parts: list[_Room | list[str]] = []
 
     def add(self, texts: Sequence[str] | np.ndarray) -> None:
@@ -67,7 +67,7 @@ class Growing:
         first, self._first = self._first, []
         if first:
             piece = np.concatenate(list(map(_bytes, first)))
-            self._kept = next((kept for kept in (_Shared(), _Named()) if kept.add(piece)), None)
+            self._kept = next((kept for kept in (_Shared(), _Named(), _Numbers()) if kept.add(piece)), None)
             if self._kept is None:
                 self._put(piece)
 
@@ -94,7 +94,8 @@ class Growing:
         Returns
         -------
         sequence of str
-            :class:`Texts` or :class:`ImageNames`, or a list where a few long texts would make all take their place.
+            :class:`Texts`, :class:`ImageNames` or :class:`Decimals`, or a list where a few long texts would make all
+            take their place.
         """
         if self._first and sum(map(len, self._first)) < _FEW:
             return [
@@ -215,6 +216,31 @@ def _numbers_and_files(piece: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     starts = np.arange(len(at)) * each.shape[1] + at + 1
     files = cut(each.reshape(-1), starts, lengths(piece) - at - 1)
     return numbers, np.where(head[:, 0] == _ZERO, at, 1), files
+
+
+class _Numbers:
+    """Numbers that all have as many decimals, and are written as computed ones are."""
+
+    def __init__(self) -> None:
+        self._numbers: _Room | None = None
+        self._decimals = 0
+
+    def add(self, piece: np.ndarray) -> bool:
+        """Put texts (n,) behind the others; False, and nothing is done, where one is no such number."""
+        if self._numbers is None:
+            self._decimals = len(bytes(piece[0]).partition(b".")[2])
+        numbers = parsed_decimals(piece, self._decimals)
+        if numbers is None:
+            return False
+        if self._numbers is None:
+            self._numbers = _Room(numbers)
+        else:
+            self._numbers.add(numbers)
+        return True
+
+    def column(self) -> Decimals:
+        """All numbers."""
+        return Decimals(np.empty(0, np.int32) if self._numbers is None else self._numbers.taken(), self._decimals)
 
 
 class _Room:

@@ -7,7 +7,7 @@ import pytest
 
 from scipion_udl.errors import UdlError
 from scipion_udl.io.star import blocks, lines
-from scipion_udl.io.star.columns import ImageNames, Texts, Unread
+from scipion_udl.io.star.columns import Decimals, ImageNames, Unread
 from scipion_udl.io.tables import read_tables
 
 COUNT = 3000
@@ -43,7 +43,7 @@ def test_rows_that_lie_across_blocks_are_whole(write, block, ending, last):
     (table,) = read_tables(write((text if last else text.rstrip()).replace("\n", ending)))
     assert list(zip(*table.columns.values())) == [tuple(values) for values in rows]
     assert isinstance(table.columns["rlnImageName"], ImageNames)
-    assert isinstance(table.columns["rlnDefocusU"], Texts)
+    assert isinstance(table.columns["rlnDefocusU"], Decimals)
     assert table.columns["rlnClassNumber"].nbytes < 2 * COUNT  # each class once, and of each row which it has
     assert table.numbers("rlnDefocusU").tolist() == [float(values[1]) for values in rows]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scipion_udl.io.star.columns import Texts
+from scipion_udl.io.star.columns import Decimals, Texts
 from scipion_udl.io.star.growing import Growing, column_of
 
 
@@ -30,6 +30,16 @@ def grown(*pieces):
         [["1@a", "2@a", "3@b", "4@b"], ["-1@a"], ["1.5@a"], ["@a", "5", "²@a", "\udcff@a"]],
         [["0@a", "00@a", "000@a", "1@"], ["'5@a b'"]],
         [[f"{k}@{k}.mrc" for k in range(50)], ["1@1.mrc"]],
+        *(
+            [[f"{k - 900:.3f}" for k in range(9000)], [odd]]
+            for odd in ("07.500", "+1.500", "-0.000", "1.50", "5", "1e5.000")
+        ),
+        *(
+            [[f"{k / 3:.2f}" for k in range(9000)], [odd, "7.25"]]
+            for odd in (".50", "-.50", "1.2.50", "", "-", "5-1.50")
+        ),
+        [[f"{k / 3:.2f}" for k in range(9000)], [f"-{2**33}.25", "9999999999999.99", "99999999999999.99"]],
+        [[str(k - 5) for k in range(9000)], ["00"], ["-"], ["--1"], [str(10**30)], ["1."]],
     ],
 )
 def test_texts_come_back_as_they_were_in_whatever_pieces_they_came(pieces):
@@ -56,7 +66,10 @@ FILE = "Extract/job012/Movies/FoilHole_1234567_Data_1234567_1234567_20200101_010
         (lambda k: f"{FILE}{k // 100}", 2),  # the micrograph of a hundred particles
         (lambda k: f"{k % 100 + 1:06d}@{k // 100:06d}_{FILE}", 6),
         (lambda k: f"{k + 1}@{FILE}", 6),
-        (lambda k: f"{k / 7:.6f}", 12),  # each another one
+        (lambda k: f"{k / 7:.6f}", 8),  # each another one
+        (lambda k: f"{k / 700:.6f}", 4),
+        (lambda k: f"{k / 7:.6e}", 12),
+        (lambda k: str(k), 4),
     ],
 )
 def test_what_rows_share_takes_few_bytes_of_each(text, most):
@@ -79,7 +92,7 @@ def test_names_that_come_in_no_order_are_there_once(micrographs):
         assert column.nbytes <= least * len(which) + micrographs * len(text(0))
         assert column == [text(k) for k in which]
     numbers = column_of(f"{k / 7:.4f}" for k in which)  # of few bytes: not worth an object for each
-    assert numbers.codes is None
+    assert isinstance(numbers, Decimals)
 
 
 def test_no_text_is_a_column():
