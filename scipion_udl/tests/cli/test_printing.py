@@ -14,9 +14,11 @@ from scipion_udl.tests.engine_helpers import run, simulate
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("printing") / "data"
-    simulate(folder, 2, 32, 0.5)
+def folder(tmp_path_factory):
+    """A folder with sets of one particle, which is not rotated, and of two."""
+    folder = tmp_path_factory.mktemp("printing")
+    for count in (1, 2):
+        simulate(folder / f"{count}", count, 32, 0.5)
     return folder
 
 
@@ -35,19 +37,21 @@ def names(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(data):
-    assert run("align", data / "particles.star", "-o", data.parent / "whole", "--max-shift", 2) == 0
-    return names(data.parent / "whole")
+def whole(folder):
+    """What a run of one particle leaves."""
+    assert run("align", folder / "1" / "particles.star", "-o", folder / "whole") == 0
+    return names(folder / "whole")
 
 
-@pytest.mark.parametrize("way", ["<&- >&- 2>&-", ">/dev/full 2>&1", "| head -c 1"])
-def test_a_run_is_whole_where_nothing_can_be_printed(data, whole, tmp_path, way):
-    done = shell(f"set -o pipefail; $UDL align {data}/particles.star -o {tmp_path}/out {FEW} {way}")
+@pytest.mark.parametrize(("count", "way"), [(2, "<&- >&- 2>&-"), (1, ">/dev/full 2>&1"), (1, "| head -c 1")])
+def test_a_run_is_whole_where_nothing_can_be_printed(folder, whole, tmp_path, count, way):
+    star = folder / f"{count}" / "particles.star"
+    done = shell(f"set -o pipefail; $UDL align {star} -o {tmp_path}/out {FEW} {way}")
     assert done.returncode == 0
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
-    assert names(tmp_path / "out") == whole
+    assert names(tmp_path / "out") == sorted([*whole, *(["joining.json"] if count > 1 else [])])
 
 
 def test_an_error_is_one_where_nothing_can_be_printed(tmp_path):
-    assert shell(f"$UDL align {tmp_path}/none.star -o {tmp_path}/out >&- 2>&-").returncode == 1
+    assert shell(f"$UDL simulate {tmp_path}/out --count 2 --template {tmp_path}/none.mrc >&- 2>&-").returncode == 1
     assert shell("$UDL align --no-such-option >&- 2>&-").returncode == 2

@@ -283,20 +283,20 @@ def test_what_cannot_be_opened_is_one_line(project, capsys):
 
 @needs_proc
 def test_memory_stays_flat(project):
-    """Six times as many images of 400 px need no more memory (the peak of one process, after each of two sets)."""
+    """Six times as many images of 300 px need no more memory (the peak of one process, after each of two sets)."""
     program = PEAK + (
         "for path in sys.argv[1:]:\n    code = cli.main(['check', path, '--threads', '1'])\n    print(code, peak())\n"
     )
-    noise = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
     for name, count in (("few.mrcs", 40), ("many.mrcs", 240)):
-        with StackWriter(name, count, 400, PIXEL) as out:
+        with StackWriter(name, count, 300, PIXEL) as out:
             for k in range(count):
                 out.write(np.roll(noise, k))
     command = [sys.executable, "-c", program, "few.mrcs", "many.mrcs"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     (one, few), (other, many) = (line.split() for line in lines if len(line.split()) == 2 and line[0] == "0")
     assert one == other == "0"
-    assert (int(many) - int(few)) / 1024 < 20  # MB; the further images are 128 MB
+    assert (int(many) - int(few)) / 1024 < 20  # MB; the further images are 72 MB
 
 
 def large_star(path, count):
@@ -331,7 +331,7 @@ def test_a_table_takes_few_bytes_for_each_row(project, write, most):
     """The table of a set of millions of particles is looked through in the memory of a laptop: some 70 bytes a row in
     the file of a STAR, 90 in that of a .cs, whose rows are kept; objects for the values took 1 KB and more."""
     program = PEAK + "code = cli.main(['check', sys.argv[1], '--quick'])\nprint(code, peak())\n"
-    rows, peaks, path = (20_000, 160_000), [], f"t.{write.__name__.rpartition('_')[2]}"
+    rows, peaks, path = (10_000, 90_000), [], f"t.{write.__name__.rpartition('_')[2]}"
     with StackWriter("s.mrcs", 1, 8, PIXEL) as out:
         out.write(np.eye(8, dtype=np.float32))
     with open("s.mrcs", "r+b") as file:  # a stack of so many images, whose values nobody reads

@@ -33,23 +33,27 @@ def micrograph(row):
     return f"MotionCorr/job003/{row // 100:06d}_FoilHole_7654321_Data_7654321_7654321_20200101.mrc"
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
     """A folder with STAR and .cs of FEW and MANY particles; each stack of them holds noise, and is one file."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / FOLDER).mkdir(parents=True)
-    with StackWriter("noise.mrcs", MANY, BOX, 4.0) as out:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / FOLDER).mkdir(parents=True)
+    with StackWriter(str(folder / "noise.mrcs"), MANY, BOX, 4.0) as out:
         for image in np.random.default_rng(0).normal(size=(MANY, BOX, BOX)).astype(np.float32):
             out.write(image)
     for row in range(0, MANY, MANY // STACKS):
-        (tmp_path / stack_name(row, MANY)).symlink_to(tmp_path / "noise.mrcs")
-    for count in (FEW, MANY):
-        write_star(f"{count}.star", count)
-        write_cs(f"{count}.cs", count)
-    for other in ("few", "many"):  # a .cs is completed from those beside it
-        (tmp_path / other).mkdir()
-    (tmp_path / f"{FEW}.cs").rename(tmp_path / "few" / f"{FEW}.cs")
-    (tmp_path / f"{MANY}.cs").rename(tmp_path / "many" / f"{MANY}.cs")
+        (folder / stack_name(row, MANY)).symlink_to(folder / "noise.mrcs")
+    for beside, count in (("few", FEW), ("many", MANY)):  # a .cs is completed from those beside it
+        write_star(folder / f"{count}.star", count)
+        (folder / beside).mkdir()
+        write_cs(folder / beside / f"{count}.cs", count)
+    return folder
+
+
+@pytest.fixture
+def project(written, monkeypatch):
+    """These tables, of the current folder."""
+    monkeypatch.chdir(written)
     return {"star": (f"{FEW}.star", f"{MANY}.star"), "cs": (f"few/{FEW}.cs", f"many/{MANY}.cs")}
 
 

@@ -24,7 +24,7 @@ from scipion_udl.jobs.evaluate import evaluate
 from scipion_udl.settings.commands import EvaluateSettings
 from scipion_udl.tests.validation.test_pose_errors import disturbed, random_poses
 from scipion_udl.tests.validation.test_reference_match import picture
-from scipion_udl.validation.pose_errors import compare, located_truth
+from scipion_udl.validation.pose_errors import compare, join, located_truth
 from scipion_udl.validation.reference_match import transform
 
 BOX, COUNT, PIXEL = 48, 40, 2.5
@@ -66,6 +66,12 @@ def write_particles(path, stack, rows):
     write_tables(path, [Table("optics", optics), Table("particles", particles)])
 
 
+def one_particle(found):
+    """one_aligned.star: the first of them, of which nothing is drawn."""
+    write_particles("one.star", "data/particles.mrcs", [0])
+    write_aligned(open_particles("one.star"), found[:1], np.zeros(1), np.zeros(1, bool), "one_aligned.star")
+
+
 def write_truth(path, truth, rows):
     names = [f"{k + 1:06d}@{os.path.abspath('data/particles.mrcs')}" for k in rows]
     write_tables(path, [truth_table(names, truth[np.array(rows)])])
@@ -87,19 +93,15 @@ def test_files_give_the_figures_of_the_poses(run, aligned, capsys):
 
 
 def test_row_order_and_the_form_of_names_do_not_matter(run):
-    call, truth, _ = run
-    first = call(truth="data/truth.star")
     shuffled = np.random.default_rng(3).permutation(COUNT)
-    write_truth("data/other.star", truth, shuffled)  # absolute names, the particles have relative ones
+    write_truth("data/other.star", run[1], shuffled)  # absolute names, the particles have relative ones
     os.symlink("data", "link")
-    assert call(truth="link/other.star", output="again") == first
-
-
-def test_particles_without_truth_are_left_out_and_said(run, capsys):
-    call, truth, _ = run
-    write_truth("data/part.star", truth, range(10, COUNT))
-    assert call(truth="data/part.star")["particles"] == COUNT - 10
-    assert f"10 of {COUNT} particles are not in data/part.star" in capsys.readouterr().out
+    images, truth = located_truth("link/other.star")
+    rows, true_rows = join(open_particles("aligned.star").locations(), images)
+    assert rows.tolist() == list(range(COUNT))
+    as_written = located_truth("data/truth.star")[1]
+    assert np.array_equal(truth.angle[true_rows], as_written.angle)
+    assert np.array_equal(truth.shift[true_rows], as_written.shift)
 
 
 def test_errors_are_written_particle_by_particle(run):
@@ -161,11 +163,12 @@ def test_wrong_input_ends_in_one_sentence(run, capsys):
 
 
 def test_results_are_not_overwritten_unasked(run):
-    call, _, _ = run
-    call(truth="data/truth.star")
+    call, _, found = run
+    one_particle(found)
+    call(aligned="one_aligned.star")
     with pytest.raises(UdlError, match="overwrite"):
-        call(truth="data/truth.star")
-    call(truth="data/truth.star", overwrite=True)
+        call(aligned="one_aligned.star")
+    call(aligned="one_aligned.star", overwrite=True)
 
 
 def test_truth_is_read_as_written(run):
@@ -178,24 +181,30 @@ def test_truth_is_read_as_written(run):
 # more than the truth
 
 
-def test_pairs_are_counted_and_written(run, capsys):
+def test_everything_can_be_asked_at_once_and_pairs_are_counted_and_written(run, capsys):
     call, _, found = run
     broken = compose(Poses(np.where(np.arange(COUNT) == 7, 40.0, 0.0)), found)
     source = open_particles("data/particles.star")
     write_aligned(source, broken, np.zeros(COUNT), np.zeros(COUNT, bool), "broken.star")
-    result = call(aligned="broken.star", truth="data/truth.star", pairs=True)
+    truth, template = "data/truth.star", "data/template.mrc"
+    result = call(aligned="broken.star", truth=truth, reference=template, pairs=True, symmetry=2)
     assert result["pairs"] == COUNT - 1
     assert "39 pairs" in capsys.readouterr().out
     rows = read_rows("out/pairs.csv")
     wrong = [row for row in rows if abs(float(row["rotation_error"])) > 20]
     assert [(row["image"][:6], row["next"][:6]) for row in wrong] == [("000007", "000008"), ("000008", "000009")]
     assert [float(row["rotation_error"]) for row in wrong] == pytest.approx([-40, 40], abs=4)
+    assert {"rotation_mean", "pair_rotation_mean", "pair_correntropy", "correlation", "correntropy_4"} <= set(result)
+    assert result["correntropy"] > 0.95
+    assert set(os.listdir("out")) >= {"evaluation.csv", "evaluation.png", "errors.csv", "pairs.csv", "frc.csv"}
 
 
-def test_pairs_leave_out_what_has_no_truth(run):
+def test_particles_without_truth_are_left_out_and_said_and_so_are_their_pairs(run, capsys):
     call, truth, _ = run
     write_truth("data/part.star", truth, [0, 1, 2, 10, 11, 30])
-    assert call(truth="data/part.star", pairs=True)["pairs"] == 3
+    result = call(truth="data/part.star", pairs=True)
+    assert (result["particles"], result["pairs"]) == (6, 3)
+    assert f"{COUNT - 6} of {COUNT} particles are not in data/part.star" in capsys.readouterr().out
     assert [row["image"][:6] for row in read_rows("out/pairs.csv")] == ["000001", "000002", "000011"]
 
 
@@ -230,14 +239,6 @@ def test_particles_without_truth_are_judged_by_themselves(run, capsys):
         assert json.load(file)["figures"] == pytest.approx(good)
 
 
-def test_everything_can_be_asked_at_once(run):
-    call, _, _ = run
-    result = call(truth="data/truth.star", reference="data/template.mrc", pairs=True, symmetry=2)
-    assert {"rotation_mean", "pair_rotation_mean", "pair_correntropy", "correlation", "correntropy_4"} <= set(result)
-    assert result["correntropy"] > 0.95
-    assert set(os.listdir("out")) >= {"evaluation.csv", "evaluation.png", "errors.csv", "pairs.csv", "frc.csv"}
-
-
 def test_what_is_outside_of_the_mask_does_not_count(run):
     call, _, _ = run
     dirty = picture(BOX)
@@ -251,19 +252,21 @@ def test_what_is_outside_of_the_mask_does_not_count(run):
 
 
 def test_the_table_of_the_authors_is_evaluated_like_ours(run):
-    call, _, found = run
+    call, truth, found = run
     source = open_particles("data/particles.star")
     write_authors_xmd(source, found, np.linspace(0.5, 0.9, COUNT), "authors.xmd")
-    ours, theirs = call(truth="data/truth.star"), call(aligned="authors.xmd", truth="data/truth.star", output="again")
-    assert theirs == pytest.approx(ours, abs=1e-3)
-    assert float(read_rows("again/errors.csv")[-1]["score"]) == pytest.approx(0.9)
+    theirs, ours = call(aligned="authors.xmd", truth="data/truth.star"), open_particles("aligned.star").poses()
+    expected = compare(ours, truth, PIXEL)
+    assert {figure: theirs[figure] for figure in expected} == pytest.approx(expected, abs=1e-3)
+    read = open_particles("authors.xmd").poses()
+    assert np.abs(Poses(read.angle - ours.angle).angle).max() < 1e-3
+    assert np.abs(read.shift - ours.shift).max() < 1e-3
+    assert float(read_rows("out/errors.csv")[-1]["score"]) == pytest.approx(0.9)
 
 
 def test_one_particle_has_nothing_to_agree_with(run, capsys):
     call, _, found = run
-    write_particles("one.star", "data/particles.mrcs", [0])
-    source = open_particles("one.star")
-    write_aligned(source, found[:1], np.zeros(1), np.zeros(1, bool), "one_aligned.star")
+    one_particle(found)
     assert call(aligned="one_aligned.star") == {"particles": 1}
     with pytest.raises(UdlError, match="no next one"):
         call(aligned="one_aligned.star", pairs=True, output="again")
