@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from benchmarks import noise_picks
 from benchmarks.noise_windows.figures import likeness
 from benchmarks.noise_windows.picks import CTF, KINDS, ORIENTATIONS, STACK, WHITE, Noise, Windows, make
 from benchmarks.noise_windows.table import text
+from scipion_udl import cli
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -88,8 +90,13 @@ def test_the_table_tells_what_was_flagged_and_claimed():
     assert text([]) == ""
 
 
-def test_picked_noise_is_flagged_whole(tmp_path):
-    words = ["--out", tmp_path, "--kind", WHITE, "--count", 150, "--among", 1500, "--box", 32, "--classes", 3]
+def test_picked_noise_is_flagged_whole(tmp_path, monkeypatch):
+    def in_this_process(command: list[str], log: Path, threads: int) -> dict[str, float]:
+        assert cli.main(command[3:]) == 0
+        return {"cpu_s": 1.0}
+
+    monkeypatch.setattr(noise_picks, "timed", in_this_process)
+    words = ["--out", tmp_path, "--kind", WHITE, "--count", 130, "--among", 1300, "--box", 32, "--classes", 3]
     assert noise_picks.main([*map(str, words), "--programs", "classify"]) == 0
     with open(tmp_path / "noise_picks.csv", newline="") as file:
         (row,) = csv.DictReader(file)

@@ -172,7 +172,7 @@ def test_the_last_stage_of_the_network_is_what_classify_finds(tmp_path, monkeypa
         return {"memory_mb": 1.0}
 
     monkeypatch.setattr(stages, "timed", in_this_process)
-    options = ["--phantom", "boot", "--views", "random", "--count", "120", "--snr", "1", "--box", "48"]
+    options = ["--phantom", "boot", "--views", "random", "--count", "120", "--snr", "1", "--box", "40"]
     assert cli.main(["simulate", str(tmp_path / "set"), *options]) == 0
     table = tmp_path / "set" / "particles.star"
     results = list(stages.before_real_space(table, 4, 1))

@@ -179,7 +179,7 @@ def test_from_photographs_to_aligned_pairs(tmp_path, capsys):
     for part, name in (("train2017", "camera"), ("train2017", "coffee"), ("val2017", "coins")):
         (tmp_path / "photos" / part).mkdir(parents=True, exist_ok=True)
         Image.fromarray(getattr(data, name)()).save(tmp_path / "photos" / part / f"{name}.png")
-    for part, patches in (("train2017", 120), ("val2017", 20)):
+    for part, patches in (("train2017", 80), ("val2017", 20)):
         options = ["--part", part, "--patches", patches, "--box", 32, "--shift", 2]
         assert run("simulate", tmp_path / part, "--photos", tmp_path / "photos", *options) == 0
     model = tmp_path / "model" / "model.safetensors"
@@ -188,7 +188,7 @@ def test_from_photographs_to_aligned_pairs(tmp_path, capsys):
     capsys.readouterr()
     test, tables = tmp_path / "val2017", []
     command = ["align-pairs", test / "particles.star", "--model", model, "--gpu", "none", "--threads", 1]
-    for batch in (1, 16):
+    for batch in (5, 16):
         out = tmp_path / f"batch{batch}"
         assert run(*command, "-o", out, "--truth", test / "truth.star", "--batch", batch) == 0
         tables.append(read_tables(str(out / "pairs.star"))[0])

@@ -331,7 +331,7 @@ def test_a_table_takes_few_bytes_for_each_row(project, write, most):
     """The table of a set of millions of particles is looked through in the memory of a laptop: some 70 bytes a row in
     the file of a STAR, 90 in that of a .cs, whose rows are kept; objects for the values took 1 KB and more."""
     program = PEAK + "code = cli.main(['check', sys.argv[1], '--quick'])\nprint(code, peak())\n"
-    rows, peaks, path = (10_000, 90_000), [], f"t.{write.__name__.rpartition('_')[2]}"
+    rows, peaks, path = (20_000, 160_000), [], f"t.{write.__name__.rpartition('_')[2]}"
     with StackWriter("s.mrcs", 1, 8, PIXEL) as out:
         out.write(np.eye(8, dtype=np.float32))
     with open("s.mrcs", "r+b") as file:  # a stack of so many images, whose values nobody reads
