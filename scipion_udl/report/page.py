@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import jinja2
@@ -120,6 +121,12 @@ def render(template: str, content: dict[str, object]) -> str:
     str
         HTML.
     """
+    return _templates().get_template(template).render(content)
+
+
+@lru_cache(maxsize=1)
+def _templates() -> jinja2.Environment:
+    """The templates of this folder, compiled once for all pages of a process."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -127,7 +134,7 @@ def render(template: str, content: dict[str, object]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["thousands"] = thousands
-    return environment.get_template(template).render(content)
+    return environment
 
 
 def head(data: PageData) -> dict[str, object]:
