@@ -40,9 +40,11 @@ def test_classes_are_told_on_a_screen_whatever_their_number(sorted_run, capsys):
     shown, log = lines(capsys), (out / "run.log").read_text()
     assert 8 < len(shown) <= MOST
     assert not [line for line in shown if INTERNAL.search(line)]
-    assert log.count(ROUND) > 1
+    told = re.findall(r"Class (\d+) \(\d+ of (\d+)\): ", log)
+    assert len(told) == int(told[0][1]) > 1
+    assert all(f"Class {number}: {ROUND}" in log for number, _ in told)
+    assert not [line for line in shown if re.search(r"Class \d+[: ]", line)]
     assert all(line in log for line in shown)
-    assert len(log.splitlines()) > 3 * len(shown)
 
 
 def test_classes_of_a_table_are_too(sorted_run, tmp_path, capsys):
