@@ -12,7 +12,7 @@ from scipion_udl.compute.threads import side_by_side
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank, Compared
 
-FINEST_STEP, COARSEST_STEP = 1.0, 5.5  # working pixels between two shifts
+FINEST_STEP, COARSEST_STEP = 1.0, 4.0  # working pixels between two shifts
 STEP = 32.0  # of a band of one Fourier pixel, in a box of 128
 TOGETHER = 32  # particles whose coefficients are held at a time
 FEW = 8  # the same where each has shifts of its own for every class
