@@ -8,7 +8,6 @@ particles do not support (support.py) are given up.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,7 +77,7 @@ class LikelyRounds:
         free: bool = True,
     ) -> None:
         self.free = free
-        self.prepared = copy.copy(coarser(prepared, RING))
+        self.prepared = coarser(prepared, RING)  # a copy
         self.report = prepared.reader.context.report
         self.prepared.reader = prepared.reader.told_to(lambda *facts: None)  # classes go side by side
         reach = prepared.within(min(RING, prepared.k_max))
