@@ -58,7 +58,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        return _complain(args, _in_one_sentence(args, error))
+        what = _in_one_sentence(args, error)
+        return _complain(args, what, more=_kept(args) if what.code == "process_killed" else "")
     except KeyboardInterrupt as error:
         code = KILLED if isinstance(error, Ended) else 130
         return _complain(args, _in_one_sentence(args, error), code, _kept(args))
@@ -139,7 +140,7 @@ def _complain(args: argparse.Namespace, what: Message, code: int = 1, more: str 
     if launch.is_one_of_several():
         from scipion_udl.compute.distributed import is_reporting_rank
 
-        if not is_reporting_rank():
+        if (what.code == "process_lost" and launch.is_watched()) or not is_reporting_rank():
             return code
     write_error(args.error_to, what)
     print(f"scipion-udl {os.environ.get(SPEAKS_AS) or args.command}: {what}{more}", file=sys.stderr, flush=True)

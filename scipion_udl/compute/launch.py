@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from scipion_udl.errors import Ended
+from scipion_udl.errors import KILLED, Ended, UdlError
+from scipion_udl.messages import message
 
 GRACE = 15.0  # seconds that processes get to end by themselves when one has failed
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
+_WATCHED = "SCIPION_UDL_WATCHED"  # in the environment of processes that :func:`start_ranks` has started
 
 
 def gpus_asked_for(gpu: str) -> int:
@@ -60,6 +62,17 @@ def is_first() -> bool:
     return not is_one_of_several() or os.environ.get("RANK", "0") == "0"
 
 
+def is_watched() -> bool:
+    """Whether :func:`start_ranks` has started this process: it sees which of them is killed, and says so.
+
+    Returns
+    -------
+    bool
+        By the environment.
+    """
+    return is_one_of_several() and _WATCHED in os.environ
+
+
 def start_ranks(arguments: Sequence[str], count: int) -> int:
     """Run ``scipion-udl`` in several processes that share the work.
 
@@ -75,8 +88,12 @@ def start_ranks(arguments: Sequence[str], count: int) -> int:
     Returns
     -------
     int
-        The exit code: 0 where all went well, else that of a process that failed, 1 where it was killed, 130 where the
-        user has interrupted it.
+        The exit code: 0 where all went well, else that of a process that failed, 130 where the user has interrupted it.
+
+    Raises
+    ------
+    UdlError
+        Where a process was killed.
     """
     processes = [
         subprocess.Popen(
@@ -104,6 +121,7 @@ def _environments(count: int) -> list[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common[_WATCHED] = 1
     if sys.platform.startswith("linux"):  # the name of a machine that is in no network leads nowhere
         common["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
     common["TORCH_CPP_LOG_LEVEL"] = os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")  # lost contact is told in a sentence
@@ -116,18 +134,19 @@ def _wait(processes: list[subprocess.Popen]) -> int:
         codes = [process.poll() for process in processes]
         if any(codes):
             codes = [process.poll() for process in processes]
-            killed = [(rank, code) for rank, code in enumerate(codes) if code is not None and code < 0]
-            if not killed:
+            signals = [_signal_of(code) for code in codes]
+            if not any(signals):
                 return max(code or 0 for code in codes)
-            rank, code = killed[0]
-            print(
-                f"scipion-udl: process {rank + 1} of {len(codes)} was ended by signal {-code} (out of memory?)",
-                file=sys.stderr,
-            )
-            return 1
+            rank, number = next((rank, number) for rank, number in enumerate(signals) if number)
+            raise UdlError(message("process_killed", number=rank + 1, processes=len(codes), signal=number))
         if all(code == 0 for code in codes):
             return 0
         time.sleep(0.05)
+
+
+def _signal_of(code: int | None) -> int:
+    """The signal that ended a process with this exit code; 0 for none."""
+    return int(signal.SIGTERM) if code == KILLED else max(-(code or 0), 0)
 
 
 def _until(processes: list[subprocess.Popen], seconds: float) -> None:

@@ -139,6 +139,9 @@ TEXTS = {
         "one of the {processes} processes of this run has ended without a word (out of memory, or killed?), and the "
         "others with it"
     ),
+    "process_killed": (
+        "process {number} of {processes} was ended by signal {signal} (out of memory?), and the others with it"
+    ),
     "rank_not_a_number": "{name} is '{value}' in the environment, not a number: use torchrun.",
     "ranks_do_not_meet": "The {size} processes of this run do not find each other: {reason}",
     "ranks_incomplete": (

@@ -1,8 +1,9 @@
-"""Processes that are forked from that of the tests, which has loaded already what they need; two that share a run."""
+"""Processes that are forked from that of the tests, which has loaded already what they need, alone or several of a run."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
@@ -18,15 +19,56 @@ ALONE = ["--gpu", "none", "--threads", "1"]
 PATIENCE = 120.0  # seconds: what takes longer hangs
 
 
-def two_processes(folder: Path, work: Callable[..., None], *arguments: object) -> tuple[str, str]:
-    """(stdout, stderr) of two processes that share what ``work`` does, as launch.py would start them. Both must end
-    well; what they print is kept in ``folder``."""
-    ranks = enumerate(launch._environments(2))
-    both = [start(folder / f"rank{rank}", work, *arguments, environment=own) for rank, own in ranks]
-    codes = [end(process) for process in both]
-    out, err = ("".join((folder / f"rank{k}.{name}").read_text() for k in (0, 1)) for name in ("out", "err"))
-    assert codes == [0, 0], err
+def processes(folder: Path, work: Callable[..., None], *arguments: object, count: int = 2) -> tuple[str, str]:
+    """(stdout, stderr) of ``count`` processes that share what ``work`` does, as launch.py would start them. All must
+    end well; what they print is kept in ``folder``."""
+    ranks = enumerate(launch._environments(count))
+    started = [start(folder / f"rank{rank}", work, *arguments, environment=own) for rank, own in ranks]
+    codes = [end(process) for process in started]
+    out, err = ("".join((folder / f"rank{k}.{name}").read_text() for k in range(count)) for name in ("out", "err"))
+    assert codes == [0] * count, err
     return out, err
+
+
+def launched(folder: Path, words: list[str], count: int, in_rank: Callable[[int], None]) -> tuple[int | None, str]:
+    """(exit code, stderr of all) of `scipion-udl` with these words, started by launch.py in ``count`` processes;
+    in_rank: what each of them, by its number, does before."""
+    process = start(folder / "launched", _launch, words, count, in_rank)
+    return end(process), (folder / "launched.err").read_text()
+
+
+class _Forked:
+    """Stands for subprocess.Popen in launch.py."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], preexec_fn: Callable[[], None]) -> None:
+        words = command[command.index("scipion_udl.cli") + 1 :]
+        self._process = get_context("fork").Process(target=self._do, args=(words, env, preexec_fn))
+        self._process.start()
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    in_rank: Callable[[int], None]
+
+    def _do(self, words: list[str], env: Mapping[str, str], preexec_fn: Callable[[], None]) -> None:
+        preexec_fn()
+        os.environ.update(env)
+        type(self).in_rank(int(env["RANK"]))
+        sys.exit(cli.main(words))
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("scipion-udl", timeout)
+        return self._process.exitcode
+
+
+def _launch(words: list[str], count: int, in_rank: Callable[[int], None]) -> int:
+    _Forked.in_rank = staticmethod(in_rank)
+    launch.subprocess.Popen = _Forked
+    launch.gpus_asked_for = lambda gpu: count
+    return cli.main(words)
 
 
 def run_all(commands: list[list[str]]) -> None:

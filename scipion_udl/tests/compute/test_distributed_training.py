@@ -18,7 +18,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.models.checkpoint import load_model
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.tests.engine_helpers import CPU, simulate, turn_errors
-from scipion_udl.tests.fork_helpers import ALONE, run_all, two_processes
+from scipion_udl.tests.fork_helpers import ALONE, processes, run_all
 from scipion_udl.tests.pair_helpers import save_learned
 from scipion_udl.training.history import read_history
 
@@ -68,7 +68,7 @@ def both(views, start, tmp_path_factory):
     """The folders of trainings by one process and by two."""
     folder = tmp_path_factory.mktemp("trained")
     run_all(commands(views, start, folder / "one"))
-    two_processes(folder, run_all, commands(views, start, folder / "two"))
+    processes(folder, run_all, commands(views, start, folder / "two"))
     return folder / "one", folder / "two"
 
 

@@ -21,7 +21,7 @@ from scipion_udl.models.resnet import Bottleneck, PairNetwork
 from scipion_udl.particles.background import Background
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, subset_star, turned_spectra
-from scipion_udl.tests.fork_helpers import ALONE, two_processes
+from scipion_udl.tests.fork_helpers import ALONE, processes
 from scipion_udl.training.history import read_history
 from scipion_udl.training.objectives import PairObjective
 from scipion_udl.training.step_memory import StepMemory
@@ -168,7 +168,7 @@ def both(views, tmp_path_factory):
     for name, command in commands(views, model, folder / "one"):
         if name not in ("averages", "refining", "norms"):  # the same alignment; what comes to nothing
             assert run(*command) == 0
-    _, told = two_processes(folder, run_short, commands(views, model, folder / "two"))
+    _, told = processes(folder, run_short, commands(views, model, folder / "two"))
     return folder / "one", folder / "two", told
 
 
