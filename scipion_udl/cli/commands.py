@@ -94,6 +94,12 @@ def _select(settings: settings_of.SelectSettings) -> None:
     select(settings)
 
 
+def _compare(settings: settings_of.CompareSettings) -> None:
+    from scipion_udl.jobs.compare import compare
+
+    compare(settings)
+
+
 def _align_pairs(settings: settings_of.PairSettings) -> None:
     from scipion_udl.jobs.align_pairs import align_pairs
 
@@ -181,6 +187,17 @@ COMMANDS = (
         "quality in a further column.",
         settings_of.SelectSettings,
         _select,
+    ),
+    Command(
+        "compare",
+        "compare classifications of the same particles, of any program",
+        "Particles of the runs are known again by their images, classes are matched one to one by their particles. "
+        "Tells the adjusted Rand index of every pair of runs, which share of each class comes again in the others, "
+        "which classes came apart and which only one run has. Writes OUT/compare.star and .xmd (the rows of the first "
+        "run as they were, with the class that most runs agree on), compare.csv (a row a class), compare.png, "
+        "report.html and summary.json.",
+        settings_of.CompareSettings,
+        _compare,
     ),
     Command(
         "align-pairs",

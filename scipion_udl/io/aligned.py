@@ -28,8 +28,8 @@ from scipion_udl.io.aligned_optics import (
 from scipion_udl.io.cryosparc.write import write_aligned_cs
 from scipion_udl.io.rotated_columns import rotate_columns
 from scipion_udl.io.source import table_of
-from scipion_udl.io.star.columns import Decimals, ImageNames, chosen, decimals_of
-from scipion_udl.io.tables import Table, number_texts, quoted, write_tables
+from scipion_udl.io.star.columns import Decimals, ImageNames, chosen
+from scipion_udl.io.tables import Table, number_texts, quoted, share_texts, write_tables
 from scipion_udl.messages import Message, message
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def write_aligned(
         cryoSPARC cannot express, STAR and CS name those, with pose 0; what has a direction is rotated along.
     correntropy, outlier, number, flagged : (N,) float, bool, int and bool arrays, optional
         Columns of their own. number: the class, from 1; flagged: whether that class is no view.
-    shares : dict of str to (N,) float array, optional
-        Numbers from 0 to 1, by the label of their column.
+    shares : dict of str to (N,) array, optional
+        Numbers from 0 to 1, or whole numbers, by the label of their column.
 
     Returns
     -------
@@ -256,7 +256,7 @@ def _add_score(table: Table, form: str, results: _Results) -> None:
     if results.flagged is not None:
         table.set(dialects.FLAGGED_LABEL, _flags(results.flagged))
     for label, values in results.shares.items():
-        table.set(label, decimals_of(values, 4))
+        table.set(label, share_texts(values))
     if results.correntropy is not None:
         table.set(dialects.CORRENTROPY_LABEL, number_texts(results.correntropy))
 

@@ -53,6 +53,23 @@ def joined_blocks(tables: Sequence[Table], warnings: list[Message]) -> list[Tabl
     return [Table("noname", columns, path)]
 
 
+def block_of_classes(tables: Sequence[Table]) -> Table | None:
+    """The block that names the average of each class, where a file has one.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+        All of a file.
+
+    Returns
+    -------
+    Table or None
+        With columns ``image`` and ``ref``.
+    """
+    blocks = (table for table in tables if _CLASSES.fullmatch(table.name) and "image" in table and "ref" in table)
+    return next(blocks, None)
+
+
 def _matched(tables: Sequence[Table]) -> list[tuple[re.Match, Table]]:
     found = ((_IMAGES.fullmatch(table.name), table) for table in tables if "image" in table)
     return [(match, table) for match, table in found if match]

@@ -27,6 +27,7 @@ OUTLIER_LABEL = "udlOutlier"
 CORRENTROPY_LABEL = "udlCorrentropy"
 FLAGGED_LABEL = "udlFlagged"
 QUALITY_LABEL, CERTAINTY_LABEL = "udlQuality", "udlClassProbability"
+CONSENSUS_LABEL, CONSENSUS_SHARE_LABEL = "udlConsensusClass", "udlConsensusShare"
 
 # Everything in either program's tables that says how an image lies: new poses beside an old tilt are a wrong 3D pose.
 # Priors and flip ratios of helical segments say how the tube lies in the image as it was cut out: no pose, they stay.

@@ -12,8 +12,8 @@ from scipion_udl.io import dialects
 from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.cryosparc.write import save_cs
 from scipion_udl.io.source import Source, table_of
-from scipion_udl.io.star.columns import Decimals, decimals_of
-from scipion_udl.io.tables import Table, number_texts, quoted, write_tables
+from scipion_udl.io.star.columns import Decimals
+from scipion_udl.io.tables import Table, number_texts, quoted, share_texts, write_tables
 from scipion_udl.messages import Message, message
 
 NAME = "coordinates.star"
@@ -34,8 +34,8 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
         N particles of a table with classes.
     path : str
         Ending in .star, .xmd or .cs.
-    shares : dict of str to (N,) float array
-        Numbers from 0 to 1, by the label of their column; a .cs has none of them.
+    shares : dict of str to (N,) array
+        Numbers from 0 to 1, or whole numbers, by the label of their column; a .cs has none of them.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
     if names != source.names:
         particles.set(dialects.IMAGE_LABEL[source.form], quoted(names))
     for label, values in shares.items():
-        particles.set(label, decimals_of(values, 4))
+        particles.set(label, share_texts(values))
     write_tables(path, tables, xmipp=source.form == dialects.XMIPP)
     return []
 
@@ -165,6 +165,6 @@ def write_coordinates(source: Source, path: str, places: np.ndarray, shares: Map
         _RELION_PLACE[0]: number_texts(places[:, 0]),
         _RELION_PLACE[1]: number_texts(places[:, 1]),
         dialects.CLASS_LABEL[dialects.RELION31]: Decimals(source.classes()),
-        **{label: decimals_of(values, 4) for label, values in shares.items()},
+        **{label: share_texts(values) for label, values in shares.items()},
     }
     write_tables(path, [Table("coordinates", columns)])

@@ -225,6 +225,21 @@ def number_texts(values: np.ndarray) -> Sequence[str]:
     return decimals_of(values, 6, rounded=True)
 
 
+def share_texts(values: np.ndarray) -> Sequence[str]:
+    """Shares as tables have them, and what is counted beside them.
+
+    Parameters
+    ----------
+    values : (N,) array
+        Numbers from 0 to 1, with four decimals; whole numbers, as they are.
+
+    Returns
+    -------
+    sequence of str
+    """
+    return Decimals(values.astype(np.int64)) if values.dtype.kind in "iu" else decimals_of(values, 4)
+
+
 def quote(text: str) -> str:
     """A text as one STAR value: in quotes where it is empty, holds white space or begins like a quoted one.
 

@@ -11,6 +11,7 @@ import torch
 from scipion_udl.constants import proposed_classes
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
+from scipion_udl.io.class_runs import JUDGED, TABLE, class_table
 from scipion_udl.io.output import durable
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
@@ -23,9 +24,7 @@ from scipion_udl.pipelines.select_set import Judgement, Selection, choose, judge
 from scipion_udl.results.selection import CHOSEN, write_selection
 from scipion_udl.settings.commands import ClassifySettings, SelectSettings
 
-TABLE, JUDGED = "classes.star", ("summary.json", "averages.mrcs")  # of a classify run: what is read beside its table
 ENDINGS = (".star", ".xmd", ".cs")
-RELION_ENDINGS = ("_model.star", "_optimiser.star")
 
 
 @torch.no_grad()
@@ -48,7 +47,7 @@ def select(settings: SelectSettings) -> None:
         _check_table(settings, table)
     folder = OutputFolder(settings.output, settings.overwrite, False, "select")
     folder.spare([settings.input])
-    settings = settings.but(input=_table_of(settings.input))
+    settings = settings.but(input=class_table(settings.input))
     source = open_particles(settings.input, settings.pixel_size, lean=True)
     read = [os.path.join(os.path.dirname(settings.input), name) for name in JUDGED]
     folder.spare([settings.input, *source.files(), *filter(os.path.isfile, read)])
@@ -82,22 +81,6 @@ def _spare_table(table: str, files: list[str]) -> None:
     place = os.path.realpath(table)
     if any(os.path.realpath(file) == place for file in files):
         raise UdlError(message("result_is_read", path=table))
-
-
-def _table_of(path: str) -> str:
-    """The table of classes: of a folder the one that `classify` writes, of RELION's model the particles beside it."""
-    for ending in RELION_ENDINGS:
-        if path.endswith(ending):
-            table = path[: -len(ending)] + "_data.star"
-            if not os.path.isfile(table):
-                raise UdlError(message("model_without_data", path=path, table=table))
-            return table
-    if not os.path.isdir(path):
-        return path
-    table = os.path.join(path, TABLE)
-    if not os.path.isfile(table):
-        raise UdlError(message("not_a_class_run", folder=path))
-    return table
 
 
 def _has_classes(source: ParticleSource) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import string
 from typing import Any, Callable, Mapping, Sequence
 
-from scipion_udl.messages import alignment, check, files, quality, runs, scipion, simulation, training
+from scipion_udl.messages import alignment, check, comparison, files, quality, runs, scipion, simulation, training
 
-TABLES = (files, training, alignment, quality, runs, check, simulation, scipion)
+TABLES = (files, training, alignment, quality, comparison, runs, check, simulation, scipion)
 TEXTS: dict[str, str] = {code: text for table in TABLES for code, text in table.TEXTS.items()}
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scipion_udl.imaging.poses import Poses
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -57,6 +61,15 @@ class SelectionData(PageData):
     table: str
     kept: tuple[int, int]
     left_out: list[tuple[str, int]]
+
+
+@dataclass
+class ComparisonData(PageData):
+    """What the page of a comparison shows. averages: of each run, by class number, (D, D); matrices: the picture of
+    where the classes of the first run lie in each other one."""
+
+    averages: list[dict[int, np.ndarray]]
+    matrices: Figure
 
 
 @dataclass

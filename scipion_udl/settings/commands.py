@@ -33,6 +33,7 @@ from scipion_udl.settings.common import (
     Said,
     Threads,
 )
+from scipion_udl.settings.comparison import Alike, Compared
 from scipion_udl.settings.option import Settings
 from scipion_udl.settings.realism import Realism
 from scipion_udl.settings.selection import Choice, Choosing, Places, Tables
@@ -172,6 +173,13 @@ class SelectSettings(Choosing, Choice, Tables, Places, RunSettings):
 
 
 @dataclass(frozen=True)
+class CompareSettings(Compared, Output, Said, Alike, PixelSize):
+    """Of `scipion-udl compare`."""
+
+    OFFERS: ClassVar[tuple[type[Settings], ...]] = (Compared, Output, Said, Alike, PixelSize)
+
+
+@dataclass(frozen=True)
 class DiameterSettings(LookedAt, RunSettings):
     """Of `scipion-udl diameter`."""
 
@@ -241,6 +249,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "align": AlignSettings,
     "classify": ClassifySettings,
     "select": SelectSettings,
+    "compare": CompareSettings,
     "align-pairs": PairSettings,
     "check": CheckSettings,
     "evaluate": EvaluateSettings,

@@ -127,6 +127,24 @@ def match_reference(
     return ReferenceMatch(moved, target, pose, -sign * float(best.fun), frequency, frc, resolution, reaches_end)
 
 
+def pose_onto(image: np.ndarray, reference: np.ndarray, radius: float = RADIUS) -> Poses:
+    """The pose that brings an image onto a reference, as far as the search in a small box finds it: for the eye.
+
+    Parameters
+    ----------
+    image, reference : (D, D) arrays
+        The images.
+    radius : float, optional
+        Of the circle within which they are compared, share of the box.
+
+    Returns
+    -------
+    Poses
+        One, to apply to the image: to 3 degrees, and a 64th of the box.
+    """
+    return _pose(_coarse(image, reference, radius)[0])
+
+
 def _pose(values: np.ndarray) -> Poses:
     return Poses(values[:1], values[None, 1:])
 

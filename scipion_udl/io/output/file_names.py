@@ -28,6 +28,12 @@ WRITTEN: dict[str, tuple[str, ...]] = {
         *("averages.mrcs", "averages.star", "coordinates.star", "selection.csv", "report.html", "summary.json"),
         *("progress.json", "run.log", *_FOR_RELION),
     ),
+    "compare": (
+        *(f"compare.{kind}" for kind in ("star", "xmd", "csv", "png")),
+        "report.html",
+        "summary.json",
+        "run.log",
+    ),
     "align-pairs": ("pairs.star", "summary.json"),
     "evaluate": ("evaluation.csv", "evaluation.png", "frc.csv", "errors.csv", "pairs.csv", "summary.json"),
     "relion": ("particles.star", *_FOR_RELION, "run_classes.mrcs", "RELION_OUTPUT_NODES.star"),

@@ -37,6 +37,7 @@ ROLES = {
     ],
     "classify": [([], [], (*TABLES, *STACKS)), (["good/particles.star", "--model"], [], MODELS)],
     "select": [([], [], (*TABLES, *STACKS))],
+    "compare": [(["good/particles.star"], [], TABLES)],
     "align-pairs": [
         ([], ["--model", "good/m.safetensors"], (*TABLES, *STACKS)),
         (["good/particles.star"], ["--model", "good/m.safetensors"], (*TABLES, *STACKS)),

@@ -1,0 +1,155 @@
+"""The command `compare`: classifications of the same particles against each other, of any program."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from scipion_udl.compute.log import Log, command_line
+from scipion_udl.constants import __version__
+from scipion_udl.errors import UdlError
+from scipion_udl.io.class_runs import JUDGED, average_places, class_table, read_averages, same_particles
+from scipion_udl.io.output.folder import OutputFolder
+from scipion_udl.io.particles import ParticleSource, open_particles
+from scipion_udl.messages import Message, message
+from scipion_udl.results.comparison import Classification, Comparison, write_comparison
+from scipion_udl.settings.commands import CompareSettings
+from scipion_udl.validation.class_agreement import ABSENT
+from scipion_udl.validation.reference_match import pose_onto, transform
+
+BY_CHANCE = 0.1  # an adjusted Rand index below which two runs hardly agree: 0 is what chance gives
+ENOUGH_IN_COMMON = 0.5  # of the particles of the smaller run
+
+
+class _Job:
+    """What one comparison works with: the log, and its warnings, each said once."""
+
+    def __init__(self, settings: CompareSettings, out: OutputFolder) -> None:
+        self.out, self.warnings = out, list[Message]()
+        self.log = Log(settings.quiet, settings.verbose, out.log)
+        self.log.begin(f"{command_line()}  (version {__version__})")
+
+    def warn(self, sentence: Message | None) -> None:
+        """A warning, where there is one."""
+        if sentence is not None and sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.log.warn(sentence)
+
+
+def compare(settings: CompareSettings) -> Comparison:
+    """Do `scipion-udl compare`: compare.star, compare.xmd, compare.csv, compare.png, report.html, summary.json in OUT.
+
+    Parameters
+    ----------
+    settings : CompareSettings
+        The options.
+
+    Returns
+    -------
+    Comparison
+        What was found.
+
+    Raises
+    ------
+    UdlError
+        Where there are no two runs, one has no classes, or none of the particles of the first.
+    """
+    names = list(settings.runs)
+    if len(names) < 2:
+        raise UdlError(message("one_run_to_compare", path=names[0] if names else ""))
+    folder = OutputFolder(settings.output, settings.overwrite, False, "compare")
+    folder.spare(names)
+    tables = [class_table(name) for name in names]
+    places = [os.path.realpath(table) for table in tables]
+    for k, place in enumerate(places):
+        if place in places[:k]:
+            raise UdlError(message("compared_with_itself", path=names[k]))
+    beside = [os.path.join(os.path.dirname(table), name) for table in tables for name in JUDGED]
+    folder.spare([*tables, *filter(os.path.isfile, beside)])
+    with folder as out:
+        job = _Job(settings, out)
+        sources = [_opened(table, settings, table == tables[0]) for table in tables]
+        for source in sources:
+            out.spare(source.files())
+        out.begin_log()
+        runs, labels, rows = _joined(job, names, tables, sources)
+        found = Comparison(runs, labels, settings.least_in_common)
+        _warn_of(job, found)
+        _rotate_averages(job, found)
+        text = write_comparison(out, settings, found, sources[0], rows, job.warnings)
+    job.log.result(text)
+    return found
+
+
+def _opened(table: str, settings: CompareSettings, whole: bool) -> ParticleSource:
+    """The particles of a table; whole: with all its columns. The rows of a .cs tell the uid."""
+    return open_particles(table, settings.pixel_size, lean=not whole and not table.lower().endswith(".cs"))
+
+
+def _joined(
+    job: _Job, names: list[str], tables: list[str], sources: list[ParticleSource]
+) -> tuple[list[Classification], np.ndarray, np.ndarray]:
+    """The runs, the labels (R, N) of the particles that are in any, and which of these those of the first run are."""
+    runs, own_labels = [], []
+    for name, table, source in zip(names, tables, sources):
+        for sentence in (*source.warnings, source.missing_classes()):
+            job.warn(sentence)
+        number, label = np.unique(source.classes(), return_inverse=True)
+        if len(number) == 1:
+            job.warn(message("one_class_to_compare", path=name))
+        runs.append(Classification(name, table, number, _averages(job, name, table, number.tolist())))
+        own_labels.append(label)
+        job.log.say(f"{len(source)} particles in {len(number)} classes in {name}")
+    rows = same_particles(sources)
+    labels = np.full((len(runs), 1 + max(int(own.max()) for own in rows)), ABSENT, np.int32)
+    for k, (own, label) in enumerate(zip(rows, own_labels)):
+        labels[k, own] = label
+    for name, own in zip(names[1:], labels[1:]):
+        if not ((own != ABSENT) & (labels[0] != ABSENT)).any():
+            raise UdlError(message("nothing_in_common", path=name, first=names[0]))
+    return runs, labels, rows[0]
+
+
+def _averages(job: _Job, name: str, table: str, numbers: list[int]) -> dict[int, np.ndarray]:
+    """The averages of classes by their numbers, of those that have one that can be read."""
+    try:
+        places = average_places(table, numbers)
+        job.out.spare(stack for stack, _ in places.values())
+        return read_averages(places)
+    except UdlError as error:
+        if error.message.code in ("input_among_results", "input_would_be_replaced"):
+            raise
+        job.warn(message("averages_not_shown", path=name, reason=error.message))
+        return {}
+
+
+def _warn_of(job: _Job, found: Comparison) -> None:
+    """Warn of runs that share few particles, and of such as agree by chance alone."""
+    sizes = (found.labels != ABSENT).sum(1)
+    for (one, other), pair in found.pairs.items():
+        if one > other:
+            continue
+        first, second = found.runs[one].name, found.runs[other].name
+        common, fewer = int(pair.table.sum()), int(min(sizes[one], sizes[other]))
+        if common < ENOUGH_IN_COMMON * fewer:
+            job.warn(message("compared_in_part", one=first, other=second, common=common, fewer=fewer))
+        if pair.rand < BY_CHANCE:
+            job.warn(message("compared_by_chance", one=first, other=second, rand=pair.rand))
+
+
+def _rotate_averages(job: _Job, found: Comparison) -> None:
+    """Bring the averages of the other runs onto those of the first that they are matched with, where boxes are one."""
+    first = found.runs[0]
+    if not first.averages or not any(run.averages for run in found.runs[1:]):
+        return
+    job.log.say("Averages are brought into the orientation of those of the first run")
+    for other in found.others(0):
+        run = found.runs[other]
+        for number, match in zip(first.number.tolist(), found.pairs[0, other].match.tolist()):
+            theirs = int(run.number[match]) if match >= 0 else None
+            one, moved = first.averages.get(number), run.averages.get(theirs) if theirs is not None else None
+            if theirs is None or one is None or moved is None or one.shape != moved.shape:
+                continue
+            if one.std() > 0 and moved.std() > 0:
+                run.averages[theirs] = transform(moved, pose_onto(moved, one)).astype(np.float32)

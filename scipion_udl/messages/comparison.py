@@ -1,0 +1,22 @@
+"""What there is to say where classifications are compared."""
+
+from __future__ import annotations
+
+TEXTS = {
+    "averages_not_shown": "The averages of {path} are not shown: {reason}",
+    "compared_by_chance": (
+        "The classes of {one} and {other} agree hardly better than chance (adjusted Rand index {rand:.2f}): particles "
+        "that are together in one run are not in the other."
+    ),
+    "compared_in_part": (
+        "{one} and {other} have {common} particles in common, fewer than half of the {fewer} that the smaller has: all "
+        "that is said of both is of these."
+    ),
+    "compared_with_itself": "{path} is given twice: give classifications that were made apart from each other.",
+    "nothing_in_common": (
+        "{path} has no particle in common with {first}: give classifications of the same images (the same files, or "
+        "of cryoSPARC the same uid)."
+    ),
+    "one_class_to_compare": "{path} has all its particles in one class: it tells nothing of which belong together.",
+    "one_run_to_compare": "{path} alone has nothing to be compared with: give two RUNs or more.",
+}
