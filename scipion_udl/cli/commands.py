@@ -83,6 +83,11 @@ def _align(settings: settings_of.AlignSettings) -> None:
 
 
 def _classify(settings: settings_of.ClassifySettings) -> None:
+    if settings.repeat is not None:
+        from scipion_udl.jobs.repeat import classify_again
+
+        classify_again(settings)
+        return
     from scipion_udl.jobs.classify import classify
 
     classify(settings)

@@ -115,7 +115,7 @@ def _write(
 def _checked(settings: ClassifySettings) -> ClassifySettings:
     """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
     given = next((settings.option(name).flag for name in ("join", "model") if getattr(settings, name)), None)
-    for name in ("classes", "starts", "teach"):
+    for name in ("classes", "starts", "teach", "repeat"):
         if given and getattr(settings, name) is not None:
             raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
     return settings.but(classes=settings.classes or CLASSES)

@@ -337,12 +337,25 @@ def _text(out: OutputFolder, found: Comparison, figures: dict) -> str:
         "",
         *_under("Runs", runs),
         *_under("Agreement", pairs),
+        *_under("Come again", _again(found)),
         f"In one run alone    {', '.join(alone[:6]) + more or 'no class'}",
         f"Consensus           {consensus_of['all']} particles of run 1 have the same class in all runs "
         f"({consensus_of['all'] / compared:.1%}), {consensus_of['most']} in most, {consensus_of['none']} in none",
         f"Results             {os.path.join(out.path, 'report.html')}, compare.star, compare.csv, compare.png",
     ]
     return "\n".join([*lines, *count_warnings(figures["warnings"])])
+
+
+def _again(found: Comparison) -> list[str]:
+    """One line on the classes of the first run: how much of them comes again."""
+    again, number = found.comes_again(0), found.runs[0].number
+    known = np.flatnonzero(~np.isnan(again))
+    sizes = np.bincount(found.labels[0][found.labels[0] != ABSENT])[known]
+    least, most = known[again[known].argmin()], known[again[known].argmax()]
+    return [
+        f"{again[known] @ sizes / sizes.sum():.1%} of the particles of run 1, {again[least]:.0%} of those of class "
+        f"{number[least]} to {again[most]:.0%} of those of class {number[most]}"
+    ]
 
 
 def _under(title: str, lines: list[str]) -> list[str]:

@@ -69,6 +69,12 @@ class Sorting(Settings):
         take=take.COUNT,
         metavar="N",
     )
+    repeat: int | None = option(
+        "classify N times in all, with seeds K, K + 1 and so on of --seed K, and tell of each class which share of its "
+        "particles comes again in the others (comes_again in OUT/classes.csv; OUT/compared has the rest)",
+        take=take.COUNT,
+        metavar="N",
+    )
     no_refine: bool = variant(
         Written,
         "no_refine",
