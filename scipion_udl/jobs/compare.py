@@ -95,7 +95,7 @@ def _joined(
     for name, table, source in zip(names, tables, sources):
         for sentence in (*source.warnings, source.missing_classes()):
             job.warn(sentence)
-        number, label = np.unique(source.classes(), return_inverse=True)
+        number, label = _classes(source)
         if len(number) == 1:
             job.warn(message("one_class_to_compare", path=name))
         runs.append(Classification(name, table, number, _averages(job, name, table, number.tolist())))
@@ -109,6 +109,17 @@ def _joined(
         if not ((own != ABSENT) & (labels[0] != ABSENT)).any():
             raise UdlError(message("nothing_in_common", path=name, first=names[0]))
     return runs, labels, rows[0]
+
+
+def _classes(source: ParticleSource) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the classes (K,), ascending, and which of them each particle has (N,), from 0."""
+    try:
+        number, label = np.unique(source.classes(), return_inverse=True)
+    except UdlError as error:
+        if error.message.code not in ("stack_without_classes", "no_class_numbers"):
+            raise
+        raise UdlError(message("no_classes_to_compare", path=source.path)) from None
+    return number, label
 
 
 def _averages(job: _Job, name: str, table: str, numbers: list[int]) -> dict[int, np.ndarray]:

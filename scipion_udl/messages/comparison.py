@@ -17,6 +17,10 @@ TEXTS = {
         "{path} has no particle in common with {first}: give classifications of the same images (the same files, or "
         "of cryoSPARC the same uid)."
     ),
+    "no_classes_to_compare": (
+        "{path} has no class number per particle (rlnClassNumber in STAR, ref in XMD, alignments2D/class in .cs): give "
+        "the table of a 2D classification."
+    ),
     "one_class_to_compare": "{path} has all its particles in one class: it tells nothing of which belong together.",
     "one_run_to_compare": "{path} alone has nothing to be compared with: give two RUNs or more.",
 }

@@ -207,6 +207,18 @@ def test_classes_of_xmipp_and_relion_are_compared_with_their_averages(folder):
     assert [int(row.udlConsensusClass) for row in table] == TRUE.tolist()
 
 
+def test_mirrored_particles_go_into_a_table_that_can_hold_them(folder):
+    lines = ["# XMIPP_STAR_1 *", "data_noname", "loop_", " _image", " _ref", " _anglePsi", " _flip"]
+    lines += [f"{row + 1}@p.mrcs {TRUE[row]} 10 {row % 2}" for row in range(COUNT)]
+    (folder / "mirrored.xmd").write_text("\n".join([*lines, ""]))
+    star("one.star", TRUE)
+    assert run("compare", "mirrored.xmd", "one.star", "-o", "out", "--quiet") == 0
+    assert not (folder / "out" / "compare.star").exists()
+    assert "star_cannot_mirror" in summary()["codes"]
+    table = list(OtherReader(fileName="out/compare.xmd", tableName="noname"))
+    assert [(int(row.udlConsensusClass), int(row.flip)) for row in table] == [(TRUE[k], k % 2) for k in range(COUNT)]
+
+
 def test_averages_that_cannot_be_read_are_a_warning(folder):
     star("run_it001_data.star", TRUE)
     (folder / "run_it001_classes.mrcs").write_bytes(b"no stack")
@@ -220,8 +232,8 @@ def test_averages_that_cannot_be_read_are_a_warning(folder):
     [
         (["one.star"], "one.star alone has nothing to be compared with"),
         (["one.star", "./one.star"], "./one.star is given twice"),
-        (["one.star", "none.star"], "has no class number per particle"),
-        (["one.star", "p.mrcs"], "is a stack of images, which has no classes"),
+        (["one.star", "none.star"], "none.star has no class number per particle"),
+        (["one.star", "p.mrcs"], "p.mrcs has no class number per particle"),
         (["one.star", "other.star"], "other.star has no particle in common with one.star"),
         (["one.star", "gone.star"], "gone.star"),
         (["one.star", "."], "holds no classes.star"),
