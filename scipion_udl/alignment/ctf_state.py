@@ -17,6 +17,7 @@ import torch
 
 from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.wiener import WienerFilter
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.compute.log import Say
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.ctf import ParticleCtf
@@ -154,6 +155,17 @@ class CtfState:
             return
         given = prepared, indices[asked], poses[asked], half, self._ways
         self._heard[name] = prepared.group.on_rank0(lambda: mode_evidence(*given))
+
+    def gather(self, group: ProcessGroup) -> None:
+        """Make known to all processes what each has heard of classes of its own.
+
+        Parameters
+        ----------
+        group : ProcessGroup
+            Those of the run.
+        """
+        if self.asks_images:
+            self._heard = {name: told for heard in group.gather_all(self._heard) for name, told in heard.items()}
 
     def settle(self, names: Iterable[str]) -> bool:
         """Judge, once, by what the particles of some classes told, all together.

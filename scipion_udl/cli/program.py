@@ -18,9 +18,9 @@ from scipion_udl.constants import SPEAKS_AS
 from scipion_udl.errors import KILLED, Ended, in_one_sentence
 from scipion_udl.messages import Message
 
-_SHARED = ("train", "align", "classify")  # commands that several processes can work on together
+_SHARED = ("train", "align", "classify", "select")  # commands that several processes can work on together
 _NAMES = "scipion_udl.names"  # of the handler of characters that cannot be encoded
-_CONTINUED = _SHARED  # commands that take --continue
+_CONTINUED = ("train", "align", "classify")  # commands that take --continue
 
 
 def main(argv: Sequence[str] | None = None) -> int:

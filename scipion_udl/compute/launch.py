@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from scipion_udl.errors import KILLED, Ended, UdlError
 from scipion_udl.messages import message
 
+MOMENT = 2.0  # seconds in which processes that have lost contact clear up: none is told to end in the midst of it
 GRACE = 15.0  # seconds that processes get to end by themselves when one has failed
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 _WATCHED = "SCIPION_UDL_WATCHED"  # in the environment of processes that :func:`start_ranks` has started
@@ -133,6 +134,7 @@ def _wait(processes: list[subprocess.Popen]) -> int:
     while True:
         codes = [process.poll() for process in processes]
         if any(codes):
+            _until(processes, MOMENT)
             codes = [process.poll() for process in processes]
             signals = [_signal_of(code) for code in codes]
             if not any(signals):

@@ -62,9 +62,30 @@ def classify(settings: ClassifySettings) -> None:
         Where there are too few particles for so many classes.
     """
     settings, earlier = _earlier(_checked(settings))
+    with ProcessGroup.from_environment() as group:
+        classify_in(group, settings, earlier)
+
+
+def classify_in(group: ProcessGroup, settings: ClassifySettings, earlier: Earlier | None = None) -> None:
+    """The same in processes that have met already.
+
+    Parameters
+    ----------
+    group : ProcessGroup
+        The processes.
+    settings : ClassifySettings
+        The options; the number of classes and the model are among them.
+    earlier : Earlier, optional
+        The run that the particles are to join.
+
+    Raises
+    ------
+    UdlError
+        As :func:`classify`.
+    """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")
     folder.spare([*given_files(settings), *(files_of(given(settings.join)) if earlier else [])])
-    with ProcessGroup.from_environment() as group, group.folder(folder) as out:
+    with group.folder(folder) as out:
         run = Run(settings, out, group)
         if earlier is not None:  # few particles come at a time: they are not shared
             if not group.first:

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import torch
 
+from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import proposed_classes
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
@@ -17,7 +18,7 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.selected import centres, micrographs
 from scipion_udl.io.source import table_of
-from scipion_udl.jobs.classify import classify
+from scipion_udl.jobs.classify import classify_in
 from scipion_udl.messages import message
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.select_set import Judgement, Selection, choose, judge_set
@@ -42,9 +43,17 @@ def select(settings: SelectSettings) -> None:
         Where the input has no classes to choose from, or lacks what an option needs.
     """
     table = settings.output if settings.output.lower().endswith(ENDINGS) else None
-    if table is not None:
-        settings = settings.but(output=os.path.splitext(settings.output)[0])
-        _check_table(settings, table)
+    with ProcessGroup.from_environment() as group:
+        if table is not None:
+            group.on_rank0(lambda: _check_table(settings, table))
+            settings = settings.but(output=os.path.splitext(settings.output)[0])
+        run = _select_in(group, settings)
+        if table is not None and group.first:
+            _hand_out(settings, table, run)
+
+
+def _select_in(group: ProcessGroup, settings: SelectSettings) -> Run:
+    """Write the folder of the settings, whose input may have no classes yet, in processes that have met."""
     folder = OutputFolder(settings.output, settings.overwrite, False, "select")
     folder.spare([settings.input])
     settings = settings.but(input=class_table(settings.input))
@@ -52,20 +61,22 @@ def select(settings: SelectSettings) -> None:
     read = [os.path.join(os.path.dirname(settings.input), name) for name in JUDGED]
     folder.spare([settings.input, *source.files(), *filter(os.path.isfile, read)])
     if not _has_classes(source):
-        folder.check()
-        settings = _classified(settings, len(source))
+        group.on_rank0(folder.check)
+        settings = _classified(group, settings, len(source))
         folder = OutputFolder(settings.output, settings.overwrite, False, "select")
         folder.spare([settings.input])
-    with folder as out:
-        run = Run(settings, out)
+    with group.folder(folder) as out:
+        run = Run(settings, out, group)
         judged = judge_set(run)
+        if judged is None:
+            return run
+        run = run.by_itself()
         selection = _selection(run, judged)
         if not selection.kept.any():
             run.warn(message("nothing_chosen", path=settings.input, rest=out.final("rest.star")))
         text = write_selection(run, judged, selection)
     run.log.result(text)
-    if table is not None:
-        _hand_out(settings, table, run)
+    return run
 
 
 def _check_table(settings: SelectSettings, table: str) -> None:
@@ -93,12 +104,13 @@ def _has_classes(source: ParticleSource) -> bool:
         return False
 
 
-def _classified(settings: SelectSettings, count: int) -> SelectSettings:
+def _classified(group: ProcessGroup, settings: SelectSettings, count: int) -> SelectSettings:
     """The settings, for so many particles, with the classes of a run of `classify`, made in the output folder now."""
     if settings.chosen is not None:
         raise UdlError(message("no_classes_to_name", path=settings.input))
     place = os.path.join(settings.output, "classes")
-    classify(ClassifySettings.of({**vars(settings), "output": place, "classes": proposed_classes(count)}))
+    classify_in(group, ClassifySettings.of({**vars(settings), "output": place, "classes": proposed_classes(count)}))
+    group.barrier()  # the first has written its table now
     return settings.but(input=os.path.join(place, TABLE), overwrite=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import chain
 
 import numpy as np
 
@@ -47,6 +48,47 @@ def align_classes(
     list of ClassResult
         What came of them by ascending number; of a group, all but the first process get none.
     """
+    done = _aligned(run, guide, settings, classes, start)
+    return align_classes(run, guide, settings, classes, start) if _takes_ctf_otherwise(run, done) else done
+
+
+def deal_classes(
+    run: Run,
+    guide: Guide,
+    settings: AlignmentPlan,
+    classes: dict[int, np.ndarray],
+    start: KnownStart | None = None,
+) -> list[ClassResult]:
+    """The same by the processes of a group, each of which aligns classes of its own.
+
+    Parameters
+    ----------
+    run, guide, settings, classes, start
+        As :func:`align_classes` takes them.
+
+    Returns
+    -------
+    list of ClassResult
+        What came of all of them by ascending number, on all processes.
+    """
+    numbers = list(classes)
+    own = [numbers[k] for k in run.group.deal(np.array([len(classes[number]) for number in numbers]))]
+    mine = _aligned(run.by_itself(), guide, settings, {number: classes[number] for number in own}, start)
+    done = sorted(chain(*run.group.gather_all(mine)), key=lambda result: result.number)
+    run.ctf_choice.gather(run.group)
+    return deal_classes(run, guide, settings, classes, start) if _takes_ctf_otherwise(run, done) else done
+
+
+def _takes_ctf_otherwise(run: Run, done: list[ClassResult]) -> bool:
+    """Whether the CTF is to be taken in another way, now that all classes are aligned. What those tell whose halves
+    agree on nothing is of no account: junk, or noise."""
+    return run.settle_ctf([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False])
+
+
+def _aligned(
+    run: Run, guide: Guide, settings: AlignmentPlan, classes: dict[int, np.ndarray], start: KnownStart | None
+) -> list[ClassResult]:
+    """The classes, each aligned once, by ascending number."""
     work = _ClassWork(run, guide, settings, classes, start)
     found: list[ClassResult | None] = []
     order, finished = list(work.order), 0
@@ -63,11 +105,7 @@ def align_classes(
         finished += len(classes[number])
         run.particles.reader.context.report("alignment of the classes", finished, len(run.particles))
     found += [work.alone(number) for number in work.short]  # by itself, each has all of the memory
-    done = [result for result in found if result is not None]
-    # What classes tell whose halves agree on nothing is of no account: junk, or noise.
-    if run.settle_ctf([f"Class {one.number}: " for one in done if one.figures["signal_found"] is not False]):
-        return align_classes(run, guide, settings, classes, start)
-    return sorted(done, key=lambda result: result.number)
+    return sorted((result for result in found if result is not None), key=lambda result: result.number)
 
 
 class _ClassWork:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from scipion_udl.messages import message
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
-from scipion_udl.pipelines.align_classes import align_classes
+from scipion_udl.pipelines.align_classes import deal_classes
 from scipion_udl.pipelines.align_set import averages_of, resolution_of
 from scipion_udl.pipelines.append_to_classes import append_to_classes
 from scipion_udl.pipelines.appendable_classes import Earlier
@@ -209,10 +208,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     )
     if not run.settings.no_refine:
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
-        own = run.group.deal(np.array([len(one) for one in members.values()])) + 1
-        mine = {k: members[k] for k in own.tolist()}
-        done = align_classes(run.by_itself(), guide, settings, mine, KnownStart(found.poses, rings))
-        return sorted(chain(*run.group.gather_all(done)), key=lambda one: one.number)
+        return deal_classes(run, guide, settings, members, KnownStart(found.poses, rings))
     done = []
     for number, own in members.items():
         part = run.part(own, f"Class {number}")

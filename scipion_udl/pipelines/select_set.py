@@ -20,7 +20,7 @@ from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.messages import Message, message
 from scipion_udl.messages.quality import TEXTS
-from scipion_udl.pipelines.align_classes import align_classes
+from scipion_udl.pipelines.align_classes import deal_classes
 from scipion_udl.pipelines.classes import members
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.judge_classes import judge_classes
@@ -78,7 +78,7 @@ class Selection:
         return self.why == ""
 
 
-def judge_set(run: Run) -> Judgement:
+def judge_set(run: Run) -> Judgement | None:
     """Judge the classes that a run's particles come in.
 
     Those of a `classify` run were judged when they were made, those of a selection when that was made. Of any other
@@ -92,11 +92,12 @@ def judge_set(run: Run) -> Judgement:
 
     Returns
     -------
-    Judgement
-        Of all classes that have a particle.
+    Judgement or None
+        Of all classes that have a particle; None for all but the first process of a group, which share the alignment of
+        classes.
     """
-    earlier = _told_before(run)
-    return _judged_now(run) if earlier is None else earlier
+    earlier = _told_before(run) if run.group.first else None
+    return earlier if run.group.agree(earlier is not None) else _judged_now(run)
 
 
 def _told_before(run: Run) -> Judgement | None:
@@ -144,7 +145,7 @@ def _has_summary(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, "summary.json"))
 
 
-def _judged_now(run: Run) -> Judgement:
+def _judged_now(run: Run) -> Judgement | None:
     """What is found of classes of another program, once each is aligned to itself."""
     source = run.source
     own = members(source)
@@ -161,7 +162,10 @@ def _judged_now(run: Run) -> Judgement:
     shift = run.settings.max_shift
     reach = automatic_shift(source.box) if shift is None else float(shift)
     plan = AlignmentPlan(reach, run.settings.seed, bound=shift)
-    classes = align_classes(run, Guide(None, SpectraSettings.for_box(run.particles.box)), plan, own, start)
+    classes = deal_classes(run, Guide(None, SpectraSettings.for_box(run.particles.box)), plan, own, start)
+    if not run.group.first:
+        return None
+    run = run.by_itself()
     judged = judge_classes(run, classes)
     flags = settle_flags(run, _flags(run, source.classes(), judged.quality), classes)
     run.note_ctf()

@@ -1,4 +1,4 @@
-"""Processes that are forked from that of the tests, which has loaded already what they need, alone or several of a run."""
+"""Processes that are forked from that of the tests, which has loaded what they need: one, or several of a run."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from scipion_udl.tests.fork_helpers import ALONE, launched, processes, run_all
 
 MOST_DIFFER = 0.001  # share of the particles: of 150 none
 # Which process is killed, and where: while classes are learned, and once the network is there.
-KILLED = {"learning": (1, ClassFit, "level"), "alignment": (0, classify_set, "align_classes")}
+KILLED = {"learning": (1, ClassFit, "level"), "alignment": (0, classify_set, "deal_classes")}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_one_of_them_writes_and_speaks(one, several):
 
 def die(victim, place, name, rank):
     """Have the process ``victim`` killed as soon as it comes to a function of ``place``."""
+    assert hasattr(place, name)
     if rank == victim:
         setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 
