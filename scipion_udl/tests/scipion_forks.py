@@ -1,8 +1,9 @@
 """Scipion's runs, and the engine that they start, in forks of the process of the tests.
 
 A run starts Python twice, once for the protocol and once for the engine, and each spends a second or two of processor
-time on imports before it works. The tests have imported all of it; a fork has it at once. Runs through a queue, and
-those that Scipion's own windows and commands start, are started as Scipion starts them.
+time on imports before it works. The tests have imported all of it; a fork has it at once. It also looks more often
+whether its steps are done, for which Scipion takes seconds. Runs through a queue, and those that Scipion's own windows
+and commands start, are started as Scipion starts them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import os
 import runpy
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from subprocess import CalledProcessError
+from types import SimpleNamespace
 from unittest import mock
 
+from pyworkflow.protocol import Protocol, executor
 from pyworkflow.utils import process as pw_process
 
 from scipion_udl import Plugin
@@ -31,6 +35,7 @@ _call_anew = pw_process.check_call
 JOBS = ("align", "append", "classify", "evaluate", "select", "simulate", "simulate_views", "train")
 # What the engine imports by and by; torch imports its compiler where the first optimiser is made.
 HEAVY = ("torch", "torch._dynamo", "jinja2", *(f"scipion_udl.jobs.{name}" for name in JOBS))
+PAUSE = 0.2  # seconds between two looks at the steps of a run
 WAITING = ""  # a command of the engine, in whose place a run waits
 
 
@@ -87,6 +92,7 @@ def _start(command: str, wait: bool, *streams: object) -> int:
 
     def work() -> None:
         sys.argv = words[1:]
+        Protocol._stepsCheckSecs, executor.time = PAUSE, SimpleNamespace(sleep=lambda _: time.sleep(PAUSE))
         runpy.run_path(words[1], run_name="__main__")
 
     process = _fork(work)

@@ -24,7 +24,7 @@ from scipion_udl.io.tables import read_tables
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles, ProtUdlTrain
 from scipion_udl.tests.scipion_forks import in_forks
 
-BOX, PIXEL_SIZE, COUNT = 64, 3.0, 200  # of the particles of a ProjectTest
+BOX, PIXEL_SIZE, COUNT = 48, 3.0, 200  # of the particles of a ProjectTest
 
 # An asymmetric view, made of round spots: x, y, width, height.
 SPOTS = [(0, 0, 6, 1.0), (12, -5, 4, 1.2), (-8, 10, 3, 0.8), (4, 14, 5, 0.6)]
@@ -164,7 +164,7 @@ class RunTest(BaseTest):
         deadline = time.time() + 240
         while run.isActive():
             self.assertLess(time.time(), deadline, "the run does not end")
-            time.sleep(1)
+            time.sleep(0.2)
             self.proj._updateProtocol(run)
         self.assertEqual(run.getStatus(), STATUS_FINISHED, run.getErrorMessage())
 
@@ -191,7 +191,7 @@ class ProjectTest(RunTest):
         setupTestOutput(cls)
         cls.folder = Path(cls.getOutputPath()).absolute()
         cls.star = simulate(
-            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=4
+            cls.folder / "particles", phantom="hook", count=COUNT, box=BOX, pixel_size=PIXEL_SIZE, snr=0.3, shift=3
         )
         cls.truth = read_truth(cls.star)
         cls.imported = cls.importFile(cls.star)

@@ -88,5 +88,5 @@ class StreamTest(RunTest):
         while not true():
             self.assertFalse(run.isFailed(), run.getErrorMessage())
             self.assertLess(time.time(), deadline, what)
-            time.sleep(1)
+            time.sleep(0.2)
             self.proj._updateProtocol(run)

@@ -339,7 +339,7 @@ class TestUdlAlign2DForm(ProjectTest):
         run = self.newRun(ProtUdlAlign2D)
         self.assertEqual(run.warnings(), [])
         with mock.patch("scipion_udl.protocols.protocol_align_2d.count_items", return_value=5_000_000):
-            self.assertIn("5000000 particles of 64 px", "\n".join(run.warnings()))
+            self.assertIn(f"5000000 particles of {BOX} px", "\n".join(run.warnings()))
 
     def test_the_form_says_it_in_the_words_of_the_engine(self) -> None:
         for number, option in enumerate(("auto", "flipped", "signed", "none")):
@@ -382,7 +382,7 @@ class TestUdlModels(ProjectTest):
         trained = self.launchProtocol(self.newRun(ProtUdlTrain, method=0, seed=5, epochs=2))
         self.assertIn("Trained by *JUDL*", "\n".join(trained.summary()))
         self.assertTrue(self.extraFile(trained, "training.csv").exists())
-        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=4, maskRadius=28)
+        run = self.newRun(ProtUdlAlign2D, modelFrom=1, maxShift=4, maskRadius=21)
         run.inputModel.set(trained)
         run.inputModel.setExtended("outputModel")
         run.inputReference.set(self.importSpider())

@@ -102,7 +102,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         self.assertIn("The run that the particles come from failed", summary)
         deadline = time.time() + 120
         while none.isActive() and time.time() < deadline:
-            time.sleep(1)
+            time.sleep(0.2)
             self.proj._updateProtocol(none)
         self.assertTrue(none.isFailed())
         self.assertIn("has no enabled particle", none.getErrorMessage())

@@ -115,7 +115,7 @@ class TestUdlTrain(ProjectTest):
             ({"network": "resnet", "method": "udl"}, {"network": POLAR}, "choose *Network*: Pair network"),
             ({"network": "polar-free", "method": "udl"}, {"method": JUDL}, "was trained by UDL"),
             ({"network": "resnet", "method": "judl"}, {"network": RESNET, "method": UDL}, "was trained by JUDL"),
-            ({"network": "resnet", "box": 2 * BOX}, {"network": RESNET}, "384 Å across"),
+            ({"network": "resnet", "box": 2 * BOX}, {"network": RESNET}, f"{6 * BOX} Å across"),
         ):
             with self.subTest(expected):
                 self.assertIn(expected, "\n".join(self.startFrom(self.modelOf(**card), **options).validate()))

@@ -276,7 +276,7 @@ class TestUdlViewers(ProjectTest):
         (plotter,) = UdlModelViewer(project=self.proj)._visualize(self.align.outputModel)
         text, picture = plotter.getFigure().axes
         words = " ".join(found.get_text() for found in text.texts)
-        for part in ("JUDL", f"{COUNT} particles", f"{BOX} px at 3 Å/px", "192 Å across"):
+        for part in ("JUDL", f"{COUNT} particles", f"{BOX} px at 3 Å/px", f"{3 * BOX} Å across"):
             self.assertIn(part, words)
         self.assertGreater(np.asarray(picture.images[0].get_array()).std(), 20)  # it is no empty picture
         shutil.move(str(self.extraFile(self.align, "model.png")), str(self.folder / "away.png"))
