@@ -3,14 +3,30 @@
 import warnings
 
 import numpy as np
+import pytest
 
-from benchmarks.fuzz import RUNS, broken, fuzz, good_files
+from benchmarks import fuzz
+from benchmarks.fuzz import RUNS, broken
 
 
-def test_broken_files_are_read_or_refused(tmp_path):
-    with warnings.catch_warnings():
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory):
+    """(what came of broken files, the good ones that they were made of)."""
+    good = {}
+
+    def kept(folder):
+        good.update(make(folder))
+        return good
+
+    make = fuzz.good_files
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
-        found, wrong, slowest = fuzz(450, 5, tmp_path)
+        patch.setattr(fuzz, "good_files", kept)
+        return fuzz.fuzz(450, 5, tmp_path_factory.mktemp("fuzz")), good
+
+
+def test_broken_files_are_read_or_refused(fuzzed):
+    (found, wrong, slowest), _ = fuzzed
     assert wrong == []
     assert slowest < 10
     kinds = {name for name, _ in found}
@@ -21,8 +37,8 @@ def test_broken_files_are_read_or_refused(tmp_path):
         assert len([words for name, words in found if name == kind]) > 1
 
 
-def test_good_files_are_changed(tmp_path):
+def test_good_files_are_changed(fuzzed):
     rng = np.random.default_rng(0)
-    for name, data in good_files(tmp_path).items():
+    for name, data in fuzzed[1].items():
         changed = {broken(data, name, rng) for _ in range(10)}
         assert len(changed - {data}) > 7

@@ -396,7 +396,7 @@ def test_going_on_with_other_particles_or_options_is_refused(particles, aligned,
         assert "begin anew with --overwrite" in said, option
 
 
-def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeypatch):
+def test_joined_particles_are_seen_within_the_discs_of_the_run(model, tmp_path, monkeypatch):
     """Neighbours that narrowed the disc of a crowded set narrow it for the particles that come later, few as they are
     and without any neighbours, too."""
     crowd, few = (
@@ -414,7 +414,7 @@ def test_joined_particles_are_seen_within_the_discs_of_the_run(tmp_path, monkeyp
 
     monkeypatch.setattr(aligner.Aligner, "__init__", begin)
     first = tmp_path / "first"
-    assert run("align", tmp_path / "crowd.mrcs", "-o", first, "--max-shift", 3) == 0
+    assert run("align", tmp_path / "crowd.mrcs", "-o", first, "--model", model, "--max-shift", 3) == 0
     left = json.loads((first / "joining.json").read_text())
     assert left["clear_radius"] == pytest.approx(20, abs=5)
     assert run("align", tmp_path / "few.mrcs", "-o", tmp_path / "joined", "--append-to", first) == 0

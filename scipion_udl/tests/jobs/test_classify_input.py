@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl import cli
+from scipion_udl import api, cli
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.output.seal import opened, sealed
@@ -207,11 +207,11 @@ def test_one_class_holds_all(data, tmp_path):
     assert len(label) == COUNT
 
 
-@pytest.mark.parametrize("options", [(), QUICK])
-def test_a_particle_may_be_as_wide_as_the_box(data, tmp_path, options):
-    words = ("--classes", 2, "--starts", 1, "--mask-radius", 16, *options)
-    assert classify(data / "v/particles.star", "-o", tmp_path / "out", *words) == 0
-    assert (np.bincount(result(tmp_path / "out")[0])[1:] > 4).all()
+@pytest.mark.parametrize("options", [{}, {"no_refine": True}])
+def test_a_particle_may_be_as_wide_as_the_box(data, options):
+    words = {"classes": 2, "starts": 1, "mask_radius": 16, "gpu": "none", "threads": 1}
+    found = api.classify(data / "v/particles.star", **words, **options)
+    assert (np.bincount(found.label)[1:] > 4).all()
 
 
 def test_particles_that_join_classes_have_the_diameter_of_the_run(data, tmp_path, capsys):
@@ -265,13 +265,12 @@ def test_very_large_and_tiny_values_change_nothing(data, tmp_path):
     found = []
     for factor in (1.0, 1e30, 1e-30):
         path = write(tmp_path / "p.mrcs", factor * particle_images(data))
-        words = ("--model", data / "run/model.safetensors", "--no-refine")
-        assert classify(path, "-o", tmp_path / f"{factor}", *words) == 0
-        found.append(result(tmp_path / f"{factor}"))
-    for label, poses in found[1:]:
-        assert np.array_equal(label, found[0][0])
-        assert np.abs((poses.angle - found[0][1].angle + 180) % 360 - 180).max() < 1e-3
-        assert np.abs(poses.shift - found[0][1].shift).max() < 1e-3
+        words = {"model": data / "run/model.safetensors", "no_refine": True, "gpu": "none", "threads": 1}
+        found.append(api.classify(path, **words))
+    for one in found[1:]:
+        assert np.array_equal(one.label, found[0].label)
+        assert np.abs((one.angle - found[0].angle + 180) % 360 - 180).max() < 1e-3
+        assert np.abs(one.shift - found[0].shift).max() < 1e-3
 
 
 def test_noise_alone_ends_well_and_says_so(tmp_path):
@@ -444,9 +443,9 @@ def test_a_value_that_no_sum_bears_is_named(data, fails, tmp_path, capsys):
     assert "holds values beyond 1e+34" in told
 
 
-def test_nothing_finer_than_asked_for_is_compared_with_a_model(data, tmp_path):
-    model = ("--model", data / "run/model.safetensors", "--no-refine")
-    for name, words in (("all", ()), ("coarse", ("--high-resolution-limit", 24))):
-        assert classify(data / "v/particles.star", "-o", tmp_path / name, *model, *words) == 0
-    fine, coarse = (result(tmp_path / name)[1].angle for name in ("all", "coarse"))
+def test_nothing_finer_than_asked_for_is_compared_with_a_model(data):
+    words = {"model": data / "run/model.safetensors", "no_refine": True, "gpu": "none", "threads": 1}
+    fine, coarse = (
+        api.classify(data / "v/particles.star", **words, **more).angle for more in ({}, {"high_resolution_limit": 24})
+    )
     assert not np.array_equal(fine, coarse)

@@ -17,8 +17,8 @@ VIEWS = 4
 def classified(tmp_path_factory):
     """Two molecules that differ and noise, in one set, sorted into classes."""
     folder = tmp_path_factory.mktemp("classify")
-    words = "--views random --phantom boot --second anvil --second-share 0.4 --count 400 --snr 0.5 --box 64"
-    words += " --pixel-size 4 --shift 4 --seed 3 --threads 1"
+    words = "--views random --phantom boot --second anvil --second-share 0.4 --count 240 --snr 0.5 --box 48"
+    words += " --pixel-size 5.4 --shift 3 --seed 3 --threads 1"
     assert main(["simulate", str(folder / "set"), *words.split()]) == 0
     out = folder / "out"
     options = f"--classes {VIEWS} --starts 1 --threads 1 --no-refine --gpu none"
@@ -30,7 +30,7 @@ def test_every_particle_is_in_a_class_and_class_1_is_the_largest(classified):
     _, out = classified
     rows = list(Table(fileName=str(out / "classes.star"), tableName="particles"))
     sizes = np.bincount([int(row.rlnClassNumber) for row in rows])[1:]
-    assert sizes.sum() == 400
+    assert sizes.sum() == 240
     assert (np.diff(sizes) <= 0).all()
 
 

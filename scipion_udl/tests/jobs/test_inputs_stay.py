@@ -20,7 +20,7 @@ from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import run, simulate
 
 BOX, N = 32, 4
-FEW = ["--gpu", "none", "--max-shift", "2"]  # noise is soon aligned
+FEW = ["--gpu", "none", "--max-shift", "1", "--reference", "good/template.mrc"]  # noise is soon aligned to an image
 TABLES, STACKS, MODELS = (".star", ".xmd", ".cs"), (".mrcs", ".mrc"), (".safetensors",)
 # Of each command: the words before what stands in, the ones behind it, and the endings of files that may stand there.
 ROLES = {

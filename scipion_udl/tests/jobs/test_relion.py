@@ -1,8 +1,6 @@
 """`scipion-udl relion` as RELION's External job runs it, in a project folder, with RELION's own programs around it."""
 
-import os
 import shutil
-import subprocess
 import sys
 import time
 
@@ -15,6 +13,7 @@ from scipion_udl.io.relion.project import model_tables
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS
+from scipion_udl.tests.fork_helpers import end, start
 from scipion_udl.tests.program_helpers import EMPTY_PIPELINE, relion
 
 pytest.importorskip("torch")
@@ -131,19 +130,22 @@ def test_relions_programs_take_what_the_job_wrote(finished):
     assert np.corrcoef(averaged[inner], average[inner])[0, 1] > 0.99
 
 
+def said(path):
+    """Whether the command behind the job is at work."""
+    return path.exists() and "Device" in path.read_text()
+
+
 def test_a_job_that_is_told_to_stop_says_so_and_goes_on_when_it_is_run_again(small):
     job = small / "External" / "job002"
-    command = [sys.executable, "-m", "scipion_udl.cli", "relion", "--o", "External/job002/"]
-    command += ["--in_parts", "Extract/job001/particles.star", *OPTIONS]
-    with open(small / "run.out", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        while "Device" not in (small / "run.out").read_text() and process.poll() is None:
-            time.sleep(0.1)
-        (job / ABORT_NOW).touch()
-        assert process.wait(120) == 130
+    command = ["relion", "--o", "External/job002/", "--in_parts", "Extract/job001/particles.star", *OPTIONS]
+    process = start(small / "run", cli.main, command)
+    while not said(small / "run.out") and process.is_alive():
+        time.sleep(0.1)
+    (job / ABORT_NOW).touch()
+    assert end(process) == 130
     assert (job / ABORTED).exists()
     assert not any((job / name).exists() for name in (SUCCESS, FAILURE, NODES, "particles.star"))
-    assert cli.main(["relion", "--o", f"{job}/", *command[6:]]) == 0  # RELION names its jobs from the project folder
+    assert cli.main(["relion", "--o", f"{job}/", *command[3:]]) == 0  # RELION names its jobs from the project folder
     assert (job / SUCCESS).exists()
     names = read_tables(str(job / NODES))[0].texts("rlnPipeLineNodeName")
     assert names == [f"External/job002/{name}" for name in ("particles.star", "run_model.star")]
@@ -200,10 +202,13 @@ def test_several_classes_are_listed_with_their_shares():
 
 
 @pytest.mark.parametrize("words", [("--max-shift", "500"), ("--max-shift", "far")])
-def test_errors_are_those_of_relion_not_of_the_command_behind_it(tmp_path, words):
-    write_stack(str(tmp_path / "p.mrcs"), np.random.default_rng(1).normal(size=(8, 32, 32)).astype(np.float32), 3.0)
-    command = [sys.executable, "-m", "scipion_udl.cli", "relion", "--in_parts", "p.mrcs", "--o", "External/job001/"]
-    command += [*words, "--gpu", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "scipion-udl relion: " in done.stderr and "scipion-udl align: " not in done.stderr
+def test_errors_are_those_of_relion_not_of_the_command_behind_it(tmp_path, monkeypatch, capfd, words):
+    monkeypatch.chdir(tmp_path)
+    write_stack("p.mrcs", np.random.default_rng(1).normal(size=(8, 32, 32)).astype(np.float32), 3.0)
+    try:
+        code = cli.main(["relion", "--in_parts", "p.mrcs", "--o", "External/job001/", *words, "--gpu", "none"])
+    except SystemExit as ended:  # as argparse ends it
+        code = ended.code
+    assert code != 0
+    told = capfd.readouterr().err
+    assert "scipion-udl relion: " in told and "scipion-udl align: " not in told
