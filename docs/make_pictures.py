@@ -5,8 +5,8 @@
                                                                 `simulate --views` knows, which need no run
 
 RUN is the output folder of ``scipion-udl align`` (or of the demo's alignment); of ``scipion-udl align --by-class``, as
-``python -m benchmarks.classes`` leaves it in OUT/aligned, the picture of the classes is made. Pictures of reports need
-Chromium; without it they are left as they are.
+``python -m benchmarks.classes`` leaves it in OUT/aligned, the picture of the classes is made; of ``compare`` that of a
+comparison. Pictures of reports need Chromium; without it they are left as they are.
 """
 
 from __future__ import annotations
@@ -158,6 +158,9 @@ def main() -> None:
     formats(images / "formats.png")
     molecules(images / "molecules.png")
     if sys.argv[1] == "--formats":
+        return
+    if (run / "compare.csv").exists():
+        screenshot(run, images / "compared.png", height=1480)
         return
     if (run / "averages.mrcs").exists():
         screenshot(run, images / "classes.png", height=1480)

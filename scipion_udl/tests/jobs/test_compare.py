@@ -91,6 +91,8 @@ def test_what_comes_again_what_came_apart_and_what_one_run_alone_has(folder):
     assert float(two["in_common"]) == 0.8  # 40 of 50
     assert (three["alone"], one["alone"]) == ("1", "0")
     assert float(three["in_common"]) < 0.25
+    assert summary()["pairs"][0]["adjusted_rand"] == pytest.approx(0.5, abs=0.1)
+    assert summary()["codes"] == []  # that is more than chance
     assert [row["parts_1"] for row in rows_of(number=2)] == ["", "", ""]
     page = Page((folder / "out" / "report.html").read_text("utf-8"))
     assert "Came apart in run 2: classes 1, 4." in page.text
@@ -134,6 +136,7 @@ def test_only_particles_that_both_runs_hold_are_compared(folder):
     table = list(OtherReader(fileName="out/compare.star", tableName="particles"))
     assert [int(row.udlConsensusClass) for row in table] == [0] * 20 + TRUE[20:100].tolist()
     assert summary()["consensus"]["compared"] == 80
+    assert summary()["codes"] == []  # 80 of 100 are enough
 
 
 def test_few_particles_in_common_and_classes_by_chance_are_warned_of(folder, capsys):

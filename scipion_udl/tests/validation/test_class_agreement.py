@@ -117,6 +117,14 @@ def test_single_particles_that_strayed_are_no_part_of_a_class():
     assert [part.tolist() for part in compared(one, other).parts] == [[], []]
 
 
+@pytest.mark.parametrize(("size", "inside", "told"), [(20, 20, True), (19, 19, False), (39, 20, True), (40, 20, False)])
+def test_a_part_is_a_fifth_of_the_class_and_has_more_than_half_of_its_own_members_there(size, inside, told):
+    one, other = np.zeros(100 + size - inside, int), np.zeros(100 + size - inside, int)
+    one[100:] = 1
+    other[100 - inside :] = 1
+    assert compared(one, other).parts[0].tolist() == ([0, 1] if told else [])
+
+
 def test_a_class_that_one_run_alone_has_is_like_none_of_the_other(rng):
     one = np.repeat([0, 1, 2], 60)
     other = one.copy()
@@ -166,14 +174,14 @@ def test_the_consensus_is_what_most_runs_say_by_the_classes_of_the_first(rng):
 def test_a_consensus_is_of_two_runs_at_least_and_of_more_than_half():
     labels = np.array(
         [
-            [0, 0, 0, ABSENT, 0, 0],
-            [0, 1, ABSENT, 1, 1, UNMATCHED],
-            [0, 1, ABSENT, 1, 2, UNMATCHED],
+            [0, 0, 0, ABSENT, 0, 0, 0],
+            [0, 1, ABSENT, 1, 1, UNMATCHED, 1],
+            [0, 1, ABSENT, 1, 2, UNMATCHED, ABSENT],
         ]
     )
     label, share = consensus(labels)
-    assert label.tolist() == [0, 1, UNMATCHED, 1, UNMATCHED, UNMATCHED]
-    assert share == pytest.approx([1, 2 / 3, 0, 1, 1 / 3, 1 / 3])
+    assert label.tolist() == [0, 1, UNMATCHED, 1, UNMATCHED, UNMATCHED, UNMATCHED]
+    assert share == pytest.approx([1, 2 / 3, 0, 1, 1 / 3, 1 / 3, 1 / 2])
 
 
 def test_a_class_without_a_match_in_the_first_run_has_no_vote():
