@@ -20,7 +20,7 @@ from scipion_udl.settings.commands import ClassifySettings, CompareSettings
 from scipion_udl.settings.option import given
 
 COMPARED = "compared"  # the folder of the comparison, in that of the run
-COLUMN, BEFORE = "comes_again", "note"  # of classes.csv: the column, and the one that it stands before
+COLUMNS, BEFORE = ("comes_again", "comes_again_sd"), "note"  # of classes.csv: the columns, and what they stand before
 # Of summary.json: what two runs have in common that are runs of the same thing.
 _SAME = ("input", "particles", "classes_asked", "diameter", "version")
 
@@ -72,20 +72,24 @@ def _summary(folder: str) -> dict:
 
 
 def _add(settings: ClassifySettings, found: Comparison) -> None:
-    """Write what of each class comes again into classes.csv and summary.json of the run."""
-    shares = dict(zip(found.runs[0].number.tolist(), found.comes_again(0).tolist()))
-    known = {number: round(share, 4) for number, share in shares.items() if not math.isnan(share)}
+    """Write what of each class comes again, and how much that differs, into classes.csv and summary.json of the run."""
+    shares = np.stack([found.comes_again(0), found.comes_again_sd(0)], 1).round(4).tolist()
+    told = {
+        number: {name: None if math.isnan(value) else value for name, value in zip(COLUMNS, values)}
+        for number, values in zip(found.runs[0].number.tolist(), shares)
+    }
+    unknown = dict.fromkeys(COLUMNS)
     rand = [found.pairs[0, other].rand for other in found.others(0)]
     with OutputFolder(settings.output, resume=True, command="classify") as out:
         with open(out.final("classes.csv"), encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name != COLUMN]
+        names = [name for name in rows[0] if name not in COLUMNS]
         place = names.index(BEFORE)
-        header = [*names[:place], COLUMN, *names[place:]]
-        rows = [{**row, COLUMN: known.get(int(row["class"]), "")} for row in rows]
+        header = [*names[:place], *COLUMNS, *names[place:]]
+        rows = [{**row, **told.get(int(row["class"]), unknown)} for row in rows]
         write_csv(out.scratch("classes.csv"), header, ([row[name] for name in header] for row in rows))
         summary = _summary(settings.output)
         for one in summary["classes"]:
-            one[COLUMN] = known.get(one["class"])
+            one |= told.get(one["class"], unknown)
         again = {"runs": len(found.runs), "adjusted_rand": np.round(rand, 4).tolist(), "folder": COMPARED}
         write_json(out.scratch("summary.json"), {**summary, "repeats": again})

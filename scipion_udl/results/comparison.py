@@ -24,7 +24,7 @@ from scipion_udl.results.run_results import count_warnings
 from scipion_udl.settings.commands import CompareSettings
 from scipion_udl.validation.class_agreement import ABSENT, UNMATCHED, Agreement, agreements, consensus, like_first
 
-COLUMNS = ("run", "class", "particles", "comes_again", "together", "in_common", "alone", "consensus")
+COLUMNS = ("run", "class", "particles", "comes_again", "comes_again_sd", "together", "in_common", "alone", "consensus")
 OF_OTHERS = ("match", "comes_again", "together", "in_common", "parts")  # columns, for each run
 
 
@@ -107,6 +107,25 @@ class Comparison:
             NaN where no other run holds any of them.
         """
         return _mean(self.over_others(run, lambda pair: pair.comes_again))
+
+    def comes_again_sd(self, run: int) -> np.ndarray:
+        """How much that share differs from one other run to the next.
+
+        Parameters
+        ----------
+        run : int
+            From 0.
+
+        Returns
+        -------
+        (K,) float64 array
+            Standard deviation; NaN where it is known of fewer than two others. The mean over n of them is off by about
+            this over the square root of n.
+        """
+        shares = self.over_others(run, lambda pair: pair.comes_again)
+        known = (~np.isnan(shares)).sum(0)
+        squares = np.nansum((shares - _mean(shares)) ** 2, 0)
+        return np.where(known > 1, np.sqrt(squares / np.maximum(known - 1, 1)), np.nan)
 
     def in_common(self, run: int) -> np.ndarray:
         """What each class has in common with the class of any other run that is most like it.
@@ -209,6 +228,7 @@ def _classes(found: Comparison, run: int) -> list[dict[str, Any]]:
     """The classes of a run, as summary.json and compare.csv have them; what is not known is None."""
     own, sizes = found.runs[run], np.bincount(found.labels[run][found.labels[run] != ABSENT])
     again, common, alone = found.comes_again(run), found.in_common(run), found.alone(run)
+    differing = found.comes_again_sd(run)
     together = _mean(found.over_others(run, lambda pair: pair.together))
     agreed = np.bincount(found.consensus[0][found.consensus[0] != UNMATCHED], minlength=len(own.number))
     rows: list[dict[str, Any]] = [
@@ -217,6 +237,7 @@ def _classes(found: Comparison, run: int) -> list[dict[str, Any]]:
             "class": int(own.number[k]),
             "particles": int(sizes[k]),
             "comes_again": _known(again[k]),
+            "comes_again_sd": _known(differing[k]),
             "together": _known(together[k]),
             "in_common": _known(common[k]),
             "alone": bool(alone[k]),

@@ -73,6 +73,7 @@ def test_the_same_classes_under_other_numbers_and_in_another_order_are_the_same(
     ]  # fmt: skip
     assert summary()["consensus"] == {"compared": COUNT, "all": COUNT, "most": 0, "none": 0}
     assert summary()["warnings"] == []
+    assert {row["comes_again_sd"] for row in rows_of()} == {""}  # of one other run it is not known
 
 
 def test_what_comes_again_what_came_apart_and_what_one_run_alone_has(folder):

@@ -58,7 +58,8 @@ def test_each_class_is_told_which_share_of_it_comes_again(again):
             for k, other in zip((2, 3), others)
         ]
         assert float(row["comes_again"]) == pytest.approx(np.mean(shares), abs=1e-4)
-    assert list(found[0])[-2:] == ["comes_again", "note"]
+        assert float(row["comes_again_sd"]) == pytest.approx(np.std(shares, ddof=1), abs=1e-4)
+    assert list(found[0])[-3:] == ["comes_again", "comes_again_sd", "note"]
     summary = json.loads((again / "summary.json").read_text())
     assert [one["comes_again"] for one in summary["classes"]] == [float(row["comes_again"]) for row in found]
     assert summary["repeats"]["runs"] == 3
