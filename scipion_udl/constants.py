@@ -12,6 +12,14 @@ SPEAKS_AS = "SCIPION_UDL_SPEAKS_AS"
 # The model file of a run, and beside it: what the network has learned, where that can be drawn.
 MODEL, MODEL_PICTURE = "model.safetensors", "model.png"
 
+# What a job of RELION, or of a program that has such jobs, hands on: particles, averages of classes, and their tables.
+# "Subset selection" opens the model or the optimiser, and looks for the particles under RUN_DATA.
+RUN_PARTICLES, RUN_CLASSES = "particles.star", "run_classes.mrcs"
+RUN_MODEL, RUN_OPTIMISER, RUN_DATA = "run_model.star", "run_optimiser.star", "run_data.star"
+
+# The variable of the environment that names the engine's Python, for programs that start the engine.
+UDL_PYTHON = "UDL_PYTHON"
+
 # What a run takes where nobody says otherwise: how far off centre particles are thought to lie, share of the box; the
 # largest box that is compared, pixels, and the finest Fourier ring of it, share of that box.
 AUTOMATIC_SHIFT = 0.1

@@ -14,10 +14,9 @@ from pyworkflow import VarTypes
 from pyworkflow.utils import Environ
 
 from scipion_udl import engine_env
-from scipion_udl.constants import __version__
+from scipion_udl.constants import UDL_PYTHON, __version__
 
 UDL_HOME = "UDL_HOME"
-UDL_PYTHON = "UDL_PYTHON"
 UDL_ENV_ACTIVATION = "UDL_ENV_ACTIVATION"
 UDL_ENGINE_PYTHON = "UDL_ENGINE_PYTHON"
 UDL_TORCH = "UDL_TORCH"

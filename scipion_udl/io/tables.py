@@ -30,8 +30,9 @@ class Table:
     """One table of a STAR or XMD file: ``columns`` maps a label (without its underscore) to N texts.
 
     name: what follows ``data_`` in the file; path: the file, for messages; numbered: whether the labels of a loop that
-    was read carry the numbers of their columns. Texts are as in the file, quotes included: :meth:`texts` gives them
-    without.
+    was read carry the numbers of their columns; in_pairs: whether its one row is written as label and value, line by
+    line, as RELION writes what a run has in general. Texts are as in the file, quotes included; :meth:`texts` gives
+    them without.
     """
 
     def __init__(self, name: str = "", columns: Mapping[str, Sequence[str]] | None = None, path: str = "") -> None:
@@ -39,6 +40,7 @@ class Table:
         self.columns: dict[str, Sequence[str]] = dict(columns or {})
         self.path = path
         self.numbered = True
+        self.in_pairs = False
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -384,6 +386,10 @@ def _write_table(file: io.TextIOBase, table: Table) -> None:
     writer = EmTable.Writer(file)
     writer.writeTableName(table.name)
     if not table.columns:
+        return
+    if table.in_pairs:
+        file.writelines(f"_{label} {next(iter(column))}\n" for label, column in table.columns.items())
+        writer.writeNewline()
         return
     file.write("loop_\n")
     # emtable's header leaves the numbers out, by which small programs of the field find the columns

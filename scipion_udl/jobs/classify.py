@@ -9,13 +9,12 @@ from dataclasses import replace
 import torch
 
 from scipion_udl.compute.distributed import ProcessGroup
-from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL
+from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL, RUN_DATA
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.dialects import CERTAINTY_LABEL, QUALITY_LABEL
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
-from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipion_udl.constants import SPEAKS_AS
+from scipion_udl.constants import RUN_CLASSES, RUN_DATA, RUN_MODEL, RUN_OPTIMISER, RUN_PARTICLES, SPEAKS_AS
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
 from scipion_udl.io.images import file_of
@@ -28,9 +28,6 @@ from scipion_udl.io.relion.project import (
     MODEL_NODE,
     OPTIMISER_NODE,
     PARTICLES_NODE,
-    RUN_DATA,
-    RUN_MODEL,
-    RUN_OPTIMISER,
     model_tables,
     optimiser_table,
     write_nodes,
@@ -42,7 +39,6 @@ from scipion_udl.settings.commands import AlignSettings, ClassifySettings, Relio
 
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 ABORT_NOW, NODES = "RELION_JOB_ABORT_NOW", "RELION_OUTPUT_NODES.star"
-PARTICLES, CLASSES = "particles.star", "run_classes.mrcs"
 POLL = 0.5  # seconds between two looks for ABORT_NOW
 PATIENCE = 60  # seconds that the command gets to stop
 
@@ -194,7 +190,7 @@ def _write_outputs(job: Path, work: Work) -> None:
     particles, _ = dialects.find_particles(str(folder / work.table), tables)
     if "rlnClassNumber" not in particles:
         particles.set("rlnClassNumber", "1")
-    write_tables(str(job / PARTICLES), tables)
+    write_tables(str(job / RUN_PARTICLES), tables)
     classes, average = summary.get("classes"), work.stack
     if work is SELECT:
         chosen = [one for one in classes if one["chosen"]]
@@ -208,13 +204,13 @@ def _write_outputs(job: Path, work: Work) -> None:
         classes = [{"image": 1, "particles": len(particles), "resolution": summary["resolution"]}]
         average = "average_weighted.mrcs"
     write_tables(str(job / RUN_DATA), tables)
-    write_stack(str(job / CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
+    write_stack(str(job / RUN_CLASSES), StackReader(str(folder / average)).read(), summary["pixel_size"])
     name = name_in_project(job)
     write_tables(
-        str(job / RUN_MODEL), model_tables(f"{name}/{CLASSES}", classes, summary["box"], summary["pixel_size"])
+        str(job / RUN_MODEL), model_tables(f"{name}/{RUN_CLASSES}", classes, summary["box"], summary["pixel_size"])
     )
     write_tables(str(job / RUN_OPTIMISER), [optimiser_table(name)])
-    nodes = [(f"{name}/{PARTICLES}", PARTICLES_NODE), (f"{name}/{RUN_MODEL}", MODEL_NODE)]
+    nodes = [(f"{name}/{RUN_PARTICLES}", PARTICLES_NODE), (f"{name}/{RUN_MODEL}", MODEL_NODE)]
     nodes += [(f"{name}/{RUN_OPTIMISER}", OPTIMISER_NODE)] * (work is not ALIGN)
     write_nodes(str(job / NODES), nodes)
     _write_note(job, work, summary)

@@ -12,11 +12,10 @@ from scipy import spatial
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.classification.flags import CONTAMINATION, EMPTY, OUTSIDE, shown_flags
-from scipion_udl.constants import automatic_shift
+from scipion_udl.constants import RUN_DATA, automatic_shift
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.io.dialects import QUALITY_LABEL
-from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.messages import Message, message
 from scipion_udl.messages.quality import TEXTS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from scipion_udl.io.relion.project import RUN_MODEL, RUN_OPTIMISER, model_tables, optimiser_table
+from scipion_udl.constants import RUN_MODEL, RUN_OPTIMISER
+from scipion_udl.io.relion.project import model_tables, optimiser_table
 from scipion_udl.io.tables import write_tables
 from scipion_udl.pipelines.run import Run
 

@@ -8,10 +8,10 @@ import os
 import numpy as np
 
 from scipion_udl.classification.flags import REASONS
+from scipion_udl.constants import RUN_DATA
 from scipion_udl.errors import UdlError
 from scipion_udl.io.dialects import CLASS_LABEL, QUALITY_LABEL, find_particles
 from scipion_udl.io.output.data_files import write_csv, write_json
-from scipion_udl.io.relion.project import RUN_DATA
 from scipion_udl.io.selected import NAME, write_coordinates, write_selected
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables, write_tables

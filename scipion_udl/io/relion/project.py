@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 
+from scipion_udl.constants import RUN_DATA, RUN_MODEL
 from scipion_udl.io.tables import Table, quote, write_tables
 
 # Type of a node: number in RELION 3.1, label in RELION 4 and 5.
 PARTICLES_NODE = ("3", "ParticleGroupMetadata.star.relion")
 MODEL_NODE = ("8", "Image2DGroupMetadata.star.relion.classaverages")
 OPTIMISER_NODE = ("13", "OptimiserData.star.relion.class2d")
-# "Subset selection" opens one of the first two, and looks for the particles under the third.
-RUN_MODEL, RUN_OPTIMISER, RUN_DATA = "run_model.star", "run_optimiser.star", "run_data.star"
 _UNKNOWN = "999.000000"  # as RELION writes an accuracy that it has not estimated
 
 
@@ -60,8 +59,7 @@ def model_tables(stack: str, classes: list[dict], box: int, pixel_size: float) -
         "rlnAccuracyTranslationsAngst": [_UNKNOWN] * len(classes),
         "rlnEstimatedResolution": [f"{value:.6f}" for value in resolutions],
     }
-    tables = [Table("model_general", {label: [text] for label, text in general.items()})]
-    return [*tables, Table("model_classes", columns)]
+    return [_pairs("model_general", general), Table("model_classes", columns)]
 
 
 def optimiser_table(folder: str) -> Table:
@@ -86,7 +84,14 @@ def optimiser_table(folder: str) -> Table:
         "rlnNumberOfIterations": "1",
         "rlnDoSplitRandomHalves": "0",
     }
-    return Table("optimiser_general", {label: [quote(value)] for label, value in values.items()})
+    return _pairs("optimiser_general", {label: quote(value) for label, value in values.items()})
+
+
+def _pairs(name: str, values: dict[str, str]) -> Table:
+    """A table of one row as RELION writes it, which CCP-EM's pipeliner reads in no other form."""
+    table = Table(name, {label: [text] for label, text in values.items()})
+    table.in_pairs = True
+    return table
 
 
 def write_nodes(path: str, nodes: list[tuple[str, tuple[str, str]]]) -> None:

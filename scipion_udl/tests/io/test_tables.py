@@ -79,6 +79,17 @@ def test_blocks_without_a_loop_are_tables_of_one_row(write):
     assert table.texts("rlnName") == ["a b"]
 
 
+def test_a_table_of_one_row_can_be_written_as_pairs(tmp_path):
+    path = str(tmp_path / "t.star")
+    table = Table("general", {"rlnName": [quote("a b")], "rlnCount": ["3"]})
+    table.in_pairs = True
+    write_tables(path, [table, Table("rows", {"rlnCount": ["1", "2"]})])
+    assert {'_rlnName "a b"', "_rlnCount 3"} <= set((tmp_path / "t.star").read_text().splitlines())
+    general, rows = read_tables(path)
+    assert (general.texts("rlnName"), general.texts("rlnCount")) == (["a b"], ["3"])
+    assert rows.texts("rlnCount") == ["1", "2"]
+
+
 def test_an_empty_table_keeps_its_labels(write):
     (table,) = read_tables(write("data_\nloop_\n_rlnImageName\n_rlnAnglePsi\n"))
     assert len(table) == 0

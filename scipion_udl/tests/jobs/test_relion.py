@@ -1,5 +1,6 @@
 """`scipion-udl relion` as RELION's External job runs it, in a project folder, with RELION's own programs around it."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from scipion_udl import cli
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.relion.project import model_tables
+from scipion_udl.io.relion.project import model_tables, optimiser_table
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.jobs.relion import ABORT_NOW, ABORTED, FAILURE, NODES, SUCCESS
@@ -199,6 +200,15 @@ def test_several_classes_are_listed_with_their_shares():
     assert table.texts("rlnReferenceImage")[1] == "000002@External/job001/run_classes.mrcs"
     assert table.numbers("rlnClassDistribution").tolist() == [0.75, 0.25]
     assert table.numbers("rlnEstimatedResolution").tolist() == [8.0, 128.0]  # none is claimed: the whole field
+
+
+def test_the_optimiser_names_model_and_particles_line_by_line_as_that_of_relion(tmp_path):
+    write_tables(str(tmp_path / "run_optimiser.star"), [optimiser_table("Class2D/job 1/")])
+    # other programs read these lines for themselves, pair by pair: CCP-EM's pipeliner does
+    lines = [shlex.split(line) for line in (tmp_path / "run_optimiser.star").read_text().splitlines()]
+    pairs = dict(line for line in lines if len(line) == 2)
+    assert pairs["_rlnOutputRootName"] == "Class2D/job 1/run"
+    assert pairs["_rlnExperimentalDataStarFile"] == "Class2D/job 1/run_data.star"
 
 
 @pytest.mark.parametrize("words", [("--max-shift", "500"), ("--max-shift", "far")])
