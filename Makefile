@@ -1,7 +1,7 @@
 # make demo   from a fresh clone to an aligned average in a Scipion project (demo_output/)
 # make gui    the demo's project in Scipion's window (makes the demo first where it is not there)
 # make test   all tests; fast ones first
-# make neighbours   round trips with programs and plugins of the field, in environments of their own (2.5 GB, some minutes)
+# make neighbours   round trips with programs and plugins of the field, in environments of their own (3 GB, some minutes)
 # make test-scipion   the Scipion tests again, each class by Scipion's own runner
 # make lint   style, layout, types, and which module may import which
 # make docs   the documentation as a site in docs/_build/html; runs its gallery (some minutes), needs no network then
@@ -28,6 +28,9 @@ PLUGINS := scipion-em-relion==5.0.2 scipion-em-xmipp==29.0.1 scipion-em-cryospar
 # so that one build of it is chosen. `make test` runs without it, and its tests are skipped then.
 PROGRAMS_ENV := $(VENV)/programs
 PROGRAMS := aspire==0.14.3 cryodrgn==4.3.1 starparser==1.60 starfile==0.5.13 angdist==1.4 countparticles==1.4
+# CCP-EM's pipeliner, which finds our jobs in an environment of its own, without the engine.
+PIPELINER_ENV := $(VENV)/pipeliner
+PIPELINER := ccpem-pipeliner==1.6.1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python \
 	/usr/bin/python3.11 /usr/local/bin/python3.11 /opt/*/bin/python3.11))
@@ -38,7 +41,7 @@ FAST_FIRST = $(sort $(wildcard scipion_udl/tests/*/)) scipion_udl/tests
 # A file of functions, or a class with its project, stays in one process, and they are begun in the order given.
 IN_TURN = --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo gui test test-scipion neighbours plugins programs lint docs clean
+.PHONY: demo gui test test-scipion neighbours plugins programs pipeliner lint docs clean
 .DEFAULT_GOAL := demo
 
 $(READY): setup.py
@@ -63,13 +66,26 @@ demo: $(READY)
 gui: $(READY)
 	$(BIN)/python examples/demo.py window
 
-neighbours: plugins programs
-	$(BIN)/python -m pytest -n 0 scipion_udl/tests/test_neighbours.py scipion_udl/tests/io/test_programs.py $(PYTEST_ARGS)
+neighbours: plugins programs pipeliner
+	$(BIN)/python -m pytest -n 0 scipion_udl/tests/test_neighbours.py scipion_udl/tests/io/test_programs.py \
+	  scipion_udl/tests/ccpem $(PYTEST_ARGS)
 	@command -v relion_stack_create >/dev/null || echo "Note: RELION 3.1.3 is not installed (Debian: relion-cpu or relion); its round trips were skipped."
 
 plugins: $(NEIGHBOURS)/.ready
 
 programs: $(PROGRAMS_ENV)/.ready
+
+pipeliner: $(PIPELINER_ENV)/.ready
+
+$(PIPELINER_ENV)/.ready: Makefile setup.py | $(READY)
+	@rm -rf $(PIPELINER_ENV); \
+	if $(BIN)/python -m venv $(PIPELINER_ENV) \
+	  && $(PIPELINER_ENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install $(PIPELINER) -e .; then \
+	  touch $@; \
+	else \
+	  rm -rf $(PIPELINER_ENV); \
+	  echo "Note: $(PIPELINER) could not be installed; the tests that need it are skipped."; \
+	fi
 
 $(PROGRAMS_ENV)/.ready: Makefile | $(READY)
 	@rm -rf $(PROGRAMS_ENV); \

@@ -25,6 +25,7 @@ ENGINE = [
     "filelock>=4",
     "jinja2>=3.1",
 ]
+CCPEM = ["ccpem-pipeliner>=1.6.1"]  # CCP-EM's pipeliner, the engine of Doppio, which finds our jobs by itself
 SCIPION = ["scipion-pyworkflow>=3.11", "scipion-em>=3.11", "scipion-app>=3.7"]
 TEST = ["pytest>=7", "pytest-xdist>=3.4"]
 # Pinned: what they find, and how ruff lays code out, changes from release to release.
@@ -50,11 +51,16 @@ setup(
     license="GPL-3.0-or-later",
     python_requires=">=3.8",
     install_requires=["numpy>=1.22", "mrcfile>=1.4", "emtable>=0.0.13"],
-    extras_require={"engine": ENGINE, "scipion": SCIPION, "test": TEST, "docs": DOCS, "dev": DEV},
+    extras_require={"engine": ENGINE, "scipion": SCIPION, "ccpem": CCPEM, "test": TEST, "docs": DOCS, "dev": DEV},
     packages=find_packages(include=["scipion_udl", "scipion_udl.*"]),
     include_package_data=True,
     entry_points={
         "pyworkflow.plugin": ["scipion_udl = scipion_udl"],
+        "ccpem_pipeliner.jobs": [
+            "udl.align2d = scipion_udl.ccpem.jobs:AlignJob",
+            "udl.class2d = scipion_udl.ccpem.jobs:ClassifyJob",
+            "udl.select.classes = scipion_udl.ccpem.jobs:SelectJob",
+        ],
         "console_scripts": ["scipion-udl = scipion_udl.cli:main"],
     },
     classifiers=[

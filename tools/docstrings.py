@@ -18,8 +18,8 @@ from typing import Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scipion_udl"
-# The Scipion side, whose methods have the names and parameters that Scipion gives them.
-OTHERS = {"convert", "protocols", "templates", "tests", "viewers"}
+# The Scipion side and the pipeliner's, whose methods have the names and parameters that these give them.
+OTHERS = {"ccpem", "convert", "protocols", "templates", "tests", "viewers"}
 OTHER_MODULES = {"__init__.py", "bibtex.py", "engine_env.py", "objects.py", "plugin.py", "wizards.py"}
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -25,6 +25,7 @@ ENGINE, SCIPION, GREY, INK = "#21618c", "#148f77", "#f6f8fa", "#1c2833"
 _ABOUT = {
     "viewers": "Analyze results",
     "wizards": "wizards",
+    "ccpem": "jobs of CCP-EM's pipeliner",
     "protocols": "forms and runs",
     "convert": "sets to tables and back",
     "objects": "UdlModel",
