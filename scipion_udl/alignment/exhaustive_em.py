@@ -22,6 +22,7 @@ from scipion_udl.imaging.orientations import AngleBins, Orientations
 TOLERANCE = 0.2  # nats a particle, gained in three rounds: less is what noise gains
 ANGLES = 60  # orientations over 180 degrees
 STEP = 16  # particles at a time: bounds the memory of the maps
+TOGETHER = 320  # maps at a time: one by one, small as they are, each would cost more than what is in it
 
 
 @dataclass
@@ -117,8 +118,11 @@ class ExhaustiveSolver(Solver):
         """(log evidence (n,), likeliest angle (n,)) of particles, which are added to the bins by their likelihood."""
         maps, n, size = self.maps, len(particles), len(self.maps.shifts)
         logs = self._logs[:n]
-        for place, found in enumerate(log_likelihoods(particles, orientations, maps)):
-            logs[:, place], logs[:, ANGLES + place] = found[:n], found[n:]
+        place = 0
+        for found in log_likelihoods(particles, orientations, maps):
+            values = found.view(len(found), 2, n, -1).permute(2, 1, 0, 3)
+            logs.view(n, 2, ANGLES, -1)[:, :, place : place + len(found)] = values
+            place += len(found)
         flat = without_underflow(logs.flatten(1))
         evidence = torch.logsumexp(flat, 1)
         posterior = torch.exp(flat - evidence[:, None]).view(logs.shape)
@@ -133,7 +137,7 @@ class ExhaustiveSolver(Solver):
 
 
 def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> Iterator[torch.Tensor]:
-    """For every orientation the log likelihood of all shifts, their prior with it.
+    """For every orientation the log likelihood of all shifts, their prior with it; some orientations at a time.
 
     Parameters
     ----------
@@ -146,9 +150,9 @@ def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: S
 
     Yields
     ------
-    (2 n, S * S) tensor
+    (orientations, 2 n, S * S) tensor
         Nats; of the particles and then of the same rotated by 180 degrees.
     """
-    both = torch.cat([particles, particles.conj()])
-    for image in orientations.images:
-        yield (2 * maps.of_products(both.conj() * image) + maps.prior).flatten(1)
+    both = torch.cat([particles.conj(), particles]).resolve_conj()
+    for images in orientations.images.split(max(1, TOGETHER // len(both))):
+        yield (2 * maps.of_products(both * images[:, None]) + maps.prior).flatten(2)

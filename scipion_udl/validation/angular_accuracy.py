@@ -163,5 +163,5 @@ def _angle_likelihood(particles: torch.Tensor, orientations: Orientations, maps:
     """The likelihood of every angle modulo 180, (n, ANGLES) float64 that sum to 1, of particles (n, band) that were
     multiplied with their transfer; all shifts and both ways round count together."""
     found = log_likelihoods(particles, orientations, maps)
-    logs = [torch.logsumexp(values.double(), 1).view(2, -1).logsumexp(0) for values in found]
-    return torch.softmax(torch.stack(logs, 1), 1)
+    logs = [torch.logsumexp(values.double(), 2).view(len(values), 2, -1).logsumexp(1) for values in found]
+    return torch.softmax(torch.cat(logs).T, 1)
