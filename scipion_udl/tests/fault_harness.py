@@ -437,7 +437,7 @@ def _prepare(bench: Bench, words: list[str]) -> None:
     if named("run"):
         bench.plain("align", data / "particles.star", "-o", folder / "run", *_FEW, "--high-resolution-limit", 9)
     if named("views") or named("classified"):
-        bench.plain("simulate", views, "--views", "random", "--count", 24, *kind)
+        bench.plain("simulate", views, "--views", "random", "--count", 16, *kind)
     if named("classified"):
         bench.plain("classify", views / "particles.star", "-o", folder / "classified", *_CLASSIFY, "--no-refine")
         bench.plain("simulate", folder / "later_views", "--views", "random", "--count", 20, "--seed", 9, *kind)

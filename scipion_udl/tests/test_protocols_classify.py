@@ -29,6 +29,7 @@ from scipion_udl.viewers import UdlClassesViewer, UdlClassify2DViewer
 from scipion_udl.viewers.choice import ChoiceGallery
 
 BOX, PIXEL_SIZE, COUNT, CLASSES = 48, 3.0, 70, 4
+ANSWERS = {"numberOfClasses": CLASSES, "starts": 1}  # one network, not the best of several
 DISABLED = (3, 100, 101)
 VIEWS = ("hook", "clamp", "anchor")
 
@@ -118,7 +119,7 @@ class TestUdlClassify2D(ClassifyTest):
         super().setUpClass()
         with sqlite3.connect(cls.proj.getPath(cls.imported.outputParticles.getFileName())) as database:
             database.execute(f"UPDATE Objects SET enabled=0 WHERE id IN {DISABLED}")
-        cls.run_ = cls.launchProtocol(cls.newRun())
+        cls.run_ = cls.launchProtocol(cls.newRun(**ANSWERS))
         cls.facts = {one["class"]: one for one in cls.run_.readEngineSummary()["classes"]}
 
     def test_every_particle_is_in_a_class_of_its_view_and_in_register(self) -> None:
@@ -264,7 +265,7 @@ class TestUdlClassify2DStreaming(StreamTest, ClassifyTest):
 
     def test_classes_that_grow_while_the_run_is_killed(self) -> None:
         feeder = Feeder(self, self.stack, 70, DISABLED)
-        run = self.startOn(ProtUdlClassify2DStreaming, feeder, firstBatch=120, batchSize=40, numberOfClasses=CLASSES)
+        run = self.startOn(ProtUdlClassify2DStreaming, feeder, firstBatch=120, batchSize=40, **ANSWERS)
         self.untilStep(run, "resumableStepGeneratorStep")
         feeder.add(70)
         self.until(run, lambda: run.hasAttribute("outputAverages"), "the first particles are not sorted")

@@ -78,12 +78,12 @@ class TestUdlTemplates(RunTest):
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")
     def test_simulated_particles_end_with_their_errors(self) -> None:
-        options = {"count": 20, "box": 32, "snr": 1, "threads": 1}  # not the 4 of the template
+        options = {"count": 8, "box": 32, "snr": 4, "threads": 1}  # not the 4 of the template
         _, align, evaluate = self.run_(self.fromTemplate("udl-align_simulated", **options))
         self.assertEqual(align.numberOfThreads.get(), 1)
-        self.assertEqual(align.outputParticles.getSize(), 20)
+        self.assertEqual(align.outputParticles.getSize(), 8)
         figures = {row["figure"]: float(row["value"]) for row in evaluate.readFigures() if row["value"]}
-        self.assertEqual(figures["particles"], 20)
+        self.assertEqual(figures["particles"], 8)
         self.assertLess(figures["rotation_median_180"], 5)
 
     @unittest.skipUnless(on_screen.can_show(), "xvfb-run is not installed")

@@ -38,13 +38,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def flipped(folder):
     """Phase-flipped particles, their table says so."""
-    return simulate(folder / "flipped", COUNT, BOX, SNR)
+    return simulate(folder / "flipped", COUNT, BOX, SNR, max_shift=2.0)
 
 
 @pytest.fixture(scope="module")
 def signed(folder):
     """The same particles as the microscope left them, their table says so."""
-    return simulate(folder / "signed", COUNT, BOX, SNR, ctf=CtfSettings(signed=True))
+    return simulate(folder / "signed", COUNT, BOX, SNR, max_shift=2.0, ctf=CtfSettings(signed=True))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def ctf(notes):
 
 
 def aligned(images, **options):
-    """The alignment of particles that lie off centre by up to 5 px."""
-    return align_images(images, max_shift=6, **options)
+    """The alignment of particles that lie off centre by up to 2 px."""
+    return align_images(images, max_shift=3, **options)
 
 
 def texts(found):

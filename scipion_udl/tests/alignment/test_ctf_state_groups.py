@@ -14,7 +14,8 @@ from scipion_udl import api
 from scipion_udl.alignment.ctf_state import CtfState
 from scipion_udl.imaging.ctf import evaluate_ctf
 from scipion_udl.imaging.fourier import to_fourier, to_images
-from scipion_udl.imaging.poses import pose_errors
+from scipion_udl.imaging.poses import Poses, pose_errors
+from scipion_udl.io.aligned import write_aligned
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
@@ -188,15 +189,17 @@ def test_one_row_without_defocus_leaves_the_others_theirs(halves, aligned, folde
 
 @pytest.fixture(scope="module")
 def with_junk(folder):
-    """An XMD that does not say whether phases were flipped (they were not): the largest class is noise."""
+    """Two XMD that do not say whether phases were flipped (they were not), the second with the poses that particles
+    have: the largest class is noise."""
     place = folder / "junk"
     place.mkdir()
     noise = np.random.default_rng(5).normal(size=(NOISE, JUNK_BOX, JUNK_BOX)).astype(np.float32)
     write_stack(str(place / "noise.mrcs"), noise, PIXEL_SIZE)
-    names, u, number = [], [], []
+    names, u, number, poses = [], [], [], []
     for which, view in enumerate(("hook", "clamp"), 2):
         more = {"seed": 1, "max_shift": 1.0, "ctf": CtfSettings(signed=True)}
         rows = read_tables(str(simulate(place / view, VIEW, JUNK_BOX, 0.3, view, **more) / "particles.star"))[1]
+        poses.append(true_poses(place / view))
         names += rows.texts("rlnImageName")
         u += rows.texts("rlnDefocusU")
         number += [str(which)] * VIEW
@@ -206,6 +209,12 @@ def with_junk(folder):
     for label, value in {"Voltage": "300", "SphericalAberration": "2.7", "Q0": "0.07", "Bfactor": "50"}.items():
         table.set(f"ctf{label}", value)
     write_tables(str(place / "particles.xmd"), [table], xmipp=True)
+    lie = np.zeros(len(names)), np.zeros((len(names), 2))
+    lie[0][: 2 * VIEW] = np.concatenate([one.angle for one in poses])
+    lie[1][: 2 * VIEW] = np.concatenate([one.shift for one in poses])
+    none = np.zeros(len(names), bool)
+    source = open_particles(str(place / "particles.xmd"), PIXEL_SIZE)
+    write_aligned(source, Poses(*lie), np.zeros(len(names)), none, xmd=str(place / "given.xmd"))
     return place
 
 
@@ -213,7 +222,7 @@ def test_a_class_of_junk_does_not_settle_it_for_the_others(with_junk, monkeypatc
     monkeypatch.setattr(align_set, "ENOUGH", NOISE)  # so few are told to be noise here
     asked, settle = [], CtfState.settle
     monkeypatch.setattr(CtfState, "settle", lambda state, names: settle(state, [asked.append(n) or n for n in names]))
-    found = align_images(with_junk / "particles.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, epochs=1)
+    found = align_images(with_junk / "given.xmd", pixel_size=PIXEL_SIZE, by_class=True, max_shift=1, start_poses=True)
     assert [one.figures["signal_found"] for one in found.classes] == [False, None, None]
     assert asked == ["Class 2: ", "Class 3: "]
     assert "the signed CTF (as the images tell)" in note(found.notes)

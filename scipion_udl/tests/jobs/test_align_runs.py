@@ -16,7 +16,6 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import StackReader, write_stack
 from scipion_udl.io.tables import Table, read_tables, write_tables
 from scipion_udl.models.checkpoint import load_card
-from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.tests.engine_helpers import (
     PIXEL_SIZE,
     align_images,
@@ -378,11 +377,3 @@ def test_a_nearly_two_fold_view_is_right_where_it_is_not_flagged(tmp_path, snr, 
     assert np.abs(wrap(errors.rotation, 180.0)).mean() < 1
     assert sure.sum() >= least
     assert sure.sum() < 15 or (np.abs(errors.rotation[sure]) < 90).mean() >= 0.95
-
-
-def test_mixed_views_are_told():
-    views = [phantom(name, 32).sample(Poses(np.linspace(-180, 179, 70))) for name in ("hook", "hammer")]
-    stack = np.concatenate([view / view.std(axis=(1, 2), keepdims=True) * np.sqrt(0.5) for view in views])
-    stack = stack + np.random.default_rng(0).normal(size=stack.shape)
-    found = align_images(stack.astype(np.float32), name="p.mrcs", epochs=1, max_shift=1)
-    assert "mixed_views" in {warning.code for warning in found.warnings}

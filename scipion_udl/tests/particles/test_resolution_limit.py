@@ -113,7 +113,7 @@ def test_a_networks_input_keeps_its_shape_and_knows_nothing_finer(tmp_path):
 
 
 def test_limits_that_make_no_sense_are_told(particles, model, tmp_path, capsys):
-    table = subset_star(particles, tmp_path / "p.star", range(20))
+    table = subset_star(particles, tmp_path / "p.star", range(3))
     words = ["align", table, "-o", tmp_path / "out", "--model", model, "--high-resolution-limit"]
     assert run(*words, 30) == 1
     assert "--high-resolution-limit 30 leaves 6 Fourier pixels of a box of 192 A" in capsys.readouterr().err
