@@ -25,7 +25,7 @@ PYTHON = Path(sys.prefix) / "pipeliner" / "bin" / "python"
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = ROOT / "scipion_udl" / "tests" / "pipeliner_worker.py"  # which needs the pipeliner
 NAMES = ["udl.align2d", "udl.class2d", "udl.select.classes"]
-COUNT, BOX, CLASSES = 120, 32, 4
+COUNT, BOX, CLASSES, FEW = 120, 32, 4, 12
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="the pipeliner is not installed (make pipeliner)")
 
@@ -61,8 +61,8 @@ def jobs(folder, environment, *options):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, environment):
-    """A project's folder with particles of many views and junk, and what came of classify, select, and the pipeliner's
-    own selection by numbers."""
+    """A project's folder with particles of many views and junk, and what came of classify, select, the pipeliner's own
+    selection by numbers, and align of a few."""
     folder = tmp_path_factory.mktemp("project")
     words = ["--count", COUNT, "--box", BOX, "--snr", 0.4, "--pixel-size", 5, "--phantom", "crane", "--views", "uneven"]
     words += ["--realistic", "--junk", 0.3, "--junk-kinds", "empty", "blob", "--gpu", "none", "--seed", 4]
@@ -71,13 +71,15 @@ def project(tmp_path_factory, environment):
     names = [f"{name.partition('@')[0]}@Extract/particles.mrcs" for name in tables[1].texts("rlnImageName")]
     tables[1].set("rlnImageName", names)
     write_tables(str(folder / "Extract" / "particles.star"), tables)
+    write_tables(str(folder / "Extract" / "few.star"), [tables[0], tables[1].rows(range(FEW))])
     pipeliner(folder, environment, "--new_project")
     classify = {"_rlnJobTypeLabel": "udl.class2d", "in_parts": "Extract/particles.star", "classes": CLASSES}
     select = {"_rlnJobTypeLabel": "udl.select.classes", "in_parts": "Class2D/job001/particles.star"}
     by_number = {"_rlnJobTypeLabel": "pipeliner.select.classes", "classes": "1,2", "do_recenter": "No"}
     by_number["fn_optimiser"] = "Class2D/job001/run_optimiser.star"
     gpu = {"gpu": "none", "diameter": 140.0}
-    return folder, jobs(folder, environment, {**classify, **gpu}, {**select, "gpu": "none"}, by_number)
+    align = {"_rlnJobTypeLabel": "udl.align2d", "in_parts": "Extract/few.star", **gpu}
+    return folder, jobs(folder, environment, {**classify, **gpu}, {**select, "gpu": "none"}, by_number, align)
 
 
 def test_the_pipeliner_lists_our_jobs(tmp_path, environment):
@@ -99,17 +101,18 @@ def test_every_job_succeeds(project):
         ("Class2D/job001/", "Succeeded"),
         ("Select/job002/", "Succeeded"),
         ("Select/job003/", "Succeeded"),
+        ("Align2D/job004/", "Succeeded"),
     ]
 
 
 def test_files_are_handed_on_as_those_of_relion(project):
-    folder, (classify, select, _) = project
+    folder, (classify, select, _, align) = project
     types = {
         "particles.star": "ParticleGroupMetadata.star.relion.udl",
         "run_model.star": "Image2DGroupMetadata.star.relion.classaverages",
         "run_optimiser.star": "OptimiserData.star.relion.class2d",
     }
-    for one in (classify, select):
+    for one in (classify, select, align):
         assert types.items() <= {name.rpartition("/")[2]: kind for name, kind in one["outputs"].items()}.items()
         assert all((folder / name).is_file() for name in one["outputs"])
     assert classify["outputs"]["Class2D/job001/classify/model.safetensors"] == "MlModel.safetensors.udl"
@@ -121,7 +124,7 @@ def test_files_are_handed_on_as_those_of_relion(project):
 
 
 def test_options_of_the_job_reach_the_engine(project):
-    folder, (classify, select, _) = project
+    folder, (classify, select, *_) = project
     summary = json.loads((folder / "Class2D/job001/classify/summary.json").read_text())
     assert summary["diameter"] == 140.0
     assert classify["metadata"]["particles"] == COUNT
@@ -133,7 +136,7 @@ def test_options_of_the_job_reach_the_engine(project):
 
 
 def test_results_are_shown(project):
-    folder, (classify, select, _) = project
+    folder, (classify, select, *_) = project
     assert classify["read"] == ["gallery", "histogram", "histogram", "table", "html"]
     assert select["read"] == ["montage", "histogram", "table", "html"]
     for one in (classify, select):
@@ -149,12 +152,30 @@ def test_results_are_shown(project):
     assert (folder / select["written"][0]["img"]).stat().st_size > 0
 
 
+def test_an_alignment_shows_its_average_and_its_warnings(project):
+    align = project[1][-1]
+    assert align["read"] == ["montage", "histogram", "html"]
+    assert align["written"][0]["labels"][0] == f"Class 1; {FEW} particles"
+    assert "too few to train" in align["written"][0]["flag"]
+    assert sum(align["written"][1]["bins"]) == align["metadata"]["particles"] == FEW
+
+
 def test_doppios_own_selection_takes_our_classes(project):
-    folder, (classify, _, by_number) = project
+    folder, (classify, _, by_number, _) = project
     count = sum(classify["metadata"]["class_particles"][:2])
     assert len(read_tables(str(folder / by_number["folder"] / "particles.star"))[1]) == count
     averages = StackReader(str(folder / by_number["folder"] / "class_averages.mrcs")).read()
     assert (averages == StackReader(str(folder / "Class2D/job001/run_classes.mrcs")).read()[:2]).all()
+
+
+@pytest.mark.skipif(not shutil.which("relion_refine"), reason="RELION is not installed")
+def test_a_job_of_relion_goes_on_with_what_was_selected(project, environment):
+    folder, (_, select, *_) = project
+    options = {"_rlnJobTypeLabel": "relion.class2d.em", "fn_img": "Select/job002/particles.star", "nr_iter_em": 1}
+    path = os.pathsep.join([environment["PATH"], os.path.dirname(shutil.which("relion_refine"))])
+    (done,) = jobs(folder, {**environment, "PATH": path}, {**options, "particle_diameter": 140})
+    assert done["status"] == "Succeeded"
+    assert done["metadata"]["ParticleCount"] == select["metadata"]["chosen"]
 
 
 def test_a_wrong_answer_is_told_before_anything_is_run(project, environment):
