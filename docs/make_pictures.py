@@ -160,7 +160,7 @@ def main() -> None:
     if sys.argv[1] == "--formats":
         return
     if (run / "compare.csv").exists():
-        screenshot(run, images / "compared.png", height=1480)
+        screenshot(run, images / "compared.png", height=2280)
         return
     if (run / "averages.mrcs").exists():
         screenshot(run, images / "classes.png", height=1480)
