@@ -51,9 +51,9 @@ def classify_again(settings: ClassifySettings) -> None:
             classify(again)
     if len(folders) > 1 and is_first():
         output = os.path.join(settings.output, COMPARED)
-        told = {"quiet": settings.quiet, "verbose": settings.verbose, "pixel_size": settings.pixel_size}
         print(f"\nComparison: {output}", flush=True)
-        _add(settings, compare(CompareSettings(runs=tuple(folders), output=output, overwrite=True, **told)))
+        asked = CompareSettings(runs=tuple(folders), output=output, overwrite=True, pixel_size=settings.pixel_size)
+        _add(settings, compare(asked.but(quiet=settings.quiet, verbose=settings.verbose)))
 
 
 def _is_done(settings: ClassifySettings) -> bool:
