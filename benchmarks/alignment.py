@@ -86,8 +86,9 @@ class replaced:
             os.replace(self.part, self.path)
 
 
-def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
-    """Run a command from the project's folder: wall_s, and of all its processes cpu_s and memory_mb (peak, together).
+def timed(command: list[str], log: Path, threads: int, folder: Path = HERE) -> dict[str, float]:
+    """Run a command from a folder, the project's unless said otherwise: wall_s, and of all its processes cpu_s,
+    memory_mb (peak, together), read_mb and disk_mb (None where the system does not tell).
 
     Raises RuntimeError with the last line of the log where it fails.
     """
@@ -97,7 +98,7 @@ def timed(command: list[str], log: Path, threads: int) -> dict[str, float]:
     figures = Path(f"{log}.figures.json")
     measure = [sys.executable, str(HERE / "benchmarks" / "measure.py"), str(figures)]
     with log.open("w") as file:
-        process = subprocess.Popen([*measure, *command], stdout=file, stderr=file, cwd=HERE, env=environment)
+        process = subprocess.Popen([*measure, *command], stdout=file, stderr=file, cwd=folder, env=environment)
         try:
             code = process.wait()
         except BaseException:

@@ -5,6 +5,7 @@ the benchmark itself, which has torch in memory, nothing could take less than 30
 
 The peak memory is that of all processes of the command together. Of one process the system keeps it (ru_maxrss). While
 there are several, what they hold is added up four times a second, pages that they share counted once (PSS; Linux only).
+What was read is counted by the system (/proc/PID/io; Linux only): all that was asked for, and what came from the disk.
 """
 
 from __future__ import annotations
@@ -60,14 +61,26 @@ def _held(pid: int) -> int:
         return 0
 
 
+def _read(pid: int) -> dict[str, float | None]:
+    """What a process that has ended, and those that it waited for, read, MB; None where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/io") as file:
+            counts = dict(line.split(": ") for line in file)
+        return {"read_mb": round(int(counts["rchar"]) / 1e6, 1), "disk_mb": round(int(counts["read_bytes"]) / 1e6, 1)}
+    except (OSError, KeyError, ValueError):
+        return {"read_mb": None, "disk_mb": None}
+
+
 def main() -> int:
-    """Wait for the command; write wall_s, cpu_s and memory_mb (peak) of all its processes."""
+    """Wait for the command; write wall_s, cpu_s, memory_mb (peak), read_mb and disk_mb of all its processes."""
     figures, command = sys.argv[1], sys.argv[2:]
     start = time.monotonic()
     process = subprocess.Popen(command)
     together = Together(process.pid)
     together.start()
     signal.signal(signal.SIGTERM, lambda *_: process.kill())
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    read = _read(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
     together.ended.set()
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -77,6 +90,7 @@ def main() -> int:
                 "wall_s": round(time.monotonic() - start, 2),
                 "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
                 "memory_mb": round(max(usage.ru_maxrss, together.peak) / 1024, 1),
+                **read,
             },
             file,
         )
