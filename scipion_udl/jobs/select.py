@@ -65,6 +65,7 @@ def _select_in(group: ProcessGroup, settings: SelectSettings) -> Run:
         settings = _classified(group, settings, len(source))
         folder = OutputFolder(settings.output, settings.overwrite, False, "select")
         folder.spare([settings.input])
+    del source  # the run opens the particles again, with all of their columns
     with group.folder(folder) as out:
         run = Run(settings, out, group)
         judged = judge_set(run)
