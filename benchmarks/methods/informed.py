@@ -62,7 +62,7 @@ def main() -> None:
     prepared = PreparedParticles(source, torch.device("cpu"))
     defocus = read_defocus(source)
     if defocus is not None:
-        prepared.contrast = ParticleCtf(defocus, source.box * source.pixel_size)
+        prepared.ctfs = ParticleCtf(defocus, source.box * source.pixel_size)
     images, truth = located_truth(str(args.data / "truth.star"))
     rows, true_rows = join(source.locations(), images)
     known = truth[true_rows[np.argsort(rows)]]

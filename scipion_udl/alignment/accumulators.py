@@ -19,15 +19,15 @@ LEAST_CTF = 0.02  # of the largest: rings that were hardly transferred stay smal
 
 @dataclass
 class Sums:
-    """What aligned particles of a reference add up to: total (band), each times its transfer; ctf: sum of the
-    squared transfers per ring (k_max + 1,), float64; count."""
+    """What aligned particles of a reference add up to: total (band), each times its CTF; ctf: sum of the
+    squared CTFs per ring (k_max + 1,), float64; count."""
 
     total: torch.Tensor
     ctf: torch.Tensor
     count: int
 
     def mean(self, band: Band) -> torch.Tensor:
-        """The particles' mean, their transfer taken out where there is one.
+        """The particles' mean, their CTF taken out where there is one.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class Sums:
         return self.total / band.spread(self.ctf.clamp(min=least)).clamp(min=least)
 
     def mean_ctf(self) -> torch.Tensor:
-        """Squared transfer of a particle per ring.
+        """Squared CTF of a particle per ring.
 
         Returns
         -------

@@ -42,7 +42,7 @@ from scipion_udl.particles.resolution_limit import bounded
 
 FIRST = 1024  # particles that settle the first average, at most
 ALONE = 8  # ring up to which halves share their start where no network says so
-SEARCH_BAND = 20  # Fourier pixels, of full-circle searches against averages of halves
+SEARCH_BAND = 20  # Fourier pixels, of exhaustive angular searches against averages of halves
 NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one rotated by 180 degrees
 
@@ -134,13 +134,13 @@ class Aligner:
         settings: AlignmentPlan,
     ) -> None:
         self.whole, self.network, self.settings = prepared, network, settings
-        self.spectra = bounded(spectra, prepared.finest)
+        self.spectra = bounded(spectra, prepared.ring_limit)
         self.inverted = False
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
         self._initial_lowpass = spectra.r_max if network is not None else ALONE
         self._begin_with(prepared)
-        self._finest = self.band.k_max
+        self._ring_limit = self.band.k_max
         self.given = GivenStart(prepared, self.max_shift)
         self.ranks = ranks(prepared.source.names, settings.seed)
         self.network_angle = np.full(len(prepared), np.nan)
@@ -186,7 +186,7 @@ class Aligner:
                 self._onto(joint, reference, [state])
             return self._finish(state, None, split.half, first)
         seen, reach = self.first.band.k_max, float((first.start.weight > 0).sum())
-        reach = self._finest if reach > NEAR * seen else FURTHER * reach
+        reach = self._ring_limit if reach > NEAR * seen else FURTHER * reach
         while True:
             self._go_on_with(self._up_to(reach))
             try:
@@ -224,7 +224,7 @@ class Aligner:
         # mean place of their particles, which neighbours in the box do not move; a limit of shifts is about where the
         # average lies from the start.
         unknown = reference is None and start is None and self.bound is None
-        halves = HalfRefinement(refiner, split, first.start.local, unknown, self._finest)
+        halves = HalfRefinement(refiner, split, first.start.local, unknown, self._ring_limit)
         averages = [self._wide(a) for a in averages]
         if unknown:
             averages = [centred(prepared, self.band, a)[0] for a in averages]

@@ -36,7 +36,7 @@ def flip_difference(band: Band, maps: ShiftMaps, average: torch.Tensor) -> torch
 
 
 def confirmed_rings(band: Band, maps: ShiftMaps, averages: list[torch.Tensor]) -> torch.Tensor:
-    """How much of the difference between an average and its half turn two halves confirm.
+    """How much of the difference between an average and itself rotated by 180 degrees two halves confirm.
 
     Parameters
     ----------

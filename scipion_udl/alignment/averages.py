@@ -15,7 +15,7 @@ from scipion_udl.imaging.half_set_frc import frc_weights, of_more
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.particles.prepared import PreparedParticles
 
-LEAST_CTF = 0.1  # of the largest squared transfer: rings that show less are not made louder than that
+LEAST_CTF = 0.1  # of the largest squared CTF: rings that show less are not made louder than that
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Averages:
     all aligned particles; halves: means by the halves' own poses (None
     without) of particles brought to one background and one noise, the medians of the set, each image counted once;
     where CTF is made use of, each particle weighs by its own. corrected: the mean of both halves with the
-    mean transfer taken out, None where none is made use of. sums: what the halves were made of, None without."""
+    mean CTF taken out, None where none is made use of. sums: what the halves were made of, None without."""
 
     before: np.ndarray
     all: np.ndarray
@@ -59,7 +59,7 @@ def apply_poses(
     Returns
     -------
     (n, D, D) tensor
-        The aligned ones; an image that stays where it is comes out as it was, unless there is a transfer.
+        The aligned ones; an image that stays where it is comes out as it was, unless there is a CTF.
     """
     box, device = images.shape[-1], images.device
     if poses.mirror.any():  # M R p + t = M (R p + M t): turn, shift, and mirror about pixel D//2 at the end
@@ -87,16 +87,16 @@ class HalfSums:
     def __init__(self, prepared: PreparedParticles, background: float, noise: float) -> None:
         self.box, device = prepared.source.box, prepared.device
         self.background, self.noise = background, noise
-        contrast = prepared.contrast
-        self.contrast = None if contrast is None or contrast.mode == "none" else contrast
+        ctfs = prepared.ctfs
+        self.ctfs = None if ctfs is None or ctfs.mode == "none" else ctfs
         self.total = torch.zeros(2, self.box, self.box, dtype=torch.float64, device=device)
-        self.power = torch.zeros(2, self.box, dtype=torch.float64, device=device)  # squared transfers per ring
+        self.power = torch.zeros(2, self.box, dtype=torch.float64, device=device)  # squared CTFs per ring
         self.count = [0, 0]
         self.ring = radii(self.box, device).round().long()
         self.ring_count = torch.bincount(self.ring.flatten(), minlength=self.box).clamp(min=1)
 
     def ctf(self, part: np.ndarray) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """What particles are multiplied by before they are aligned, and their transfer.
+        """What particles are multiplied by before they are aligned, and their CTF.
 
         Parameters
         ----------
@@ -108,10 +108,10 @@ class HalfSums:
         factor, ctf : (n, D, D//2 + 1) tensors or None
             None both where CTF is not made use of.
         """
-        if self.contrast is None:
+        if self.ctfs is None:
             return None, None
-        ctf = self.contrast.evaluate(part, self.box, self.total.device)
-        return self.contrast.factor(part, ctf, self.box, raw=True), ctf
+        ctf = self.ctfs.evaluate(part, self.box, self.total.device)
+        return self.ctfs.factor(part, ctf, self.box, raw=True), ctf
 
     def add(self, half: int, images: torch.Tensor, ctf: torch.Tensor | None) -> None:
         """Add aligned images.
@@ -155,7 +155,7 @@ class HalfSums:
             In grey levels.
         """
         total = self.total[halves].sum(0)
-        if self.contrast is None:
+        if self.ctfs is None:
             return total / max(sum(self.count[half] for half in halves), 1)
         return to_images(to_fourier(total) / self._divisor(halves)[self.ring], self.box)
 
@@ -174,7 +174,7 @@ class HalfSums:
         count : sequence of int
             Particles of each half.
         power : (2, D) array or None
-            Their squared transfers per ring, None without transfer.
+            Their squared CTFs per ring, None without CTF.
         """
         other = copy.copy(self)
         if power is not None:
@@ -197,7 +197,7 @@ class HalfSums:
         first, second : (D, D) float32 arrays
             Of either half.
         corrected : (D, D) float32 array or None
-            Of both with the mean transfer taken out, None where none is made use of.
+            Of both with the mean CTF taken out, None where none is made use of.
         """
         whole = self.corrected()
         return self._image(self.mean([0])), self._image(self.mean([1])), None if whole is None else self._image(whole)
@@ -206,18 +206,18 @@ class HalfSums:
         return (mean + self.background).float().cpu().numpy()
 
     def corrected(self) -> torch.Tensor | None:
-        """The mean of both halves, without its background, with the mean transfer taken out of it.
+        """The mean of both halves, without its background, with the mean CTF taken out of it.
 
         Rings of which little is transferred stay weak, or they would show their noise alone.
 
         Returns
         -------
         (D, D) float64 tensor or None
-            None where no transfer is made use of.
+            None where no CTF is made use of.
         """
-        if self.contrast is None:
+        if self.ctfs is None:
             return None
-        level = self.contrast.level(self.box, self.total.device)
+        level = self.ctfs.level(self.box, self.total.device)
         gain = level / (level.square() + LEAST_CTF * level.square().max())
         gain = gain[self.ring.clamp(max=len(gain) - 1)]
         return to_images(to_fourier(self.mean([0, 1])) * gain, self.box)

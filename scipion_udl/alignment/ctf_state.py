@@ -1,6 +1,6 @@
 """What the images carry of their CTF: as the table says, or the user; the images are asked as a check.
 
-A table gives the defocus, and whether the phases of each image were flipped, or the image multiplied by its transfer.
+A table gives the defocus, and whether the phases of each image were flipped, or the image multiplied by its CTF.
 That stands. The images are asked all the same, once they lie in register: by each way to take them two halves of some
 particles of each class make an average each, and the evidence of a particle is taken given the average of the half that
 it is not in. The right way predicts unseen particles best. What counts is the sum over all classes that show something;
@@ -32,7 +32,7 @@ TOTAL, EACH = 512, 48  # particles that are asked: of all classes together, and 
 FEWEST = 8  # in either half of a class; fewer tell nothing
 BAND = 40  # Fourier pixels of the working box
 STEP = 64  # particles at a time
-GAIN_SPREAD = 0.5  # standard deviation of how strong particles are, beside what the transfer says of it
+GAIN_SPREAD = 0.5  # standard deviation of how strong particles are, beside what the CTF says of it
 CLEAR = 4.0  # standard errors by which one mode must fit better than another
 CLEAR_TOTAL = 10.0  # nats, of all particles that were asked
 
@@ -44,12 +44,12 @@ WORDS = {
 }
 
 
-def words_of(contrast: ParticleCtf | None) -> str:
+def words_of(ctfs: ParticleCtf | None) -> str:
     """How CTF is taken, for the user.
 
     Parameters
     ----------
-    contrast : ParticleCtf or None
+    ctfs : ParticleCtf or None
         Of the particles, None where it is not known.
 
     Returns
@@ -57,13 +57,13 @@ def words_of(contrast: ParticleCtf | None) -> str:
     str
         One way, or how many particles each way.
     """
-    if contrast is None or contrast.mode == "none":
+    if ctfs is None or ctfs.mode == "none":
         return WORDS["none"]
-    known = contrast.defocus.known
-    multiplied = contrast.premultiplied & known
+    known = ctfs.defocus.known
+    multiplied = ctfs.premultiplied & known
     counts = {
-        "flipped": int((contrast.flipped & known & ~multiplied).sum()),
-        "signed": int((~contrast.flipped & known & ~multiplied).sum()),
+        "flipped": int((ctfs.flipped & known & ~multiplied).sum()),
+        "signed": int((~ctfs.flipped & known & ~multiplied).sum()),
         "premultiplied": int(multiplied.sum()),
     }
     used = [kind for kind, count in counts.items() if count]
@@ -75,7 +75,7 @@ def words_of(contrast: ParticleCtf | None) -> str:
 class CtfState:
     """How the particles' CTF is taken, and why.
 
-    prepared: the particles, whose ``contrast`` this sets; defocus: what their table gives, None without; asked: "auto",
+    prepared: the particles, whose ``ctfs`` this sets; defocus: what their table gives, None without; asked: "auto",
     "flipped", "signed" or "none"; fallback: "flipped" or "signed", where neither the user nor the table says, nor the
     rule of its form; log, warn: told a sentence. ``mode`` is the one in use (of :class:`ParticleCtf`), ``reason``
     why.
@@ -106,8 +106,8 @@ class CtfState:
         self._ways: list[str] = []
         if defocus is not None:
             box = prepared.source.box
-            prepared.contrast = ParticleCtf(defocus, box * prepared.source.pixel_size, self.mode, box=box)
-            self._ways = _ways(prepared.contrast)
+            prepared.ctfs = ParticleCtf(defocus, box * prepared.source.pixel_size, self.mode, box=box)
+            self._ways = _ways(prepared.ctfs)
 
     def note(self) -> Message | None:
         """The sentence for log, summary and report.
@@ -117,9 +117,9 @@ class CtfState:
         Message or None
             None where the input has no defocus.
         """
-        if self.prepared.contrast is None:
+        if self.prepared.ctfs is None:
             return None
-        return message("ctf_taken", how=words_of(self.prepared.contrast), reason=self.reason)
+        return message("ctf_taken", how=words_of(self.prepared.ctfs), reason=self.reason)
 
     def hear(
         self, name: str, prepared: PreparedParticles, indices: np.ndarray, poses: Poses, half: np.ndarray | None = None
@@ -146,9 +146,9 @@ class CtfState:
         """
         if not self.asks_images:
             return
-        if prepared.contrast is None:
+        if prepared.ctfs is None:
             raise ValueError("particles without a CTF cannot tell how it is to be taken")
-        asked = np.flatnonzero(prepared.counted[indices] & _can_tell(prepared.contrast)[indices])
+        asked = np.flatnonzero(prepared.counted[indices] & _can_tell(prepared.ctfs)[indices])
         asked = asked[: max(EACH, TOTAL * len(indices) // max(len(self.prepared), 1))]
         half = np.arange(len(asked)) % 2 if half is None else half[asked]
         if min((half == number).sum() for number in (0, 1)) < FEWEST:
@@ -260,15 +260,15 @@ def is_clear(gain: torch.Tensor) -> bool:
     return total > CLEAR_TOTAL and total > CLEAR * float(gain.double().std()) * len(gain) ** 0.5
 
 
-def _can_tell(contrast: ParticleCtf) -> np.ndarray:
-    """Which particles (N,) bool can tell how they are to be taken: those with a defocus whose transfer has a sign."""
-    return contrast.defocus.known & ~contrast.premultiplied
+def _can_tell(ctfs: ParticleCtf) -> np.ndarray:
+    """Which particles (N,) bool can tell how they are to be taken: those with a defocus whose CTF has a sign."""
+    return ctfs.defocus.known & ~ctfs.premultiplied
 
 
-def _ways(contrast: ParticleCtf) -> list[str]:
+def _ways(ctfs: ParticleCtf) -> list[str]:
     """The ways to take the particles of a set, the one in use first: all flipped, none flipped; where the table says
     different things of them, also as it says, and each the other way about."""
-    flipped = contrast.flipped[_can_tell(contrast)]
+    flipped = ctfs.flipped[_can_tell(ctfs)]
     if flipped.all():
         return ["flipped", "signed", "none"]
     if not flipped.any():
@@ -281,7 +281,7 @@ def mode_evidence(
 ) -> dict[str, torch.Tensor]:
     """Log evidence of each of a few particles, by each way to take them.
 
-    Rings inside of the first peak of the transfer are taken alike by all ways: there it hardly tells flipped from
+    Rings inside of the first peak of the CTF are taken alike by all ways: there it hardly tells flipped from
     signed, and what the images have of it rests on more than defocus (high-pass filters, normalisation).
 
     Parameters
@@ -302,27 +302,27 @@ def mode_evidence(
         Where the particles have no CTF.
     """
     prepared = coarser(prepared, BAND)
-    contrast, mask = prepared.contrast, prepared.disc.mask
-    if contrast is None:
+    ctfs, mask = prepared.ctfs, prepared.disc.mask
+    if ctfs is None:
         raise ValueError("particles without a CTF are evidence of no way to take it")
     band = Band(prepared.box, min(BAND, prepared.k_max), prepared.device)
     poses = mirrored_first(poses)
     particles = _in_register(prepared, band, indices, poses)
     over = np.zeros(len(indices), bool) if prepared.mirrored is None else prepared.mirrored[indices]
-    signed = contrast.with_mode("signed")
-    ctfs = torch.empty(len(indices), *band.disc.shape, device=band.device)
+    signed = ctfs.with_mode("signed")
+    rotated = torch.empty(len(indices), *band.disc.shape, device=band.device)
     for part in np.array_split(np.arange(len(indices)), -(-len(indices) // STEP)):
         rotation = np.where(over, -poses.angle, poses.angle)[part]
         values = signed.evaluate(indices[part], band.box, band.device, rotation)
-        ctfs[part] = band.crop(prepared.apply_mirror(indices[part], values))
+        rotated[part] = band.crop(prepared.apply_mirror(indices[part], values))
     members = [torch.from_numpy(np.flatnonzero(half == number)).to(band.device) for number in (0, 1)]
-    own = torch.from_numpy(contrast.flipped[indices]).to(band.device)[:, None, None]
+    own = torch.from_numpy(ctfs.flipped[indices]).to(band.device)[:, None, None]
     flips = {"table": own, "contrary": ~own, "flipped": torch.ones_like(own), "signed": torch.zeros_like(own)}
     inner = band.radius < signed.peak(prepared.box, band.device)
     found = {}
     for way in ways:
-        other = band.disc if way == "none" else ctfs
-        taken = torch.where(inner if way == "none" else flips[way], ctfs.abs(), other)
+        other = band.disc if way == "none" else rotated
+        taken = torch.where(inner if way == "none" else flips[way], rotated.abs(), other)
         found[way] = _evidence(band, mask, particles, taken, members)
     return found
 

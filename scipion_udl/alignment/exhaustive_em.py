@@ -142,7 +142,7 @@ def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: S
     Parameters
     ----------
     particles : (n, band) complex tensor
-        Times their transfer.
+        Times their CTF.
     orientations : Orientations
         Of the average.
     maps : ShiftMaps

@@ -82,10 +82,10 @@ def measure_fit(
     band : Band
         That of the averages.
     averages : list of (band) complex tensors
-        Of each half, in one frame and behind the mask, their transfer taken out, in units of the noise (variance 1 a
+        Of each half, in one frame and behind the mask, their CTF taken out, in units of the noise (variance 1 a
         coefficient).
     ctf : (k_max + 1,) tensor
-        Squared transfer of a particle per ring.
+        Squared CTF of a particle per ring.
     members : (2,) int array
         Particles of either half.
     mask : (box, box) tensor

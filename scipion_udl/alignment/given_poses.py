@@ -79,7 +79,7 @@ def given_poses(source: Source, mirrored: bool) -> Poses:
 
 
 def how_far_they_held(given: Poses, found: Poses, used: np.ndarray) -> tuple[float, Message]:
-    """How many particles lie elsewhere than given, once the turn common to all is taken out.
+    """How many particles lie elsewhere than given, once the rotation common to all is taken out.
 
     Parameters
     ----------

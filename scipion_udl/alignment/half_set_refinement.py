@@ -77,15 +77,15 @@ class HalfRefinement:
 
     refiner: does the sweeps; split: the halves; local: whether what tells both ways round apart is weighed place by
     place (wiener.py); centre: whether averages are moved to the centre of their box on the way, where nobody has given
-    their frame; finest: the Fourier ring up to which particles can be compared, where the refiner's band ends before
-    (:class:`BandTooNarrowError`), 0 for no further. ``independents``: averages in the frame of :meth:`together` that
-    particles can be compared with, ``independent_of``: (N,) which of them, for none is part of its own; both known
+    their frame; ring_limit: the Fourier ring up to which particles can be compared, where the refiner's band ends
+    before (:class:`BandTooNarrowError`), 0 for no further. ``independents``: averages in the frame of :meth:`together`
+    that particles can be compared with, ``independent_of``: (N,) which of them, for none is part of its own; both known
     after it; ``fit``: how well particles fit what the halves agree on, once they were refined apart (None before).
     """
 
-    def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False, finest: int = 0) -> None:
+    def __init__(self, refiner: Refiner, split: Split, local: bool, centre: bool = False, ring_limit: int = 0) -> None:
         self.refiner, self.band, self.prepared = refiner, refiner.band, refiner.prepared
-        self.split, self.local, self.centre, self.finest = split, local, centre, finest
+        self.split, self.local, self.centre, self.ring_limit = split, local, centre, ring_limit
         self.independents: list[Reference] = []
         self.independent_of = 1 - split.half
         self.fit: Fit | None = None
@@ -240,7 +240,7 @@ class HalfRefinement:
     def _reach(self, weight: torch.Tensor) -> int:
         """How many rings have a weight (k_max + 1,). Raises BandTooNarrowError where more of them might."""
         reach, last = int((weight > 0).sum()), self.band.k_max
-        if self.prepared.group.agree(reach > NEAR * last and last < self.finest):
+        if self.prepared.group.agree(reach > NEAR * last and last < self.ring_limit):
             raise BandTooNarrowError
         return reach
 
@@ -284,7 +284,7 @@ class HalfRefinement:
         ]
 
     def _look_again(self, state: State, joint: Reference, independents: list[Reference], usable: np.ndarray) -> None:
-        """Search the full circle for particles that fit better elsewhere, and put them there (in ``state``)."""
+        """Search all angles for particles that fit better elsewhere, and put them there (in ``state``)."""
         # A group's processes need not find the very same weights; what they do together must be the same.
         reach = self.prepared.group.on_rank0(lambda: int((joint.ring_weight > 0).sum()))
         searcher = Refiner(self.prepared, self.band, self.refiner.max_shift, max(reach, 8), self.refiner.bound)

@@ -192,7 +192,7 @@ class FirstAverage:
         return ExhaustiveSolver(band, maps, self.prepared.disc.mask, particles, self._power(subset, band))
 
     def _power(self, subset: np.ndarray, band: Band) -> torch.Tensor | None:
-        """Squared transfers per ring of a band, (len(subset), k_max + 1); None where they are not known."""
+        """Squared CTFs per ring of a band, (len(subset), k_max + 1); None where they are not known."""
         parts = []
         for start in range(0, len(subset), self.prepared.reader.chunk):
             ctf = self.prepared.ctf(subset[start : start + self.prepared.reader.chunk])

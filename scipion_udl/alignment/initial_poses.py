@@ -50,7 +50,7 @@ class Start:
     average: (band) plain masked mean; weight: (k_max + 1,) its Wiener weight per ring; likelihood: mean log likelihood
     of a particle given the average of the others, nats; rotated: (N,) posterior of the second candidate of the solver
     that ran (the first of a centred solver is the one that fitted better before); name: how it began; history: the
-    likelihood after every round; local: whether the half-turn difference was weighed place by place.
+    likelihood after every round; local: whether the difference between both ways round was weighed place by place.
     """
 
     average: torch.Tensor
@@ -92,7 +92,7 @@ def expectation(
     maps : ShiftMaps
         The S by S shifts.
     particles : (N, band) complex tensor
-        Already rotated by the network's angle, times their transfer.
+        Already rotated by the network's angle, times their CTF.
     reference : (band) complex tensor
         Wiener weighted.
     both : bool, optional
@@ -270,7 +270,7 @@ class BranchSolver(Solver):
         return self.run(self._finish(self._all(blurred), True), rounds, "symmetrised", symmetric=True)
 
     def _all(self, total: torch.Tensor) -> Sums:
-        """A sum (band) over all particles, with their transfers."""
+        """A sum (band) over all particles, with their CTFs."""
         return Sums(total, self.power.double().sum(0), len(self.particles))
 
     def spectral_start(self, symmetric: Start) -> torch.Tensor:
@@ -357,7 +357,7 @@ class BranchSolver(Solver):
         return solver
 
     def mean(self) -> torch.Tensor:
-        """The plain mean of the particles as they are, their transfer taken out.
+        """The plain mean of the particles as they are, their CTF taken out.
 
         Returns
         -------

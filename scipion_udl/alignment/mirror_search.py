@@ -149,7 +149,7 @@ def _apply_mirror(data: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
 
 
 def _better_mirrored(data: torch.Tensor, templates: torch.Tensor, bins: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(whether each spectrum fits each template better mirrored (n, s), its turn then (n, s), degrees modulo 180)."""
+    """(whether each spectrum fits each template better mirrored (n, s), its rotation then (n, s), modulo 180)."""
     both = [torch.einsum("nrm,srm->nsm", one, templates.conj()) for one in (data, data.conj())]
     both = [torch.fft.irfft(product, n=bins) for product in both]
     mirrored = both[1].amax(-1) > both[0].amax(-1)
@@ -187,7 +187,7 @@ def joined(first: torch.Tensor, second: torch.Tensor, bins: int) -> tuple[torch.
 
 
 def _rotated(template: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """A template (radii, orders) brought back by a turn (degrees)."""
+    """A template (radii, orders) brought back by a rotation (degrees)."""
     order = torch.arange(template.shape[-1], device=template.device)
     return template * torch.polar(torch.ones((), device=template.device), rotation * order * (torch.pi / 90))
 

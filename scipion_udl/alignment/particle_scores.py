@@ -68,7 +68,7 @@ class ParticleScores:
         Parameters
         ----------
         indices : (n,) int array
-            Particles, from 0, whose transfer the images of noise have, one each.
+            Particles, from 0, whose CTF the images of noise have, one each.
         seed : int
             By which pixels are drawn, whatever the device.
 
@@ -96,7 +96,7 @@ class ParticleScores:
         return np.concatenate(found)
 
     def _apply_ctf(self, part: np.ndarray, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(coefficients (n, box, box//2 + 1) times the transfer of the particles ``part``, its square per ring (n,
+        """(coefficients (n, box, box//2 + 1) times the CTF of the particles ``part``, its square per ring (n,
         k_max + 1), None for 1)."""
         found = self.prepared.ctf_and_factor(part)
         if found is None:
@@ -112,7 +112,7 @@ class ParticleScores:
         shift: torch.Tensor,
         reference: Reference,
     ) -> torch.Tensor:
-        """Scores (n,) of coefficients (n, box, box//2 + 1), times their transfer, of poses angle (n,) degrees and shift
+        """Scores (n,) of coefficients (n, box, box//2 + 1), times their CTF, of poses angle (n,) degrees and shift
         (n, 2) working pixels; power: see :meth:`_apply_ctf`."""
         band, weight = self.band, reference.ring_weight.float().clone()
         if bool((weight[self._first :] > 0).any()):

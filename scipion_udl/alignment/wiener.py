@@ -1,9 +1,10 @@
 """What of an average is signal: Wiener weights by ring, apart for what is two-fold symmetric in it, and by place.
 
-A nearly two-fold view differs from its half turn in a few details only. What the average shows of that difference is
-mostly noise, though the average as a whole may be all but free of it; and it decides which way round each particle
-lies. So the part of an average that a half turn about its centre leaves as it is, and the part that it turns into its
-negative, are weighted each by what two halves agree on in it; the latter, where that helps, place by place as well.
+A nearly two-fold view differs from itself rotated by 180 degrees in a few details only. What the average shows of that
+difference is mostly noise, though the average as a whole may be all but free of it; and it decides which way round each
+particle lies. So the part of an average that a rotation by 180 degrees about its centre leaves as it is, and the part
+that it turns into its negative, are weighted each by what two halves agree on in it; the latter, where that helps,
+place by place as well.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from scipion_udl.imaging.blur import gaussian_blur
 from scipion_udl.imaging.fourier import soft_disc
 from scipion_udl.imaging.half_set_frc import frc_weights, of_more, over_rings, ring_correlation
 
-NEAR = 0.1  # of the box: how far a half turn about the centre may move a view that is nearly two-fold
+NEAR = 0.1  # of the box: how far a rotation by 180 degrees about the centre may move a view that is nearly two-fold
 LOCAL = 0.025  # of the box: standard deviation of the window in which local power is measured
 CAUTION = 1.5  # times the mean noise power: what a place must exceed to count as more than noise
 
 
 def flip_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
-    """The point about which a half turn changes an image least.
+    """The point about which a rotation by 180 degrees changes an image least.
 
     Not far from the origin: an asymmetric view has no such point, and any would do.
 
@@ -49,8 +50,8 @@ def flip_centre(maps: ShiftMaps, image: torch.Tensor) -> torch.Tensor:
 class WienerFilter:
     """Weights for averages like two halves of a set.
 
-    halves: two averages (bands) in one frame, independent of each other; centre: about which a half turn changes them
-    least (2,), None for the origin; local: weigh the antisymmetric part place by place, too.
+    halves: two averages (bands) in one frame, independent of each other; centre: about which a rotation by 180 degrees
+    changes them least (2,), None for the origin; local: weigh the antisymmetric part place by place, too.
     """
 
     def __init__(

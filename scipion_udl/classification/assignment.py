@@ -132,7 +132,7 @@ def like_noise(
     search_range : float
         How far off centre particles lie along either axis, working pixels.
     ctf : (n, rings) tensor
-        Squared transfer of some particles, which the noise images are given.
+        Squared CTF of some particles, which the noise images are given.
     sorted_ : Sorted
         The particles in the classes.
     seed : int

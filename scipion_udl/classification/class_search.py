@@ -39,7 +39,7 @@ class Samples:
         return len(self.values)
 
     def signal(self) -> torch.Tensor:
-        """Mean power of the signal per ring, the transfer taken out.
+        """Mean power of the signal per ring, the CTF taken out.
 
         Returns
         -------

@@ -35,9 +35,9 @@ def sampled(
     """
     for part, coefficients in prepared.chunks(indices, stage):
         n, factor = len(part), None
-        if prepared.contrast is not None and prepared.contrast.mode != "none":
-            whole = prepared.contrast.evaluate(part, sampling.small, prepared.device)
-            factor = prepared.contrast.factor(part, whole, sampling.small)
+        if prepared.ctfs is not None and prepared.ctfs.mode != "none":
+            whole = prepared.ctfs.evaluate(part, sampling.small, prepared.device)
+            factor = prepared.ctfs.factor(part, whole, sampling.small)
         values = sampling.of(coefficients, factor)
         power = values.real.square().mean(-1) + values.imag.square().mean(-1)
         ctf = torch.ones_like(power)

@@ -23,7 +23,7 @@ AT_ONCE = 0.1  # of the classes may be exchanged at a time
 class Split:
     """Two templates in place of one.
 
-    aligned: (n, rings, orders) particles in the class's frame, times their transfer and their contrast; ctf: (n,
+    aligned: (n, rings, orders) particles in the class's frame, times their CTF and their contrast; ctf: (n,
     rings), the square of both;
     prior: (rings,) one over the expected power of a template; weight: (orders,). ``gain``: nats, of the n particles
     together; ``templates``: (2, rings, orders).

@@ -70,7 +70,7 @@ def _train(settings: settings_of.TrainSettings) -> None:
 
 
 def _align(settings: settings_of.AlignSettings) -> None:
-    if settings.join:
+    if settings.append_to:
         from scipion_udl.jobs.append import join
 
         join(settings)
@@ -206,8 +206,8 @@ COMMANDS = (
     ),
     Command(
         "align-pairs",
-        "turn and shift the second image of each pair onto the first",
-        "Items 2k-1 and 2k of INPUT are a pair; with SECOND, item k of both. The model gives the turn: a matching "
+        "rotate and shift the second image of each pair onto the first",
+        "Items 2k-1 and 2k of INPUT are a pair; with SECOND, item k of both. The model gives the rotation: a matching "
         "network over all angles, one of spectra (polar, resnet) modulo 180. The shift, and which of two turns is "
         "right, comes from the correlation of what both images show. Writes OUT/pairs.star and summary.json.",
         settings_of.PairSettings,

@@ -12,17 +12,17 @@ from scipion_udl.imaging.defocus import Defocus
 from scipion_udl.imaging.fourier import radii
 
 MODES = ("table", "flipped", "signed", "none")
-SAMPLE = 256  # particles that the mean transfer is taken of
+SAMPLE = 256  # particles that the mean CTF is taken of
 LEAST_LEVEL = 1e-2  # of the largest: rings that hardly any particle shows are not made louder than that
-PEAK = 0.9  # of the highest mean transfer: up to this ring all particles show the same sign
+PEAK = 0.9  # of the highest mean CTF: up to this ring all particles show the same sign
 
 
 class ParticleCtf:
     """Contrast transfer functions of N particles.
 
     defocus: what they are made of; field: side of the box, angstrom; mode: "table" (each image as its table says:
-    phases flipped, so that its transfer is the absolute value, or not; multiplied by its transfer already), "flipped"
-    or "signed" (all images so, whatever the table says), or "none" (every transfer is 1: the particles are taken as
+    phases flipped, so that its CTF is the absolute value, or not; multiplied by its CTF already), "flipped"
+    or "signed" (all images so, whatever the table says), or "none" (every CTF is 1: the particles are taken as
     they are); levels: by box what :meth:`level` gives, of another set that transfers are to be relative to, and share:
     its :attr:`share`; box: of the images, pixels, which only images that were multiplied need.
     """
@@ -53,26 +53,25 @@ class ParticleCtf:
 
     @property
     def premultiplied(self) -> np.ndarray:
-        """Which images are taken to have been multiplied by their transfer, (N,) bool."""
+        """Which images are taken to have been multiplied by their CTF, (N,) bool."""
         return self.defocus.premultiplied & (self.mode == "table")
 
     @property
     def share(self) -> float:
-        """What part of the set (0 to 1) was multiplied by its transfer: so the noise is that was made white."""
+        """What part of the set (0 to 1) was multiplied by its CTF: so the noise is that was made white."""
         whole = self._whole
         return float(whole.premultiplied.mean()) if whole._share is None else whole._share
 
     def evaluate(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", rotation: np.ndarray | None = None
     ) -> torch.Tensor:
-        """The transfer (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients, relative to
-        the root mean square of all particles' in every Fourier ring. turn: (n,) pose angles, degrees, of particles that
-        were rotated.
+        """The CTF (n, box, box//2 + 1), float32, of particles ``indices`` for half-plane coefficients, relative to
+        the root mean square of all particles' in every Fourier ring.
 
         With it an average is the particle as the microscope shows it on the whole. Without, the lowest rings, of which
         little is transferred, would be made up to tenfold louder with their noise, and a mask would spread that noise
         over the others. The sign is positive at the lowest frequencies. A particle whose defocus is not known has the
-        transfer 1; where phases were not flipped, only up to the ring in which the mean transfer peaks: beyond it
+        CTF 1; where phases were not flipped, only up to the ring in which the mean CTF peaks: beyond it
         nobody knows its sign.
 
         Parameters
@@ -104,7 +103,7 @@ class ParticleCtf:
     def absolute(
         self, indices: np.ndarray, box: int, device: torch.device | str = "cpu", rotation: np.ndarray | None = None
     ) -> torch.Tensor:
-        """The transfer itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies.
+        """The CTF itself, -1 to 1, (n, box, box//2 + 1) float32, positive at the lowest frequencies.
 
         Parameters
         ----------
@@ -137,7 +136,7 @@ class ParticleCtf:
         """What coefficients of particles are multiplied by where they are matched with an average or added to one:
         ``ctf`` as :meth:`evaluate` gives it, (n, box, box//2 + 1), but for images that were multiplied already.
 
-        Those already hold transfer times signal, and noise that passed the transfer, too. Divided by the level they are
+        Those already hold CTF times signal, and noise that passed the CTF, too. Divided by the level they are
         just what the others are once multiplied. Where the noise of the whole set was made white, that has been done
         to them; ``raw`` says that it was not.
 
@@ -170,13 +169,13 @@ class ParticleCtf:
         """The mean over the whole image of the squared level: what noise is left of an image that was multiplied."""
         box = self._whole.box
         if box is None:
-            raise ValueError("images that were multiplied by their transfer need the box that they have")
+            raise ValueError("images that were multiplied by their CTF need the box that they have")
         weight = torch.full((box, box // 2 + 1), 2.0, device=device)
         weight[:, 0] = 1
         return float((self._level(box, device).square() * weight).sum() / weight.sum())
 
     def level(self, box: int, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Root mean square of the signed transfer per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles of
+        """Root mean square of the signed CTF per Fourier ring (box//2 + 1,), of at most SAMPLE of the particles of
         the whole set, the same whatever their order.
 
         Parameters
@@ -206,7 +205,7 @@ class ParticleCtf:
         return self._levels[box].to(device)
 
     def peak(self, box: int, device: torch.device | str = "cpu") -> int:
-        """The ring of the first peak of the mean transfer: up to it all particles show the same sign.
+        """The ring of the first peak of the mean CTF: up to it all particles show the same sign.
 
         Parameters
         ----------
@@ -229,7 +228,7 @@ class ParticleCtf:
         return level[_rings(box, device).clamp(max=box // 2)].float()
 
     def subset(self, indices: np.ndarray) -> ParticleCtf:
-        """The transfer of the particles ``indices`` alone, relative to the same level.
+        """The CTF of the particles ``indices`` alone, relative to the same level.
 
         Parameters
         ----------
@@ -273,7 +272,7 @@ def _rings(box: int, device: torch.device | str) -> torch.Tensor:
 
 
 def evaluate_ctf(defocus: Defocus, box: int, pixel_size: float, device: torch.device | str = "cpu") -> torch.Tensor:
-    """The signed transfer with its envelope, (N, box, box//2 + 1) float32, positive at the lowest frequencies.
+    """The signed CTF with its envelope, (N, box, box//2 + 1) float32, positive at the lowest frequencies.
 
     pixel_size: angstrom. The phase is that of the weak-phase approximation with amplitude contrast as RELION and
     CTFFIND write it; the defocus angle counts from x towards y (down), in degrees.

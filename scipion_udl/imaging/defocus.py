@@ -18,7 +18,7 @@ class Defocus:
     voltage: kV; cs: mm; amplitude_contrast: fraction; known: (N,) bool, which particles have all of that (the others:
     defocus 0; None: all); flipped: (N,) bool, which images' phases were flipped already, by the table or by the
     rule of its form, None where neither says; said: whether the table itself says it; premultiplied: (N,) bool, which
-    images were multiplied by their transfer already (None: none); filled: what came of the options, for the user, None
+    images were multiplied by their CTF already (None: none); filled: what came of the options, for the user, None
     for nothing.
     """
 

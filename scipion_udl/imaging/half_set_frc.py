@@ -230,7 +230,12 @@ def cautious_frc(frc: np.ndarray, independent: np.ndarray) -> np.ndarray:
 
 
 def estimate_resolution(
-    frc: np.ndarray, box: int, pixel_size: float, initial_lowpass: float, mask_radius: float, finest: int | None = None
+    frc: np.ndarray,
+    box: int,
+    pixel_size: float,
+    initial_lowpass: float,
+    mask_radius: float,
+    ring_limit: int | None = None,
 ) -> ResolutionEstimate:
     """The resolution that two halves support.
 
@@ -238,7 +243,7 @@ def estimate_resolution(
     halves had a common start, where agreement proves nothing; mask_radius: pixels. A common signal is one whose FRC
     beyond the shared rings stays clear of what noise gives: the mean of the next rings against its standard deviation,
     the number of independent coefficients in the masked area counted. The resolution is where the cautious FRC of the
-    rings beyond the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than the ring ``finest``, beyond
+    rings beyond the shared ones (:func:`cautious_frc`) falls to CLAIM, but no finer than ``ring_limit``, beyond
     which nothing was compared (None: no limit); that they agree there too is all the better.
 
     Parameters
@@ -253,7 +258,7 @@ def estimate_resolution(
         The ring up to which the halves had a common start, Fourier pixels.
     mask_radius : float
         Pixels.
-    finest : int, optional
+    ring_limit : int, optional
         The ring beyond which nothing was compared, Fourier pixels.
 
     Returns
@@ -274,8 +279,8 @@ def estimate_resolution(
     if score < 4 or beyond[near].mean() < CLAIM:
         return ResolutionEstimate(False, None, message("no_signal", limit=limit))
     ring = first + _falls_to(cautious_frc(beyond, independent), CLAIM)
-    beyond_limit = finest is not None and ring > finest
-    resolution = box * pixel_size / (finest if finest is not None and beyond_limit else ring)
+    beyond_limit = ring_limit is not None and ring > ring_limit
+    resolution = box * pixel_size / (ring_limit if ring_limit is not None and beyond_limit else ring)
     code = "resolution_at_limit" if beyond_limit else "resolution_claimed"
     note = message(code, level=CLAIM, resolution=resolution, start=limit)
     return ResolutionEstimate(True, float(resolution), note)

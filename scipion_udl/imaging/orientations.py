@@ -104,7 +104,7 @@ class Orientations:
         Returns
         -------
         tuple of (n,) tensors
-            The index of the nearest orientation, and whether half a turn comes first.
+            The index of the nearest orientation, and whether a rotation by 180 degrees comes first.
         """
         place = torch.round(angle / self.step).long() % (2 * self.count)
         return place % self.count, place >= self.count
@@ -309,8 +309,8 @@ def _rotated(band: Band, spectrum: torch.Tensor, angles: torch.Tensor) -> torch.
 def ring_normals(band: Band, image: torch.Tensor) -> torch.Tensor:
     """What a small move of an image (band) costs, per ring: (k_max + 1, 3, 3) float32.
 
-    Entry j, k is the inner product of the image's changes per pixel in x, per pixel in y and per degree of turn, over
-    the half plane.
+    Entry j, k is the inner product of the image's changes per pixel in x, per pixel in y and per degree of rotation,
+    over the half plane.
 
     Parameters
     ----------

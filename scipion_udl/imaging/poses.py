@@ -310,8 +310,8 @@ def pose_errors(found: Poses, truth: Poses, period: float = 360.0) -> PoseErrors
     """Errors of ``found`` against ``truth`` (both (N,)), modulo the common transform and ``period`` degrees.
 
     The common transform G is defined by found = G truth; period is 360, or 180 (360/n) for two-fold (n-fold) views.
-    Its turn is the median of all rotations, so that a minority of wrong particles does not move it. Mirrored truths or
-    results are compared as the matrices they are.
+    Its rotation is the median of all rotations, so that a minority of wrong particles does not move it. Mirrored truths
+    or results are compared as the matrices they are.
 
     Parameters
     ----------

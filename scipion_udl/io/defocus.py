@@ -33,7 +33,7 @@ _MICROSCOPE = {
     "cs": ("spherical aberration", "--cs", " mm"),
     "amplitude_contrast": ("amplitude contrast", "--amplitude-contrast", ""),
 }
-_STAND_IN = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}  # of rows whose transfer is not used
+_STAND_IN = {"voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1}  # of rows whose CTF is not used
 _SAMPLE = 32  # particles that stand for all where a mean CTF will do, at most
 _LEAST = 1.0  # angstrom: nothing is that near to focus, but 0, 1 and -1 stand for no estimate
 _FLIPPED, _PREMULTIPLIED = "rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied"

@@ -1,6 +1,6 @@
-"""`scipion-udl align-pairs`: the turn and the shift that bring the second image of a pair onto the first.
+"""`scipion-udl align-pairs`: the rotation and the shift that bring the second image of a pair onto the first.
 
-The network gives the turn: the matching network for both images at once, less its answer to twice the same image; a
+The network gives the rotation: the matching network for both images at once, less its answer to twice the same image; a
 network of spectra for each image, modulo 180, so that two candidates are left. The shift, and which candidate is right,
 tells the correlation of what both images show (overlap.py).
 """
@@ -170,7 +170,7 @@ class PairAligner:
     def _settle(
         self, compare: OverlapCorrelation, first: torch.Tensor, second: torch.Tensor, rotations: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The candidate turn (n,), of (n, K) and those around them, that correlates best, its shift and correlation."""
+        """The candidate rotation (n,), of (n, K) and those around them, that fits best, its shift and correlation."""
         coefficients, box = to_fourier(second), second.shape[-1]
         best: list[torch.Tensor] = []
         for angle in (rotations[..., None] + self._around).flatten(1).T:

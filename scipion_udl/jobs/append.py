@@ -35,7 +35,7 @@ from scipion_udl.validation.heterogeneity import image_warnings
 # Options that speak of a set as a whole, with what to do instead.
 _NOT_WITH_APPEND = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
-    "finest": "what was compared in RUN is compared now",
+    "high_resolution_limit": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
     "truth": "it shows the error of a network while it is trained, and that of RUN is",
     "reference": "the particles take over the orientation of RUN",
@@ -60,13 +60,13 @@ def join(settings: commands.AlignSettings) -> None:
         Where the particles do not fit RUN, or RUN is nothing that particles can be joined to.
     """
     settings, base, earlier = _earlier(settings)
-    first, pool = given(settings.join), given(settings.pool)
+    first, pool = given(settings.append_to), given(settings.pool)
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "align")
     read = [os.path.join(f, name) for f in (first, pool) for name in (FILE, *NEEDED)]
     folder.spare([*given_files(settings), *read])
     with ProcessGroup.from_environment() as group, group.folder(folder) as out:
         run = Run(settings, out, group)
-        run.particles.finest = base.finest
+        run.particles.ring_limit = base.finest
         base.check_fits(run.source.box, run.source.pixel_size, first, settings.input)
         preparation = base.preparation()
         preparation.take_radius(run, first)
@@ -95,7 +95,7 @@ def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, 
         if getattr(settings, name):
             option = settings.option(name).flag
             raise UdlError(message("not_with_join", option=option, reason=reason))
-    run = given(settings.join)
+    run = given(settings.append_to)
     base = AppendableRun.read(run)
     if base.mirror:
         raise UdlError(message("run_was_mirrored", run=run))
@@ -118,7 +118,9 @@ def _network(run: Run, base: AppendableRun) -> tuple[TellsRotations | None, Inpu
     run.say(f"Model {run.settings.model} ({card.method.upper()}, version {card.made_by})")
     views = int(getattr(network, "views", 1))
     if views > 1 and (base.view is None or base.view >= views):
-        raise UdlError(message("model_without_the_view", model=run.settings.model, views=views, run=run.settings.join))
+        raise UdlError(
+            message("model_without_the_view", model=run.settings.model, views=views, run=run.settings.append_to)
+        )
     return view_of(network, base.view), particle_inputs(card)
 
 
@@ -126,7 +128,7 @@ def _write(outcome: run_results.Outcome, base: AppendableRun, earlier: Appendabl
     run, settings, out = outcome.run, outcome.run.settings, outcome.run.out
     run.note(message("joined", count=len(run.source), before=earlier.particles, total=counts["particles"]))
     facts = {
-        "joined_to": settings.join,
+        "joined_to": settings.append_to,
         "pooled_with": settings.pool,
         "pooled_particles": counts["particles"],
         "half_counts": counts["half_counts"],

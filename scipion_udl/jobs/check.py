@@ -80,7 +80,7 @@ def _look_at_images(
 
     give_back_arrays(2 * CHUNK_BYTES)  # what is made of a piece of the images is made again and again
     torch.set_num_threads(settings.threads or max(1, len(os.sched_getaffinity(0))))
-    check_images(source, diagnostics, settings.contrast, radius, defocus)
+    check_images(source, diagnostics, settings.polarity, radius, defocus)
 
 
 def _title(path: str, source: ParticleSource | None) -> str:

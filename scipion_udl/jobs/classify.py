@@ -83,7 +83,7 @@ def classify_in(group: ProcessGroup, settings: ClassifySettings, earlier: Earlie
         As :func:`classify`.
     """
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")
-    folder.spare([*given_files(settings), *(files_of(given(settings.join)) if earlier else [])])
+    folder.spare([*given_files(settings), *(files_of(given(settings.append_to)) if earlier else [])])
     with group.folder(folder) as out:
         run = Run(settings, out, group)
         if earlier is not None:  # few particles come at a time: they are not shared
@@ -134,8 +134,8 @@ def _write(
 
 def _checked(settings: ClassifySettings) -> ClassifySettings:
     """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
-    given = next((settings.option(name).flag for name in ("join", "model") if getattr(settings, name)), None)
-    for name in ("classes", "starts", "teach", "repeat"):
+    given = next((settings.option(name).flag for name in ("append_to", "model") if getattr(settings, name)), None)
+    for name in ("classes", "starts", "training_subset", "repeat"):
         if given and getattr(settings, name) is not None:
             raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
     return settings.but(classes=settings.classes or CLASSES)
@@ -143,10 +143,10 @@ def _checked(settings: ClassifySettings) -> ClassifySettings:
 
 def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | None]:
     """The settings with the model of the run that particles are to join, and this run; None where there is none."""
-    if not settings.join:
+    if not settings.append_to:
         return settings, None
     check_appending(settings)
-    return settings.but(model=os.path.join(settings.join, MODEL)), Earlier.read(settings.join)
+    return settings.but(model=os.path.join(settings.append_to, MODEL)), Earlier.read(settings.append_to)
 
 
 def _check(run: Run, earlier: Earlier | None) -> None:
@@ -155,9 +155,11 @@ def _check(run: Run, earlier: Earlier | None) -> None:
     shift_search_range(run)
     if earlier is not None:
         check_fits(run, earlier)
-    elif settings.teach is not None and not settings.model and settings.teach < least:
+    elif settings.training_subset is not None and not settings.model and settings.training_subset < least:
         raise UdlError(
-            message("too_few_to_teach", teach=settings.teach, classes=settings.classes, least=LEAST_OF_A_CLASS)
+            message(
+                "too_few_to_teach", teach=settings.training_subset, classes=settings.classes, least=LEAST_OF_A_CLASS
+            )
         )
 
 
@@ -167,7 +169,7 @@ def _look_through(run: Run, earlier: Earlier | None) -> None:
         run.scan()
         run.use_ctf()
         return
-    known = {f"{run.settings.join} or of those that it was joined to": earlier.preparation.known}
+    known = {f"{run.settings.append_to} or of those that it was joined to": earlier.preparation.known}
     earlier.preparation.scan(run, known)
     earlier.preparation.use_ctf(run)
 

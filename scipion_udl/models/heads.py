@@ -41,8 +41,8 @@ class AngleHead(nn.Module):
     features: F, the length of the input; hidden: widths of the layers before the last; head: "degrees", one output
     that is the angle itself, of any size (Chen, Feng, Shen 2023), or "circular", two outputs that are its cosine and
     sine, so that no angle is farther from another than half the period; period: 360, or 180 where the input cannot
-    tell a half turn. Batch norm spreads the answers of the circular head (running statistics in evaluation mode).
-    Raises UdlError for another head.
+    tell an angle from the one 180 degrees off. Batch norm spreads the answers of the circular head (running statistics
+    in evaluation mode). Raises UdlError for another head.
     """
 
     def __init__(

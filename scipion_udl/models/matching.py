@@ -2,8 +2,8 @@
 
 After Rocco, Arandjelovic, Sivic (CVPR 2017) and Zeng and Xu (CVPR 2020), as Chen, Feng, Shen (2023) take it for
 photographs: shared convolutional features, every place of the one image compared with every place of the other in both
-orders, and an angle regressed from these maps. A turn of one image moves the agreement about the middle, a shift moves
-it straight, so the network can tell them apart; unlike the amplitude spectrum it knows the full circle.
+orders, and an angle regressed from these maps. A rotation of one image moves the agreement about the middle, a shift
+moves it straight, so the network can tell them apart; unlike the amplitude spectrum it knows angles modulo 360 degrees.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ class MatchingNetwork(Network):
         """Find the bias: what the answers to twice the same image, of images (N, 1, box, box), are all off by.
 
         One of the two is rotated by known amounts all around the circle. A free output in degrees has to jump by 360
-        somewhere, and answers nonsense there: were that at the same turn, unturned copies would tell nothing else.
+        somewhere, and answers nonsense there: were that at the same angle, copies that are not rotated would tell
+        nothing else.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
-"""Networks that read the in-plane turn of a particle off its polar log spectrum.
+"""Networks that read the in-plane rotation of a particle off its polar log spectrum.
 
 Input: spectra (N, radii, angles), float32, of ``imaging.polar_spectra``: angle bin a is the direction a * 180 / angles
-degrees from +x towards +y. Output: the turn in degrees modulo 180, positive where a positive pose angle turns
-(clockwise with row 0 on top): a particle whose turn is phi is brought to the common position by the pose angle -phi.
+degrees from +x towards +y. Output: the rotation in degrees modulo 180, positive where a positive pose angle turns
+(clockwise with row 0 on top): a particle rotated by phi is brought to the common position by the pose angle -phi.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def rotate_spectra(spectra: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 
 def _circular_convolution(before: int, after: int, kernel: int) -> nn.Conv1d:
-    """A convolution around the full circle, (N, before, angles) to (N, after, angles), whose ends meet."""
+    """A convolution around all angles, (N, before, angles) to (N, after, angles), whose ends meet."""
     return nn.Conv1d(before, after, kernel, padding=kernel // 2, padding_mode="circular")
 
 
@@ -229,7 +229,7 @@ class PolarView:
 class FreeHeadNetwork(Network):
     """The network with a free head: nothing in it is equivariant but what the pair-wise difference (UDL) teaches it.
 
-    Circular convolutions, then dense layers that give (cos 2 phi, sin 2 phi); the turn between two particles is the
+    Circular convolutions, then dense layers that give (cos 2 phi, sin 2 phi); the rotation between two particles is the
     difference of their phi. radii, angles: the shape of the input (angles divisible by 8).
     """
 
@@ -247,7 +247,7 @@ class FreeHeadNetwork(Network):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(channels * (angles // 4), 128), nn.GELU(), nn.Linear(128, 2))
 
     def forward(self, spectra: torch.Tensor) -> torch.Tensor:
-        """(N, 2): cosine and sine of twice the turn, not normalised.
+        """(N, 2): cosine and sine of twice the rotation, not normalised.
 
         Parameters
         ----------

@@ -1,8 +1,9 @@
-"""The siamese pair network of the paper: what is the turn between two images, regressed from their log spectra.
+"""The siamese pair network of the paper: what is the rotation between two images, regressed from their log spectra.
 
 After Chen, Feng, Shen, J. Struct. Biol. 215 (2023) 107940: a mask module, residual features with shared weights for
 both images, their concatenation, linear layers, an angle. Turns are in degrees modulo 180 (an amplitude spectrum does
-not tell an image from its half turn), positive where a positive pose angle turns (clockwise with row 0 on top).
+not tell an image from the same rotated by 180 degrees), positive where a positive pose angle turns (clockwise with row
+0 on top).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NARROW_HIDDEN = (128,)
 NARROW_MASK = (4, 8)
 PERIOD = 180.0
 TOGETHER = 64  # spectra at a time where nothing is learned of them
-REFERENCES = 8  # images that a trained network measures the turn of a particle against
+REFERENCES = 8  # images that a trained network measures the rotation of a particle against
 
 
 class Bottleneck(nn.Module):
@@ -64,7 +65,7 @@ class Bottleneck(nn.Module):
 
 
 class PairNetwork(Network):
-    """The angle between two log spectra; and, against a few images that it keeps, the turn of one.
+    """The angle between two log spectra; and, against a few images that it keeps, the rotation of one.
 
     size: pixels of a side of the spectra; widths: channels of the residual blocks, each of which halves the image;
     hidden: widths of the linear layers; mask: channels of the mask module, none for no mask. head: "degrees", features
@@ -143,7 +144,7 @@ class PairNetwork(Network):
         return torch.cat([self.features(part) for part in spectra.split(TOGETHER)])
 
     def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """The turn of the first less that of the second and a constant (N,), degrees, of their features (N, F).
+        """The rotation of the first less that of the second and a constant (N,), degrees, of their features (N, F).
 
         Parameters
         ----------
@@ -178,7 +179,7 @@ class PairNetwork(Network):
     @torch.no_grad()
     def set_references(self, spectra: torch.Tensor) -> None:
         """Keep the first REFERENCES of ``spectra`` (N, 1, S, S) to measure turns against, and find the bias of all:
-        g(I, I) must be 0. An error of a reference's own turn is one constant in the turns of all particles.
+        g(I, I) must be 0. An error of a reference's own rotation is one constant in the rotations of all particles.
 
         Parameters
         ----------

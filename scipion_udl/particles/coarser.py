@@ -13,7 +13,7 @@ from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.particles.reader import HeldCoefficients
 
 BOXES = (24, 32, 36, 40, 48, 54, 60, 64, 72, 80, 90, 96, 100, 108, 120)  # pixels: Fourier transforms like these
-HELD = 1 << 26  # bytes: coefficients and transfer of a set are kept in memory where they need no more
+HELD = 1 << 26  # bytes: coefficients and CTFs of a set are kept in memory where they need no more
 
 
 def coarser(prepared: PreparedParticles, ring: int, hold: bool = False) -> PreparedParticles:
@@ -64,8 +64,8 @@ def suitable_box(ring: int) -> int | None:
 
 def _hold(prepared: PreparedParticles) -> None:
     usable, box = prepared.usable, prepared.box
-    contrast = prepared.contrast
-    known = contrast is not None and contrast.mode != "none"
+    ctfs = prepared.ctfs
+    known = ctfs is not None and ctfs.mode != "none"
     each = box * (box // 2 + 1) * (12 if known else 8)
     if not 0 < len(usable) * each <= HELD:
         return

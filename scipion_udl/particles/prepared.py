@@ -46,9 +46,9 @@ class PreparedParticles:
     collective. Raises UdlError for a box below SMALLEST_BOX.
 
     ``box`` is the working box, ``scale`` the pixels of the source in a pixel of it. ``reader``: reads them as they are,
-    ``disc``: about the particle, ``whitening``: of their noise, once they were scanned. ``contrast``: their contrast
-    transfer, where it is known and to be made use of; ``finest``: the Fourier ring beyond which nothing is compared,
-    None for no limit; ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for
+    ``disc``: about the particle, ``whitening``: of their noise, once they were scanned. ``ctfs``: their CTFs,
+    where these are known and to be made use of; ``ring_limit``: the Fourier ring beyond which nothing is compared, None
+    for no limit; ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for
     none.
     """
 
@@ -67,9 +67,9 @@ class PreparedParticles:
         self.box = min(WORKING_BOX, source.box - source.box % 2) if source.box > WORKING_BOX else source.box
         self.scale = source.box / self.box
         self.disc = ParticleDisc(source.box, self.box, device, mask_radius)
-        self.contrast: ParticleCtf | None = None
+        self.ctfs: ParticleCtf | None = None
         self.ignores_ctf = False  # whether the user says that the table's defocus is not to be made use of
-        self.finest: int | None = None
+        self.ring_limit: int | None = None
         self.mirrored: np.ndarray | None = None
         self._scan: Scan | None = None
         self._whitening: Whitening | None = None
@@ -108,7 +108,7 @@ class PreparedParticles:
         other.reader = self.reader.of(other.source)
         other.disc = copy.copy(self.disc)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
-        other.contrast = None if self.contrast is None else self.contrast.subset(indices)
+        other.ctfs = None if self.ctfs is None else self.ctfs.subset(indices)
         rows = ("mean", "slope", "std", "blank", "hot", "matter", "loudness", "images")
         other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})
         return other
@@ -214,7 +214,7 @@ class PreparedParticles:
         return self.within(round(FINEST_RING * self.box))
 
     def within(self, ring: int) -> int:
-        """A Fourier ring, or ``finest`` where that is less.
+        """A Fourier ring, or ``ring_limit`` where that is less.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class PreparedParticles:
         int
             Fourier pixels.
         """
-        return ring if self.finest is None else min(ring, self.finest)
+        return ring if self.ring_limit is None else min(ring, self.ring_limit)
 
     def chunks(self, indices: np.ndarray, stage: str) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """The particles' whitened coefficients, chunk by chunk.
@@ -334,12 +334,12 @@ class PreparedParticles:
         (n, box, box//2 + 1) tensor or None
             None where it is not known, or not made use of.
         """
-        if self.contrast is None or self.contrast.mode == "none":
+        if self.ctfs is None or self.ctfs.mode == "none":
             return None
         held = None if self._held is None or self._held.ctf is None else self._held.at(indices)
         if self._held is not None and self._held.ctf is not None and held is not None:
             return self.apply_mirror(indices, self._held.ctf[held])
-        return self.apply_mirror(indices, self.contrast.evaluate(indices, self.box, self.device))
+        return self.apply_mirror(indices, self.ctfs.evaluate(indices, self.box, self.device))
 
     def apply_ctf(self, indices: np.ndarray, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients of particles, each times its CTF where that is known.
@@ -370,9 +370,9 @@ class PreparedParticles:
         Returns
         -------
         two (n, box, box//2 + 1) tensors, or None
-            As of :meth:`ctf` and of :meth:`.ParticleCtf.factor`; None where the transfer is not known.
+            As of :meth:`ctf` and of :meth:`.ParticleCtf.factor`; None where the CTF is not known.
         """
         ctf = self.ctf(indices)
-        if ctf is None or self.contrast is None:
+        if ctf is None or self.ctfs is None:
             return None
-        return ctf, self.contrast.factor(indices, ctf, self.box)
+        return ctf, self.ctfs.factor(indices, ctf, self.box)

@@ -18,14 +18,14 @@ LEAST = 8  # Fourier pixels, below which there is too little to align by
 Seen = TypeVar("Seen", bound=SpectraSettings | SpectrumImageSettings)
 
 
-def limit_resolution(particles: PreparedParticles, finest: float | None) -> Message | None:
+def limit_resolution(particles: PreparedParticles, limit: float | None) -> Message | None:
     """Have nothing finer than a limit compared.
 
     Parameters
     ----------
     particles : PreparedParticles
-        Whose ``finest`` is set.
-    finest : float or None
+        Whose ``ring_limit`` is set.
+    limit : float or None
         A, None for no limit.
 
     Returns
@@ -38,45 +38,45 @@ def limit_resolution(particles: PreparedParticles, finest: float | None) -> Mess
     UdlError
         Where the pixel size is not known, and for a limit that leaves fewer than LEAST Fourier pixels.
     """
-    if finest is None:
+    if limit is None:
         return None
     source = particles.source
     if not source.pixel_size_known:
         raise UdlError(message("finest_without_pixel_size"))
     field = source.box * source.pixel_size
-    ring = math.floor(field / finest + 1e-6)
+    ring = math.floor(field / limit + 1e-6)
     if ring < LEAST:
         raise UdlError(
             message(
-                "finest_too_coarse", finest=finest, pixels=ring, field=field, most=math.floor(10 * field / LEAST) / 10
+                "finest_too_coarse", finest=limit, pixels=ring, field=field, most=math.floor(10 * field / LEAST) / 10
             )
         )
     if ring >= particles.k_max:
-        return message("finest_without_effect", finest=finest, limit=field / particles.k_max)
-    particles.finest = ring
+        return message("finest_without_effect", finest=limit, limit=field / particles.k_max)
+    particles.ring_limit = ring
     return None
 
 
 @dataclass(frozen=True)
 class BoundedSpectra(SpectraSettings):
-    """Polar spectra that hold nothing (0) beyond the ring ``finest``, for a network that was trained to see more."""
+    """Polar spectra that hold nothing (0) beyond ``ring_limit``, for a network that was trained to see more."""
 
-    finest: int = 0
+    ring_limit: int = 0
 
     def of(self, coefficients: torch.Tensor, box: int) -> torch.Tensor:
         spectra = super().of(coefficients, box)
-        spectra[:, max(self.finest - self.r_min + 1, 0) :] = 0
+        spectra[:, max(self.ring_limit - self.r_min + 1, 0) :] = 0
         return spectra
 
 
-def bounded(inputs: Seen, finest: int | None) -> Seen:
+def bounded(inputs: Seen, ring_limit: int | None) -> Seen:
     """A network's input, of the same shape, that knows nothing beyond a Fourier ring.
 
     Parameters
     ----------
     inputs : SpectraSettings or SpectrumImageSettings
         What makes the input.
-    finest : int or None
+    ring_limit : int or None
         The ring, None for no limit.
 
     Returns
@@ -84,8 +84,8 @@ def bounded(inputs: Seen, finest: int | None) -> Seen:
     SpectraSettings or SpectrumImageSettings
         As ``inputs``, bounded.
     """
-    if finest is None or inputs.r_max <= finest or isinstance(inputs, BoundedSpectra):
+    if ring_limit is None or inputs.r_max <= ring_limit or isinstance(inputs, BoundedSpectra):
         return inputs
     if isinstance(inputs, SpectrumImageSettings):
-        return cast(Seen, replace(inputs, r_max=finest))
-    return cast(Seen, BoundedSpectra(**asdict(inputs), finest=finest))
+        return cast(Seen, replace(inputs, r_max=ring_limit))
+    return cast(Seen, BoundedSpectra(**asdict(inputs), ring_limit=ring_limit))

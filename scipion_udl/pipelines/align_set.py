@@ -247,6 +247,6 @@ def resolution_of(
     if len(particles.usable) < enough:
         return ResolutionEstimate(None, None, message("too_few_to_claim", count=len(particles.usable))), frc
     estimate = estimate_resolution(
-        frc, source.box, source.pixel_size, alignment.initial_lowpass, radius, particles.finest
+        frc, source.box, source.pixel_size, alignment.initial_lowpass, radius, particles.ring_limit
     )
     return with_fit(estimate, alignment.fit), frc

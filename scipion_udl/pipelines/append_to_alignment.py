@@ -129,7 +129,7 @@ class Appender:
                 break
 
     def _look_elsewhere(self, state: State, usable: np.ndarray) -> None:
-        """Search the full circle for particles that fit better elsewhere than where the network put them."""
+        """Search all angles for particles that fit better elsewhere than where the network put them."""
 
         def search(trial: State) -> None:
             self.refiner.search(trial, self.own, self.half, "exhaustive angular search", usable)

@@ -49,7 +49,7 @@ def check_appending(settings: ClassifySettings) -> None:
     for name in ("model", "no_refine"):
         if getattr(settings, name):
             raise UdlError(message("join_brings_its_own", option=settings.option(name).flag))
-    if os.path.realpath(given(settings.join)) == os.path.realpath(settings.output):
+    if os.path.realpath(given(settings.append_to)) == os.path.realpath(settings.output):
         raise UdlError(message("run_would_be_replaced", path=settings.output))
 
 
@@ -69,7 +69,7 @@ def check_fits(run: Run, earlier: Earlier) -> None:
         Where the particles are not of the box and pixel size that the earlier ones had, or are said to be of another
         diameter.
     """
-    model, earlier_run = given(run.settings.model), given(run.settings.join)
+    model, earlier_run = given(run.settings.model), given(run.settings.append_to)
     load_card(model).check_fits(run.source.box, run.source.pixel_size, model)
     box = earlier.references.shape[-1]
     if run.source.box != box:

@@ -48,11 +48,11 @@ class AppendableRun:
     which particles are outliers, loud_limit: above what loudness (loudness.py), each None for none; score_weight: what
     the rings of the working box counted in them; model: its file, relative to the folder, None without; view: which of
     the model's views (from 0), None for one that has no several; particles: all in the averages, usable: those that are
-    not blank, half_counts: in either half; power: squared transfers of the halves per ring, None without; batches: how
+    not blank, half_counts: in either half; power: squared CTFs of the halves per ring, None without; batches: how
     many sets came together; key: what tells the halves' averages from all others; places, images: by which every
     particle in the averages is known again, packed (see :class:`Known`); files: digests of the files beside it that it
     needs, and of the model (key "model"); joined_to: the key of the run that these were joined to; premultiplied: what
-    part of the run's images were multiplied by their transfer before; fit: energy and error of the run's :class:`Fit`,
+    part of the run's images were multiplied by their CTF before; fit: energy and error of the run's :class:`Fit`,
     None where it was not measured.
     """
 
@@ -300,7 +300,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         box=run.source.box,
         pixel_size=run.source.pixel_size,
         max_shift=max_shift,
-        finest=particles.finest,
+        finest=particles.ring_limit,
         mirror=run.settings.mirror,
         background=sums.background,
         noise_level=sums.noise,
@@ -355,7 +355,7 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
         particles, usable, half_counts and power, as of :class:`AppendableRun`.
     """
     sums = averages.both[1]
-    power = None if sums.contrast is None else sums.power.cpu().tolist()
+    power = None if sums.ctfs is None else sums.power.cpu().tolist()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
     return {**counts, "half_counts": [int(n) for n in sums.count], "power": power}
 

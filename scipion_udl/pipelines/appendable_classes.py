@@ -190,8 +190,8 @@ def write_references(run: Run, earlier: Earlier) -> dict:
         What summary.json says beside the rest: joined_to and batches.
     """
     write_stack(run.out.scratch(REFERENCES), earlier.references, run.source.pixel_size)
-    run.notes.append(message("joined_classes", count=len(run.source), run=run.settings.join))
-    return {"joined_to": run.settings.join, "batches": earlier.batches + 1}
+    run.notes.append(message("joined_classes", count=len(run.source), run=run.settings.append_to))
+    return {"joined_to": run.settings.append_to, "batches": earlier.batches + 1}
 
 
 def write_appended(run: Run, earlier: Earlier) -> None:

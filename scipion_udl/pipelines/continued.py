@@ -14,8 +14,9 @@ from scipion_udl.settings.commands import RunSettings
 
 BEGAN = "began_with"  # in the training of a model's card
 DEFOCUS = "defocus"  # a digest of it, of runs that make use of it
-OPTIONS: tuple[str, ...] = ("classes", "teach", "starts", "seed", "epochs", "lr", "finest", "max_shift", "ctf")
-OPTIONS += ("by_class", "mirror", "voltage", "cs", "amplitude_contrast")
+OPTIONS: tuple[str, ...] = ("classes", "training_subset", "starts", "seed", "epochs", "lr", "high_resolution_limit")
+OPTIONS += ("max_shift", "ctf", "by_class", "mirror", "voltage", "cs", "amplitude_contrast")
+_KEPT_AS = {"training_subset": "teach", "high_resolution_limit": "finest"}  # in cards, by the names of older versions
 
 
 def began_with(run: Run) -> dict:
@@ -32,7 +33,7 @@ def began_with(run: Run) -> dict:
         Those options that the command has, as given, by name, the pixel size in use, and digests of all images and,
         where the command makes use of it, of what is known of their defocus.
     """
-    found = {name: getattr(run.settings, name) for name in OPTIONS if run.settings.asks(name)}
+    found = {_KEPT_AS.get(name, name): getattr(run.settings, name) for name in OPTIONS if run.settings.asks(name)}
     if run.ctf_state is not None:
         parts = []
         for name, values in sorted(vars(run.defocus).items()) if run.defocus is not None else ():
@@ -73,7 +74,8 @@ def check_began_with(run: Run, card: ModelCard, path: str) -> None:
     by_train = DEFOCUS not in before  # what is not given to the run that uses its model stays as it was given to it
     for name, value in now.items():
         if before[name] != value and not (by_train and value is None):
-            option = RunSettings.option(name).flag
+            field = next((field for field, kept in _KEPT_AS.items() if kept == name), name)
+            option = RunSettings.option(field).flag
             raise UdlError(
                 message("model_of_other_options", path=path, before=(option, before[name]), now=(option, value))
             )

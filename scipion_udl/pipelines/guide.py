@@ -71,7 +71,7 @@ class Guide:
             return replace(self, network=view_of(network, self.classes.index(number)))
         if not isinstance(network, PolarNetwork) or network.views == 1:
             return self
-        particles, inputs = run.particles, bounded(self.inputs, run.particles.finest)
+        particles, inputs = run.particles, bounded(self.inputs, run.particles.ring_limit)
         if not len(particles.usable):  # nothing is asked of it
             return replace(self, network=None)
         subset = particles.subset(FIT, run.settings.seed)

@@ -49,7 +49,7 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
-    subset = particles.subset(settings.teach or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
+    subset = particles.subset(settings.training_subset or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
     return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group)
 

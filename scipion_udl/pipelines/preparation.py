@@ -40,11 +40,11 @@ def preparation_facts(run: Run, boxes: Iterable[int]) -> dict[str, Any]:
         What :meth:`Preparation.of` reads, but for the particles.
     """
     particles, found = run.particles, run.particles.statistics
-    contrast = particles.contrast
+    ctfs = particles.ctfs
     mode, levels, premultiplied = "none", {}, 0.0
-    if contrast is not None and contrast.mode != "none":
-        mode, premultiplied = contrast.mode, contrast.share
-        levels = {str(box): contrast.level(box).tolist() for box in sorted(set(boxes))}
+    if ctfs is not None and ctfs.mode != "none":
+        mode, premultiplied = ctfs.mode, ctfs.share
+        levels = {str(box): ctfs.level(box).tolist() for box in sorted(set(boxes))}
     return {
         "noise": found.noise.tolist(),
         "mask_radius": radius_in_use(particles),
@@ -197,14 +197,14 @@ class Preparation:
         asked, mode = run.settings.ctf, self.ctf
         if asked not in ("auto", mode):
             how = "as its table says" if mode == "table" else mode
-            raise UdlError(message("joined_ctf_differs", value=asked, run=run.settings.join, how=how))
+            raise UdlError(message("joined_ctf_differs", value=asked, run=run.settings.append_to, how=how))
         defocus = run.read_defocus()
         if mode == "none":
             if defocus is not None:
                 run.say("The defocus of the particles is not made use of, as in the run that they are joined to")
             return
         if defocus is None:
-            raise UdlError(message("joined_without_defocus", run=run.settings.join, path=run.settings.input))
+            raise UdlError(message("joined_without_defocus", run=run.settings.append_to, path=run.settings.input))
         reason = "as in the run that the particles were joined to"
         if mode == "table" and defocus.flipped is not None:
             reason = "as the table says"
@@ -217,9 +217,11 @@ class Preparation:
             and (defocus.flipped[defocus.known] != (mode == "flipped")).any()
         ):
             run.warn(
-                message("joined_flips_contradicted", path=run.settings.input, run=run.settings.join, how=WORDS[mode])
+                message(
+                    "joined_flips_contradicted", path=run.settings.input, run=run.settings.append_to, how=WORDS[mode]
+                )
             )
         box = run.source.box
-        contrast = ParticleCtf(defocus, box * run.source.pixel_size, mode, self.levels, self.premultiplied, box)
-        run.particles.contrast = contrast
-        run.notes.append(message("ctf_taken", how=words_of(contrast), reason=reason))
+        ctfs = ParticleCtf(defocus, box * run.source.pixel_size, mode, self.levels, self.premultiplied, box)
+        run.particles.ctfs = ctfs
+        run.notes.append(message("ctf_taken", how=words_of(ctfs), reason=reason))

@@ -104,7 +104,7 @@ class Run:
         )
         self.particles = PreparedParticles(source, self.device, settings.batch, self.given_radius, context)
         self.particles.ignores_ctf = settings.ctf == "none"
-        note = limit_resolution(self.particles, settings.finest)
+        note = limit_resolution(self.particles, settings.high_resolution_limit)
         if note:
             self.note(note)
 
@@ -260,7 +260,7 @@ class Run:
         )
         if found:
             self.note(message("background_uneven", what=found))
-        odd = polarity_warning(statistics, self.settings.contrast)
+        odd = polarity_warning(statistics, self.settings.polarity)
         if odd:
             self.warn(odd)
 
@@ -289,7 +289,7 @@ class Run:
     def ctf_choice(self) -> CtfState:
         """How the particles' CTF is taken. Raises ValueError before :meth:`use_ctf`."""
         if self.ctf_state is None:
-            raise ValueError("nobody has asked yet how the contrast transfer is to be taken")
+            raise ValueError("nobody has asked yet how the CTF is to be taken")
         return self.ctf_state
 
     def read_defocus(self) -> Defocus | None:
@@ -336,9 +336,9 @@ class Run:
 
     def _take_ctf(self, mode: str) -> None:
         """Take the particles' CTF, where it is known, in this mode from now on."""
-        contrast = self.particles.contrast
-        if contrast is not None and contrast.mode != mode:
-            self.particles.contrast = contrast.with_mode(mode)
+        ctfs = self.particles.ctfs
+        if ctfs is not None and ctfs.mode != mode:
+            self.particles.ctfs = ctfs.with_mode(mode)
 
     def note_ctf(self) -> None:
         """Say how the CTF was taken: in the log now, in summary and report later."""

@@ -124,7 +124,7 @@ def train_model(
         **asked,
         seed=settings.seed,
         network=settings.network,
-        name=settings.recipe,
+        name=settings.preset,
         particles=began["particles"],
     )
     run.say(f"Training the {plan.name} network ({method.upper()}) on {plan.words}")
@@ -187,7 +187,7 @@ def warn_of_training(run: Run, done: dict) -> None:
 def _true_error(run: Run, plan: TrainingTask) -> Callable[[nn.Module], dict] | None:
     """A monitor that logs the network's true error per epoch where a truth was given; it teaches nothing.
 
-    The error is what is left of the turns, in degrees, once a turn common to all (of a class) is taken off.
+    The error is what is left of the rotations, in degrees, once a rotation common to all (of a class) is taken off.
     """
     path = run.settings.truth
     if not path:
@@ -200,7 +200,7 @@ def _true_error(run: Run, plan: TrainingTask) -> Callable[[nn.Module], dict] | N
     if not len(rows) or len(rows) != len(found[-1][0]):
         raise UdlError(message("truth_names_no_particle", path=path, table=run.settings.input))
     angles = [truth.angle[true_rows] for _, true_rows in found]
-    # A particle's turn undoes its pose; that of a pair's second image takes it to the first.
+    # A particle's rotation undoes its pose; that of a pair's second image takes it to the first.
     true, period = (-angles[0], 180.0) if len(angles) == 1 else (angles[1] - angles[0], 360.0)
     index = torch.from_numpy(rows)
     view = torch.zeros(len(rows), dtype=torch.int64) if plan.samples.view is None else plan.samples.view[index]

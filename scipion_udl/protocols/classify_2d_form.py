@@ -42,10 +42,10 @@ class Classify2DForm(ParticleQuestions):
         self._defineClassesParam(form)
         self._defineModelChoice(form, "it takes minutes")
         self._defineDiameterParam(form)
-        for name in ("max_shift", "contrast", "finest", "ctf"):
+        for name in ("max_shift", "polarity", "high_resolution_limit", "ctf"):
             self._ask(form, name)
         form.addSection(label="Classification")
-        for name in ("teach", "starts", "no_refine"):
+        for name in ("training_subset", "starts", "no_refine"):
             self._ask(form, name)
         self._defineSeedParam(form)
         self._defineParallel(form)
@@ -62,8 +62,8 @@ class Classify2DForm(ParticleQuestions):
         """The options of the engine, beside the model, that the classes depend on."""
         learns = not self._takesModel()
         words = self._option("classes", self.classesToMake()) if learns else []
-        words += self._words("seed", *SIZE, "max_shift", "finest", "ctf", "contrast")
-        words += self._words("teach", "starts") if learns else []
+        words += self._words("seed", *SIZE, "max_shift", "high_resolution_limit", "ctf", "polarity")
+        words += self._words("training_subset", "starts") if learns else []
         return shlex.join(words + self._words("no_refine"))
 
     def classesToMake(self) -> int:

@@ -42,10 +42,10 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
     """Aligns particles that show one view of a molecule, each rotated and shifted by an amount that nobody knows.
 
     A small neural network, trained on the particles themselves without any reference, finds how each is rotated. The
-    shift and the remaining half turn are found against the average, which sharpens as more particles fall into
-    register. The output particles carry the alignment, a score (a correlation with the average, higher is better), a
-    flag on those whose two ends cannot be told apart, and one on outliers, which score as noise does
-    or show something else.
+    shift and the choice between an angle and the one 180 degrees off are found against the average, which sharpens as
+    more particles fall into register. The output particles carry the alignment, a score (a correlation with the
+    average, higher is better), a flag on those whose two ends cannot be told apart, and one on outliers, which score as
+    noise does or show something else.
 
     The particles should be of one view: those of one 2D class, say. The report of the run warns where they are mixed,
     or where no common signal was found. Of a whole set of 2D classes, each class is aligned by itself.
@@ -261,5 +261,5 @@ class ProtUdlAlign2D(Align2DForm, ProtAlign2D):
             where = "on them" if self._trains() else "before, on other particles,"
             text += f": rotations modulo 180 degrees by {network_in_words(card)}, trained {where} by "
             text += method_in_words(card)
-        text += "; shifts and half turns against the average"
+        text += "; shifts, and which of two angles 180 degrees apart, against the average"
         return [text + (", then refinement of all three against it." if self.doRefine else ".")]

@@ -101,7 +101,7 @@ class ProtUdlAlign2DStreaming(GrowingInput, ProtUdlAlign2D):
 
     def _appendOptions(self, first: Batch, before: Batch) -> str:
         """Later ones are aligned to the averages of the first, and add to those of all before them."""
-        return shlex.join(self._option("join", first.folder) + self._option("pool", before.folder))
+        return shlex.join(self._option("append_to", first.folder) + self._option("pool", before.folder))
 
     def closeOutputStep(self, left: int) -> None:
         """The input is complete: so is the output. left: disabled items that came after the last batch."""

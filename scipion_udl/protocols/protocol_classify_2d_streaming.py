@@ -64,7 +64,7 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
 
     def _appendOptions(self, _first: Batch, before: Batch) -> str:
         """Later ones join the classes of those before them, which have the references of the first."""
-        return shlex.join(self._option("join", before.folder))
+        return shlex.join(self._option("append_to", before.folder))
 
     def _isInOutput(self, batch: Batch) -> bool:
         return os.path.exists(batch.path(ADDED))

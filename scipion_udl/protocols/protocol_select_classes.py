@@ -39,7 +39,7 @@ JUDGED = "judged"  # folder of all classes with their quality, out of which the 
 FEWEST_CLASSES = 2
 MOST_SHOWN = 10  # numbers in a sentence
 _KNOWN = {"quality", "crossing", "reasons", "resolution", "image"}  # of a class that was judged
-_JUDGING = ("max_shift", "finest", "ctf")  # options of the engine, where it aligns classes to judge them
+_JUDGING = ("max_shift", "high_resolution_limit", "ctf")  # options of the engine, where it aligns classes to judge them
 _BY_QUALITY = "by the quality that a network, trained on simulated particles and junk, gives to classes and particles"
 # What an alignment of the input has that the engine cannot begin at: it aligns the classes anew then.
 _NO_START = ("input_set_mirrored", "item_without_alignment", "input_set_not_in_plane")

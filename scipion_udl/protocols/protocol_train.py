@@ -29,7 +29,7 @@ _PARTICLES = Question(
     of="SetOfParticles",
     important=True,
 )
-_OF_THE_NETWORK = ("recipe", "head", "joint", "widths", "hidden", "input_size")  # options that not all runs have
+_OF_THE_NETWORK = ("preset", "head", "joint", "widths", "hidden", "input_size")  # options that not all runs have
 
 
 class ProtUdlTrain(ProtUdlBase):
@@ -62,7 +62,7 @@ class ProtUdlTrain(ProtUdlBase):
         self._defineDiameterParam(form)
         form.addSection(label="Training")
         self._ask(form, "network")
-        self._ask(form, "recipe")
+        self._ask(form, "preset")
         self._defineTrainingParams(form)
         for name in ("joint", "head", "widths", "hidden", "input_size"):
             self._ask(form, name)
@@ -155,7 +155,7 @@ class ProtUdlTrain(ProtUdlBase):
         if self.network.get() != RESNET:
             return []
         warnings = []
-        if self._words("recipe") and not self.usesGpu():
+        if self._words("preset") and not self.usesGpu():
             warnings.append(
                 "The published preset is for a GPU, and this run has none: on the processor it is too slow for more "
                 "than a trial. Switch *Use GPU* on, or choose *Preset*: Narrow."
@@ -171,7 +171,7 @@ class ProtUdlTrain(ProtUdlBase):
         summary, card = self.readEngineSummary(), self._readCard()
         if not summary or not card:
             return ["The model is not ready yet."]
-        asked = self._settings.question("recipe")
+        asked = self._settings.question("preset")
         recipe = asked.choices[asked.answers.index((card.get("training") or {}).get("recipe") or None)]
         network = self.getEnumText("network") + (f". Preset: {recipe}" if self.network.get() == RESNET else "")
         lines = [f"Network: {network}.", *self._trainingSummary(summary)]

@@ -69,9 +69,9 @@ class Leftovers:
             at = row[part]
             pose = (torch.from_numpy(v[at]).to(band.device) for v in (poses.angle, poses.shift / prepared.scale))
             seen = band.of_images(transform(prepared.apply_ctf(part, coefficients), band.box, *pose))
-            transfer = prepared.ctf(part)
+            ctf = prepared.ctf(part)
             ones = torch.ones(len(part), band.k_max + 1, device=band.device)
-            power = ones if transfer is None else band.ring_means(band.crop(transfer).square())
+            power = ones if ctf is None else band.ring_means(band.crop(ctf).square())
             for number in (0, 1):
                 own = torch.from_numpy(np.flatnonzero(half[at] == number)).to(band.device)
                 if len(own):
@@ -83,7 +83,7 @@ class Leftovers:
         return self.band.masked(sums.mean(self.band), self.prepared.disc.mask)
 
     def _compared(self, seen: torch.Tensor, power: torch.Tensor, average: torch.Tensor) -> torch.Tensor:
-        """What NAMES say of aligned bands (n, band), times their transfer, whose square per ring is ``power`` (n,
+        """What NAMES say of aligned bands (n, band), times their CTF, whose square per ring is ``power`` (n,
         rings); float32 (n, len(NAMES))."""
         band = self.band
         spread = torch.stack([band.spread(one) for one in power])

@@ -65,7 +65,7 @@ class AlignmentStart(Settings):
         ),
         said="*Alignment of the input*: Start from it",
     )
-    join: str | None = option(
+    append_to: str | None = option(
         "particles that come later: align each by itself to the averages in RUN, the folder of an earlier align, "
         "with its model unless --model gives another, and add them to its averages",
         flags=("--append-to",),
@@ -230,9 +230,9 @@ class Checked(Settings):
     """How particles are looked through before a run."""
 
     quick: bool = flag("tables and headers only, no image is read")
-    contrast: str = variant(
+    polarity: str = variant(
         Particle,
-        "contrast",
+        "polarity",
         help="how the particles should look on their background (auto: a warning where they look dark, which Xmipp and "
         "RELION do not expect)",
     )

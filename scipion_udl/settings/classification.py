@@ -34,13 +34,13 @@ class Sorting(Settings):
     model: str | None = variant(
         AlignmentStart, "model", help="sort into the classes of an earlier run: its model.safetensors"
     )
-    join: str | None = variant(
+    append_to: str | None = variant(
         AlignmentStart,
-        "join",
+        "append_to",
         help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
         "by itself, to its templates and averages",
     )
-    teach: int | None = option(
+    training_subset: int | None = option(
         "particles that classes are learned from; the others are only sorted into them (200 a class, at most 20000)",
         None,
         Question(
@@ -98,4 +98,6 @@ class Sorting(Settings):
 class SortedResolution(Resolution):
     """What is compared at most."""
 
-    finest: float | None = variant(Resolution, "finest", help="nothing finer than A angstrom is compared")
+    high_resolution_limit: float | None = variant(
+        Resolution, "high_resolution_limit", help="nothing finer than A angstrom is compared"
+    )

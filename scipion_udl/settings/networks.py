@@ -194,7 +194,7 @@ def trained_by(word: str, method: str) -> NetworkRow:
     raise UdlError(message("method_of_network", network=word, methods=" or ".join(methods(word))))
 
 
-# UDL stands at chance for some epochs before it finds the turn, so that a rest there is no convergence; and without
+# UDL stands at chance for some epochs before it finds the rotation, so that a rest there is no convergence; and without
 # fresh noise in every copy it learns each particle's own noise, which turns with the particle as well.
 register(
     NetworkRow(

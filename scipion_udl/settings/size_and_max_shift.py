@@ -55,7 +55,7 @@ class Resolution(Settings):
 
     GROUP: ClassVar[Group | None] = PARTICLE
 
-    finest: float | None = option(
+    high_resolution_limit: float | None = option(
         "nothing finer than A angstrom is compared (default: all that the box holds)",
         None,
         Question(
@@ -96,7 +96,7 @@ class Particle(Settings):
         take=take.PIXELS,
         metavar="PX",
     )
-    contrast: str = option(
+    polarity: str = option(
         "what the particles should look like: a warning tells where they clearly look otherwise; the alignment does "
         "not depend on it (auto, the default: nothing is expected)",
         "auto",

@@ -90,7 +90,7 @@ class Network(Settings):
         ),
         choices=networks.choices,
     )
-    recipe: str | None = option(
+    preset: str | None = option(
         "resnet and matching: size and training exactly as published, for a GPU (default: a narrow network)",
         None,
         Question(

@@ -3,7 +3,7 @@
 For `simulate --photos`: natural images as the matching network is trained and tested on (Chen, Feng, Shen 2023, who
 took MS-COCO). Two copies are read from one photograph around one place, from a region large enough that neither shows
 anything but photograph: no fill marks the turn. They are square; the network masks them by a disc of its own, since
-two copies of different turn do not share their corners.
+two copies of different rotation do not share their corners.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Training of the matching network: pairs of natural images, UDL over all angles.
 
 The two images of a pair show the same from unknown turns and shifts. Turned once more by known angles, the network's
-answer must change by their difference, modulo 360 (Chen, Feng, Shen 2023); what the true turn is, nobody says.
+answer must change by their difference, modulo 360 (Chen, Feng, Shen 2023); what the true rotation is, nobody says.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class Objective(Generic[Net]):
         return torch.cat([checkpoint(work, *part, use_reentrant=False, preserve_rng_state=False) for part in pieces])
 
     def rotation_range(self, epoch: int, most: float) -> float:
-        """The span of the turns of UDL in an epoch: small ones are learned first.
+        """The span of the rotations of UDL in an epoch: small ones are learned first.
 
         Parameters
         ----------

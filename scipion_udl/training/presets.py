@@ -19,11 +19,11 @@ class Preset:
 
     epochs: at most; lr: of Adam; batch: particles a step; patience: epochs without gain after which training has
     converged; learned: the held-out loss below which there is something to converge; particles: looked at, at most.
-    noise: of the copies that a network compares, in standard deviations of its input. reach: the span of the turns of
-    UDL in the first epoch, degrees, and growth: by how much it grows an epoch, up to the period. decay: (steps, factor)
-    of the learning rate. absolute: the published loss of pairs, absolute differences in degrees and a hinge that keeps
-    outputs in 0 to 360, instead of 1 - cos. rounds: how many others each particle of a batch is paired with. joint:
-    what JUDL reconstructs an aligned particle by, the "mean" of the others or the published "autoencoder";
+    noise: of the copies that a network compares, in standard deviations of its input. reach: the span of the rotations
+    of UDL in the first epoch, degrees, and growth: by how much it grows an epoch, up to the period. decay: (steps,
+    factor) of the learning rate. absolute: the published loss of pairs, absolute differences in degrees and a hinge
+    that keeps outputs in 0 to 360, instead of 1 - cos. rounds: how many others each particle of a batch is paired with.
+    joint: what JUDL reconstructs an aligned particle by, the "mean" of the others or the published "autoencoder";
     joint_weight: of that term; joint_growth: what is added to the weight in every epoch. clip: the longest gradient.
     """
 

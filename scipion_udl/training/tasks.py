@@ -97,7 +97,7 @@ def training_task(
         Where they do not go together, which the message says: a joint term without JUDL, an input below SMALLEST_SIZE,
         a network that does not know classes, a model of another network or method.
     """
-    preset = preset_of(settings.network, given(settings.method), settings.recipe)
+    preset = preset_of(settings.network, given(settings.method), settings.preset)
     if settings.joint:
         preset = replace(preset, joint=settings.joint)
     if settings.joint and settings.method != "judl":
@@ -139,7 +139,7 @@ def _polar(
 ) -> TrainingTask:
     _refuse(settings, "joint", "head", "widths", "hidden", "input_size")
     spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
-    seen = bounded(spectra, particles.finest)
+    seen = bounded(spectra, particles.ring_limit)
     subset = particles.subset(preset.particles, settings.seed)
     data = particles.all(subset, "spectra", lambda part, values: seen.of(values, particles.box))
     if known is None:
@@ -169,7 +169,7 @@ def _polar_by_class(
     if known is not None and isinstance(known[0], PolarNetwork) and known[0].views != len(numbers):
         raise UdlError(message("model_of_single_view", model=settings.model, classes=len(numbers)))
     spectra = known[1].inputs_as(SpectraSettings) if known else SpectraSettings.for_box(particles.box)
-    seen, rotation_range = bounded(spectra, particles.finest), particles.within(spectra.r_max) - spectra.r_min + 1
+    seen, rotation_range = bounded(spectra, particles.ring_limit), particles.within(spectra.r_max) - spectra.r_min + 1
     most = min(max(VIEW, preset.particles // len(numbers)), VIEWS // len(numbers))
     chosen = [own[particles.part(own).subset(most, settings.seed)] for own in classes.values()]
     looks = [particles.all(c, "spectra", lambda part, values: seen.of(values, particles.box)) for c in chosen]
@@ -217,12 +217,12 @@ def _resnet(
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
 ) -> TrainingTask:
-    published = settings.recipe in PAPER
+    published = settings.preset in PAPER
     if known:
         network, spectra = known[0], known[1].inputs_as(SpectrumImageSettings)
     else:
         network, spectra = _new_resnet(settings, particles.box, published)
-    spectra = bounded(spectra, particles.finest)
+    spectra = bounded(spectra, particles.ring_limit)
     if settings.method == "judl" and preset.joint == "autoencoder" and spectra.size % Autoencoder.halved:
         raise UdlError(message("autoencoder_size", size=spectra.size, multiple=Autoencoder.halved))
     subset = particles.subset(preset.particles, settings.seed)
@@ -258,15 +258,15 @@ def _matching(
     particles: PreparedParticles,
     known: tuple[Network, ModelCard] | None,
 ) -> TrainingTask:
-    _refuse(settings, "joint", "widths", "hidden", "finest")
+    _refuse(settings, "joint", "widths", "hidden", "high_resolution_limit")
     if settings.head == "difference":
         raise UdlError(message("difference_of_resnet"))
-    shape = dict(PUBLISHED if settings.recipe in PAPER else NARROW)
+    shape = dict(PUBLISHED if settings.preset in PAPER else NARROW)
     shape |= {"head": settings.head} if settings.head else {}
     if settings.input_size and settings.input_size > particles.source.box:
         own = particles.source.box
         raise UdlError(message("input_size_above_box", value=settings.input_size, box=own))
-    box = settings.input_size or (PUBLISHED_SIZE if settings.recipe in PAPER else working_box(particles.source.box))
+    box = settings.input_size or (PUBLISHED_SIZE if settings.preset in PAPER else working_box(particles.source.box))
     network = known[0] if known else MatchingNetwork(min(box, particles.source.box), **shape)
     pairs = pair_items(particles, preset.particles, settings.seed)
     samples = pair_samples(particles, pairs, network.config["box"])

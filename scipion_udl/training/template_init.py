@@ -44,7 +44,7 @@ def fit_template(spectra: torch.Tensor, seed: int, starts: int = 6, rounds: int 
     -------
     TemplateFit
         The template of the best start. Its history holds, per round, the loss of the best start (1 - power of the mean
-        / mean power) and how far the turns still moved in degrees.
+        / mean power) and how far the rotations still moved in degrees.
     """
     n, _, bins = spectra.shape
     data = torch.fft.rfft(spectra)

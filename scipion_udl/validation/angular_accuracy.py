@@ -149,7 +149,7 @@ def _near(
 
 
 def _references(particles: PreparedParticles, averages: Averages, band: Band) -> list[Orientations]:
-    """The halves' averages, weighted, in all orientations: they show a particle whose (relative) transfer is 1."""
+    """The halves' averages, weighted, in all orientations: they show a particle whose (relative) CTF is 1."""
     found = particles.statistics
     background, noise = (np.full(2, np.median(v[~found.blank])) for v in (found.mean, found.std))
     images = torch.from_numpy(np.stack(averages.both[0])).to(particles.device)
@@ -161,7 +161,7 @@ def _references(particles: PreparedParticles, averages: Averages, band: Band) ->
 
 def _angle_likelihood(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> torch.Tensor:
     """The likelihood of every angle modulo 180, (n, ANGLES) float64 that sum to 1, of particles (n, band) that were
-    multiplied with their transfer; all shifts and both ways round count together."""
+    multiplied with their CTF; all shifts and both ways round count together."""
     found = log_likelihoods(particles, orientations, maps)
     logs = [torch.logsumexp(values.double(), 2).view(len(values), 2, -1).logsumexp(1) for values in found]
     return torch.softmax(torch.cat(logs).T, 1)

@@ -2,7 +2,7 @@
 
 Particles of the two tables are joined by the image they name, never by row order. All pose errors are those of
 :func:`scipion_udl.imaging.poses.pose_errors`: what is left once the common rigid transform is taken out, which no
-alignment without a reference can know (the bias, where it is the turn between two images that was asked for).
+alignment without a reference can know (the bias, where it is the rotation between two images that was asked for).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def relative_poses(poses: Poses, rows: np.ndarray) -> Poses:
 def pair_errors(found: Poses, truth: Poses, centre: np.ndarray | None = None) -> PairErrors:
     """Errors of poses that bring the first image of a pair onto the second.
 
-    An error of the turn moves what lies off the turn's centre; where the particle lies it does not count as a shift.
+    An error of the rotation moves what lies off its centre; where the particle lies it does not count as a shift.
 
     Parameters
     ----------

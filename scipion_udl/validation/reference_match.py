@@ -89,7 +89,7 @@ def soft_circle(box: int, radius: float = RADIUS, edge: float = EDGE) -> np.ndar
 def match_reference(
     average: np.ndarray, reference: np.ndarray, pixel_size: float, radius: float = RADIUS
 ) -> ReferenceMatch:
-    """Bring an average onto a reference by a turn and a shift, and compare them within a soft circle.
+    """Bring an average onto a reference by a rotation and a shift, and compare them within a soft circle.
 
     The whole circle and all shifts are searched in a small box, then the best place is refined at full size. A
     reference of opposite contrast is matched all the same; its correlation is negative.

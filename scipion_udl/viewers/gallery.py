@@ -89,8 +89,8 @@ class Gallery:
         """Paging on the left, sliders in the middle, what is shown and its order on the right."""
         self.back = Button(self.figure.add_axes(self._place(0.2, 0.62, 0.9, 0.32)), "Previous")
         self.forth = Button(self.figure.add_axes(self._place(1.2, 0.62, 0.9, 0.32)), "Next")
-        self.back.on_clicked(lambda _event: self.rotation(-1))
-        self.forth.on_clicked(lambda _event: self.rotation(1))
+        self.back.on_clicked(lambda _event: self.turn_pages(-1))
+        self.forth.on_clicked(lambda _event: self.turn_pages(1))
         self.where = self.figure.text(*self._place(0.2, 0.34, 1, 1)[:2], "", fontsize=9, color=figures.MUTED)
         self.stretch = RangeSlider(
             self.figure.add_axes(self._place(3.6, 0.72, 1.4, 0.2)),
@@ -131,7 +131,7 @@ class Gallery:
         """The rows of the page that is shown, in order."""
         return self.orders[self.order][self.first : self.first + len(self.cells)]
 
-    def rotation(self, pages: int) -> None:
+    def turn_pages(self, pages: int) -> None:
         """Go on or back by a number of pages, as far as there are some."""
         last = max(0, (len(self.orders[self.order]) - 1) // len(self.cells)) * len(self.cells)
         self.first = int(np.clip(self.first + pages * len(self.cells), 0, last))

@@ -6,7 +6,7 @@ import torch
 
 from scipion_udl.imaging.band import ShiftMaps
 
-SEARCH_STEP = 80.0  # degrees between two orientations of a full-circle search, times its band in Fourier pixels
+SEARCH_STEP = 80.0  # degrees between two orientations of an exhaustive angular search, times its band in Fourier pixels
 
 
 def exhaustive_search(
@@ -18,7 +18,7 @@ def exhaustive_search(
     Parameters
     ----------
     particles : (n, band) complex tensor
-        Times their transfer.
+        Times their CTF.
     rotated : (A, band) complex tensor
         The reference rotated by -angles, weighted; the other half circle is their complex conjugates.
     angles : (A,) tensor

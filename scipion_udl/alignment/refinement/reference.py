@@ -68,7 +68,7 @@ class Reference:
         Parameters
         ----------
         ctf : (k_max + 1,) tensor, optional
-            The particle's squared transfer per ring, None for 1.
+            The particle's squared CTF per ring, None for 1.
 
         Returns
         -------

@@ -36,7 +36,7 @@ GAIN = (0.4, 2.5)  # how much weaker or stronger than the average a particle is 
 
 
 class _Gathered:
-    """What the particles of one reference add up to in a round: by their angles, with the squared transfers."""
+    """What the particles of one reference add up to in a round: by their angles, with the squared CTFs."""
 
     def __init__(self, band: Band, reference: Reference) -> None:
         self.bins = AngleBins(band, reference.orientations.count)
@@ -167,7 +167,7 @@ class Refiner:
     def apply_ctf(
         self, part: np.ndarray, coefficients: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Particles as they are compared: times their transfer.
+        """Particles as they are compared: times their CTF.
 
         Parameters
         ----------
@@ -179,11 +179,11 @@ class Refiner:
         Returns
         -------
         particles : (n, band) complex tensor
-            Times their transfer.
+            Times their CTF.
         power : (n, k_max + 1) tensor or None
-            Their squared transfer per ring, None for 1.
+            Their squared CTF per ring, None for 1.
         ring_power : (n, k_max + 1) tensor
-            Power of the particles per ring, without their transfer.
+            Power of the particles per ring, without their CTF.
         """
         band = self.band
         particles = band.crop(coefficients)
@@ -211,9 +211,9 @@ class Refiner:
         Parameters
         ----------
         particles : (n, band) complex tensor
-            Times their transfer.
+            Times their CTF.
         power : (n, k_max + 1) tensor or None
-            Their squared transfer per ring, None for 1.
+            Their squared CTF per ring, None for 1.
         ring_power : (n, k_max + 1) tensor
             Their power per ring.
         angle : (n,) tensor
@@ -258,7 +258,7 @@ class Refiner:
     def _seen_by(
         self, reference: Reference, place: torch.Tensor, power: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(a reference in the orientations ``place`` (n,), bands; its normals through the transfer whose square is
+        """(a reference in the orientations ``place`` (n,), bands; its normals through the CTF whose square is
         ``power``, (n, 3, 3) or (1, 3, 3))."""
         normals = reference.normals
         normal = normals.sum(0)[None] if power is None else torch.einsum("nr,rjk->njk", power, normals)
@@ -397,7 +397,7 @@ class Refiner:
         Parameters
         ----------
         seen : (n, box, box//2 + 1) complex tensor
-            Coefficients, times their transfer.
+            Coefficients, times their CTF.
         reference : Reference
             What they are compared with.
 
@@ -447,12 +447,12 @@ def _typical(change: np.ndarray) -> tuple[float, float, float]:
 
 
 def _strength(reference: Reference, power: torch.Tensor | None) -> torch.Tensor:
-    """The weighted power of a reference as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
+    """The weighted power of a reference as particles see it whose squared CTF is ``power`` (n, k_max + 1)."""
     return _seen(reference.powers, power)
 
 
 def _seen(per_ring: torch.Tensor, power: torch.Tensor | None) -> torch.Tensor:
-    """Power per ring (k_max + 1,) added up as particles see it whose squared transfer is ``power`` (n, k_max + 1)."""
+    """Power per ring (k_max + 1,) added up as particles see it whose squared CTF is ``power`` (n, k_max + 1)."""
     return per_ring.sum() if power is None else power @ per_ring
 
 

@@ -144,16 +144,16 @@ def test_an_older_name_of_an_option_works_and_is_not_shown():
 
 # Options that had another name before, by command.
 OLDER = [
-    ("align", "--finest", "12.5", "finest", 12.5),
-    ("train", "--finest", "12.5", "finest", 12.5),
-    ("classify", "--finest", "12.5", "finest", 12.5),
-    ("align", "--contrast", "dark", "contrast", "dark"),
-    ("classify", "--contrast", "dark", "contrast", "dark"),
-    ("check", "--contrast", "dark", "contrast", "dark"),
-    ("align", "--join", "run1", "join", "run1"),
-    ("classify", "--join", "run1", "join", "run1"),
-    ("classify", "--teach", "200", "teach", 200),
-    ("train", "--recipe", "paper-real", "recipe", "paper-real"),
+    ("align", "--finest", "12.5", "high_resolution_limit", 12.5),
+    ("train", "--finest", "12.5", "high_resolution_limit", 12.5),
+    ("classify", "--finest", "12.5", "high_resolution_limit", 12.5),
+    ("align", "--contrast", "dark", "polarity", "dark"),
+    ("classify", "--contrast", "dark", "polarity", "dark"),
+    ("check", "--contrast", "dark", "polarity", "dark"),
+    ("align", "--join", "run1", "append_to", "run1"),
+    ("classify", "--join", "run1", "append_to", "run1"),
+    ("classify", "--teach", "200", "training_subset", 200),
+    ("train", "--recipe", "paper-real", "preset", "paper-real"),
 ]
 
 

@@ -34,7 +34,7 @@ def whole(tmp_path):
     particles.disc = ParticleDisc(BOX, BOX, particles.device, 24.0)
     u, zeros = rng.uniform(8000, 20000, N), np.zeros(N)
     optics = zeros + 300, zeros + 2.7, zeros + 0.1
-    particles.contrast = ParticleCtf(Defocus(u, u + 500, rng.uniform(0, 180, N), zeros, zeros, *optics), BOX * 3.0)
+    particles.ctfs = ParticleCtf(Defocus(u, u + 500, rng.uniform(0, 180, N), zeros, zeros, *optics), BOX * 3.0)
     particles.mirrored = rng.random(N) < 0.3
     particles.scan()
     return particles
