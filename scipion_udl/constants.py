@@ -20,6 +20,9 @@ RUN_MODEL, RUN_OPTIMISER, RUN_DATA = "run_model.star", "run_optimiser.star", "ru
 # The variable of the environment that names the engine's Python, for programs that start the engine.
 UDL_PYTHON = "UDL_PYTHON"
 
+# What a classification shows while it runs: the templates learned so far, the largest class first.
+CLASSES_SO_FAR, CLASSES_SO_FAR_PICTURE = "classes_so_far.mrcs", "classes_so_far.png"
+
 # What a run takes where nobody says otherwise: how far off centre particles are thought to lie, share of the box; the
 # largest box that is compared, pixels, and the finest Fourier ring of it, share of that box.
 AUTOMATIC_SHIFT = 0.1

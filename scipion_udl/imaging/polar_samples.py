@@ -207,6 +207,31 @@ class AngularTransform:
         mirror = c[..., 1:].conj() * self._sign[1:]
         return c @ self._back + mirror @ self._back[1:].conj()
 
+    def images(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """What has these coefficients, in real space.
+
+        Parameters
+        ----------
+        coefficients : (n, rings, orders) complex tensor
+            Coefficients.
+
+        Returns
+        -------
+        (n, small, small) float32 tensor
+            Images of the sampling's small box, origin at pixel small // 2, content as in particles with row 0 on top;
+            their mean is 0. A particle comes out as it is within the disc, but for what is finer than the last ring.
+        """
+        small = self.sampling.small
+        axis = (torch.arange(small, device=self.device) - small // 2) * (2 * math.pi / small)
+        ring = torch.arange(1, self.rings + 1, device=self.device)[:, None]
+        # Of a ring each sample stands for its share of the area, and for the conjugate on the other half circle.
+        area = 2 * math.pi * ring / self._kx.shape[1] / (small * small)
+        disc = float(_disc(self.sampling).pow(2).mean().sqrt())
+        samples = (self.backward(coefficients) * (area * small * disc)).flatten(-2)
+        rows = torch.polar(torch.ones(()).to(axis), axis[:, None] * self._ky.flatten())
+        columns = torch.polar(torch.ones(()).to(axis), axis[:, None] * self._kx.flatten())
+        return torch.stack([((rows * one) @ columns.T).real for one in samples])
+
     def waves(self, shift: torch.Tensor) -> torch.Tensor:
         """What samples are multiplied with to move a particle by ``shift`` (..., 2), x and y in working pixels,
         (..., rings, directions).

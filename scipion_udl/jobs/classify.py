@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -38,6 +39,7 @@ from scipion_udl.pipelines.learn_classes import (
 )
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
+from scipion_udl.results.classes_so_far import show_classes
 from scipion_udl.results.relion_files import write_relion_files
 from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
@@ -180,10 +182,12 @@ def _network(run: Run) -> tuple[ClassBank, ModelCard, list[dict] | None]:
     kept = run.group.agree(bool(settings.resume and out.has(MODEL)))
     path = settings.model or (out.final(MODEL) if kept else None)
     if path:
-        return run.group.on_rank0(lambda: _network_of(run, path))
+        found = run.group.on_rank0(lambda: _network_of(run, path))
+        show_classes(run, found[0], found[1].inputs_as(PolarSampling))
+        return found
     check_enough(run)
     out.start_anew(MODEL)
-    bank, card, rows = learn_classes(run)
+    bank, card, rows = learn_classes(run, partial(show_classes, run))
     if run.group.first:
         save_model(out.scratch(MODEL), bank, card)
         header = list(rows[0])

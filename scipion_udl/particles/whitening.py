@@ -38,6 +38,16 @@ class Whitening:
         other.box, other._filter = box, resize(self._filter, self.box, box)
         return other
 
+    def rings(self) -> torch.Tensor:
+        """The filter by ring.
+
+        Returns
+        -------
+        (box//2 + 1,) float32 tensor
+            What coefficients of each Fourier ring of the working box are multiplied by, from ring 0.
+        """
+        return self._filter[0]
+
     def of_normal(self, images: torch.Tensor) -> torch.Tensor:
         """Coefficients of normalised images.
 

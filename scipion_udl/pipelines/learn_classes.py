@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from scipion_udl.classification.class_search import seen_up_to
 from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import LEVELS, ClassFit
 from scipion_udl.classification.samples import gathered
+from scipion_udl.compute.context import nobody
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TRAIN_A_CLASS, TRAIN_AT_MOST
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
@@ -187,13 +188,17 @@ def check_enough(run: Run) -> None:
         )
 
 
-def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
+def learn_classes(
+    run: Run, show: Callable[[ClassBank, PolarSampling], None] = nobody
+) -> tuple[ClassBank, ModelCard, list[dict]]:
     """Teach a class network on some of the run's particles.
 
     Parameters
     ----------
     run : Run
         With settings and particles.
+    show : callable, optional
+        Shows the network after each level; given it, and how particles are sampled for it.
 
     Returns
     -------
@@ -206,7 +211,8 @@ def learn_classes(run: Run) -> tuple[ClassBank, ModelCard, list[dict]]:
     """
     count = given(run.settings.classes)
     class_fit = class_fit_of(run, count, shift_search_range(run))
-    *_, bank = levels(run, class_fit, count)
+    for bank in levels(run, class_fit, count):
+        show(bank, class_fit.sampling)
     card = card_of(run, bank, class_fit)
     warn_of_few(run, card.training)
     return bank, card, [row.as_epoch(number) for number, row in enumerate(class_fit.history, 1)]

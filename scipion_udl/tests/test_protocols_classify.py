@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import sqlite3
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
+import mrcfile
 import numpy as np
 import pwem.objects as emobj
 from pwem.emlib.image import ImageHandler
@@ -15,7 +18,7 @@ from pwem.protocols import ProtUserSubSet
 from pyworkflow.tests import setupTestOutput, setupTestProject
 from pyworkflow.viewer import MessageView
 
-from scipion_udl.constants import automatic_shift
+from scipion_udl.constants import CLASSES_SO_FAR, automatic_shift
 from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.io.stacks import StackReader, write_stack
@@ -209,6 +212,18 @@ class TestUdlClassify2D(ClassifyTest):
         viewer.setProtocol(self.run_)
         (plotter,) = viewer._getVisualizeDict()["doShowClasses"]()
         return plotter.getFigure().udl_gallery
+
+    def test_while_it_learns_the_gallery_shows_what_was_learned_so_far(self) -> None:
+        viewer, folder = UdlClassify2DViewer(project=self.proj), tempfile.mkdtemp(dir=self.getOutputPath())
+        images = mrcfile.read(self.run_._getExtraPath("averages.mrcs"))[:, 8:-8, 8:-8]
+        write_stack(os.path.join(folder, CLASSES_SO_FAR), images, 2 * PIXEL_SIZE)
+        viewer.setProtocol(self.run_)
+        with mock.patch.object(self.run_, "_getExtraPath", lambda *names: os.path.join(folder, *names)):
+            (plotter,) = viewer._getVisualizeDict()["doShowClasses"]()
+        gallery = plotter.getFigure().udl_gallery
+        self.assertIn("learned so far", gallery.note.get_text())
+        self.assertEqual(len(gallery.rows), len(images))
+        self.assertEqual(gallery.pixel_size, 2 * PIXEL_SIZE)
 
     def subset(self, gallery: ChoiceGallery, kind: str) -> ProtUserSubSet:
         """What comes of pressing a button of the gallery, where no window of the project is open."""

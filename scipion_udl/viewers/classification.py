@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
+import numpy as np
 from pyworkflow.viewer import View
 
+from scipion_udl.constants import CLASSES_SO_FAR
+from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols import ProtUdlClassify2D
 from scipion_udl.protocols.protocol_align_2d import AVERAGES
 from scipion_udl.protocols.protocol_classify_2d import CLASSES_STAR
 from scipion_udl.viewers.alignment import UdlAlign2DViewer
 from scipion_udl.viewers.base import Button
+from scipion_udl.viewers.gallery import Gallery
 
 _OF_ALIGNMENT = ("doShowReport", "doShowParticles", "doShowFrc", "doShowHistograms", "doShowTraining")
 
@@ -28,7 +34,7 @@ class UdlClassify2DViewer(UdlAlign2DViewer):
             "Class gallery",
             "The average of each class with its particles and resolution, by size, resolution or similarity; flagged "
             "ones in red. Click on images to choose classes, and make a subset of them, of their particles or of their "
-            "averages.",
+            "averages. While the run learns: what it has learned so far.",
             self._show_classes,
         )
         table = Button(
@@ -40,5 +46,22 @@ class UdlClassify2DViewer(UdlAlign2DViewer):
         return [gallery, report, *others, table]
 
     def _show_classes(self) -> list[View]:
+        so_far = self.protocol._getExtraPath(CLASSES_SO_FAR)
+        if not self._has_classes() and os.path.exists(so_far):
+            return [_templates(so_far).plotter]
         self._path(AVERAGES)
         return [self._class_gallery().plotter]
+
+
+def _templates(path: str) -> Gallery:
+    """What a run that is not through has learned so far."""
+    reader = StackReader(path)
+    return Gallery(
+        "Classes so far",
+        {"template": reader.read},
+        {"by size": np.arange(reader.count)},
+        lambda row: str(row + 1),
+        shape=(3, 5),
+        pixel_size=reader.pixel_size,
+        note="What the run has learned so far, coarse and without most particles; open it again for the next step.",
+    )

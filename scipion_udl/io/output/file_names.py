@@ -22,7 +22,16 @@ WRITTEN: dict[str, tuple[str, ...]] = {
     ),
     "train": _RUN,
     "align": (*_ALIGNED, "aligned.star", "aligned.xmd", "aligned.cs", "joining.json"),
-    "classify": (*_ALIGNED, "classes.star", "classes.xmd", "classes.cs", "joining_classes.json", *_FOR_RELION),
+    "classify": (
+        *_ALIGNED,
+        "classes.star",
+        "classes.xmd",
+        "classes.cs",
+        "joining_classes.json",
+        *_FOR_RELION,
+        "classes_so_far.png",
+        "classes_so_far.mrcs",
+    ),
     "select": (
         *(f"{name}.{kind}" for name in ("selected", "rest") for kind in ("star", "xmd", "cs")),
         *("averages.mrcs", "averages.star", "coordinates.star", "selection.csv", "report.html", "summary.json"),

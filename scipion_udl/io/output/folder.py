@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from scipion_udl.errors import UdlError, in_one_sentence
@@ -295,12 +295,28 @@ class OutputFolder:
         name : str
         text : str
         """
+
+        def write(path: str) -> None:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+
+        self.show(name, write)
+
+    def show(self, name: str, write: Callable[[str], None]) -> None:
+        """Write any file of how the run stands, as :meth:`tell` does.
+
+        Parameters
+        ----------
+        name : str
+            Its final name.
+        write : callable
+            Writes it to a path.
+        """
         temporary = os.path.join(self.path, _SCRATCH, name)
         try:
             self._begin()
             self._keep_spared(name)
-            with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
+            write(temporary)
             os.replace(temporary, self.final(name))
             self._passing.add(name)
         except (OSError, UdlError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from scipion_udl.io.output.folder import OutputFolder
@@ -40,6 +40,17 @@ class NoFolder(OutputFolder):
         ----------
         text : str
             Let go.
+        """
+
+    def show(self, name: str, write: Callable[[str], None]) -> None:
+        """Nothing is written.
+
+        Parameters
+        ----------
+        name : str
+            Not looked at.
+        write : callable
+            Not called.
         """
 
     def begin_log(self) -> None:

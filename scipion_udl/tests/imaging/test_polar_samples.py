@@ -13,7 +13,7 @@ import torch
 
 from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.band import Band
-from scipion_udl.imaging.fourier import soft_disc, to_fourier
+from scipion_udl.imaging.fourier import resize, soft_disc, to_fourier, to_images
 from scipion_udl.imaging.polar_samples import EDGE, AngularTransform, PolarSampling
 from scipion_udl.imaging.poses import Poses, rotations
 from scipion_udl.tests.class_helpers import Grid, away, random_poses, seen
@@ -112,6 +112,22 @@ def test_the_power_of_a_particle_is_that_of_its_fourier_coefficients(grid):
     expected = float(band.dot(coefficients, coefficients)) / float(disc.square().mean()) * grid.sampling.independent
     # Rings stand for the plane between them, where power falls steeply.
     assert float(grid.power(grid.coefficients(image))) == pytest.approx(expected, rel=0.1)
+
+
+def test_coefficients_are_drawn_as_the_particle_they_are_of(grid):
+    """Not mirrored, not rotated, as loud as it is; a moved particle is drawn moved."""
+    image, small = seen(0, TOLERANCE, grid.box), grid.sampling.small
+    drawn = grid.transform.images(grid.coefficients(image))
+    whole = torch.from_numpy(np.asarray(image, np.float32))
+    shown = to_images(resize(to_fourier(whole), grid.box, small), small) * soft_disc(
+        small, grid.sampling.mask * small, EDGE * small
+    )
+    shown = shown - shown.mean()
+    assert away(drawn, shown) < 0.15  # what is finer than the last ring is not drawn
+    assert away(drawn.flip(-1), shown) > 0.4
+    samples = grid.samples(image) * grid.transform.waves(torch.tensor([[3.0, -2.0]]) * grid.box / small)
+    moved = grid.transform.images(grid.transform.forward(samples))
+    assert away(moved, torch.roll(drawn, (-2, 3), (1, 2))) < 0.15
 
 
 def test_a_level_background_is_not_seen(grid):
