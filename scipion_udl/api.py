@@ -34,6 +34,7 @@ from scipion_udl.pipelines.learn_classes import (
     checked_classes,
     learn_classes,
     shift_search_range,
+    with_classes,
 )
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import learned_from, train_model
@@ -157,8 +158,11 @@ def classify(
     source = _source(images, pixel_size, name)
     if model is not None and classes is not None:
         raise ValueError("classify(): a model brings its classes along: leave classes out")
+    if options.get("references") and classes is not None:
+        raise ValueError("classify(): references bring their classes along: leave classes out")
     options["classes"] = classes or CLASSES
     settings = _settings("classify", ClassifySettings, options, source, model)
+    settings = settings if model is not None else with_classes(settings)
     with _threads(), torch.no_grad():
         run = Run(settings, NoFolder(), source=source, report=progress)
         shift_search_range(run)

@@ -36,6 +36,7 @@ from scipion_udl.pipelines.learn_classes import (
     learn_classes,
     shift_search_range,
     warn_of_few,
+    with_classes,
 )
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
@@ -45,6 +46,7 @@ from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 from scipion_udl.training.history import read_history
 
+_GIVEN = ("append_to", "model", "references")  # what brings classes along
 OWN = ("crossing", "quality", "share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
 
 
@@ -122,6 +124,7 @@ def _write(
     if not settings.model:
         more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
     named = tuple(name for name in COLUMNS if name != "note")
+    named += ("reference",) if settings.fixed_references else ()
     run.method, trained_on = card.method, card.training if history else None
     text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
     figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
@@ -136,11 +139,16 @@ def _write(
 
 def _checked(settings: ClassifySettings) -> ClassifySettings:
     """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
-    given = next((settings.option(name).flag for name in ("append_to", "model") if getattr(settings, name)), None)
-    for name in ("classes", "starts", "training_subset", "repeat"):
+    given = next((settings.option(name).flag for name in _GIVEN if getattr(settings, name)), None)
+    if given == settings.option("references").flag:
+        alone: tuple[str, ...] = ("classes", "starts")
+        alone += ("training_subset", "repeat") if settings.fixed_references else ()
+    else:
+        alone = ("classes", "starts", "training_subset", "repeat", "references")
+    for name in alone:
         if given and getattr(settings, name) is not None:
             raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
-    return settings.but(classes=settings.classes or CLASSES)
+    return settings.but(classes=CLASSES) if settings.append_to or settings.model else with_classes(settings)
 
 
 def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | None]:
@@ -157,7 +165,12 @@ def _check(run: Run, earlier: Earlier | None) -> None:
     shift_search_range(run)
     if earlier is not None:
         check_fits(run, earlier)
-    elif settings.training_subset is not None and not settings.model and settings.training_subset < least:
+    elif (
+        settings.training_subset is not None
+        and not settings.model
+        and not settings.fixed_references
+        and settings.training_subset < least
+    ):
         raise UdlError(
             message(
                 "too_few_to_teach", teach=settings.training_subset, classes=settings.classes, least=LEAST_OF_A_CLASS

@@ -53,6 +53,19 @@ TEXTS = {
         "{image} has {width} x {height} pixels and the particles of {table} {box} x {box}: bring the reference to "
         "the same box and pixel size"
     ),
+    "fixed_without_references": "{--fixed-references} keeps to the averages of {--references}: give these, too.",
+    "references_inverted": (
+        "{count} of {total} references show bright what is dark in the particles, or the reverse, and were inverted: "
+        "{numbers}."
+    ),
+    "references_mirrored": (
+        "{count} of {total} references are mirror images of the particles' views, and were mirrored: {numbers}."
+    ),
+    "references_of_sizes": "{path} names images of several sizes, or not square: give averages of one box.",
+    "references_without_size": (
+        "{path} does not tell the pixel size of its averages of {box} px, or nobody knows that of the particles: write "
+        "it into the header, or give averages of the particles' box."
+    ),
     "few_teach": (
         "{particles} particles teach {classes} classes, {each} for each: views may be missed, and good ones taken "
         "for noise. Ask for fewer classes, or let more teach."

@@ -71,9 +71,9 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         Classes, in the order of their numbers, and what is wrong with them; None for all but the first process.
     """
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
-    if not run.settings.no_refine:
+    if not run.settings.no_refine and not run.settings.fixed_references:
         found = _in_real_space(run, found)
-    bank, found, flags = run.within_memory(partial(_numbered, run, bank, sampling, found))
+    bank, found, flags, origin = run.within_memory(partial(_numbered, run, bank, sampling, found))
     run.within_memory(lambda: _ask_for_ctf(run, found, flags != ""))
     classes = _aligned(run, found, bank.config["rings"])
     if not run.group.first:
@@ -84,6 +84,9 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     tell_of_flagged(run, flags, found)
     run.within_memory(lambda: _characterise(run, classes, bank, sampling, flags))
     _score(run, classes, found)
+    if run.settings.fixed_references:
+        for one in classes:
+            one.figures["reference"] = int(origin[one.number - 1]) + 1
     for one, quality, why in zip(classes, judged.quality, judged.reasons):
         one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
@@ -120,13 +123,13 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
 
 def _numbered(
     run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted
-) -> tuple[ClassBank, Sorted, np.ndarray]:
-    """Classes numbered by their size, those without particles left out; and the codes of their flags (K,), of flags.py,
-    empty for none."""
-    bank, found, _ = _by_size(bank, found, run.particles.usable)
+) -> tuple[ClassBank, Sorted, np.ndarray, np.ndarray]:
+    """Classes numbered by their size, those without particles left out; the codes of their flags (K,), of flags.py,
+    empty for none; and the numbers (K,), from 0, that they had in the bank."""
+    bank, found, first = _by_size(bank, found, run.particles.usable)
     flags = run.group.on_rank0(lambda: _flags(run, bank, sampling, found))
     bank, found, order = _by_size(bank, with_blank(run, found, flags != ""), np.arange(len(found.label)))
-    return bank, found, flags[order]
+    return bank, found, flags[order], first[order]
 
 
 def with_blank(run: Run, found: Sorted, flagged: np.ndarray) -> Sorted:

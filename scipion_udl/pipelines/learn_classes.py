@@ -6,26 +6,31 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from scipion_udl.classification.class_search import seen_up_to
 from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import LEVELS, ClassFit
+from scipion_udl.classification.reference_bank import bank_of_references, fitted_references, reference_coefficients
 from scipion_udl.classification.samples import gathered
 from scipion_udl.compute.context import nobody
 from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TRAIN_A_CLASS, TRAIN_AT_MOST
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.io.references import read_references
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
+from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 
 CLASSES, STARTS = 50, 2  # where nothing is said
+MOST_NAMED = 10  # references that a note names
 EARLY = 60  # of each class: so many teach the first level
 
 
@@ -55,7 +60,7 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group)
 
 
-def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
+def levels(run: Run, class_fit: ClassFit, classes: int, start: ClassBank | None = None) -> Iterator[ClassBank]:
     """Learn level by level, of more and more Fourier rings.
 
     Parameters
@@ -66,6 +71,8 @@ def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
         What teaches.
     classes : int
         How many.
+    start : ClassBank, optional
+        What they begin as, of the coarsest level; None: what the particles give.
 
     Yields
     ------
@@ -77,7 +84,9 @@ def levels(run: Run, class_fit: ClassFit, classes: int) -> Iterator[ClassBank]:
     run.say(f"Learning {classes} classes from {len(everything)} particles, up to {field / last:.1f} A")
     run.say(f"In steps of {class_fit.levels()} Fourier pixels", detail=True)
     early = everything[: max(EARLY * classes, 1000)]  # the subset comes in an order of chance
-    bank = best_start(class_fit, classes, early, run.settings.starts or STARTS, run.say)
+    if start is None:
+        start = best_start(class_fit, classes, early, run.settings.starts or STARTS, run.say)
+    bank = start
     for number, rings in enumerate(class_fit.levels()):
         bank = class_fit.widened(bank, rings)
         gain = class_fit.level(bank, everything if number else early)
@@ -182,6 +191,8 @@ def check_enough(run: Run) -> None:
         For fewer than LEAST_OF_A_CLASS with an image a class.
     """
     count, usable = given(run.settings.classes), len(run.particles.usable)
+    if run.settings.fixed_references:
+        return
     if usable < LEAST_OF_A_CLASS * count:
         raise UdlError(
             message("too_few_for_classes", path=run.settings.input, count=usable, classes=count, least=LEAST_OF_A_CLASS)
@@ -209,13 +220,64 @@ def learn_classes(
     list of dict
         Figures of each of its rounds, as in training.csv.
     """
-    count = given(run.settings.classes)
+    count, settings, start = given(run.settings.classes), run.settings, None
     class_fit = class_fit_of(run, count, shift_search_range(run))
-    for bank in levels(run, class_fit, count):
+    if settings.references:
+        start, references = _given_start(run, class_fit, settings.references)
+    if settings.fixed_references and start is not None:
+        bank = fitted_references(class_fit, start, references)
         show(bank, class_fit.sampling)
+    else:
+        for bank in levels(run, class_fit, count, start):
+            show(bank, class_fit.sampling)
     card = card_of(run, bank, class_fit)
-    warn_of_few(run, card.training)
+    if not settings.fixed_references:
+        warn_of_few(run, card.training)
     return bank, card, [row.as_epoch(number) for number, row in enumerate(class_fit.history, 1)]
+
+
+def _given_start(run: Run, class_fit: ClassFit, path: str) -> tuple[ClassBank, torch.Tensor]:
+    """A bank of the coarsest level of the references of a file, and their coefficients; says how they are taken."""
+    found, particles = read_references(path), run.particles
+    working = run.source.pixel_size * particles.scale
+    size = found.pixel_size if run.source.pixel_size_known else None
+    if size is None:
+        if found.images.shape[-1] != run.source.box:
+            raise UdlError(message("references_without_size", path=path, box=found.images.shape[-1]))
+        size = run.source.pixel_size
+    coefficients = reference_coefficients(found.images, size / working, class_fit.sampling, class_fit.device)
+    bank, references, taken = bank_of_references(class_fit, coefficients)
+    for code, which in (("references_mirrored", taken.mirrored), ("references_inverted", taken.inverted)):
+        if which.any():
+            numbers = ", ".join(str(number) for number in np.flatnonzero(which)[:MOST_NAMED] + 1)
+            more = " and others" if which.sum() > MOST_NAMED else ""
+            run.notes.append(message(code, count=int(which.sum()), total=len(which), numbers=numbers + more))
+    return bank, references
+
+
+def with_classes(settings: ClassifySettings) -> ClassifySettings:
+    """The settings with the number of classes, where nobody gave it.
+
+    Parameters
+    ----------
+    settings : ClassifySettings
+        Those of a run.
+
+    Returns
+    -------
+    ClassifySettings
+        With as many classes as there are references; CLASSES without these.
+
+    Raises
+    ------
+    UdlError
+        Where the references cannot be read, or --fixed-references has none.
+    """
+    if settings.references:
+        return settings.but(classes=len(read_references(settings.references).images))
+    if settings.fixed_references:
+        raise UdlError(message("fixed_without_references"))
+    return settings.but(classes=settings.classes or CLASSES)
 
 
 def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tuple[ClassBank, ModelCard]:

@@ -24,6 +24,7 @@ from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
+from scipion_udl.io.references import read_references
 from scipion_udl.io.source import Optics, Source
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import background_words, steepness
@@ -50,9 +51,11 @@ def given_files(settings: RunSettings) -> list[str]:
     Returns
     -------
     list of str
-        Input, model, truth and reference, those that are given.
+        Input, model, truth, reference and references, those that are given.
     """
-    given = (settings.input, settings.model, settings.truth, file_of(settings.reference))
+    given = [settings.input, settings.model, settings.truth, file_of(settings.reference)]
+    references = getattr(settings, "references", None)
+    given += read_references(references).files if references else ()
     return [path for path in given if path]
 
 

@@ -9,10 +9,11 @@ from pyworkflow.protocol import Form
 from scipion_udl.constants import LEAST_OF_A_CLASS, proposed_classes
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.questions import NO_PARTICLES, ParticleQuestions
+from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
 from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import AUTOMATIC, Question
 
+REFERENCES, CONVERTED_REFERENCES = "given_references.star", "given_references.mrcs"
 FEW_A_CLASS = 50  # particles: fewer than so many, on average, show little
 FEWEST_CLASSES = 2
 _PARTICLES = Question(
@@ -41,6 +42,7 @@ class Classify2DForm(ParticleQuestions):
         self._defineGpuParams(form)
         self._defineClassesParam(form)
         self._defineModelChoice(form, "it takes minutes")
+        self._defineReferenceParams(form)
         self._defineDiameterParam(form)
         for name in ("max_shift", "polarity", "high_resolution_limit", "ctf"):
             self._ask(form, name)
@@ -56,18 +58,33 @@ class Classify2DForm(ParticleQuestions):
     def _defineClassesParam(self, form: Form) -> None:
         self._ask(form, "classes")
 
+    def _defineReferenceParams(self, form: Form) -> None:
+        trains = f"modelFrom == {MODEL_TRAIN}"
+        self._ask(form, "references", condition=trains)
+        self._ask(form, "fixed_references", condition=f"{trains} and inputReferences is not None")
+
     # -- what the answers mean -----------------------------------------------------------------------------------------
 
     def _classifyOptions(self) -> str:
         """The options of the engine, beside the model, that the classes depend on."""
-        learns = not self._takesModel()
-        words = self._option("classes", self.classesToMake()) if learns else []
+        learns, given = not self._takesModel(), self._takesReferences()
+        words = self._option("classes", self.classesToMake()) if learns and not given else []
         words += self._words("seed", *SIZE, "max_shift", "high_resolution_limit", "ctf", "polarity")
-        words += self._words("training_subset", "starts") if learns else []
+        if given:
+            words += self._option("references", self._getExtraPath(REFERENCES)) + self._words("fixed_references")
+        fixed = given and bool(self.referencesAre.get())
+        words += self._words("training_subset") if learns and not fixed else []
+        words += self._words("starts") if learns and not given else []
         return shlex.join(words + self._words("no_refine"))
 
+    def _takesReferences(self) -> bool:
+        """Whether the classes begin as averages that are given."""
+        return not self._takesModel() and self.hasAttribute("inputReferences") and self.inputReferences.hasValue()
+
     def classesToMake(self) -> int:
-        """*Number of classes*, or what suits the particles where that is automatic."""
+        """*Number of classes*, or what suits the particles where that is automatic; as many as there are references."""
+        if self._takesReferences():
+            return self.inputReferences.get().getSize()
         asked = self.numberOfClasses.get()
         return asked if asked > 0 else proposed_classes(self._particlesToClassify())
 

@@ -10,9 +10,10 @@ from pwem.protocols import ProtClassify2D
 from scipion_udl.convert.classes import add_sorted, average_image, fill_averages, read_classified
 from scipion_udl.convert.particle_input import count_items
 from scipion_udl.convert.particles import check_complete
+from scipion_udl.convert.references import write_references
 from scipion_udl.cost_estimate import cost_of_classification
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.classify_2d_form import Classify2DForm
+from scipion_udl.protocols.classify_2d_form import CONVERTED_REFERENCES, REFERENCES, Classify2DForm
 from scipion_udl.protocols.cost_warnings import warnings_of_cost
 from scipion_udl.protocols.forms import in_words_of_the_form
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
@@ -52,11 +53,30 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _insertAllSteps(self) -> None:
-        inputs = self._inputArguments()
+        inputs: tuple[int, ...] = self._inputArguments()
+        references = self._referencesArguments()
         self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
+        if references:
+            self._insertFunctionStep(self.convertReferencesStep, *references, needsGPU=False)
+        inputs += references
         options = self._classifyOptions() + self._modelOption()
         self._insertFunctionStep(self.classifyStep, options, *inputs)
         self._insertFunctionStep(self.createOutputStep, options, *inputs, needsGPU=False)
+
+    def convertReferencesStep(self, *_references: int) -> list[str]:
+        """Write the averages that the classes begin as; the arguments tell when they must be written anew."""
+        star, stack = self._getExtraPath(REFERENCES), self._getExtraPath(CONVERTED_REFERENCES)
+        write_references(self.givenReferences(), star, stack)
+        return [star]
+
+    def givenReferences(self) -> SetOfAverages | SetOfClasses2D | None:
+        """The averages that the classes begin as; None where there are none."""
+        return self.inputReferences.get() if self._takesReferences() else None
+
+    def _referencesArguments(self) -> tuple[int, ...]:
+        """What tells one set of references from another in a step's arguments."""
+        given = self.givenReferences()
+        return () if given is None else (given.getObjId(), given.getSize())
 
     def classifyStep(self, options: str, *dependsOn: object) -> list[str]:
         """Sort the particles into classes. A run that was interrupted with the same options goes on."""
@@ -168,6 +188,10 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
             f"{sorted_into}, rotated and shifted by a network of learned templates, one for each class, trained "
             f"{where} by joint unsupervised difference learning [Chen2023], class by class"
         )
+        if self._takesReferences():
+            text = f"{text}, from given class averages"
+            if self.referencesAre.get():
+                text = f"{sorted_into}, each into that of the given class average that it fits best"
         if not self.doRefine:
             return [f"{text}."]
         text += "; particles that more than one class may hold were compared with the averages of these in real space"

@@ -54,6 +54,9 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
             "100 or so for each class are enough.",
         )
 
+    def _defineReferenceParams(self, form: Form) -> None:
+        """Not asked: the first particles make the classes."""
+
     def _defineParallel(self, form: Form) -> None:
         self._defineStreamingSections(form)
 

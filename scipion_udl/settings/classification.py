@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scipion_udl import values as take
 from scipion_udl.settings.alignment import AlignmentStart, Written
 from scipion_udl.settings.common import Resume
-from scipion_udl.settings.option import AUTOMATIC, Question, Settings, option, variant
+from scipion_udl.settings.option import AUTOMATIC, Question, Settings, flag, option, variant
 from scipion_udl.settings.size_and_max_shift import Resolution
 
 
@@ -39,6 +39,36 @@ class Sorting(Settings):
         "append_to",
         help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
         "by itself, to its templates and averages",
+    )
+    references: str | None = option(
+        "classes begin as these averages: a stack, or a table that names an image of each class (RELION's "
+        "run_it025_model.star, averages.star, .xmd, .cs); whether they are rotated, shifted, mirrored, inverted, or of "
+        "another pixel size is found out",
+        None,
+        Question(
+            "inputReferences",
+            "References",
+            "Class averages that the classes begin as, instead of a beginning that the program finds: averages of any "
+            "program, also of another pixel size, mirrored or with the other polarity. There are as many classes then. "
+            "Empty: the classes come from these particles alone, which is what keeps them free of bias.",
+            kind="object",
+            of="SetOfAverages,SetOfClasses2D",
+            may_be_empty=True,
+        ),
+        metavar="AVERAGES",
+    )
+    fixed_references: bool = flag(
+        "with --references: nothing is learned, each particle goes where the averages have it; classes.csv has the "
+        "number of each class's reference",
+        Question(
+            "referencesAre",
+            "References are",
+            "The beginning: the classes learn from the particles, and may come to show something else. Fixed: each "
+            "particle goes into the class of the reference that it fits best, and no class changes or is left.",
+            default=0,
+            choices=("The beginning", "Fixed"),
+            answers=(False, True),
+        ),
     )
     training_subset: int | None = option(
         "particles that classes are learned from; the others are only sorted into them (200 a class, at most 20000)",

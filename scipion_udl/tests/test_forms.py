@@ -140,7 +140,8 @@ class TestUdlForms(BaseTest):
     def test_classify_2d(self) -> None:
         asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "diameter", "maxShift", "contrast")
         asked += ("finest", "ctfTreatment", "teach", "starts", "doRefine", "seed")
-        for name, more in (("ProtUdlClassify2D", ()), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
+        given = ("inputReferences", "referencesAre")
+        for name, more in (("ProtUdlClassify2D", given), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
             wizards = self.checkProtocol(name, *asked, *more)["wizards"]
             self.assertEqual(wizards, ["diameter", "finest", "maxShift", "numberOfClasses"])
 

@@ -114,6 +114,12 @@ def view_of(item: emobj.Particle) -> int:
     return (item.getObjId() - 1) % len(VIEWS)
 
 
+def view_of_class(classes: dict[int, int], number: int) -> int:
+    """The view of most particles of a class; classes: of each particle, by its id."""
+    views = [(item - 1) % len(VIEWS) for item, own in classes.items() if own == number]
+    return int(np.bincount(views).argmax())
+
+
 class TestUdlClassify2D(ClassifyTest):
     """The protocol from its form to its outputs, and what takes these."""
 
@@ -163,6 +169,27 @@ class TestUdlClassify2D(ClassifyTest):
             if not refused:
                 self.assertNotIn("--classes", run._classifyOptions())
                 self.assertIn("--classes", self.run_._classifyOptions())
+
+    def test_averages_of_one_run_are_the_references_of_another(self) -> None:
+        """Fixed ones: particles go where the first run has them, and its number is in the table."""
+        run = self.newRun(referencesAre=1, doRefine=False)
+        run.inputReferences.set(self.run_)
+        run.inputReferences.setExtended("outputClasses")
+        self.assertEqual(run.validate(), [])
+        self.launchProtocol(run)
+        with open(run._getExtraPath("classes.csv"), encoding="utf-8", newline="") as file:
+            reference = {int(row["class"]): int(row["reference"]) for row in csv.DictReader(file)}
+        before = {item.getObjId(): own.getObjId() for own in self.run_.outputClasses.iterItems() for item in own}
+        after = {item.getObjId(): own.getObjId() for own in run.outputClasses.iterItems() for item in own}
+        self.assertEqual(set(before), set(after))
+        same = np.mean([view_of_class(before, before[k]) == view_of_class(before, reference[after[k]]) for k in after])
+        self.assertGreater(same, 0.9)
+        self.assertIn("given class average", run.methods()[0])
+        self.assertNotIn("--classes", run._classifyOptions())
+        options = run._classifyOptions()
+        self.assertIn("--references", options)
+        self.assertIn("--fixed-references", options)
+        self.assertNotIn("--starts", options)
 
     def test_words(self) -> None:
         summary = "\n".join(self.run_.summary())
