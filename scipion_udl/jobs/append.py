@@ -35,6 +35,7 @@ from scipion_udl.validation.heterogeneity import image_warnings
 # Options that speak of a set as a whole, with what to do instead.
 _NOT_WITH_APPEND = {
     "by_class": "RUN is of one view, and so are the particles that are joined to it",
+    "low_resolution_limit": "what was compared in RUN is compared now",
     "high_resolution_limit": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
     "truth": "it shows the error of a network while it is trained, and that of RUN is",

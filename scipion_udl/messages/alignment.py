@@ -43,6 +43,16 @@ TEXTS = {
         "a copy agrees with itself, which looks like signal. For FRC and resolution each image counts once; better "
         "take the copies out."
     ),
+    "coarsest_too_fine": (
+        "{--low-resolution-limit} {value:g} leaves {pixels} Fourier pixels, too few to align by: give {least:g} A or "
+        "more."
+    ),
+    "coarsest_without_effect": (
+        "{--low-resolution-limit} {value:g} changes nothing: it is coarser than the whole box, {field:.0f} A."
+    ),
+    "coarsest_without_pixel_size": (
+        "{--low-resolution-limit} is in angstrom, and the pixel size is not known: give {--pixel-size}, too."
+    ),
     "finest_too_coarse": (
         "{--high-resolution-limit} {finest:g} leaves {pixels} Fourier pixels of a box of {field:.0f} A, too few to "
         "align by: give {most:g} A or less."

@@ -48,8 +48,8 @@ class PreparedParticles:
     ``box`` is the working box, ``scale`` the pixels of the source in a pixel of it. ``reader``: reads them as they are,
     ``disc``: about the particle, ``whitening``: of their noise, once they were scanned. ``ctfs``: their CTFs,
     where these are known and to be made use of; ``ring_limit``: the Fourier ring beyond which nothing is compared, None
-    for no limit; ``mirrored``: (N,) bool, which particles are mirrored before anything is done with them, None for
-    none.
+    for no limit; ``low_ring``: that within which nothing is, 0 for no limit; ``mirrored``: (N,) bool, which particles
+    are mirrored before anything is done with them, None for none.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class PreparedParticles:
         self.ctfs: ParticleCtf | None = None
         self.ignores_ctf = False  # whether the user says that the table's defocus is not to be made use of
         self.ring_limit: int | None = None
+        self.low_ring = 0
         self.mirrored: np.ndarray | None = None
         self._scan: Scan | None = None
         self._whitening: Whitening | None = None
@@ -151,6 +152,8 @@ class PreparedParticles:
         self._background = Background(box, min(radius + BEYOND * box, DISC * box), self.device)
         self._scan = look_through(self, self._background, radius, ctfs, given, kernel, loud_limit)
         self._whitening = Whitening(self._scan.noise, box, self.box, self.device)
+        if self.low_ring:
+            self._whitening = self._whitening.without_rings(self.low_ring)
         return self._scan
 
     @property

@@ -1,4 +1,5 @@
-"""The working resolution: nothing finer than the user allows is compared, in training, first average and refinement."""
+"""The working resolution: nothing finer, or coarser, than the user allows is compared, in training, first average and
+refinement."""
 
 from __future__ import annotations
 
@@ -54,6 +55,42 @@ def limit_resolution(particles: PreparedParticles, limit: float | None) -> Messa
     if ring >= particles.k_max:
         return message("finest_without_effect", finest=limit, limit=field / particles.k_max)
     particles.ring_limit = ring
+    return None
+
+
+def limit_low_resolution(particles: PreparedParticles, limit: float | None) -> Message | None:
+    """Have nothing coarser than a limit compared.
+
+    Parameters
+    ----------
+    particles : PreparedParticles
+        Whose ``low_ring`` is set; not scanned yet.
+    limit : float or None
+        A, None for no limit.
+
+    Returns
+    -------
+    Message or None
+        A sentence for the user where that changes nothing.
+
+    Raises
+    ------
+    UdlError
+        Where the pixel size is not known, and for a limit that leaves fewer than LEAST Fourier pixels.
+    """
+    if limit is None:
+        return None
+    source = particles.source
+    if not source.pixel_size_known:
+        raise UdlError(message("coarsest_without_pixel_size"))
+    field = source.box * source.pixel_size
+    ring = round(field / limit)
+    if particles.k_max - ring < LEAST:
+        least = math.ceil(10 * field / max(particles.k_max - LEAST, 1)) / 10
+        raise UdlError(message("coarsest_too_fine", value=limit, pixels=max(particles.k_max - ring, 0), least=least))
+    if ring < 1:
+        return message("coarsest_without_effect", value=limit, field=field)
+    particles.low_ring = ring
     return None
 
 

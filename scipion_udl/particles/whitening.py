@@ -38,6 +38,25 @@ class Whitening:
         other.box, other._filter = box, resize(self._filter, self.box, box)
         return other
 
+    def without_rings(self, ring: int) -> Whitening:
+        """The same filter that leaves nothing of the coarsest rings.
+
+        Parameters
+        ----------
+        ring : int
+            Fourier pixels: half of this one is left, all of those beyond and nothing of those within.
+
+        Returns
+        -------
+        Whitening
+            Of the same images.
+        """
+        other = copy.copy(self)
+        radius = radii(self.source_box, self.device)
+        edge = resize((0.5 + 0.5 * (radius - ring)).clamp(0, 1), self.source_box, self.box)
+        other._filter = self._filter * edge
+        return other
+
     def rings(self) -> torch.Tensor:
         """The filter by ring.
 

@@ -53,7 +53,7 @@ class AppendableRun:
     particle in the averages is known again, packed (see :class:`Known`); files: digests of the files beside it that it
     needs, and of the model (key "model"); joined_to: the key of the run that these were joined to; premultiplied: what
     part of the run's images were multiplied by their CTF before; fit: energy and error of the run's :class:`Fit`,
-    None where it was not measured.
+    None where it was not measured; low_ring: Fourier ring within which nothing was compared, 0 for none.
     """
 
     box: int
@@ -87,6 +87,7 @@ class AppendableRun:
     joined_to: str | None = None
     premultiplied: float = 0.0
     fit: tuple[float, float] | None = None
+    low_ring: int = 0
 
     @classmethod
     def read(cls, folder: str) -> AppendableRun:
@@ -130,6 +131,7 @@ class AppendableRun:
         fits = [
             all(type(count) is int and count > 0 for count in (self.box, *counts)),
             self.finest is None or (type(self.finest) is int and self.finest >= LEAST),
+            type(self.low_ring) is int and 0 <= self.low_ring < self.box // 2,
             self.view is None or (type(self.view) is int and self.view >= 0),
             all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
             self.clear_radius is None or 0 < self.clear_radius < self.box,

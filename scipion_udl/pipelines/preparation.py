@@ -53,6 +53,7 @@ def preparation_facts(run: Run, boxes: Iterable[int]) -> dict[str, Any]:
         "levels": levels,
         "premultiplied": premultiplied,
         "loud_limit": known_limit(found.loud_limit),
+        "low_ring": particles.low_ring,
     }
 
 
@@ -80,7 +81,8 @@ class Preparation:
     noise: power per ring (box//2 + 1,); mask_radius, clear_radius: of the particle, and at which neighbours begin,
     infinity where none showed, pixels; loud_limit: above what loudness particles are outliers; ctf: how the CTF is
     taken, levels: what it is relative to, per ring, by box in pixels; premultiplied: what part of the images was
-    multiplied by it before; known: by what the particles are known again.
+    multiplied by it before; known: by what the particles are known again; low_ring: Fourier ring within which
+    nothing is compared, 0 for none.
     """
 
     noise: torch.Tensor
@@ -91,6 +93,7 @@ class Preparation:
     levels: dict[int, torch.Tensor]
     premultiplied: float
     known: Known
+    low_ring: int = 0
 
     @classmethod
     def of(cls, facts: dict[str, Any], box: int) -> Preparation:
@@ -125,9 +128,12 @@ class Preparation:
             levels,
             float(facts.get("premultiplied", 0.0)),
             Known.unpacked(facts),
+            int(facts.get("low_ring", 0)),
         )
         if found.ctf not in MODES or bool(levels) != (found.ctf != "none"):
             raise ValueError("CTF")
+        if not 0 <= found.low_ring <= box // 2:
+            raise ValueError("low ring")
         if not (found.mask_radius > 0 and clear > 0):
             raise ValueError("radius")
         if noise.shape != (box // 2 + 1,) or not 0 < float(noise.max()) < inf:
@@ -174,6 +180,7 @@ class Preparation:
         """
         for whose, those in known.items():
             those.refuse_places(run.source, whose)
+        run.particles.low_ring = self.low_ring
         run.scan(self.noise, self.loud_limit)
         found = run.particles.statistics
         for whose, those in known.items():

@@ -31,7 +31,7 @@ from scipion_udl.particles.background import background_words, steepness
 from scipion_udl.particles.diameter import diameter_words, given_radius
 from scipion_udl.particles.polarity_warning import polarity_warning
 from scipion_udl.particles.prepared import PreparedParticles
-from scipion_udl.particles.resolution_limit import limit_resolution
+from scipion_udl.particles.resolution_limit import limit_low_resolution, limit_resolution
 from scipion_udl.settings.commands import RunSettings
 
 # Of warnings by which something was decided: what summary.json calls the decision.
@@ -107,9 +107,14 @@ class Run:
         )
         self.particles = PreparedParticles(source, self.device, settings.batch, self.given_radius, context)
         self.particles.ignores_ctf = settings.ctf == "none"
-        note = limit_resolution(self.particles, settings.high_resolution_limit)
-        if note:
-            self.note(note)
+        limits = (
+            (settings.high_resolution_limit, limit_resolution),
+            (settings.low_resolution_limit, limit_low_resolution),
+        )
+        for limit, apply_limit in limits:
+            note = apply_limit(self.particles, limit)
+            if note:
+                self.note(note)
 
     def part(self, indices: np.ndarray, name: str) -> Run:
         """The same command for some particles alone, with warnings of its own.

@@ -91,7 +91,7 @@ class Align2DForm(ParticleQuestions):
     def _defineExpertParams(self, form: Form) -> None:
         self._ask(form, "reference")
         ask(form, _REFERENCE_ITEM)
-        for name in ("high_resolution_limit", "no_refine", "ctf"):
+        for name in ("high_resolution_limit", "low_resolution_limit", "no_refine", "ctf"):
             self._ask(form, name)
 
     def _defineOutputParams(self, form: Form) -> None:
@@ -118,9 +118,8 @@ class Align2DForm(ParticleQuestions):
 
     def _alignOptions(self) -> str:
         """The options of the engine, beside the model, that the alignment depends on."""
-        words = (
-            self._words("seed", *SIZE) + self._classOption().split() + self._words("max_shift", "high_resolution_limit")
-        )
+        words = self._words("seed", *SIZE) + self._classOption().split()
+        words += self._words("max_shift", "high_resolution_limit", "low_resolution_limit")
         words += self._referenceWords()
         return shlex.join(words + self._words("ctf", "polarity", "mirror", "write_stack", "start_poses", "no_refine"))
 

@@ -44,7 +44,7 @@ class Classify2DForm(ParticleQuestions):
         self._defineModelChoice(form, "it takes minutes")
         self._defineReferenceParams(form)
         self._defineDiameterParam(form)
-        for name in ("max_shift", "polarity", "high_resolution_limit", "ctf"):
+        for name in ("max_shift", "polarity", "high_resolution_limit", "low_resolution_limit", "ctf"):
             self._ask(form, name)
         form.addSection(label="Classification")
         for name in ("training_subset", "starts", "no_refine"):
@@ -69,7 +69,9 @@ class Classify2DForm(ParticleQuestions):
         """The options of the engine, beside the model, that the classes depend on."""
         learns, given = not self._takesModel(), self._takesReferences()
         words = self._option("classes", self.classesToMake()) if learns and not given else []
-        words += self._words("seed", *SIZE, "max_shift", "high_resolution_limit", "ctf", "polarity")
+        words += self._words(
+            "seed", *SIZE, "max_shift", "high_resolution_limit", "low_resolution_limit", "ctf", "polarity"
+        )
         if given:
             words += self._option("references", self._getExtraPath(REFERENCES)) + self._words("fixed_references")
         fixed = given and bool(self.referencesAre.get())

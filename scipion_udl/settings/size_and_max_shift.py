@@ -72,6 +72,23 @@ class Resolution(Settings):
         take=take.ANGSTROM_ABOVE_0,
         metavar="A",
     )
+    low_resolution_limit: float | None = option(
+        "nothing coarser than A angstrom is compared: leaves out a micelle, a membrane or a gradient that all "
+        "particles share (default: all that the box holds)",
+        None,
+        Question(
+            "coarsest",
+            "Low-resolution limit",
+            "Nothing coarser than this is compared. -1 uses all that the box holds. Where a micelle, a membrane or a "
+            "gradient drowns what tells particles apart, 80 to 120 Å leaves it out. Averages still show everything.",
+            default=float(AUTOMATIC),
+            advanced=True,
+        ),
+        flags=("--low-resolution-limit",),
+        aliases=("--low-resolution",),
+        take=take.ANGSTROM_ABOVE_0,
+        metavar="A",
+    )
 
 
 @dataclass(frozen=True)
