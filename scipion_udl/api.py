@@ -55,7 +55,18 @@ Path = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 _Settings = TypeVar("_Settings", bound=RunSettings)
 _TOGETHER = 256  # images that poses are applied to at a time
-_OWN = ("input", "pixel_size", "model", "append_to", "pool", "write_stack", "write_cs", "authors_xmd", "truth", "repeat")
+_OWN = (
+    "input",
+    "pixel_size",
+    "model",
+    "append_to",
+    "pool",
+    "write_stack",
+    "write_cs",
+    "authors_xmd",
+    "truth",
+    "repeat",
+)
 
 
 def align(

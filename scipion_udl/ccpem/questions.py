@@ -78,13 +78,16 @@ class JobQuestions:
         return [asked(self.settings.option(name), name in self.goes_on) for name in self.names]
 
 
-_PARTICLE = ("diameter", "max_shift", "contrast")
-_EXPERT = ("model", "finest", "ctf", "no_refine", "seed")
+_PARTICLE = ("diameter", "max_shift", "polarity")
+_EXPERT = ("model", "high_resolution_limit", "low_resolution_limit", "ctf", "no_refine", "seed")
 _CHOICE = ("min_quality", "min_particles", "max_resolution", "keep", "chosen", "recentre", "min_distance")
 ALIGN = JobQuestions(
     AlignSettings, (*_PARTICLE, "mirror", "by_class", "write_stack", "gpu", "start_poses", "reference", *_EXPERT)
 )
-CLASSIFY = JobQuestions(ClassifySettings, ("classes", *_PARTICLE, "gpu", "teach", "starts", *_EXPERT))
+CLASSIFY = JobQuestions(
+    ClassifySettings,
+    ("classes", *_PARTICLE, "gpu", "references", "fixed_references", "training_subset", "starts", *_EXPERT),
+)
 SELECT = JobQuestions(SelectSettings, (*_CHOICE, "diameter", "gpu"), goes_on=(*_CHOICE, "gpu"))
 
 
