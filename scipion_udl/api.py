@@ -32,6 +32,7 @@ from scipion_udl.pipelines.learn_classes import (
     CLASSES,
     check_enough,
     checked_classes,
+    keep_poses,
     learn_classes,
     shift_search_range,
     with_classes,
@@ -177,6 +178,7 @@ def classify(
     with _threads(), torch.no_grad():
         run = Run(settings, NoFolder(), source=source, report=progress)
         shift_search_range(run)
+        keep_poses(run)
         run.scan()
         run.use_ctf()
         given = _model(model, run.device)

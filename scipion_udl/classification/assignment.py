@@ -25,7 +25,8 @@ class Sorted:
     correlation with it. Blank images have pose 0, gain 0 and score 0; their class means nothing.
 
     likely (N, C): the classes that are likely, the best first, and odds (N, C): how much less so than the best, nats;
-    angle (N, C) and shift (N, C, 2): the pose in each of them.
+    angle (N, C) and shift (N, C, 2): the pose in each of them; given: poses that were not looked for, and stand for all
+    of these.
     """
 
     label: np.ndarray
@@ -35,6 +36,7 @@ class Sorted:
     odds: np.ndarray
     angle: np.ndarray
     shift: np.ndarray
+    given: Poses | None = None
 
     @classmethod
     def nothing(cls, count: int, classes: int, likely: int) -> Sorted:
@@ -73,6 +75,8 @@ class Sorted:
     @property
     def poses(self) -> Poses:
         """Poses of the particles in their classes."""
+        if self.given is not None:
+            return self.given
         at = np.arange(len(self.label)), self.place
         return Poses(self.angle[at], self.shift[at])
 
@@ -112,7 +116,8 @@ def sort_particles(
             out.label[at], out.gain[at], out.odds[at] = out.likely[at, 0], gain[:, 0], gain[:, :1] - gain
             share = found.gain[:, 0] / finder.power(samples, rows).clamp(min=1e-12)
             out.score[at] = share.clamp(0, 1).sqrt().double().cpu().numpy()
-    prepared.reader.make_known(list(vars(out).values()), prepared.usable)
+    prepared.reader.make_known([value for value in vars(out).values() if value is not None], prepared.usable)
+    out.given = prepared.poses
     return out
 
 

@@ -73,7 +73,8 @@ class Comparer:
     """Compares particles with a bank's classes.
 
     bank; sampling; search_range: how far off centre particles lie along either axis, working pixels. ``grid``: (n, 2)
-    shifts over that range; ``near``: (9, 2) about one that is known, the first one none.
+    shifts over that range; ``near``: (9, 2) about one that is known, the first one none. Of an upright bank both are
+    one shift, none.
     """
 
     def __init__(self, bank: ClassBank, sampling: PolarSampling, search_range: float) -> None:
@@ -81,10 +82,10 @@ class Comparer:
         device = bank.template.device
         self.transform = AngularTransform(sampling, self.rings, device)
         self.step = step_of(sampling.box, self.rings)
-        count = math.ceil(search_range / self.step)
+        count = 0 if bank.upright else math.ceil(search_range / self.step)
         axis = torch.arange(-count, count + 1, device=device) * self.step
         self.grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
-        near = torch.tensor([0.0, -1.0, 1.0], device=device) * self.step
+        near = torch.tensor([0.0] if bank.upright else [0.0, -1.0, 1.0], device=device) * self.step
         self.near = torch.stack(torch.meshgrid(near, near, indexing="xy"), -1).flatten(0, 1)
         self.grid_waves, self.near_waves = (self.transform.waves(shifts) for shifts in (self.grid, self.near))
 

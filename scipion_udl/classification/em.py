@@ -67,7 +67,7 @@ class ClassFit:
 
     samples; sampling; search_range: how far off centre particles lie along an axis, working pixels; seed; report: told
     (rows of a round done, all of them) now and then; group: the processes that share each round, all of which have all
-    samples.
+    samples; upright: whether particles are compared as they lie, without a search for poses.
     """
 
     samples: Samples
@@ -76,6 +76,7 @@ class ClassFit:
     seed: int
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
     group: ProcessGroup = field(default_factory=ProcessGroup)
+    upright: bool = False
     history: list[RoundRow] = field(default_factory=list)
     splits: int = 0
 
@@ -121,6 +122,7 @@ class ClassFit:
         orders = AngularTransform(self.sampling, rings).orders
         bank = ClassBank(classes, rings, orders, self.sampling.angles).to(self.device)
         bank.signal = self.signal[:rings].clone()
+        bank.upright = self.upright
         return bank
 
     def widened(self, bank: ClassBank, rings: int) -> ClassBank:

@@ -44,6 +44,8 @@ def sampled(
         if factor is not None:
             ctf = sampling.of_rings(whole.abs())
             values = values * (ctf if factor is whole else sampling.of_rings(factor.abs()))[..., None]
+        if prepared.poses is not None:
+            values = sampling.posed(values, prepared.poses[part], prepared.scale)
         still = torch.zeros(n, 2, device=values.device)
         yield part, Samples(values, ctf.square(), power, still, torch.zeros(n, dtype=torch.bool))
 

@@ -17,6 +17,7 @@ import torch
 from scipion_udl.imaging.band import Band
 from scipion_udl.imaging.fourier import resize, soft_disc, to_images
 from scipion_udl.imaging.polar_spectra import less_background
+from scipion_udl.imaging.poses import Poses, mirrored_first
 
 # Particles that are worked on at a time, always: how numbers are rounded depends on it, and from the last digit on the
 # network would learn something else.
@@ -85,6 +86,39 @@ class PolarSampling:
         images = (less_background(images, disc) * disc).flatten(1)
         real, imaginary = (images @ part for part in _waves(self, device))
         return torch.complex(real, imaginary).view(-1, self.rings, self.angles)
+
+    def posed(self, values: torch.Tensor, poses: Poses, scale: float) -> torch.Tensor:
+        """Samples of particles with their poses applied.
+
+        Parameters
+        ----------
+        values : (N, rings, angles) complex tensor
+            As of :meth:`of`.
+        poses : Poses
+            N of them: mirrored where they say so, rotated by the angle, then shifted.
+        scale : float
+            Pixels of the shifts in a working pixel.
+
+        Returns
+        -------
+        (N, rings, angles) complex tensor
+            Of the aligned particles.
+        """
+        device, first, count = values.device, mirrored_first(poses), 2 * self.angles
+        circle = torch.cat([values, values.conj()], -1)
+        if poses.mirror.any():  # x becomes -x: what the direction t shows is that of 180 - t before
+            over = circle[..., (self.angles - torch.arange(count, device=device)) % count]
+            which = torch.from_numpy(poses.mirror).to(device)[:, None, None]
+            circle = torch.where(which, over, circle)
+        order = torch.fft.fftfreq(count, 1 / count, device=device)
+        angle, shift = (torch.from_numpy(v).to(device, torch.float32) for v in (first.angle, first.shift / scale))
+        phase = torch.deg2rad(angle)[:, None, None] * -order
+        circle = torch.fft.ifft(torch.fft.fft(circle) * torch.polar(torch.ones_like(phase), phase))
+        theta = torch.arange(self.angles, device=device) * (math.pi / self.angles)
+        radius = torch.arange(1, self.rings + 1, device=device)[:, None]
+        along = shift[:, 0, None, None] * (radius * theta.cos()) + shift[:, 1, None, None] * (radius * theta.sin())
+        along = along * (-2 * math.pi / self.box)
+        return circle[..., : self.angles] * torch.polar(torch.ones_like(along), along)
 
     def of_rings(self, values: torch.Tensor) -> torch.Tensor:
         """Means over rings (N, rings) of real values (N, small, small//2 + 1) over the half plane of the small box.

@@ -33,6 +33,7 @@ from scipion_udl.pipelines.learn_classes import (
     CLASSES,
     check_enough,
     checked_classes,
+    keep_poses,
     learn_classes,
     shift_search_range,
     warn_of_few,
@@ -130,10 +131,10 @@ def _write(
     figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
     write_relion_files(run, "averages_weighted.mrcs", figures)
     shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
-    if earlier is None:
-        write_for_later(run, sampling, done.classes)
-    else:
+    if earlier is not None:
         write_appended(run, earlier)
+    elif not settings.no_align:  # who appends looks for the poses of what comes, in classes that nobody has aligned
+        write_for_later(run, sampling, done.classes)
     run.log.result(text)
 
 
@@ -181,6 +182,7 @@ def _check(run: Run, earlier: Earlier | None) -> None:
 def _look_through(run: Run, earlier: Earlier | None) -> None:
     """Measure what preparation needs and take the CTF, as the run that particles join took it."""
     if earlier is None:
+        keep_poses(run)
         run.scan()
         run.use_ctf()
         return

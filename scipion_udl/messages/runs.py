@@ -54,6 +54,9 @@ TEXTS = {
         "the same box and pixel size"
     ),
     "fixed_without_references": "{--fixed-references} keeps to the averages of {--references}: give these, too.",
+    "no_poses_to_keep": (
+        "{path} carries no alignment to keep: leave {--no-align} out, or give a table with the poses of its particles."
+    ),
     "references_inverted": (
         "{count} of {total} references show bright what is dark in the particles, or the reverse, and were inverted: "
         "{numbers}."

@@ -58,6 +58,7 @@ class ClassBank(Network):
     """K templates as angular coefficients.
 
     classes: K; rings, orders: of the coefficients; angles: directions over 180 degrees that they were made of.
+    ``upright``: whether particles are compared in one orientation alone, as they are; not kept in a model file.
     """
 
     members: torch.Tensor
@@ -72,6 +73,7 @@ class ClassBank(Network):
         # Particles of each class among those that taught, and the mean signal of a particle per ring over its noise.
         self.register_buffer("members", torch.zeros(classes))
         self.register_buffer("signal", torch.ones(rings))
+        self.upright = False
 
     @property
     def complex(self) -> torch.Tensor:
@@ -106,7 +108,20 @@ class ClassBank(Network):
         few = ClassBank(**self.config | {"rings": rings, "orders": orders}).to(self.template.device)
         few.set(self.complex[:, :rings, :orders])
         few.members, few.signal = self.members.clone(), self.signal[:rings].clone()
+        few.upright = self.upright
         return few
+
+    def free(self) -> ClassBank:
+        """The same templates, to be compared in all orientations.
+
+        Returns
+        -------
+        ClassBank
+            A bank of its own.
+        """
+        other = self.limited(self.config["rings"], self.config["orders"])
+        other.upright = False
+        return other
 
     def rotations(self) -> int:
         """Orientations that are looked at over all angles.
@@ -184,6 +199,9 @@ class ClassBank(Network):
 
     def _turned(self, products: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The highest inner product over orientations, and its number, (n, c) each, of products (n, c, orders)."""
+        if self.upright:
+            best = 2 * products.real.sum(-1) - products[..., 0].real
+            return best, torch.zeros_like(best, dtype=torch.int64)
         best, rotation = torch.fft.irfft(products, n=self.rotations(), norm="forward").max(-1)
         return best, rotation
 
@@ -192,7 +210,8 @@ class ClassBank(Network):
         (rotations // 2 + 1, orders), which give the cosine and the sine part: the sum of the two is the product in
         one of these orientations, and their difference that in the opposite one."""
         device, orders = self.template.device, self.config["orders"]
-        angle = torch.arange(rotations // 2 + 1, device=device) * (2 * math.pi / rotations)
+        count = 1 if self.upright else rotations // 2 + 1  # of an upright bank no other is looked at
+        angle = torch.arange(count, device=device) * (2 * math.pi / rotations)
         phase = angle[:, None] * torch.arange(orders, device=device)
         cos, sin = 2 * phase.cos(), 2 * phase.sin()
         cos[:, 0] = 1.0

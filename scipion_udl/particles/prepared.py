@@ -23,6 +23,7 @@ from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ParticleCtf
 from scipion_udl.imaging.fourier import mirrored
+from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
 from scipion_udl.messages import message
 from scipion_udl.particles.background import Background
@@ -49,7 +50,8 @@ class PreparedParticles:
     ``disc``: about the particle, ``whitening``: of their noise, once they were scanned. ``ctfs``: their CTFs,
     where these are known and to be made use of; ``ring_limit``: the Fourier ring beyond which nothing is compared, None
     for no limit; ``low_ring``: that within which nothing is, 0 for no limit; ``mirrored``: (N,) bool, which particles
-    are mirrored before anything is done with them, None for none.
+    are mirrored before anything is done with them, None for none; ``poses``: given ones, in which classes are sought
+    without looking for others, None where poses are looked for.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class PreparedParticles:
         self.ignores_ctf = False  # whether the user says that the table's defocus is not to be made use of
         self.ring_limit: int | None = None
         self.low_ring = 0
+        self.poses: Poses | None = None
         self.mirrored: np.ndarray | None = None
         self._scan: Scan | None = None
         self._whitening: Whitening | None = None
@@ -109,6 +112,7 @@ class PreparedParticles:
         other.reader = self.reader.of(other.source)
         other.disc = copy.copy(self.disc)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
+        other.poses = None if self.poses is None else self.poses[indices]
         other.ctfs = None if self.ctfs is None else self.ctfs.subset(indices)
         rows = ("mean", "slope", "std", "blank", "hot", "matter", "loudness", "images")
         other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})

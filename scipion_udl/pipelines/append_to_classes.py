@@ -47,7 +47,7 @@ def check_appending(settings: ClassifySettings) -> None:
         For a model, --no-refine or a low-resolution limit, which the earlier run has settled, and where that run would
         be written over.
     """
-    for name in ("model", "no_refine", "low_resolution_limit"):
+    for name in ("model", "no_refine", "no_align", "low_resolution_limit"):
         if getattr(settings, name):
             raise UdlError(message("join_brings_its_own", option=settings.option(name).flag))
     if os.path.realpath(given(settings.append_to)) == os.path.realpath(settings.output):

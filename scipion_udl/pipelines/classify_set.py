@@ -71,7 +71,7 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         Classes, in the order of their numbers, and what is wrong with them; None for all but the first process.
     """
     found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
-    if not run.settings.no_refine and not run.settings.fixed_references:
+    if not run.settings.fixed_references and not _keeps_poses(run):
         found = _in_real_space(run, found)
     bank, found, flags, origin = run.within_memory(partial(_numbered, run, bank, sampling, found))
     run.within_memory(lambda: _ask_for_ctf(run, found, flags != ""))
@@ -121,6 +121,11 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
     return Classified(bank, found, classes, flags)
 
 
+def _keeps_poses(run: Run) -> bool:
+    """Whether poses stay as the network has them, or as they were given."""
+    return bool(run.settings.no_refine or run.settings.no_align)
+
+
 def _numbered(
     run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted
 ) -> tuple[ClassBank, Sorted, np.ndarray, np.ndarray]:
@@ -165,6 +170,7 @@ def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[Class
     ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
     which = torch.from_numpy(order)
     ordered.set(bank.complex[which])
+    ordered.upright = bank.upright
     ordered.members, ordered.signal = bank.members[which.to(bank.members.device)], bank.signal.clone()
     return ordered, replace(found, label=new[found.label], likely=new[found.likely]), order
 
@@ -209,7 +215,7 @@ def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     settings = AlignmentPlan(
         shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
     )
-    if not run.settings.no_refine:
+    if not _keeps_poses(run):
         guide = Guide(None, SpectraSettings.for_box(run.particles.box))
         return deal_classes(run, guide, settings, members, KnownStart(found.poses, rings))
     done = []
@@ -232,6 +238,7 @@ def _characterise(
     run: Run, classes: list[ClassResult], bank: ClassBank, sampling: PolarSampling, flags: np.ndarray
 ) -> None:
     """Add to the figures of each class what it is among the others."""
+    bank = bank.free()
     pairs = mirror_pairs(correlations(bank, sampling, shift_search_range(run), True), flags != "")
     place = np.empty(len(classes), np.int64)
     place[by_similarity(correlations(bank, sampling, shift_search_range(run), False))] = np.arange(1, len(classes) + 1)

@@ -15,7 +15,7 @@ from scipion_udl.settings.commands import RunSettings
 BEGAN = "began_with"  # in the training of a model's card
 DEFOCUS = "defocus"  # a digest of it, of runs that make use of it
 OPTIONS: tuple[str, ...] = ("classes", "training_subset", "starts", "seed", "epochs", "lr", "high_resolution_limit")
-OPTIONS += ("low_resolution_limit", "references", "fixed_references")
+OPTIONS += ("low_resolution_limit", "references", "fixed_references", "no_align")
 OPTIONS += ("max_shift", "ctf", "by_class", "mirror", "voltage", "cs", "amplitude_contrast")
 _KEPT_AS = {"training_subset": "teach", "high_resolution_limit": "finest"}  # in cards, by the names of older versions
 

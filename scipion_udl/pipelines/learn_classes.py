@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from scipion_udl.alignment.given_poses import check_measure
 from scipion_udl.classification.class_search import seen_up_to
 from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import LEVELS, ClassFit
@@ -57,7 +58,8 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
     subset = particles.subset(settings.training_subset or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
     samples = gathered(particles, sampling, subset)
-    return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group)
+    upright = particles.poses is not None
+    return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group, upright)
 
 
 def levels(run: Run, class_fit: ClassFit, classes: int, start: ClassBank | None = None) -> Iterator[ClassBank]:
@@ -199,6 +201,27 @@ def check_enough(run: Run) -> None:
         )
 
 
+def keep_poses(run: Run) -> None:
+    """Have the particles sorted in the poses that their table gives, where the user asks for that.
+
+    Parameters
+    ----------
+    run : Run
+        Not scanned yet.
+
+    Raises
+    ------
+    UdlError
+        Where the table gives none, or one is a shift by more than the box; names file and row.
+    """
+    if not run.settings.no_align:
+        return
+    poses = run.source.poses()
+    if poses is None:
+        raise UdlError(message("no_poses_to_keep", path=run.source.path))
+    run.particles.poses = check_measure(poses, run.source.box, run.source.path)
+
+
 def learn_classes(
     run: Run, show: Callable[[ClassBank, PolarSampling], None] = nobody
 ) -> tuple[ClassBank, ModelCard, list[dict]]:
@@ -309,5 +332,6 @@ def checked_classes(run: Run, bank: nn.Module, card: ModelCard, path: str) -> tu
     if not isinstance(bank, ClassBank):
         raise UdlError(message("model_of_one_view", path=path))
     card.check_fits(run.source.box, run.source.pixel_size, path)
-    rings = run.particles.within(bank.config["rings"])  # --finest
+    rings = run.particles.within(bank.config["rings"])  # of the high-resolution limit
+    bank.upright = run.particles.poses is not None
     return seen_up_to(bank, card.inputs_as(PolarSampling), rings), card

@@ -105,6 +105,21 @@ class Sorting(Settings):
         take=take.COUNT,
         metavar="N",
     )
+    no_align: bool = flag(
+        "keep the 2D alignment that INPUT carries, or the in-plane part of its 3D alignment: particles are sorted as "
+        "they lie, and no pose is looked for",
+        Question(
+            "keepAlignment",
+            "Alignment of the input",
+            "Ignore it: each particle is rotated and shifted as it fits best. Keep it: particles are sorted as they "
+            "lie, by a 2D alignment that they carry, or by angle and shift in the plane of a 3D one. Classes then show "
+            "what differs among particles in register: parts that are missing, or views.",
+            default=0,
+            choices=("Ignore it", "Keep it"),
+            answers=(False, True),
+            advanced=True,
+        ),
+    )
     no_refine: bool = variant(
         Written,
         "no_refine",
