@@ -15,7 +15,7 @@ def write_references(given: SetOfAverages | SetOfClasses2D, star: str, converted
     given: the set; star: the table, whose images stay where they are; converted: the stack for those of a format that
     the engine does not read. Returns their number.
     """
-    images = [_average(item) for item in given.iterItems()]
+    images = [_average(item).clone() for item in given.iterItems()]  # the set gives one object again and again
     names = []
     for number, image in enumerate(images, 1):
         if is_mrc(image.getFileName()):

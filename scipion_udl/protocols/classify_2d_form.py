@@ -7,6 +7,7 @@ import shlex
 from pyworkflow.protocol import Form
 
 from scipion_udl.constants import LEAST_OF_A_CLASS, proposed_classes
+from scipion_udl.convert.particle_input import has_alignment_2d
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
@@ -49,6 +50,7 @@ class Classify2DForm(ParticleQuestions):
         form.addSection(label="Classification")
         for name in ("training_subset", "starts", "no_refine"):
             self._ask(form, name)
+        self._defineAlignmentParam(form)
         self._defineSeedParam(form)
         self._defineParallel(form)
 
@@ -62,6 +64,13 @@ class Classify2DForm(ParticleQuestions):
         trains = f"modelFrom == {MODEL_TRAIN}"
         self._ask(form, "references", condition=trains)
         self._ask(form, "fixed_references", condition=f"{trains} and inputReferences is not None")
+
+    def _defineAlignmentParam(self, form: Form) -> None:
+        self._ask(form, "no_align")
+
+    def keepsAlignment(self) -> bool:
+        """Whether particles are sorted as their 2D alignment has them."""
+        return self.hasAttribute("keepAlignment") and bool(self.keepAlignment.get())
 
     # -- what the answers mean -----------------------------------------------------------------------------------------
 
@@ -77,6 +86,7 @@ class Classify2DForm(ParticleQuestions):
         fixed = given and bool(self.referencesAre.get())
         words += self._words("training_subset") if learns and not fixed else []
         words += self._words("starts") if learns and not given else []
+        words += self._words("no_align") if self.keepsAlignment() else []
         return shlex.join(words + self._words("no_refine"))
 
     def _takesReferences(self) -> bool:
@@ -104,6 +114,8 @@ class Classify2DForm(ParticleQuestions):
             return [f"*Number of classes* is {asked}: give {FEWEST_CLASSES} or more, or -1 for an automatic number."]
         classes = self.classesToMake()
         errors = self._validateDiameter() + self._validateLength("maxShift", "Largest shift") + self._validateFinest()
+        if self.keepsAlignment() and not has_alignment_2d(self.inputParticles.get()):
+            errors.append("The particles carry no 2D alignment to keep: choose *Alignment of the input*: Ignore it.")
         learns = not self._takesModel()
         if learns and LEAST_OF_A_CLASS * classes > count:
             errors.append(

@@ -55,7 +55,8 @@ class ProtUdlClassify2D(Classify2DForm, ProtClassify2D):
     def _insertAllSteps(self) -> None:
         inputs: tuple[int, ...] = self._inputArguments()
         references = self._referencesArguments()
-        self._insertFunctionStep(self.convertInputStep, *inputs, needsGPU=False)
+        keep = (True,) if self.keepsAlignment() else ()
+        self._insertFunctionStep(self.convertInputStep, *inputs, *keep, needsGPU=False)
         if references:
             self._insertFunctionStep(self.convertReferencesStep, *references, needsGPU=False)
         inputs += references

@@ -57,6 +57,9 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
     def _defineReferenceParams(self, form: Form) -> None:
         """Not asked: the first particles make the classes."""
 
+    def _defineAlignmentParam(self, form: Form) -> None:
+        """Not asked: particles that come later are aligned to the classes of the first."""
+
     def _defineParallel(self, form: Form) -> None:
         self._defineStreamingSections(form)
 

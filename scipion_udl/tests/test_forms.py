@@ -140,7 +140,7 @@ class TestUdlForms(BaseTest):
     def test_classify_2d(self) -> None:
         asked = ("inputParticles", "numberOfClasses", "modelFrom", "inputModel", "diameter", "maxShift", "contrast")
         asked += ("finest", "ctfTreatment", "teach", "starts", "doRefine", "seed")
-        given = ("inputReferences", "referencesAre")
+        given = ("inputReferences", "referencesAre", "keepAlignment")
         for name, more in (("ProtUdlClassify2D", given), ("ProtUdlClassify2DStreaming", ("firstBatch", "batchSize"))):
             wizards = self.checkProtocol(name, *asked, *more)["wizards"]
             self.assertEqual(wizards, ["diameter", "finest", "maxShift", "numberOfClasses"])

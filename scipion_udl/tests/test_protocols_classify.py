@@ -191,6 +191,19 @@ class TestUdlClassify2D(ClassifyTest):
         self.assertIn("--fixed-references", options)
         self.assertNotIn("--starts", options)
 
+    def test_classes_of_aligned_particles_in_their_poses(self) -> None:
+        run = self.newRun(keepAlignment=1, doRefine=False, numberOfClasses=2)
+        self.assertIn("no 2D alignment to keep", " ".join(run.validate()))
+        run.inputParticles.set(self.run_)
+        run.inputParticles.setExtended("outputClasses.1")
+        self.assertEqual(run.validate(), [])
+        self.launchProtocol(run)
+        before = {item.getObjId(): item.getTransform().getMatrix() for item in self.run_.outputClasses[1].iterItems()}
+        after = {item.getObjId(): item.getTransform().getMatrix() for one in run.outputClasses for item in one}
+        self.assertEqual(set(before), set(after))
+        for number, matrix in after.items():
+            np.testing.assert_allclose(matrix, before[number], atol=1e-3)
+
     def test_words(self) -> None:
         summary = "\n".join(self.run_.summary())
         self.assertIn(f"Sorted *{len(VIEWS) * COUNT - len(DISABLED)}* particles", summary)
