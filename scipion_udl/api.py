@@ -36,6 +36,7 @@ from scipion_udl.pipelines.learn_classes import (
     learn_classes,
     shift_search_range,
     with_classes,
+    with_found_number,
 )
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import learned_from, train_model
@@ -131,7 +132,7 @@ def classify(
     images: Images,
     pixel_size: float | None = None,
     *,
-    classes: int | None = None,
+    classes: int | str | None = None,
     model: Model | Path | None = None,
     name: str = ARRAY,
     progress: Progress | None = None,
@@ -145,8 +146,9 @@ def classify(
         The particles; see :func:`align`.
     pixel_size : float, optional
         Angstrom.
-    classes : int, optional
-        How many classes to look for, 50 where nothing is said; the particles may support fewer.
+    classes : int or "auto", optional
+        How many classes to look for, 50 where nothing is said; the particles may support fewer. "auto": as many as
+        explain particles better that have not taught them.
     model : Model, str or path, optional
         A class network, whose classes the particles are sorted into, in place of learning them.
     name, progress
@@ -187,6 +189,7 @@ def classify(
             bank, card, history = run.within_memory(lambda: learn_classes(run))
         else:
             (bank, card), history = checked_classes(run, *given.pair, "the model that was given"), []
+        run.settings = with_found_number(run.settings, bank)
         done = cast(Classified, classify_set(run, bank, card.inputs_as(PolarSampling)))
         run.note_ctf()
         return Classification.of(run, done.found.label + 1, done.classes, Model(done.bank, card, history))

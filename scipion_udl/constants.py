@@ -20,6 +20,9 @@ RUN_MODEL, RUN_OPTIMISER, RUN_DATA = "run_model.star", "run_optimiser.star", "ru
 # The variable of the environment that names the engine's Python, for programs that start the engine.
 UDL_PYTHON = "UDL_PYTHON"
 
+# A number of classes that the particles tell themselves: how options have it, and from what to what it may be.
+AUTO_CLASSES, FEWEST_CLASSES, MOST_FOUND = -1, 4, 512
+
 # What a classification shows while it runs: the templates learned so far, the largest class first.
 CLASSES_SO_FAR, CLASSES_SO_FAR_PICTURE = "classes_so_far.mrcs", "classes_so_far.png"
 

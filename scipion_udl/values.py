@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipion_udl.constants import LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
+from scipion_udl.constants import AUTO_CLASSES, LEAST_VOLTAGE, MOST_ABERRATION, MOST_DEFOCUS, MOST_VOLTAGE
 
 _LONGEST = 10**6  # range of numbers
 _MOST = 10**9  # particles, pixels, channels: beyond this nothing is counted, and 64 bits overflow in products
@@ -150,6 +150,19 @@ DEFOCUS = Number(above=True, most=MOST_DEFOCUS / 1e4, unit="micrometers")
 B_FACTOR = Number(unit="A^2")
 
 COUNT = Whole()
+
+
+@dataclass(frozen=True)
+class _WholeOrAuto(Whole):
+    """A whole number, or the word auto, for which ``auto`` stands."""
+
+    auto: int = -1
+
+    def __call__(self, text: str) -> int:
+        return self.auto if text.strip().lower() == "auto" else super().__call__(text)
+
+
+COUNT_OR_AUTO = _WholeOrAuto(auto=AUTO_CLASSES)
 BOX = Whole(unit="px")
 SEED = Whole(least=0, most=2**32 - 1)
 

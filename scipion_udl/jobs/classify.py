@@ -38,6 +38,7 @@ from scipion_udl.pipelines.learn_classes import (
     shift_search_range,
     warn_of_few,
     with_classes,
+    with_found_number,
 )
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.results.class_results import COLUMNS, write_classes
@@ -98,6 +99,7 @@ def classify_in(group: ProcessGroup, settings: ClassifySettings, earlier: Earlie
         _check(run, earlier)
         _look_through(run, earlier)
         bank, card, history = run.within_memory(lambda: _network(run))
+        run.settings = with_found_number(run.settings, bank)
         sampling = card.inputs_as(PolarSampling)
         done = classify_set(run, bank, sampling) if earlier is None else classify_like(run, earlier, bank, sampling)
         if done is not None:
@@ -162,7 +164,7 @@ def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | No
 
 def _check(run: Run, earlier: Earlier | None) -> None:
     """Raises UdlError for what cannot go together, before anything is done."""
-    settings, least = run.settings, LEAST_OF_A_CLASS * given(run.settings.classes)
+    settings, least = run.settings, LEAST_OF_A_CLASS * max(given(run.settings.classes), 1)
     shift_search_range(run)
     if earlier is not None:
         check_fits(run, earlier)

@@ -24,6 +24,10 @@ TEXTS = {
     ),
     "classes_come_along": "{given:options} brings its classes along, and none are learned: leave {name:options} out.",
     "classes_flagged": "{count} of {total} classes, with {share:.1%} of the particles, are flagged: {why}.",
+    "classes_told_apart": (
+        "{count} classes: more of them do not explain particles better that have not taught them, or have too few of "
+        "the {particles} particles to be learned from."
+    ),
     "classes_supported": (
         "The particles support {found} of the {asked} classes asked for: what the others showed is explained as well "
         "by these, whose averages are less noisy for it."

@@ -11,13 +11,21 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment.given_poses import check_measure
+from scipion_udl.classification.class_number import classes_told_apart
 from scipion_udl.classification.class_search import seen_up_to
 from scipion_udl.classification.class_seeding import best_start
 from scipion_udl.classification.em import LEVELS, ClassFit
 from scipion_udl.classification.reference_bank import bank_of_references, fitted_references, reference_coefficients
 from scipion_udl.classification.samples import gathered
 from scipion_udl.compute.context import nobody
-from scipion_udl.constants import AUTOMATIC_SHIFT, LEAST_OF_A_CLASS, TRAIN_A_CLASS, TRAIN_AT_MOST
+from scipion_udl.constants import (
+    AUTO_CLASSES,
+    AUTOMATIC_SHIFT,
+    FEWEST_CLASSES,
+    LEAST_OF_A_CLASS,
+    TRAIN_A_CLASS,
+    TRAIN_AT_MOST,
+)
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.references import read_references
@@ -27,7 +35,7 @@ from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.continued import BEGAN, began_with
 from scipion_udl.pipelines.run import Run
-from scipion_udl.settings.commands import ClassifySettings
+from scipion_udl.settings.commands import ClassifySettings, RunSettings
 from scipion_udl.settings.option import given
 
 CLASSES, STARTS = 50, 2  # where nothing is said
@@ -43,7 +51,7 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     run : Run
         With the particles.
     classes : int
-        How many.
+        How many; AUTO_CLASSES where that is to be found.
     reach : float
         How far off centre particles lie along an axis, working pixels.
 
@@ -56,7 +64,8 @@ def class_fit_of(run: Run, classes: int, reach: float) -> ClassFit:
     rings = min(LEVELS[-1], particles.k_max)
     # A larger disc than the box holds would leave no background.
     sampling = PolarSampling(particles.box, rings, mask=min(0.5, particles.disc.window_radius / particles.box))
-    subset = particles.subset(settings.training_subset or min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST), settings.seed)
+    taught = TRAIN_AT_MOST if classes == AUTO_CLASSES else min(TRAIN_A_CLASS * classes, TRAIN_AT_MOST)
+    subset = particles.subset(settings.training_subset or taught, settings.seed)
     samples = gathered(particles, sampling, subset)
     upright = particles.poses is not None
     return ClassFit(samples, sampling, reach, settings.seed, particles.reader.context.report, run.group, upright)
@@ -139,7 +148,7 @@ def card_of(run: Run, bank: ClassBank, class_fit: ClassFit) -> ModelCard:
     training: dict[str, Any] = {
         "rounds": len(class_fit.history),
         "particles": len(class_fit.samples),
-        "classes": run.settings.classes,
+        "classes": bank.config["classes"],
     }
     training |= {"seed": run.settings.seed, "input": os.path.basename(run.settings.input), BEGAN: began_with(run)}
     return ModelCard(
@@ -193,12 +202,31 @@ def check_enough(run: Run) -> None:
         For fewer than LEAST_OF_A_CLASS with an image a class.
     """
     count, usable = given(run.settings.classes), len(run.particles.usable)
+    count = FEWEST_CLASSES if count == AUTO_CLASSES else count
     if run.settings.fixed_references:
         return
     if usable < LEAST_OF_A_CLASS * count:
         raise UdlError(
             message("too_few_for_classes", path=run.settings.input, count=usable, classes=count, least=LEAST_OF_A_CLASS)
         )
+
+
+def with_found_number(settings: RunSettings, bank: ClassBank) -> RunSettings:
+    """The settings with the number of classes that was found, where it was to be.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        As they were given.
+    bank : ClassBank
+        What was learned.
+
+    Returns
+    -------
+    RunSettings
+        The same, or with the bank's number of classes.
+    """
+    return settings.but(classes=bank.config["classes"]) if settings.classes == AUTO_CLASSES else settings
 
 
 def keep_poses(run: Run) -> None:
@@ -245,6 +273,10 @@ def learn_classes(
     """
     count, settings, start = given(run.settings.classes), run.settings, None
     class_fit = class_fit_of(run, count, shift_search_range(run))
+    if count == AUTO_CLASSES:
+        run.say("Looking for the number of classes that particles tell apart")
+        count = classes_told_apart(class_fit, run.say)
+        run.note(message("classes_told_apart", count=count, particles=len(class_fit.samples)))
     if settings.references:
         start, references = _given_start(run, class_fit, settings.references)
     if settings.fixed_references and start is not None:

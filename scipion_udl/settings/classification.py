@@ -16,7 +16,8 @@ class Sorting(Settings):
     """Into which classes, how these are found, and what becomes of them."""
 
     classes: int | None = option(
-        "number of classes (50); MODEL and RUN have their own",
+        "number of classes (50); auto: as many as explain particles better that have not taught them; MODEL and RUN "
+        "have their own",
         None,
         Question(
             "numberOfClasses",
@@ -28,7 +29,7 @@ class Sorting(Settings):
             "classes: give them to 'udl - align 2D'.",
             default=AUTOMATIC,
         ),
-        take=take.COUNT,
+        take=take.COUNT_OR_AUTO,
         metavar="K",
     )
     model: str | None = variant(
