@@ -25,7 +25,9 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.source import ARRAY, ArraySource, Source
 from scipion_udl.jobs.simulate import prepare
 from scipion_udl.messages import message
+from scipion_udl.models.checkpoint import ModelCard
 from scipion_udl.models.checkpoint import load_model as read_model
+from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.pipelines.align_particles import align_particles
 from scipion_udl.pipelines.classify_set import Classified, classify_set
 from scipion_udl.pipelines.learn_classes import (
@@ -170,10 +172,9 @@ def classify(
         For an option that there is not, and for a value that it does not take.
     """
     source = _source(images, pixel_size, name)
-    if model is not None and classes is not None:
-        raise ValueError("classify(): a model brings its classes along: leave classes out")
-    if options.get("references") and classes is not None:
-        raise ValueError("classify(): references bring their classes along: leave classes out")
+    given = "a model" if model is not None else "a file of references" if options.get("references") else ""
+    if given and classes is not None:
+        raise ValueError(f"classify(): {given} brings its classes along: leave classes out")
     options["classes"] = classes or CLASSES
     settings = _settings("classify", ClassifySettings, options, source, model)
     settings = settings if model is not None else with_classes(settings)
@@ -183,16 +184,20 @@ def classify(
         keep_poses(run)
         run.scan()
         run.use_ctf()
-        given = _model(model, run.device)
-        if given is None:
-            check_enough(run)
-            bank, card, history = run.within_memory(lambda: learn_classes(run))
-        else:
-            (bank, card), history = checked_classes(run, *given.pair, "the model that was given"), []
+        bank, card, history = _class_network(run, model)
         run.settings = with_found_number(run.settings, bank)
         done = cast(Classified, classify_set(run, bank, card.inputs_as(PolarSampling)))
         run.note_ctf()
         return Classification.of(run, done.found.label + 1, done.classes, Model(done.bank, card, history))
+
+
+def _class_network(run: Run, model: Model | Path | None) -> tuple[ClassBank, ModelCard, list[dict]]:
+    """The class network that was given, or one that is learned now; its card and its rounds."""
+    given = _model(model, run.device)
+    if given is not None:
+        return (*checked_classes(run, *given.pair, "the model that was given"), [])
+    check_enough(run)
+    return run.within_memory(lambda: learn_classes(run))
 
 
 def train(

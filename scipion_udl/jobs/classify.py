@@ -151,7 +151,11 @@ def _checked(settings: ClassifySettings) -> ClassifySettings:
     for name in alone:
         if given and getattr(settings, name) is not None:
             raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
-    return settings.but(classes=CLASSES) if settings.append_to or settings.model else with_classes(settings)
+    if settings.append_to or settings.model:
+        return settings.but(classes=CLASSES)
+    folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")
+    folder.spare([settings.references])  # before it is read: it may be one of the results
+    return with_classes(settings)
 
 
 def _earlier(settings: ClassifySettings) -> tuple[ClassifySettings, Earlier | None]:

@@ -9,7 +9,7 @@ import numpy as np
 from scipion_udl.compute.log import Log, command_line
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
-from scipion_udl.io.class_runs import JUDGED, average_places, class_table, read_averages, same_particles
+from scipion_udl.io.classes.class_runs import JUDGED, average_places, class_table, read_averages, same_particles
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.messages import Message, message

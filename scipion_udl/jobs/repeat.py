@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from scipion_udl.compute.launch import is_first
-from scipion_udl.io.class_runs import TABLE
+from scipion_udl.io.classes.class_runs import TABLE
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.jobs.classify import classify

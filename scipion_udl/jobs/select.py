@@ -12,7 +12,7 @@ from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import proposed_classes
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
-from scipion_udl.io.class_runs import JUDGED, TABLE, class_table
+from scipion_udl.io.classes.class_runs import JUDGED, TABLE, class_table
 from scipion_udl.io.output import durable
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import ParticleSource, open_particles

@@ -28,7 +28,7 @@ from scipion_udl.constants import (
 )
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
-from scipion_udl.io.references import read_references
+from scipion_udl.io.classes.references import read_references
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank

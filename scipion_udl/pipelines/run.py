@@ -20,11 +20,11 @@ from scipion_udl.compute.progress import FILE, Progress
 from scipion_udl.constants import __version__
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.defocus import Defocus
+from scipion_udl.io.classes.references import read_references
 from scipion_udl.io.defocus import read_defocus
 from scipion_udl.io.images import file_of
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.references import read_references
 from scipion_udl.io.source import Optics, Source
 from scipion_udl.messages import Message, message
 from scipion_udl.particles.background import background_words, steepness

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import mrcfile
 import numpy as np
 import torch
 from PIL import Image
 
 from scipion_udl.constants import CLASSES_SO_FAR, CLASSES_SO_FAR_PICTURE
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
-from scipion_udl.io.stacks import write_stack
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.pipelines.run import Run
 from scipion_udl.report import pictures
@@ -35,7 +35,7 @@ def show_classes(run: Run, bank: ClassBank, sampling: PolarSampling) -> None:
         return
     images, members = templates(run, bank, sampling)
     small = run.source.box * run.source.pixel_size / images.shape[-1]
-    run.out.show(CLASSES_SO_FAR, lambda path: write_stack(path, images, small))
+    run.out.show(CLASSES_SO_FAR, lambda path: _write(path, images, small))
     run.out.show(CLASSES_SO_FAR_PICTURE, lambda path: _sheet(images).save(path, format="PNG"))
     largest = members.max() / max(members.sum(), 1)
     run.say(f"{CLASSES_SO_FAR_PICTURE} shows what was learned so far: the largest class has {largest:.0%}", detail=True)
@@ -66,6 +66,13 @@ def templates(run: Run, bank: ClassBank, sampling: PolarSampling) -> tuple[np.nd
     level = run.particles.whitening.rings()[1 : bank.config["rings"] + 1].to(bank.template.device)
     found = transform.images(bank.complex[order] / level[:, None])
     return found.cpu().numpy().astype(np.float32), bank.members[order].cpu().numpy()
+
+
+def _write(path: str, images: np.ndarray, pixel_size: float) -> None:
+    """Write images as a stack that need not outlive a crash of the machine, as results do."""
+    with mrcfile.new(path, data=images, overwrite=True) as file:
+        file.set_image_stack()
+        file.voxel_size = pixel_size
 
 
 def _sheet(images: np.ndarray) -> Image.Image:

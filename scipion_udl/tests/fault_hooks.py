@@ -83,9 +83,10 @@ class Hooks:
         return self.branches is not None and self.branches(place) and self._split(f"{kind} {number} of {name}")
 
     def ours(self, path: object) -> bool:
-        """Whether a file is of the output folder, but for progress.json, which nothing depends on."""
+        """Whether a file is of the output folder, but for what shows how it stands, which nothing depends on."""
         path = os.path.realpath(path) if isinstance(path, (str, os.PathLike)) else ""
-        return (path + os.sep).startswith(self.folder + os.sep) and os.path.basename(path) != "progress.json"
+        shown = os.path.basename(path).startswith(("progress.json", "classes_so_far."))
+        return (path + os.sep).startswith(self.folder + os.sep) and not shown
 
     def _open(self, file: object, mode: str = "r", *more: object, **options: object) -> object:
         if not (set(mode) & set("wax+") and self.ours(file)):

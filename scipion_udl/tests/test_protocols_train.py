@@ -91,11 +91,13 @@ class TestUdlTrain(ProjectTest):
         self.assertEqual(judl._networkOptions(), expected + shlex.quote(model.getFileName()))
 
     def test_the_engine_knows_every_choice(self) -> None:
-        for name in ("recipe", "head", "joint"):
+        for name in ("preset", "head", "joint"):
             answers = TrainSettings.question(name).answers
             self.assertEqual(set(answers), {None, *TrainSettings.option(name).choices})
             for number, option in enumerate(answers):
-                run = self.newRun(ProtUdlTrain, network=RESNET, method=JUDL, **{name: number})
+                run = self.newRun(
+                    ProtUdlTrain, network=RESNET, method=JUDL, **{TrainSettings.question(name).name: number}
+                )
                 words = shlex.split(run._trainingOptions() + run._networkOptions())
                 args = build_parser().parse_args(["train", "in.star", "-o", "out", *words])
                 self.assertEqual((args.network, args.method), ("resnet", "judl"))

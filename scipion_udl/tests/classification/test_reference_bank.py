@@ -13,7 +13,7 @@ from emtable import Table as StarFile
 
 from scipion_udl.classification.reference_bank import _in_working_box, best_variants
 from scipion_udl.imaging.poses import Poses
-from scipion_udl.io.references import read_references
+from scipion_udl.io.classes.references import read_references
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.tests.class_helpers import DIRECTIONS, random_poses, seen
 from scipion_udl.tests.engine_helpers import run, summary

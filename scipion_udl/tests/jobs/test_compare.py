@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from emtable import Table as OtherReader
 
-from scipion_udl.io.class_runs import same_particles
+from scipion_udl.io.classes.class_runs import same_particles
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.simulation.phantoms import phantom

@@ -35,7 +35,11 @@ ROLES = {
         (["good/particles.star", "--model"], [], MODELS),
         (["good/particles.star", "--truth"], [], TABLES),
     ],
-    "classify": [([], [], (*TABLES, *STACKS)), (["good/particles.star", "--model"], [], MODELS)],
+    "classify": [
+        ([], [], (*TABLES, *STACKS)),
+        (["good/particles.star", "--model"], [], MODELS),
+        (["good/particles.star", "--references"], [], (*TABLES, *STACKS)),
+    ],
     "select": [([], [], (*TABLES, *STACKS))],
     "compare": [(["good/particles.star"], [], TABLES)],
     "align-pairs": [

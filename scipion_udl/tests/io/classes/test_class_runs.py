@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scipion_udl.errors import UdlError
-from scipion_udl.io.class_runs import average_places, class_table, read_averages
+from scipion_udl.io.classes.class_runs import average_places, class_table, read_averages
 from scipion_udl.io.stacks import write_stack
 
 
