@@ -95,7 +95,8 @@ def asked(option: Option, goes_on: bool = False) -> Asked:
     """An option as a job asks for it: in the words of its question in the forms, or of its flag where none asks."""
     question = option.question
     if question is None:
-        kind = "yes" if option.is_flag else {Whole: "whole", Number: "number"}.get(type(option.take), "text")
+        whole, number = isinstance(option.take, Whole), isinstance(option.take, Number)
+        kind = "yes" if option.is_flag else "whole" if whole else "number" if number else "text"
         default = option.default if kind in ("yes", "text") else None
         return Asked(option, _named(option), kind, default, goes_on=goes_on)
     kind = "file" if question.kind == "object" else question.kind

@@ -446,7 +446,8 @@ def _completed(question: Question, asked: Option) -> Question:
     kind = question.kind
     if not kind:
         kind = "choice" if question.choices else "yes" if asked.is_flag else "text"
-        kind = {Whole: "whole", Number: "number"}.get(type(asked.take), kind) if kind == "text" else kind
+        if kind == "text":
+            kind = "whole" if isinstance(asked.take, Whole) else "number" if isinstance(asked.take, Number) else kind
     answers: Sequence[Any] = question.answers or (asked.choices if kind == "choice" else ())
     unit = question.unit or (asked.unit if kind in ("whole", "number") else "")
     return question.but(kind=kind, unit=unit, answers=tuple(answers))
