@@ -10,8 +10,8 @@ import os
 import numpy as np
 
 from scipion_udl.compute.heap import give_back_arrays
-from scipion_udl.constants import ENOUGH, SMALLEST_BOX
-from scipion_udl.cost_estimate import cost_of_alignment, in_words
+from scipion_udl.constants import ENOUGH, SMALLEST_BOX, proposed_classes
+from scipion_udl.cost_estimate import cost_of_alignment, cost_of_classification, in_words
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
 from scipion_udl.io.defocus import CTF_LABELS, read_defocus, sampled_defocus
@@ -232,7 +232,7 @@ def _check_poses(source: ParticleSource, diagnostics: Diagnostics) -> None:
 
 
 def estimate_text(count: int, box: int) -> str:
-    """How long an alignment takes and what memory it needs, in words.
+    """How long an alignment and a classification take and what memory they need, in words.
 
     Parameters
     ----------
@@ -244,12 +244,14 @@ def estimate_text(count: int, box: int) -> str:
     Returns
     -------
     str
-        Two lines.
+        Three lines.
     """
-    cost, cores = cost_of_alignment(count, box), len(os.sched_getaffinity(0))
-    time = in_words(cost.minutes(cores))
+    classes, cores = proposed_classes(count), len(os.sched_getaffinity(0))
+    align, classify = cost_of_alignment(count, box), cost_of_classification(count, box, classes)
+    times = [in_words(cost.minutes(cores)) for cost in (align, classify)]
     return (
-        f"Estimate: align takes about {time} on the CPU here ({cores} cores), training included, and "
-        f"{cost.gigabytes:.1f} GB of memory.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 "
-        "it takes up to five times as long, with a GPU less."
+        f"Estimate: align takes about {times[0]} on the CPU here ({cores} cores), training included, and "
+        f"{align.gigabytes:.1f} GB of memory;\nclassify, in {classes} classes, takes about {times[1]} and "
+        f"{classify.gigabytes:.1f} GB.\nIt is drawn from measurements on another machine at SNR 0.1; at SNR 0.01 it "
+        "takes up to five times as long, with a GPU less."
     )

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from scipion_udl import cli
+from scipion_udl.cost_estimate import cost_of_classification
 from scipion_udl.io.stacks import StackWriter, write_stack
+from scipion_udl.jobs.check import estimate_text
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom
 
@@ -70,7 +73,16 @@ def test_a_good_set_has_nothing_to_tell(project, capsys):
     assert set(told) == {"defocus"}  # a note: none is given
     assert told["defocus"][0][0] == "note"
     assert "p.star can be aligned (no warnings; all its images were read)" in text
-    assert "Estimate" in text
+    assert "Estimate: align takes about" in text
+    assert "classify, in 2 classes, takes about" in text
+
+
+def test_a_classification_is_estimated_for_as_many_classes_as_suit_the_particles():
+    """A hundred particles each, 50 at most; more particles of a larger box take longer."""
+    texts = [estimate_text(count, box) for count, box in ((2000, 64), (2000, 256), (100_000, 256))]
+    assert [int(re.search(r"in (\d+) classes", text).group(1)) for text in texts] == [20, 20, 50]
+    minutes = [cost_of_classification(*case).seconds for case in ((2000, 64, 20), (2000, 256, 20), (100_000, 256, 50))]
+    assert minutes == sorted(minutes)
 
 
 def test_all_faults_are_told_at_once(project, capsys, images):
