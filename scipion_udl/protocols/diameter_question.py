@@ -9,7 +9,7 @@ from pyworkflow.protocol import Form
 
 from scipion_udl.constants import DIAMETER_FROM, automatic_shift
 from scipion_udl.convert.particle_input import info_of
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.settings.option import Settings
 
 SIZE = ("diameter", "mask_radius")  # options of the engine: the diameter, and the older form

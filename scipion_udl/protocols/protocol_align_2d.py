@@ -18,11 +18,11 @@ from scipion_udl.errors import UdlError
 from scipion_udl.messages import message
 from scipion_udl.model_card import read_card
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
-from scipion_udl.protocols.cost_warnings import warnings_of_cost
-from scipion_udl.protocols.forms import in_words_of_the_form
+from scipion_udl.protocols.asking import in_words_of_the_form
+from scipion_udl.protocols.forms.align_2d import LEAVE_BELOW, LEAVE_NOTHING, Align2DForm
+from scipion_udl.protocols.forms.cost_warnings import warnings_of_cost
+from scipion_udl.protocols.forms.questions import MODEL_OUT
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, PARTICLES, TRAINING, told_in
-from scipion_udl.protocols.questions import MODEL_OUT
 
 ALIGNED = "aligned.star"
 ALIGNED_XMD = "aligned.xmd"  # the one that can say that a particle is mirrored

@@ -14,6 +14,7 @@ from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.convert.particles import add_results, append_results, read_results, write_alignment
 from scipion_udl.convert.set_rows import ID, read_columns
 from scipion_udl.objects import UdlModel
+from scipion_udl.protocols.forms.questions import MODEL_OUT, MODEL_TRAIN
 from scipion_udl.protocols.protocol_align_2d import (
     ALIGNED,
     ALIGNED_XMD,
@@ -25,7 +26,6 @@ from scipion_udl.protocols.protocol_align_2d import (
     ProtUdlAlign2D,
 )
 from scipion_udl.protocols.protocol_base import CONVERTED, FEWEST_TO_TRAIN, PARTICLES, REPORT, TRAINING
-from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN
 from scipion_udl.protocols.streaming import Batch, GrowingInput
 
 # Of the newest averages, what is shown as the run's result.

@@ -24,8 +24,8 @@ from scipion_udl.engine_env import engine_gpus, engine_problem
 from scipion_udl.errors import UdlError
 from scipion_udl.messages import restored
 from scipion_udl.objects import UdlModel
+from scipion_udl.protocols.asking import ask, ask_hidden, in_words_of_the_form, words_of
 from scipion_udl.protocols.diameter_question import SIZE, DiameterQuestion
-from scipion_udl.protocols.forms import ask, ask_hidden, in_words_of_the_form, words_of
 from scipion_udl.settings.commands import RunSettings
 from scipion_udl.settings.option import Question, Settings
 

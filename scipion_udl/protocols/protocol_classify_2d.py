@@ -13,9 +13,9 @@ from scipion_udl.convert.particles import check_complete
 from scipion_udl.convert.references import write_references
 from scipion_udl.cost_estimate import cost_of_classification
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.classify_2d_form import CONVERTED_REFERENCES, REFERENCES, Classify2DForm
-from scipion_udl.protocols.cost_warnings import warnings_of_cost
-from scipion_udl.protocols.forms import in_words_of_the_form
+from scipion_udl.protocols.asking import in_words_of_the_form
+from scipion_udl.protocols.forms.classify_2d import CONVERTED_REFERENCES, REFERENCES, Classify2DForm
+from scipion_udl.protocols.forms.cost_warnings import warnings_of_cost
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT
 from scipion_udl.protocols.protocol_base import PARTICLES, told_in
 from scipion_udl.settings.option import AUTOMATIC

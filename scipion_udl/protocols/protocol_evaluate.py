@@ -10,8 +10,8 @@ from pathlib import Path
 from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particles import write_alignment, write_truth
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.diameter_question import SIZE
-from scipion_udl.protocols.forms import ask
 from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, ProtUdlBase
 from scipion_udl.settings.commands import EvaluateSettings
 from scipion_udl.settings.option import Question

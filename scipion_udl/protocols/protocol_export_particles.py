@@ -9,7 +9,7 @@ from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particle_input import has_alignment_2d
 from scipion_udl.convert.particles import export_particles
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.settings.option import Question
 
 STAR_AND_XMD, STAR, XMD = 0, 1, 2

@@ -12,7 +12,7 @@ from pyworkflow.protocol import Form
 from scipion_udl.constants import MODEL, MODEL_PICTURE
 from scipion_udl.errors import UdlError
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.settings.option import Question
 
 _MODEL_FILE = Question(

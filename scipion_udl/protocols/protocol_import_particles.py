@@ -21,7 +21,7 @@ from scipion_udl.convert.files import (
 )
 from scipion_udl.errors import UdlError
 from scipion_udl.io.particles import ParticleSource, open_particles
-from scipion_udl.protocols.forms import ask, in_words_of_the_form
+from scipion_udl.protocols.asking import ask, in_words_of_the_form
 from scipion_udl.settings.common import Microscope
 from scipion_udl.settings.option import Question
 

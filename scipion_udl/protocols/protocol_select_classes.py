@@ -23,11 +23,11 @@ from scipion_udl.convert.classes import (
 from scipion_udl.convert.particle_input import class_parts, has_alignment_2d, info_of
 from scipion_udl.convert.particles import has_quality, write_particles
 from scipion_udl.errors import UdlError
+from scipion_udl.protocols.asking import ask, in_words_of_the_form
 from scipion_udl.protocols.diameter_question import SIZE
-from scipion_udl.protocols.forms import ask, in_words_of_the_form
+from scipion_udl.protocols.forms.questions import ParticleQuestions
 from scipion_udl.protocols.protocol_align_2d import AVERAGES, AVERAGES_OUT, CLASSES_OUT, PARTICLES_OUT
 from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, PROGRESS, SUMMARY, told_in
-from scipion_udl.protocols.questions import ParticleQuestions
 from scipion_udl.protocols.streaming import write_json
 from scipion_udl.settings.commands import SelectSettings
 from scipion_udl.settings.option import Question

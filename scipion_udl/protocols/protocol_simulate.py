@@ -12,7 +12,7 @@ from scipion_udl.convert.particles import add_poses
 from scipion_udl.convert.set_images import convert_image, image_name
 from scipion_udl.io.particles import ParticleSource, open_particles
 from scipion_udl.io.truth import read_truth
-from scipion_udl.protocols.simulate_form import ONE_VIEW, SINGLE, TEMPLATE, SimulateForm
+from scipion_udl.protocols.forms.simulate import ONE_VIEW, SINGLE, TEMPLATE, SimulateForm
 
 STACK, TRUTH, PARAMETERS = "particles.mrcs", "truth.star", "parameters.json"
 MAP_FILE, SECOND_FILE = "volume.mrc", "second.mrc"

@@ -12,7 +12,7 @@ from scipion_udl.constants import MODEL
 from scipion_udl.errors import UdlError
 from scipion_udl.model_card import read_card
 from scipion_udl.objects import UdlModel, method_in_words, network_in_words
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.protocol_base import FEWEST_TO_TRAIN, ProtUdlBase
 from scipion_udl.settings.commands import TrainSettings
 from scipion_udl.settings.option import AUTOMATIC, Question

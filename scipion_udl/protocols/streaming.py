@@ -19,9 +19,9 @@ from scipion_udl.convert.set_rows import read_growth
 from scipion_udl.errors import UdlError
 from scipion_udl.io.output import durable
 from scipion_udl.messages import Message, entries, message
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
+from scipion_udl.protocols.forms.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
 from scipion_udl.protocols.protocol_base import CONVERTED, INPUT, PARTICLES, PROGRESS, SUMMARY, told_in
-from scipion_udl.protocols.questions import MODEL_OUT, MODEL_TRAIN, ParticleQuestions
 from scipion_udl.settings.option import Question
 from scipion_udl.values import Whole
 

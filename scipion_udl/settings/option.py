@@ -2,7 +2,7 @@
 
 A family is a frozen dataclass of options that belong together (:class:`Settings`); a command's settings are families
 put together, with ``OFFERS``, those that its parser shows. ``cli/parser.py`` makes the parsers of it,
-``protocols/forms.py`` the forms. Runs on Python 3.8, without torch, argparse or Scipion.
+``protocols/asking.py`` the forms. Runs on Python 3.8, without torch, argparse or Scipion.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from unittest import mock
 
 from scipion_udl import cost_estimate
 from scipion_udl.cost_estimate import cost_of_alignment
-from scipion_udl.protocols.cost_warnings import warnings_of_cost
+from scipion_udl.protocols.forms.cost_warnings import warnings_of_cost
 
 
 def warnings(count: int, box: int, threads: int, trains: bool, mirror: bool = False) -> list[str]:

@@ -31,8 +31,8 @@ from scipion_udl.protocols import (
     ProtUdlSimulate,
     ProtUdlTrain,
 )
-from scipion_udl.protocols.align_2d_form import LEAVE_BELOW, LEAVE_NOTHING, START
-from scipion_udl.protocols.forms import in_words_of_the_form
+from scipion_udl.protocols.asking import in_words_of_the_form
+from scipion_udl.protocols.forms.align_2d import LEAVE_BELOW, LEAVE_NOTHING, START
 from scipion_udl.tests.scipion_helpers import (
     BOX,
     COUNT,

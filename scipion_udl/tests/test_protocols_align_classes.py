@@ -15,7 +15,7 @@ from pyworkflow.tests import setupTestOutput, setupTestProject
 from scipion_udl.convert.scipion_sign import poses_in
 from scipion_udl.imaging.poses import pose_errors
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlSimulate
-from scipion_udl.protocols.align_2d_form import LEAVE_OUTLIERS
+from scipion_udl.protocols.forms.align_2d import LEAVE_OUTLIERS
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, read_truth, simulate
 
 BOX, COUNT, PIXEL_SIZE = 48, 50, 3.0

@@ -15,7 +15,7 @@ from scipion_udl.convert.scipion_sign import poses_of, transform_matrices
 from scipion_udl.imaging.poses import Poses, compose, invert, pose_errors
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.protocols import ProtUdlAlign2D, ProtUdlImportParticles
-from scipion_udl.protocols.align_2d_form import START
+from scipion_udl.protocols.forms.align_2d import START
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, particles_at, random_poses
 
 BOX, COUNT, PIXEL_SIZE, NOISE, SHIFT = 64, 140, 2.0, 0.7, 3.0

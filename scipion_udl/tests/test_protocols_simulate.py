@@ -18,7 +18,7 @@ from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.truth import read_truth, read_views
 from scipion_udl.protocols import ProtUdlSimulate
-from scipion_udl.protocols.simulate_form import MAP, MOLECULES
+from scipion_udl.protocols.forms.simulate import MAP, MOLECULES
 from scipion_udl.simulation.phantoms import phantom
 from scipion_udl.simulation.phantoms_3d import molecule
 from scipion_udl.tests.scipion_helpers import RunTest, correlation, view

@@ -13,7 +13,7 @@ from pyworkflow.viewer import View
 
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.protocols import ProtUdlAlign2D
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.protocol_align_2d import (
     ALIGNED,
     ALIGNED_XMD,

@@ -18,7 +18,7 @@ from pyworkflow.protocol import Form
 from pyworkflow.viewer import DESKTOP_TKINTER, View
 
 from scipion_udl.errors import UdlError
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.report import figures, training_figures
 from scipion_udl.settings.option import Question
 

@@ -51,8 +51,8 @@ def test_every_contract_is_kept():
         ("convert/particles.py", "import torch", "scipion_udl.convert.particles -> torch"),
         (
             "io/output/seal.py",
-            "import scipion_udl.protocols.cost_warnings",
-            "io.output.seal -> scipion_udl.protocols.cost_warnings",
+            "import scipion_udl.protocols.forms.cost_warnings",
+            "io.output.seal -> scipion_udl.protocols.forms.cost_warnings",
         ),
         (
             "alignment/accumulators.py",

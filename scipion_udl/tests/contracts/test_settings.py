@@ -21,7 +21,7 @@ from scipion_udl.settings.option import Option, Settings, option
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # What makes parsers and forms, and nothing else does.
-GENERATORS = {"add_argument": "cli/parser.py", "addParam": "protocols/forms.py", "addHidden": "protocols/forms.py"}
+GENERATORS = {"add_argument": "cli/parser.py", "addParam": "protocols/asking.py", "addHidden": "protocols/asking.py"}
 ABOVE = ("cli", "jobs", "protocols", "viewers", "tests")  # of the jobs, or beside the engine
 
 

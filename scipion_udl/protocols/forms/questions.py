@@ -10,7 +10,7 @@ from pyworkflow.protocol import Form
 from scipion_udl.constants import MODEL
 from scipion_udl.convert.particle_input import info_of
 from scipion_udl.objects import UdlModel
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.settings.option import Question
 

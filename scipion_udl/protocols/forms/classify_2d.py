@@ -8,9 +8,9 @@ from pyworkflow.protocol import Form
 
 from scipion_udl.constants import LEAST_OF_A_CLASS, proposed_classes
 from scipion_udl.convert.particle_input import has_alignment_2d
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.diameter_question import SIZE
-from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
+from scipion_udl.protocols.forms.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
 from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import AUTOMATIC, Question
 

@@ -12,7 +12,7 @@ from scipion_udl.convert.set_images import engine_image
 from scipion_udl.errors import UdlError
 from scipion_udl.io.images import read_image
 from scipion_udl.io.maps import open_map
-from scipion_udl.protocols.forms import ask
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.settings.commands import SimulateSettings
 from scipion_udl.settings.option import Question

@@ -9,9 +9,9 @@ from pyworkflow.protocol import Form
 
 from scipion_udl.convert.particle_input import are_classes, count_items, has_alignment_2d
 from scipion_udl.model_card import FIELD_TOLERANCE
+from scipion_udl.protocols.asking import ask
 from scipion_udl.protocols.diameter_question import SIZE
-from scipion_udl.protocols.forms import ask
-from scipion_udl.protocols.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
+from scipion_udl.protocols.forms.questions import MODEL_TRAIN, NO_PARTICLES, ParticleQuestions
 from scipion_udl.settings.commands import AlignSettings
 from scipion_udl.settings.option import Question
 
