@@ -128,12 +128,13 @@ def sort_by_class_id(output: SetOfClasses2D) -> None:
 
 def describe(item: EMObject, facts: Mapping) -> None:
     """Give a class, or its average, what the engine says of it: whether it is flagged as junk, its quality from 0 to 1,
-    the number of the class whose mirror image it is (None where there is none), and its place in an order in which
-    neighbours look alike."""
+    the number of the class whose mirror image it is (None where there is none), its place in an order in which
+    neighbours look alike, and the number of the superclass of all classes that show its view."""
     item._udlFlagged = Boolean(bool(facts.get("flagged")))
     item._udlQuality = Float(facts.get("quality"))
     item._udlMirrorOf = Integer(facts.get("mirror_of"))
     item._udlView = Integer(facts.get("view"))
+    item._udlSuperclass = Integer(facts.get("superclass"))
 
 
 def add_sorted(

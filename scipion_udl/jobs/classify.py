@@ -49,7 +49,7 @@ from scipion_udl.settings.option import given
 from scipion_udl.training.history import read_history
 
 _GIVEN = ("append_to", "model", "references")  # what brings classes along
-OWN = ("crossing", "quality", "share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view")
+OWN = ("crossing", "quality", "share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view", "superclass")
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def _write(
     columns = {"number": done.found.label + 1, "flagged": (done.flags != "")[done.found.label]}
     if done.quality is not None:
         columns["shares"] = {QUALITY_LABEL: done.quality, CERTAINTY_LABEL: done.found.certainty}
-    more |= {"flagged_particles": int(columns["flagged"].sum())}
+    more |= {"flagged_particles": int(columns["flagged"].sum()), "superclasses": done.grouped.as_figures()}
     if not settings.model:
         more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
     named = tuple(name for name in COLUMNS if name != "note")

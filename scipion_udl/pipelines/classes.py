@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
+from scipion_udl.classification.superclasses import Superclasses, superclasses
 from scipion_udl.imaging.half_set_frc import measured_crossing
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
 from scipion_udl.messages import entries
+from scipion_udl.particles.diameter import radius_in_use
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 
@@ -111,6 +113,29 @@ def training_subset(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.nd
     """
     blank = run.particles.statistics.blank
     return {number: own for number, own in classes.items() if int((~blank[own]).sum()) >= LEARNS}
+
+
+def group_by_view(run: Run, classes: list[ClassResult]) -> Superclasses:
+    """Group classes by the view that their averages show, and add to the figures of each its superclass.
+
+    Parameters
+    ----------
+    run : Run
+        With their particles, whose diameter is known.
+    classes : list of ClassResult
+        K of them.
+
+    Returns
+    -------
+    Superclasses
+        Of the classes in their order.
+    """
+    images = np.stack([one.images["after"] for one in classes])
+    sizes = np.array([one.figures["particles"] for one in classes])
+    found = superclasses(images, radius_in_use(run.particles), sizes)
+    for one, number in zip(classes, found.number):
+        one.figures["superclass"] = int(number)
+    return found
 
 
 def together(results: list[ClassResult]) -> tuple[Alignment, np.ndarray | None]:

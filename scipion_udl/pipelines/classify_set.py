@@ -15,6 +15,7 @@ from scipion_udl.classification.flags import NOISE, REASONS, SENTENCES, shown_fl
 from scipion_udl.classification.real_space import LikelyRounds
 from scipion_udl.classification.samples import gathered
 from scipion_udl.classification.similarity import by_similarity, correlations, mirror_pairs
+from scipion_udl.classification.superclasses import Superclasses
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
 from scipion_udl.messages import message
@@ -25,7 +26,7 @@ from scipion_udl.pipelines.align_classes import deal_classes
 from scipion_udl.pipelines.align_set import averages_of, resolution_of
 from scipion_udl.pipelines.append_to_classes import append_to_classes
 from scipion_udl.pipelines.appendable_classes import Earlier
-from scipion_udl.pipelines.classes import ClassResult
+from scipion_udl.pipelines.classes import ClassResult, group_by_view
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.judge_classes import judge_classes
 from scipion_udl.pipelines.learn_classes import shift_search_range
@@ -41,14 +42,15 @@ class Classified:
 
     bank: the network, its templates in the order of the classes; found: where each particle is; classes: aligned, by
     ascending number; flags: codes (K,), "" for none; quality: (N,) the probability that each particle is good, None
-    for those that join the classes of an earlier run.
+    for those that join the classes of an earlier run; grouped: the classes by the view that they show.
     """
 
     bank: ClassBank
     found: Sorted
     classes: list[ClassResult]
     flags: np.ndarray
-    quality: np.ndarray | None = None
+    quality: np.ndarray | None
+    grouped: Superclasses
 
 
 def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified | None:
@@ -91,7 +93,7 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
         run.notes.append(HALVES)
-    return Classified(bank, found, classes, flags, judged.particles)
+    return Classified(bank, found, classes, flags, judged.particles, group_by_view(run, classes))
 
 
 def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSampling) -> Classified:
@@ -118,7 +120,7 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
     found = with_blank(run, found, flags != "")
     classes = run.within_memory(lambda: append_to_classes(run, earlier, found, shift_search_range(run)))
     tell_of_flagged(run, flags, found)
-    return Classified(bank, found, classes, flags)
+    return Classified(bank, found, classes, flags, None, group_by_view(run, classes))
 
 
 def _keeps_poses(run: Run) -> bool:

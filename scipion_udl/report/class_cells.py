@@ -6,10 +6,11 @@ import shlex
 from typing import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from scipion_udl.classification.flags import SENTENCES
 from scipion_udl.pipelines.select_set import NOT_PARTICLES, sentences
-from scipion_udl.report.class_drawings import frc_curve
+from scipion_udl.report.class_drawings import class_tree, frc_curve
 from scipion_udl.report.data import ClassEntry, PageData
 from scipion_udl.report.formatting import thousands
 from scipion_udl.report.frames import frame
@@ -23,6 +24,7 @@ ORDERS = (  # what classes are sorted by: key, 1 for the smallest first and -1 f
     ("size", -1, "size, the largest first"),
     ("resolution", 1, "resolution, the finest first"),
     ("view", 1, "likeness"),
+    ("superclass", 1, "superclass, that of the most particles first"),
     ("quality", -1, "quality, the best first"),
 )
 
@@ -92,7 +94,7 @@ def sort_keys(figures: dict) -> dict[str, int | float]:
     """
     measured = figures.get("crossing") or figures.get("resolution")
     keys = {"class": figures["class"], "size": figures["particles"], "resolution": measured}
-    keys |= {name: figures.get(name) for name in ("view", "quality")}
+    keys |= {name: figures.get(name) for name in ("view", "superclass", "quality")}
     return {name: value for name, value in keys.items() if value is not None and np.isfinite(value)}
 
 
@@ -149,6 +151,27 @@ def choosing(classes: Sequence[ClassEntry], table: str, output: str) -> dict[str
     }
 
 
+def superclass_tree(data: PageData, classes: Sequence[ClassEntry]) -> Markup:
+    """The tree of a page's classes by the view that they show.
+
+    Parameters
+    ----------
+    data : PageData
+        What the page is made of.
+    classes : sequence of ClassEntry
+        All of the page, in the order of summary.json.
+
+    Returns
+    -------
+    Markup
+        An <svg> element; empty where the summary tells of no superclasses.
+    """
+    tree, of_each = data.summary.get("superclasses"), [entry.figures for entry in classes]
+    if not tree or not all(f.get("superclass") for f in of_each):
+        return Markup("")
+    return class_tree([f["class"] for f in of_each], [f["superclass"] for f in of_each], tree["merges"], tree["limit"])
+
+
 def _flagged(figures: dict) -> bool:
     return bool(figures.get("flagged") or figures.get("flag"))
 
@@ -170,6 +193,7 @@ def _facts(figures: dict, unit: str) -> list[str]:
     facts = [f"{thousands(count)} particle{'' if count == 1 else 's'}"]
     facts += [f"{measured:.3g} {unit}{' measured' if figures.get('crossing') else ''}"] if measured else []
     facts += [f"quality {float(figures['quality']):.2f}"] if figures.get("quality") is not None else []
+    facts += [f"superclass {figures['superclass']}"] if figures.get("superclass") else []
     facts += [f"not chosen: {figures['why']}"] if figures.get("why") else []
     return facts
 

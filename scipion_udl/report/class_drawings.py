@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup, escape
 
@@ -9,6 +11,8 @@ WIDTH, HEIGHT = 320, 130  # of a curve, in the units of its view box
 _LEFT, _RIGHT, _TOP, _BOTTOM = 30, 4, 8, 18  # room around it
 _POINTS = 100  # of a curve, at most
 _LOWEST = -0.1  # of the FRC that is drawn
+_LEAF, _TREE_LEFT, _TREE_HEIGHT = 18, 40, 170  # of a tree of classes: between two classes, beside the first, of it all
+_TREE_TOP, _TREE_BOTTOM = 10, 36  # room above and below the branches
 
 
 def frc_curve(frc: np.ndarray, field: float, crossing: float | None, unit: str, of: str) -> Markup:
@@ -101,3 +105,86 @@ def size_bars(numbers: list[int], sizes: list[int], ticked: list[bool], filled: 
     title = f"{sizes[order[0]]} particles in class {numbers[order[0]]}" if order else "No class"
     title += f" down to {sizes[order[-1]]} in class {numbers[order[-1]]}" if len(order) > 1 else ""
     return {"columns": columns, "title": title, "filled": filled}
+
+
+def class_tree(
+    numbers: Sequence[int], groups: Sequence[int], merges: Sequence[Sequence[float]], limit: float
+) -> Markup:
+    """How classes come together by the view that they show, the most similar first, and where the tree is cut.
+
+    Parameters
+    ----------
+    numbers : (K,) sequence of int
+        Of the classes.
+    groups : (K,) sequence of int
+        The superclass of each.
+    merges : (K - 1, 4) sequence
+        What comes together: one, other, distance, classes; classes count from 0, what a merge makes from K.
+    limit : float
+        The distance at which the tree is cut: 1 - correlation.
+
+    Returns
+    -------
+    Markup
+        An <svg> element; empty where there is no tree.
+    """
+    if len(merges) != len(numbers) - 1 or not len(merges):
+        return Markup("")
+    order = _leaves(merges, len(numbers))
+    top, low = max(limit * 1.25, *(float(row[2]) for row in merges)), _TREE_HEIGHT - _TREE_BOTTOM
+    width = _TREE_LEFT + _LEAF * len(order)
+
+    def y(distance: float) -> float:
+        return low - distance / top * (low - _TREE_TOP)
+
+    places = {leaf: (_TREE_LEFT + _LEAF * (k + 0.5), float(low)) for k, leaf in enumerate(order)}
+    drawn = [f'<path class="limit" d="M{_TREE_LEFT},{y(limit):.1f}H{width}"/>']
+    for made, (one, other, distance, _) in enumerate(merges, len(order)):
+        (x, from_y), (to_x, to_y) = sorted((places[int(one)], places[int(other)]))
+        height = y(float(distance))
+        kind = "same" if distance <= limit else "apart"
+        drawn.append(f'<path class="{kind}" d="M{x:.1f},{from_y:.1f}V{height:.1f}H{to_x:.1f}V{to_y:.1f}"/>')
+        places[made] = (x + to_x) / 2, height
+    for value, where in ((1.0, low), (1 - limit, y(limit))):
+        drawn.append(f'<text x="{_TREE_LEFT - 6}" y="{where + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+    for leaf in order:
+        told = f"<title>Class {numbers[leaf]}, superclass {groups[leaf]}</title>"
+        drawn.append(
+            f'<text x="{places[leaf][0]:.1f}" y="{low + 14}" text-anchor="middle">{told}{numbers[leaf]}</text>'
+        )
+    drawn += _brackets([groups[leaf] for leaf in order], low)
+    label = _tree_in_words(numbers, groups)
+    box = f'viewBox="0 0 {width} {_TREE_HEIGHT}" width="{width}"'
+    return Markup(f'<svg class="tree" {box} role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>')
+
+
+def _leaves(merges: Sequence[Sequence[float]], count: int) -> list[int]:
+    """The classes, from 0, in an order in which no branches cross."""
+    under = {k: [k] for k in range(count)}
+    for made, (one, other, *_) in enumerate(merges, count):
+        under[made] = under.pop(int(one)) + under.pop(int(other))
+    return under[count + len(merges) - 1]
+
+
+def _brackets(groups: list[int], low: float) -> list[str]:
+    """A line below the classes of each superclass, with its number."""
+    drawn, begin = [], 0
+    for k in range(1, len(groups) + 1):
+        if k == len(groups) or groups[k] != groups[begin]:
+            left, right = _TREE_LEFT + _LEAF * begin + 3, _TREE_LEFT + _LEAF * k - 3
+            drawn.append(f'<path class="same" d="M{left},{low + 19}H{right}"/>')
+            middle = (left + right) / 2
+            drawn.append(
+                f'<text class="group" x="{middle:g}" y="{low + 32}" text-anchor="middle">{groups[begin]}</text>'
+            )
+            begin = k
+    return drawn
+
+
+def _tree_in_words(numbers: Sequence[int], groups: Sequence[int]) -> str:
+    """Which classes each superclass has, for those who cannot see the tree."""
+    found: dict[int, list[str]] = {}
+    for number, group in sorted(zip(numbers, groups)):
+        found.setdefault(group, []).append(str(number))
+    told = "; ".join(f"superclass {group}: {', '.join(own)}" for group, own in sorted(found.items()))
+    return f"Tree of {len(numbers)} classes by the view that they show. {told}."

@@ -20,7 +20,7 @@ from scipion_udl.constants import DIAMETER_FROM
 from scipion_udl.io.output import durable
 from scipion_udl.particles.diameter import size_words
 from scipion_udl.report import figures, pictures, training_figures
-from scipion_udl.report.class_cells import choosing, class_cells, ticks
+from scipion_udl.report.class_cells import choosing, class_cells, superclass_tree, ticks
 from scipion_udl.report.class_drawings import size_bars
 from scipion_udl.report.data import PageData, ReportData
 from scipion_udl.report.formatting import by_unit, duration, percent, thousands
@@ -177,6 +177,7 @@ def _content(data: ReportData) -> dict[str, object]:
         "classes": class_cells(data, data.classes),
         "choose": choosing(data.classes, data.table, "good"),
         "sizes": _sizes(data),
+        "tree": superclass_tree(data, data.classes),
         "likely": " Sorted by likeness, those that look alike stand beside each other." if likely else "",
         "averages": _averages(data),
         "unit": data.unit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 
-from scipion_udl.report.class_cells import choosing, class_cells, ticks
+from scipion_udl.report.class_cells import choosing, class_cells, superclass_tree, ticks
 from scipion_udl.report.class_drawings import size_bars
 from scipion_udl.report.data import SelectionData
 from scipion_udl.report.formatting import percent, thousands
@@ -78,6 +78,7 @@ def build_selection_page(data: SelectionData) -> str:
         ],
         "choose": choosing(data.classes, data.table, "mine"),
         "sizes": size_bars(numbers, sizes, ticks(data.classes), "are chosen"),
+        "tree": superclass_tree(data, data.classes),
         "left_out": [(words, thousands(number)) for words, number in rows],
         "files": FILES,
     }

@@ -154,6 +154,7 @@ class TestUdlClassify2D(ClassifyTest):
             for item in (own, average):
                 self.assertEqual(item._udlFlagged.get(), bool(facts["flagged"]))
                 self.assertEqual((item._udlMirrorOf.get(), item._udlView.get()), (facts["mirror_of"], facts["view"]))
+                self.assertEqual(item._udlSuperclass.get(), facts["superclass"])
             for item in (own.getRepresentative(), average):
                 self.assertEqual(item._udlResolution.get(), facts["resolution"])
         self.assertEqual(self.run_.outputModel.misfit(BOX, PIXEL_SIZE), "")
@@ -278,6 +279,8 @@ class TestUdlClassify2D(ClassifyTest):
     def test_the_gallery_by_size_resolution_and_similarity(self) -> None:
         gallery = self.gallery()
         self.assertEqual(list(gallery.orders)[:3], ["by size", "by resolution", "by similarity"])
+        groups = [self.facts[row + 1]["superclass"] for row in gallery.orders["by superclass"]]
+        self.assertEqual(groups, sorted(groups))
         self.assertEqual(gallery.orders["by size"].tolist(), list(range(CLASSES)))
         views = [self.facts[row + 1]["view"] for row in gallery.orders["by similarity"]]
         self.assertEqual(views, sorted(views))

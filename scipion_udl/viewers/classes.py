@@ -67,11 +67,19 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     """The rows in the orders that the table has the figures for."""
     figures = {
         name: np.array([missing if number_in(row.get(name)) is None else number_in(row[name]) for row in rows], float)
-        for name, missing in (("particles", 0), ("resolution", WORST), ("score_mean", -WORST), ("view", WORST))
+        for name, missing in (
+            ("particles", 0),
+            ("resolution", WORST),
+            ("score_mean", -WORST),
+            ("view", WORST),
+            ("superclass", WORST),
+        )
     }
     keys = {"size": -figures["particles"], "resolution": figures["resolution"]}
     if any(number_in(row.get("view")) is not None for row in rows):
         keys["similarity"] = figures["view"]
+    if any(number_in(row.get("superclass")) is not None for row in rows):
+        keys["superclass"] = figures["superclass"]  # of one superclass in the order of their numbers
     keys.update({"score": -figures["score_mean"], "number": np.arange(len(rows))})
     return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
 

@@ -14,6 +14,7 @@ from scipion_udl.report import figures, pictures
 
 STRETCH = (0.3, 99.7)  # percentiles that are drawn black and white, to begin with
 STRIP = 1.2  # inches of the controls below the images
+MOST_HIGH = 1.4  # inches of a list of choices among them, the margins of its axes counted
 MARGIN, HEAD, CAPTION = 0.12, 0.4, 0.24  # inches about the images, above them, and of the text below each
 WIDEST = 10.5  # inches
 LEAST_CYCLES = 2  # a box that the strongest low-pass leaves
@@ -119,7 +120,8 @@ class Gallery:
         self.choices = []
         for left, names, change in ((6.05, self.kinds, self.choose_kind), (7.5, self.orders, self.choose_order)):
             if len(names) > 1:
-                axes = self.figure.add_axes(self._place(left, 0.6 - 0.14 * len(names), 1.4, 0.28 * len(names)))
+                height = min(0.28 * len(names), MOST_HIGH)
+                axes = self.figure.add_axes(self._place(left, (STRIP - height) / 2, 1.4, height))
                 axes.set_frame_on(False)
                 self.choices.append(RadioButtons(axes, list(names), activecolor=figures.BLUE))
                 self.choices[-1].on_clicked(change)

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 
 from emtable import Table
 from scipy import ndimage
+from scipy.cluster import hierarchy
 
 from scipion_udl import api
 from scipion_udl.io.particles import open_particles
@@ -165,8 +166,18 @@ def test_the_csv_says_what_the_tables_say(out):
         scores = np.array([float(one.rlnParticleFigureOfMerit) for one in own])
         assert float(row["score_mean"]) == pytest.approx(scores[scores != 0].mean(), abs=2e-3)
     assert sorted(int(row["view"]) for row in listed) == list(range(1, len(listed) + 1))
+    assert [int(row["superclass"]) for row in listed] == [facts["superclass"] for facts in figures(out)]
     frc = np.genfromtxt(out / "frc.csv", delimiter=",", skip_header=1)
     assert set(frc[:, 0]) == set(range(1, len(listed) + 1))
+
+
+def test_superclasses_are_what_the_tree_is_cut_into_the_one_of_the_most_particles_first(out):
+    label, groups = labels(out), np.array([facts["superclass"] for facts in figures(out)])
+    tree = json.loads((out / "summary.json").read_text())["superclasses"]
+    cut = hierarchy.fcluster(np.array(tree["merges"], float), tree["limit"], "distance")
+    np.testing.assert_array_equal(cut[:, None] == cut, groups[:, None] == groups)
+    sizes = np.bincount(groups[label - 1])[1:]
+    assert len(sizes) == groups.max() and (sizes > 0).all() and (np.diff(sizes) <= 0).all()
 
 
 def test_noise_is_in_flagged_classes_and_views_are_not(data, out):

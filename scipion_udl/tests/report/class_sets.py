@@ -19,9 +19,9 @@ def figures_of(number: int, rng: np.random.Generator, count: int) -> dict:
         "class": number, "particles": int(rng.integers(20, 900)), "crossing": round(float(rng.uniform(5, 40)), 3),
         "resolution": round(float(rng.uniform(8, 20)), 2) if good else None, "score_mean": float(rng.random()),
         "quality": round(float(rng.uniform(0.5, 1) if good else rng.uniform(0, 0.49)), 3), "reasons": REASONS[not good],
-        "inside": round(float(rng.random()), 2), "view": 1 + (number * 7) % count, "flagged": not good,
-        "flag": "" if good else "noise", "note": "Its particles fit no better than noise would.", "outliers": 3,
-        "ambiguous": 0, "mirror_of": None, "warnings": [], "signal_found": good,
+        "inside": round(float(rng.random()), 2), "view": 1 + (number * 7) % count, "superclass": 1 + number // 4,
+        "flagged": not good, "flag": "" if good else "noise", "note": "Its particles fit no better than noise would.",
+        "outliers": 3, "ambiguous": 0, "mirror_of": None, "warnings": [], "signal_found": good,
     }  # fmt: skip
 
 

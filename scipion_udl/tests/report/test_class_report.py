@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("matplotlib")
 from scipion_udl.messages import message
 from scipion_udl.report.class_cells import ticks
-from scipion_udl.report.class_drawings import frc_curve, size_bars
+from scipion_udl.report.class_drawings import class_tree, frc_curve, size_bars
 from scipion_udl.report.page import build_page
 from scipion_udl.report.pictures import for_the_eye, lowpass
 from scipion_udl.tests.report.class_sets import class_data, class_entries
@@ -46,16 +46,19 @@ def test_what_classes_are_sorted_by_is_what_was_found(page, entries):
     found = cells(page)
     for one in entries:
         f, own = one.figures, found[one.figures["class"]]
-        told = {name: float(own[f"data-{name}"]) for name in ("size", "resolution", "view", "quality")}
+        told = {name: float(own[f"data-{name}"]) for name in ("size", "resolution", "view", "superclass", "quality")}
         assert told == {
-            "size": f["particles"], "resolution": f["crossing"], "view": f["view"], "quality": f["quality"]
+            "size": f["particles"], "resolution": f["crossing"], "view": f["view"], "superclass": f["superclass"],
+            "quality": f["quality"],
         }  # fmt: skip
 
 
 def test_orders_are_offered_for_what_is_known(page, entries):
-    assert [own["value"] for own in page.all_of("option")] == ["class", "size", "resolution", "view", "quality"]
+    assert [own["value"] for own in page.all_of("option")] == [
+        *("class", "size", "resolution", "view", "superclass", "quality")
+    ]
     signs = {own["value"]: int(own["data-sign"]) for own in page.all_of("option")}
-    assert signs == {"class": 1, "size": -1, "resolution": 1, "view": 1, "quality": -1}
+    assert signs == {"class": 1, "size": -1, "resolution": 1, "view": 1, "superclass": 1, "quality": -1}
     known = ("class", "particles", "resolution", "score_mean", "signal_found")  # as `align --by-class` tells
     bare = [replace(one, figures={name: one.figures[name] for name in known}) for one in entries]
     other = Page(build_page(class_data(bare)))
@@ -162,6 +165,38 @@ def test_a_curve_goes_through_its_frc_and_is_marked_where_it_crosses():
     assert "class 3: falls to 0.143 at 8 Å" in svg
     assert len(str(frc_curve(np.ones(1000), 80.0, None, "Å", "it"))) < 2500
     assert "does not fall" in str(frc_curve(np.full(40, np.nan), 80.0, None, "Å", "it"))
+
+
+MERGES = [[1, 3, 0.05, 2], [0, 2, 0.1, 2], [4, 5, 0.3, 4]]  # classes 5 and 9, then 4 and 7, then all four
+
+
+def test_a_tree_joins_classes_as_high_as_they_are_unlike_and_says_in_words_what_goes_together():
+    svg = str(class_tree([4, 5, 7, 9], [1, 2, 1, 2], MERGES, 0.175))
+    leaves = re.findall(r"<title>Class (\d+), superclass (\d+)</title>", svg)
+    assert leaves == [("5", "2"), ("9", "2"), ("4", "1"), ("7", "1")]  # no branches cross
+    branches = re.findall(r'class="(same|apart)" d="M([\d.]+),([\d.]+)V([\d.]+)H([\d.]+)V([\d.]+)"', svg)
+    assert [kind for kind, *_ in branches] == ["same", "same", "apart"]
+    points = np.array([numbers for _, *numbers in branches], float)
+    feet, heights = points[0, 1], points[:, 2]
+    np.testing.assert_allclose((feet - heights) / (feet - heights[2]), [0.05 / 0.3, 0.1 / 0.3, 1], atol=2e-3)
+    assert points[2, [1, 4]].tolist() == heights[:2].tolist()  # it stands upon the other two
+    limit = float(re.search(r'class="limit" d="M[\d.]+,([\d.]+)', svg)[1])
+    assert (feet - limit) / (feet - heights[2]) == pytest.approx(0.175 / 0.3, abs=2e-3)
+    assert [float(text) for text in re.findall(r'text-anchor="end">([\d.]+)<', svg)] == [1, 0.825]
+    assert "Tree of 4 classes" in svg and "superclass 1: 4, 7; superclass 2: 5, 9." in svg
+    assert re.findall(r'class="group"[^>]*>(\d+)<', svg) == ["2", "1"]
+
+
+def test_the_tree_stands_in_the_page_where_there_is_one(entries):
+    data = class_data(entries[:4])
+    assert "Tree of" not in build_page(data)
+    for one, group in zip(entries, (1, 2, 1, 2)):
+        one.figures["superclass"] = group
+    data.summary["superclasses"] = {"limit": 0.175, "merges": MERGES}
+    page = Page(build_page(data))
+    labels = [own["aria-label"] for own in page.all_of("svg") if own.get("class") == "tree"]
+    assert labels == ["Tree of 4 classes by the view that they show. superclass 1: 1, 3; superclass 2: 2, 4."]
+    assert not class_tree([1], [1], [], 0.175)
 
 
 def test_bars_are_as_high_as_classes_are_large_the_largest_first():
