@@ -163,6 +163,7 @@ class _WholeOrAuto(Whole):
 
 
 COUNT_OR_AUTO = _WholeOrAuto(auto=AUTO_CLASSES)
+MOST_OR_AUTO = _WholeOrAuto()
 BOX = Whole(unit="px")
 SEED = Whole(least=0, most=2**32 - 1)
 

@@ -80,7 +80,7 @@ class JobQuestions:
 
 _PARTICLE = ("diameter", "max_shift", "polarity")
 _EXPERT = ("model", "high_resolution_limit", "low_resolution_limit", "ctf", "no_refine", "seed")
-_CHOICE = ("min_quality", "min_particles", "max_resolution", "keep", "chosen", "recentre", "min_distance")
+_CHOICE = ("min_quality", "min_particles", "max_resolution", "balance", "keep", "chosen", "recentre", "min_distance")
 ALIGN = JobQuestions(
     AlignSettings, (*_PARTICLE, "mirror", "by_class", "write_stack", "gpu", "start_poses", "reference", *_EXPERT)
 )

@@ -21,7 +21,7 @@ from scipion_udl.io.source import table_of
 from scipion_udl.jobs.classify import classify_in
 from scipion_udl.messages import message
 from scipion_udl.pipelines.run import Run
-from scipion_udl.pipelines.select_set import Judgement, Selection, choose, judge_set
+from scipion_udl.pipelines.select_set import BALANCE, Judgement, Selection, choose, judge_set
 from scipion_udl.results.selection import CHOSEN, write_selection
 from scipion_udl.settings.commands import ClassifySettings, SelectSettings
 
@@ -73,6 +73,9 @@ def _select_in(group: ProcessGroup, settings: SelectSettings) -> Run:
             return run
         run = run.by_itself()
         selection = _selection(run, judged)
+        if selection.most is not None:
+            views, left = judged.superclass_of(selection.kept), int((selection.why == BALANCE).sum())
+            run.note(message("balanced", count=len(np.unique(views)), most=selection.most, left=left))
         if not selection.kept.any():
             run.warn(message("nothing_chosen", path=settings.input, rest=out.final("rest.star")))
         text = write_selection(run, judged, selection)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 TEXTS = {
+    "balanced": (
+        "Of each of {count} superclasses, classes that show the same view, at most {most} particles are chosen, the "
+        "best by quality: {left} others are in the rest."
+    ),
     "chosen_not_written": "{path} is not written: no particle is chosen that it could hold; see {folder}.",
     "class_beside_particle": "much of its average lies beside the particle",
     "class_faint": "its particles bring less signal to its average than those of other classes do",

@@ -12,6 +12,7 @@ from scipy import spatial
 from scipion_udl.alignment.aligner import AlignmentPlan
 from scipion_udl.alignment.known_start import KnownStart
 from scipion_udl.classification.flags import CONTAMINATION, EMPTY, OUTSIDE, shown_flags
+from scipion_udl.classification.superclasses import Superclasses, superclasses
 from scipion_udl.constants import RUN_DATA, automatic_shift
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_spectra import SpectraSettings
@@ -19,14 +20,16 @@ from scipion_udl.io.dialects import QUALITY_LABEL
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.messages import Message, message
 from scipion_udl.messages.quality import TEXTS
+from scipion_udl.particles.diameter import radius_in_use
 from scipion_udl.pipelines.align_classes import deal_classes
-from scipion_udl.pipelines.classes import members
+from scipion_udl.pipelines.classes import group_by_view, members
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.judge_classes import judge_classes
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.settle_flags import settle_flags
 from scipion_udl.settings.commands import SelectSettings
 from scipion_udl.settings.selection import LEAST_QUALITY
+from scipion_udl.values import MOST_OR_AUTO
 
 RING = 24  # Fourier pixels: what is taken over of the alignment that classes come with
 
@@ -35,7 +38,7 @@ RING = 24  # Fourier pixels: what is taken over of the alignment that classes co
 NOT_PARTICLES = (EMPTY, CONTAMINATION, OUTSIDE)
 SHOWS_NO_PARTICLE = "flagged"
 # Why a particle is not chosen, in the order in which it is asked.
-CLASS, JUNK, NEAR, SHARE = "class", "quality", "duplicate", "share"
+CLASS, JUNK, NEAR, SHARE, BALANCE = "class", "quality", "duplicate", "share", "balance"
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Judgement:
     number: (K,) of the classes, ascending; label: (N,) of the class of each particle; sizes: (K,); quality: (K,) and
     reasons: K lists of codes; crossing: (K,) where the halves' FRC falls to 0.143, angstrom, NaN where there are none;
     resolution: (K,) claimed, NaN for none; flag: (K,) codes of flags.py, "" for none; particles: (N,) quality;
-    averages: (K, D, D).
+    averages: (K, D, D); grouped: the classes by the view that they show.
     """
 
     number: np.ndarray
@@ -58,18 +61,35 @@ class Judgement:
     flag: np.ndarray
     particles: np.ndarray
     averages: np.ndarray
+    grouped: Superclasses
+
+    def superclass_of(self, which: np.ndarray) -> np.ndarray:
+        """The superclasses of particles.
+
+        Parameters
+        ----------
+        which : (N,) bool array, or (n,) int array
+            Of the particles.
+
+        Returns
+        -------
+        (n,) int array
+            Numbers, from 1.
+        """
+        return self.grouped.number[np.searchsorted(self.number, self.label[which])]
 
 
 @dataclass
 class Selection:
     """chosen: (K,) bool, the classes; refused: (K,) what each lacks, "" for those that are chosen; why: (N,) CLASS,
-    JUNK, NEAR or SHARE for particles that are not chosen, "" for those that are; recentred: (N, 2) centres in the
-    micrographs, pixels, None where nobody asked."""
+    JUNK, NEAR, SHARE or BALANCE for particles that are not chosen, "" for those that are; recentred: (N, 2) centres in
+    the micrographs, pixels, None where nobody asked; most: of a superclass, None where nobody asked."""
 
     chosen: np.ndarray
     refused: list[str]
     why: np.ndarray
     recentred: np.ndarray | None = None
+    most: int | None = None
 
     @property
     def kept(self) -> np.ndarray:
@@ -125,6 +145,7 @@ def _told_before(run: Run) -> Judgement | None:
         return None
     rows = [told[k] for k in number.tolist()]
     averages = StackReader(stack).read(np.array([one["image"] - 1 for one in rows]))
+    grouped = _grouped_before(summary, number) or superclasses(averages, _radius_of(run, summary), sizes)
     run.say(f"Classes were judged before: {path}")
     return Judgement(
         number,
@@ -137,7 +158,26 @@ def _told_before(run: Run) -> Judgement | None:
         np.array([one.get("flag", "") for one in rows], object),
         table.numbers(QUALITY_LABEL),
         averages,
+        grouped,
     )
+
+
+def _grouped_before(summary: dict, number: np.ndarray) -> Superclasses | None:
+    """The superclasses of classes (K,), ascending, as a run has told them; None where it has not."""
+    tree, classes = summary.get("superclasses"), summary["classes"]
+    if not tree or not all("superclass" in one for one in classes):
+        return None
+    place = {int(one["class"]): k for k, one in enumerate(classes)}
+    merges = np.array(tree["merges"], np.float64).reshape(-1, 4)
+    if len(merges) != len(classes) - 1:
+        return None
+    whole = Superclasses(np.array([one["superclass"] for one in classes]), merges, float(tree["limit"]))
+    return whole.of(np.array([place[int(one)] for one in number]))
+
+
+def _radius_of(run: Run, summary: dict) -> float:
+    """The radius of the particle, pixels, in the run that wrote a summary."""
+    return float(summary.get("mask_radius") or radius_in_use(run.particles))
 
 
 def _has_summary(folder: str) -> bool:
@@ -179,6 +219,7 @@ def _judged_now(run: Run) -> Judgement | None:
         flags,
         judged.particles,
         np.stack([one.images["after"] for one in classes]),
+        group_by_view(run, classes),
     )
 
 
@@ -241,7 +282,54 @@ def choose(
         kept = np.flatnonzero(why == "")
         order = kept[np.argsort(-judged.particles[kept], kind="stable")]
         why[order[round(settings.keep * len(order)) :]] = SHARE
-    return Selection(chosen, refused, why)
+    most = None
+    if settings.balance is not None:
+        kept = np.flatnonzero(why == "")
+        group = judged.superclass_of(kept)
+        most = most_of_each(group) if settings.balance == MOST_OR_AUTO.auto else settings.balance
+        why[kept[beyond(group, judged.particles[kept], most)]] = BALANCE
+    return Selection(chosen, refused, why, most=most)
+
+
+def most_of_each(group: np.ndarray) -> int:
+    """How many particles the superclass in the middle has.
+
+    Parameters
+    ----------
+    group : (n,) int array
+        The superclass of each particle.
+
+    Returns
+    -------
+    int
+        The median over the superclasses that have any; rounded down, 1 or more.
+    """
+    sizes = np.unique(group, return_counts=True)[1]
+    return max(int(np.median(sizes)), 1) if len(sizes) else 1
+
+
+def beyond(group: np.ndarray, quality: np.ndarray, most: int) -> np.ndarray:
+    """Which particles a superclass has more of than it may have.
+
+    Parameters
+    ----------
+    group : (n,) int array
+        The superclass of each particle.
+    quality : (n,) array
+        The higher the better; of equals the first are kept.
+    most : int
+        So many of each are kept.
+
+    Returns
+    -------
+    (n,) bool array
+        True for those to be left out.
+    """
+    order = np.lexsort((-quality, group))
+    _, first, count = np.unique(group[order], return_index=True, return_counts=True)
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - np.repeat(first, count)
+    return rank >= most
 
 
 def _refused(settings: SelectSettings, judged: Judgement, k: int, least: float | None) -> str:

@@ -31,7 +31,7 @@ from scipion_udl.protocols.protocol_base import CONVERTED, PARTICLES, PROGRESS, 
 from scipion_udl.protocols.streaming import write_json
 from scipion_udl.settings.commands import SelectSettings
 from scipion_udl.settings.option import Question
-from scipion_udl.values import BadValue, WholeNumbers
+from scipion_udl.values import MOST_OR_AUTO, BadValue, WholeNumbers
 
 BY_QUALITY, BY_NUMBER = 0, 1
 SELECTED = "selected.star"
@@ -39,6 +39,8 @@ JUDGED = "judged"  # folder of all classes with their quality, out of which the 
 FEWEST_CLASSES = 2
 MOST_SHOWN = 10  # numbers in a sentence
 _KNOWN = {"quality", "crossing", "reasons", "resolution", "image"}  # of a class that was judged
+_OF_CLASSES = ("classes", "superclasses", "mask_radius")  # what a summary says of them all
+_RULES = ("min_particles", "max_resolution")  # options of the engine that classes go by, however they are chosen
 _JUDGING = ("max_shift", "high_resolution_limit", "ctf")  # options of the engine, where it aligns classes to judge them
 _BY_QUALITY = "by the quality that a network, trained on simulated particles and junk, gives to classes and particles"
 # What an alignment of the input has that the engine cannot begin at: it aligns the classes anew then.
@@ -93,6 +95,7 @@ class ProtUdlSelectClasses(ParticleQuestions):
     inputClasses: Any
     chooseBy: Any
     chosenClasses: Any
+    balance: Any
 
     @property
     def inputParticles(self) -> Any:
@@ -108,7 +111,7 @@ class ProtUdlSelectClasses(ParticleQuestions):
         ask(form, _CHOOSE)
         self._ask(form, "min_quality", condition=f"chooseBy == {BY_QUALITY}")
         self._ask(form, "chosen", condition=f"chooseBy == {BY_NUMBER}")
-        for name in ("min_particles", "max_resolution"):
+        for name in (*_RULES, "balance"):
             self._ask(form, name)
         self._defineDiameterParam(form)
         for name in _JUDGING:
@@ -128,7 +131,7 @@ class ProtUdlSelectClasses(ParticleQuestions):
             words = self._option("chosen", ",".join(map(str, self._numbers())))
         else:
             words = self._words("min_quality")
-        return shlex.join(words + self._words("min_particles", "max_resolution"))
+        return shlex.join(words + self._words(*_RULES, "balance"))
 
     def _numbers(self) -> tuple[int, ...]:
         """The numbers of *Classes*. Raises BadValue where they are none."""
@@ -137,9 +140,9 @@ class ProtUdlSelectClasses(ParticleQuestions):
             raise BadValue("nothing is given")
         return WholeNumbers()(text)
 
-    def _earlierFacts(self) -> tuple[str, dict[int, dict]] | None:
-        """The folder and the facts of the run of this plugin that judged the classes when it made them; None where none
-        did. Those of a subset are found, too: by the average that represents them."""
+    def _earlierFacts(self) -> tuple[str, dict[str, Any]] | None:
+        """The folder of the run of this plugin that judged the classes when it made them, and of its summary what it
+        says of classes; None where none did. Those of a subset are found, too: by the average that represents them."""
         classes = self.inputClasses.get()
         images = {part.number: part.items.getRepresentative() for part in class_parts(classes)}
         folders = {os.path.dirname(image.getFileName() or "") if image else "" for image in images.values()}
@@ -148,12 +151,13 @@ class ProtUdlSelectClasses(ParticleQuestions):
         if folders or not os.path.isfile(summary) or not has_quality(classes):
             return None
         with open(summary, encoding="utf-8") as file:
-            told = {one["class"]: one for one in json.load(file).get("classes", [])}
+            found = {name: value for name, value in json.load(file).items() if name in _OF_CLASSES}
+        told = {one["class"]: one for one in found.get("classes", [])}
         facts = {number: told.get(number, {}) for number in images}
         known = all(set(one) >= _KNOWN for one in facts.values())
         if not known or any(images[number].getIndex() != one["image"] for number, one in facts.items()):
             return None
-        return folder, facts
+        return folder, found
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -180,7 +184,7 @@ class ProtUdlSelectClasses(ParticleQuestions):
         table = self._getExtraPath(JUDGED, SELECTED)
         self._noteInput(write_particles(classes, table, stack, quality=True))
         pwutils.copyFile(os.path.join(folder, AVERAGES), self._getExtraPath(JUDGED, AVERAGES))
-        write_json(self._getExtraPath(JUDGED, SUMMARY), {"classes": list(facts.values())})
+        write_json(self._getExtraPath(JUDGED, SUMMARY), facts)
         return [table]
 
     def _writeAligned(self, table: str, stack: str) -> int:
@@ -268,8 +272,18 @@ class ProtUdlSelectClasses(ParticleQuestions):
                 f"{FEWEST_CLASSES} or more, to choose from."
             ]
         errors = self._validateDiameter() + self._validateLength("maxShift", "Largest shift") + self._validateFinest()
-        errors += self._validateCtf()
+        errors += self._validateCtf() + self._validateBalance()
         return errors + (self._validateNumbers(numbers) if self.chooseBy.get() == BY_NUMBER else [])
+
+    def _validateBalance(self) -> list[str]:
+        """A sentence where *Most particles of a view* is neither a number nor auto."""
+        text = (self.balance.get() or "").strip()
+        try:
+            if text:
+                MOST_OR_AUTO(text)
+        except BadValue as error:
+            return [f"*Most particles of a view*: {error}: give a number, *auto*, or nothing."]
+        return []
 
     def _validateNumbers(self, numbers: list[int]) -> list[str]:
         """A sentence where *Classes* names none, or one that there is not."""

@@ -16,15 +16,16 @@ from scipion_udl.io.selected import NAME, write_coordinates, write_selected
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.pipelines.run import Run
-from scipion_udl.pipelines.select_set import CLASS, JUNK, NEAR, SHARE, Judgement, Selection, sentences
+from scipion_udl.pipelines.select_set import BALANCE, CLASS, JUNK, NEAR, SHARE, Judgement, Selection, sentences
 from scipion_udl.results.references import write_references
 from scipion_udl.results.relion_files import write_relion_files
 from scipion_udl.results.run_results import count_warnings, summary
 
 CHOSEN, REST = "selected", "rest"
-COLUMNS = ("class", "chosen", "why", "quality", "particles", "kept", "crossing", "resolution", "flag", "reasons")
+COLUMNS = ("class", "chosen", "why", "quality", "particles", "kept", "crossing", "resolution", "flag", "superclass",
+           "beyond_balance", "reasons")  # fmt: skip
 WORDS = {CLASS: "of classes that are not chosen", JUNK: "below the quality", NEAR: "close to a better one",
-         SHARE: "beyond the share to be kept"}  # fmt: skip
+         SHARE: "beyond the share to be kept", BALANCE: "beyond what one view may have"}  # fmt: skip
 
 
 def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
@@ -53,7 +54,7 @@ def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
         rows = np.flatnonzero(selection.kept)
         shares = {QUALITY_LABEL: judged.particles[rows]}
         write_coordinates(run.source.subset(rows), out.scratch(NAME), selection.recentred[rows], shares)
-    kept = _kept(judged, selection)
+    kept = _in_classes(judged, selection.kept)
     chosen = np.flatnonzero(selection.chosen)
     if len(chosen):
         write_stack(out.scratch("averages.mrcs"), judged.averages[chosen].astype(np.float32), run.source.pixel_size)
@@ -61,7 +62,9 @@ def write_selection(run: Run, judged: Judgement, selection: Selection) -> str:
         facts = judged.number[chosen].tolist(), kept[chosen].tolist(), finest
         write_references(out.scratch("averages.star"), out.final("averages.mrcs"), *facts)
         _write_for_relion(run, judged, selection, kept)
-    write_csv(out.scratch("selection.csv"), list(COLUMNS), (_row(judged, selection, kept, k) for k in range(len(kept))))
+    beyond = _in_classes(judged, selection.why == BALANCE)
+    rows_of = (_row(judged, selection, kept, beyond, k) for k in range(len(kept)))
+    write_csv(out.scratch("selection.csv"), list(COLUMNS), rows_of)
     figures = _summary(run, judged, selection, kept)
     write_json(out.scratch("summary.json"), figures)
     _write_report(run, figures, judged)
@@ -100,9 +103,9 @@ def _write_tables(run: Run, name: str, rows: np.ndarray, quality: np.ndarray) ->
             run.warn(error.message)
 
 
-def _kept(judged: Judgement, selection: Selection) -> np.ndarray:
-    """How many particles of each class are chosen, (K,)."""
-    place = np.searchsorted(judged.number, judged.label[selection.kept])
+def _in_classes(judged: Judgement, which: np.ndarray) -> np.ndarray:
+    """How many particles of each class (K,) are among those that ``which`` (N,) says."""
+    place = np.searchsorted(judged.number, judged.label[which])
     return np.bincount(place, minlength=len(judged.number))
 
 
@@ -121,15 +124,15 @@ def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _row(judged: Judgement, selection: Selection, kept: np.ndarray, k: int) -> list:
+def _row(judged: Judgement, selection: Selection, kept: np.ndarray, beyond: np.ndarray, k: int) -> list:
     """Class k in selection.csv; what is not known is empty."""
     flag = str(judged.flag[k])
     told = [REASONS[flag]] if flag in REASONS else []
     lengths = ["" if _known(value) is None else f"{value:.4g}" for value in (judged.crossing[k], judged.resolution[k])]
     chosen, refused = int(selection.chosen[k]), selection.refused[k]
     reasons = "; ".join([*told, *sentences(judged.reasons[k])])
-    counts = judged.sizes[k], kept[k]
-    return [judged.number[k], chosen, refused, f"{judged.quality[k]:.3f}", *counts, *lengths, flag, reasons]
+    counts, views = (judged.sizes[k], kept[k]), (judged.grouped.number[k], "" if selection.most is None else beyond[k])
+    return [judged.number[k], chosen, refused, f"{judged.quality[k]:.3f}", *counts, *lengths, flag, *views, reasons]
 
 
 def _summary(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray) -> dict:
@@ -146,12 +149,14 @@ def _summary(run: Run, judged: Judgement, selection: Selection, kept: np.ndarray
             "crossing": _known(judged.crossing[k]),
             "resolution": _known(judged.resolution[k]),
             "flag": str(judged.flag[k]),
+            "superclass": int(judged.grouped.number[k]),
             "reasons": judged.reasons[k],
         }
         for k in range(len(kept))
     ]
     left = {code: int((selection.why == code).sum()) for code in WORDS}
-    return summary(run, chosen=int(selection.kept.sum()), left_out=left, classes=classes)
+    more = {"most_of_a_superclass": selection.most, "superclasses": judged.grouped.as_figures()}
+    return summary(run, chosen=int(selection.kept.sum()), left_out=left, classes=classes, **more)
 
 
 def _text(run: Run, figures: dict) -> str:

@@ -100,6 +100,22 @@ class Choice(Settings):
         take=take.ANGSTROM_ABOVE_0,
         metavar="A",
     )
+    balance: int | None = option(
+        "of each superclass (classes that show the same view, whatever way it lies) at most N particles, the best by "
+        "quality; auto: as many as the superclass in the middle has",
+        None,
+        Question(
+            "balance",
+            "Most particles of a view",
+            "For even views: of all classes that show the same view (a superclass: rotated, shifted and mirrored ones "
+            "are one view) no more particles than this are kept, the best by quality. *auto* keeps as many as the view "
+            "in the middle has; nothing keeps all. What is left out is still in the input.",
+            kind="text",
+            default="",
+        ),
+        take=take.MOST_OR_AUTO,
+        metavar="N",
+    )
     keep: float | None = option(
         "of what is chosen, the best so large a share, 0 to 1",
         take=take.SHARE,

@@ -220,6 +220,29 @@ class TestUdlSelectClasses(RunTest):
         run = self.newRun(chooseBy=1, chosenClasses=" 2, 5-9", diameter=120.0)
         self.assertEqual(run._choosingOptions(), "--classes 2,5,6,7,8,9")
         self.assertIn("--diameter 120", run._judgingOptions())
+        self.assertEqual(self.newRun(balance="auto")._choosingOptions(), "--min-quality 0.5 --balance auto")
+        self.assertEqual(self.newRun(balance="40")._choosingOptions(), "--min-quality 0.5 --balance 40")
+
+    def test_no_view_gives_more_particles_than_were_asked_for(self) -> None:
+        self.assertTrue(all(one["superclass"] >= 1 for one in self.facts.values()))
+        run = self.newRun(self.newSource(Path(self.run_._getExtraPath("judged"))), balance="20")
+        self.launchProtocol(run)
+        facts = {one["class"]: one for one in run.readEngineSummary()["classes"]}
+        for number in VIEWS:  # as they were grouped when they were judged
+            self.assertEqual(facts[number]["superclass"], self.facts[number]["superclass"])
+        kept: dict[int, list] = {}
+        for one in run.outputClasses.iterItems():
+            kept.setdefault(facts[one.getObjId()]["superclass"], []).extend(item._udlQuality.get() for item in one)
+        self.assertEqual({len(own) for own in kept.values()}, {20})
+        for view, own in kept.items():
+            before = [
+                item._udlQuality.get()
+                for one in self.run_.outputClasses.iterItems()
+                if facts[one.getObjId()]["superclass"] == view
+                for item in one
+            ]
+            np.testing.assert_allclose(sorted(own), sorted(before)[-20:], atol=1e-4)
+        self.assertIn("at most 20 particles are chosen", " ".join(run.summary()))
 
     def test_answers_that_do_not_fit_are_refused(self) -> None:
         self.assertEqual(self.newRun(chooseBy=1, chosenClasses="2,7").validate(), [])
@@ -229,6 +252,7 @@ class TestUdlSelectClasses(RunTest):
             ({"chooseBy": 1, "chosenClasses": "2;5"}, "'2;5' is not a whole number"),
             ({"chooseBy": 1, "chosenClasses": f"2,3,{DISABLED_CLASS}"}, "names 3, 12, and *Input classes* has no such"),
             ({"diameter": 1000.0}, "*Particle diameter*"),
+            ({"balance": "few"}, "*Most particles of a view*: 'few' is not a whole number"),
         ):
             errors = self.newRun(**answers).validate()
             self.assertEqual(len(errors), 1, answers)

@@ -79,6 +79,7 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     values = {name: [number_in(row[name]) for row in rows] for name in ("quality", "particles", "crossing")}
     crossing = np.array([WORST if value is None else value for value in values["crossing"]])
     keys = {"quality": -np.array(values["quality"]), "size": -np.array(values["particles"]), "resolution": crossing}
+    keys["superclass"] = np.array([number_in(row.get("superclass")) or WORST for row in rows])
     return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
 
 

@@ -35,7 +35,8 @@ def test_answers_that_nobody_changed_change_nothing(command):
 @each
 def test_every_answer_that_a_question_offers_is_taken(command, asked):
     given = {"yes": [True, False], "choice": asked.choices, "file": ["model.safetensors"]}
-    given |= {"whole": [3], "number": [0.5], "text": ["none" if asked.name == "gpu" else "2,3,5-12"]}
+    texts = {"gpu": ["none"], "balance": ["auto", "120"]}
+    given |= {"whole": [3], "number": [0.5], "text": texts.get(asked.name, ["2,3,5-12"])}
     answers = given[asked.kind]
     assert len({repr(parsed(command, asked.words(one))[asked.name]) for one in answers}) == len(answers)
     assert [asked.problem(one) for one in answers] == [""] * len(answers)

@@ -100,6 +100,63 @@ def test_good_particles_are_kept_junk_is_dropped_and_nothing_is_lost(chosen, goo
     assert f"{len(selected)} {len(selected) / COUNT:.1%}".replace("%", " %") in page.text
 
 
+def test_no_view_has_more_particles_than_were_asked_for_the_best_are_kept_and_the_rest_is_there(folder, good, tmp_path):
+    few = 5
+    for name, words in (("all", ()), ("few", ("--balance", few)), ("auto", ("--balance", "auto"))):
+        assert run("select", folder / "classes", "-o", tmp_path / name, *words, *QUIET) == 0
+    every = {int(row["class"]): int(row["superclass"]) for row in rows(tmp_path / "all")}
+    facts = json.loads((folder / "classes" / "summary.json").read_text())["classes"]
+    assert every == {one["class"]: one["superclass"] for one in facts}
+    before = of_views(tmp_path / "all" / "selected.star", every)
+    most = {"few": few, "auto": int(np.median([len(own) for own in before.values()]))}
+    for name, limit in most.items():
+        out = tmp_path / name
+        kept = of_views(out / "selected.star", every)
+        for view, own in before.items():
+            best = sorted(own.values(), reverse=True)[:limit]
+            assert sorted(kept[view].values(), reverse=True) == best
+        assert not numbers(out / "selected.star") & numbers(out / "rest.star")
+        assert numbers(out / "selected.star") | numbers(out / "rest.star") == set(good)
+        left = sum(max(len(own) - limit, 0) for own in before.values())
+        summary = json.loads((out / "summary.json").read_text())
+        assert (summary["left_out"]["balance"], summary["most_of_a_superclass"]) == (left, limit)
+        assert summary["chosen"] == sum(min(len(own), limit) for own in before.values())
+        assert "balanced" in [one["code"] for one in summary["messages"]]
+        listed = rows(out)
+        assert sum(int(row["beyond_balance"]) for row in listed) == left
+        assert sum(int(row["kept"]) for row in listed) == summary["chosen"]
+        assert (out / "report.html").read_text("utf-8").count("beyond what one view may have") == (2 if left else 0)
+    assert all(row["beyond_balance"] == "" for row in rows(tmp_path / "all"))
+
+
+def test_classes_of_a_run_that_told_no_superclasses_are_grouped_as_that_run_would(folder, tmp_path):
+    shutil.copytree(folder / "classes", tmp_path / "old")
+    summary = json.loads((tmp_path / "old" / "summary.json").read_text())
+    told = {one["class"]: one.pop("superclass") for one in summary["classes"]}
+    summary.pop("superclasses")
+    (tmp_path / "old" / "summary.json").write_text(json.dumps(summary))
+    assert run("select", tmp_path / "old", "-o", tmp_path / "out", *QUIET) == 0
+    assert {int(row["class"]): int(row["superclass"]) for row in rows(tmp_path / "out")} == told
+    assert "Classes were judged before" in (tmp_path / "out" / "run.log").read_text()
+
+
+def of_views(path, superclasses: dict[int, int]) -> dict[int, dict[int, float]]:
+    """The quality of each particle of a table, by its image, by the superclass of its class."""
+    found: dict[int, dict[int, float]] = {}
+    for row in OtherReader(fileName=str(path), tableName="particles"):
+        own = found.setdefault(superclasses[int(row.rlnClassNumber)], {})
+        own[number(row.rlnImageName)] = float(row.udlQuality)
+    return found
+
+
+@pytest.mark.parametrize("most", ["0", "many", "1.5"])
+def test_a_balance_that_is_no_number_of_particles_is_refused(folder, tmp_path, most, capfd):
+    with pytest.raises(SystemExit, match="2"):
+        run("select", folder / "classes", "-o", tmp_path / "out", "--balance", most)
+    assert f"--balance: '{most}'" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_of_the_report_chooses_the_ticked_classes(folder, tmp_path):
     page = Page((folder / "classes" / "report.html").read_text("utf-8"))
     (code,) = page.all_of("code", id="command")
@@ -136,6 +193,8 @@ def test_classes_of_another_program_are_judged_and_their_table_stays_as_it_was(f
     out = tmp_path / "out"
     assert run("select", tmp_path / "run_it025_model.star", "-o", out, *QUIET) == 0
     chosen = numbers(out / "selected.star")
+    groups = [int(row["superclass"]) for row in rows(out)]
+    assert set(groups) == set(range(1, max(groups) + 1))
     assert np.mean([one in chosen for one, is_good in good.items() if is_good]) >= 0.95
     assert np.mean([one not in chosen for one, is_good in good.items() if not is_good]) >= 0.9
     before = {number(name): k for k, name in enumerate(particles.texts("rlnImageName"))}

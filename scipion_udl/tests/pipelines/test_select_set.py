@@ -5,13 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scipion_udl.classification.superclasses import Superclasses
 from scipion_udl.errors import UdlError
-from scipion_udl.pipelines.select_set import CLASS, JUNK, NEAR, SHARE, Judgement, choose, near_better
+from scipion_udl.pipelines.select_set import (
+    BALANCE,
+    CLASS,
+    JUNK,
+    NEAR,
+    SHARE,
+    Judgement,
+    beyond,
+    choose,
+    most_of_each,
+    near_better,
+)
 from scipion_udl.settings.commands import SelectSettings
+from scipion_udl.values import MOST_OR_AUTO
 
 SIZES = (6, 4, 3, 2)
 NUMBERS = (2, 3, 5, 9)  # as a table may have them, with gaps
 QUALITY = (0.95, 0.5, 0.49, 0.9)
+SUPERCLASSES = (1, 2, 2, 1)
 CROSSING = (9.0, 12.0, 8.0, np.nan)
 
 
@@ -23,6 +37,7 @@ def judgement(flag: str = "") -> Judgement:
     return Judgement(
         np.array(NUMBERS), label, np.array(SIZES), np.array(QUALITY), [[]] * len(SIZES), np.array(CROSSING), nothing,
         np.full(len(SIZES), flag, object), particles, np.zeros((len(SIZES), 4, 4)),
+        Superclasses(np.array(SUPERCLASSES), np.zeros((0, 4))),
     )  # fmt: skip
 
 
@@ -86,6 +101,52 @@ def test_the_best_share_is_of_what_is_chosen():
     assert len(kept) == 6  # of 11, rounded
     assert kept.min() >= judgement().particles[selection.why == SHARE].max()
     assert not chosen(keep=0.0)[1].kept.any()
+
+
+def groups_of(which: np.ndarray) -> np.ndarray:
+    """The superclass of each particle that is chosen."""
+    return judgement().superclass_of(which)
+
+
+def test_no_superclass_has_more_than_it_may_and_the_best_of_it_are_kept():
+    quality = judgement().particles
+    before = chosen()[1].kept
+    for most in (1, 2, 5, 100):
+        selection = chosen(balance=most)[1]
+        assert selection.most == most
+        for one in (1, 2):
+            could, kept = before & (groups_of(slice(None)) == one), selection.kept & (groups_of(slice(None)) == one)
+            assert kept.sum() == min(could.sum(), most)
+            if kept.any() and (could & ~kept).any():
+                assert quality[kept].min() >= quality[could & ~kept].max()
+        assert ((selection.why == BALANCE) == (before & ~selection.kept)).all()
+        assert (selection.why[~before] == chosen()[1].why[~before]).all()  # who was left out is so for the old reason
+    assert chosen()[1].most is None
+
+
+def test_auto_takes_what_the_superclass_in_the_middle_has():
+    assert most_of_each(np.repeat([1, 2, 5], [10, 4, 7])) == 7
+    assert most_of_each(np.repeat([1, 2], [10, 5])) == 7
+    assert most_of_each(np.zeros(0, int)) == 1
+    settings = SelectSettings(input="p.star", output="out", balance=MOST_OR_AUTO("auto"))
+    selection = choose(settings, judgement(), None, None)
+    counts = [np.sum(groups_of(chosen()[1].kept) == one) for one in (1, 2)]
+    assert selection.most == int(np.median(counts))
+    assert [np.sum(groups_of(selection.kept) == one) for one in (1, 2)] == np.minimum(counts, selection.most).tolist()
+
+
+def test_balance_is_the_last_of_the_rules():
+    """What lies close to a better particle, and what is not of the best share, takes no place of a superclass."""
+    selection = chosen(balance=2, keep=0.8)[1]
+    assert (selection.why == SHARE).sum() == 2  # of 11
+    assert [np.sum(groups_of(selection.kept) == one) for one in (1, 2)] == [2, 2]
+
+
+def test_of_equals_the_first_are_kept():
+    group, quality = np.array([2, 1, 2, 2, 1, 3]), np.array([0.5, 0.9, 0.5, 0.5, 0.9, 0.1])
+    assert beyond(group, quality, 1).tolist() == [False, False, True, True, True, False]
+    assert not beyond(group, quality, 3).any()
+    assert beyond(np.zeros(0, int), np.zeros(0), 1).shape == (0,)
 
 
 def test_of_particles_that_lie_close_to_each_other_the_best_is_kept():
