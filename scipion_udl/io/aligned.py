@@ -44,8 +44,8 @@ class _Results:
     """The new columns, still as numbers."""
 
     poses: Poses
-    score: np.ndarray
-    ambiguous: np.ndarray
+    score: np.ndarray | None
+    ambiguous: np.ndarray | None
     correntropy: np.ndarray | None = None
     outlier: np.ndarray | None = None
     number: np.ndarray | None = None
@@ -53,7 +53,8 @@ class _Results:
     shares: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.score, self.ambiguous = np.asarray(self.score, np.float64), np.asarray(self.ambiguous, bool)
+        self.score = None if self.score is None else np.asarray(self.score, np.float64)
+        self.ambiguous = None if self.ambiguous is None else np.asarray(self.ambiguous, bool)
         self.correntropy = None if self.correntropy is None else np.asarray(self.correntropy, np.float64)
         self.outlier = None if self.outlier is None else np.asarray(self.outlier, bool)
 
@@ -66,8 +67,8 @@ class _Results:
 def write_aligned(
     source: Source,
     poses: Poses,
-    score: np.ndarray,
-    ambiguous: np.ndarray,
+    score: np.ndarray | None,
+    ambiguous: np.ndarray | None,
     star: str | None = None,
     xmd: str | None = None,
     aligned_stack: str | None = None,
@@ -86,9 +87,10 @@ def write_aligned(
         N particles.
     poses : Poses
         N, to apply to the particles, in the source's order.
-    score : (N,) float array
-        Higher is better.
-    ambiguous : (N,) bool array
+    score : (N,) float array or None
+        Higher is better. None where nobody knows it: STAR and XMD then have no such column, a CS has 0.
+    ambiguous : (N,) bool array or None
+        None likewise.
     star, xmd, cs : str, optional
         Paths of the three tables.
     aligned_stack : str, optional
@@ -119,8 +121,9 @@ def write_aligned(
     if xmd is not None:
         write_tables(xmd, _xmd_tables(source, results, warnings), xmipp=True)
     if cs is not None:
+        score = np.zeros(len(source)) if results.score is None else results.score
         certainty = results.shares.get(dialects.CERTAINTY_LABEL)
-        warnings += write_aligned_cs(source, poses, results.score, cs, aligned_stack, number, certainty)
+        warnings += write_aligned_cs(source, poses, score, cs, aligned_stack, number, certainty)
     return list(dict.fromkeys(warnings))
 
 
@@ -246,9 +249,13 @@ def _set_names(table: Table, label: str, source: Source) -> None:
 
 
 def _add_score(table: Table, form: str, results: _Results) -> None:
-    table.set(dialects.SCORE_LABEL[form], number_texts(results.score))
-    table.set(dialects.AMBIGUOUS_LABEL, _flags(results.ambiguous))
-    table.drop(_FOUND)  # by an earlier alignment: not of these poses
+    score, ambiguous = dialects.SCORE_LABEL[form], dialects.AMBIGUOUS_LABEL
+    if results.score is not None:
+        table.set(score, number_texts(results.score))
+    if results.ambiguous is not None:
+        table.set(ambiguous, _flags(results.ambiguous))
+    unknown = [name for name, values in ((score, results.score), (ambiguous, results.ambiguous)) if values is None]
+    table.drop((*unknown, *_FOUND))  # by an earlier alignment: not of these poses
     if results.outlier is not None:
         table.set(dialects.OUTLIER_LABEL, _flags(results.outlier))
     if results.number is not None:

@@ -54,18 +54,17 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
     own = ".xmd" if source.form == dialects.XMIPP else ".star"
     if ending != own or source.cs is not None:
         poses = source.poses() or Poses.identity(len(source))
-        nothing = np.zeros(len(source))
-        score = shares.get(dialects.QUALITY_LABEL, nothing)
         star, xmd, cs = (path if ending == kind else None for kind in (".star", ".xmd", ".cs"))
         told = write_aligned(
             source,
             poses,
-            score,
-            nothing > 0,
+            _numbers(source, dialects.SCORE_LABEL[source.form]),
+            _numbers(source, dialects.AMBIGUOUS_LABEL),
             star,
             xmd,
             cs=cs,
             number=source.classes(),
+            outlier=_numbers(source, dialects.OUTLIER_LABEL),
             shares=_certain(source, shares),
         )
         return [one for one in told if one.code != "old_poses_left_out"]
@@ -78,6 +77,15 @@ def write_selected(source: Source, path: str, shares: Mapping[str, np.ndarray]) 
         particles.set(label, share_texts(values))
     write_tables(path, tables, xmipp=source.form == dialects.XMIPP)
     return []
+
+
+def _numbers(source: Source, label: str) -> np.ndarray | None:
+    """A column of the input's table; None where it has none, or not for each particle."""
+    table = source.table
+    if table is None or label not in table:
+        return None
+    values = table.known(label)
+    return values if np.isfinite(values).all() else None
 
 
 def _certain(source: Source, shares: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

@@ -65,6 +65,24 @@ def test_another_form_has_the_same_poses_and_classes(source, tmp_path):
     np.testing.assert_allclose(found.poses().shift, part.poses().shift, atol=1e-4)
 
 
+def test_scores_and_flags_go_along_into_another_form_and_none_is_made_up(source, tmp_path):
+    """The quality is no score: RELION's figure of merit and Xmipp's maxCC are those of the alignment, or there are
+    none."""
+    plain, known = tmp_path / "plain.xmd", tmp_path / "known.xmd"
+    write_selected(source[0], str(plain), {QUALITY_LABEL: np.full(COUNT, 0.5)})
+    (row, *_) = OtherReader(fileName=str(plain))
+    assert not {"maxCC", "udlAmbiguous", "udlOutlier"} & set(row._fields)
+    optics, particles = read_tables(str(tmp_path / "in.star"))
+    particles.set("rlnParticleFigureOfMerit", number_texts(np.arange(COUNT) / 10))
+    particles.set("udlAmbiguous", ["0", "1"] * 3)
+    particles.set("udlOutlier", ["1", "0"] * 3)
+    write_tables(str(tmp_path / "scored.star"), [optics, particles])
+    write_selected(open_particles(str(tmp_path / "scored.star")), str(known), {QUALITY_LABEL: np.full(COUNT, 0.5)})
+    rows = list(OtherReader(fileName=str(known)))
+    assert [float(row.maxCC) for row in rows] == pytest.approx(np.arange(COUNT) / 10)
+    assert [(int(row.udlAmbiguous), int(row.udlOutlier)) for row in rows] == [(0, 1), (1, 0)] * 3
+
+
 def test_the_centre_of_a_particle_is_where_its_pose_finds_it(source):
     particles, poses = source
     places, warning = centres(particles)
