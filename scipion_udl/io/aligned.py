@@ -89,8 +89,7 @@ def write_aligned(
         N, to apply to the particles, in the source's order.
     score : (N,) float array or None
         Higher is better. None where nobody knows it: STAR and XMD then have no such column, a CS has 0.
-    ambiguous : (N,) bool array or None
-        None likewise.
+    ambiguous : (N,) bool array or None, likewise
     star, xmd, cs : str, optional
         Paths of the three tables.
     aligned_stack : str, optional
