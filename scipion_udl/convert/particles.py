@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Tuple
 
 import numpy as np
 from pwem.constants import ALIGN_NONE
@@ -53,6 +53,7 @@ _IMAGE = ("_index", "_filename")
 _MATRIX, _ASTIGMATISM = "_transform._matrix", "_ctfModel._defocusAngle"
 _SCORE, _AMBIGUOUS, _OUTLIER = "_udlScore", "_udlAmbiguous", "_udlOutlier"
 QUALITY = "_udlQuality"
+Location = Tuple[int, str]  # of an image: which one (from 1) of a file
 _NOT_RIGID = 1e-3  # by how much a matrix may differ from a rotation
 _PLACE = ("_coordinate._x", "_coordinate._y", "_coordinate._micName")
 
@@ -68,6 +69,7 @@ def write_particles(
     ids: Sequence[int] | None = None,
     absolute: bool = False,
     quality: bool = False,
+    converted: dict[Location, Location] | None = None,
 ) -> int:
     """Write the enabled items of a set, or of classes, as a STAR of RELION 3.1 form, and return their number.
 
@@ -75,15 +77,16 @@ def write_particles(
     that a project can be moved with its runs, or by absolute path where that is asked for. stack: path of an MRC stack,
     written only where the images are of a format that the engine does not read. start: write the alignment that the
     items carry, too; ids: of the items to write, None for all; quality: write the quality that `classify` gave to
-    items, too, where all of them have one. Raises UdlError where no item is enabled, a particle is in two classes, or
-    one has no alignment to start from, or a mirrored one.
+    items, too, where all of them have one; converted: where images of such a format lie that were converted for other
+    tables, to which those of this one are added. Raises UdlError where no item is enabled, a particle is in two
+    classes, or one has no alignment to start from, or a mirrored one.
     """
     more = (*((_MATRIX,) if start else ()), *((QUALITY,) if quality else ()))
     columns = _read(particles, (*_IMAGE, *_MICROSCOPE, *_CTF, *more), ids)
     groups: dict[tuple, int] = {}
     microscopes = zip(*(columns[label] for label in _MICROSCOPE))
     table: dict[str, Sequence[str]] = {
-        "rlnImageName": _image_names(columns, stack, absolute),
+        "rlnImageName": _image_names(columns, stack, absolute, {} if converted is None else converted),
         "rlnOpticsGroup": [str(groups.setdefault(group, len(groups) + 1)) for group in microscopes],
         ITEM_ID: [str(item_id) for item_id in columns[ID]],
     }
@@ -155,15 +158,18 @@ def _check_classes(ids: Sequence[int], numbers: Sequence[int]) -> None:
             )
 
 
-def _image_names(columns: dict[str, list], stack: str, absolute: bool) -> list[str]:
-    """The images as N@FILE; those of other formats are converted into ``stack``."""
+def _image_names(
+    columns: dict[str, list], stack: str, absolute: bool, converted: dict[Location, Location]
+) -> list[str]:
+    """The images as N@FILE; those of other formats are converted into ``stack``, but for what was ``converted``."""
     index, files = columns["_index"], columns["_filename"]
     if not all(map(is_mrc, set(files))):
         logger.info("The images are no MRC files: they are converted to %s", stack)
-        handler = ImageHandler()
-        for k, location in enumerate(zip(index, files)):
-            handler.convert(location, (k + 1, stack))
-        index, files = list(range(1, len(files) + 1)), [stack] * len(files)
+        handler, images = ImageHandler(), list(zip(index, files))
+        for number, location in enumerate((one for one in images if one not in converted), 1):
+            handler.convert(location, (number, stack))
+            converted[location] = number, stack
+        index, files = map(list, zip(*(converted[one] for one in images)))
     path_of = {name: os.path.abspath(plain_name(name)) if absolute else plain_name(name) for name in set(files)}
     return [quote(f"{number or 1:06d}@{path_of[name]}") for number, name in zip(index, files)]
 

@@ -3,6 +3,7 @@ from scipion_udl.protocols.protocol_align_2d_streaming import ProtUdlAlign2DStre
 from scipion_udl.protocols.protocol_base import ProtUdlBase
 from scipion_udl.protocols.protocol_classify_2d import ProtUdlClassify2D
 from scipion_udl.protocols.protocol_classify_2d_streaming import ProtUdlClassify2DStreaming
+from scipion_udl.protocols.protocol_compare_classes import ProtUdlCompareClasses
 from scipion_udl.protocols.protocol_evaluate import ProtUdlEvaluate
 from scipion_udl.protocols.protocol_export_particles import ProtUdlExportParticles
 from scipion_udl.protocols.protocol_import_model import ProtUdlImportModel
@@ -17,6 +18,7 @@ __all__ = [
     "ProtUdlBase",
     "ProtUdlClassify2D",
     "ProtUdlClassify2DStreaming",
+    "ProtUdlCompareClasses",
     "ProtUdlEvaluate",
     "ProtUdlExportParticles",
     "ProtUdlImportModel",

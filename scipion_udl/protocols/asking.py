@@ -20,6 +20,7 @@ _CLASSES = {
     "text": params.StringParam,
     "file": params.FileParam,
     "object": params.PointerParam,
+    "objects": params.MultiPointerParam,
     "label": params.LabelParam,
 }
 

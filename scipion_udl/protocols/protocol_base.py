@@ -206,7 +206,7 @@ class ProtUdlBase(DiameterQuestion, EMProtocol):
         if self.usesGpu():
             # Scipion fills in the ids that it reserved, by Python's % : what else has a % must be doubled.
             arguments = arguments.replace("%", "%%") + f' {self._settings.option("gpu").flag} "%(GPU)s"'
-        else:
+        elif hasattr(self._settings, "gpu"):  # what only counts has no such option
             arguments += f" {shlex.join(self._option('gpu', 'none'))}"
         try:
             self.runJob(Plugin.getEngineProgram(), arguments, env=Plugin.getEnviron(), numberOfMpi=1)

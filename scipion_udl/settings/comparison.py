@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scipion_udl import values as take
-from scipion_udl.settings.option import Settings, option
+from scipion_udl.settings.option import Question, Settings, option
 
 # Particles in common, in parts of all that either class has: two classes of one size that share two in five of their
 # particles. The halves of a class that came apart have 0.5, its fourths 0.25.
@@ -35,6 +35,15 @@ class Alike(Settings):
         "a class that no class of another run has so much in common with is one that its run alone has: particles that "
         f"are in both, in parts of those that are in either, 0 to 1 ({LEAST_IN_COMMON:g})",
         LEAST_IN_COMMON,
+        Question(
+            "leastInCommon",
+            "Least in common",
+            "A class is said to be in its run alone where no class of another run has so much in common with it: "
+            "particles that are in both, in parts of those that are in either.",
+            default=LEAST_IN_COMMON,
+            limits=take.SHARE,
+            advanced=True,
+        ),
         take=take.SHARE,
         metavar="Q",
     )

@@ -24,12 +24,12 @@ class Question:
     """A question of a form.
 
     name: of the parameter, which saved projects hold, so it never changes. label: without the unit. kind: "whole",
-    "number", "yes" (or no), "choice", "text", "file", "object" or "label"; "" for that of the option it asks for.
-    choices: labels of a choice, answers: what each of them is to the program, None for what is left out, either as a
-    tuple or as what gives it; () for the option's choices. limits: the range that the form holds the answer to, None
-    where it is checked elsewhere. inverted: whether Yes leaves the option out. of: the classes of Scipion that an
-    object may have, with commas; object_condition: what else it must fulfil. condition: when it is shown, in Scipion's
-    words.
+    "number", "yes" (or no), "choice", "text", "file", "object", "objects" (several) or "label"; "" for that of the
+    option it asks for. choices: labels of a choice, answers: what each of them is to the program, None for what is left
+    out, either as a tuple or as what gives it; () for the option's choices. limits: the range that the form holds the
+    answer to, None where it is checked elsewhere. inverted: whether Yes leaves the option out. of: the classes of
+    Scipion that an object may have, with commas; object_condition: what else it must fulfil. condition: when it is
+    shown, in Scipion's words.
     """
 
     name: str

@@ -32,7 +32,7 @@ from scipion_udl.engine_env import engine_problem
 pw_launch = importlib.import_module("pyworkflow.protocol.launch")  # the package has a function of that name
 _start_anew = pw_launch._run
 _call_anew = pw_process.check_call
-JOBS = ("align", "append", "classify", "evaluate", "select", "simulate", "simulate_views", "train")
+JOBS = ("align", "append", "classify", "compare", "evaluate", "select", "simulate", "simulate_views", "train")
 # What the engine imports by and by; torch imports its compiler where the first optimiser is made.
 HEAVY = ("torch", "torch._dynamo", "jinja2", *(f"scipion_udl.jobs.{name}" for name in JOBS))
 PAUSE = 0.2  # seconds between two looks at the steps of a run

@@ -150,6 +150,9 @@ class TestUdlForms(BaseTest):
         found = self.checkProtocol("ProtUdlSelectClasses", *asked, "maxShift", "finest", "ctfTreatment", "seed")
         self.assertEqual(found["wizards"], ["diameter", "finest", "maxShift"])
 
+    def test_compare_classes(self) -> None:
+        self.checkProtocol("ProtUdlCompareClasses", "inputClasses", "agreement", "leastInCommon")
+
     def test_wizards_show_the_particles_and_fill_the_form(self) -> None:
         found = self.runScript(SHOW_WIZARDS)
         self.assertEqual(found["shown"], [[3, 5, 7, 8]] * 5)  # the last time, representatives of classes
@@ -210,5 +213,7 @@ class TestUdlForms(BaseTest):
         evaluate, train = self.openForm("UdlEvaluateViewer"), self.openForm("UdlTrainViewer")
         self.assertLessEqual({"doShowFigure", "doShowTable"}, set(evaluate["shown"]))
         self.assertLessEqual({"doShowTraining", "doShowModel"}, set(train["shown"]))
-        for found in (align, classify, evaluate, train):
+        compare = self.openForm("UdlCompareClassesViewer")
+        self.assertLessEqual({"doShowReport", "doShowFigure", "doShowSet"}, set(compare["shown"]))
+        for found in (align, classify, compare, evaluate, train):
             self.assertTrue(all(found["helps"][name] for name in found["shown"]))

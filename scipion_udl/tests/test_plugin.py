@@ -56,7 +56,7 @@ class TestUdlPlugin(unittest.TestCase):
         )
         names = (
             "ProtUdlAlign2D ProtUdlAlign2DStreaming ProtUdlBase ProtUdlClassify2D ProtUdlClassify2DStreaming "
-            "ProtUdlEvaluate ProtUdlExportParticles ProtUdlImportModel ProtUdlImportParticles "
+            "ProtUdlCompareClasses ProtUdlEvaluate ProtUdlExportParticles ProtUdlImportModel ProtUdlImportParticles "
             "ProtUdlSelectClasses ProtUdlSimulate ProtUdlTrain"
         )
         self.assertEqual(run_python(code).splitlines()[-1], f"{names} False")

@@ -3,6 +3,7 @@
 from scipion_udl.viewers.alignment import UdlAlign2DViewer
 from scipion_udl.viewers.classes import UdlClassesViewer
 from scipion_udl.viewers.classification import UdlClassify2DViewer
+from scipion_udl.viewers.comparison import UdlCompareClassesViewer
 from scipion_udl.viewers.evaluation import UdlEvaluateViewer
 from scipion_udl.viewers.models import UdlModelViewer, UdlTrainViewer
 from scipion_udl.viewers.selection import UdlSelectClassesViewer
@@ -11,6 +12,7 @@ __all__ = [
     "UdlAlign2DViewer",
     "UdlClassesViewer",
     "UdlClassify2DViewer",
+    "UdlCompareClassesViewer",
     "UdlEvaluateViewer",
     "UdlModelViewer",
     "UdlSelectClassesViewer",

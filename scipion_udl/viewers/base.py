@@ -9,6 +9,8 @@ import webbrowser
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+import numpy as np
+from PIL import Image
 from pwem import Config
 from pwem.objects import EMSet
 from pwem.viewers import DataViewer, EmPlotter, EmProtocolViewer
@@ -89,6 +91,16 @@ class UdlProtocolViewer(EmProtocolViewer):
             state = f" {progress[0].replace('*', '')}" if progress else ""
             raise NothingToShow(f"The run has no such result, or not yet: there is no {path}.{state}")
         return path
+
+    def _picture(self, path: str, title: str) -> View:
+        """A figure that the engine drew, a png, in a window of its own."""
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        plotter = EmPlotter(windowTitle=title, figsize=(13, 13 * pixels.shape[0] / pixels.shape[1]))
+        axes = plotter.createSubPlot("", "", "")
+        axes.imshow(pixels, interpolation="lanczos")
+        axes.set_axis_off()
+        return plotter
 
     def _show_training(self) -> list[View]:
         curves = training_figures.training_curves(self.protocol.readTraining())

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-from PIL import Image
-from pwem.viewers import EmPlotter
 from pyworkflow.viewer import View
 
 from scipion_udl.protocols import ProtUdlEvaluate
@@ -46,13 +43,7 @@ class UdlEvaluateViewer(UdlProtocolViewer):
         path = self.protocol.getFigure()
         if not os.path.exists(path):
             raise NothingToShow("The evaluation is not ready yet.")
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        plotter = EmPlotter(windowTitle="Evaluation", figsize=(13, 13 * pixels.shape[0] / pixels.shape[1]))
-        axes = plotter.createSubPlot("", "", "")
-        axes.imshow(pixels, interpolation="lanczos")
-        axes.set_axis_off()
-        return [plotter]
+        return [self._picture(path, "Evaluation")]
 
     def _show_table(self) -> list[View]:
         try:
