@@ -21,14 +21,14 @@ from scipion_udl.constants import AUTOMATIC_SHIFT
 from scipion_udl.imaging.polar_samples import EDGE, AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank
 
-PERIODS = 4.4  # of the finest detail that is compared, in the diameter of the particle
+PERIODS = 3.0  # of the finest detail that is compared, in the width of what averages show
 FEWEST_RINGS = 4
 QUIET = 1e-6  # of the loudest ring: where the classes show less, nothing is made loud
 # Where the tree is cut: mean 1 - correlation. Chosen by `python -m benchmarks.many_views.superclasses`, of averages of
-# the five 3D phantoms whose views are known: at an SNR of 10 (and 2) 94 % (88) of the pairs whose views lie less than
-# 10 degrees apart share a superclass, 68 % (54) of those at 10 to 15 degrees, 46 % (33) at 15 to 20, 12 % (7) at 25 to
-# 30, 6 % (3) at 30 to 40. At 0.25 the last would be 20 %.
-LIMIT = 0.175
+# the five 3D phantoms whose views are known: at an SNR of 10 (and 2) 94 % (93) of the pairs whose views lie less than
+# 10 degrees apart share a superclass, 74 % (67) of those at 10 to 15 degrees, 51 % (47) at 15 to 20, 13 % (11) at 25 to
+# 30, 9 % (7) at 30 to 40. At 0.25 the last would be 16 %.
+LIMIT = 0.2
 
 
 @dataclass
@@ -141,9 +141,12 @@ def view_similarity(images: np.ndarray, radius: float) -> np.ndarray:
     (K, K) array
         Correlations, symmetric; 0 with an average that shows nothing.
     """
+    images = np.asarray(images, np.float64)
+    loudness = np.abs(images).max(axis=(1, 2), keepdims=True)  # averages may come in any unit
+    images = np.divide(images, loudness, out=np.zeros_like(images), where=loudness > 0)
     box = images.shape[-1]
     most = box // 2 - 1
-    rings = int(np.clip(round(PERIODS * box / (2 * radius)), min(FEWEST_RINGS, most), most))
+    rings = int(np.clip(round(PERIODS * box / (2 * shown_radius(images, radius))), min(FEWEST_RINGS, most), most))
     sampling = PolarSampling(box, rings, mask=min(0.5, radius / box + EDGE / 2))
     transform = AngularTransform(sampling, rings)
     coefficients = reference_coefficients(images, 1.0, sampling, torch.device("cpu"))
@@ -152,6 +155,34 @@ def view_similarity(images: np.ndarray, radius: float) -> np.ndarray:
     both = [correlations(bank, sampling, AUTOMATIC_SHIFT * box, mirror) for mirror in (False, True)]
     found = np.maximum(*both)
     return np.maximum(found, found.T)
+
+
+def shown_radius(images: np.ndarray, radius: float) -> float:
+    """The radius of an even disc that is as wide as what class averages show in the particle.
+
+    A disc about the particle is often larger than the particle, and the whole box where nobody knows better.
+
+    Parameters
+    ----------
+    images : (K, D, D) array
+        Averages, origin at pixel D // 2.
+    radius : float
+        Of the particle, pixels; what lies outside is noise.
+
+    Returns
+    -------
+    float
+        Pixels; ``radius`` where the averages show nothing.
+    """
+    box = images.shape[-1]
+    y, x = np.indices((box, box)) - box // 2
+    distance = np.hypot(x, y)
+    inside = distance <= min(radius, box / 2 - 1)
+    images = images - np.median(images, axis=(1, 2), keepdims=True)
+    loudness = np.square(images).mean((1, 2), keepdims=True)
+    power = (np.square(images) / np.maximum(loudness, 1e-30)).mean(0)
+    power = np.clip(power - np.median(power[~inside]), 0, None) * inside
+    return float(np.sqrt(2 * (power * distance**2).sum() / power.sum())) if power.any() else radius
 
 
 def evenly_loud(coefficients: torch.Tensor, transform: AngularTransform) -> torch.Tensor:

@@ -66,6 +66,12 @@ def test_contrast_loudness_and_a_filter_change_nothing(images):
     )
 
 
+@pytest.mark.parametrize("factor", [1e30, 1e-30])
+def test_very_large_and_tiny_values_change_nothing(images, factor):
+    found = view_similarity((images * factor).astype(np.float32), RADIUS)
+    np.testing.assert_allclose(found, view_similarity(images, RADIUS), atol=1e-4)
+
+
 def test_similarity_is_symmetric_and_an_average_that_shows_nothing_is_like_none(images):
     blank = np.concatenate([images, np.full((1, BOX, BOX), 7.0, np.float32)])
     found = view_similarity(blank, RADIUS)
