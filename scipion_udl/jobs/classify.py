@@ -143,14 +143,16 @@ def _write(
 def _checked(settings: ClassifySettings) -> ClassifySettings:
     """With what nobody asked for filled in. Raises UdlError for options on how classes are learned where none are."""
     given = next((settings.option(name).flag for name in _GIVEN if getattr(settings, name)), None)
-    if given == settings.option("references").flag:
-        alone: tuple[str, ...] = ("classes", "starts")
-        alone += ("training_subset", "repeat") if settings.fixed_references else ()
-    else:
-        alone = ("classes", "starts", "training_subset", "repeat", "references")
+    begins = given == settings.option("references").flag
+    code = "references_bring_classes" if begins else "classes_come_along"
+    alone: tuple[str, ...] = (
+        ("classes", "starts") if begins else ("classes", "starts", "training_subset", "repeat", "references")
+    )
+    if begins and settings.fixed_references:
+        alone += ("training_subset", "repeat")
     for name in alone:
         if given and getattr(settings, name) is not None:
-            raise UdlError(message("classes_come_along", given=given, name=settings.option(name).flag))
+            raise UdlError(message(code, given=given, name=settings.option(name).flag))
     if settings.append_to or settings.model:
         return settings.but(classes=CLASSES)
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")

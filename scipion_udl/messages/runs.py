@@ -61,6 +61,10 @@ TEXTS = {
     "no_poses_to_keep": (
         "{path} carries no alignment to keep: leave {--no-align} out, or give a table with the poses of its particles."
     ),
+    "references_bring_classes": (
+        "{given:options} says how many classes there are, and what they begin as: leave {name:options} out."
+    ),
+    "references_without_particles": "{count} of {total} references have no particles, and no class: {numbers}.",
     "references_inverted": (
         "{count} of {total} references show bright what is dark in the particles, or the reverse, and were inverted: "
         "{numbers}."

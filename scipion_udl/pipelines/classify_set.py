@@ -89,6 +89,7 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
     if run.settings.fixed_references:
         for one in classes:
             one.figures["reference"] = int(origin[one.number - 1]) + 1
+        _note_unused(run, origin)
     for one, quality, why in zip(classes, judged.quality, judged.reasons):
         one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
@@ -121,6 +122,15 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
     classes = run.within_memory(lambda: append_to_classes(run, earlier, found, shift_search_range(run)))
     tell_of_flagged(run, flags, found)
     return Classified(bank, found, classes, flags, None, group_by_view(run, classes))
+
+
+def _note_unused(run: Run, origin: np.ndarray) -> None:
+    """Note which references have no class; origin: the numbers, from 0, of those that have one."""
+    total = given(run.settings.classes)
+    unused = np.setdiff1d(np.arange(total), origin) + 1
+    if len(unused):
+        numbers = ", ".join(map(str, unused[:10])) + (" and others" if len(unused) > 10 else "")
+        run.notes.append(message("references_without_particles", count=len(unused), total=total, numbers=numbers))
 
 
 def _keeps_poses(run: Run) -> bool:

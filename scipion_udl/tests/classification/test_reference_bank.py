@@ -86,6 +86,7 @@ def test_a_reference_that_no_particle_is_like_takes_none_and_moves_no_other(part
     write_stack(str(tmp_path / "r.mrcs"), np.concatenate([odd, images]), PIXEL_SIZE)
     found = sorted_into(particles, tmp_path / "o", "--references", tmp_path / "r.mrcs", "--fixed-references")
     assert (found == OWN + 1).mean() > 0.95
+    assert "1 of 5 references have no particles, and no class: 1." in summary(tmp_path / "o")["notes"]
 
 
 def test_classes_that_begin_as_references_learn_from_the_particles(particles, tmp_path):
@@ -153,7 +154,7 @@ def test_what_cannot_be_is_told(particles, references, tmp_path, capsys):
     words = ("classify", particles, "-o", tmp_path / "o")
     for options, said in (
         (("--fixed-references",), "--fixed-references keeps to the averages of --references"),
-        (("--references", references, "--classes", 4), "--references brings its classes along"),
+        (("--references", references, "--classes", 4), "--references says how many classes there are"),
         (("--references", tmp_path / "none.mrcs"), "none.mrcs"),
         (("--references", references, "--starts", 2), "leave --starts out"),
     ):

@@ -102,3 +102,12 @@ def test_the_tree_of_some_classes_is_what_is_left_of_that_of_all():
     assert some.merges[:, 3].tolist() == [2, 3, 4]
     assert some.merges[0, 2] == pytest.approx(2.5)
     assert whole.of(np.array([3])).merges.shape == (0, 4)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_grey_values_of_any_scale_make_the_same_groups(scale):
+    images = np.stack([seen(k % 4, Poses(np.array([50.0 * k])))[0] for k in range(8)])
+    images = np.concatenate([images * scale + scale, np.full((1, *images.shape[1:]), 7.0)])
+    found = superclasses(images, 15.0, np.arange(9, 0, -1))
+    assert found.number[:4].tolist() == found.number[4:8].tolist()
+    assert len(set(found.number)) == 5  # what shows nothing is like none
