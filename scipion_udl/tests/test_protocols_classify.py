@@ -276,7 +276,7 @@ class TestUdlClassify2D(ClassifyTest):
         self.untilEnd(new)
         return new
 
-    def test_the_gallery_by_size_resolution_and_similarity(self) -> None:
+    def test_the_gallery_by_size_resolution_similarity_and_quality(self) -> None:
         gallery = self.gallery()
         self.assertEqual(list(gallery.orders)[:3], ["by size", "by resolution", "by similarity"])
         groups = [self.facts[row + 1]["superclass"] for row in gallery.orders["by superclass"]]
@@ -284,8 +284,11 @@ class TestUdlClassify2D(ClassifyTest):
         self.assertEqual(gallery.orders["by size"].tolist(), list(range(CLASSES)))
         views = [self.facts[row + 1]["view"] for row in gallery.orders["by similarity"]]
         self.assertEqual(views, sorted(views))
+        quality = [self.facts[row + 1]["quality"] for row in gallery.orders["by quality"]]
+        self.assertEqual(quality, sorted(quality, reverse=True))
         for row in range(CLASSES):
             facts, words = self.facts[row + 1], gallery.caption(row)
+            self.assertTrue(words.split("\n")[0].endswith(f", {facts['quality']:.2f}"), words)
             self.assertIn(f"{row + 1}: {facts['particles']}", words)
             self.assertEqual("flagged" in words, bool(facts["flagged"]))
             self.assertEqual("mirror of" in words, facts["mirror_of"] is not None)

@@ -49,7 +49,9 @@ def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project
         "caption": lambda k: _words(rows[k]),
         "pixel_size": readers["aligned"].pixel_size,
     }
-    note = "Below each class: its number, particles and resolution."
+    judged = "by quality" in options["orders"]
+    what = "number, particles, resolution and quality (0 to 1)" if judged else "number, particles and resolution"
+    note = f"Below each class: its {what}."
     if classes is None or not os.path.exists(classes.getFileName() or ""):
         return Gallery("Class gallery", **options, shape=(3, 5), note=note)
     numbers = np.array([int(row["class"]) for row in rows])
@@ -73,6 +75,7 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
             ("score_mean", -WORST),
             ("view", WORST),
             ("superclass", WORST),
+            ("quality", -WORST),
         )
     }
     keys = {"size": -figures["particles"], "resolution": figures["resolution"]}
@@ -80,6 +83,8 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
         keys["similarity"] = figures["view"]
     if any(number_in(row.get("superclass")) is not None for row in rows):
         keys["superclass"] = figures["superclass"]  # of one superclass in the order of their numbers
+    if any(number_in(row.get("quality")) is not None for row in rows):
+        keys["quality"] = -figures["quality"]
     keys.update({"score": -figures["score_mean"], "number": np.arange(len(rows))})
     return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
 
@@ -90,9 +95,12 @@ def is_flagged(row: dict[str, str]) -> bool:
 
 
 def _words(row: dict[str, str]) -> str:
-    """Number, particles and resolution of a class, and what else is to be known of it."""
+    """Number, particles, resolution and, where it was judged, quality of a class, and what else is to be known of
+    it."""
     found = number_in(row["resolution"])
     words = [f"{row['class']}: {row['particles']}, " + (f"{found:.1f} Å" if found else "no resolution")]
+    quality = number_in(row.get("quality"))
+    words[0] += "" if quality is None else f", {quality:.2f}"
     more = ["flagged"] if is_flagged(row) else []
     mirror = number_in(row.get("mirror_of"))
     if mirror is not None:

@@ -32,9 +32,9 @@ class UdlClassify2DViewer(UdlAlign2DViewer):
         gallery = Button(
             "doShowClasses",
             "Class gallery",
-            "The average of each class with its particles and resolution, by size, resolution or similarity; flagged "
-            "ones in red. Click on images to choose classes, and make a subset of them, of their particles or of their "
-            "averages. While the run learns: what it has learned so far.",
+            "The average of each class with its particles, resolution and quality, by size, resolution, similarity or "
+            "quality; flagged ones in red. Click on images to choose classes, and make a subset of them, of their "
+            "particles or of their averages. While the run learns: what it has learned so far.",
             self._show_classes,
         )
         table = Button(
