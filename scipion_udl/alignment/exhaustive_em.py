@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from scipion_udl.alignment.accumulators import FOLDS, Sums, add_up, halves_of, share_of_others
-from scipion_udl.alignment.initial_poses import Solver, without_underflow
+from scipion_udl.alignment.initial_poses import NOTHING, Solver
 from scipion_udl.alignment.wiener import WienerFilter
 from scipion_udl.imaging.band import Band, ShiftMaps
 from scipion_udl.imaging.orientations import AngleBins, Orientations
@@ -123,9 +123,8 @@ class ExhaustiveSolver(Solver):
             values = found.view(len(found), 2, n, -1).permute(2, 1, 0, 3)
             logs.view(n, 2, ANGLES, -1)[:, :, place : place + len(found)] = values
             place += len(found)
-        flat = without_underflow(logs.flatten(1))
-        evidence = torch.logsumexp(flat, 1)
-        posterior = torch.exp(flat - evidence[:, None]).view(logs.shape)
+        evidence, flat = _normalised(logs.flatten(1))
+        posterior = flat.view(logs.shape)
         marginal = posterior.sum(-1)
         likely = marginal > 1e-4
         for way, those in enumerate((particles, particles.conj())):
@@ -134,6 +133,15 @@ class ExhaustiveSolver(Solver):
             weights = posterior[who, way * ANGLES + where].view(-1, size, size)
             bins.add(where, those[who] * maps.blur(weights))
         return evidence, marginal.argmax(1).float() * orientations.step
+
+
+def _normalised(logs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log of the summed likelihood (n,), posterior (n, M)) of log likelihoods (n, M), in whose place the posterior is
+    written: of every value one exponential is taken, and none that underflows."""
+    best = logs.amax(1, keepdim=True)
+    posterior = logs.sub_(best).clamp_(min=-NOTHING).exp_()
+    total = posterior.sum(1, keepdim=True)
+    return (best + total.log())[:, 0], posterior.div_(total)
 
 
 def log_likelihoods(particles: torch.Tensor, orientations: Orientations, maps: ShiftMaps) -> Iterator[torch.Tensor]:

@@ -252,7 +252,9 @@ class ShiftMaps:
         self.shifts = torch.arange(-count, count + 1, device=band.device, dtype=torch.float32) * step
         rotation = 2 * math.pi / band.box
         self._rows = torch.polar(torch.ones(1, device=band.device), rotation * self.shifts[:, None] * band.ky)
-        self._columns = torch.polar(torch.ones(1, device=band.device), rotation * band.kx[:, None] * self.shifts)
+        columns = rotation * band.kx[:, None] * self.shifts
+        # (2 (k_max + 1), S): makes of the real and imaginary parts of coefficients the real part of their waves' sum.
+        self._real_columns = torch.stack([columns.cos(), -columns.sin()], 1).flatten(0, 1)
         square = self.shifts[:, None] ** 2 + self.shifts[None] ** 2
         self.inside = square <= search_range**2
         # Log prior of the shifts (S, S): a Gaussian whose second standard deviation is the farthest of them.
@@ -289,7 +291,9 @@ class ShiftMaps:
         (..., S, S) tensor
             The correlation at every shift.
         """
-        return ((self._rows @ products) @ self._columns).real
+        # Of the sum over columns the real part alone is asked for: one product of real matrices.
+        rows = torch.view_as_real(self._rows @ products)
+        return rows.flatten(-2) @ self._real_columns
 
     def blur(self, weights: torch.Tensor) -> torch.Tensor:
         """The factor that makes of a band the mean of its shifted copies with these weights (..., S, S).
@@ -304,8 +308,9 @@ class ShiftMaps:
         (..., 2 k_max + 1, k_max + 1) complex tensor
             The factor of each coefficient.
         """
-        weights = weights.to(self._rows.dtype)
-        return (self._rows.conj().T @ weights) @ self._columns.conj().T
+        # The weights are real: one product of real matrices sums over columns.
+        columns = (weights.to(self._real_columns.dtype) @ self._real_columns.T).unflatten(-1, (-1, 2))
+        return self._rows.conj().T @ torch.view_as_complex(columns)
 
 
 def peaks(
