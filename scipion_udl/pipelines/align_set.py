@@ -74,8 +74,8 @@ def align_set(
     alone = guide.network is None or run.settings.by_class
     estimate, frc = resolution_of(run, alignment, averages, IN_A_CLASS if sorted_ else ENOUGH if alone else 0)
     longest = longest_shift(settings, particles.scale)
-    limited = is_too_small(alignment.at_limit, longest / particles.scale, estimate.signal)
-    if limited and estimate.signal is False and not estimate.picked:
+    limited = not estimate.picked and is_too_small(alignment.at_limit, longest / particles.scale, estimate.signal)
+    if limited and estimate.signal is False:
         estimate = replace(estimate, signal=None, note=message("no_claim_at_limit"))
     if sorted_ and estimate.signal is False and not estimate.picked:
         estimate = _of_a_class(run, estimate, alignment.initial_lowpass)

@@ -54,7 +54,7 @@ def test_images_of_noise_are_told_to_be_noise(tmp_path, capsys):
 
 def test_coloured_noise_far_from_zero_is_noise_all_the_same():
     """Raw camera counts, through ice: neither the background that all images have in common nor a colour is signal."""
-    counts = 1000 + 30 * noise(160, BOX, seed=31, coloured=True)
+    counts = 1000 + 30 * noise(COUNT, BOX, seed=31, coloured=True)
     assert_nothing_was_found(align_images(counts, max_shift=NEAR, epochs=2))
 
 

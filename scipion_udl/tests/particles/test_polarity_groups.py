@@ -1,5 +1,8 @@
 """Sets joined of parts of opposite polarity are told by the names of the parts, by check and by align."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,12 +10,16 @@ pytest.importorskip("torch")
 
 from scipion_udl import cli
 from scipion_udl.compute.device import choose_device
+from scipion_udl.imaging.half_set_frc import ResolutionEstimate
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import Table, write_tables
+from scipion_udl.messages import message
 from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.simulation.phantoms import phantom
+from scipion_udl.tests.engine_helpers import run, summary
+from scipion_udl.validation import heterogeneity
 
 BOX = 32
 
@@ -86,14 +93,29 @@ def test_noise_is_no_finding(joined):
 
 
 def test_align_says_what_check_says_and_sends_nobody_to_classify(joined, capsys):
-    path = joined({"a.mrcs": (views(80, 1), 1), "b.mrcs": (-views(80, 2), 1)})
+    path = joined({"a.mrcs": (views(65, 1), 1), "b.mrcs": (-views(65, 2), 1)})
     assert cli.main(["check", path, "--threads", "1"]) == 0
     assert "The particles are of two polarities" in " ".join(capsys.readouterr().out.split())
-    assert (
-        cli.main(["align", path, "-o", "out", "--gpu", "none", "--threads", "1", "--max-shift", "3", "--epochs", "3"])
-        == 0
-    )
-    run = capsys.readouterr()
-    warnings = [line for line in run.err.splitlines() if line.startswith("Warning")]
+    assert run("align", path, "-o", "out", "--max-shift", 3, "--epochs", 1) == 0
+    told = capsys.readouterr()
+    warnings = [line for line in told.err.splitlines() if line.startswith("Warning")]
     assert sum("of two polarities" in warning for warning in warnings) == 1
-    assert "views are mixed" not in run.err and "lassify the particles" not in run.err
+    assert "views are mixed" not in told.err and "lassify the particles" not in told.err
+    facts = summary(Path("out"))
+    assert facts["resolution"] is None
+    assert facts["resolution_note"] == str(message("no_claim_of_polarities"))
+
+
+def test_a_mixture_of_two_polarities_is_not_called_one_of_views(monkeypatch):
+    """What differs as views do, and between halves that agree, is of the polarity where one was seen."""
+    monkeypatch.setattr(heterogeneity, "measure_mixture", lambda *_: heterogeneity.Mixture(share=0.5, sigma=50.0))
+    alignment = SimpleNamespace(ambiguous=np.zeros(40, bool), outlier=np.zeros(40, bool))
+    claim = ResolutionEstimate(True, 9.0, message("class_needs_more", limit=9.0))
+    for opposite, code, warned in (
+        ("dark: b.mrcs", "no_claim_of_polarities", []),
+        (None, "no_claim_of_mixed_views", ["mixed_views"]),
+    ):
+        particles = SimpleNamespace(usable=np.arange(40), statistics=SimpleNamespace(opposite=opposite))
+        found, warnings = heterogeneity.consider_views(particles, alignment, claim)
+        assert (found.resolution, found.note.code) == (None, code)
+        assert [warning.code for warning in warnings] == warned
