@@ -14,7 +14,7 @@ from pipeliner.job_options import (
     MultipleChoiceJobOption,
     StringJobOption,
 )
-from pipeliner.nodes import NODE_IMAGE2D, NODE_MLMODEL
+from pipeliner.nodes import NODE_IMAGE2D, NODE_IMAGE2DSTACK, NODE_MLMODEL
 
 from scipion_udl.ccpem.questions import GROUPS, Asked
 
@@ -25,6 +25,10 @@ _FILES: dict[str, dict[str, Any]] = {
         "pattern": FileDescription("Trained model", [".safetensors"]),
     },
     "reference": {"node_type": NODE_IMAGE2D, "pattern": FileDescription("Image", [".mrc", ".mrcs"])},
+    "references": {
+        "node_type": NODE_IMAGE2DSTACK,
+        "pattern": FileDescription("Class averages", [".mrcs", ".star"]),
+    },
 }
 
 

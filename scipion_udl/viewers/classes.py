@@ -49,9 +49,8 @@ def class_gallery(folder: str, classes: Optional[SetOfClasses2D] = None, project
         "caption": lambda k: _words(rows[k]),
         "pixel_size": readers["aligned"].pixel_size,
     }
-    judged = "by quality" in options["orders"]
-    what = "number, particles, resolution and quality (0 to 1)" if judged else "number, particles and resolution"
-    note = f"Below each class: its {what}."
+    judged = ", resolution and quality (0 to 1)" if _tells(rows, "quality") else " and resolution"
+    note = f"Below each class: its number, particles{judged}."
     if classes is None or not os.path.exists(classes.getFileName() or ""):
         return Gallery("Class gallery", **options, shape=(3, 5), note=note)
     numbers = np.array([int(row["class"]) for row in rows])
@@ -79,14 +78,19 @@ def _orders(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
         )
     }
     keys = {"size": -figures["particles"], "resolution": figures["resolution"]}
-    if any(number_in(row.get("view")) is not None for row in rows):
+    if _tells(rows, "view"):
         keys["similarity"] = figures["view"]
-    if any(number_in(row.get("superclass")) is not None for row in rows):
+    if _tells(rows, "superclass"):
         keys["superclass"] = figures["superclass"]  # of one superclass in the order of their numbers
-    if any(number_in(row.get("quality")) is not None for row in rows):
+    if _tells(rows, "quality"):
         keys["quality"] = -figures["quality"]
     keys.update({"score": -figures["score_mean"], "number": np.arange(len(rows))})
     return {f"by {name}": np.argsort(key, kind="stable") for name, key in keys.items()}
+
+
+def _tells(rows: list[dict[str, str]], name: str) -> bool:
+    """Whether a table has a figure for any class."""
+    return any(number_in(row.get(name)) is not None for row in rows)
 
 
 def is_flagged(row: dict[str, str]) -> bool:
