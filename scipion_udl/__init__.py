@@ -13,7 +13,7 @@ from typing import Any
 
 from scipion_udl.constants import __version__
 
-_API = ("align", "apply", "classify", "evaluate", "load_model", "simulate", "train")
+_API = ("align", "apply", "classify", "compare", "evaluate", "load_model", "simulate", "train")
 __all__ = ["Plugin", "__version__", *_API]
 
 _logo = "udl_logo.png"

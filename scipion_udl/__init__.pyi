@@ -2,6 +2,7 @@
 from scipion_udl.api import align as align
 from scipion_udl.api import apply as apply
 from scipion_udl.api import classify as classify
+from scipion_udl.api import compare as compare
 from scipion_udl.api import evaluate as evaluate
 from scipion_udl.api import load_model as load_model
 from scipion_udl.api import simulate as simulate

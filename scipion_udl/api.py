@@ -7,8 +7,7 @@ and defaults of the command line (scipion_udl/settings/); what the commands do i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from scipion_udl.alignment.averages import apply_poses
+from scipion_udl.compute.threads import threads_stay
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.poses import Poses, pose_errors
@@ -23,6 +23,7 @@ from scipion_udl.io.images import read_image
 from scipion_udl.io.output.no_folder import NoFolder
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.source import ARRAY, ArraySource, Source
+from scipion_udl.jobs.compare import compare_labels, compare_tables
 from scipion_udl.jobs.simulate import prepare
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard
@@ -42,17 +43,26 @@ from scipion_udl.pipelines.learn_classes import (
 )
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.train_model import learned_from, train_model
+from scipion_udl.results.compared import Compared
 from scipion_udl.results.returned import Alignment, Classification, Evaluation, Model, Simulated, Told
-from scipion_udl.settings.commands import AlignSettings, ClassifySettings, RunSettings, SimulateSettings, TrainSettings
+from scipion_udl.settings.commands import (
+    AlignSettings,
+    ClassifySettings,
+    CompareSettings,
+    RunSettings,
+    SimulateSettings,
+    TrainSettings,
+)
 from scipion_udl.settings.keywords import settings_of
 from scipion_udl.simulation.parameters import settled
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.realistic import RealisticSimulation
 from scipion_udl.simulation.templates import ImageTemplate
 from scipion_udl.simulation.views import ViewSimulation
-from scipion_udl.validation.pose_errors import bias, compare, join, located_truth
+from scipion_udl.validation.pose_errors import bias, join, located_truth
+from scipion_udl.validation.pose_errors import compare as compare_poses
 
-__all__ = ["align", "apply", "classify", "evaluate", "load_model", "simulate", "train"]
+__all__ = ["align", "apply", "classify", "compare", "evaluate", "load_model", "simulate", "train"]
 
 Images = Any  # a numpy array or a torch tensor (N, D, D), or the name of a stack or table
 Path = str | os.PathLike[str]
@@ -120,7 +130,7 @@ def align(
     """
     source = _source(images, pixel_size, name)
     settings = _settings("align", AlignSettings, options, source, model, ("reference",), reference=None)
-    with _threads():
+    with threads_stay():
         run = Run(settings, NoFolder(), source=source, report=progress)
         given = _model(model, run.device)
         done = align_particles(run, _image(reference), None, None if given is None else given.pair)
@@ -178,7 +188,7 @@ def classify(
     options["classes"] = classes or CLASSES
     settings = _settings("classify", ClassifySettings, options, source, model)
     settings = settings if model is not None else with_classes(settings)
-    with _threads(), torch.no_grad():
+    with threads_stay(), torch.no_grad():
         run = Run(settings, NoFolder(), source=source, report=progress)
         shift_search_range(run)
         keep_poses(run)
@@ -239,7 +249,7 @@ def train(
     """
     source = _source(images, pixel_size, name)
     settings = _settings("train", TrainSettings, options, source, model)
-    with _threads():
+    with threads_stay():
         run = Run(settings, NoFolder(), source=source, report=progress)
         run.scan()
         classes, start = learned_from(run), _model(model, run.device)
@@ -301,8 +311,41 @@ def evaluate(
             raise UdlError(message("true_poses_of_other_number", poses=len(poses), true=len(right)))
     mine = poses[rows]
     errors = pose_errors(mine, right)
-    figures = compare(mine, right, pixel_size, symmetry) | bias(mine, right)
+    figures = compare_poses(mine, right, pixel_size, symmetry) | bias(mine, right)
     return Evaluation({"particles": len(poses), **figures}, errors.rotation, errors.shift, rows)
+
+
+def compare(*runs: Classification | Sequence[int] | Sequence[str] | np.ndarray | Path, **options: Any) -> Compared:
+    """Compare classifications of the same particles; ``scipion-udl compare`` as a function.
+
+    Parameters
+    ----------
+    *runs : (N,) sequences of int or str, Classification, or str or path
+        Two or more: the class of each particle, in the same order in all; below 0 where a run does not hold it. Or what
+        the command line takes: folders of ``scipion-udl classify``, and tables of any program, whose particles are
+        known again by their images. The consensus is told in the classes of the first.
+    **options
+        Further options of ``scipion-udl compare``: ``least_in_common`` (0 to 1), and ``pixel_size`` (A) of tables.
+
+    Returns
+    -------
+    Compared
+        Adjusted Rand indices, what comes again of each class, which classes match, and the consensus.
+
+    Raises
+    ------
+    UdlError
+        Where there are no two runs, or they have no particle in common.
+    TypeError, ValueError
+        For an option that there is not, a value that it does not take, and for paths together with labels.
+    """
+    paths = [os.fspath(run) for run in runs if isinstance(run, (str, os.PathLike))]
+    settings = settings_of("compare", CompareSettings, options, ("runs",), runs=tuple(paths), output="")
+    if len(paths) not in (0, len(runs)):
+        raise TypeError("compare(): give the paths of all runs, or the labels of all")
+    if paths:
+        return Compared.of(*compare_tables(settings))
+    return Compared.of(*compare_labels([np.asarray(getattr(run, "label", run)) for run in runs], settings))
 
 
 def apply(images: Images, poses: Alignment | Classification | Poses) -> Images:
@@ -453,13 +496,3 @@ def _image(image: np.ndarray | torch.Tensor | Path | None) -> np.ndarray | None:
     if getattr(image, "ndim", 0) != 2:
         raise UdlError(message("array_no_image", shape=str(tuple(getattr(image, "shape", ())))))
     return ArraySource(image[None], 1.0, "image").read([0])[0]
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """Leaves the number of torch's threads as it was."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -77,3 +78,19 @@ def side_by_side(
                 raise
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def threads_stay() -> Iterator[None]:
+    """Leave the number of torch's threads as it was.
+
+    Yields
+    ------
+    None
+        Once.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -13,6 +13,12 @@ TEXTS = {
         "that is said of both is of these."
     ),
     "compared_with_itself": "{path} is given twice: give classifications that were made apart from each other.",
+    "labels_are_none": (
+        "The labels of {run} are of shape {shape} and type {kind}: give one whole number or name for each particle."
+    ),
+    "labels_of_other_number": (
+        "There are {count} labels of {run} and {first} of the first: give those of the same particles, in one order."
+    ),
     "nothing_in_common": (
         "{path} has no particle in common with {first}: give classifications of the same images (the same files, or "
         "of cryoSPARC the same uid)."

@@ -30,7 +30,7 @@ COUNT = 130
 QUICK = {"threads": 1, "gpu": "none"}
 NEAR = QUICK | {"max_shift": 3}  # the particles lie off centre by up to 2 px
 WORDS = ["--threads", "1", "--gpu", "none"]
-FUNCTIONS = ("align", "apply", "classify", "evaluate", "load_model", "simulate", "train")
+FUNCTIONS = ("align", "apply", "classify", "compare", "evaluate", "load_model", "simulate", "train")
 
 
 @pytest.fixture(scope="module")
