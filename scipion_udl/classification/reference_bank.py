@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from scipion_udl.classification.class_search import Comparer, Finder, moved_templates
+from scipion_udl.classification.class_search import TOGETHER, Comparer, Finder, moved_templates
 from scipion_udl.classification.em import SHARED, ClassFit, RoundRow, Step
 from scipion_udl.imaging.fourier import resize, to_fourier, to_images
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
@@ -176,13 +176,10 @@ def fitted_references(class_fit: ClassFit, bank: ClassBank, references: torch.Te
     """
     rows = torch.arange(len(class_fit.samples))
     for rings in class_fit.levels():
-        loudness = bank.complex.abs().square().sum(-1)
-        wide = _bank(class_fit, references, rings)
-        seen = loudness.shape[1]
-        if seen <= rings:  # what coarser levels have told of the coarse rings stays
-            known = wide.complex.clone()
-            known[:, :seen] = class_fit.widened(bank, rings).complex[:, :seen]
-            wide.set(known)
+        wide, seen = class_fit.widened(bank, rings), bank.config["rings"]
+        templates = wide.complex.clone()  # what coarser levels have told of the coarse rings stays
+        templates[:, seen:] = _seen(class_fit, references, rings)[:, seen:]
+        wide.set(templates)
         step = _round(class_fit, wide, rows, class_fit.stage(wide), near=class_fit.bank_is_fine(wide))
         wide.set(wide.complex * _loudness(wide, step)[..., None])
         wide.members = step.count.clone()
@@ -230,6 +227,6 @@ def _loudness(bank: ClassBank, step: Step) -> torch.Tensor:
 def _gains(class_fit: ClassFit, bank: ClassBank, rows: torch.Tensor) -> torch.Tensor:
     """The gain of each particle with each template, at all shifts, (n, K) on the CPU."""
     comparer = Comparer(bank, class_fit.sampling, class_fit.search_range)
-    own = torch.from_numpy(class_fit.group.share(rows.numpy(), 32))
+    own = torch.from_numpy(class_fit.group.share(rows.numpy(), TOGETHER))
     found = [torch.zeros(0, len(bank.complex)), *(gain.cpu() for gain, _ in comparer.chunks(class_fit.samples, own))]
     return torch.from_numpy(class_fit.group.gather(torch.cat(found).numpy()))

@@ -29,7 +29,7 @@ from scipion_udl.pipelines.appendable_classes import Earlier
 from scipion_udl.pipelines.classes import ClassResult, group_by_view
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.judge_classes import judge_classes
-from scipion_udl.pipelines.learn_classes import shift_search_range
+from scipion_udl.pipelines.learn_classes import named_references, shift_search_range
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.settle_flags import settle_flags
@@ -126,11 +126,10 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
 
 def _note_unused(run: Run, origin: np.ndarray) -> None:
     """Note which references have no class; origin: the numbers, from 0, of those that have one."""
-    total = given(run.settings.classes)
-    unused = np.setdiff1d(np.arange(total), origin) + 1
-    if len(unused):
-        numbers = ", ".join(map(str, unused[:10])) + (" and others" if len(unused) > 10 else "")
-        run.notes.append(message("references_without_particles", count=len(unused), total=total, numbers=numbers))
+    unused = ~np.isin(np.arange(given(run.settings.classes)), origin)
+    if unused.any():
+        count, numbers = int(unused.sum()), named_references(unused)
+        run.notes.append(message("references_without_particles", count=count, total=len(unused), numbers=numbers))
 
 
 def _keeps_poses(run: Run) -> bool:

@@ -304,10 +304,25 @@ def _given_start(run: Run, class_fit: ClassFit, path: str) -> tuple[ClassBank, t
     bank, references, taken = bank_of_references(class_fit, coefficients)
     for code, which in (("references_mirrored", taken.mirrored), ("references_inverted", taken.inverted)):
         if which.any():
-            numbers = ", ".join(str(number) for number in np.flatnonzero(which)[:MOST_NAMED] + 1)
-            more = " and others" if which.sum() > MOST_NAMED else ""
-            run.notes.append(message(code, count=int(which.sum()), total=len(which), numbers=numbers + more))
+            run.notes.append(message(code, count=int(which.sum()), total=len(which), numbers=named_references(which)))
     return bank, references
+
+
+def named_references(which: np.ndarray) -> str:
+    """The numbers of some references, as messages name them.
+
+    Parameters
+    ----------
+    which : (K,) bool array
+        Those that are named.
+
+    Returns
+    -------
+    str
+        Numbers from 1, MOST_NAMED at most, and whether there are others.
+    """
+    numbers = np.flatnonzero(which) + 1
+    return ", ".join(map(str, numbers[:MOST_NAMED])) + (" and others" if len(numbers) > MOST_NAMED else "")
 
 
 def with_classes(settings: ClassifySettings) -> ClassifySettings:

@@ -80,7 +80,8 @@ class Resolution(Settings):
             "coarsest",
             "Low-resolution limit",
             "Nothing coarser than this is compared. -1 uses all that the box holds. Where a micelle, a membrane or a "
-            "gradient drowns what tells particles apart, 80 to 120 Å leaves it out. Averages still show everything.",
+            "gradient drowns what tells particles apart, give a value finer than the detail that it has. "
+            "Averages still show everything.",
             default=float(AUTOMATIC),
             advanced=True,
         ),
