@@ -118,8 +118,8 @@ def bank_of_references(class_fit: ClassFit, coefficients: torch.Tensor) -> tuple
         step = _round(class_fit, bank, rows, f"references, round {number}", near=False)
         mean = torch.where(step.count[:, None] > 1, step.offset / step.count.clamp(min=1)[:, None], 0.0)
         taken = moved_templates(transform, taken, -mean)
-        bank.set(_seen(class_fit, taken, rings))
-        bank.set(bank.complex * _loudness(bank, step)[..., None])
+        louder = bank.complex * _loudness(bank, step)[..., None]  # as the particles lie, so before it is moved
+        bank.set(moved_templates(step.comparer.transform, louder, -mean))
         bank.members = step.count.clone()
         class_fit.samples.known[rows] = False  # the references have moved
     kind = chosen.numpy()
