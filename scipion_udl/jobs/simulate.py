@@ -23,6 +23,7 @@ from scipion_udl.settings.option import given
 from scipion_udl.simulation.centers import each_center
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.effects import effects_of
+from scipion_udl.simulation.helices import PHANTOM_HELICES, Helix, HelixSimulation
 from scipion_udl.simulation.parameters import settled, write_parameters
 from scipion_udl.simulation.particles import Simulation, chunks
 from scipion_udl.simulation.phantoms import BlobTemplate, phantom
@@ -142,11 +143,13 @@ def _prepare_shown(settings: SimulateSettings, image: ImageTemplate | None) -> t
     ssnr = SsnrChange(*settings.ssnr) if settings.ssnr else None
     if settings.views:
         return prepare_views(settings, ctf=ctf, ssnr=ssnr)
+    template: BlobTemplate | ImageTemplate | Helix
     if image is None:
         template, pixel_size, what = _template(settings)
     else:
         template, pixel_size, what = image, settings.pixel_size or _DEFAULT_PIXEL_SIZE, "an image"
-    simulation = Simulation(
+    made = HelixSimulation if isinstance(template, Helix) else Simulation
+    simulation = made(
         template,
         given(settings.count),
         settings.snr,
@@ -174,7 +177,7 @@ def _simulate_one(settings: SimulateSettings, simulation: Simulation | Realistic
     return _summary(settings, simulation, what)
 
 
-def _template(settings: SimulateSettings) -> tuple[BlobTemplate | ImageTemplate, float, str]:
+def _template(settings: SimulateSettings) -> tuple[BlobTemplate | ImageTemplate | Helix, float, str]:
     """The template, the particles' pixel size (angstrom), and what the template is in words."""
     if settings.template:
         image, own_size = read_image(settings.template)
@@ -185,11 +188,10 @@ def _template(settings: SimulateSettings) -> tuple[BlobTemplate | ImageTemplate,
     name = settings.phantom or _DEFAULT_PHANTOM
     if name in PHANTOMS_3D:
         raise UdlError(message("phantom_of_many_views", name=name))
-    return (
-        phantom(name, settings.box or _DEFAULT_BOX),
-        settings.pixel_size or _DEFAULT_PIXEL_SIZE,
-        f"the phantom {name}",
-    )
+    if name in PHANTOM_HELICES and settings.realistic:
+        raise UdlError(message("helix_not_realistic", name=name))
+    box, size = settings.box or _DEFAULT_BOX, settings.pixel_size or _DEFAULT_PIXEL_SIZE
+    return Helix(box) if name in PHANTOM_HELICES else phantom(name, box), size, f"the phantom {name}"
 
 
 def _shown(simulation: Simulation | RealisticSimulation) -> Simulation:
@@ -234,7 +236,7 @@ def write_simulation(
         path = os.path.abspath(out.final(f"{stack}.mrcs"))
         own = [f"{k + 1:06d}@{path}" for k in range(shown.count)]
         tables = particle_tables(own, shown.box, shown.pixel_size, shown.ctf, shown.defocus)
-        if isinstance(simulation, RealisticSimulation):
+        if isinstance(simulation, RealisticSimulation | HelixSimulation):
             simulation.add_to(tables[1])
         write_tables(out.scratch(f"{stack}.star"), tables)
         names += own
@@ -339,6 +341,7 @@ def _summary(settings: SimulateSettings, made: Simulation | RealisticSimulation,
         [
             f"{simulation.count} particles of {what}, {simulation.box} px at {simulation.pixel_size:g} A",
             *([f"of them {mixed}"] if mixed else []),
+            *([simulation.words()] if isinstance(simulation, HelixSimulation) else []),
             *(made.words() if isinstance(made, RealisticSimulation) else []),
             f"turned by any angle, off centre by up to {simulation.max_shift:g} px ({steps})",
             f"{ctf}, {noise}, seed {simulation.seed}; computed on the CPU",

@@ -13,6 +13,9 @@ TEXTS = {
         "{option:options} is for {--photos}: leave it away ({--snr} sets the noise of a view, inf for none)"
     ),
     "for_single_views": "{option:options} gives single views: {--views} takes a molecule, of {--phantom} or {--volume}",
+    "helix_not_realistic": (
+        "the phantom {name} is a helix, which nobody surrounds with neighbours and junk: leave out {--realistic}"
+    ),
     "jitter_too_large": "a jitter of {jitter:g} degrees is no single view: take 0 to {most:g}",
     "map_constant": "the map is constant; give one that shows a molecule",
     "map_wider_than_box": (

@@ -39,8 +39,8 @@ class View(Settings):
     )
     phantom: str | None = option(
         "a built-in view: hook, clamp, hammer, anchor (asymmetric), pebble (asymmetric, small), dimer (two-fold), "
-        "barrel, spindle (nearly two-fold), tube; with --views a built-in molecule: boot, crane, saddle, anvil "
-        "(asymmetric), tetramer (D2)",
+        "barrel, spindle (nearly two-fold), tube; tail: segments of a helix, with RELION's helical columns; with "
+        "--views a built-in molecule: boot, crane, saddle, anvil (asymmetric), tetramer (D2)",
         None,
         Question(
             "phantom",
