@@ -52,8 +52,8 @@ from scipion_udl.jobs.diagnostics import Diagnostics
 from scipion_udl.jobs.simulate import write_simulation
 from scipion_udl.models.checkpoint import ModelCard, load_card, load_model, save_model
 from scipion_udl.models.polar_network import PolarNetwork
-from scipion_udl.pipelines.appendable_alignment import NEEDED, AppendableRun
-from scipion_udl.pipelines.appendable_classes import Earlier
+from scipion_udl.pipelines.appending.appendable_alignment import NEEDED, AppendableRun
+from scipion_udl.pipelines.appending.appendable_classes import Earlier
 from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.simulation.particles import Simulation
 from scipion_udl.simulation.phantoms import phantom

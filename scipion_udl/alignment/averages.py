@@ -80,6 +80,20 @@ def apply_poses(
     return torch.where(still[:, None, None], images, moved)
 
 
+@dataclass
+class HalfFacts:
+    """What the averages of two halves are of, which more particles can be added to by.
+
+    counts: particles of each; power: (2, D) float64, sums of squared CTFs per ring, None where no CTF was made use of;
+    background, noise: grey value and standard deviation that particles were brought to.
+    """
+
+    counts: list[int]
+    power: np.ndarray | None
+    background: float
+    noise: float
+
+
 class HalfSums:
     """Sums of two halves, through the particles' CTF where it is made use of. background, noise: what
     all particles are brought to, mean and standard deviation of the pixels beside the particle."""
@@ -188,6 +202,17 @@ class HalfSums:
             self.count[half] += count[half]
         if power is not None:
             self.power = self.power + other.power
+
+    def facts(self) -> HalfFacts:
+        """What the means of the halves are of.
+
+        Returns
+        -------
+        HalfFacts
+            Copies.
+        """
+        power = None if self.ctfs is None else self.power.cpu().numpy().copy()
+        return HalfFacts([int(one) for one in self.count], power, self.background, self.noise)
 
     def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The means of the halves, on the background.

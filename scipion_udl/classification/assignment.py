@@ -163,11 +163,24 @@ def like_noise(
     limit = float(best.mean() + DEVIATIONS * best.std())
     count = bank.config["classes"]
     medians = [np.median(sorted_.gain[sorted_.label == k]) if (sorted_.label == k).any() else 0.0 for k in range(count)]
-    return np.array(medians) < limit + _own_part(finder.fine, ctf)
+    return np.array(medians) < limit + own_part(finder.fine, ctf)
 
 
-def _own_part(comparer: Comparer, ctf: torch.Tensor) -> np.ndarray:
-    """What noise alone gains (K,) by having been one of those that made the template, nats."""
+def own_part(comparer: Comparer, ctf: torch.Tensor) -> np.ndarray:
+    """What noise alone gains by having been one of those that made a template.
+
+    Parameters
+    ----------
+    comparer : Comparer
+        Of K templates.
+    ctf : (n, rings) tensor
+        Squared CTF of some particles.
+
+    Returns
+    -------
+    (K,) float64 array
+        Nats a particle.
+    """
     bank = comparer.bank
     own = ctf[:, : comparer.rings].mean(0).to(bank.signal.device)
     share = own / (bank.members[:, None] * own + 1 / bank.signal)  # of the template

@@ -17,6 +17,7 @@ import torch
 
 from scipion_udl.classification.class_search import TOGETHER, Finder, Likely, Samples, moved_templates
 from scipion_udl.classification.splitting import exchanged
+from scipion_udl.classification.taught import Taught
 from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.imaging.polar_samples import AngularTransform, PolarSampling
 from scipion_udl.models.class_bank import ClassBank
@@ -67,7 +68,8 @@ class ClassFit:
 
     samples; sampling; search_range: how far off centre particles lie along an axis, working pixels; seed; report: told
     (rows of a round done, all of them) now and then; group: the processes that share each round, all of which have all
-    samples; upright: whether particles are compared as they lie, without a search for poses.
+    samples; upright: whether particles are compared as they lie, without a search for poses; before: what others have
+    taught the classes before, None for nothing: such classes stay where they are, and none is given up.
     """
 
     samples: Samples
@@ -77,6 +79,7 @@ class ClassFit:
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
     group: ProcessGroup = field(default_factory=ProcessGroup)
     upright: bool = False
+    before: Taught | None = None
     history: list[RoundRow] = field(default_factory=list)
     splits: int = 0
 
@@ -208,8 +211,8 @@ class ClassFit:
             finder = Finder(bank, self.sampling, self.search_range, SHARED, alike=True)
             step = Step(finder, self, rows, near)
             changed = step.run(f"{self.stage(bank)}, round {number}")
-            bank.set(step.templates(revive=True))
-            bank.members = step.count.clone()
+            bank.set(step.templates(revive=self.before is None))
+            bank.members = step.members()
             self.history.append(RoundRow(bank.config["rings"], step.gain, changed, len(rows)))
             still = changed < TOLERANCE and number > 1  # the first has nothing yet to compare the finest rings with
             if splits and (still or number == last):
@@ -346,15 +349,31 @@ class Step:
         (K, rings, orders) complex tensor
             One a class, moved so that its particles lie about the centre.
         """
-        comparer = self.comparer
+        comparer, before = self.comparer, self.class_fit.before
         prior = 1 / comparer.bank.signal
-        templates = self.total / (self.ctf + prior)[..., None]
+        total, ctf = self.total, self.ctf
+        if before is not None:
+            total, ctf = total + before.total, ctf + before.ctf
+        templates = total / (ctf + prior)[..., None]
         few = LEAST * len(self.rows) / len(self.count)
         mean = torch.where((self.count > max(few, 8))[:, None], self.offset / self.count.clamp(min=1)[:, None], 0.0)
+        if before is not None:
+            mean[before.count > 0] = 0
         templates = moved_templates(comparer.transform, templates, -mean)
         if revive:
             self._revive(templates, few)
         return templates
+
+    def members(self) -> torch.Tensor:
+        """How many particles have taught each class, those before included.
+
+        Returns
+        -------
+        (K,) tensor
+            A particle counts for all classes that it is likely in, once in all.
+        """
+        before = self.class_fit.before
+        return self.count.clone() if before is None else self.count + before.count
 
     def split(self) -> bool:
         """Split classes of the bank that hold two views, at the cost of those needed least.

@@ -7,7 +7,7 @@ and filters, and the coarsest ones, by far the loudest, look alike from all side
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,39 @@ def superclasses(images: np.ndarray, radius: float, sizes: np.ndarray, limit: fl
     place = np.empty(len(particles), np.int64)
     place[np.lexsort((first, -particles))] = np.arange(1, len(particles) + 1)
     return Superclasses(place[label], merges, limit)
+
+
+def with_names_kept(found: Superclasses, before: np.ndarray, sizes: np.ndarray) -> Superclasses:
+    """Superclasses under the numbers that they had before their classes grew.
+
+    Parameters
+    ----------
+    found : Superclasses
+        Of K classes.
+    before : (K,) int array
+        The numbers that the classes had, 0 for none.
+    sizes : (K,) array
+        Particles of each class.
+
+    Returns
+    -------
+    Superclasses
+        Each has the number that most of its particles had, where no larger one has it already; the others follow on
+        the highest.
+    """
+    given: set[int] = set()
+    number, highest = np.zeros_like(found.number), int(before.max(initial=0))
+    for group in np.argsort(-np.bincount(found.number, weights=sizes)[1:], kind="stable") + 1:
+        own = found.number == group
+        held = np.bincount(before[own], weights=sizes[own], minlength=highest + 1)
+        held[[0, *given]] = 0
+        name = int(held.argmax())
+        if not held[name]:
+            highest += 1
+            name = highest
+        given.add(name)
+        number[own] = name
+    return replace(found, number=number)
 
 
 def tree_of(similarity: np.ndarray) -> np.ndarray:

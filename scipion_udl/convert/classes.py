@@ -75,9 +75,15 @@ def fill_averages(
 def update_averages(
     output: SetOfAverages, images: Mapping[int, Particle], classes: Mapping[int, Mapping] | None = None
 ) -> None:
-    """Put ``images`` in the place of those that :func:`fill_averages` filled a set with; classes: as there."""
+    """Put ``images`` in the place of those that :func:`fill_averages` filled a set with, and add those of classes that
+    are new; classes: as there."""
+    there = output.getIdSet()
     for number, image in images.items():
-        output.update(_average_item(number, image, classes))
+        item = _average_item(number, image, classes)
+        if number in there:
+            output.update(item)
+        else:
+            output.append(item)
 
 
 def _average_item(number: int, image: Particle, classes: Mapping[int, Mapping] | None) -> Particle:

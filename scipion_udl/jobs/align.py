@@ -10,8 +10,8 @@ from scipion_udl.io.images import read_image
 from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.jobs.train import forget_earlier
 from scipion_udl.models.checkpoint import ModelCard
-from scipion_udl.pipelines import appendable_alignment
 from scipion_udl.pipelines.align_particles import align_particles
+from scipion_udl.pipelines.appending import appendable_alignment
 from scipion_udl.pipelines.run import Run, given_files
 from scipion_udl.pipelines.train_model import CHECKPOINT
 from scipion_udl.results import run_results

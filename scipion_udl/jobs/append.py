@@ -1,5 +1,5 @@
 """`align --append-to RUN`: particles that come later, aligned to the averages of an earlier run
-(pipelines/append_to_alignment.py)."""
+(pipelines/appending/append_to_alignment.py)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scipion_udl.messages import message
 from scipion_udl.models.network import TellsRotations
 from scipion_udl.models.polar_network import view_of
 from scipion_udl.pipelines.align_set import averages_of
-from scipion_udl.pipelines.append_to_alignment import Appender, pooled, resolution_of_all
-from scipion_udl.pipelines.appendable_alignment import (
+from scipion_udl.pipelines.appending.append_to_alignment import Appender, pooled, resolution_of_all
+from scipion_udl.pipelines.appending.appendable_alignment import (
     FILE,
     NEEDED,
     AppendableRun,

@@ -19,8 +19,9 @@ from scipion_udl.io.output.folder import OutputFolder
 from scipion_udl.messages import message
 from scipion_udl.models.checkpoint import ModelCard, load_model, save_model
 from scipion_udl.models.class_bank import ClassBank
-from scipion_udl.pipelines.append_to_classes import check_appending, check_fits
-from scipion_udl.pipelines.appendable_classes import (
+from scipion_udl.pipelines.appending.append_to_classes import check_appending, check_fits
+from scipion_udl.pipelines.appending.appendable_classes import (
+    HISTORY_COLUMNS,
     Earlier,
     files_of,
     write_appended,
@@ -115,7 +116,7 @@ def _write(
     earlier: Earlier | None,
 ) -> None:
     """Write what came of it, and what later runs go on from."""
-    settings, out, more = run.settings, run.out, {} if earlier is None else write_references(run, earlier)
+    settings, out, more = run.settings, run.out, {} if earlier is None else write_references(run, earlier, done.classes)
     # The templates in the order of the classes, for those who come later.
     save_model(out.scratch(MODEL), done.bank, replace(card, config=done.bank.config))
     if earlier is None:
@@ -124,6 +125,8 @@ def _write(
     if done.quality is not None:
         columns["shares"] = {QUALITY_LABEL: done.quality, CERTAINTY_LABEL: done.found.certainty}
     more |= {"flagged_particles": int(columns["flagged"].sum()), "superclasses": done.grouped.as_figures()}
+    if done.life is not None and earlier is not None:
+        more |= {"class_events": [dict(zip(HISTORY_COLUMNS, row)) for row in done.life.history if row[0] > 1]}
     if not settings.model:
         more |= {"classes_asked": settings.classes, "classes_supported": len(done.flags)}
     named = tuple(name for name in COLUMNS if name != "note")
@@ -134,9 +137,10 @@ def _write(
     write_relion_files(run, "averages_weighted.mrcs", figures)
     shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
     if earlier is not None:
-        write_appended(run, earlier)
-    elif not settings.no_align:  # who appends looks for the poses of what comes, in classes that nobody has aligned
-        write_for_later(run, sampling, done.classes)
+        write_appended(run, earlier, done.classes, done.life)
+    elif not settings.no_align and done.life is not None:
+        # Who appends looks for the poses of what comes, in classes that nobody has aligned.
+        write_for_later(run, sampling, done.classes, done.life)
     run.log.result(text)
 
 
@@ -153,6 +157,8 @@ def _checked(settings: ClassifySettings) -> ClassifySettings:
     for name in alone:
         if given and getattr(settings, name) is not None:
             raise UdlError(message(code, given=given, name=settings.option(name).flag))
+    if settings.keep_classes and not settings.append_to:
+        raise UdlError(message("keep_without_appending"))
     if settings.append_to or settings.model:
         return settings.but(classes=CLASSES)
     folder = OutputFolder(settings.output, settings.overwrite, settings.resume, "classify")

@@ -22,8 +22,14 @@ TEXTS = {
     "class_run_unfinished": (
         "{folder} is not the folder of a finished classify run ({path}: {reason}): give one with {--append-to}."
     ),
+    "classes_cannot_live": (
+        "{run} was made by an earlier version, which left nothing that classes could be renewed by: its templates stay "
+        "as they are, and no class is opened."
+    ),
     "classes_come_along": "{given:options} brings its classes along, and none are learned: leave {name:options} out.",
     "classes_flagged": "{count} of {total} classes, with {share:.1%} of the particles, are flagged: {why}.",
+    "classes_merged": "What comes later goes to another class, which shows the same as: {numbers}.",
+    "classes_opened": "New classes, for what no class has shown so far: {numbers}.",
     "classes_told_apart": (
         "{count} classes: more of them do not explain particles better that have not taught them, or have too few of "
         "the {particles} particles to be learned from."
@@ -84,6 +90,7 @@ TEXTS = {
     "halves_not_apart": "The halves were not aligned apart from each other: no resolution is claimed.",
     "interrupted": "interrupted",
     "join_brings_its_own": "{--append-to} takes templates and averages of the run: leave {option:options} out.",
+    "keep_without_appending": "{--keep-classes} is of particles that join a run: give {--append-to}, or leave it out.",
     "joined": (
         "{count} particles were joined to the {before} before them: averages, FRC and resolution are of all {total}."
     ),

@@ -75,7 +75,8 @@ def deal_classes(
     own = [numbers[k] for k in run.group.deal(np.array([len(classes[number]) for number in numbers]))]
     mine = _aligned(run.by_itself(), guide, settings, {number: classes[number] for number in own}, start)
     done = sorted(chain(*run.group.gather_all(mine)), key=lambda result: result.number)
-    run.ctf_choice.gather(run.group)
+    if run.asks_for_ctf:
+        run.ctf_choice.gather(run.group)
     return deal_classes(run, guide, settings, classes, start) if _takes_ctf_otherwise(run, done) else done
 
 

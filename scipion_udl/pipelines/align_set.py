@@ -78,7 +78,7 @@ def align_set(
     if limited and estimate.signal is False:
         estimate = replace(estimate, signal=None, note=message("no_claim_at_limit"))
     if sorted_ and estimate.signal is False and not estimate.picked:
-        estimate = _of_a_class(run, estimate, alignment.initial_lowpass)
+        estimate = of_a_class(run, estimate, alignment.initial_lowpass)
     if estimate.signal is not None:
         sure = expected_accuracy(particles, alignment, averages, settings.max_shift)
         estimate = with_angular_accuracy(estimate, sure, alignment.fit)
@@ -94,9 +94,24 @@ def align_set(
     return Outcome(run, alignment, averages, estimate, frc, correntropy)
 
 
-def _of_a_class(run: Run, estimate: ResolutionEstimate, initial_lowpass: float) -> ResolutionEstimate:
+def of_a_class(run: Run, estimate: ResolutionEstimate, initial_lowpass: float) -> ResolutionEstimate:
     """The claim of a class that a network of many views found, whose halves agree on nothing finer for sure: few
-    particles may not show more, and noise is told by other means (classification/assignment.py)."""
+    particles may not show more, and noise is told by other means (classification/assignment.py).
+
+    Parameters
+    ----------
+    run : Run
+        With its particles.
+    estimate : ResolutionEstimate
+        What its halves say.
+    initial_lowpass : float
+        The Fourier ring up to which these had a common start.
+
+    Returns
+    -------
+    ResolutionEstimate
+        That more particles would tell.
+    """
     limit = run.source.box * run.source.pixel_size / max(initial_lowpass, 1e-9)
     note = message("class_needs_more", limit=limit)
     return replace(estimate, signal=None, note=note)
@@ -138,9 +153,9 @@ def _aligned(
 def _takes_ctf_otherwise(run: Run, alignment: Alignment) -> bool:
     """Ask the particles that were aligned how their CTF is to be taken; whether that is another way, and
     they are to be aligned again. Classes are judged together, once all have been asked."""
-    particles, ctf = run.particles, run.ctf_choice
-    if not ctf.asks_images:
+    if not run.asks_for_ctf:
         return False
+    particles, ctf = run.particles, run.ctf_choice
     order = particles.usable[
         np.argsort(ranks(particles.source.names, run.settings.seed)[particles.usable], kind="stable")
     ]

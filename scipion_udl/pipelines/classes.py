@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from scipion_udl.alignment.aligner import Alignment
-from scipion_udl.classification.superclasses import Superclasses, superclasses
+from scipion_udl.alignment.averages import HalfFacts
+from scipion_udl.classification.superclasses import Superclasses, superclasses, with_names_kept
 from scipion_udl.imaging.half_set_frc import measured_crossing
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
@@ -31,7 +32,8 @@ class ClassResult:
 
     number; members: its particles, numbers from 0; alignment: theirs; figures: what summary.json says of it; images:
     averages (D, D) float32 by the names before, after and weighted, and of its halves (first, second) where they
-    were aligned apart; frc: (rings,) of its halves; correntropy: (n,) correntropy, None where nobody asked.
+    were aligned apart; frc: (rings,) of its halves; correntropy: (n,) correntropy, None where nobody asked; halves:
+    what its halves are of, None where they were not aligned apart.
     """
 
     number: int
@@ -41,6 +43,7 @@ class ClassResult:
     images: dict[str, np.ndarray]
     frc: np.ndarray
     correntropy: np.ndarray | None
+    halves: HalfFacts | None = None
 
     @classmethod
     def of(cls, number: int, own: np.ndarray, outcome: Outcome) -> ClassResult:
@@ -69,7 +72,10 @@ class ClassResult:
         figures |= {"particles": len(own), "usable": len(outcome.run.particles.usable), **outcome.figures()}
         figures |= {"warnings": outcome.run.warnings, "messages": entries(outcome.run.warnings, outcome.run.notes)}
         alignment = replace(outcome.alignment, half_poses=None)
-        return cls(number, own, alignment, figures, images, outcome.frc, outcome.correntropy)
+        halves = None
+        if outcome.alignment.half_poses is not None and averages.sums is not None and min(averages.sums.count) > 0:
+            halves = averages.sums.facts()
+        return cls(number, own, alignment, figures, images, outcome.frc, outcome.correntropy, halves)
 
 
 def members(source: Source) -> dict[int, np.ndarray]:
@@ -116,7 +122,8 @@ def training_subset(run: Run, classes: dict[int, np.ndarray]) -> dict[int, np.nd
 
 
 def group_by_view(run: Run, classes: list[ClassResult]) -> Superclasses:
-    """Group classes by the view that their averages show, and add to the figures of each its superclass.
+    """Group classes by the view that their averages show, and add to the figures of each its superclass. One that
+    classes were in before keeps its number.
 
     Parameters
     ----------
@@ -133,6 +140,9 @@ def group_by_view(run: Run, classes: list[ClassResult]) -> Superclasses:
     images = np.stack([one.images["after"] for one in classes])
     sizes = np.array([one.figures["particles"] for one in classes])
     found = superclasses(images, radius_in_use(run.particles), sizes)
+    before = np.array([one.figures.get("superclass") or 0 for one in classes])
+    if before.any():
+        found = with_names_kept(found, before, sizes)
     for one, number in zip(classes, found.number):
         one.figures["superclass"] = int(number)
     return found

@@ -24,12 +24,23 @@ from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
 from scipion_udl.pipelines.align_classes import deal_classes
 from scipion_udl.pipelines.align_set import averages_of, resolution_of
-from scipion_udl.pipelines.append_to_classes import append_to_classes
-from scipion_udl.pipelines.appendable_classes import Earlier
+from scipion_udl.pipelines.appending.append_to_classes import append_to_classes
+from scipion_udl.pipelines.appending.appendable_classes import Earlier, Life
+from scipion_udl.pipelines.appending.renewed_classes import (
+    BORN,
+    MERGED,
+    SPLIT,
+    Event,
+    Renewed,
+    as_it_was,
+    chosen,
+    first_life,
+    renew,
+)
 from scipion_udl.pipelines.classes import ClassResult, group_by_view
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.judge_classes import judge_classes
-from scipion_udl.pipelines.learn_classes import named_references, shift_search_range
+from scipion_udl.pipelines.learn_classes import MOST_NAMED, named_references, shift_search_range
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.settle_flags import settle_flags
@@ -51,6 +62,7 @@ class Classified:
     flags: np.ndarray
     quality: np.ndarray | None
     grouped: Superclasses
+    life: Life | None = None
 
 
 def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classified | None:
@@ -94,7 +106,8 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
         run.notes.append(HALVES)
-    return Classified(bank, found, classes, flags, judged.particles, group_by_view(run, classes))
+    life = run.within_memory(lambda: first_life(run, bank, sampling, classes))
+    return Classified(bank, found, classes, flags, judged.particles, group_by_view(run, classes), life)
 
 
 def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSampling) -> Classified:
@@ -114,14 +127,62 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
     Returns
     -------
     Classified
-        Its classes, with the new particles in them.
+        Its classes, with the new particles in them, and classes of views that these are the first to show.
     """
-    found = run.within_memory(lambda: sort_particles(run.particles, bank, sampling, shift_search_range(run)))
-    flags = np.array([one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes])
+    lives = earlier.life is not None and not run.settings.keep_classes
+    count = len(earlier.classes)
+    renewed = as_it_was(bank, earlier.life, count)
+    if lives:
+        renewed = run.within_memory(partial(renew, run, as_it_was(bank, earlier.life, count), sampling, count))
+    elif earlier.life is None and not run.settings.keep_classes:
+        run.note(message("classes_cannot_live", run=run.settings.append_to))
+    found = run.within_memory(lambda: sort_particles(run.particles, renewed.bank, sampling, shift_search_range(run)))
+    found = replace(found, label=renewed.active[found.label], likely=renewed.active[found.likely])
+    opened = [int(k) + 1 for k in renewed.active if k >= count]
+    flags = np.array(
+        [one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes] + [""] * len(opened)
+    )
     found = with_blank(run, found, flags != "")
-    classes = run.within_memory(lambda: append_to_classes(run, earlier, found, shift_search_range(run)))
+    search = shift_search_range(run)
+    classes = run.within_memory(lambda: append_to_classes(run, earlier, found, search, lives))
+    if opened:
+        added, flags = _opened(run, found, opened, renewed, sampling, flags)
+        classes += added
     tell_of_flagged(run, flags, found)
-    return Classified(bank, found, classes, flags, None, group_by_view(run, classes))
+    _tell_of_events(run, renewed.events)
+    life = renewed.life(earlier, classes) if lives and earlier.life is not None else None
+    return Classified(renewed.bank, found, classes, flags, None, group_by_view(run, classes), life)
+
+
+def _tell_of_events(run: Run, events: list[Event]) -> None:
+    """Note which classes were opened, and which get nothing from now on."""
+    for code, kinds in (("classes_opened", (BORN, SPLIT)), ("classes_merged", (MERGED,))):
+        numbers = sorted(event.class_number for event in events if event.kind in kinds)
+        if numbers:
+            shown = ", ".join(map(str, numbers[:MOST_NAMED])) + (" and others" if len(numbers) > MOST_NAMED else "")
+            run.note(message(code, numbers=shown))
+
+
+def _opened(
+    run: Run, found: Sorted, numbers: list[int], renewed: Renewed, sampling: PolarSampling, flags: np.ndarray
+) -> tuple[list[ClassResult], np.ndarray]:
+    """Classes of views that nobody has seen before, numbers from 1, each aligned; and the flags of all classes."""
+    settings = AlignmentPlan(
+        shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
+    )
+    members = {number: np.flatnonzero(found.label == number - 1) for number in numbers}
+    guide = Guide(None, SpectraSettings.for_box(run.particles.box))
+    classes = deal_classes(run, guide, settings, members, KnownStart(found.poses, renewed.bank.config["rings"]))
+    judged = judge_classes(run, classes)
+    known = len(flags) - len(numbers)
+    flags = np.concatenate([flags[:known], settle_flags(run, flags[known:], classes)])
+    bank = chosen(renewed.bank, np.isin(renewed.active, np.array(numbers) - 1))
+    _characterise(run, classes, bank, sampling, flags[known:])
+    _score(run, classes, found)
+    for one, quality, why in zip(classes, judged.quality, judged.reasons):
+        one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
+        one.figures.update(mirror_of=None, particles_before=0)
+    return classes, flags
 
 
 def _note_unused(run: Run, origin: np.ndarray) -> None:

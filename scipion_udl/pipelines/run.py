@@ -294,6 +294,11 @@ class Run:
         return self.ctf_state
 
     @property
+    def asks_for_ctf(self) -> bool:
+        """Whether the particles are still to tell how their CTF is taken; those that join a run are not asked."""
+        return self.ctf_state is not None and self.ctf_state.asks_images
+
+    @property
     def ctf_choice(self) -> CtfState:
         """How the particles' CTF is taken. Raises ValueError before :meth:`use_ctf`."""
         if self.ctf_state is None:
@@ -329,14 +334,14 @@ class Run:
         bool
             Whether that is another way than before.
         """
+        if not self.asks_for_ctf:
+            return False
         ctf_state = self.ctf_choice
 
         def settle() -> tuple[bool, str, str]:
             changed = ctf_state.settle(classes)
             return changed, ctf_state.mode, ctf_state.reason
 
-        if not ctf_state.asks_images:
-            return False
         changed, ctf_state.mode, ctf_state.reason = self.group.on_rank0(settle)
         ctf_state.asks_images = False
         self._take_ctf(ctf_state.mode)

@@ -33,7 +33,7 @@ def settle_flags(run: Run, flags: np.ndarray, classes: list[ClassResult]) -> np.
     radius = particles.disc.mask_radius * particles.scale
     beyond = radius + particles.disc.edge * particles.scale / 2
     for k, one in enumerate(classes):
-        first, second = (one.images.pop(name, None) for name in ("first", "second"))
+        first, second = (one.images.get(name) for name in ("first", "second"))
         found = Inside(None, False)
         if first is not None and second is not None:
             found = signal_inside((first, second), radius, beyond)

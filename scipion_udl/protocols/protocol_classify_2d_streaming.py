@@ -24,12 +24,12 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
     """Sorts particles into classes while they are still being picked and extracted: takes an input set that grows, and
     gives classes that grow with it.
 
-    The first particles make the classes, as 'udl - classify 2D' does it. Each particle that comes later is sorted by
-    itself into these, whose averages of the first particles stay as its references, so that its class and alignment do
-    not depend on when it came or what came with it. The averages shown are those of all particles so far.
+    The first particles make the classes, as 'udl - classify 2D' does it. Those that come later are sorted into these
+    and teach them further: averages, FRC and claims are of all particles so far. A view that none of them has shown
+    before gets a class of its own once enough particles of a batch show it. A class keeps its number and its particles
+    to the end; what happened to classes is told in the summary and in class_history.csv.
 
-    A view that is not among the first particles has no class of its own: where that matters, classify all of them
-    once they are complete. The run ends when the input is complete. It can be stopped and continued at any time.
+    The run ends when the input is complete. It can be stopped and continued at any time.
     """
 
     _label = "classify 2D (streaming)"
@@ -50,8 +50,8 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
         self._defineBatchParams(
             form,
             2000,
-            "and makes the classes of them; all others are sorted into these. More show rarer views and come later: "
-            "100 or so for each class are enough.",
+            "and makes the classes of them; all others are sorted into these, or open new ones. More show rarer views "
+            "and come later: 100 or so for each class are enough.",
         )
 
     def _defineReferenceParams(self, form: Form) -> None:
@@ -112,6 +112,14 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
 
     # -- information ---------------------------------------------------------------------------------------------------
 
+    def _summary(self) -> list[str]:
+        """With what happened to classes after the first batch."""
+        told = []
+        for one in self.readEngineSummary().get("class_events", ()):
+            other = f" (class {one['other']})" if one["other"] else ""
+            told.append(f"Batch {one['batch']}: class *{one['class']}* {one['event']}{other}, {one['reason']}.")
+        return super()._summary() + told
+
     def _particlesToClassify(self) -> int:
         return self.firstBatch.get()
 
@@ -123,6 +131,6 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
         if found and facts.get("batches", 1) > 1:
             found.append(
                 f"The first particles made the classes, those that came later (in {facts['batches'] - 1} batches) were "
-                "sorted into them, each by itself, against their averages."
+                "sorted into them and taught them further, and opened classes for what no class had shown."
             )
         return found

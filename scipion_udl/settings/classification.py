@@ -41,6 +41,10 @@ class Sorting(Settings):
         help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
         "by itself, to its templates and averages",
     )
+    keep_classes: bool = flag(
+        "with --append-to: templates, averages of halves and claims stay as the first particles made them, and no "
+        "class is opened; a particle's class then depends on nothing that comes with it"
+    )
     references: str | None = option(
         "classes begin as these averages: a stack, or a table that names an image of each class (RELION's "
         "run_it025_model.star, averages.star, .xmd, .cs); whether they are rotated, shifted, mirrored, inverted, or of "

@@ -30,6 +30,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
         "joining_classes.json",
         *_FOR_RELION,
         "classes_so_far.png",
+        "class_history.csv",
         "classes_so_far.mrcs",
     ),
     "select": (

@@ -7,7 +7,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from scipion_udl.classification.superclasses import LIMIT, Superclasses, superclasses, tree_of, view_similarity
+from scipion_udl.classification.superclasses import (
+    LIMIT,
+    Superclasses,
+    superclasses,
+    tree_of,
+    view_similarity,
+    with_names_kept,
+)
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.tests.class_helpers import BOX, DIRECTIONS, seen
 
@@ -111,3 +118,10 @@ def test_grey_values_of_any_scale_make_the_same_groups(scale):
     found = superclasses(images, 15.0, np.arange(9, 0, -1))
     assert found.number[:4].tolist() == found.number[4:8].tolist()
     assert len(set(found.number)) == 5  # what shows nothing is like none
+
+
+def test_superclasses_keep_their_numbers_while_classes_grow():
+    """The largest group that held a number keeps it; what is new, and what has lost its name to another, goes on."""
+    found = Superclasses(np.array([1, 1, 2, 2, 3, 4]), np.zeros((5, 4)))
+    before, sizes = np.array([2, 2, 1, 2, 1, 0]), np.array([50, 40, 30, 5, 20, 10])
+    assert list(with_names_kept(found, before, sizes).number) == [2, 2, 1, 1, 3, 4]

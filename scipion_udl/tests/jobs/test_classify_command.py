@@ -322,7 +322,7 @@ def again(data: Path, folder: Path) -> Path:
 
 
 def test_the_same_particles_join_the_classes_that_the_network_had_put_them_in(data, network, tmp_path):
-    joined = labels(classify(tmp_path / "joined", again(data, tmp_path), "--append-to", network))
+    joined = labels(classify(tmp_path / "joined", again(data, tmp_path), "--append-to", network, "--keep-classes"))
     there = np.setdiff1d(np.arange(COUNT), BLANK)
     assert np.array_equal(joined[there], labels(network)[there])
 

@@ -25,8 +25,8 @@ from scipion_udl.models.checkpoint import ModelCard, save_model
 from scipion_udl.models.polar_network import PolarNetwork
 from scipion_udl.particles.disc import TIGHT
 from scipion_udl.particles.whitening import Whitening
-from scipion_udl.pipelines import appendable_classes as joining
 from scipion_udl.pipelines import classify_set as pipeline
+from scipion_udl.pipelines.appending import appendable_classes as joining
 
 BOX, PIXEL_SIZE, COUNT = 32, 6.0, 48
 QUICK = ("--no-refine", "--starts", 1)
@@ -144,7 +144,7 @@ def test_too_few_blank_and_impossible_images(data, fails, tmp_path):
     assert "2 particles with an image" in fails(write(tmp_path / "two.mrcs", images), "--classes", 2)
 
 
-FILES = ("model.safetensors", "averages.mrcs", "summary.json", "frc.csv", "joining_classes.json")
+FILES = ("model.safetensors", "averages.mrcs", "half2.mrcs", "summary.json", "frc.csv", "joining_classes.json")
 
 
 @pytest.mark.parametrize("damage", FILES)
@@ -355,12 +355,13 @@ def test_a_particle_that_joins_comes_out_the_same_whatever_comes_with_it(data, t
     """Noise, grey values and what CTF is relative to are those of the earlier run, also where a single
     particle comes, or those of the least defocus alone, or a blank image."""
     together = table(data, tmp_path / "all.star", range(COUNT))
-    assert classify(together, "-o", tmp_path / "all", "--append-to", data / "run") == 0
+    keep = ("--append-to", data / "run", "--keep-classes")
+    assert classify(together, "-o", tmp_path / "all", *keep) == 0
     label, poses = result(tmp_path / "all")
     defocus = read_tables(str(data / "v/particles.star"))[1].numbers("rlnDefocusU")
     for items in ([5], [5, 17, 40], np.argsort(defocus)[:6]):
         few = table(data, tmp_path / "few.star", [*items, 0], blank=1)
-        assert classify(few, "-o", tmp_path / "few", "--append-to", data / "run", "--overwrite") == 0
+        assert classify(few, "-o", tmp_path / "few", *keep, "--overwrite") == 0
         own, lie = result(tmp_path / "few")
         assert np.array_equal(own[:-1], label[items])
         assert np.abs((lie.angle[:-1] - poses.angle[items] + 180) % 360 - 180).max() < 1e-3

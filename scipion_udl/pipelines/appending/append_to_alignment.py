@@ -32,7 +32,7 @@ from scipion_udl.messages import message
 from scipion_udl.particles.name_order import halves_by_name
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.pipelines.align_set import resolution_of
-from scipion_udl.pipelines.appendable_alignment import (
+from scipion_udl.pipelines.appending.appendable_alignment import (
     FILE,
     AppendableRun,
     counts_of,
@@ -164,7 +164,7 @@ def pooled(run: Run, averages: Averages, counts: dict, earlier: AppendableRun) -
     averages : Averages
         Theirs.
     counts : dict
-        How many they hold: see :func:`scipion_udl.pipelines.appendable_alignment.counts_of`.
+        How many they hold: see :func:`scipion_udl.pipelines.appending.appendable_alignment.counts_of`.
     earlier : Joinable
         What the run before left.
 
