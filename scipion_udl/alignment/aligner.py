@@ -138,7 +138,8 @@ class Aligner:
         self.inverted = False
         # All that the halves have in common comes from below this ring: the network's band, and the first average that
         # either starts from. Nothing is claimed where the halves agree no further.
-        self._initial_lowpass = spectra.r_max if network is not None else ALONE
+        self._guided = network is not None or prepared.filaments is not None
+        self._initial_lowpass = spectra.r_max if self._guided else ALONE
         self._begin_with(prepared)
         self._ring_limit = self.band.k_max
         self.given = GivenStart(prepared, self.max_shift)
@@ -223,7 +224,8 @@ class Aligner:
         # Where nobody has given the frame, the particle's centre of mass is its origin. Classes were found about the
         # mean place of their particles, which neighbours in the box do not move; a limit of shifts is about where the
         # average lies from the start.
-        unknown = reference is None and start is None and self.bound is None
+        # That of filaments lies along x.
+        unknown = reference is None and start is None and self.bound is None and prepared.filaments is None
         halves = HalfRefinement(refiner, split, first.start.local, unknown, self._ring_limit)
         averages = [self._wide(a) for a in averages]
         if unknown:
@@ -272,6 +274,14 @@ class Aligner:
 
     def _to_origin(self, states: list[State], average: torch.Tensor, start: Poses | KnownStart | None) -> None:
         """Have an average (band) lie on its origin, by the shifts of its particles in ``states``."""
+        filaments, usable = self.prepared.filaments, self.prepared.usable
+        if filaments is not None:
+            filaments.into_frame([(one.angle, one.shift) for one in states], usable, self.prepared.scale)
+            states[0].log_odds = filaments.vote(states[0].angle, states[0].log_odds, usable)
+            across = np.array([0.0, np.median(states[0].shift[usable, 1])])
+            for state in states:
+                state.shift[usable] -= across
+            return
         off = self._off_origin(average, states[0], start)
         for state in states:
             state.shift[self.prepared.usable] -= off
@@ -309,8 +319,9 @@ class Aligner:
         angles = self.network_angles(subset)
 
         def find() -> tuple[First, int]:
-            if self.network is not None:
-                first = self.first.from_angles(subset, angles, search=self.settings.refine)
+            if self._guided:  # all angles are not looked through for filaments, which lie as their priors say
+                search = self.settings.refine and self.network is not None
+                first = self.first.from_angles(subset, angles, search=search)
             else:
                 first = self.first.from_nothing(subset, None if reference is None else self.band_of(reference))
             return first, self.first.initial_lowpass
@@ -344,7 +355,9 @@ class Aligner:
 
         def ask(part: np.ndarray, coefficients: torch.Tensor) -> None:
             new = ~is_known[part]
-            if new.any():
+            if new.any() and self.prepared.filaments is not None:
+                state.angle[part[new]] = self.prepared.filaments.psi[part[new]]
+            elif new.any():
                 state.angle[part[new]] = self._ask(part[new], coefficients[torch.from_numpy(new)])
 
         return ask
@@ -361,8 +374,10 @@ class Aligner:
         Returns
         -------
         (n,) array
-            Degrees, modulo 180; zeros without a network.
+            Degrees, modulo 180; of filaments their priors; zeros without a network.
         """
+        if self.prepared.filaments is not None:
+            return self.prepared.filaments.psi[indices]
         if self.network is None:
             return np.zeros(len(indices))
         for part, coefficients in self.prepared.chunks(self.prepared.reader.own(indices), "network"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,7 +146,7 @@ class HalfRefinement:
         for number in range(1, rounds + 1):
             settle = number > (1 if len(usable) > LARGE else 2)
             stage, half = f"halves, round {number}", self.split.half
-            result = self.refiner.iterate(state, references, half, stage, usable, first=first, settle=settle)
+            result = self._sweep(state, references, half, stage, usable, half, first=first, settle=settle)
             first = None
             self._ctf = add_up(result.sums).mean_ctf()
             rotation, move = references[0].expected_errors(result.sums[0].mean_ctf())
@@ -212,7 +213,7 @@ class HalfRefinement:
         for number in range(1, rounds + 1):
             independents = self._independents(others, independent_filter, share, confirmed)
             common, fold, stage = [joint] * FOLDS, self.split.fold, f"all together, round {number}"
-            result = self.refiner.iterate(state, common, fold, stage, usable, independent=independents, settle=True)
+            result = self._sweep(state, common, fold, stage, usable, independent=independents, settle=True)
             self.independents, self.independent_of = independents, self.split.fold
             still = self._is_still(result, joint, number, len(usable))
             if search and number > 1:
@@ -227,6 +228,26 @@ class HalfRefinement:
             independent_filter = self._denoiser(self._means(halves_of(result.sums)))
             joint = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
         return joint
+
+    def _sweep(
+        self,
+        state: State,
+        references: list[Reference],
+        member: np.ndarray,
+        stage: str,
+        usable: np.ndarray,
+        apart: np.ndarray | None = None,
+        **how: Any,
+    ) -> Iteration:
+        """A round of the refiner, after which the segments of each tube have voted (``apart``: as of _vote)."""
+        result = self.refiner.iterate(state, references, member, stage, usable, **how)
+        self._vote(state, apart)
+        return result
+
+    def _vote(self, state: State, apart: np.ndarray | None = None) -> None:
+        """Have the segments of each tube lie the same way round from now on; apart: (N,) those that vote apart."""
+        if self.prepared.filaments is not None:
+            self.prepared.filaments.vote(state.angle, state.log_odds, self.prepared.usable, apart)
 
     def _total(self, averages: list[torch.Tensor], wiener: WienerFilter, usable: np.ndarray) -> torch.Tensor:
         """The average of both halves' (bands, in one frame); takes note of what they say while they have not seen each
@@ -331,6 +352,7 @@ class HalfRefinement:
         for poses in states:
             joined = compose(between, Poses(poses.angle[members], poses.shift[members]))
             poses.angle[members], poses.shift[members] = joined.angle, joined.shift
+        self._vote(states[0])
         self.prepared.say(
             f"The second half's average lay {float(between.angle[0]):.2f} degrees and "
             f"{float(np.hypot(*between.shift[0])) * self.prepared.scale:.2f} px from the first's",

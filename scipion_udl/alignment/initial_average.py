@@ -180,7 +180,9 @@ class FirstAverage:
             return band.of_images(transform(those, band.box, torch.from_numpy(angle[part]).to(band.device)))
 
         particles = self.prepared.all(subset, "first average", rotated)
-        maps = ShiftMaps(band, shift_search_range(self.max_shift))
+        filaments = self.prepared.filaments
+        along = None if filaments is None else filaments.along(self.prepared.scale)
+        maps = ShiftMaps(band, shift_search_range(self.max_shift), along=along)
         return BranchSolver(band, maps, self.prepared.disc.mask, particles, self._power(subset, band))
 
     def _exhaustive_solver(self, subset: np.ndarray) -> ExhaustiveSolver:

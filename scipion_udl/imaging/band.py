@@ -242,11 +242,12 @@ class Band:
 class ShiftMaps:
     """Correlations over a square of shifts, without a Fourier transform of the whole box.
 
-    band: the Band; search_range: the farthest shift looked at, pixels; step: pixels between two shifts. The maps are
+    band: the Band; search_range: the farthest shift looked at, pixels; step: pixels between two shifts; along: the
+    farthest along x, where that is less. The maps are
     (..., S, S) with rows for y, columns for x; ``shifts`` (S,) are the values along either axis.
     """
 
-    def __init__(self, band: Band, search_range: float, step: float = 1.0) -> None:
+    def __init__(self, band: Band, search_range: float, step: float = 1.0, along: float | None = None) -> None:
         self.box = band.box
         count = math.ceil(search_range / step)
         self.shifts = torch.arange(-count, count + 1, device=band.device, dtype=torch.float32) * step
@@ -257,6 +258,8 @@ class ShiftMaps:
         self._real_columns = torch.stack([columns.cos(), -columns.sin()], 1).flatten(0, 1)
         square = self.shifts[:, None] ** 2 + self.shifts[None] ** 2
         self.inside = square <= search_range**2
+        if along is not None:
+            self.inside = self.inside & (self.shifts.abs() <= max(along, step / 2))
         # Log prior of the shifts (S, S): a Gaussian whose second standard deviation is the farthest of them.
         self.prior = (-square / (2 * (float(self.shifts[-1]) / 2) ** 2)).masked_fill(~self.inside, -torch.inf)
         self._weight = band.weight

@@ -145,6 +145,30 @@ def soft_disc(box: int, radius: float, edge: float, device: torch.device | str =
     return 0.5 + 0.5 * torch.cos(math.pi * ((distances(box, device) - radius + edge / 2) / edge).clamp(0, 1))
 
 
+def soft_band(box: int, radius: float, edge: float, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A band (box, box) along x through pixel box//2: 1 inside, falling as :func:`soft_disc` does.
+
+    Parameters
+    ----------
+    box : int
+        Side of the box, pixels.
+    radius : float
+        Half the width of the band, pixels.
+    edge : float
+        Width of either edge, pixels.
+    device : torch.device or str, optional
+        Where the result lies.
+
+    Returns
+    -------
+    (box, box) float32 tensor
+        From 0 to 1.
+    """
+    off = (torch.arange(box, device=device, dtype=torch.float32) - box // 2).abs()
+    across = 0.5 + 0.5 * torch.cos(math.pi * ((off - radius + edge / 2) / edge).clamp(0, 1))
+    return across[:, None].expand(box, box).contiguous()
+
+
 def radii(box: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The distance from the origin, in Fourier pixels, of every half-plane coefficient, (box, box//2 + 1).
 

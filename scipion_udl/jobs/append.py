@@ -38,6 +38,7 @@ _NOT_WITH_APPEND = {
     "low_resolution_limit": "what was compared in RUN is compared now",
     "high_resolution_limit": "what was compared in RUN is compared now",
     "start_poses": "where the particles lie follows from the averages of RUN",
+    "helix": "particles are joined one by one, and the segments of a tube belong together",
     "truth": "it shows the error of a network while it is trained, and that of RUN is",
     "reference": "the particles take over the orientation of RUN",
     "no_refine": "particles that are joined are refined",

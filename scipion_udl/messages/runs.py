@@ -63,6 +63,22 @@ TEXTS = {
         "{image} has {width} x {height} pixels and the particles of {table} {box} x {box}: bring the reference to "
         "the same box and pixel size"
     ),
+    "filament_without_prior": (
+        "row {row} of {path} has no psi prior (of {count} such rows the first): give the tube's direction in "
+        "rlnAnglePsiPrior, or leave out {--helix}"
+    ),
+    "filaments_not_asked_for": ("{option:options} is for filaments: give {--helix}, too"),
+    "filaments_not_told": (
+        "{path} has the psi priors of helical segments, which are not used: for segments of filaments give {--helix}"
+    ),
+    "filaments_without_priors": (
+        "{path} has no psi priors (rlnAnglePsiPrior), which {--helix} needs: take the table that RELION's "
+        "extraction of helical segments wrote"
+    ),
+    "filaments_without_rise": (
+        "Shifts along the axis of the filaments go as far as across it: give {--rise}, or segments may lie repeats "
+        "apart"
+    ),
     "fixed_without_references": "{--fixed-references} keeps to the averages of {--references}: give these, too.",
     "no_poses_to_keep": (
         "{path} carries no alignment to keep: leave {--no-align} out, or give a table with the poses of its particles."
@@ -115,6 +131,9 @@ TEXTS = {
         "{run} was aligned with the contrast transfer of its particles, and {path} gives no defocus for them: give a "
         "table like the first, or align the first particles with {--ctf none}."
     ),
+    "length_of_filaments": (
+        "{option:options} of {value:g} A does not fit these particles: give {least:g} to {most:g} A"
+    ),
     "max_shift_too_large": (
         "{--max-shift} {value:g} is more than half the box, {most:g} px: give how far off the centre of its box a "
         "particle may lie, or nothing for an automatic limit."
@@ -154,6 +173,7 @@ TEXTS = {
     "not_enough_memory": (
         "there is not enough memory for this; try a smaller {--batch}, or bin the particles to a smaller box"
     ),
+    "not_for_filaments": ("{option:options} is not for filaments: leave it out, or {--helix}"),
     "not_with_join": "{option:options} does not go with {--append-to}: {reason}. Leave {option:options} out.",
     "one_particle": "One particle has nothing to be aligned to: it is left as it is.",
     "one_particle_to_evaluate": "{path} holds one particle: there is no next one to compare it with",

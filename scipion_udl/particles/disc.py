@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from scipion_udl.imaging.fourier import soft_disc
+from scipion_udl.imaging.fourier import soft_band, soft_disc
 from scipion_udl.particles.extent import LARGEST
 
 TIGHT = 0.97  # of the particle's radius: neighbours that begin earlier cut no more off it
@@ -17,8 +17,9 @@ class ParticleDisc:
 
     source_box, box: pixels of the input and of the working box; radius: of the particle, pixels of the input, None
     where nobody says it. ``mask_radius``: the same in the working box; ``radius_from`` tells where it comes from (a key
-    of DIAMETER_FROM); ``clear_radius``: pixels of the input, from the centre, at which neighbours begin; ``edge``: over
-    how many working pixels the disc falls off.
+    of DIAMETER_FROM); ``tube_radius``: half the width of the band along x that holds a filament, working pixels, None
+    for what is no filament; ``clear_radius``: pixels of the input, from the centre, at which neighbours begin;
+    ``edge``: over how many working pixels the disc falls off.
     """
 
     def __init__(self, source_box: int, box: int, device: torch.device, radius: float | None) -> None:
@@ -27,6 +28,7 @@ class ParticleDisc:
         self.mask_radius = (radius or LARGEST * source_box) / self.scale
         self.radius_from = "given" if radius else "box"
         self.clear_radius = float("inf")
+        self.tube_radius: float | None = None
 
     def in_box(self, box: int) -> ParticleDisc:
         """The same disc in another working box.
@@ -44,12 +46,16 @@ class ParticleDisc:
         other = copy.copy(self)
         other.box, other.scale = box, self.scale * self.box / box
         other.mask_radius, other.edge = (v * box / self.box for v in (self.mask_radius, self.edge))
+        other.tube_radius = None if self.tube_radius is None else self.tube_radius * box / self.box
         return other
 
     @property
     def mask(self) -> torch.Tensor:
-        """The soft disc about a particle in register, (box, box)."""
-        return soft_disc(self.box, self.radius, self.edge, self.device)
+        """The soft disc about a particle in register, (box, box); of a filament what a band along x has of it."""
+        disc = soft_disc(self.box, self.radius, self.edge, self.device)
+        return (
+            disc if self.tube_radius is None else disc * soft_band(self.box, self.tube_radius, self.edge, self.device)
+        )
 
     @property
     def radius(self) -> float:

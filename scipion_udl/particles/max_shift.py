@@ -26,10 +26,12 @@ _DIAGONAL = 0.71  # half the diagonal between two whole shifts
 @dataclass
 class ShiftLimit:
     """The disc that shifts t lie in. radius; centre: c (2,), x and y in the frame of the average, None where it is not
-    known yet: then the disc is about 0."""
+    known yet: then the disc is about 0; along: how far they may go along x in that frame, about 0, None for as far as
+    the disc: of segments of filaments, whose axis is x there."""
 
     radius: float
     centre: torch.Tensor | None = None
+    along: float | None = None
 
     def inside(self, maps: ShiftMaps, base: torch.Tensor) -> torch.Tensor | None:
         """Which shifts of maps lie within the limit.
@@ -46,11 +48,16 @@ class ShiftLimit:
         (n, S, S) bool tensor or None
             None for those of the maps.
         """
-        if self.centre is None:
+        if self.centre is None and self.along is None:
             return None
-        x, y = self._centres(base).unbind(-1)
+        x, y = (0 * base, 0 * base) if self.centre is None else self._centres(base).unbind(-1)
         square = (maps.shifts[None, :, None] - y[:, None, None]) ** 2 + (maps.shifts - x[:, None, None]) ** 2
-        return square <= (self.radius + _DIAGONAL) ** 2
+        within = square <= (self.radius + _DIAGONAL) ** 2
+        if self.along is None:
+            return within
+        radians = torch.deg2rad(base)[:, None, None]
+        place = torch.cos(radians) * maps.shifts - torch.sin(radians) * maps.shifts[None, :, None]
+        return within & (place.abs() <= self.along + _DIAGONAL) & maps.inside
 
     def kept(self, shift: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
         """Shifts, those beyond the limit brought to its rim.
@@ -68,6 +75,10 @@ class ShiftLimit:
             Working pixels, in the same frames.
         """
         centre = 0.0 if self.centre is None else self._centres(base)
+        if self.along is not None:
+            axis = _axis(base).to(shift.dtype)
+            place = (shift * axis).sum(-1, keepdim=True)
+            shift = shift + (place.clamp(-self.along, self.along) - place) * axis
         off = shift - centre
         return centre + off * (self.radius / off.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
 
@@ -87,7 +98,11 @@ class ShiftLimit:
             True at the rim.
         """
         centre = 0.0 if self.centre is None else self._centres(base)
-        return (shift - centre).norm(dim=-1) >= self.radius - AT
+        off = shift - centre
+        if self.along is not None:  # along the axis some always lie at the limit, which a larger one would not change
+            axis = _axis(base).to(shift.dtype)
+            off = off - (off * axis).sum(-1, keepdim=True) * axis
+        return off.norm(dim=-1) >= self.radius - AT
 
     def _centres(self, base: torch.Tensor) -> torch.Tensor:
         """R(-base) c, (n, 2), where c is known."""
@@ -96,6 +111,12 @@ class ShiftLimit:
         radians = torch.deg2rad(base).to(self.centre.dtype)
         (x, y), cos, sin = self.centre, torch.cos(radians), torch.sin(radians)
         return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
+
+
+def _axis(base: torch.Tensor) -> torch.Tensor:
+    """The average's x in the frames of particles (n, 2) that are rotated by ``base`` (n,) degrees."""
+    radians = torch.deg2rad(base)
+    return torch.stack([torch.cos(radians), -torch.sin(radians)], -1)
 
 
 def centre_of(shift: np.ndarray) -> np.ndarray | None:

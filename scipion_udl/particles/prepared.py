@@ -22,6 +22,7 @@ from scipion_udl.compute.log import Say
 from scipion_udl.constants import FINEST_RING, SMALLEST_BOX, WORKING_BOX
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.ctf import ParticleCtf
+from scipion_udl.imaging.filaments import Filaments
 from scipion_udl.imaging.fourier import mirrored
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.source import Source
@@ -51,7 +52,8 @@ class PreparedParticles:
     where these are known and to be made use of; ``ring_limit``: the Fourier ring beyond which nothing is compared, None
     for no limit; ``low_ring``: that within which nothing is, 0 for no limit; ``mirrored``: (N,) bool, which particles
     are mirrored before anything is done with them, None for none; ``poses``: given ones, in which classes are sought
-    without looking for others, None where poses are looked for.
+    without looking for others, None where poses are looked for; ``filaments``: how their tubes lie, where they are
+    segments of filaments.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class PreparedParticles:
         self.ring_limit: int | None = None
         self.low_ring = 0
         self.poses: Poses | None = None
+        self.filaments: Filaments | None = None
         self.mirrored: np.ndarray | None = None
         self._scan: Scan | None = None
         self._whitening: Whitening | None = None
@@ -113,6 +116,7 @@ class PreparedParticles:
         other.disc = copy.copy(self.disc)
         other.mirrored = None if self.mirrored is None else self.mirrored[indices]
         other.poses = None if self.poses is None else self.poses[indices]
+        other.filaments = None if self.filaments is None else self.filaments[indices]
         other.ctfs = None if self.ctfs is None else self.ctfs.subset(indices)
         rows = ("mean", "slope", "std", "blank", "hot", "matter", "loudness", "images")
         other._scan = replace(found, **{name: getattr(found, name)[indices] for name in rows})

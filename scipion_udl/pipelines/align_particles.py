@@ -17,6 +17,7 @@ from scipion_udl.models.network import Network
 from scipion_udl.pipelines.align_classes import align_classes, find_mirrored
 from scipion_udl.pipelines.align_set import align_set
 from scipion_udl.pipelines.classes import ClassResult, members
+from scipion_udl.pipelines.filaments import take_filaments
 from scipion_udl.pipelines.guide import Guide, guide_for
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
@@ -73,6 +74,7 @@ def align_particles(
     if reference is not None:
         check_reference(run, reference)
     _check_start(run)
+    take_filaments(run)
     plan = AlignmentPlan(_max_shift(run), settings.seed, not settings.no_refine, bound=settings.max_shift)
     run.scan()
     run.use_ctf()

@@ -111,7 +111,7 @@ def guide_for(
         Where the particles are too few for a network that is asked for alone, or the model does not fit them.
     """
     settings, out = run.settings, run.out
-    if settings.start_poses:  # no network is trained, or asked
+    if settings.start_poses or settings.helix:  # no network is trained, or asked
         return Guide(None, SpectraSettings.for_box(run.particles.box))
     if settings.model or model:
         name = settings.model or "that was given"

@@ -45,7 +45,7 @@ from scipion_udl.settings.simulation import (
     SimulationOutput,
     View,
 )
-from scipion_udl.settings.size_and_max_shift import Particle, Resolution, Size
+from scipion_udl.settings.size_and_max_shift import Filament, Particle, Resolution, Size
 from scipion_udl.settings.training import LearningAlone, Network, TrainingStart
 
 
@@ -61,6 +61,7 @@ class RunSettings(
     Size,
     Resolution,
     Particle,
+    Filament,
     Microscope,
     Input,
     Output,
@@ -125,6 +126,7 @@ class AlignSettings(RunSettings):
             Size,
             Resolution,
             Particle,
+            Filament,
             Microscope,
         ),
         *COMPUTING,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scipion_udl import values as take
-from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, option
+from scipion_udl.settings.option import AUTOMATIC, Group, Question, Settings, flag, option
 
 PARTICLE = Group("particle")
 
@@ -89,6 +89,35 @@ class Resolution(Settings):
         aliases=("--low-resolution",),
         take=take.ANGSTROM_ABOVE_0,
         metavar="A",
+    )
+
+
+@dataclass(frozen=True)
+class Filament(Settings):
+    """What is known of filaments."""
+
+    GROUP: ClassVar[Group | None] = Group("filaments")
+
+    helix: bool = flag(
+        "the particles are segments of filaments: angles stay near the psi priors of INPUT, either way round, the same "
+        "for all segments of a tube; the axis comes to lie along x (default: priors are not used)",
+    )
+    tube_diameter: float | None = option(
+        "with --helix: how wide the tube is, in angstrom: only a band along the axis is compared (default: the circle "
+        "of --diameter)",
+        take=take.ANGSTROM_ABOVE_0,
+        metavar="A",
+    )
+    rise: float | None = option(
+        "with --helix: how far along the axis the filament looks the same again, in angstrom: shifts along it end at "
+        "half of that to either side (default: at --max-shift)",
+        take=take.ANGSTROM_ABOVE_0,
+        metavar="A",
+    )
+    psi_range: float | None = option(
+        "with --helix: how far angles go from the psi priors to either side, in degrees (10)",
+        take=take.DEGREES,
+        metavar="DEG",
     )
 
 

@@ -19,6 +19,7 @@ from scipion_udl.alignment.accumulators import Sums
 from scipion_udl.alignment.refinement.exhaustive_search import SEARCH_STEP, exhaustive_search
 from scipion_udl.alignment.refinement.reference import Reference
 from scipion_udl.alignment.refinement.results import Iteration, Matched
+from scipion_udl.alignment.refinement.tubes import Tubes
 from scipion_udl.alignment.state import State
 from scipion_udl.constants import shift_search_range
 from scipion_udl.imaging.band import Band, ShiftMaps, peaks
@@ -59,7 +60,9 @@ class Refiner:
         self, prepared: PreparedParticles, band: Band, max_shift: float, coarse: int, bound: float | None = None
     ) -> None:
         self.prepared, self.band, self.max_shift, self.bound = prepared, band, max_shift, bound
-        self.search_range = ShiftLimit(shift_search_range(max_shift))
+        self.filaments = prepared.filaments
+        self.along = None if self.filaments is None else self.filaments.along(prepared.scale)
+        self.search_range = ShiftLimit(shift_search_range(max_shift), along=self.along)
         self.maps = ShiftMaps(band, shift_search_range(max_shift))
         # Whole pixels need no more than the inner half of the frequencies; the rest comes in where fractions do.
         self._inner = Band(band.box, min(band.k_max, band.box // 4), band.device)
@@ -149,6 +152,8 @@ class Refiner:
             return []
         (particles, power, ring_power), device = seen, self.band.device
         clear = (state.log_odds[part[own]] > CLEAR) & settle
+        if self.filaments is not None:
+            clear &= self.filaments.agree(state.angle[part[own]], part[own])
         changes = []
         for those, known in ((own[~clear], False), (own[clear], True)):
             if not len(those):
@@ -157,7 +162,8 @@ class Refiner:
             angle = torch.from_numpy(state.angle[part[those]]).to(device)
             shift = torch.from_numpy(state.shift[part[those]]).to(device) if known else None
             q = power if power is None else power[at]
-            found = self.match(particles[at], q, ring_power[at], angle, *pair, rotation, shift, limit)
+            tube = None if self.filaments is None else Tubes.of(self.filaments, part[those], device)
+            found = self.match(particles[at], q, ring_power[at], angle, *pair, rotation, shift, limit, tube)
             changes.append(self._store(state, part[those], found))
             gathered.bins.add(found.place, found.centred)
         gathered.ctf += len(own) if power is None else power[torch.from_numpy(own)].double().sum(0)
@@ -205,6 +211,7 @@ class Refiner:
         rotation: bool = True,
         shift: torch.Tensor | None = None,
         limit: ShiftLimit | None = None,
+        tube: Tubes | None = None,
     ) -> Matched:
         """Branch, shift and correction of the angle of particles near given angles.
 
@@ -226,33 +233,32 @@ class Refiner:
             Where they lie, working pixels, if branch and shift are not to be looked for (then log odds are nan).
         limit : ShiftLimit, optional
             Of shifts, None for that of the refiner.
+        tube : Tubes, optional
+            How their tubes lie.
 
         Returns
         -------
         Matched
-            Of n particles.
         """
-        limit = limit or self.search_range
-        place, other = independent.orientations.nearest(angle)
+        limit, (place, other) = limit or self.search_range, independent.orientations.nearest(angle)
         particles = torch.where(other[:, None, None], particles.conj(), particles)
         base, seen = place * independent.orientations.step, self._seen_by(independent, place, power)
         if shift is None:
-            particles, shift, flipped, odds = self._branch(particles, *seen, base, limit)
+            held = tube and tube.held(base, other)
+            particles, shift, flipped, odds = self._branch(particles, *seen, base, limit, held)
         else:  # in the frame of the particle as it is, or rotated by 180 degrees
             shift = _rotated_vector(shift, 180.0 * other - angle).float()
             flipped, odds = torch.zeros_like(other), torch.full_like(shift[:, 0], torch.nan)
         if rotation:
             own = seen if reference is independent else self._seen_by(reference, place, power)
-            shift, delta = self._correct(particles, shift, *own, base, place, reference, power)
-            shift = limit.kept(shift, base)
+            shift, delta = self._correct(particles, shift, *own, base, place, reference, power, limit, tube)
         else:  # each keeps the angle it came with, not that of the orientation
             delta = ((angle - base + 90) % 180 - 90).to(odds.dtype)
         centred, new = self.band.shifted(particles, shift), base + delta
         scored = _scored(centred, seen[0], place, odds, independent, power, ring_power)
         bins, beyond = reference.orientations.nearest(new)
         centred = torch.where(beyond[:, None, None], centred.conj(), centred)
-        # A shift of the rotated particle: it was found in the particle's own frame.
-        pose = new + 180.0 * (other ^ flipped), _rotated_vector(shift, new)
+        pose = new + 180.0 * (other ^ flipped), _rotated_vector(shift, new)  # the shift is of the rotated particle
         return Matched(*pose, *scored, bins, centred, limit.reached(shift, base))
 
     def _seen_by(
@@ -275,7 +281,7 @@ class Refiner:
             same = [number for number, other in enumerate(references) if other is reference]
             centre = centre_of(state.shift[indices[np.isin(member[indices], same)]])
             known = None if centre is None else torch.from_numpy(centre).float().to(self.band.device)
-            limits.append(self.search_range if known is None else ShiftLimit(self.bound, known))
+            limits.append(self.search_range if known is None else ShiftLimit(self.bound, known, self.along))
         return limits
 
     def _branch(
@@ -285,15 +291,19 @@ class Refiner:
         normal: torch.Tensor,
         base: torch.Tensor,
         limit: ShiftLimit,
+        held: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The better of particles (n, band) and themselves rotated by 180 degrees: (particles, shift (n, 2) in their
         own frame, whether they are rotated (n,), log odds (n,)). Both are moved to a fraction of a pixel before they
         are compared: on whole pixels the branch would serve as half a step."""
         found = [self._shift(p, images, normal, base, limit) for p in (particles, particles.conj())]
         flipped = found[1][1] > found[0][1] + STAY
+        if held is not None:
+            flipped = torch.where(held[0], held[1], flipped)
         particles = torch.where(flipped[:, None, None], particles.conj(), particles)
         shift = torch.where(flipped[:, None], found[1][0], found[0][0])
-        return particles, shift, flipped, 2 * (found[0][1] - found[1][1]).abs()
+        gain = 2 * (found[0][1] - found[1][1])
+        return particles, shift, flipped, gain.abs() if held is None else torch.where(flipped, -gain, gain)
 
     def _shift(
         self,
@@ -331,6 +341,8 @@ class Refiner:
         place: torch.Tensor,
         reference: Reference,
         power: torch.Tensor | None,
+        limit: ShiftLimit,
+        tube: Tubes | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(shift (n, 2), turn away from the orientation (n,) degrees) after one Gauss-Newton step in all three.
 
@@ -343,8 +355,9 @@ class Refiner:
         gradient = torch.cat([_rotated_vector(sums[:, 1:], base), _inner(moved, slopes)[:, None]], 1)
         gain = (sums[:, 0] / strength.clamp(min=1e-12)).clamp(*GAIN)
         step = torch.linalg.solve(normal.expand(len(gradient), 3, 3), gradient / gain[:, None])
-        shift = shift + _rotated_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE)
-        return shift, step[:, 2].clamp(-MAX_ROTATION, MAX_ROTATION)
+        shift = limit.kept(shift + _rotated_vector(step[:, :2], -base).clamp(-MAX_MOVE, MAX_MOVE), base)
+        delta = step[:, 2].clamp(-MAX_ROTATION, MAX_ROTATION)
+        return shift, delta if tube is None else tube.kept(base + delta) - base
 
     def _store(self, state: State, rows: np.ndarray, found: Matched) -> np.ndarray:
         """Write found poses into the state; returns (n, 3): changes of angle (degrees) and of shift (pixels), and

@@ -105,3 +105,20 @@ def test_a_limit_that_is_too_small_holds_and_asks_to_be_raised(wide, model):
     told = " ".join([*map(str, found.warnings), found.resolution_note])
     assert "mixed" not in told
     assert "noise" not in told
+
+
+@pytest.mark.parametrize("base", [0.0, 33.0, 90.0, 151.0])
+def test_shifts_along_a_filament_end_before_those_across(base):
+    """Whatever the angle of the tube: along its axis, which is x of the average, by 2 pixels, across by 5."""
+    limit, base = ShiftLimit(5.0, along=2.0), torch.tensor([base])
+    c, s = float(torch.cos(torch.deg2rad(base))), float(torch.sin(torch.deg2rad(base)))
+    along, across = torch.tensor([[c, -s]]), torch.tensor([[s, c]])
+    assert torch.allclose(limit.kept(4 * along + 3 * across, base), 2 * along + 3 * across, atol=1e-5)
+    assert torch.allclose(limit.kept(9 * across, base), 5 * across, atol=1e-5)
+    assert not limit.reached(2 * along, base)  # more along the axis is no other place
+    assert limit.reached(5 * across, base)
+    maps = ShiftMaps(Band(32, 8), 6.0)
+    y, x = torch.meshgrid(maps.shifts, maps.shifts, indexing="ij")
+    inside = limit.inside(maps, base)[0]
+    assert (c * x - s * y)[inside].abs().max() < 3
+    assert (s * x + c * y)[inside].abs().max() > 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ BOXES = [63, 64]
 
 def refiner_of(box: int, k_max: int = 26) -> Refiner:
     """A Refiner for particles that are given to it."""
-    return Refiner(None, Band(box, k_max), 5.0, 16)
+    return Refiner(SimpleNamespace(filaments=None), Band(box, k_max), 5.0, 16)
 
 
 def reference_of(refiner: Refiner, name: str = "hook", strength: float = 1.0) -> Reference:
