@@ -101,6 +101,8 @@ def _earlier(settings: commands.AlignSettings) -> tuple[commands.AlignSettings, 
     base = AppendableRun.read(run)
     if base.mirror:
         raise UdlError(message("run_was_mirrored", run=run))
+    if base.filaments:
+        raise UdlError(message("run_was_of_filaments", run=run))
     if settings.max_shift is not None and settings.max_shift > base.box / 2:
         raise UdlError(message("max_shift_too_large_to_join", value=settings.max_shift, most=base.box / 2))
     settings = settings.but(model=settings.model or base.model_file(run))

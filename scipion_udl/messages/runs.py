@@ -232,6 +232,9 @@ TEXTS = {
         "{run} was aligned with {--mirror}, and particles can be joined only to a run without mirror images: align "
         "its particles without {--mirror}."
     ),
+    "run_was_of_filaments": (
+        "{run} was aligned with {--helix}, and segments of filaments are not joined one by one: align all together."
+    ),
     "run_would_be_replaced": "{path} is the run to join, and would be replaced: give another folder with -o.",
     "search_too_wide": "{--search} {value:g} goes around the circle more than once: give 180 degrees or less",
     "start_poses_without_refinement": (

@@ -53,7 +53,8 @@ class AppendableRun:
     particle in the averages is known again, packed (see :class:`Known`); files: digests of the files beside it that it
     needs, and of the model (key "model"); joined_to: the key of the run that these were joined to; premultiplied: what
     part of the run's images were multiplied by their CTF before; fit: energy and error of the run's :class:`Fit`,
-    None where it was not measured; low_ring: Fourier ring within which nothing was compared, 0 for none.
+    None where it was not measured; low_ring: Fourier ring within which nothing was compared, 0 for none; filaments:
+    whether the particles were segments of filaments.
     """
 
     box: int
@@ -88,6 +89,7 @@ class AppendableRun:
     premultiplied: float = 0.0
     fit: tuple[float, float] | None = None
     low_ring: int = 0
+    filaments: bool = False
 
     @classmethod
     def read(cls, folder: str) -> AppendableRun:
@@ -136,6 +138,7 @@ class AppendableRun:
             all(math.isfinite(value) for value in numbers) and min(numbers[3:]) > 0,
             self.clear_radius is None or 0 < self.clear_radius < self.box,
             0 <= self.max_shift <= self.box / 2 and 0 <= self.initial_lowpass < self.box,
+            isinstance(self.filaments, bool),
             isinstance(self.mirror, bool) and isinstance(self.local, bool) and isinstance(self.key, str),
             all(value is None or isinstance(value, str) for value in (self.model, self.joined_to)),
             self.ctf in MODES and 0 <= self.premultiplied <= 1,
@@ -304,6 +307,7 @@ def remember(outcome: Outcome, max_shift: float, view: int | None) -> None:
         max_shift=max_shift,
         finest=particles.ring_limit,
         mirror=run.settings.mirror,
+        filaments=particles.filaments is not None,
         background=sums.background,
         noise_level=sums.noise,
         **preparation_facts(run, (particles.box, run.source.box)),

@@ -10,7 +10,7 @@ import pytest
 from scipion_udl.cli import program
 from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.particles import open_particles
-from scipion_udl.io.tables import read_tables
+from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
 from scipion_udl.simulation.helices import DIAMETER, RISE
 
@@ -93,6 +93,31 @@ def test_what_does_not_go_with_filaments_is_refused(run, options, capsys):
     table = str(run / "set" / "particles.star")
     assert program.main(["align", table, "-o", str(run / "no"), "--helix", *options, *QUIET]) != 0
     assert options[0] in capsys.readouterr().err
+
+
+def test_nothing_is_joined_to_a_run_of_filaments(run, tmp_path, capsys):
+    table = str(simulated(tmp_path / "later", 1, count=24))
+    assert program.main(["align", table, "-o", str(tmp_path / "out"), "--append-to", str(run / "out"), *QUIET]) != 0
+    assert "was aligned with --helix" in capsys.readouterr().err
+
+
+def known_polarity(folder, snr):
+    """A table whose priors tell which way round each tube lies."""
+    table = simulated(folder / "set", snr, count=96)
+    tables, true = read_tables(str(table)), read_truth(str(folder / "set" / "truth.star"))[1]
+    psi = np.array([float(text) for text in tables[1].texts("rlnAnglePsiPrior")])
+    psi = np.where(np.abs(wrap(psi - true.angle)) > 90, wrap(psi + 180), psi)
+    tables[1].set("rlnAnglePsiPrior", [f"{value:.6f}" for value in psi])
+    tables[1].set("rlnAnglePsiFlipRatio", "0.000000")
+    write_tables(str(folder / "set" / "known.star"), tables)
+    return folder / "set" / "known.star"
+
+
+def test_a_polarity_that_is_known_stays(tmp_path):
+    table = known_polarity(tmp_path, 0.01)
+    assert program.main(["align", str(table), "-o", str(tmp_path / "out"), *FILAMENT, *QUIET]) == 0
+    found, true = against_truth(tmp_path)
+    assert (np.abs(wrap(found.angle - true.angle)) < 90).all()
 
 
 def test_options_of_filaments_alone_are_refused(run, capsys):
