@@ -8,6 +8,7 @@ into one frame, and the last rounds align every particle to the average of all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -46,6 +47,7 @@ SEARCH_BAND = 20  # Fourier pixels, of exhaustive angular searches against avera
 NOISE, NOISE_OF_MANY = 128, 24  # images of noise that tell what noise scores; against each of many classes
 AMBIGUOUS = 3.0  # nats: odds of 20 to 1 between a candidate and the one rotated by 180 degrees
 
+REPEATS = 1.5  # times the ring of a filament's rise, up to which halves share their start
 FURTHER = 1.25  # so much further than the first halves agree particles are compared
 WIDER = 1.25  # so much further again where halves agree to the end of that
 
@@ -140,6 +142,10 @@ class Aligner:
         # either starts from. Nothing is claimed where the halves agree no further.
         self._guided = network is not None or prepared.filaments is not None
         self._initial_lowpass = spectra.r_max if self._guided else ALONE
+        rise = None if prepared.filaments is None else prepared.filaments.rise
+        if rise is not None:  # what repeats along the axis is all that halves need to begin with
+            ring = max(ALONE, math.ceil(REPEATS * prepared.source.box / rise))
+            self._initial_lowpass = min(self._initial_lowpass, ring)
         self._begin_with(prepared)
         self._ring_limit = self.band.k_max
         self.given = GivenStart(prepared, self.max_shift)

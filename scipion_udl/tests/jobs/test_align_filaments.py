@@ -1,5 +1,6 @@
 """`align --helix`: polarity, psi and place along the axis of segments of a helix, and the table in RELION."""
 
+import json
 import shutil
 import subprocess
 
@@ -12,6 +13,7 @@ from scipion_udl.imaging.poses import wrap
 from scipion_udl.io.particles import open_particles
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.io.truth import read_truth
+from scipion_udl.simulation import helices
 from scipion_udl.simulation.helices import DIAMETER, RISE
 
 BOX, PIXEL = 64, 4.0
@@ -99,6 +101,18 @@ def test_nothing_is_joined_to_a_run_of_filaments(run, tmp_path, capsys):
     table = str(simulated(tmp_path / "later", 1, count=24))
     assert program.main(["align", table, "-o", str(tmp_path / "out"), "--append-to", str(run / "out"), *QUIET]) != 0
     assert "was aligned with --helix" in capsys.readouterr().err
+
+
+def test_a_helix_of_one_view_is_not_taken_for_mixed_views(tmp_path, monkeypatch):
+    monkeypatch.setattr(helices, "TWIST", 0.0)
+    monkeypatch.setattr(
+        helices.HelixSimulation, "show", lambda self, rows, poses: self.template.project(np.zeros(len(rows)), poses)
+    )
+    table = simulated(tmp_path / "set", 0.1, count=600)
+    assert program.main(["align", str(table), "-o", str(tmp_path / "out"), *FILAMENT, *QUIET]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["codes"] == []
+    assert 8 <= summary["resolution"] < RISE * BOX * PIXEL
 
 
 def known_polarity(folder, snr):
