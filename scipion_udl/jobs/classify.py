@@ -138,7 +138,7 @@ def _write(
     shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
     if earlier is not None:
         write_appended(run, earlier, done.classes, done.life)
-    elif not settings.no_align and done.life is not None:
+    elif not settings.no_align:
         # Who appends looks for the poses of what comes, in classes that nobody has aligned.
         write_for_later(run, sampling, done.classes, done.life)
     run.log.result(text)

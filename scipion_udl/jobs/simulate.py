@@ -148,18 +148,9 @@ def _prepare_shown(settings: SimulateSettings, image: ImageTemplate | None) -> t
         template, pixel_size, what = _template(settings)
     else:
         template, pixel_size, what = image, settings.pixel_size or _DEFAULT_PIXEL_SIZE, "an image"
-    made = HelixSimulation if isinstance(template, Helix) else Simulation
-    simulation = made(
-        template,
-        given(settings.count),
-        settings.snr,
-        pixel_size,
-        shift_of(settings, template.box),
-        settings.subpixel,
-        ctf,
-        settings.seed,
-        ssnr,
-    )
+    shift = shift_of(settings, template.box)
+    more = (given(settings.count), settings.snr, pixel_size, shift, settings.subpixel, ctf, settings.seed, ssnr)
+    simulation = HelixSimulation(template, *more) if isinstance(template, Helix) else Simulation(template, *more)
     return simulation, what
 
 

@@ -23,8 +23,8 @@ TEXTS = {
         "{folder} is not the folder of a finished classify run ({path}: {reason}): give one with {--append-to}."
     ),
     "classes_cannot_live": (
-        "{run} was made by an earlier version, which left nothing that classes could be renewed by: its templates stay "
-        "as they are, and no class is opened."
+        "{run} has left nothing that its classes could be renewed by, for an earlier version made it or its references "
+        "are fixed: templates stay as they are, and no class is opened."
     ),
     "classes_come_along": "{given:options} brings its classes along, and none are learned: leave {name:options} out.",
     "classes_flagged": "{count} of {total} classes, with {share:.1%} of the particles, are flagged: {why}.",

@@ -106,7 +106,8 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
     if any(one.figures["resolution"] for one in classes):
         run.notes.append(HALVES)
-    life = run.within_memory(lambda: first_life(run, bank, sampling, classes))
+    fixed = run.settings.fixed_references
+    life = None if fixed else run.within_memory(lambda: first_life(run, bank, sampling, classes))
     return Classified(bank, found, classes, flags, judged.particles, group_by_view(run, classes), life)
 
 

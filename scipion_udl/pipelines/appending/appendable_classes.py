@@ -214,7 +214,7 @@ def _stack(folder: str, name: str) -> np.ndarray:
     return StackReader(os.path.join(folder, name)).read()
 
 
-def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult], life: Life) -> None:
+def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult], life: Life | None) -> None:
     """Write joining_classes.json, once all other files are there: by what particles that come later are prepared as
     those of the run were, and their classes renewed. The averages of halves go beside it.
 
@@ -226,13 +226,15 @@ def write_for_later(run: Run, sampling: PolarSampling, classes: list[ClassResult
         How its particles were sampled.
     classes : list of ClassResult
         Its classes.
-    life : Life
-        What they are renewed by.
+    life : Life or None
+        What they are renewed by; None for classes that stay as they are.
     """
     found, particles = run.particles.statistics, run.particles
     level = [float(np.median(values[particles.usable])) for values in (found.mean, found.std)]
     preparation = preparation_facts(run, (particles.box, run.source.box, sampling.small))
-    facts = {**preparation, "level": level, **_class_facts(run, classes), "life": asdict(life)}
+    facts = {**preparation, "level": level, **_class_facts(run, classes)}
+    if life is not None:
+        facts["life"] = asdict(life)
     _write_facts(run, facts, known_of(run))
 
 
@@ -325,6 +327,6 @@ def write_appended(run: Run, earlier: Earlier, classes: list[ClassResult], life:
         by_number = [one is not None and one.by_number for one in earlier.halves]
         facts = facts | _class_facts(run, classes, by_number) | {"life": asdict(life)}
         write_csv(run.out.scratch(HISTORY), HISTORY_COLUMNS, life.history)
-    elif earlier.life is not None:
+    elif "halves" in facts:
         _write_halves(run, [None if one is None else one.images for one in earlier.halves])
     _write_facts(run, facts, earlier.preparation.known.and_those_of(known_of(run)))

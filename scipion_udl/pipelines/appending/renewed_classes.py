@@ -3,9 +3,9 @@ that it has not seen.
 
 A template is the sum of what all particles so far have taught it; those that come add theirs, and none of the first is
 needed again. The particles that come also make classes by themselves. One that explains its particles better than the
-classes so far do, though these have been taught by the same particles, is of a view that these do not show, and is
-opened; what a template gains by fitting the noise of its own particles is left out. Of two classes that have come to
-look the same, one ends: what comes later goes to the other.
+classes so far do, what it gains by fitting the noise of its own particles left out, is of a view that these do not
+show, and is opened before the others are taught, which would take it over. Of two classes that have come to look the
+same, one ends: what comes later goes to the other.
 """
 
 from __future__ import annotations
@@ -203,13 +203,12 @@ def renew(run: Run, earlier: Renewed, sampling: PolarSampling, first_new: int) -
     report = particles.reader.context.report
     fit = ClassFit(samples, sampling, shift_search_range(run), run.settings.seed, report)
     alone = _by_themselves(run, fit, known)
-    bank = _taught(fit, earlier, None)
-    chosen_ = np.zeros(0, np.int64) if alone is None else _missed(run, fit, bank, alone)
-    if alone is not None and len(chosen_):
-        bank = _taught(fit, earlier, alone.complex[torch.from_numpy(chosen_)])
+    missed = np.zeros(0, np.int64) if alone is None else _missed(run, fit, known, alone)
+    more = None if alone is None or not len(missed) else alone.complex[torch.from_numpy(missed)]
+    bank = _taught(fit, earlier, more)
     share = len(subset) / (earlier.count + len(subset))
     ctf = (1 - share) * earlier.ctf + share * samples.ctf[:, : known.config["rings"]].mean(0).cpu()
-    active = np.concatenate([earlier.active, first_new + np.arange(len(chosen_))])
+    active = np.concatenate([earlier.active, first_new + np.arange(len(missed))])
     events = _opened(run, fit, earlier, bank, first_new)
     return merged(Renewed(bank, active, ctf, earlier.count + len(subset), events), sampling, shift_search_range(run))
 

@@ -167,7 +167,23 @@ def test_classes_of_an_earlier_version_stay_and_it_is_said(session, tmp_path, ca
     out = tmp_path / "joined"
     assert run("classify", session / "same.star", "-o", out, "--append-to", tmp_path / "old", *WORDS) == 0
     assert len(classes_of(out)) == len(classes_of(session / "run"))
-    assert "made by an earlier version" in (out / "run.log").read_text()
+    assert "an earlier version made it" in (out / "run.log").read_text()
+
+
+def test_classes_of_fixed_references_stay(session, tmp_path):
+    """What was to stay while the first came is not taught by those that come later."""
+    references = ("--references", session / "run" / "averages.star", "--fixed-references", "--no-refine")
+    assert run("classify", session / "same.star", "-o", tmp_path / "fixed", *references, *WORDS) == 0
+    first, last = tmp_path / "fixed", session / "late.star"
+    for out in (tmp_path / "one", tmp_path / "two"):
+        optics, table = read_tables(str(last))
+        write_tables(
+            str(out.with_suffix(".star")), [optics, table.rows(range(9) if out.name == "one" else range(9, 18))]
+        )
+        assert run("classify", out.with_suffix(".star"), "-o", out, "--append-to", first, *WORDS) == 0
+        assert "its references are fixed" in (out / "run.log").read_text()
+        assert (out / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
+        first = out
 
 
 def test_only_what_is_appended_can_be_kept(session, tmp_path, capsys):
