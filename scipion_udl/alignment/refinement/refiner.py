@@ -244,7 +244,7 @@ class Refiner:
         particles = torch.where(other[:, None, None], particles.conj(), particles)
         base, seen = place * independent.orientations.step, self._seen_by(independent, place, power)
         if shift is None:
-            held = tube and tube.held(base, other)
+            held = None if tube is None else tube.held(base, other)
             particles, shift, flipped, odds = self._branch(particles, *seen, base, limit, held)
         else:  # in the frame of the particle as it is, or rotated by 180 degrees
             shift = _rotated_vector(shift, 180.0 * other - angle).float()
