@@ -32,6 +32,7 @@ from scipion_udl.pipelines.run import Run
 ROUNDS = 3  # of each level, in which the particles that come teach the templates
 OF_A_TRIAL = 40  # particles: so many of those that come make a class by themselves
 LEAST = 30  # particles that a class must have to be opened
+FEWEST = 15  # of them must still be in it when the other classes have been taught
 SURE = 5.0  # standard errors by which a class must explain its particles better than all others do
 WORTH = 0.1  # of what is explained of a particle: so much better
 SAME = 0.97  # correlation of two templates that show the same
@@ -208,8 +209,8 @@ def renew(run: Run, earlier: Renewed, sampling: PolarSampling, first_new: int) -
     bank = _taught(fit, earlier, more)
     share = len(subset) / (earlier.count + len(subset))
     ctf = (1 - share) * earlier.ctf + share * samples.ctf[:, : known.config["rings"]].mean(0).cpu()
-    active = np.concatenate([earlier.active, first_new + np.arange(len(missed))])
-    events = _opened(run, fit, earlier, bank, first_new)
+    bank, events = _opened(run, fit, earlier, bank, first_new)
+    active = np.concatenate([earlier.active, first_new + np.arange(len(events))])
     return merged(Renewed(bank, active, ctf, earlier.count + len(subset), events), sampling, shift_search_range(run))
 
 
@@ -218,6 +219,7 @@ def _by_themselves(run: Run, fit: ClassFit, bank: ClassBank) -> ClassBank | None
     count = min(bank.config["classes"], len(fit.samples) // OF_A_TRIAL)
     if count < 2:
         return None
+    run.say("Classes that the particles make by themselves, among which new views show")
     *_, made = levels(run, fit, count)
     rings = bank.config["rings"]
     return fit.widened(made, rings) if made.config["rings"] < rings else made.limited(rings, bank.config["orders"])
@@ -262,20 +264,26 @@ def _missed(run: Run, fit: ClassFit, bank: ClassBank, alone: ClassBank) -> np.nd
     return np.array(missed, np.int64)
 
 
-def _opened(run: Run, fit: ClassFit, earlier: Renewed, bank: ClassBank, first_new: int) -> list[Event]:
-    """What is told of the classes at the end of the bank, which have been opened."""
+def _opened(
+    run: Run, fit: ClassFit, earlier: Renewed, bank: ClassBank, first_new: int
+) -> tuple[ClassBank, list[Event]]:
+    """The bank without those of the classes at its end that have kept few particles, once all others were taught, and
+    what is told of the rest of these."""
     known, usable = earlier.bank.config["classes"], run.particles.usable
+    events: list[Event] = []
     if bank.config["classes"] == known:
-        return []
+        return bank, events
     found = sort_particles(run.particles, bank, fit.sampling, fit.search_range)
     label, likely = found.label[usable], found.likely[usable]
-    events = []
+    kept = np.ones(bank.config["classes"], bool)
     for k in range(known, bank.config["classes"]):
         members = label == k
-        there = likely[members] < known
-        others = likely[members][np.arange(members.sum()), there.argmax(1)][there.any(1)]
-        events.append(_event(earlier, first_new + k - known + 1, others, int(members.sum())))
-    return events
+        kept[k] = members.sum() >= FEWEST
+        if kept[k]:
+            there = likely[members] < known
+            others = likely[members][np.arange(members.sum()), there.argmax(1)][there.any(1)]
+            events.append(_event(earlier, first_new + len(events) + 1, others, int(members.sum())))
+    return chosen(bank, kept), events
 
 
 def _event(earlier: Renewed, number: int, others: np.ndarray, count: int) -> Event:

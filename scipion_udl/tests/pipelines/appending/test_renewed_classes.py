@@ -19,6 +19,7 @@ from scipion_udl.io.output.seal import opened, sealed
 from scipion_udl.io.stacks import StackReader
 from scipion_udl.io.tables import read_tables, write_tables
 from scipion_udl.models.class_bank import ClassBank
+from scipion_udl.pipelines.appending import renewed_classes
 from scipion_udl.pipelines.appending.renewed_classes import MERGED, Renewed, merged
 from scipion_udl.tests.engine_fixtures import shared
 from scipion_udl.tests.engine_helpers import run, subset_star
@@ -130,6 +131,14 @@ def test_halves_are_those_of_particles_that_came_and_of_those_before(session, la
             if not one["flagged"] and one["particles"] > 30:
                 assert np.corrcoef(before[k].ravel(), after[k].ravel())[0, 1] > 0.8
                 assert not np.array_equal(before[k], after[k])
+
+
+def test_a_class_that_loses_its_particles_again_is_not_opened(session, monkeypatch, tmp_path):
+    monkeypatch.setattr(renewed_classes, "FEWEST", 10**6)
+    words = ("--append-to", session / "run", *WORDS)
+    assert run("classify", session / "late.star", "-o", tmp_path / "out", *words) == 0
+    assert len(classes_of(tmp_path / "out")) == len(classes_of(session / "run"))
+    assert {row["batch"] for row in history(tmp_path / "out")} == {"1"}
 
 
 def test_classes_that_are_kept_stay_and_open_nothing(session, tmp_path):
