@@ -80,6 +80,7 @@ def update_averages(
     there = output.getIdSet()
     for number, image in images.items():
         item = _average_item(number, image, classes)
+        item.setAcquisition(output.getAcquisition())  # as the set gives it to those that are added: one row has all
         if number in there:
             output.update(item)
         else:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Class2D, CTFModel, SetOfClasses2D, SetOfParticles, Transform
+from pwem.objects import Class2D, CTFModel, SetOfAverages, SetOfClasses2D, SetOfParticles, Transform
 
+from scipion_udl.convert.classes import average_image, fill_averages, update_averages
 from scipion_udl.convert.particles import (
     ITEM_ID,
     add_results,
@@ -277,6 +278,22 @@ class TestUdlConvert(unittest.TestCase):
         np.testing.assert_allclose(transform_matrices(results.poses), transform_matrices(poses), atol=1e-5)
         with self.assertRaisesRegex(UdlError, "which items"):
             read_results(xmd)
+
+    def test_averages_of_classes_that_are_opened_later_join_those_that_are_there(self) -> None:
+        particles = self.newSet(random_poses(3), [1, 2, 3])
+        averages = SetOfAverages(filename=str(self.folder / "averages.sqlite"))
+        first = {k: average_image("first.mrcs", 2.5, {"image": k, "resolution": None}) for k in (1, 2)}
+        fill_averages(averages, particles, first)
+        averages.write()
+        averages.close()
+        averages = SetOfAverages(filename=averages.getFileName())
+        averages.loadAllProperties()
+        later = {k: average_image("later.mrcs", 2.5, {"image": k, "resolution": 9.0}) for k in (1, 2, 3)}
+        update_averages(averages, later)
+        averages.write()
+        found = {item.getObjId(): item.getLocation() for item in averages.iterItems()}
+        self.assertEqual(found, {k: (k, "later.mrcs") for k in (1, 2, 3)})
+        self.assertEqual(averages.getSize(), 3)
 
     def test_classes_that_share_a_particle_are_refused(self) -> None:
         write_stack(self.stack, particles_at(random_poses(3), 32), 2.5)
