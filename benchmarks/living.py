@@ -1,6 +1,6 @@
 """Classes that live: a session in batches, with a view that comes late, against one run over all of its particles.
 
-    python -m benchmarks.living OUT                                                   (20 batches of 5000, half an hour)
+    python -m benchmarks.living OUT                                                   (20 batches of 5000)
     python -m benchmarks.living OUT --batches 6 --batch 2000 --classes 30 --late 4
 
 Simulates particles of random views of `crane` (benchmarks/scale.py), and of one view, which varies by JITTER degrees
@@ -15,16 +15,14 @@ the same particles in the classes of the one run (spread_of_one), where the late
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.alignment import timed
-from benchmarks.many_views.particles import Truth, words_of
+from benchmarks.many_views.particles import Truth
 from benchmarks.many_views.spread import Classes, axis_of, spread
-from benchmarks.scale import Case, joined, simulate
+from benchmarks.scale import Case, classified, joined, simulate, simulated
 from benchmarks.views import Rows
 from scipion_udl.io.tables import read_tables, write_tables
 
@@ -68,7 +66,7 @@ def dealt(direction: np.ndarray, late: np.ndarray, sizes: list[int], first: int,
     return found
 
 
-def simulated(folder: Path, case: Case, share: float) -> int:
+def both_views(folder: Path, case: Case, share: float) -> int:
     """Make particles of random views, and after them in both tables those of one view; how many come first."""
     random, single = folder / "random", folder / "single"
     if not (folder / "truth.star").exists():
@@ -76,9 +74,7 @@ def simulated(folder: Path, case: Case, share: float) -> int:
             part.mkdir(parents=True, exist_ok=True)
         simulate(random, case, 50000)
         options = {"views": "single", "jitter": JITTER, "phantom": "crane", "count": round(share * case.particles)}
-        options |= {"box": case.box, "snr": case.snr, "shift": case.box // 12, "seed": 1000, "gpu": "none"}
-        command = [sys.executable, "-m", "scipion_udl.cli", "simulate", single, *words_of(options), "--overwrite"]
-        subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+        simulated(single, {**options, "box": case.box, "snr": case.snr, "shift": case.box // 12, "seed": 1000})
         optics = read_tables(str(random / "particles.star"))[0]
         both = [joined([read_tables(str(part / name))[-1] for part in (random, single)]) for name in TABLES]
         (folder / "parameters.json").write_text((random / "parameters.json").read_text())
@@ -102,18 +98,11 @@ def in_own(classes: Classes, late: np.ndarray) -> float:
     return float(np.isin(classes.label, own)[there].mean()) if there.any() else float("nan")
 
 
-def classified(table: Path, out: Path, threads: int, *more: object) -> dict[str, float]:
-    """What a run of ``classify`` took."""
-    command = [sys.executable, "-m", "scipion_udl.cli", "classify", table, "-o", out, *more]
-    command += ["--threads", threads, "--gpu", "none", "--overwrite"]
-    return timed([*map(str, command)], out.with_suffix(".log"), threads)
-
-
 def session(args: argparse.Namespace, out: Path) -> None:
     """Simulate, classify and write."""
     case = Case(int(args.batches * args.batch * 1.3), args.classes, args.box, args.snr)
     folder = out / case.folder
-    random = simulated(folder, case, args.share)
+    random = both_views(folder, case, args.share)
     truth, (optics, particles) = Truth.read(folder), read_tables(str(folder / "particles.star"))
     late = np.arange(len(truth.names)) >= random
     batches = dealt(truth.direction, late, [args.batch] * args.batches, args.late, args.share)

@@ -83,9 +83,7 @@ def simulate(folder: Path, case: Case, chunk: int) -> None:
         part = folder / f"stack_{number}"
         count = min(chunk, case.particles - start)
         options = {"views": "random", "phantom": "crane", "count": count, "box": case.box, "snr": case.snr}
-        words = words_of({**options, "shift": case.box // 12, "seed": number + 1, "gpu": "none"})
-        command = [sys.executable, "-m", "scipion_udl.cli", "simulate", part, *words, "--overwrite"]
-        subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
+        simulated(part, {**options, "shift": case.box // 12, "seed": number + 1})
         halve(part / "particles.mrcs")
         tables.append([*read_tables(str(part / "particles.star")), *read_tables(str(part / "truth.star"))])
     (folder / "parameters.json").write_text((folder / "stack_0" / "parameters.json").read_text())
@@ -93,6 +91,19 @@ def simulate(folder: Path, case: Case, chunk: int) -> None:
     particles, truth = (joined([one[k] for one in tables]) for k in (1, 2))
     write_tables(str(folder / "particles.star"), [optics, particles])
     write_tables(str(folder / "truth.star"), [truth])  # the last: a set that has it is whole
+
+
+def simulated(folder: Path, options: dict) -> None:
+    """Have ``simulate`` make particles on the CPU; options by name."""
+    command = [sys.executable, "-m", "scipion_udl.cli", "simulate", folder, *words_of({**options, "gpu": "none"})]
+    subprocess.run([*map(str, command), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
+
+
+def classified(table: Path, out: Path, threads: int, *more: object, build: Path = HERE) -> dict[str, float]:
+    """What a run of ``classify`` took, of the version of this project that lies in ``build``; more: its options."""
+    command = [sys.executable, "-m", "scipion_udl.cli", "classify", table, "-o", out, *more]
+    command += ["--threads", threads, "--gpu", "none", "--overwrite"]
+    return timed([*map(str, command)], out.with_suffix(".log"), threads, build)
 
 
 def joined(tables: list[Table]) -> Table:
@@ -130,10 +141,7 @@ def stages(log: Path, seconds: float) -> dict[str, float]:
 
 def run(case: Case, folder: Path, build: Path, out: Path, threads: int) -> dict:
     """The row of one run of ``classify``, of the version of this project that lies in ``build``."""
-    table = folder / "particles.star"
-    command = [sys.executable, "-m", "scipion_udl.cli", "classify", table, "-o", out, "--classes", case.classes]
-    command += ["--threads", threads, "--gpu", "none", "--overwrite"]
-    took = timed([*map(str, command)], out.with_suffix(".log"), threads, build)
+    took = classified(folder / "particles.star", out, threads, "--classes", case.classes, build=build)
     took["cpu_ms_particle"] = round(1000 * took["cpu_s"] / case.particles, 3)
     seconds = json.loads((out / "summary.json").read_text())["seconds"]
     found = spread(Classes.read(out / "classes.star", Truth.read(folder)))

@@ -142,7 +142,12 @@ def soft_disc(box: int, radius: float, edge: float, device: torch.device | str =
         From 0 to 1.
     """
     # torch_grid_utils.circle has another edge, outside of the radius and in steps of whole pixels: up to 0.5 away.
-    return 0.5 + 0.5 * torch.cos(math.pi * ((distances(box, device) - radius + edge / 2) / edge).clamp(0, 1))
+    return _falling(distances(box, device), radius, edge)
+
+
+def _falling(distance: torch.Tensor, radius: float, edge: float) -> torch.Tensor:
+    """1 within ``radius``, falling as a raised cosine to 0 over ``edge`` about it; as many as distances."""
+    return 0.5 + 0.5 * torch.cos(math.pi * ((distance - radius + edge / 2) / edge).clamp(0, 1))
 
 
 def soft_band(box: int, radius: float, edge: float, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -165,8 +170,7 @@ def soft_band(box: int, radius: float, edge: float, device: torch.device | str =
         From 0 to 1.
     """
     off = (torch.arange(box, device=device, dtype=torch.float32) - box // 2).abs()
-    across = 0.5 + 0.5 * torch.cos(math.pi * ((off - radius + edge / 2) / edge).clamp(0, 1))
-    return across[:, None].expand(box, box).contiguous()
+    return _falling(off, radius, edge)[:, None].expand(box, box).contiguous()
 
 
 def radii(box: int, device: torch.device | str = "cpu") -> torch.Tensor:

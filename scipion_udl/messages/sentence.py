@@ -15,6 +15,8 @@ from scipion_udl.messages import alignment, check, comparison, files, quality, r
 TABLES = (files, training, alignment, quality, comparison, runs, check, simulation, scipion)
 TEXTS: dict[str, str] = {code: text for table in TABLES for code, text in table.TEXTS.items()}
 
+MOST_NAMED = 10  # of what a sentence lists
+
 
 class Message(str):
     """A sentence that knows its code and its values; to all that prints or writes it, it is a text like any other.
@@ -77,6 +79,24 @@ def message(code: str, **values: Any) -> Message:
         The sentence, which knows both.
     """
     return Message(code, values)
+
+
+def some_of(names: Sequence[object], most: int = MOST_NAMED) -> str:
+    """The first of some names, as sentences list them.
+
+    Parameters
+    ----------
+    names : sequence
+        What is named.
+    most : int, optional
+        How many are.
+
+    Returns
+    -------
+    str
+        With commas between; says where there are others.
+    """
+    return ", ".join(map(str, names[:most])) + (" and others" if len(names) > most else "")
 
 
 def entries(warnings: Sequence[Message], notes: Sequence[Message] = ()) -> list[dict[str, Any]]:

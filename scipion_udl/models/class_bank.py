@@ -111,6 +111,25 @@ class ClassBank(Network):
         few.upright = self.upright
         return few
 
+    def chosen(self, which: torch.Tensor) -> ClassBank:
+        """Some of the templates.
+
+        Parameters
+        ----------
+        which : (k,) int64 tensor
+            Numbers of those that are wanted, from 0.
+
+        Returns
+        -------
+        ClassBank
+            In the order of ``which``; a copy.
+        """
+        few = ClassBank(**self.config | {"classes": len(which)}).to(self.template.device)
+        few.set(self.complex[which.to(self.template.device)])
+        few.members, few.signal = self.members[which.to(self.members.device)].clone(), self.signal.clone()
+        few.upright = self.upright
+        return few
+
     def free(self) -> ClassBank:
         """The same templates, to be compared in all orientations.
 

@@ -76,8 +76,7 @@ class ShiftLimit:
         """
         centre = 0.0 if self.centre is None else self._centres(base)
         if self.along is not None:
-            axis = _axis(base).to(shift.dtype)
-            place = (shift * axis).sum(-1, keepdim=True)
+            place, axis = _along(shift, base)
             shift = shift + (place.clamp(-self.along, self.along) - place) * axis
         off = shift - centre
         return centre + off * (self.radius / off.norm(dim=-1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
@@ -100,8 +99,8 @@ class ShiftLimit:
         centre = 0.0 if self.centre is None else self._centres(base)
         off = shift - centre
         if self.along is not None:  # along the axis some always lie at the limit, which a larger one would not change
-            axis = _axis(base).to(shift.dtype)
-            off = off - (off * axis).sum(-1, keepdim=True) * axis
+            place, axis = _along(off, base)
+            off = off - place * axis
         return off.norm(dim=-1) >= self.radius - AT
 
     def _centres(self, base: torch.Tensor) -> torch.Tensor:
@@ -113,10 +112,12 @@ class ShiftLimit:
         return torch.stack([cos * x + sin * y, cos * y - sin * x], -1)
 
 
-def _axis(base: torch.Tensor) -> torch.Tensor:
-    """The average's x in the frames of particles (n, 2) that are rotated by ``base`` (n,) degrees."""
+def _along(shift: torch.Tensor, base: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far shifts (n, 2) go along the average's x (n, 1), and that axis (n, 2) in the frames of the particles, which
+    are rotated by ``base`` (n,) degrees."""
     radians = torch.deg2rad(base)
-    return torch.stack([torch.cos(radians), -torch.sin(radians)], -1)
+    axis = torch.stack([torch.cos(radians), -torch.sin(radians)], -1).to(shift.dtype)
+    return (shift * axis).sum(-1, keepdim=True), axis
 
 
 def centre_of(shift: np.ndarray) -> np.ndarray | None:

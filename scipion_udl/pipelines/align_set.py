@@ -23,7 +23,6 @@ from scipion_udl.io.stacks import StackWriter
 from scipion_udl.messages import message
 from scipion_udl.particles.max_shift import is_too_small
 from scipion_udl.particles.name_order import ranks
-from scipion_udl.particles.prepared import PreparedParticles
 from scipion_udl.pipelines.guide import Guide
 from scipion_udl.pipelines.outcome import Outcome, correntropies
 from scipion_udl.pipelines.run import Run
@@ -230,11 +229,6 @@ def averages_of(run: Run, alignment: Alignment, scale: tuple[float, float] | Non
     return run.group.on_rank0(with_stack)  # a file has one writer: on a shared disk several are not safe
 
 
-def _band(particles: PreparedParticles) -> torch.Tensor:
-    """The mask of filaments in the box of the source."""
-    return particles.disc.in_box(particles.source.box).mask
-
-
 def resolution_of(
     run: Run, alignment: Alignment, averages: Averages, enough: int
 ) -> tuple[ResolutionEstimate, np.ndarray]:
@@ -260,8 +254,9 @@ def resolution_of(
     """
     source, particles = run.source, run.particles
     radius = particles.disc.radius * particles.scale
-    tube = particles.disc.tube_radius
-    mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box)) if tube is None else _band(particles)
+    mask = soft_disc(source.box, radius, max(4.0, 0.06 * source.box))
+    if particles.disc.tube_radius is not None:
+        mask = particles.disc.in_box(source.box).mask
     first, second = (torch.from_numpy(half) for half in averages.both[0])
     frc = image_frc(first, second, mask)
     if alignment.half_poses is None:

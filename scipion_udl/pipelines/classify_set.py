@@ -18,7 +18,7 @@ from scipion_udl.classification.similarity import by_similarity, correlations, m
 from scipion_udl.classification.superclasses import Superclasses
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.imaging.polar_spectra import SpectraSettings
-from scipion_udl.messages import message
+from scipion_udl.messages import message, some_of
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.name_order import ranks
 from scipion_udl.particles.outliers import outliers, score_limit, score_spread
@@ -33,14 +33,13 @@ from scipion_udl.pipelines.appending.renewed_classes import (
     Event,
     Renewed,
     as_it_was,
-    chosen,
     first_life,
     renew,
 )
 from scipion_udl.pipelines.classes import ClassResult, group_by_view
 from scipion_udl.pipelines.guide import Guide
-from scipion_udl.pipelines.judge_classes import judge_classes
-from scipion_udl.pipelines.learn_classes import MOST_NAMED, named_references, shift_search_range
+from scipion_udl.pipelines.judge_classes import Judged, judge_classes
+from scipion_udl.pipelines.learn_classes import named_references, shift_search_range
 from scipion_udl.pipelines.outcome import Outcome
 from scipion_udl.pipelines.run import Run
 from scipion_udl.pipelines.settle_flags import settle_flags
@@ -102,12 +101,11 @@ def classify_set(run: Run, bank: ClassBank, sampling: PolarSampling) -> Classifi
         for one in classes:
             one.figures["reference"] = int(origin[one.number - 1]) + 1
         _note_unused(run, origin)
-    for one, quality, why in zip(classes, judged.quality, judged.reasons):
-        one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
+    _add_quality(classes, judged)
     if any(one.figures["resolution"] for one in classes):
         run.notes.append(HALVES)
-    fixed = run.settings.fixed_references
-    life = None if fixed else run.within_memory(lambda: first_life(run, bank, sampling, classes))
+    stay = run.settings.fixed_references or run.settings.no_align
+    life = None if stay else run.within_memory(lambda: first_life(run, bank, sampling, classes))
     return Classified(bank, found, classes, flags, judged.particles, group_by_view(run, classes), life)
 
 
@@ -131,27 +129,26 @@ def classify_like(run: Run, earlier: Earlier, bank: ClassBank, sampling: PolarSa
         Its classes, with the new particles in them, and classes of views that these are the first to show.
     """
     lives = earlier.life is not None and not run.settings.keep_classes
-    count = len(earlier.classes)
+    count, search = len(earlier.classes), shift_search_range(run)
     renewed = as_it_was(bank, earlier.life, count)
     if lives:
-        renewed = run.within_memory(partial(renew, run, as_it_was(bank, earlier.life, count), sampling, count))
+        renewed = run.within_memory(partial(renew, run, renewed, sampling, count))
     elif earlier.life is None and not run.settings.keep_classes:
         run.note(message("classes_cannot_live", run=run.settings.append_to))
-    found = run.within_memory(lambda: sort_particles(run.particles, renewed.bank, sampling, shift_search_range(run)))
+    found = renewed.found or run.within_memory(lambda: sort_particles(run.particles, renewed.bank, sampling, search))
     found = replace(found, label=renewed.active[found.label], likely=renewed.active[found.likely])
     opened = [int(k) + 1 for k in renewed.active if k >= count]
     flags = np.array(
         [one.get("flag") or NOISE if one["flagged"] else "" for one in earlier.classes] + [""] * len(opened)
     )
     found = with_blank(run, found, flags != "")
-    search = shift_search_range(run)
     classes = run.within_memory(lambda: append_to_classes(run, earlier, found, search, lives))
     if opened:
         added, flags = _opened(run, found, opened, renewed, sampling, flags)
         classes += added
     tell_of_flagged(run, flags, found)
     _tell_of_events(run, renewed.events)
-    life = renewed.life(earlier, classes) if lives and earlier.life is not None else None
+    life = renewed.life(earlier, classes) if lives else None
     return Classified(renewed.bank, found, classes, flags, None, group_by_view(run, classes), life)
 
 
@@ -160,30 +157,31 @@ def _tell_of_events(run: Run, events: list[Event]) -> None:
     for code, kinds in (("classes_opened", (BORN, SPLIT)), ("classes_merged", (MERGED,))):
         numbers = sorted(event.class_number for event in events if event.kind in kinds)
         if numbers:
-            shown = ", ".join(map(str, numbers[:MOST_NAMED])) + (" and others" if len(numbers) > MOST_NAMED else "")
-            run.note(message(code, numbers=shown))
+            run.note(message(code, numbers=some_of(numbers)))
 
 
 def _opened(
     run: Run, found: Sorted, numbers: list[int], renewed: Renewed, sampling: PolarSampling, flags: np.ndarray
 ) -> tuple[list[ClassResult], np.ndarray]:
     """Classes of views that nobody has seen before, numbers from 1, each aligned; and the flags of all classes."""
-    settings = AlignmentPlan(
-        shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
-    )
     members = {number: np.flatnonzero(found.label == number - 1) for number in numbers}
-    guide = Guide(None, SpectraSettings.for_box(run.particles.box))
-    classes = deal_classes(run, guide, settings, members, KnownStart(found.poses, renewed.bank.config["rings"]))
+    classes = _aligned_apart(run, found, members, renewed.bank.config["rings"])
     judged = judge_classes(run, classes)
     known = len(flags) - len(numbers)
     flags = np.concatenate([flags[:known], settle_flags(run, flags[known:], classes)])
-    bank = chosen(renewed.bank, np.isin(renewed.active, np.array(numbers) - 1))
-    _characterise(run, classes, bank, sampling, flags[known:])
+    own = np.flatnonzero(np.isin(renewed.active, np.array(numbers) - 1))
+    _characterise(run, classes, renewed.bank.chosen(torch.from_numpy(own)), sampling, flags[known:])
     _score(run, classes, found)
-    for one, quality, why in zip(classes, judged.quality, judged.reasons):
-        one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
+    _add_quality(classes, judged)
+    for one in classes:
         one.figures.update(mirror_of=None, particles_before=0)
     return classes, flags
+
+
+def _add_quality(classes: list[ClassResult], judged: Judged) -> None:
+    """Add to the figures of each class how good it is, and what speaks against it."""
+    for one, quality, why in zip(classes, judged.quality, judged.reasons):
+        one.figures.update(quality=round(float(quality), 3), reasons=[reason.code for reason in why])
 
 
 def _note_unused(run: Run, origin: np.ndarray) -> None:
@@ -240,12 +238,7 @@ def _by_size(bank: ClassBank, found: Sorted, counted: np.ndarray) -> tuple[Class
     order = order[sizes[order] > 0]
     new = np.full(len(sizes), -1)
     new[order] = np.arange(len(order))
-    ordered = ClassBank(**bank.config | {"classes": len(order)}).to(bank.template.device)
-    which = torch.from_numpy(order)
-    ordered.set(bank.complex[which])
-    ordered.upright = bank.upright
-    ordered.members, ordered.signal = bank.members[which.to(bank.members.device)], bank.signal.clone()
-    return ordered, replace(found, label=new[found.label], likely=new[found.likely]), order
+    return bank.chosen(torch.from_numpy(order)), replace(found, label=new[found.label], likely=new[found.likely]), order
 
 
 def _flags(run: Run, bank: ClassBank, sampling: PolarSampling, found: Sorted) -> np.ndarray:
@@ -281,16 +274,21 @@ def _ask_for_ctf(run: Run, found: Sorted, flagged: np.ndarray) -> None:
     run.settle_ctf(map(str, np.flatnonzero(~flagged)))
 
 
+def _aligned_apart(run: Run, found: Sorted, members: dict[int, np.ndarray], rings: int) -> list[ClassResult]:
+    """Classes, by their numbers, each aligned in real space, from where the network of so many rings has them."""
+    settings = AlignmentPlan(
+        shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
+    )
+    guide = Guide(None, SpectraSettings.for_box(run.particles.box))
+    return deal_classes(run, guide, settings, members, KnownStart(found.poses, rings))
+
+
 def _aligned(run: Run, found: Sorted, rings: int) -> list[ClassResult]:
     """Each class aligned in real space, from where the network has its particles; or left as the network has it. rings:
     of the network."""
     members = {k + 1: np.flatnonzero(found.label == k) for k in range(found.label.max() + 1)}
-    settings = AlignmentPlan(
-        shift_search_range(run) * run.particles.scale, run.settings.seed, bound=run.settings.max_shift
-    )
     if not _keeps_poses(run):
-        guide = Guide(None, SpectraSettings.for_box(run.particles.box))
-        return deal_classes(run, guide, settings, members, KnownStart(found.poses, rings))
+        return _aligned_apart(run, found, members, rings)
     done = []
     for number, own in members.items():
         part = run.part(own, f"Class {number}")
@@ -327,12 +325,10 @@ def _characterise(
         )
     several = [(k + 1, p + 1) for k, p in enumerate(pairs) if p is not None and k < p]
     if several:
-        shown = ", ".join(f"{a} and {b}" for a, b in several[:5]) + (" and others" if len(several) > 5 else "")
-        run.notes.append(message("mirror_classes", shown=shown))
+        run.notes.append(message("mirror_classes", shown=some_of([f"{a} and {b}" for a, b in several], 5)))
     alone = [k + 1 for k, p in enumerate(pairs) if p == k]
     if alone:
-        shown = ", ".join(map(str, alone[:10])) + (" and others" if len(alone) > 10 else "")
-        run.notes.append(message("own_mirror_classes", shown=shown))
+        run.notes.append(message("own_mirror_classes", shown=some_of(alone)))
 
 
 NONE_FOUND = message("no_classes")

@@ -29,7 +29,7 @@ from scipion_udl.constants import (
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
 from scipion_udl.io.classes.references import read_references
-from scipion_udl.messages import message
+from scipion_udl.messages import message, some_of
 from scipion_udl.models.checkpoint import ModelCard, card_format
 from scipion_udl.models.class_bank import ClassBank
 from scipion_udl.particles.polarity_warning import polarity_of
@@ -39,7 +39,6 @@ from scipion_udl.settings.commands import ClassifySettings, RunSettings
 from scipion_udl.settings.option import given
 
 CLASSES, STARTS = 50, 2  # where nothing is said
-MOST_NAMED = 10  # references that a note names
 EARLY = 60  # of each class: so many teach the first level
 
 
@@ -319,10 +318,9 @@ def named_references(which: np.ndarray) -> str:
     Returns
     -------
     str
-        Numbers from 1, MOST_NAMED at most, and whether there are others.
+        Numbers from 1, as :func:`.some_of` has them.
     """
-    numbers = np.flatnonzero(which) + 1
-    return ", ".join(map(str, numbers[:MOST_NAMED])) + (" and others" if len(numbers) > MOST_NAMED else "")
+    return some_of((np.flatnonzero(which) + 1).tolist())
 
 
 def with_classes(settings: ClassifySettings) -> ClassifySettings:

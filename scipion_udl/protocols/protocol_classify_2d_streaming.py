@@ -129,8 +129,9 @@ class ProtUdlClassify2DStreaming(GrowingInput, ProtUdlClassify2D):
     def _methods(self) -> list[str]:
         found, facts = super()._methods(), self.readEngineSummary()
         if found and facts.get("batches", 1) > 1:
+            opened = sum(one["event"] != "merged" for one in facts.get("class_events", ()))
             found.append(
                 f"The first particles made the classes, those that came later (in {facts['batches'] - 1} batches) were "
-                "sorted into them and taught them further, and opened classes for what no class had shown."
+                f"sorted into them and taught them further; {opened} were opened for what no class had shown."
             )
         return found

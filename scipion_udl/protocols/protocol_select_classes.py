@@ -23,6 +23,7 @@ from scipion_udl.convert.classes import (
 from scipion_udl.convert.particle_input import class_parts, has_alignment_2d, info_of
 from scipion_udl.convert.particles import has_quality, write_particles
 from scipion_udl.errors import UdlError
+from scipion_udl.messages import some_of
 from scipion_udl.protocols.asking import ask, in_words_of_the_form
 from scipion_udl.protocols.diameter_question import SIZE
 from scipion_udl.protocols.forms.questions import ParticleQuestions
@@ -293,7 +294,7 @@ class ProtUdlSelectClasses(ParticleQuestions):
             return [f"*Classes*: {error}: give numbers such as 2,3,5-12."]
         if not missing:
             return []
-        shown = ", ".join(missing[:MOST_SHOWN]) + (" and others" if len(missing) > MOST_SHOWN else "")
+        shown = some_of(missing, MOST_SHOWN)
         return [f"*Classes* names {shown}, and *Input classes* has no such class with particles: leave that out."]
 
     def _summary(self) -> list[str]:

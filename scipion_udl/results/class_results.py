@@ -12,7 +12,7 @@ from scipion_udl.alignment.averages import apply_poses
 from scipion_udl.imaging.poses import Poses
 from scipion_udl.io.output.data_files import write_csv, write_json
 from scipion_udl.io.stacks import StackWriter, write_stack
-from scipion_udl.messages import message
+from scipion_udl.messages import message, some_of
 from scipion_udl.particles.polarity_warning import polarity_of
 from scipion_udl.pipelines.classes import STACKS, ClassResult, together
 from scipion_udl.pipelines.run import Run
@@ -103,8 +103,8 @@ def _warn_of_classes(run: Run, classes: list[ClassResult]) -> None:
     told = [result for result in classes if not result.figures.get("flagged")]
     warned = [result.number for result in told if result.figures["warnings"]]
     if warned:
-        which = ", ".join(map(str, warned[:10])) + (" and others" if len(warned) > 10 else "")
-        run.warn(message("classes_with_warnings", count=len(warned), total=len(classes), which=which))
+        which, total = some_of(warned), len(classes)
+        run.warn(message("classes_with_warnings", count=len(warned), total=total, which=which))
 
 
 def _summary(run: Run, classes: list[ClassResult], training: dict | None) -> dict:

@@ -38,8 +38,8 @@ class Sorting(Settings):
     append_to: str | None = variant(
         AlignmentStart,
         "append_to",
-        help="particles that come later join the classes of an earlier run, the folder RUN: each is sorted and aligned "
-        "by itself, to its templates and averages",
+        help="particles that come later join the classes of an earlier run, the folder RUN, and teach them further; a "
+        "view that no class shows gets its own (but see --keep-classes)",
     )
     keep_classes: bool = flag(
         "with --append-to: templates, averages of halves and claims stay as the first particles made them, and no "

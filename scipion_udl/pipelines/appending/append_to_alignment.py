@@ -37,6 +37,7 @@ from scipion_udl.pipelines.appending.appendable_alignment import (
     AppendableRun,
     counts_of,
 )
+from scipion_udl.pipelines.appending.half_references import half_references, seen_averages
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.option import given
 
@@ -58,10 +59,7 @@ class Appender:
         halves = self._halves(folder)
         centre = flip_centre(self.refiner.maps, halves[0] + halves[1])
         wiener = WienerFilter(self.band, halves, centre, base.local)
-        self.own = [Reference(self.band, half, wiener.weight(1), wiener(half, 1)) for half in halves]
-        members = base.half_counts
-        total = (halves[0] * members[0] + halves[1] * members[1]) / sum(members)
-        self.both = Reference(self.band, total, wiener.weight(2), wiener(total, 2))
+        self.own, self.both = half_references(self.band, halves, base.half_counts, wiener)
         # A particle of one half is judged by the other's average, and its rings count as in the run.
         confirmed = confirmed_rings(self.band, self.refiner.maps, halves)
         self.independents = [self._independent(half, confirmed) for half in halves[::-1]]
@@ -141,10 +139,8 @@ class Appender:
     def _halves(self, folder: str) -> list[torch.Tensor]:
         """The run's half averages as particles are seen, bands: of its noise and background, masked."""
         base = self.base
-        images = torch.from_numpy(np.stack([base.image(folder, name) for name in ("half1", "half2")]))
-        level = np.full(2, base.background), np.full(2, base.noise_level)
-        halves = self.band.crop(self.prepared.whitening.of(images.to(self.prepared.device), *level))
-        return [self.band.masked(half, self.prepared.disc.mask) for half in halves]
+        images = np.stack([base.image(folder, name) for name in ("half1", "half2")])
+        return seen_averages(self.prepared, self.band, images, base.background, base.noise_level)
 
     def _independent(self, half: torch.Tensor, confirmed: torch.Tensor) -> Reference:
         weight = torch.tensor(self.base.score_weight, device=self.band.device)

@@ -4,7 +4,7 @@ halves of its class, which grow by it; or against an average that stays."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from scipion_udl.particles.name_order import halves_by_name
 from scipion_udl.particles.outliers import outliers
 from scipion_udl.pipelines.align_set import IN_A_CLASS, of_a_class, resolution_of
 from scipion_udl.pipelines.appending.appendable_classes import Earlier, EarlierHalves
+from scipion_udl.pipelines.appending.half_references import half_references, seen_averages
 from scipion_udl.pipelines.classes import STACKS, ClassResult
 from scipion_udl.pipelines.run import Run
 from scipion_udl.settings.commands import ClassifySettings
@@ -115,20 +116,22 @@ def append_to_classes(
         own = np.flatnonzero(found.label == k)
         part, halves = run.part(own, f"Class {k + 1}") if len(own) else None, earlier.halves[k] if lives else None
         images = {image: earlier.stacks[stack][k] for stack, image in STACKS.items()}
-        alignment, frc = _nothing(halves, earlier.score_limits[k]), earlier.frc[k]
+        frc, limit = earlier.frc[k], earlier.score_limits[k]
+        alignment = _nothing(limit)
         grown: dict[str, Any] = {}
         kept = None if halves is None else halves.facts
+        if part is not None:
+            target = _whole(part, earlier, k) if halves is None else _halves(part, halves)
+            alignment = _aligned(part, target, found.poses[own], max_shift, limit)
         if halves is not None:
             images |= dict(zip(("first", "second"), halves.images))
-        if part is not None:
-            aligner = _ToHalves(part, halves, earlier.score_limits[k], max_shift) if halves is not None else None
-            start = found.poses[own]
-            alignment = aligner.run(start) if aligner else _aligned(part, earlier, k, start, max_shift)
-            if aligner:
-                images, frc, grown, kept = aligner.grown(alignment, images, before)
-            else:
-                images = _pooled(part, average_particles(part.particles, alignment.poses, None, alignment.half), images,
-                                 before)  # fmt: skip
+            fit = None if halves.fit is None else Fit(*halves.fit)
+            alignment = replace(alignment, initial_lowpass=halves.initial_lowpass, fit=fit)
+        if part is not None and halves is not None:
+            images, frc, grown, kept = _grown(part, halves, alignment, images, before)
+        elif part is not None:
+            new = average_particles(part.particles, alignment.poses, None, alignment.half)
+            images = _pooled(part, new, images, before)
         alignment = replace(alignment, score=found.score[own])  # which compares particles of different classes
         figures = {**before, **_counts(before, part, alignment), **grown, "particles_before": before["particles"]}
         figures.pop("image", None), figures.pop("class", None)
@@ -138,105 +141,88 @@ def append_to_classes(
     return done
 
 
-class _ToHalves:
-    """Aligns particles that have come to a class to the averages of its halves, each by itself, and adds them to these.
+@dataclass
+class _Target:
+    """What the n particles that come to a class are aligned to. own: averages, of which ``member`` (n,) tells that of
+    each; judges: by what each is scored, likewise; both: those of the halves together, likewise, none where halves are
+    not known."""
+
+    band: Band
+    own: list[Reference]
+    judges: list[Reference]
+    member: np.ndarray
+    both: list[Reference] = field(default_factory=list)
+
+
+def _halves(part: Run, halves: EarlierHalves) -> _Target:
+    """The averages of the halves of a class.
 
     Each particle belongs to one half by its name. Its pose within the half comes from that half's average alone, so
-    that halves still know nothing of each other, and its final pose from the average of both.
-
-    part: the particles; halves: of the class; limit: below what score particles are outliers; max_shift: working
-    pixels.
+    that halves still know nothing of each other, and its final pose from the average of both; it is scored by the half
+    that it is not in.
     """
+    particles, facts = part.particles, halves.facts
+    band = Band(particles.box, particles.k_max, particles.device)
+    bands = seen_averages(particles, band, halves.images.astype(np.float32), facts.background, facts.noise)
+    own, both = half_references(band, bands, facts.counts, WienerFilter(band, bands))
+    return _Target(band, own, own[::-1], halves_by_name(particles.source.names), [both] * 2)
 
-    def __init__(self, part: Run, halves: EarlierHalves, limit: float, max_shift: float) -> None:
-        particles, facts = part.particles, halves.facts
-        self.part, self.halves, self.limit, self.half = part, halves, limit, halves_by_name(particles.source.names)
-        self.band = band = Band(particles.box, particles.k_max, particles.device)
-        self.refiner = Refiner(particles, band, max_shift, SEARCH_BAND)
-        images = torch.from_numpy(halves.images.astype(np.float32)).to(particles.device)
-        level = np.full(2, facts.background), np.full(2, facts.noise)
-        bands = band.masked(band.crop(particles.whitening.of(images, *level)), particles.disc.mask)
-        wiener = WienerFilter(band, list(bands))
-        self.own = [Reference(band, one, wiener.weight(1), wiener(one, 1)) for one in bands]
-        whole = (bands[0] * facts.counts[0] + bands[1] * facts.counts[1]) / sum(facts.counts)
-        self.both = Reference(band, whole, wiener.weight(2), wiener(whole, 2))
 
-    def run(self, start: Poses) -> Alignment:
-        """Align them.
+def _whole(part: Run, earlier: Earlier, k: int) -> _Target:
+    """The average of a class as the first particles made it, which is of particles as they came."""
+    particles = part.particles
+    band = Band(particles.box, particles.k_max, particles.device)
+    (average,) = seen_averages(particles, band, earlier.references[k][None], *earlier.level)
+    weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
+    reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
+    return _Target(band, [reference], [reference], np.zeros(len(particles), np.int64))
 
-        Parameters
-        ----------
-        start : Poses
-            n of them, whose angles are about right.
 
-        Returns
-        -------
-        Alignment
-            Of n particles.
-        """
-        particles, usable = self.part.particles, self.part.particles.usable
-        blank, n = particles.statistics.blank, len(particles)
-        state = State.start(start.angle)
-        for number in range(1, ITERATIONS + 1):
-            self.refiner.iterate(state, self.own, self.half, f"joining, round {number}", usable)
-        within = state.copy()
-        for number in range(1, JOINT + 1):
-            self.refiner.iterate(state, [self.both] * 2, self.half, f"both halves, round {number}", usable)
-        ParticleScores(self.refiner, self.own[::-1], self.half).measure(state, usable)
-        for values in (state.angle, state.shift, within.angle, within.shift, state.score, state.log_odds):
-            values[blank] = 0
-        poses, half_poses = (Poses(wrap(one.angle), one.shift * particles.scale) for one in (state, within))
-        away, fit = outliers(state.score, particles.statistics.odd, self.limit), _fit_of(self.halves)
-        return Alignment(
-            poses, half_poses, self.half, state.score, (state.log_odds < AMBIGUOUS) & ~blank,
-            self.halves.initial_lowpass, False, np.full(n, np.nan), away, score_limit=self.limit, fit=fit,
-        )  # fmt: skip
+def _aligned(part: Run, target: _Target, start: Poses, max_shift: float, limit: float) -> Alignment:
+    """Each particle of a class by itself, from its angle; limit: below what score particles are outliers."""
+    particles, usable, blank = part.particles, part.particles.usable, part.particles.statistics.blank
+    refiner = Refiner(particles, target.band, max_shift, SEARCH_BAND)
+    state = State.start(start.angle)
+    for number in range(1, ITERATIONS + 1):
+        refiner.iterate(state, target.own, target.member, f"joining, round {number}", usable)
+    within = state.copy()
+    for number in range(1, JOINT + 1 if target.both else 1):
+        refiner.iterate(state, target.both, target.member, f"both halves, round {number}", usable)
+    ParticleScores(refiner, target.judges, target.member).measure(state, usable)
+    for values in (state.angle, state.shift, within.angle, within.shift, state.score, state.log_odds):
+        values[blank] = 0
+    poses, half_poses = (Poses(wrap(one.angle), one.shift * particles.scale) for one in (state, within))
+    away, unknown = outliers(state.score, particles.statistics.odd, limit), np.full(len(particles), np.nan)
+    doubtful = (state.log_odds < AMBIGUOUS) & ~blank
+    apart = half_poses if target.both else None
+    return Alignment(poses, apart, target.member, state.score, doubtful, 0.0, False, unknown, away, score_limit=limit)
 
-    def grown(
-        self, alignment: Alignment, images: dict[str, np.ndarray], before: dict
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any], HalfFacts]:
-        """The class with its new particles.
 
-        Parameters
-        ----------
-        alignment : Alignment
-            Theirs.
-        images : dict
-            Of the class before.
-        before : dict
-            Its figures.
-
-        Returns
-        -------
-        dict of str to (D, D) array
-            Images of all particles.
-        (rings,) array
-            FRC of their halves.
-        dict
-            Figures that follow from these.
-        HalfFacts
-            What the halves are of.
-        """
-        facts, part = self.halves.facts, self.part
-        poses = alignment.poses, alignment.half_poses, alignment.half
-        new = average_particles(part.particles, *poses, scale=(facts.background, facts.noise))
-        sums = new.both[1]
-        sums.add_means(list(self.halves.images), facts.counts, facts.power)
-        first, second, corrected = sums.images()
-        averages = replace(new, halves=(first, second), corrected=corrected)
-        estimate, frc = resolution_of(part, alignment, averages, 0)
-        images = _pooled(part, new, images, before) | {"first": first, "second": second}
-        best = images["after"] if corrected is None else corrected
-        images["weighted"] = weighted_average(best, frc, facts.background, alignment.initial_lowpass).astype(np.float32)
-        now = sums.facts()
-        crossing = measured_crossing(frc, part.source.box * part.source.pixel_size)
-        figures: dict[str, Any] = {"half_counts": now.counts}
-        figures["crossing"] = None if np.isnan(crossing) else round(crossing, 3)
-        if self.halves.by_number:
-            figures |= _claim(part, estimate, sum(now.counts), alignment.initial_lowpass)
-            if not before["flagged"]:
-                figures["note"] = figures["resolution_note"]
-        return images, frc, figures, now
+def _grown(
+    part: Run, halves: EarlierHalves, alignment: Alignment, images: dict[str, np.ndarray], before: dict
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any], HalfFacts]:
+    """A class with its new particles: images of all, FRC (rings,) of their halves, figures that follow from these, and
+    what the halves are of. images, before: its images and figures as they were."""
+    facts = halves.facts
+    poses = alignment.poses, alignment.half_poses, alignment.half
+    new = average_particles(part.particles, *poses, scale=(facts.background, facts.noise))
+    sums = new.both[1]
+    sums.add_means(list(halves.images), facts.counts, facts.power)
+    first, second, corrected = sums.images()
+    averages = replace(new, halves=(first, second), corrected=corrected)
+    estimate, frc = resolution_of(part, alignment, averages, 0)
+    images = _pooled(part, new, images, before) | {"first": first, "second": second}
+    best = images["after"] if corrected is None else corrected
+    images["weighted"] = weighted_average(best, frc, facts.background, alignment.initial_lowpass).astype(np.float32)
+    now = sums.facts()
+    crossing = measured_crossing(frc, part.source.box * part.source.pixel_size)
+    figures: dict[str, Any] = {"half_counts": now.counts}
+    figures["crossing"] = None if np.isnan(crossing) else round(crossing, 3)
+    if halves.by_number:
+        figures |= _claim(part, estimate, sum(now.counts), alignment.initial_lowpass)
+        if not before["flagged"]:
+            figures["note"] = figures["resolution_note"]
+    return images, frc, figures, now
 
 
 def _claim(part: Run, estimate: ResolutionEstimate, count: int, initial_lowpass: float) -> dict[str, Any]:
@@ -247,10 +233,6 @@ def _claim(part: Run, estimate: ResolutionEstimate, count: int, initial_lowpass:
         estimate = of_a_class(part, estimate, initial_lowpass)
     found = {"signal_found": estimate.signal, "resolution": estimate.resolution}
     return {**found, "resolution_note": estimate.note}
-
-
-def _fit_of(halves: EarlierHalves) -> Fit | None:
-    return None if halves.fit is None else Fit(*halves.fit)
 
 
 def _counts(before: dict, part: Run | None, alignment: Alignment) -> dict:
@@ -267,42 +249,11 @@ def _counts(before: dict, part: Run | None, alignment: Alignment) -> dict:
     }
 
 
-def _nothing(halves: EarlierHalves | None, limit: float) -> Alignment:
-    """That of no particles of a class; halves: of the class, where they are known; limit: below what score they would
-    be outliers."""
-    none = np.zeros(0)
-    no = np.zeros(0, bool)
-    nothing = Alignment(
-        Poses(none, np.zeros((0, 2))), None, none.astype(np.int64), none, no, 0.0, False, none, no, score_limit=limit
-    )
-    if halves is None:
-        return nothing
-    return replace(nothing, initial_lowpass=halves.initial_lowpass, fit=_fit_of(halves))
-
-
-def _aligned(part: Run, earlier: Earlier, k: int, start: Poses, max_shift: float) -> Alignment:
-    """Each particle against the average of its class, from its angle."""
-    particles = part.particles
-    n, blank = len(particles), particles.statistics.blank
-    band = Band(particles.box, particles.k_max, particles.device)
-    refiner = Refiner(particles, band, max_shift, SEARCH_BAND)
-    level = tuple(np.array([value]) for value in earlier.level)  # the averages are of particles as they came
-    image = torch.from_numpy(earlier.references[k][None]).to(particles.device)
-    average = band.masked(band.crop(particles.whitening.of(image, *level))[0], particles.disc.mask)
-    weight = frc_weights(of_more(torch.from_numpy(earlier.frc[k]), 2))[: band.k_max + 1]
-    reference = Reference(band, average, functional.pad(weight, (0, band.k_max + 1 - len(weight))).to(band.device))
-    state = State.start(start.angle)
-    for number in range(1, ITERATIONS + 1):
-        refiner.iterate(state, [reference], np.zeros(n, np.int64), f"joining, round {number}", particles.usable)
-    ParticleScores(refiner, [reference], np.zeros(n, np.int64)).measure(state, particles.usable)
-    for values in (state.angle, state.shift, state.score, state.log_odds):
-        values[blank] = 0
-    limit = earlier.score_limits[k]
-    away = outliers(state.score, particles.statistics.odd, limit)
-    half, unknown = np.zeros(n, np.int64), np.full(n, np.nan)
-    poses = Poses(wrap(state.angle), state.shift * particles.scale)
-    doubtful = (state.log_odds < AMBIGUOUS) & ~blank
-    return Alignment(poses, None, half, state.score, doubtful, 0.0, False, unknown, away, score_limit=limit)
+def _nothing(limit: float) -> Alignment:
+    """That of no particles of a class; limit: below what score they would be outliers."""
+    none, no = np.zeros(0), np.zeros(0, bool)
+    poses, half = Poses(none, np.zeros((0, 2))), none.astype(np.int64)
+    return Alignment(poses, None, half, none, no, 0.0, False, none, no, score_limit=limit)
 
 
 def _pooled(part: Run, new: Averages, images: dict[str, np.ndarray], before: dict) -> dict[str, np.ndarray]:

@@ -360,10 +360,10 @@ def counts_of(particles: PreparedParticles, averages: Averages) -> dict:
     dict
         particles, usable, half_counts and power, as of :class:`AppendableRun`.
     """
-    sums = averages.both[1]
-    power = None if sums.ctfs is None else sums.power.cpu().tolist()
+    facts = averages.both[1].facts()
     counts = {"particles": len(particles), "usable": len(particles.usable)}
-    return {**counts, "half_counts": [int(n) for n in sums.count], "power": power}
+    power = None if facts.power is None else facts.power.tolist()
+    return {**counts, "half_counts": facts.counts, "power": power}
 
 
 def key_of(halves: tuple[np.ndarray, np.ndarray]) -> str:

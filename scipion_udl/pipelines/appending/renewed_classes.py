@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from scipion_udl.classification.assignment import own_part, sort_particles
+from scipion_udl.classification.assignment import Sorted, own_part, sort_particles
 from scipion_udl.classification.class_search import Comparer
 from scipion_udl.classification.em import ClassFit
 from scipion_udl.classification.samples import gathered
@@ -49,25 +49,26 @@ MOSTLY = 0.8  # of the particles of a new class: where so many would go to one o
 @dataclass
 class Event:
     """What happened to a class: kind, BORN, SPLIT or MERGED; class_number: which, from 1; other: the class that it was
-    split off, or whose particles it gets from now on, 0 for none; particles: how many it was decided by."""
+    split off, or that gets from now on what would come to it, 0 for none."""
 
     kind: str
     class_number: int
     other: int
-    particles: int
 
 
 @dataclass
 class Renewed:
     """Classes after a batch. bank: templates of those that particles can be put into; active: (K,) of each of them the
     class, from 0; ctf: (rings,) squared CTF of the particles that have taught them, the mean; count: how many have;
-    events: what happened to them."""
+    events: what happened to them; found: the particles of the batch in these templates, None where they are not sorted
+    into them yet."""
 
     bank: ClassBank
     active: np.ndarray
     ctf: torch.Tensor
     count: float
     events: list[Event]
+    found: Sorted | None = None
 
     def without(self, gone: np.ndarray) -> Renewed:
         """The same without some templates.
@@ -82,7 +83,8 @@ class Renewed:
         Renewed
             Events stay as they are.
         """
-        return replace(self, bank=chosen(self.bank, ~gone), active=self.active[~gone])
+        bank = self.bank.chosen(torch.from_numpy(np.flatnonzero(~gone)))
+        return replace(self, bank=bank, active=self.active[~gone], found=None)
 
     def life(self, earlier: Earlier, classes: list[ClassResult]) -> Life:
         """What the next particles renew the classes by.
@@ -106,28 +108,6 @@ class Renewed:
         ]
         history = () if earlier.life is None else earlier.life.history
         return Life(tuple(map(int, self.active)), tuple(self.ctf.tolist()), float(self.count), (*history, *rows))
-
-
-def chosen(bank: ClassBank, kept: np.ndarray) -> ClassBank:
-    """Some templates of a bank.
-
-    Parameters
-    ----------
-    bank : ClassBank
-        K templates.
-    kept : (K,) bool array
-        Those that are wanted.
-
-    Returns
-    -------
-    ClassBank
-        In the same order.
-    """
-    which = torch.from_numpy(np.flatnonzero(kept))
-    few = ClassBank(**bank.config | {"classes": len(which)}).to(bank.template.device)
-    few.set(bank.complex[which])
-    few.members, few.signal, few.upright = bank.members[which].clone(), bank.signal.clone(), bank.upright
-    return few
 
 
 def as_it_was(bank: ClassBank, life: Life | None, count: int) -> Renewed:
@@ -208,10 +188,10 @@ def renew(run: Run, earlier: Renewed, sampling: PolarSampling, first_new: int) -
     more = None if alone is None or not len(missed) else alone.complex[torch.from_numpy(missed)]
     bank = _taught(fit, earlier, more)
     share = len(subset) / (earlier.count + len(subset))
-    ctf = (1 - share) * earlier.ctf + share * samples.ctf[:, : known.config["rings"]].mean(0).cpu()
-    bank, events = _opened(run, fit, earlier, bank, first_new)
-    active = np.concatenate([earlier.active, first_new + np.arange(len(events))])
-    return merged(Renewed(bank, active, ctf, earlier.count + len(subset), events), sampling, shift_search_range(run))
+    own = samples.ctf[:, : known.config["rings"]].mean(0).cpu()
+    ctf, count = (1 - share) * earlier.ctf + share * own, earlier.count + len(subset)
+    renewed = _opened(run, fit, replace(earlier, ctf=ctf, count=count), bank, first_new)
+    return merged(renewed, sampling, shift_search_range(run))
 
 
 def _by_themselves(run: Run, fit: ClassFit, bank: ClassBank) -> ClassBank | None:
@@ -228,7 +208,7 @@ def _by_themselves(run: Run, fit: ClassFit, bank: ClassBank) -> ClassBank | None
 def _taught(fit: ClassFit, earlier: Renewed, more: torch.Tensor | None) -> ClassBank:
     """The templates of the earlier classes, and of new ones (n, rings, orders), with what the samples teach them."""
     bank = earlier.bank if more is None else _joined(earlier.bank, more)
-    bank = chosen(bank, np.ones(bank.config["classes"], bool))  # a copy
+    bank = bank.chosen(torch.arange(bank.config["classes"]))  # a copy
     new = bank.config["classes"] - earlier.bank.config["classes"]
     fit.before = Taught.of(earlier.bank, earlier.ctf).with_new(new)
     fit.level(bank, torch.arange(len(fit.samples)), ROUNDS, 1, split_too=False)
@@ -264,34 +244,32 @@ def _missed(run: Run, fit: ClassFit, bank: ClassBank, alone: ClassBank) -> np.nd
     return np.array(missed, np.int64)
 
 
-def _opened(
-    run: Run, fit: ClassFit, earlier: Renewed, bank: ClassBank, first_new: int
-) -> tuple[ClassBank, list[Event]]:
-    """The bank without those of the classes at its end that have kept few particles, once all others were taught, and
-    what is told of the rest of these."""
+def _opened(run: Run, fit: ClassFit, earlier: Renewed, bank: ClassBank, first_new: int) -> Renewed:
+    """The classes with those at the end of the bank, but for those that have kept few particles once all others were
+    taught."""
     known, usable = earlier.bank.config["classes"], run.particles.usable
-    events: list[Event] = []
     if bank.config["classes"] == known:
-        return bank, events
+        return replace(earlier, bank=bank)
     found = sort_particles(run.particles, bank, fit.sampling, fit.search_range)
     label, likely = found.label[usable], found.likely[usable]
-    kept = np.ones(bank.config["classes"], bool)
-    for k in range(known, bank.config["classes"]):
-        members = label == k
-        kept[k] = members.sum() >= FEWEST
-        if kept[k]:
-            there = likely[members] < known
-            others = likely[members][np.arange(members.sum()), there.argmax(1)][there.any(1)]
-            events.append(_event(earlier, first_new + len(events) + 1, others, int(members.sum())))
-    return chosen(bank, kept), events
+    few = np.bincount(label, minlength=bank.config["classes"]) < FEWEST
+    few[:known] = False
+    events: list[Event] = []
+    for k in np.flatnonzero(~few)[known:]:
+        members = likely[label == k]
+        others = members[np.arange(len(members)), (members < known).argmax(1)][(members < known).any(1)]
+        events.append(_event(earlier, first_new + len(events) + 1, others, len(members)))
+    active = np.concatenate([earlier.active, first_new + np.arange(bank.config["classes"] - known)])
+    opened = replace(earlier, bank=bank, active=active, events=events, found=found)
+    return replace(opened.without(few), active=active[: known + len(events)]) if few.any() else opened
 
 
 def _event(earlier: Renewed, number: int, others: np.ndarray, count: int) -> Event:
     """What is told of a class of so many particles, which would be in the templates ``others`` (n,) else."""
     nearest, sizes = np.unique(others, return_counts=True)
     if not len(sizes) or sizes.max() < MOSTLY * count:
-        return Event(BORN, number, 0, count)
-    return Event(SPLIT, number, int(earlier.active[nearest[sizes.argmax()]]) + 1, count)
+        return Event(BORN, number, 0)
+    return Event(SPLIT, number, int(earlier.active[nearest[sizes.argmax()]]) + 1)
 
 
 def _joined(bank: ClassBank, templates: torch.Tensor) -> ClassBank:
@@ -331,5 +309,5 @@ def merged(renewed: Renewed, sampling: PolarSampling, search_range: float) -> Re
         if alike[a, b] < SAME or renewed.active[a] + 1 in new:
             continue
         gone[a] = True
-        events.append(Event(MERGED, int(renewed.active[a]) + 1, int(renewed.active[b]) + 1, int(members[a])))
+        events.append(Event(MERGED, int(renewed.active[a]) + 1, int(renewed.active[b]) + 1))
     return replace(renewed.without(gone), events=events) if gone.any() else renewed

@@ -118,13 +118,38 @@ def test_halves_agree_further_with_more_particles(session, late):
     assert np.mean(better) > 0.01
 
 
+def frc_of_images(first: np.ndarray, second: np.ndarray, radius: float) -> np.ndarray:
+    """FRC of the Fourier rings from 1 on, within a soft disc."""
+    y, x = np.indices(first.shape) - first.shape[0] // 2
+    distance = np.hypot(x, y)
+    mask = np.clip((radius + 2 - distance) / 4, 0, 1)
+    one, other = (np.fft.fftn(np.fft.ifftshift((i - np.mean(i[mask == 0])) * mask)) for i in (first, second))
+    frequency = np.fft.fftfreq(len(first)) * len(first)
+    ring = np.hypot(frequency, frequency[:, None]).round().astype(int).ravel()
+    cross, a, b = (
+        np.bincount(ring, v.ravel()) for v in ((one * other.conj()).real, np.abs(one) ** 2, np.abs(other) ** 2)
+    )
+    return (cross / np.sqrt(a * b))[1 : len(first) // 2]
+
+
 def frc_of(folder: Path, number: int) -> np.ndarray:
     rows = np.genfromtxt(folder / "frc.csv", delimiter=",", skip_header=1)
     return rows[rows[:, 0] == number, 3]
 
 
 def test_halves_are_those_of_particles_that_came_and_of_those_before(session, late):
-    """The mean of the first batch and of what came, each by its number, is what the halves add up to, without CTF."""
+    """Halves are of both, by their numbers and CTFs, and the FRC that is told is that of the images in the files."""
+    facts = [opened(json.loads((f / "joining_classes.json").read_text()))["halves"] for f in (session / "run", late)]
+    for one, other in zip(*facts):
+        if one is not None and sum(other["counts"]) > sum(one["counts"]):
+            each = [np.sum(half["power"], 0)[:20] / sum(half["counts"]) for half in (one, other)]
+            np.testing.assert_allclose(*each, rtol=0.25)  # what a particle adds is alike before and after
+    first, second = (StackReader(str(late / name)).read().astype(np.float64) for name in ("half1.mrcs", "half2.mrcs"))
+    radius = json.loads((late / "summary.json").read_text())["mask_radius"]
+    for k, one in enumerate(classes_of(session / "run")):
+        if not one["flagged"] and one["particles"] > 30:
+            found = frc_of_images(first[k], second[k], radius)
+            assert np.abs(found - frc_of(late, one["class"])[: len(found)])[2:14].max() < 0.1
     for name in ("half1.mrcs", "half2.mrcs"):
         before, after = (StackReader(str(folder / name)).read() for folder in (session / "run", late))
         for one, k in zip(classes_of(session / "run"), range(len(before))):
