@@ -151,13 +151,19 @@ class RunTest(BaseTest):
         path = Path(self.proj.getPath(run._getLogsPath("run.stdout")))
         return path.read_text() if path.exists() else ""
 
+    def lookAgain(self, run: Protocol) -> None:
+        """Read how a run stands. Scipion takes the time of the run's database after it has read it, so that it never
+        sees what a run writes meanwhile, when that was the last: it is told that it has not read it yet."""
+        run.lastUpdateTimeStamp.set(None)
+        self.proj._updateProtocol(run)
+
     def untilStep(self, run: Protocol, step: str, after: int = 0) -> None:
         """Wait until the log says that a step begins; after: where in the log to look."""
         deadline = time.time() + 240
         while f"STARTED\x1b[0m: {step}, step" not in self.logOf(run)[after:]:
             self.assertLess(time.time(), deadline, f"{step} does not begin: {self.logOf(run)}")
             time.sleep(0.1)
-        self.proj._updateProtocol(run)
+        self.lookAgain(run)
 
     def untilEnd(self, run: Protocol) -> None:
         """Wait until a run has ended well."""
@@ -165,7 +171,7 @@ class RunTest(BaseTest):
         while run.isActive():
             self.assertLess(time.time(), deadline, "the run does not end")
             time.sleep(0.2)
-            self.proj._updateProtocol(run)
+            self.lookAgain(run)
         self.assertEqual(run.getStatus(), STATUS_FINISHED, run.getErrorMessage())
 
     def resume(self, run: Protocol) -> None:

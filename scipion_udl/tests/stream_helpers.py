@@ -89,4 +89,4 @@ class StreamTest(RunTest):
             self.assertFalse(run.isFailed(), run.getErrorMessage())
             self.assertLess(time.time(), deadline, what)
             time.sleep(0.2)
-            self.proj._updateProtocol(run)
+            self.lookAgain(run)

@@ -82,7 +82,7 @@ class TestUdlRobust(ProjectTest):
         self.killAt(run, "trainStep")
         self.launchUntil(run, "alignStep")
         self.proj.stopProtocol(run)  # as a user does it
-        self.proj._updateProtocol(run)
+        self.lookAgain(run)
         model = self.extraFile(run, "model.safetensors")
         trained = (model.read_bytes(), model.stat().st_mtime_ns)
         self.assertFalse(self.extraFile(run, "aligned.star").exists())

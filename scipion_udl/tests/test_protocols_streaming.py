@@ -103,7 +103,7 @@ class TestUdlStreaming(StreamTest, ProjectTest):
         deadline = time.time() + 120
         while none.isActive() and time.time() < deadline:
             time.sleep(0.2)
-            self.proj._updateProtocol(none)
+            self.lookAgain(none)
         self.assertTrue(none.isFailed())
         self.assertIn("has no enabled particle", none.getErrorMessage())
 
