@@ -20,6 +20,7 @@ from pathlib import Path
 from scipion_udl.constants import RUN_CLASSES, RUN_DATA, RUN_MODEL, RUN_OPTIMISER, RUN_PARTICLES, SPEAKS_AS
 from scipion_udl.errors import UdlError
 from scipion_udl.io import dialects
+from scipion_udl.io.classes.class_runs import class_table
 from scipion_udl.io.images import file_of
 from scipion_udl.io.output import durable
 from scipion_udl.io.output.folder import OutputFolder
@@ -124,7 +125,8 @@ def _spare_input(settings: RelionSettings, job: Path, work: Work) -> None:
     for folder in folders:
         folder.spare(path for path in files if os.path.isfile(path))
     if job.is_dir() and os.path.isfile(settings.in_parts):  # in a new folder there is nothing that could be read
-        read = open_particles(settings.in_parts).files()
+        table = class_table(settings.in_parts) if work is SELECT else settings.in_parts
+        read = open_particles(table).files()
         for folder in folders:
             folder.spare(read)
 

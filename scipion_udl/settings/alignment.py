@@ -272,7 +272,13 @@ class LookedAt(Settings):
 class ExternalJob(Settings):
     """What RELION passes to a job of type External."""
 
-    in_parts: str = option("the particles", "", flags=("--in_parts",), required=True, metavar="PARTICLES.star")
+    in_parts: str = option(
+        "the particles; with --select also the model.star or optimiser.star of their classes",
+        "",
+        flags=("--in_parts",),
+        required=True,
+        metavar="PARTICLES.star",
+    )
     output: str = option("the job's folder", "", flags=("--o",), required=True, metavar="JOB/")
     classify: int | None = option(
         "sort the particles into K classes, by classify, in place of aligning those of one view",

@@ -88,6 +88,27 @@ def test_what_is_selected_comes_of_the_classes_as_they_were_judged(project):
     assert (model.numbers("rlnEstimatedResolution") < BOX * 5).all()  # measured where none is claimed
 
 
+@pytest.mark.parametrize("name", ["run_optimiser.star", "run_model.star"])
+def test_classes_are_selected_from_by_the_file_that_relion_knows_them_by(project, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(project)
+    words = ["relion", "--select", "--in_parts", f"External/job001/{name}", "--o", tmp_path / "job", "--gpu", "none"]
+    assert run(*words) == 0
+    assert run(*words) == 0, "where results are from before, too"
+    one, other = (
+        read_tables(str(folder / "particles.star"))[1] for folder in (project / "External/job002", tmp_path / "job")
+    )
+    assert one.texts("rlnImageName") == other.texts("rlnImageName")
+
+
+def test_a_model_without_its_particles_is_refused(project, tmp_path, capsys):
+    shutil.copy(project / "External/job001/run_model.star", tmp_path / "run_model.star")
+    words = ["relion", "--select", "--in_parts", tmp_path / "run_model.star", "--o", tmp_path / "job"]
+    assert run(*words) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert len(said) == 1
+    assert str(tmp_path / "run_data.star") in said[0]
+
+
 def test_relion_classifies_what_was_selected_from_our_classes(project):
     job = "External/job002"
     count = len(read_tables(str(project / job / "run_model.star"))[1])
