@@ -13,6 +13,7 @@ from scipion_udl.compute.distributed import ProcessGroup
 from scipion_udl.constants import LEAST_OF_A_CLASS, MODEL, RUN_DATA
 from scipion_udl.errors import UdlError
 from scipion_udl.imaging.polar_samples import PolarSampling
+from scipion_udl.io.cryosparc.write import write_class_averages
 from scipion_udl.io.dialects import CERTAINTY_LABEL, QUALITY_LABEL
 from scipion_udl.io.output.data_files import write_csv
 from scipion_udl.io.output.folder import OutputFolder
@@ -49,6 +50,7 @@ from scipion_udl.settings.commands import ClassifySettings
 from scipion_udl.settings.option import given
 from scipion_udl.training.history import read_history
 
+WEIGHTED = "averages_weighted.mrcs"  # the class averages that other programs go on with
 _GIVEN = ("append_to", "model", "references")  # what brings classes along
 OWN = ("crossing", "quality", "share", "score_spread", "inside", "flagged", "flag", "mirror_of", "view", "superclass")
 
@@ -134,7 +136,10 @@ def _write(
     run.method, trained_on = card.method, card.training if history else None
     text = write_classes(run, done.classes, trained_on, history, "classes", (*named, *OWN, "note"), columns, more)
     figures = [{"image": k, **one.figures} for k, one in enumerate(done.classes, 1)]
-    write_relion_files(run, "averages_weighted.mrcs", figures)
+    write_relion_files(run, WEIGHTED, figures)
+    if settings.write_cs or run.source.cs is not None:
+        stack = os.path.abspath(out.final(WEIGHTED))
+        write_class_averages(out.scratch("class_averages.cs"), stack, figures, run.source.box, run.source.pixel_size)
     shutil.copyfile(out.scratch("classes.star"), out.scratch(RUN_DATA))  # numbered as the images are
     if earlier is not None:
         write_appended(run, earlier, done.classes, done.life)

@@ -139,7 +139,7 @@ class Sorting(Settings):
     write_cs: bool = variant(
         Written,
         "write_cs",
-        help="write the classes for cryoSPARC too: classes.cs (always written where INPUT is a .cs)",
+        help="write the classes for cryoSPARC too: classes.cs, class_averages.cs (always written where INPUT is a .cs)",
     )
     resume: bool = variant(Resume, "resume")
 

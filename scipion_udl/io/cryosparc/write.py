@@ -1,4 +1,4 @@
-"""aligned.cs: an alignment as cryoSPARC's particle file.
+"""aligned.cs and class_averages.cs: an alignment as cryoSPARC's particle file, and its table of class averages.
 
 Fields and conventions are those of :mod:`scipion_udl.io.cryosparc.read`. It has all fields of the input .cs but its
 alignments2D, and a new alignments2D; for other inputs the fields that name the images and give their CTF. pose = angle
@@ -84,6 +84,44 @@ def write_aligned_cs(
         fields[f"{ALIGNMENT}class_posterior"] = np.asarray(certainty, np.float32)
     save_cs(path, joined(fields))
     return warnings
+
+
+def write_class_averages(path: str, stack: str, classes: Sequence[dict], box: int, pixel_size: float) -> None:
+    """Write the table of class averages as cryoSPARC's 2D classification has it.
+
+    Who reads one of its jobs finds a class by ``blob/idx``, which is ``alignments2D/class`` of its particles, and how
+    far it goes by ``blob/res_A``.
+
+    Parameters
+    ----------
+    path : str
+        The table, a .cs.
+    stack : str
+        Where the averages will lie, one image a class; named as it is.
+    classes : sequence of dict
+        In the order of the images; "resolution" (A, or None where none is claimed) and "crossing" (A, where the FRC of
+        its halves falls to 0.143, or None) of each.
+    box : int
+        Pixels.
+    pixel_size : float
+        Angstrom.
+
+    Raises
+    ------
+    UdlError
+        Where it cannot be written.
+    """
+    n = len(classes)
+    finest = [one["resolution"] or one.get("crossing") or box * pixel_size for one in classes]
+    fields = {
+        "uid": np.array([_uid(f"{number}@{stack}") for number in range(1, n + 1)], np.uint64),
+        "blob/path": np.array([stack.encode("utf-8", "surrogateescape")] * n),
+        "blob/idx": np.arange(n, dtype=np.uint32),
+        "blob/shape": np.full((n, 2), box, np.uint32),
+        "blob/psize_A": np.full(n, pixel_size, np.float32),
+        "blob/res_A": np.array(finest, np.float32),
+    }
+    save_cs(path, joined(fields))
 
 
 def _alignment_fields(source: Source, poses: Poses, score: np.ndarray) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ WRITTEN: dict[str, tuple[str, ...]] = {
         "classes.star",
         "classes.xmd",
         "classes.cs",
+        "class_averages.cs",
         "joining_classes.json",
         *_FOR_RELION,
         "classes_so_far.png",

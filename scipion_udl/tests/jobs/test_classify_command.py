@@ -94,7 +94,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(data, tmp_path_factory):
     """Aligned in real space."""
-    options = ("--classes", CLASSES, "--starts", 1)
+    options = ("--classes", CLASSES, "--starts", 1, "--write-cs")
     return shared(tmp_path_factory, "class_run", lambda f: classify(f, data / "particles.star", *options))
 
 
@@ -137,6 +137,29 @@ def test_every_particle_is_in_a_class_and_all_else_is_as_it_was(data, out):
     assert len(sizes) - 1 <= CLASSES
     assert sizes[1:].min() > 0
     assert sizes.sum() == COUNT
+
+
+def test_cryosparc_finds_averages_and_their_particles_by_the_number_of_the_class(out):
+    """As programs read one of its 2D jobs, with numpy alone."""
+    particles, averages = (np.load(out / name) for name in ("classes.cs", "class_averages.cs"))
+    assert set(particles["alignments2D/class"]) == set(averages["blob/idx"])
+    told = figures(out)
+    counts = np.bincount(particles["alignments2D/class"], minlength=len(averages))
+    for row, one in zip(averages, told):
+        assert counts[row["blob/idx"]] == one["particles"]
+        assert row["blob/res_A"] == pytest.approx(one["resolution"] or one["crossing"] or BOX * 4.0)
+        with mrcfile.open(row["blob/path"].decode()) as file:
+            assert file.data.shape[1:] == tuple(row["blob/shape"])
+            assert float(file.voxel_size.x) == pytest.approx(row["blob/psize_A"])
+    assert len(set(averages["uid"]) | set(particles["uid"])) == len(averages) + COUNT
+
+
+def test_what_goes_to_cryosparc_comes_back_as_it_was(out, tmp_path, capfd):
+    """Also with the averages' table beside it, which knows none of the particles."""
+    assert run("select", out / "classes.cs", "-o", tmp_path / "kept", "--classes", 1, "--gpu", "none") == 0
+    kept, whole = np.load(tmp_path / "kept" / "selected.cs"), np.load(out / "classes.cs")
+    assert (kept == whole[whole["alignments2D/class"] == 0]).all()
+    assert "class_averages.cs" not in capfd.readouterr().err
 
 
 def test_class_1_is_the_largest_and_image_1(out):
