@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from pwem.objects import Class2D, EMObject, Particle, SetOfAverages, SetOfClasses2D, SetOfParticles
@@ -221,16 +222,35 @@ def add_chosen_classes(
     ids, quality (N,): of the chosen items; facts: number of a class -> what the engine says of it; images: number of a
     class -> its average, which represents it where nothing does in ``classes``.
     """
+
+    def describe_class(new: Class2D, number: int) -> None:
+        if not new.hasRepresentative():
+            new.setRepresentative(images[number])
+        new._udlQuality = Float(facts[number]["quality"])
+
+    add_parts(classes, output, ids, Column(QUALITY, quality.tolist(), Float), describe_class)
+
+
+def add_parts(
+    classes: SetOfClasses2D,
+    output: SetOfClasses2D,
+    ids: np.ndarray,
+    column: Column,
+    describe_class: Callable[[Class2D, int], None],
+) -> None:
+    """Fill an empty set with those of ``classes`` that have items among ``ids`` (N,), with these alone, as they are.
+
+    column: what is new of the items, a value for each of ``ids``; describe_class: gives a new class, whose number it is
+    told, what is new of it, before it is stored.
+    """
     for part in class_parts(classes):
-        own = np.isin(ids, read_columns(part.items, ())[ID])
-        if not own.any():
+        own = np.flatnonzero(np.isin(ids, read_columns(part.items, ())[ID]))
+        if not len(own):
             continue
         new = Class2D(objId=part.number)
         new.copyInfo(part.items)
         new.setStreamState(new.STREAM_CLOSED)
-        if not new.hasRepresentative():
-            new.setRepresentative(images[part.number])
-        new._udlQuality = Float(facts[part.number]["quality"])
+        describe_class(new, part.number)
         output.append(new)
-        copy_items([part.items], new, ids[own], [Column(QUALITY, quality[own].tolist(), Float)])
+        copy_items([part.items], new, ids[own], [replace(column, values=[column.values[row] for row in own])])
         output.update(new)

@@ -10,10 +10,11 @@ from pwem.emlib.image import ImageHandler
 from pwem.objects import Class2D, SetOfClasses2D
 from pyworkflow.object import Float
 
+from scipion_udl.convert.classes import add_parts
 from scipion_udl.convert.particle_input import class_parts, info_of
 from scipion_udl.convert.particles import CLASS, ITEM_ID, Location, write_particles
 from scipion_udl.convert.set_images import plain_name
-from scipion_udl.convert.set_rows import ID, Column, copy_items, read_columns
+from scipion_udl.convert.set_rows import Column
 from scipion_udl.io import dialects
 from scipion_udl.io.stacks import write_stack
 from scipion_udl.io.tables import read_tables
@@ -78,14 +79,8 @@ def add_agreed_classes(
     share (N,): of the runs that agree on each; comes_again: number of a class -> which share of its particles come
     together again, None where that is not known.
     """
-    for part in class_parts(classes):
-        own = np.isin(ids, read_columns(part.items, ())[ID])
-        if not own.any():
-            continue
-        new = Class2D(objId=part.number)
-        new.copyInfo(part.items)
-        new.setStreamState(new.STREAM_CLOSED)
-        setattr(new, COMES_AGAIN, Float(comes_again.get(part.number)))
-        output.append(new)
-        copy_items([part.items], new, ids[own], [Column(SHARE, share[own].tolist(), Float)])
-        output.update(new)
+
+    def describe_class(new: Class2D, number: int) -> None:
+        setattr(new, COMES_AGAIN, Float(comes_again.get(number)))
+
+    add_parts(classes, output, ids, Column(SHARE, share.tolist(), Float), describe_class)
