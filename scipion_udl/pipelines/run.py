@@ -14,6 +14,7 @@ from scipion_udl.alignment.ctf_state import CtfState
 from scipion_udl.compute.context import Context, Report, nobody
 from scipion_udl.compute.device import choose_device, describe
 from scipion_udl.compute.distributed import ProcessGroup
+from scipion_udl.compute.heap import keep_arrays
 from scipion_udl.compute.log import Log, command_line
 from scipion_udl.compute.memory import Result, within_memory
 from scipion_udl.compute.progress import FILE, Progress
@@ -115,6 +116,8 @@ class Run:
             note = apply_limit(self.particles, limit)
             if note:
                 self.note(note)
+        if out.path:  # a process of its own; without a folder it is somebody's who may want the memory back
+            keep_arrays()
 
     def part(self, indices: np.ndarray, name: str) -> Run:
         """The same command for some particles alone, with warnings of its own.
