@@ -28,8 +28,8 @@ def give_back_arrays(large: int = LARGE) -> None:
 def keep_arrays(kept: int = KEPT) -> None:
     """Have the memory of arrays that are freed be kept for those that come next.
 
-    Passes over particles make and free the same large arrays for each chunk of them. glibc by itself asks the system for
-    each that is larger than 32 MB, which clears every page anew: a third of the time of boxes of 384 pixels. Other C
+    Passes over particles make and free the same large arrays for each chunk. By itself glibc asks the system for each
+    that is larger than 32 MB, which clears every page anew: a third of the time of boxes of 384 pixels. Other C
     libraries are left as they are.
 
     Parameters
