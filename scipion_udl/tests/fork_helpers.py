@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Barrier
 
 import torch
 
@@ -22,12 +23,27 @@ PATIENCE = 120.0  # seconds: what takes longer hangs
 def processes(folder: Path, work: Callable[..., None], *arguments: object, count: int = 2) -> tuple[str, str]:
     """(stdout, stderr) of ``count`` processes that share what ``work`` does, as launch.py would start them. All must
     end well; what they print is kept in ``folder``."""
+    global _meeting
+    _meeting = get_context("fork").Barrier(count, timeout=PATIENCE)
     ranks = enumerate(launch._environments(count))
     started = [start(folder / f"rank{rank}", work, *arguments, environment=own) for rank, own in ranks]
+    _meeting = None  # of the forks alone
     codes = [end(process) for process in started]
     out, err = ("".join((folder / f"rank{k}.{name}").read_text() for k in range(count)) for name in ("out", "err"))
     assert codes == [0] * count, err
     return out, err
+
+
+_meeting: Barrier | None = None  # of those that :func:`processes` starts
+
+
+def command_together(words: list[str]) -> int:
+    """The exit code of `scipion-udl` with these words, in one of several processes: the next command is begun when all
+    have ended this one, or it would be met at a port that the first process is about to leave."""
+    code = cli.main(words)
+    if _meeting is not None:
+        _meeting.wait()
+    return code
 
 
 def launched(folder: Path, words: list[str], count: int, in_rank: Callable[[int], None]) -> tuple[int | None, str]:
@@ -72,9 +88,9 @@ def _launch(words: list[str], count: int, in_rank: Callable[[int], None]) -> int
 
 
 def run_all(commands: list[list[str]]) -> None:
-    """Run `scipion-udl` with each of these command lines, which must end well."""
+    """Run `scipion-udl` with each of these command lines, which must end well; in several processes, if need be."""
     for command in commands:
-        assert cli.main(command) == 0, command
+        assert command_together(command) == 0, command
 
 
 def start(

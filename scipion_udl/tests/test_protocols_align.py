@@ -46,6 +46,8 @@ from scipion_udl.tests.scipion_helpers import (
 from scipion_udl.tests.test_protocols_import import write_model
 from scipion_udl.wizards import images_to_show
 
+DRAWN = True
+
 
 class TestUdlAlign2D(ProjectTest):
     """The protocol to align, from its form to its outputs."""

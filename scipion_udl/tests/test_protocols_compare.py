@@ -19,6 +19,8 @@ from scipion_udl.tests.scipion_helpers import RunTest, write_spider
 from scipion_udl.viewers import UdlCompareClassesViewer
 from scipion_udl.viewers.base import BrowserView
 
+DRAWN = True
+
 BOX, COUNT, PIXEL_SIZE, FIRST_ID = 16, 60, 3.0, 101
 # The class of each particle: three of 20, the same under other numbers but for four particles, and but for two others.
 FIRST = np.repeat([2, 5, 9], 20)

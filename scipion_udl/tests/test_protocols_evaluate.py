@@ -20,6 +20,8 @@ from scipion_udl.io.truth import truth_table
 from scipion_udl.protocols import ProtUdlEvaluate, ProtUdlImportParticles
 from scipion_udl.tests.scipion_helpers import RunTest, particles_at, random_poses, write_spider
 
+DRAWN = True
+
 BOX, PIXEL_SIZE, COUNT = 48, 2.5, 40
 WRONG = 13  # the item, from 0, that is rotated by 90 degrees too far
 

@@ -35,6 +35,8 @@ from scipion_udl.viewers.classes import read_classes
 from scipion_udl.viewers.gallery import Gallery
 from scipion_udl.viewers.particles import apply_pose
 
+DRAWN = True
+
 # As training.csv has them: text, with nothing where there is no number.
 ROWS = [{"epoch": "1", "stage": "template", "loss": "0.5", "validation": "", "true_error": ""}] + [
     {"epoch": str(k), "stage": "network", "loss": f"{1 / k}", "validation": f"{2 / k}", "true_error": f"{30 / k}"}

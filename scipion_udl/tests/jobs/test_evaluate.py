@@ -27,6 +27,8 @@ from scipion_udl.tests.validation.test_reference_match import picture
 from scipion_udl.validation.pose_errors import compare, join, located_truth
 from scipion_udl.validation.reference_match import transform
 
+DRAWN = True
+
 BOX, COUNT, PIXEL = 48, 40, 2.5
 
 

@@ -19,6 +19,8 @@ from scipion_udl.report import figures, training_figures
 from scipion_udl.tests.engine_helpers import CPU, run, simulate
 from scipion_udl.training.history import read_history
 
+DRAWN = True
+
 EPOCHS = 5
 
 

@@ -18,6 +18,8 @@ from scipion_udl.report.pictures import for_the_eye, lowpass
 from scipion_udl.tests.report.class_sets import class_data, class_entries
 from scipion_udl.tests.report.parsed_page import HOSTILE, Page
 
+DRAWN = True
+
 MEGABYTES = 6
 
 

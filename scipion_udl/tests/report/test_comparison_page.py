@@ -11,6 +11,8 @@ from scipion_udl.report.comparison_page import build_comparison_page, write_comp
 from scipion_udl.report.data import ComparisonData
 from scipion_udl.tests.report.parsed_page import Page
 
+DRAWN = True
+
 
 def row(number: int, again: float | None, match: int | None, alone: bool = False, run: int = 1) -> dict:
     other = 3 - run

@@ -14,6 +14,8 @@ from scipion_udl.report.data import ReportData
 from scipion_udl.report.page import build_page, example_indices, write_report
 from scipion_udl.tests.report.parsed_page import HOSTILE, Page
 
+DRAWN = True
+
 BOX = 48
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from scipion_udl.report import pictures
 
+DRAWN = True
+
 
 def test_images_in_the_page_keep_up_up_and_left_left() -> None:
     image = np.zeros((16, 16))

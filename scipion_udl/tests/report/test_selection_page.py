@@ -12,6 +12,8 @@ from scipion_udl.report.selection_page import build_selection_page, write_select
 from scipion_udl.tests.report.class_sets import class_entries
 from scipion_udl.tests.report.parsed_page import Page
 
+DRAWN = True
+
 
 @pytest.fixture
 def data():

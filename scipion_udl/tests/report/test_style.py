@@ -14,6 +14,8 @@ from scipion_udl.report import figures
 from scipion_udl.report.page import build_page
 from scipion_udl.tests.report.class_sets import class_data, class_entries
 
+DRAWN = True
+
 SHEET = re.sub(r"/\*.*?\*/", "", (Path(figures.__file__).parent / "style.css").read_text("utf-8"), flags=re.S)
 LEAST = 4.5  # WCAG 2, 1.4.3, level AA, of text of any size
 ON_PICTURES = {".bar"}  # white, with a dark rim, on the grey values of an image

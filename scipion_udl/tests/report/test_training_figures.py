@@ -12,6 +12,8 @@ from PIL import Image
 
 from scipion_udl.report import figures, training_figures
 
+DRAWN = True
+
 
 def grey_at(picture: np.ndarray, angle: float, part: float) -> float:
     """The grey value in direction ``angle`` (degrees, clockwise from +x) at a part of the radius."""

@@ -10,7 +10,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from scipion_udl import cli
 from scipion_udl.alignment import averages
 from scipion_udl.alignment.refinement import refiner
 from scipion_udl.errors import UdlError
@@ -21,7 +20,7 @@ from scipion_udl.models.resnet import Bottleneck, PairNetwork
 from scipion_udl.particles.background import Background
 from scipion_udl.tests.compute.test_killed import ERRORS, Full
 from scipion_udl.tests.engine_helpers import CPU, difference, run, simulate, subset_star, turned_spectra
-from scipion_udl.tests.fork_helpers import ALONE, processes
+from scipion_udl.tests.fork_helpers import ALONE, command_together, processes
 from scipion_udl.training.history import read_history
 from scipion_udl.training.objectives import PairObjective
 from scipion_udl.training.step_memory import StepMemory
@@ -137,7 +136,7 @@ def run_short(commands):
         if int(os.environ["RANK"]) == rank:
             full = Full(whole, most, argument, 9 * ERRORS)
             setattr(place, function, lambda *a, full=full, **k: full(*a, **k))
-        assert cli.main(command) == (name == "norms"), command
+        assert command_together(command) == (name == "norms"), command
         setattr(place, function, whole)
 
 

@@ -26,6 +26,7 @@ from scipion_udl.tests.engine_helpers import run, subset_star
 
 COUNT, BOX, FIRST, CAP = 1600, 48, 420, 35  # particles, pixels, particles of the first batch, degrees
 WORDS = ("--gpu", "none", "--threads", 1)
+FIRST_WORDS = ("--starts", 1, "--max-shift", 3, *WORDS)
 
 
 def views(folder: Path) -> np.ndarray:
@@ -63,8 +64,8 @@ def session(tmp_path_factory) -> Path:
         others, these = np.flatnonzero(~late), np.flatnonzero(late)[:120]
         subset_star(folder, folder / "first.star", others[:FIRST])
         subset_star(folder, folder / "late.star", np.sort(np.r_[others[FIRST : FIRST + 240], these]))
-        subset_star(folder, folder / "same.star", others[FIRST + 240 : FIRST + 440])
-        assert run("classify", folder / "first.star", "-o", folder / "run", "--classes", 8, "--starts", 1, *WORDS) == 0
+        subset_star(folder, folder / "same.star", others[FIRST + 240 : FIRST + 360])
+        assert run("classify", folder / "first.star", "-o", folder / "run", "--classes", 8, *FIRST_WORDS) == 0
 
     return shared(tmp_path_factory, "living_classes", make)
 
