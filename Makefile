@@ -15,9 +15,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PYTHON ?=
 PYTEST_ARGS ?=
-# Tests run in this many processes, one more than there are processors, for some of them wait for others now and then;
-# JOBS=0 runs them in one, as a debugger needs it.
-JOBS ?= $(shell python3 -c "import os; print((os.cpu_count() or 1) + 1)" 2>/dev/null || echo 2)
+# Tests run in this many processes, one for each processor; JOBS=0 runs them in one, as a debugger needs it.
+JOBS ?= logical
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Barrier
 
 import torch
 
@@ -17,33 +16,32 @@ from scipion_udl import cli
 from scipion_udl.compute import launch
 
 ALONE = ["--gpu", "none", "--threads", "1"]
+COMMANDS = 16  # that several processes do one after the other, at most
 PATIENCE = 120.0  # seconds: what takes longer hangs
 
 
 def processes(folder: Path, work: Callable[..., None], *arguments: object, count: int = 2) -> tuple[str, str]:
     """(stdout, stderr) of ``count`` processes that share what ``work`` does, as launch.py would start them. All must
     end well; what they print is kept in ``folder``."""
-    global _meeting
-    _meeting = get_context("fork").Barrier(count, timeout=PATIENCE)
+    _ports.extend(launch._environments(count)[0]["MASTER_PORT"] for _ in range(COMMANDS))
     ranks = enumerate(launch._environments(count))
     started = [start(folder / f"rank{rank}", work, *arguments, environment=own) for rank, own in ranks]
-    _meeting = None  # of the forks alone
+    _ports.clear()  # they are the forks'
     codes = [end(process) for process in started]
     out, err = ("".join((folder / f"rank{k}.{name}").read_text() for k in range(count)) for name in ("out", "err"))
     assert codes == [0] * count, err
     return out, err
 
 
-_meeting: Barrier | None = None  # of those that :func:`processes` starts
+_ports: list[str] = []  # where the forks of :func:`processes` meet, one for each command
 
 
 def command_together(words: list[str]) -> int:
-    """The exit code of `scipion-udl` with these words, in one of several processes: the next command is begun when all
-    have ended this one, or it would be met at a port that the first process is about to leave."""
-    code = cli.main(words)
-    if _meeting is not None:
-        _meeting.wait()
-    return code
+    """The exit code of `scipion-udl` with these words, in one of several processes, or alone. For each command they meet
+    at a port of its own: at that of the one before, its first process may still be listening."""
+    if _ports:
+        os.environ["MASTER_PORT"] = _ports.pop()
+    return cli.main(words)
 
 
 def launched(folder: Path, words: list[str], count: int, in_rank: Callable[[int], None]) -> tuple[int | None, str]:

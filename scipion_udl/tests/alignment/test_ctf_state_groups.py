@@ -3,6 +3,8 @@ is taken by its own row and optics group, and nobody else pays for it."""
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ from scipion_udl.simulation.ctf import CtfSettings
 from scipion_udl.tests.engine_helpers import PIXEL_SIZE, align_images, apart, ctf_asked, simulate, true_poses
 
 COUNT, BOX, SNR = 128, 48, 0.2
-VIEW, NOISE, JUNK_BOX = 44, 48, 32
+VIEW, NOISE, JUNK_BOX = 56, 60, 32
 FLAGS = ("rlnCtfDataArePhaseFlipped", "rlnCtfDataAreCtfPremultiplied")
 
 
@@ -200,7 +202,9 @@ def with_junk(folder):
         more = {"seed": 1, "max_shift": 1.0, "ctf": CtfSettings(signed=True)}
         rows = read_tables(str(simulate(place / view, VIEW, JUNK_BOX, 0.3, view, **more) / "particles.star"))[1]
         poses.append(true_poses(place / view))
-        names += rows.texts("rlnImageName")
+        # Of one name in two folders, they would be dealt out to halves by where these lie.
+        shutil.move(place / view / "particles.mrcs", place / f"{view}.mrcs")
+        names += [f"{k + 1:06d}@{place / view}.mrcs" for k in range(VIEW)]
         u += rows.texts("rlnDefocusU")
         number += [str(which)] * VIEW
     names += [f"{k + 1:06d}@{place / 'noise.mrcs'}" for k in range(NOISE)]
