@@ -37,8 +37,8 @@ _ports: list[str] = []  # where the forks of :func:`processes` meet, one for eac
 
 
 def command_together(words: list[str]) -> int:
-    """The exit code of `scipion-udl` with these words, in one of several processes, or alone. For each command they meet
-    at a port of its own: at that of the one before, its first process may still be listening."""
+    """The exit code of `scipion-udl` with these words, in one of several processes, or alone. For each command they
+    meet at a port of its own: at that of the one before, its first process may still be listening."""
     if _ports:
         os.environ["MASTER_PORT"] = _ports.pop()
     return cli.main(words)
