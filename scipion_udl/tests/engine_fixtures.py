@@ -27,12 +27,15 @@ def shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], ob
 if importlib.util.find_spec("torch"):  # without torch there is no engine to be tested
     import torch
 
+    from scipion_udl.compute.heap import keep_arrays
     from scipion_udl.tests.engine_helpers import DEVICES, run, simulate
 
     @pytest.fixture(scope="session", autouse=True)
     def one_thread():
-        """Images of tests are small: threads would wait for each other longer than they work."""
+        """Images of tests are small: threads would wait for each other longer than they work. Memory is kept as a run
+        of the command line keeps it."""
         torch.set_num_threads(1)
+        keep_arrays()
 
     @pytest.fixture(params=DEVICES)
     def device(request):
