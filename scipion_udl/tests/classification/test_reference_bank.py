@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_each_reference_is_taken_so_that_all_together_explain_most():
     gains = torch.tensor([[[9.0, 0.0], [0.0, 9.5]], [[9.0, 0.0], [0.0, 9.5]], [[0.0, 5.0], [0.0, 0.0]]])
     assert best_variants(gains).tolist() == [0, 0]
     assert best_variants(gains[:, :, 1:]).tolist() == [1]  # alone it is better mirrored
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_random_views_most_averages_may_be_mirrored(seed):
+    """Views on a circle, whose mirror images lie opposite: all averages mirrored explain the particles nearly as well,
+    and only that each fits those that it is of a little better tells the right way."""
+    count, particles = 7, 700
+    generator = torch.Generator().manual_seed(seed)
+    view = 2 * math.pi * torch.rand(particles, generator=generator)
+    place = 2 * math.pi * torch.arange(count) / count
+    gains = 4 * (view[:, None, None] - torch.stack([place, place + math.pi])).cos()
+    gains[torch.arange(particles), 0, gains[:, 0].argmax(1)] += 0.1
+    mirrored = (torch.randperm(count, generator=generator) < 5).long()
+    given = torch.stack([gains[:, kind, torch.arange(count)] for kind in (mirrored, 1 - mirrored)], 1)
+    assert best_variants(given).tolist() == mirrored.tolist()
 
 
 @pytest.mark.parametrize(("size", "scale"), [(64, 1.0), (63, 0.75), (50, 1.37), (128, 0.5)])
