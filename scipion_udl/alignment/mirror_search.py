@@ -120,7 +120,7 @@ def fit_mirrored(data: torch.Tensor, seed: int) -> MirrorFit:
 
     Returns
     -------
-    HandFit
+    MirrorFit
         The template and which particles fit it mirrored.
     """
     bins = 2 * (data.shape[-1] - 1)
